@@ -1,0 +1,1 @@
+"""Search the MobileNetV2 family under a measured latency budget."""

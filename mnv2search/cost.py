@@ -1,0 +1,107 @@
+"""Parameters, multiply-adds, file size and peak activation memory, by arithmetic on the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Layer, Plan, Unit, plan
+
+__all__ = ["BYTES", "Cost", "Precision", "UnitCost", "cost_of", "layer_params", "unit_cost"]
+
+Precision = Literal["fp32", "fp16", "int8"]
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a network costs for one image.
+
+    Attributes:
+        params: trainable parameters as PyTorch counts them, batch-norm scale and shift included.
+        params_no_bn: without normalizers, as TensorFlow-slim's tables count.
+        madds: multiply-adds of convolutions and linear layers; no bias, normalizer, pooling, activation or
+            residual addition.
+        peak_activation_bytes: largest over all layers of input + output + a residual still alive, at batch 1.
+        size_bytes: weights with batch norm folded into biases.
+    """
+
+    params: int
+    params_no_bn: int
+    madds: int
+    peak_activation_bytes: int
+    size_bytes: int
+
+
+class UnitCost(NamedTuple):
+    """The same for one unit, with the peak in elements."""
+
+    params: int
+    params_no_bn: int
+    params_folded: int
+    madds: int
+    peak_elements: int
+
+
+def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
+    """The cost of a network at a precision, without building it.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> cost_of(ModelSpec(name="one", blocks=(BlockSpec(channels=16, expansion=1),), resolution=32)).madds
+    5940480
+    """
+    params = bare = folded = madds = peak = 0
+    for unit in (plan(spec) if isinstance(spec, ModelSpec) else spec).units:
+        cost = unit_cost(unit)
+        params += cost.params
+        bare += cost.params_no_bn
+        folded += cost.params_folded
+        madds += cost.madds
+        peak = max(peak, cost.peak_elements)
+    size = BYTES[precision]
+    return Cost(
+        params=params,
+        params_no_bn=bare,
+        madds=madds,
+        peak_activation_bytes=peak * size,
+        size_bytes=folded * size,
+    )
+
+
+@lru_cache(maxsize=65_536)
+def unit_cost(unit: Unit) -> UnitCost:
+    """The cost of one unit; units recur from network to network, so it is remembered."""
+    params = bare = folded = madds = peak = 0
+    for layer in unit.layers:
+        weights = layer.weights
+        bias = layer.c_out if layer.bias else 0
+        normalized = layer.normalizer != "none"
+        params += weights + bias + (2 * layer.c_out if normalized else 0)
+        bare += weights + bias
+        folded += weights + (layer.c_out if normalized else bias)
+        madds += weights * layer.side_out**2
+    for alive in _alive_elements(unit):
+        peak = max(peak, alive)
+    return UnitCost(params, bare, folded, madds, peak)
+
+
+def layer_params(layer: Layer) -> int:
+    """Trainable parameters of one layer with its normalizer."""
+    return layer.weights + layer.c_out * (layer.bias + 2 * (layer.normalizer != "none"))
+
+
+def _alive_elements(unit: Unit) -> list[int]:
+    """Elements alive while each layer runs: input, output, the residual, and the tensor that a gate waits for."""
+    residual = unit.c_in * unit.side_in**2 if unit.shortcut != "none" else 0
+    alive: list[int] = []
+    gated = 0
+    for index, layer in enumerate(unit.layers):
+        if layer.role == "squeeze":
+            gated = unit.layers[index - 1].c_out * unit.layers[index - 1].side_out ** 2 if index else residual
+        elif layer.role != "excite":
+            gated = 0
+        elements = layer.c_in * layer.side_in**2 + layer.c_out * layer.side_out**2 + gated
+        alive.append(elements + (residual if index else 0))
+    return alive

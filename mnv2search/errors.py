@@ -1,0 +1,151 @@
+"""The errors a user can meet: what happened, where, how to mend it, and the exit code of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "DeviceError",
+    "Diagnostic",
+    "EvaluatorError",
+    "ExportError",
+    "MissingExtraError",
+    "Mnv2SearchError",
+    "OptionError",
+    "Problem",
+    "RecordError",
+    "SpecError",
+    "UnknownNameError",
+    "nearest",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One broken rule of a spec.
+
+    Attributes:
+        at: address in the spec, such as ``blocks[2].stride``; empty for the whole file.
+        what: what is wrong, with the actual value.
+        fix: what to write instead.
+    """
+
+    at: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """A problem at a place in a file; line and column count from 1, 0 means the place is unknown."""
+
+    at: str
+    message: str
+    hint: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else (f"{self.file}: " if self.file else "")
+        lines = [f"{place}error: {self.message}"]
+        if self.excerpt:
+            gutter = f"{self.line:5} | "
+            lines += [gutter + self.excerpt, " " * (len(gutter) - 2) + "| " + " " * (self.column - 1) + "^"]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class Mnv2SearchError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: what happened, lower case, with the actual value.
+        hint: how to mend it; printed on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SpecError(Mnv2SearchError, ValueError):
+    """A spec or search space breaks rules; carries every problem found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__("\n".join(str(d) for d in diagnostics))
+        self.diagnostics = tuple(diagnostics)
+
+    @classmethod
+    def from_problems(cls, problems: Iterable[Problem]) -> SpecError:
+        """The error for problems found in Python values, which have no file."""
+        return cls([Diagnostic(at=p.at, message=p.what, hint=p.fix) for p in problems])
+
+
+class OptionError(Mnv2SearchError, ValueError):
+    """An option or argument has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class UnknownNameError(Mnv2SearchError, LookupError):
+    """A name that is not known, with the nearest names that are."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = nearest(name, names)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}", hint=hint)
+        self.kind, self.name, self.known = kind, name, tuple(names)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MissingExtraError(Mnv2SearchError, ImportError):
+    """A package that an optional feature needs is not installed."""
+
+    def __init__(self, *, feature: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the package {package}, which is not installed",
+            hint=f"pip install 'mnv2search[{extra}]'" if extra else f"pip install {package}",
+        )
+
+
+class DeviceError(Mnv2SearchError, RuntimeError):
+    """A device could not be opened, or a network could not be run on it."""
+
+
+class EvaluatorError(Mnv2SearchError, RuntimeError):
+    """An accuracy could not be determined."""
+
+
+class ExportError(Mnv2SearchError, RuntimeError):
+    """A network could not be written, or what was written does not compute the same."""
+
+
+class RecordError(Mnv2SearchError, ValueError):
+    """A results folder cannot be read, or does not belong to this command."""
+
+    exit_code = 2
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
+    """The known names most like `name`, best first.
+
+    >>> nearest("expansoin", ["expansion", "kernel"])
+    ('expansion',)
+    """
+    return tuple(difflib.get_close_matches(name, list(known), n=most, cutoff=0.6))

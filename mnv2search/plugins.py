@@ -1,0 +1,93 @@
+"""Names that stand for devices, evaluators and exporters: a built-in table first, entry points on a miss."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from mnv2search.errors import OptionError, UnknownNameError
+
+__all__ = ["Factory", "checked_options", "load", "names"]
+
+Factory = Callable[..., Any]
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "device": {
+        "onnxruntime": "mnv2search.latency.runtimes.onnxruntime:OnnxRuntimeDevice",
+        "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
+        "simulated": "mnv2search.latency.runtimes.simulated:SimulatedDevice",
+    },
+    "evaluator": {
+        "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",
+        "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
+        "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
+        "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",
+    },
+    "exporter": {
+        "pt": "mnv2search.export.formats.state_dict:StateDictExporter",
+        "pt2": "mnv2search.export.formats.exported_program:ExportedProgramExporter",
+        "onnx": "mnv2search.export.formats.onnx:OnnxExporter",
+        "py": "mnv2search.export.formats.source:SourceExporter",
+    },
+}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Every name of a kind (`device`, `evaluator`, `exporter`), built-in ones first."""
+    built_in = tuple(BUILT_IN[kind])
+    found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
+    return built_in + tuple(n for n in found if n not in built_in)
+
+
+def load(kind: str, name: str) -> Factory:
+    """The factory that `name` stands for; entry points are looked at only when the built-in table lacks it.
+
+    Raises:
+        UnknownNameError: neither the table nor an entry point of the group ``mnv2search.<kind>s`` has the name.
+    """
+    if target := BUILT_IN[kind].get(name):
+        module, _, attribute = target.partition(":")
+        return cast(Factory, getattr(importlib.import_module(module), attribute))
+    for entry in entry_points(group=f"mnv2search.{kind}s"):
+        if entry.name == name:
+            return cast(Factory, entry.load())
+    raise UnknownNameError(kind, name, names(kind))
+
+
+def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:
+    """Text options converted to the types that the factory's keyword parameters declare.
+
+    Args:
+        factory: a callable whose keyword-only parameters are annotated `int`, `float`, `bool` or `str`.
+        options: as written by the user, such as ``{"threads": "1"}``.
+        owner: whose options these are, for messages: ``device onnxruntime``.
+
+    Raises:
+        UnknownNameError: an option the factory does not have.
+        OptionError: a value that does not convert.
+    """
+    parameters = inspect.signature(factory).parameters
+    known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    checked: dict[str, Any] = {}
+    for name, text in options.items():
+        if name not in known:
+            raise UnknownNameError(f"option of {owner}", name, known)
+        checked[name] = _convert(text, str(known[name].annotation), f"{owner}: {name}")
+    return checked
+
+
+def _convert(text: str, annotation: str, where: str) -> object:
+    kind = annotation.removeprefix("<class '").removesuffix("'>").split("|")[0].strip()
+    if kind == "bool":
+        if text.lower() not in {"true", "false", "yes", "no", "1", "0"}:
+            raise OptionError(f"{where} is {text!r}", hint="write true or false")
+        return text.lower() in {"true", "yes", "1"}
+    if kind not in {"int", "float"}:
+        return text
+    try:
+        return int(text) if kind == "int" else float(text)
+    except ValueError:
+        raise OptionError(f"{where} is {text!r}", hint=f"write a number ({kind})") from None

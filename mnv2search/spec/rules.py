@@ -1,0 +1,271 @@
+"""Every rule that a valid spec obeys, as generators of problems with an address and a fix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from mnv2search.errors import Problem, nearest
+from mnv2search.spec import model_spec as ms
+
+__all__ = [
+    "CHOICES",
+    "INTEGERS",
+    "MAX_CHANNELS",
+    "MAX_NAME_LENGTH",
+    "MAX_RESOLUTION",
+    "MAX_UNITS",
+    "REALS",
+    "problems",
+]
+
+MAX_UNITS = 512
+MAX_CHANNELS = 65_536
+MAX_RESOLUTION = 4096
+MAX_NAME_LENGTH = 120
+OUTPUT_STRIDES = (2, 4, 8, 16, 32)
+STRIDES = (1, 2)
+
+# field -> (smallest, largest); the largest keeps a plan within memory.
+INTEGERS: Mapping[type, Mapping[str, tuple[int, int]]] = {
+    ms.Stem: {"channels": (1, MAX_CHANNELS), "kernel": (1, 31), "stride": (1, 2)},
+    ms.Classifier: {"classes": (1, 1_000_000)},
+    ms.BatchNorm: {},
+    ms.BlockSpec: {
+        "channels": (1, MAX_CHANNELS),
+        "repeats": (1, MAX_UNITS),
+        "stride": (1, 2),
+        "kernel": (1, 31),
+        "dilation": (1, 64),
+        "expand_to": (1, MAX_CHANNELS),
+        "expand_divisor": (1, 1024),
+        "split_expansion": (1, 64),
+        "split_projection": (1, 64),
+        "split_divisor": (1, 1024),
+        "depthwise_multiplier": (1, 64),
+    },
+    ms.ModelSpec: {
+        "resolution": (1, MAX_RESOLUTION),
+        "last_channels": (1, MAX_CHANNELS),
+        "channel_divisor": (1, 1024),
+        "min_channels": (1, MAX_CHANNELS),
+        "output_stride": (1, 4096),
+    },
+}
+
+# field -> (smallest, largest, whether the smallest itself is excluded)
+REALS: Mapping[type, Mapping[str, tuple[float, float, bool]]] = {
+    ms.Stem: {},
+    ms.Classifier: {"dropout": (0.0, 0.99, False)},
+    ms.BatchNorm: {"eps": (0.0, 1.0, True), "momentum": (0.0, 1.0, True)},
+    ms.BlockSpec: {"expansion": (1.0, 64.0, False)},
+    ms.ModelSpec: {"width": (0.0, 100.0, True)},
+}
+
+CHOICES: Mapping[type, Mapping[str, tuple[str, ...]]] = {
+    ms.Stem: {},
+    ms.Classifier: {},
+    ms.BatchNorm: {},
+    ms.BlockSpec: {
+        "operator": get_args(ms.Operator),
+        "residual": get_args(ms.Residual),
+        "transform": get_args(ms.Transform),
+        "depthwise_location": get_args(ms.DepthwiseLocation),
+        "activation": get_args(ms.Activation),
+        "depthwise_activation": get_args(ms.Activation),
+        "projection_activation": get_args(ms.Activation),
+        "normalizer": get_args(ms.Normalizer),
+        "padding": get_args(ms.Padding),
+    },
+    ms.ModelSpec: {
+        "keep_last": get_args(ms.KeepLast),
+        "padding": get_args(ms.Padding),
+        "activation": get_args(ms.Activation),
+        "normalizer": get_args(ms.Normalizer),
+    },
+}
+
+OPTIONAL: Mapping[type, frozenset[str]] = {
+    ms.Stem: frozenset(),
+    ms.Classifier: frozenset(),
+    ms.BatchNorm: frozenset(),
+    ms.BlockSpec: frozenset({"expand_to", "activation", "depthwise_activation", "normalizer", "padding"}),
+    ms.ModelSpec: frozenset({"last_channels", "min_channels", "output_stride"}),
+}
+
+Value = ms.ModelSpec | ms.BlockSpec | ms.Stem | ms.Classifier | ms.BatchNorm
+
+
+def problems(value: Value) -> Iterator[Problem]:
+    """The broken rules of `value`, each with an address relative to it.
+
+    >>> from mnv2search.spec.model_spec import Stem
+    >>> list(problems(Stem()))
+    []
+    """
+    broken = False
+    for problem in _field_problems(value):
+        broken = True
+        yield problem
+    if broken:
+        return
+    if isinstance(value, ms.BlockSpec):
+        yield from _block_problems(value)
+    elif isinstance(value, ms.ModelSpec):
+        yield from _model_problems(value)
+
+
+def _field_problems(value: Value) -> Iterator[Problem]:
+    kind = type(value)
+    optional = OPTIONAL[kind]
+    for name, (low, high) in INTEGERS[kind].items():
+        number: Any = getattr(value, name)
+        if number is None and name in optional:
+            continue
+        if type(number) is not int:
+            yield Problem(at=name, what=f"{name} is {number!r}", fix=f"write a whole number from {low} to {high}")
+        elif name == "stride" and number not in STRIDES:
+            yield Problem(
+                at=name,
+                what=f"stride is {number}",
+                fix="use 1 to keep the resolution or 2 to halve it",
+            )
+        elif not low <= number <= high:
+            yield Problem(at=name, what=f"{name} is {number}", fix=f"write a whole number from {low} to {high}")
+        elif name == "kernel" and number % 2 == 0:
+            yield Problem(
+                at=name,
+                what=f"kernel is {number}",
+                fix=f"use an odd kernel such as {number - 1} or {number + 1}",
+            )
+    for name, (least, most, open_) in REALS[kind].items():
+        real: Any = getattr(value, name)
+        if type(real) not in (int, float) or not math.isfinite(real):
+            yield Problem(at=name, what=f"{name} is {real!r}", fix=f"write a number from {least} to {most}")
+        elif not least <= real <= most or (open_ and real == least):
+            above = f"above {least:g}" if open_ else f"from {least:g}"
+            yield Problem(at=name, what=f"{name} is {real:g}", fix=f"write a number {above} to {most:g}")
+    for name, choices in CHOICES[kind].items():
+        word: Any = getattr(value, name)
+        if word not in choices and not (word is None and name in optional):
+            near = nearest(str(word), choices)
+            fix = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(choices)}"
+            yield Problem(at=name, what=f"{name} is {word!r}", fix=fix)
+
+
+def _block_problems(block: ms.BlockSpec) -> Iterator[Problem]:
+    if block.stride > 1 and block.dilation > 1:
+        yield Problem(
+            at="dilation",
+            what=f"dilation is {block.dilation} in a row of stride {block.stride}",
+            fix="a convolution cannot do both: put the stride in a row of its own, or set output_stride",
+        )
+    if block.depthwise_location == "none" and block.operator == "inverted_residual":
+        if block.stride > 1:
+            yield Problem(
+                at="stride",
+                what=f"stride is {block.stride} where depthwise_location is none",
+                fix="only the depthwise carries the stride: without one nothing is halved; use stride 1",
+            )
+        if block.dilation > 1:
+            yield Problem(
+                at="dilation",
+                what=f"dilation is {block.dilation} where depthwise_location is none",
+                fix="only the depthwise is dilated; use dilation 1",
+            )
+    if block.depthwise_location == "none" and block.depthwise_multiplier > 1:
+        yield Problem(
+            at="depthwise_multiplier",
+            what=f"depthwise_multiplier is {block.depthwise_multiplier} where depthwise_location is none",
+            fix="use 1, or give the depthwise a location",
+        )
+    if block.operator == "fused":
+        yield from _fused_problems(block)
+    if block.transform != "none" and block.depthwise_location != "expansion" and block.operator != "fused":
+        yield Problem(
+            at="transform",
+            what=f"transform is {block.transform} where depthwise_location is {block.depthwise_location}",
+            fix="a transform stands after the depthwise of the hidden tensor: use depthwise_location expansion",
+        )
+
+
+def _fused_problems(block: ms.BlockSpec) -> Iterator[Problem]:
+    if block.expansion == 1 and block.expand_to is None:
+        yield Problem(
+            at="operator",
+            what="operator is fused in a row of expansion 1",
+            fix="the fused convolution is the expansion: use an expansion above 1",
+        )
+    if block.depthwise_location not in ("expansion", "none"):
+        yield Problem(
+            at="depthwise_location",
+            what=f"depthwise_location is {block.depthwise_location} in a fused row",
+            fix="a fused row has no depthwise: leave depthwise_location out",
+        )
+    for name in ("split_expansion", "split_projection", "depthwise_multiplier"):
+        if getattr(block, name) != 1:
+            yield Problem(
+                at=name,
+                what=f"{name} is {getattr(block, name)} in a fused row",
+                fix="it has no effect there; use 1",
+            )
+
+
+def _model_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
+    if not spec.name or len(spec.name) > MAX_NAME_LENGTH or not spec.name.isprintable():
+        yield Problem(
+            at="name",
+            what=f"name is {spec.name[:40]!r}",
+            fix=f"write 1 to {MAX_NAME_LENGTH} printable characters",
+        )
+    if not spec.blocks:
+        yield Problem(at="blocks", what="blocks is empty", fix="write at least one row")
+        return
+    units = sum(b.repeats for b in spec.blocks) + 2
+    if units > MAX_UNITS:
+        yield Problem(
+            at="blocks",
+            what=f"the rows make {units} layers",
+            fix=f"use fewer repeats: at most {MAX_UNITS} are planned",
+        )
+        return
+    if (target := spec.output_stride) is not None:
+        yield from _output_stride_problems(spec, target)
+    yield from _shape_problems(spec)
+
+
+def _output_stride_problems(spec: ms.ModelSpec, target: int) -> Iterator[Problem]:
+    total = spec.stem.stride * math.prod(b.stride for b in spec.blocks)
+    if target not in OUTPUT_STRIDES:
+        yield Problem(at="output_stride", what=f"output_stride is {target}", fix="use 2, 4, 8, 16 or 32")
+    elif target > total:
+        yield Problem(
+            at="output_stride",
+            what=f"output_stride is {target}, but the strides multiply to {total} only",
+            fix=f"use {total} or less, or leave it out",
+        )
+    elif target < spec.stem.stride:
+        yield Problem(
+            at="output_stride",
+            what=f"output_stride is {target}, but the stem alone has stride {spec.stem.stride}",
+            fix="use a larger output_stride or a stem of stride 1",
+        )
+
+
+def _shape_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
+    """Problems that only the walk over the layers can see; the walk is skipped where there can be none."""
+    from mnv2search.spec.plan import width_problems
+
+    plain = spec.padding != "valid" and all(
+        b.split_expansion == b.split_projection == 1 and b.padding != "valid" and b.normalizer != "group"
+        for b in spec.blocks
+    )
+    widest = max(
+        *(b.channels * max(b.expansion, 1) * b.depthwise_multiplier for b in spec.blocks),
+        spec.stem.channels,
+        spec.last_channels or 1,
+    )
+    small = widest * max(spec.width, 1.0) + spec.channel_divisor + (spec.min_channels or 0) * 64 < MAX_CHANNELS
+    if not (plain and small and spec.normalizer != "group"):
+        yield from width_problems(spec)
