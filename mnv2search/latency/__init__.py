@@ -1,0 +1,1 @@
+"""Latency: devices, the one measuring loop, and its prediction."""

@@ -1,0 +1,1 @@
+"""How one runtime loads and calls a network; one module each."""

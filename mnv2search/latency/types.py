@@ -1,0 +1,144 @@
+"""What a latency is, what it was measured on, and what can measure one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
+
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["Clock", "DeviceInfo", "Kind", "Latency", "LatencyDevice", "Runner", "Verdict"]
+
+Kind: TypeAlias = Literal["measured", "predicted"]
+Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
+
+Runner: TypeAlias = Callable[[], None]
+"""Runs one inference and returns when it is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """What a latency was measured on.
+
+    Attributes:
+        name: the text that opens the device again, such as ``onnxruntime:threads=1``.
+        hardware: model of the processor.
+        runtime: name of the runtime.
+        runtime_version: its version.
+        host: the machine, ``local`` for this one.
+        threads: that one inference may use.
+        dtype: of weights and activations, such as ``fp32``.
+        batch: images per inference.
+        delegate: execution provider, backend or delegate of the runtime.
+    """
+
+    name: str
+    hardware: str
+    runtime: str
+    runtime_version: str
+    host: str = "local"
+    threads: int = 1
+    dtype: str = "fp32"
+    batch: int = 1
+    delegate: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that stay the same as long as latencies may be compared.
+
+        >>> from dataclasses import replace
+        >>> info = DeviceInfo(name="simulated", hardware="none", runtime="simulated", runtime_version="1")
+        >>> info.fingerprint == replace(info, threads=2).fingerprint
+        False
+        """
+        return hashlib.sha256("\x1f".join(str(v) for v in astuple(self)).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """The latency of one network on one device.
+
+    Attributes:
+        median_ms: of one inference, undisturbed by other work on the machine.
+        ci_low_ms: lower end of its 95 % interval.
+        ci_high_ms: upper end.
+        p90_ms: 90th percentile of the undisturbed inferences.
+        samples: inferences that were used; 0 for a prediction.
+        dropped: inferences that were thrown away because other work interrupted them.
+        kind: whether a clock or the predictor said so.
+        device: what it was measured on.
+        taken_at: end of the measurement, ISO 8601 in UTC.
+        noisy: the machine was too noisy for the interval to be trusted.
+    """
+
+    median_ms: float
+    ci_low_ms: float
+    ci_high_ms: float
+    p90_ms: float
+    samples: int
+    dropped: int
+    kind: Kind
+    device: DeviceInfo
+    taken_at: str
+    noisy: bool = False
+
+    def verdict(self, budget_ms: float) -> Verdict:
+        """Whether the whole interval lies within the budget, beyond it, or neither.
+
+        >>> info = DeviceInfo(name="simulated", hardware="none", runtime="simulated", runtime_version="1")
+        >>> ten = Latency(median_ms=10, ci_low_ms=9.8, ci_high_ms=10.3, p90_ms=11, samples=50, dropped=0,
+        ...               kind="measured", device=info, taken_at="2026-01-01T00:00:00+00:00")
+        >>> ten.verdict(15), ten.verdict(10), ten.verdict(9)
+        ('fits', 'undecided', 'does not fit')
+        """
+        if self.ci_high_ms <= budget_ms:
+            return "fits"
+        return "does not fit" if self.ci_low_ms > budget_ms else "undecided"
+
+
+class Clock(Protocol):
+    """Two clocks that never go backwards."""
+
+    def wall_ns(self) -> int:
+        """Time that passed, in ns."""
+        ...
+
+    def cpu_ns(self) -> int:
+        """Time that this thread spent on a processor, in ns."""
+        ...
+
+
+@runtime_checkable
+class LatencyDevice(Protocol):
+    """A runtime on a machine that networks can be measured on; a context manager that frees it at the end."""
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What this device is."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks to time its runners with."""
+        ...
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        """The network loaded with arbitrary weights, ready to run.
+
+        Raises:
+            DeviceError: the runtime refuses the network.
+        """
+        ...
+
+    def measure(self, spec: ModelSpec) -> Latency:
+        """The latency of the network, measured now."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

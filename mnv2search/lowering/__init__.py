@@ -1,0 +1,1 @@
+"""Artifacts a runtime can load, written straight from the plan."""
