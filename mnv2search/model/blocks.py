@@ -1,0 +1,214 @@
+"""Modules of one unit of a plan, with torchvision's parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
+
+from torch import Tensor, cat, nn, split
+from torch.nn import functional
+
+from mnv2search.spec.model_spec import BatchNorm
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Shortcut, Unit
+
+__all__ = [
+    "ACTIVATIONS",
+    "Block",
+    "BoundLayer",
+    "PaddedConv2d",
+    "SplitConv2d",
+    "SqueezeExcite",
+    "conv_norm_act",
+    "convolution",
+    "convolutions",
+]
+
+# Only these two run in place, as torchvision's do: the backward pass of the others needs their input.
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu6": lambda: nn.ReLU6(inplace=True),
+    "relu": lambda: nn.ReLU(inplace=True),
+    "hard_swish": nn.Hardswish,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+    "hard_sigmoid": nn.Hardsigmoid,
+}
+
+
+class BoundLayer(NamedTuple):
+    """A layer of the plan with the modules that compute it.
+
+    Attributes:
+        layer: from the plan.
+        conv: an `nn.Conv2d`, a `SplitConv2d` or the classifier's `nn.Linear`.
+        norm: after it, or None.
+    """
+
+    layer: Layer
+    conv: nn.Module
+    norm: nn.Module | None
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution whose map is padded unevenly: `before` rows at the top and left, `after` at the other sides."""
+
+    def __init__(self, layer: Layer, *, groups: int) -> None:
+        super().__init__(
+            layer.c_in,
+            layer.c_out,
+            layer.kernel,
+            layer.stride,
+            dilation=layer.dilation,
+            groups=groups,
+            bias=layer.bias,
+        )
+        self.before, self.after = layer.pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of the padded map."""
+        return super().forward(functional.pad(x, (self.before, self.after, self.before, self.after)))
+
+
+class SplitConv2d(nn.Module):
+    """A 1x1 convolution in uneven parts: part i sees only the i-th slice of the channels.
+
+    Source: tensorflow/models, research/slim/nets/mobilenet/conv_blocks.py, `split_conv`.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.sizes = [c_in for c_in, _ in layer.parts]
+        self.parts = nn.ModuleList(nn.Conv2d(c_in, c_out, 1, bias=layer.bias) for c_in, c_out in layer.parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The parts' outputs, side by side in channels."""
+        slices = split(x, self.sizes, dim=1)
+        return cat([part(piece) for part, piece in zip(self.parts, slices, strict=True)], dim=1)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by a gate computed from the pooled map; parameter names are torchvision's.
+
+    Source: torchvision, ops/misc.py, `SqueezeExcitation`; tensorflow/models, conv_blocks.py, `squeeze_excite`.
+    """
+
+    def __init__(self, squeeze: Layer, excite: Layer) -> None:
+        super().__init__()
+        self.fc1 = convolution(squeeze)
+        self.fc2 = convolution(excite)
+        self.activation = ACTIVATIONS[squeeze.activation]()
+        self.gate = ACTIVATIONS[excite.activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The gated map, of the same shape."""
+        pooled = functional.adaptive_avg_pool2d(x, 1)
+        return cast(Tensor, x * self.gate(self.fc2(self.activation(self.fc1(pooled)))))
+
+
+def convolution(layer: Layer) -> nn.Module:
+    """The convolution of a layer, without norm and activation; even splits are a grouped convolution."""
+    if len(set(layer.parts)) > 1:
+        return SplitConv2d(layer)
+    groups = len(layer.parts) or layer.groups
+    if layer.pad[0] != layer.pad[1]:
+        return PaddedConv2d(layer, groups=groups)
+    return nn.Conv2d(
+        layer.c_in,
+        layer.c_out,
+        layer.kernel,
+        layer.stride,
+        layer.pad[0],
+        dilation=layer.dilation,
+        groups=groups,
+        bias=layer.bias,
+    )
+
+
+def convolutions(conv: nn.Module) -> tuple[nn.Conv2d | nn.Linear, ...]:
+    """The plain convolutions that a layer's module is made of: its parts, or itself."""
+    if isinstance(conv, SplitConv2d):
+        return tuple(cast(nn.Conv2d, part) for part in conv.parts)
+    return (cast(nn.Conv2d, conv),)
+
+
+def conv_norm_act(layer: Layer, batch_norm: BatchNorm) -> list[nn.Module]:
+    """Convolution, norm and activation of a layer, without those that the layer has not."""
+    modules = [convolution(layer)]
+    if layer.normalizer == "batch":
+        modules.append(nn.BatchNorm2d(layer.c_out, eps=batch_norm.eps, momentum=batch_norm.momentum))
+    elif layer.normalizer == "group":
+        modules.append(nn.GroupNorm(GROUP_NORM_GROUPS, layer.c_out))
+    if layer.activation != "none":
+        modules.append(ACTIVATIONS[layer.activation]())
+    return modules
+
+
+class Block(nn.Module):
+    """One inverted residual or fused block.
+
+    The projection's modules lie flat in `conv` and those of every other layer in a sequence of their own, which
+    makes the parameter names torchvision's.
+
+    Source: torchvision, models/mobilenetv2.py, `InvertedResidual`.
+    """
+
+    def __init__(self, unit: Unit, batch_norm: BatchNorm) -> None:
+        super().__init__()
+        self.layers = unit.layers
+        self.shortcut: Shortcut = unit.shortcut
+        self.stride = unit.stride
+        self.new_channels = unit.c_out - unit.c_in
+        modules: list[nn.Module] = []
+        # Index in `conv` after which the tensor has a name, and that of the first module of each layer.
+        self.taps: dict[int, str] = {}
+        self.starts: list[int] = []
+        for layer in unit.layers:
+            self.starts.append(len(modules))
+            if layer.role == "squeeze":
+                squeeze = layer
+            elif layer.role == "excite":
+                modules.append(SqueezeExcite(squeeze, layer))
+            elif layer.role == "projection":
+                modules += conv_norm_act(layer, batch_norm)
+            else:
+                self.taps[len(modules)] = f"{layer.role}_output"
+                modules.append(nn.Sequential(*conv_norm_act(layer, batch_norm)))
+        self.conv = nn.Sequential(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output for a map of shape (N, C, H, W)."""
+        y = cast(Tensor, self.conv(x))
+        return y if self.shortcut == "none" else y + self._carried(x)
+
+    def endpoints(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The block's output, and the tensors inside it by their names."""
+        named: dict[str, Tensor] = {}
+        y = x
+        for index, module in enumerate(self.conv):
+            y = module(y)
+            if name := self.taps.get(index):
+                named[name] = y
+        if self.shortcut != "none":
+            y = y + self._carried(x)
+        named["output"] = y
+        return y, named
+
+    def bound(self) -> tuple[BoundLayer, ...]:
+        """The block's layers with their modules."""
+        found: list[BoundLayer] = []
+        for layer, start in zip(self.layers, self.starts, strict=True):
+            module = self.conv[start]
+            if isinstance(module, SqueezeExcite):
+                conv = module.fc1 if layer.role == "squeeze" else module.fc2
+                found.append(BoundLayer(layer, conv, None))
+            else:
+                parts = list(self.conv)[start:] if layer.role == "projection" else list(cast(nn.Sequential, module))
+                found.append(BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None))
+        return tuple(found)
+
+    def _carried(self, x: Tensor) -> Tensor:
+        """What the shortcut adds: the input, where need be pooled to the new side and with zeros as new channels."""
+        if self.shortcut == "pad":
+            if self.stride > 1:
+                x = functional.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
+            x = functional.pad(x, (0, 0, 0, 0, 0, self.new_channels))
+        return x

@@ -1,0 +1,173 @@
+"""A torch module from a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.model.blocks import Block, BoundLayer, conv_norm_act
+from mnv2search.model.classifier import classifier
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+
+__all__ = ["InitScheme", "MobileNet", "build", "initialize"]
+
+InitScheme = Literal["torchvision", "slim"]
+
+
+class MobileNet(nn.Module):
+    """A network of the MobileNetV2 family, made from its plan.
+
+    With the default settings the names, order and shapes of the state dict are those of torchvision's `mobilenet_v2`.
+
+    Source: torchvision, models/mobilenetv2.py.
+    """
+
+    def __init__(self, laid_out: Plan) -> None:
+        super().__init__()
+        self.plan = laid_out
+        batch_norm = laid_out.spec.batch_norm
+        self.features = nn.Sequential(
+            *(
+                Block(unit, batch_norm)
+                if unit.kind == "block"
+                else nn.Sequential(*conv_norm_act(unit.layers[0], batch_norm))
+                for unit in laid_out.features
+            )
+        )
+        if laid_out.classifier is not None and laid_out.spec.head is not None:
+            self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
+        self._side_px = laid_out.spec.resolution if _depends_on_side(laid_out) else None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network was made from."""
+        return self.plan.spec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, H, W), or the last map (N, C, H', W') without a classifier.
+
+        Raises:
+            OptionError: TensorFlow's padding was worked out for another side.
+        """
+        self._check_side(x)
+        x = self.features(x)
+        if self.plan.classifier is None:
+            return x
+        return cast(Tensor, self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1)))
+
+    def endpoints(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """The named tensors, in the order of `names`; nothing after the last of them is computed.
+
+        Args:
+            x: images (N, 3, H, W).
+            names: of `Plan.endpoints`, such as ``layer_15/expansion_output``.
+
+        Raises:
+            UnknownNameError: a name that the network does not have.
+        """
+        wanted, known = list(names), self.plan.endpoints()
+        for name in wanted:
+            if name not in known:
+                raise UnknownNameError("endpoint", name, known)
+        self._check_side(x)
+        found: dict[str, Tensor] = {}
+        for computed in self._stages(x):
+            found |= computed
+            if all(name in found for name in wanted):
+                break
+        return {name: found[name] for name in wanted}
+
+    def bound(self) -> Iterator[tuple[tuple[int, int], BoundLayer]]:
+        """Every layer of the plan at its (unit, layer) index, with the modules that compute it."""
+        for index, (unit, module) in enumerate(zip(self.plan.features, self.features, strict=True)):
+            if isinstance(module, Block):
+                yield from (((index, number), bound) for number, bound in enumerate(module.bound()))
+            else:
+                conv, *rest = cast(nn.Sequential, module)
+                norm = rest[0] if unit.layers[0].normalizer != "none" else None
+                yield (index, 0), BoundLayer(unit.layers[0], conv, norm)
+        if self.plan.classifier is not None:
+            yield (len(self.features), 0), BoundLayer(self.plan.classifier.layers[0], self.classifier[1], None)
+
+    def _stages(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
+        for number, module in enumerate(self.features, start=1):
+            named: dict[str, Tensor] = {}
+            if isinstance(module, Block):
+                x, named = module.endpoints(x)
+            else:
+                x = module(x)
+            yield {f"layer_{number}/{name}": tensor for name, tensor in named.items()} | {f"layer_{number}": x}
+        if self.plan.classifier is not None:
+            x = functional.adaptive_avg_pool2d(x, 1)
+            yield {"global_pool": x}
+            yield {"logits": self.classifier(x.flatten(1))}
+
+    def _check_side(self, x: Tensor) -> None:
+        if self._side_px is not None and (x.shape[-1] != self._side_px or x.shape[-2] != self._side_px):
+            raise OptionError(
+                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but padding same is laid out for {self._side_px} px",
+                hint="build the spec with the resolution you want; the weights fit every resolution",
+            )
+
+
+def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
+    """The network of `spec` in training mode, initialised as torchvision does; the global generator is not touched.
+
+    Args:
+        spec: or its plan, where that is at hand.
+        seed: of the initial weights; None takes a fresh one from the operating system.
+    """
+    laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
+    with torch.device("meta"):
+        model = MobileNet(laid_out)
+    return initialize(model.to_empty(device="cpu"), seed=seed)
+
+
+def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: int | None = None) -> MobileNet:
+    """`model` with new weights, in place.
+
+    Args:
+        model: the network.
+        scheme: `torchvision` (Kaiming normal over the fan out, N(0, 0.01) for the classifier) or `slim` (normal of
+            0.09, cut at two deviations).
+        seed: of the weights; None takes a fresh one from the operating system.
+
+    Source: torchvision, models/mobilenetv2.py; tensorflow/models, mobilenet.py, `training_scope`.
+    """
+    if scheme not in ("torchvision", "slim"):
+        raise UnknownNameError("initialisation", scheme, ("torchvision", "slim"))
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            _fill(module, scheme, generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            module.reset_parameters()
+    return model
+
+
+def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Generator) -> None:
+    if scheme == "slim":
+        nn.init.trunc_normal_(module.weight, std=0.09, a=-0.18, b=0.18, generator=generator)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+    else:
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _depends_on_side(laid_out: Plan) -> bool:
+    """Whether a strided layer is padded in TensorFlow's way, which differs between odd and even sides."""
+    spec = laid_out.spec
+    modes = ((unit.block.padding if unit.block else None) or spec.padding for unit in laid_out.features)
+    return any(mode == "same" and unit.stride > 1 for mode, unit in zip(modes, laid_out.features, strict=True))

@@ -1,0 +1,30 @@
+"""The multiply-adds of a built network as fvcore counts them, to stand beside our own count."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from mnv2search.model.build import MobileNet
+
+__all__ = ["fvcore_madds"]
+
+
+def fvcore_madds(model: MobileNet) -> int:
+    """The convolution and linear entries of fvcore's count for one image; its norm and pooling entries are left out.
+
+    Source: fvcore, nn/flop_count.py: one multiply-add counts as one operation.
+    """
+    with warnings.catch_warnings():
+        # fvcore 0.1.5 scripts a loss function at import and traces, both of which torch 2.13 announces as old.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        from fvcore.nn import FlopCountAnalysis
+
+        was_training = model.training
+        image = torch.zeros(1, 3, model.spec.resolution, model.spec.resolution)
+        analysis = FlopCountAnalysis(model.eval(), image)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        counts = analysis.by_operator()
+    model.train(was_training)
+    return int(counts["conv"] + counts["linear"])
