@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from dataclasses import fields
+from typing import get_args
 
 from mnv2search.errors import Problem, nearest
 from mnv2search.spec import model_spec as ms
 
 __all__ = [
+    "BOOLEANS",
     "CHOICES",
     "INTEGERS",
     "MAX_CHANNELS",
     "MAX_NAME_LENGTH",
     "MAX_RESOLUTION",
     "MAX_UNITS",
+    "OPTIONAL",
+    "OUTPUT_STRIDES",
     "REALS",
+    "STRIDES",
+    "field_problem",
     "problems",
 ]
 
@@ -94,6 +100,19 @@ OPTIONAL: Mapping[type, frozenset[str]] = {
     ms.ModelSpec: frozenset({"last_channels", "min_channels", "output_stride"}),
 }
 
+BOOLEANS: Mapping[type, frozenset[str]] = {
+    ms.Stem: frozenset(),
+    ms.Classifier: frozenset(),
+    ms.BatchNorm: frozenset(),
+    ms.BlockSpec: frozenset(),
+    ms.ModelSpec: frozenset({"keep_stem"}),
+}
+
+_FIELDS: Mapping[type, tuple[str, ...]] = {
+    kind: tuple(f.name for f in fields(kind) if f.name not in {"blocks", "stem", "head", "batch_norm"})
+    for kind in (ms.Stem, ms.Classifier, ms.BatchNorm, ms.BlockSpec, ms.ModelSpec)
+}
+
 Value = ms.ModelSpec | ms.BlockSpec | ms.Stem | ms.Classifier | ms.BatchNorm
 
 
@@ -118,40 +137,77 @@ def problems(value: Value) -> Iterator[Problem]:
 
 def _field_problems(value: Value) -> Iterator[Problem]:
     kind = type(value)
-    optional = OPTIONAL[kind]
-    for name, (low, high) in INTEGERS[kind].items():
-        number: Any = getattr(value, name)
-        if number is None and name in optional:
-            continue
-        if type(number) is not int:
-            yield Problem(at=name, what=f"{name} is {number!r}", fix=f"write a whole number from {low} to {high}")
-        elif name == "stride" and number not in STRIDES:
-            yield Problem(
-                at=name,
-                what=f"stride is {number}",
-                fix="use 1 to keep the resolution or 2 to halve it",
-            )
-        elif not low <= number <= high:
-            yield Problem(at=name, what=f"{name} is {number}", fix=f"write a whole number from {low} to {high}")
-        elif name == "kernel" and number % 2 == 0:
-            yield Problem(
-                at=name,
-                what=f"kernel is {number}",
-                fix=f"use an odd kernel such as {number - 1} or {number + 1}",
-            )
-    for name, (least, most, open_) in REALS[kind].items():
-        real: Any = getattr(value, name)
-        if type(real) not in (int, float) or not math.isfinite(real):
-            yield Problem(at=name, what=f"{name} is {real!r}", fix=f"write a number from {least} to {most}")
-        elif not least <= real <= most or (open_ and real == least):
-            above = f"above {least:g}" if open_ else f"from {least:g}"
-            yield Problem(at=name, what=f"{name} is {real:g}", fix=f"write a number {above} to {most:g}")
-    for name, choices in CHOICES[kind].items():
-        word: Any = getattr(value, name)
-        if word not in choices and not (word is None and name in optional):
-            near = nearest(str(word), choices)
-            fix = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(choices)}"
-            yield Problem(at=name, what=f"{name} is {word!r}", fix=fix)
+    for name in _FIELDS[kind]:
+        if (problem := field_problem(kind, name, getattr(value, name))) is not None:
+            yield problem
+
+
+def field_problem(kind: type, name: str, value: object) -> Problem | None:
+    """What is wrong with one field on its own, or None.
+
+    Args:
+        kind: the class that has the field, such as `BlockSpec`.
+        name: the field.
+        value: its value, of any type.
+
+    >>> field_problem(ms.BlockSpec, "stride", 3).fix
+    'use 1 to keep the resolution or 2 to halve it'
+    """
+    if value is None and name in OPTIONAL[kind]:
+        return None
+    if (integers := INTEGERS[kind].get(name)) is not None:
+        return _integer_problem(name, value, *integers)
+    if (reals := REALS[kind].get(name)) is not None:
+        return _real_problem(name, value, *reals)
+    if (choices := CHOICES[kind].get(name)) is not None:
+        if value in choices:
+            return None
+        near = nearest(str(value)[:MAX_NAME_LENGTH], choices)
+        fix = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(choices)}"
+        return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix)
+    if name in BOOLEANS[kind] and type(value) is not bool:
+        return Problem(at=name, what=f"{name} is {_shown(value)}", fix="write true or false")
+    if name == "name" and not (isinstance(value, str) and _is_name(value)):
+        return Problem(
+            at=name,
+            what=f"name is {_shown(value)}",
+            fix=f"write 1 to {MAX_NAME_LENGTH} printable characters",
+        )
+    return None
+
+
+def _integer_problem(name: str, value: object, low: int, high: int) -> Problem | None:
+    fix, is_whole = "", type(value) is int
+    if name == "stride":
+        fix = "" if is_whole and value in STRIDES else "use 1 to keep the resolution or 2 to halve it"
+    elif name == "output_stride":
+        fix = "" if is_whole and value in OUTPUT_STRIDES else "use 2, 4, 8, 16 or 32"
+    elif type(value) is not int or not low <= value <= high:
+        fix = f"write a whole number from {low} to {high}"
+    elif name == "kernel" and value % 2 == 0:
+        fix = f"use an odd kernel such as {value - 1} or {value + 1}"
+    return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix) if fix else None
+
+
+def _real_problem(name: str, value: object, least: float, most: float, is_open: bool) -> Problem | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and least <= value <= most and not (is_open and value == least):  # type: ignore[operator]
+        return None
+    fix = (
+        f"write a number above {least:g} and up to {most:g}"
+        if is_open
+        else f"write a number from {least:g} to {most:g}"
+    )
+    return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _block_problems(block: ms.BlockSpec) -> Iterator[Problem]:
@@ -213,12 +269,6 @@ def _fused_problems(block: ms.BlockSpec) -> Iterator[Problem]:
 
 
 def _model_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
-    if not spec.name or len(spec.name) > MAX_NAME_LENGTH or not spec.name.isprintable():
-        yield Problem(
-            at="name",
-            what=f"name is {spec.name[:40]!r}",
-            fix=f"write 1 to {MAX_NAME_LENGTH} printable characters",
-        )
     if not spec.blocks:
         yield Problem(at="blocks", what="blocks is empty", fix="write at least one row")
         return
@@ -237,9 +287,7 @@ def _model_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
 
 def _output_stride_problems(spec: ms.ModelSpec, target: int) -> Iterator[Problem]:
     total = spec.stem.stride * math.prod(b.stride for b in spec.blocks)
-    if target not in OUTPUT_STRIDES:
-        yield Problem(at="output_stride", what=f"output_stride is {target}", fix="use 2, 4, 8, 16 or 32")
-    elif target > total:
+    if target > total:
         yield Problem(
             at="output_stride",
             what=f"output_stride is {target}, but the strides multiply to {total} only",

@@ -1,0 +1,155 @@
+"""The published networks that ship as specs, with their published figures and the source of each."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from mnv2search.errors import UnknownNameError
+from mnv2search.spec import codec_read
+from mnv2search.spec.bundled import search_spaces_dir
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["CatalogEntry", "PublishedFigures", "catalog", "entry", "names"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFigures:
+    """What one source printed about a network; None where it says nothing.
+
+    Attributes:
+        source: project, commit and file, or paper and table.
+        weights: which trained weights, where the source tells several apart.
+        resolution: side of the input that the figures belong to, in px.
+        top1: ImageNet accuracy, 0 to 1.
+        top5: the same.
+        params: as printed, so rounded, in the source's own way of counting.
+        madds: as printed, so rounded, in the source's own way of counting.
+        latency_ms: of one image.
+        device: what the latency was measured on.
+    """
+
+    source: str
+    weights: str
+    resolution: int
+    top1: float | None
+    top5: float | None
+    params: int | None
+    madds: int | None
+    latency_ms: float | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """A published network.
+
+    Attributes:
+        name: what `load` knows it by.
+        family: such as ``MobileNetV2``.
+        file: its spec.
+        width: width multiplier in place of the file's, or None.
+        resolution: in place of the file's, in px, or None.
+        architecture: where the rows come from.
+        note: what else to know.
+        published: the figures of each source.
+    """
+
+    name: str
+    family: str
+    file: Path
+    width: float | None
+    resolution: int | None
+    architecture: str
+    note: str
+    published: tuple[PublishedFigures, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network itself, read when asked for."""
+        spec = _spec_of(self.file)
+        return replace(
+            spec,
+            name=self.name,
+            width=spec.width if self.width is None else self.width,
+            resolution=spec.resolution if self.resolution is None else self.resolution,
+        )
+
+    @property
+    def top1(self) -> float | None:
+        """The first published ImageNet top-1 accuracy, 0 to 1."""
+        return next((p.top1 for p in self.published if p.top1 is not None), None)
+
+
+@lru_cache(maxsize=1)
+def catalog() -> tuple[CatalogEntry, ...]:
+    """Every published network that ships, family by family."""
+    folder = search_spaces_dir() / "published"
+    figures: dict[str, list[PublishedFigures]] = {}
+    for row in _rows(folder / "figures.csv"):
+        figures.setdefault(row["name"], []).append(_figures(row))
+    return tuple(
+        CatalogEntry(
+            name=row["name"],
+            family=row["family"],
+            file=folder / row["file"],
+            width=_number(row["width"]),
+            resolution=int(row["resolution"]) if row["resolution"] else None,
+            architecture=row["architecture"],
+            note=row["note"],
+            published=tuple(figures.get(row["name"], ())),
+        )
+        for row in _rows(folder / "networks.csv")
+    )
+
+
+def names() -> tuple[str, ...]:
+    """The name of every entry."""
+    return tuple(one.name for one in catalog())
+
+
+def entry(name: str) -> CatalogEntry:
+    """The entry of a name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    for one in catalog():
+        if one.name == name:
+            return one
+    raise UnknownNameError("published network", name, names())
+
+
+@lru_cache(maxsize=64)
+def _spec_of(file: Path) -> ModelSpec:
+    value = codec_read.read(file.read_text(encoding="utf-8"), file=str(file))
+    if not isinstance(value, ModelSpec):
+        raise TypeError(f"{file} ships as a published network, but leaves something to choose")
+    return value
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _figures(row: dict[str, str]) -> PublishedFigures:
+    top1, top5 = _number(row["top1_percent"]), _number(row["top5_percent"])
+    params_m, madds_m = _number(row["params_m"]), _number(row["madds_m"])
+    return PublishedFigures(
+        source=row["source"],
+        weights=row["weights"],
+        resolution=int(row["resolution"]),
+        top1=None if top1 is None else round(top1 / 100, 6),
+        top5=None if top5 is None else round(top5 / 100, 6),
+        params=None if params_m is None else round(params_m * 1e6),
+        madds=None if madds_m is None else round(madds_m * 1e6),
+        latency_ms=_number(row["latency_ms"]),
+        device=row["device"],
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,322 @@
+"""YAML text into a spec or a search space, with every problem at its line and column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from mnv2search.errors import Diagnostic, Problem, SpecError, nearest
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec import rules, space_check
+from mnv2search.spec.codec_fields import DEFAULT_COLUMNS, FORMAT_VERSION, KEYS, STRUCTURAL, scalar_of
+from mnv2search.spec.source import Broken, Items, Node, Source, Table, Text, parse
+from mnv2search.spec.space import Axis, Scalar, SearchSpace
+from mnv2search.spec.space_rules import MAX_AXES, MAX_OPTIONS
+
+__all__ = ["read"]
+
+_RANGE = ("from", "to", "step")
+
+
+def read(text: str, *, file: str) -> ms.ModelSpec | SearchSpace:
+    """The spec or, where anything is left to choose, the search space of a file.
+
+    Raises:
+        SpecError: with every problem found, each at its line and column.
+    """
+    source, root = parse(text, file=file)
+    return _Reader(source).model(root)
+
+
+@dataclass(slots=True)
+class _Row:
+    values: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    each: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    is_whole: bool = True
+
+
+class _Reader:
+    """One pass over the tree; `places` maps every address met to its line and column."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.places: dict[str, tuple[int, int]] = {"": (1, 1)}
+        self.axes: list[Axis] = []
+        self.columns: tuple[str, ...] = DEFAULT_COLUMNS
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def model(self, root: Node) -> ms.ModelSpec | SearchSpace:
+        keys = {**KEYS[ms.ModelSpec], **{key: key for key in STRUCTURAL}}
+        table = self.table(root, "", keys)
+        values: dict[str, Any] = {}
+        for key, node in table.items():
+            if key in KEYS[ms.ModelSpec]:
+                self.field(ms.ModelSpec, KEYS[ms.ModelSpec][key], node, "", values)
+        self.version(table.get("mnv2search"))
+        self.columns = self.columns_of(table.get("columns"))
+        for key, kind in (("stem", ms.Stem), ("batch_norm", ms.BatchNorm), ("head", ms.Classifier)):
+            if key in table:
+                values[key] = self.section(key, kind, table[key])
+        rows = self.rows(table.get("blocks"))
+        for key in ("name", "blocks"):
+            if key not in table and isinstance(root, Table):
+                self.note("", f"{key} is missing", f"add the key {key}")
+        blocks = [block for i, row in enumerate(rows) if (block := self.block(row, i)) is not None]
+        self.source.refuse()
+        return self.finished({**values, "blocks": tuple(blocks)})
+
+    def finished(self, values: dict[str, Any]) -> ms.ModelSpec | SearchSpace:
+        try:
+            template = ms.ModelSpec(**values)
+            if not self.axes:
+                return template
+            space = SearchSpace(template=template, axes=tuple(self.axes))
+        except SpecError as error:
+            self.note_all("", error.diagnostics)
+            self.source.refuse()
+            raise
+        for problem in space_check.pick_problems(space):
+            self.note(problem.at, problem.what, problem.fix)
+        self.source.refuse()
+        return space
+
+    def version(self, node: Node | None) -> None:
+        fix = f"write mnv2search: {FORMAT_VERSION}, the version of this format"
+        if node is None:
+            self.note("", "mnv2search is missing", fix)
+        elif isinstance(node, Text) and node.text != str(FORMAT_VERSION):
+            self.note_at(node, "mnv2search", f"mnv2search is {node.text[:40]!r}", fix)
+        elif isinstance(node, Items | Table):
+            self.note_at(node, "mnv2search", "mnv2search is not a number", fix)
+
+    def columns_of(self, node: Node | None) -> tuple[str, ...]:
+        if node is None:
+            return DEFAULT_COLUMNS
+        fix = "list keys of a row once each, with c among them, such as [t, c, n, s, k]"
+        if not isinstance(node, Items):
+            self.note_at(node, "columns", "columns is not a list", fix)
+            return DEFAULT_COLUMNS
+        names = [item.text if isinstance(item, Text) else "" for item in node.items]
+        for item, name in zip(node.items, names, strict=True):
+            if name not in KEYS[ms.BlockSpec]:
+                self.note_at(item, "columns", f"columns has {name[:40]!r}", self.key_hint(name, KEYS[ms.BlockSpec]))
+        if len(set(names)) < len(names) or "c" not in names:
+            self.note_at(node, "columns", "columns repeats a key or lacks c", fix)
+        return tuple(names)
+
+    def section(self, key: str, kind: type, node: Node) -> object:
+        self.places[key] = (node.line, node.column)
+        if key == "head" and isinstance(node, Text) and node.text == "none":
+            return None
+        values: dict[str, Any] = {}
+        for name, child in self.table(node, key, KEYS[kind]).items():
+            self.field(kind, KEYS[kind][name], child, f"{key}.", values)
+        return kind(**values)
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def rows(self, node: Node | None) -> list[_Row]:
+        if node is None:
+            return []
+        self.places["blocks"] = (node.line, node.column)
+        if not isinstance(node, Items):
+            self.note_at(node, "blocks", "blocks is not a list", "write one row a line, each beginning with a dash")
+            return []
+        if len(node.items) > rules.MAX_UNITS:
+            what = f"blocks has {len(node.items)} rows"
+            self.note_at(node, "blocks", what, f"at most {rules.MAX_UNITS} layers are planned")
+            return []
+        return [self.row(item, f"blocks[{i}]") for i, item in enumerate(node.items)]
+
+    def row(self, node: Node, at: str) -> _Row:
+        self.places[at] = (node.line, node.column)
+        before = len(self.source.diagnostics)
+        row = _Row()
+        cells = self.bare_cells(node, at) if isinstance(node, Items) else self.keyed_cells(node, at, row)
+        for key, child in cells.items():
+            name = KEYS[ms.BlockSpec][key]
+            if (options := self.options(ms.BlockSpec, name, child, f"{at}.")) is not None:
+                row.values[name] = options[0]
+                row.choices[name] = options
+        for name in row.each.keys() & row.choices.keys():
+            self.note(f"{at}.{name}", f"{at}.{name} stands in the row and under each", "keep one of the two")
+        for name, options in row.each.items():
+            row.values.setdefault(name, options[0])
+        if isinstance(node, Table) and "channels" not in row.values and "c" not in cells:
+            self.note(at, f"{at}.channels is missing", "give the row its output channels: c")
+        row.is_whole = len(self.source.diagnostics) == before and "channels" in row.values
+        return row
+
+    def bare_cells(self, node: Items, at: str) -> dict[str, Node]:
+        if len(node.items) != len(self.columns):
+            what = f"{at} has {len(node.items)} entries, but there are {len(self.columns)} columns"
+            self.note_at(node, at, what, f"write [{', '.join(self.columns)}], or a keyed row such as {{t: 6, c: 24}}")
+            return {}
+        return {key: child for key, child in zip(self.columns, node.items, strict=True) if key in KEYS[ms.BlockSpec]}
+
+    def keyed_cells(self, node: Node, at: str, row: _Row) -> dict[str, Node]:
+        cells = self.table(node, at, {**KEYS[ms.BlockSpec], "each": "each"})
+        each = cells.pop("each", None)
+        if each is not None:
+            inner = {key: name for key, name in KEYS[ms.BlockSpec].items() if key not in ("n", "s")}
+            for key, child in self.table(each, f"{at}.each", inner).items():
+                options = self.options(ms.BlockSpec, inner[key], child, f"{at}.each.")
+                if options is not None:
+                    row.each[inner[key]] = options
+        return cells
+
+    def block(self, row: _Row, number: int) -> ms.BlockSpec | None:
+        """The row's value at its first options; adds its axes."""
+        at = f"blocks[{number}]"
+        if not row.is_whole:
+            return None
+        for name, options in row.choices.items():
+            self.axis(f"{at}.{name}", options)
+        counts = row.choices.get("repeats", (1,))
+        most = max(count for count in counts if isinstance(count, int))
+        for name, options in row.each.items():
+            if len(self.axes) + most > MAX_AXES:
+                self.note(at, f"{at} brings the choices to more than {MAX_AXES}", "choose in fewer places")
+                return None
+            for repeat in range(most):
+                self.places.setdefault(f"{at}.each[{repeat}].{name}", self.places[f"{at}.each.{name}"])
+                self.axis(f"{at}.each[{repeat}].{name}", options)
+        try:
+            return ms.BlockSpec(**row.values)
+        except SpecError as error:
+            self.note_all(f"{at}.", error.diagnostics)
+            return None
+
+    def axis(self, at: str, options: tuple[Scalar, ...]) -> None:
+        if len(options) > 1:
+            self.axes.append(Axis(at=at, options=options))
+
+    # -- fields --------------------------------------------------------------------------------------------------
+
+    def table(self, node: Node, at: str, keys: Mapping[str, str]) -> dict[str, Node]:
+        """The known keys of a mapping; notes the others."""
+        if isinstance(node, Broken):
+            return {}
+        if not isinstance(node, Table):
+            what = f"{at or 'the file'} is not a mapping"
+            self.note_at(node, at, what, f"write keys with values, such as {next(iter(keys))}: …")
+            return {}
+        known: dict[str, Node] = {}
+        for key, child in node.entries:
+            if key.text in keys:
+                known[key.text] = child
+            else:
+                message = f"unknown key {key.text[:40]!r}" + (f" in {at}" if at else "")
+                self.note_at(key, at, message, self.key_hint(key.text, keys))
+        return known
+
+    def key_hint(self, key: str, keys: Mapping[str, str]) -> str:
+        if key in ("n", "s", "repeats", "stride"):
+            return f"{key} belongs to the row, not under each"
+        if key == "<<":
+            return "merge keys are not read: write the keys out"
+        if (short := next((k for k, name in keys.items() if name == key), None)) is not None:
+            return f"write {short}, which stands for {key}"
+        near = nearest(key[:40], [*keys, *(name for name in keys.values() if name not in keys)])
+        named = dict.fromkeys(next((k for k, name in keys.items() if n == name), n) for n in near)
+        return f"did you mean {' or '.join(named)}?" if named else f"known: {', '.join(keys)}"
+
+    def field(self, kind: type, name: str, node: Node, prefix: str, values: dict[str, Any]) -> None:
+        """Read one field outside the rows into `values`, and its axis where it is a choice."""
+        if name == "name" and not isinstance(node, Text):
+            self.places["name"] = (node.line, node.column)
+            self.note_at(node, "name", "name is not a word", "write one name")
+        elif (options := self.options(kind, name, node, prefix)) is not None:
+            values[name] = options[0]
+            self.axis(f"{prefix}{name}", options)
+
+    def options(self, kind: type, name: str, node: Node, prefix: str) -> tuple[Scalar, ...] | None:
+        """The value or values written for a field; None where something was wrong and noted."""
+        at = f"{prefix}{name}"
+        self.places[at] = (node.line, node.column)
+        if isinstance(node, Table):
+            return self.range_options(kind, name, node, prefix)
+        nodes: Sequence[Node] = node.items if isinstance(node, Items) else (node,)
+        if not 1 <= len(nodes) <= MAX_OPTIONS:
+            self.note(at, f"{at} has {len(nodes)} options", f"write 1 to {MAX_OPTIONS}")
+            return None
+        before = len(self.source.diagnostics)
+        values: list[Scalar] = []
+        for item in nodes:
+            value = self.scalar(kind, name, item, prefix)
+            if any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values):
+                self.note_at(item, at, f"{at} has an option twice", "write every option once")
+            values.append(value)
+        if len(self.source.diagnostics) > before or not all(isinstance(n, Text) for n in nodes):
+            return None
+        return tuple(values)
+
+    def scalar(self, kind: type, name: str, node: Node, prefix: str) -> Scalar:
+        if not isinstance(node, Text):
+            if isinstance(node, Items | Table):
+                self.note_at(node, f"{prefix}{name}", f"{prefix}{name} is not a single value", "write one value")
+            return None
+        value = scalar_of(kind, name, node.text, is_plain=node.is_plain)
+        if isinstance(value, Problem):
+            self.note_at(node, f"{prefix}{name}", f"{prefix}{value.what}", value.fix)
+            return None
+        return value
+
+    def range_options(self, kind: type, name: str, node: Table, prefix: str) -> tuple[Scalar, ...] | None:
+        """The options of ``{from: 96, to: 224, step: 32}``, counted in decimals so that 0.1 steps are exact."""
+        at = f"{prefix}{name}"
+        fix = "write it as {from: 96, to: 224, step: 32}, with a step above 0 that leads from one to the other"
+        if name not in rules.INTEGERS[kind] and name not in rules.REALS[kind]:
+            self.note(at, f"{at} is a range", "only numbers have ranges: write a list of choices")
+            return None
+        table = self.table(node, at, {key: key for key in _RANGE})
+        numbers: list[Decimal] = []
+        for key in _RANGE:
+            child = table.get(key)
+            text = child.text if isinstance(child, Text) and child.is_plain else ""
+            if not re.fullmatch(r"-?(?:0|[1-9]\d{0,9})(?:\.\d{1,9})?", text):
+                self.note(at, f"{at} has no number for {key}", fix)
+                return None
+            numbers.append(Decimal(text))
+        start, stop, step = numbers
+        if step <= 0 or stop < start or (stop - start) % step:
+            self.note(at, f"{at} goes from {start} to {stop} by {step}", fix)
+            return None
+        if (count := int((stop - start) / step) + 1) > MAX_OPTIONS:
+            self.note(at, f"{at} has {count} options", f"at most {MAX_OPTIONS} are searched: use a larger step")
+            return None
+        texts = [f"{(start + i * step).normalize():f}" for i in range(count)]
+        return self.options(
+            kind,
+            name,
+            Items(node.line, node.column, tuple(Text(node.line, node.column, text, True) for text in texts)),
+            prefix,
+        )
+
+    # -- problems ------------------------------------------------------------------------------------------------
+
+    def note_at(self, node: Node, at: str, message: str, hint: str) -> None:
+        self.source.add((node.line, node.column), message, hint, at=at)
+
+    def note(self, at: str, message: str, hint: str) -> None:
+        self.source.add(self.place(at), message, hint, at=at)
+
+    def note_all(self, prefix: str, found: Iterable[Diagnostic]) -> None:
+        """Note problems of a value, whose addresses are relative to it."""
+        for one in found:
+            leaf = one.at.rpartition(".")[2]
+            at = f"{prefix}{one.at}"
+            owner = at.removesuffix(leaf)
+            message = f"{owner}{one.message}" if one.message.startswith(f"{leaf} is") else f"{at}: {one.message}"
+            self.note(at, message, one.hint)
+
+    def place(self, at: str) -> tuple[int, int]:
+        """Where an address stands, or else the nearest thing around it that was written."""
+        while at not in self.places:
+            at = re.sub(r"(\.?\w+|\[\d+\])$", "", at) if re.search(r"(\w|\])$", at) else ""
+        return self.places[at]

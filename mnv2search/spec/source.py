@@ -1,0 +1,254 @@
+"""Text with positions: untrusted YAML becomes a small tree whose every node knows its line and column.
+
+Only structure is judged here; what a key means is the codec's business. Everything that YAML 1.1 would accept in
+silence and that nobody means is refused: repeated keys, aliases, tags, further documents, tabs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from mnv2search.errors import Diagnostic, SpecError
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_DIAGNOSTICS",
+    "MAX_NODES",
+    "Broken",
+    "Items",
+    "Node",
+    "Source",
+    "Table",
+    "Text",
+    "decoded",
+    "parse",
+]
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 16
+MAX_NODES = 60_000
+MAX_DIAGNOSTICS = 100
+_WIDEST_EXCERPT = 160
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A scalar as written; `is_plain` is false in quotes. Line and column count from 1."""
+
+    line: int
+    column: int
+    text: str
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    line: int
+    column: int
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Keys with values; a repeated key is reported and its first value kept."""
+
+    line: int
+    column: int
+    entries: tuple[tuple[Text, Node], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A node that has been reported already."""
+
+    line: int
+    column: int
+
+
+Node = Text | Items | Table | Broken
+
+
+@dataclass(slots=True)
+class Source:
+    """A file under reading: collects diagnostics, each with an excerpt."""
+
+    file: str
+    text: str
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    _lines: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lines = self.text.split("\n")
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines without their ends."""
+        return [line.removesuffix("\r") for line in self._lines]
+
+    def add(self, place: tuple[int, int], message: str, hint: str, *, at: str = "") -> None:
+        """Note a problem at a line and column."""
+        line, column = place
+        shown = self._lines[line - 1].removesuffix("\r") if 0 < line <= len(self._lines) else ""
+        if len(shown) > _WIDEST_EXCERPT:
+            shown = f"{shown[:_WIDEST_EXCERPT]}…" if column <= _WIDEST_EXCERPT else ""
+        excerpt = "".join(c if c.isprintable() else " " for c in shown)
+        self.diagnostics.append(
+            Diagnostic(at=at, message=message, hint=hint, file=self.file, line=line, column=column, excerpt=excerpt)
+        )
+
+    def refuse(self) -> None:
+        """Raise what has been noted, in the order of the file; do nothing where nothing has."""
+        if not self.diagnostics:
+            return
+        ordered = sorted(dict.fromkeys(self.diagnostics), key=lambda d: (d.line, d.column))
+        if len(ordered) > MAX_DIAGNOSTICS:
+            more = len(ordered) - MAX_DIAGNOSTICS
+            cut = ordered[:MAX_DIAGNOSTICS]
+            last = cut[-1]
+            message = f"and {more} more problems, not shown"
+            ordered = [*cut, Diagnostic(at="", message=message, hint="", file=self.file, line=last.line, column=1)]
+        raise SpecError(ordered)
+
+
+def decoded(data: bytes, *, file: str) -> str:
+    """UTF-8 bytes as text, without a byte-order mark.
+
+    Raises:
+        SpecError: more than `MAX_BYTES`, or not UTF-8.
+    """
+    if len(data) > MAX_BYTES:
+        raise _alone(file, 1, 1, f"the file has more than {MAX_BYTES} bytes", "a spec takes a few hundred")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", errors="replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        message = f"the file is not UTF-8: byte {data[error.start]:#04x}"
+        raise _alone(file, line, column, message, "save it as UTF-8") from None
+
+
+def _alone(file: str, line: int, column: int, message: str, hint: str) -> SpecError:
+    return SpecError([Diagnostic(at="", message=message, hint=hint, file=file, line=line, column=column)])
+
+
+def parse(text: str, *, file: str) -> tuple[Source, Node]:
+    """The tree of a file, with the problems of its structure noted in the source.
+
+    Raises:
+        SpecError: the text cannot be read on: too large, unusable characters, or a syntax error.
+    """
+    if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise _alone(file, 1, 1, f"the file has more than {MAX_BYTES} bytes", "a spec takes a few hundred")
+    source = Source(file, text.removeprefix("\ufeff"))
+    _check_characters(source)
+    source.refuse()
+    try:
+        node = _document(source)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+        what = error.problem or error.context or "it cannot be parsed"
+        source.add(_inside(source, place), f"this is not YAML: {what}", "check brackets, quotes and indentation here")
+        source.refuse()
+        raise
+    return source, node
+
+
+def _inside(source: Source, place: tuple[int, int]) -> tuple[int, int]:
+    """`place`, or the end of the last line where the parser points beyond it."""
+    line, column = place
+    if line > len(source.lines):
+        return len(source.lines), len(source.lines[-1]) + 1
+    return line, min(column, len(source.lines[line - 1]) + 1)
+
+
+def _check_characters(source: Source) -> None:
+    for number, line in enumerate(source.lines, start=1):
+        if line.isprintable():
+            continue
+        column, character = next((i, c) for i, c in enumerate(line, start=1) if not c.isprintable())
+        if character == "\t":
+            source.add((number, column), "a tab", "indent and separate with spaces")
+        else:
+            source.add((number, column), f"the unprintable character U+{ord(character):04X}", "delete it")
+        if len(source.diagnostics) > MAX_DIAGNOSTICS:
+            return
+
+
+def _document(source: Source) -> Node:
+    events = yaml.parse(source.text, Loader=_LOADER)
+    node: Node | None = None
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            if node is not None:
+                source.add(_place(event), "a second document begins", "write one document a file")
+                break
+            if event.version or event.tags:
+                source.add(_place(event), "a YAML directive", "leave it out")
+            node = _Builder(source, events).node(next(events), 1)
+    if node is None:
+        source.add((1, 1), "the file is empty", "begin it with mnv2search: 1")
+        return Broken(1, 1)
+    return node
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+class _Builder:
+    """Builds the tree from parser events, which come one by one, so that limits stop the parser in time."""
+
+    def __init__(self, source: Source, events: Iterator[Any]) -> None:
+        self.source = source
+        self.events = events
+        self.nodes = 0
+
+    def node(self, event: Any, depth: int) -> Node:
+        place = _place(event)
+        self.nodes += 1
+        if depth > MAX_DEPTH or self.nodes > MAX_NODES:
+            limit = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_NODES} values"
+            self.source.add(place, f"the file has more than {limit}", "a spec needs far fewer")
+            self.source.refuse()
+        if isinstance(event, yaml.AliasEvent):
+            self.source.add(place, f"the alias *{str(event.anchor)[:40]}", "write the value out")
+            return Broken(*place)
+        if event.anchor is not None:
+            self.source.add(place, f"the anchor &{str(event.anchor)[:40]}", "leave it out: aliases are not read")
+        if event.tag is not None:
+            self.source.add(place, f"the tag {event.tag[:40]}", "leave it out: the key decides the type")
+        if isinstance(event, yaml.ScalarEvent):
+            return Text(*place, event.value, not event.style)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Items(*place, tuple(self._items(depth)))
+        return Table(*place, tuple(self._entries(depth)))
+
+    def _items(self, depth: int) -> Iterator[Node]:
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            yield self.node(event, depth + 1)
+
+    def _entries(self, depth: int) -> Iterator[tuple[Text, Node]]:
+        seen: dict[str, Text] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self.node(event, depth + 1)
+            value = self.node(next(self.events), depth + 1)
+            place = (key.line, key.column)
+            if not isinstance(key, Text):
+                if not isinstance(key, Broken):
+                    self.source.add(place, "a key is a list or a mapping", "a key is a word")
+            elif key.text in seen:
+                first = seen[key.text]
+                hint = f"it stands on line {first.line} already: keep one of the two"
+                self.source.add(place, f"the key {key.text[:40]} is repeated", hint)
+            else:
+                seen[key.text] = key
+                yield key, value

@@ -1,0 +1,362 @@
+"""Search spaces: a spec with choices where a scalar would stand, and what a pick of options resolves to."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from mnv2search.errors import OptionError, SpecError, UnknownNameError
+from mnv2search.spec import space_rules
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.space_rules import Address, Scalar
+
+__all__ = [
+    "Axis",
+    "Pick",
+    "Scalar",
+    "SearchSpace",
+    "canonical",
+    "origins",
+    "pick_of",
+    "random_pick",
+    "resolve",
+    "resolve_values",
+]
+
+Pick = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One choice of a search space.
+
+    Attributes:
+        at: what is chosen, such as ``width``, ``blocks[1].stride`` or, for the second repeat of a row that
+            chooses for each repeat on its own, ``blocks[1].each[1].expansion``.
+        options: two or more different values in the order in which they were written.
+    """
+
+    at: str
+    options: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """A spec with axes: a pick is one option index for every axis, in the order of `axes`.
+
+    Attributes:
+        template: the network of all first options, with one row where a row chooses for each repeat.
+        axes: kept in the order of the fields of `ModelSpec`, then row by row, whatever order they were given in.
+    """
+
+    template: ModelSpec
+    axes: tuple[Axis, ...]
+    _layout: _Layout = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if problems := tuple(space_rules.axis_problems(self.template, [(a.at, a.options) for a in self.axes])):
+            raise SpecError.from_problems(problems)
+        addressed = sorted(self.axes, key=lambda axis: space_rules.address_of(axis.at).order)
+        object.__setattr__(self, "axes", tuple(addressed))
+        object.__setattr__(self, "_layout", _layout(self.template, self.axes))
+
+    @property
+    def name(self) -> str:
+        """The name of the space, which every network resolved from it bears too."""
+        return self.template.name
+
+    @property
+    def cards(self) -> Pick:
+        """The number of options of every axis."""
+        return tuple(len(axis.options) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """The number of picks; where fewer repeats leave axes of later repeats idle, picks coincide."""
+        return math.prod(self.cards)
+
+    @property
+    def distinct(self) -> int:
+        """The number of canonical picks, which differ in at least one option that is used."""
+        count = math.prod(len(options) for _, _, _, options in self._layout.top)
+        for row in self._layout.rows:
+            own = math.prod(len(options) for _, _, options in row.own)
+            each = [math.prod(len(options) for _, _, options in repeat) for repeat in row.each]
+            count *= own * sum(math.prod(each[:repeats]) for repeats in row.repeats)
+        return count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """A row of the template ready for resolving; compared by identity, so that remembering blocks is cheap.
+
+    `own` and `each[i]` hold (axis, field, options); without `each`, the axis of repeats is among `own`.
+    """
+
+    template: BlockSpec
+    own: tuple[tuple[int, str, tuple[Scalar, ...]], ...]
+    each: tuple[tuple[tuple[int, str, tuple[Scalar, ...]], ...], ...]
+    repeats_axis: int | None
+    repeats: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    top: tuple[tuple[int, str, str, tuple[Scalar, ...]], ...]
+    rows: tuple[_Row, ...]
+
+
+def _layout(template: ModelSpec, axes: tuple[Axis, ...]) -> _Layout:
+    addresses = [space_rules.address_of(axis.at) for axis in axes]
+    top = tuple((i, a.section, a.field, axes[i].options) for i, a in enumerate(addresses) if a.row is None)
+    rows = (_row(block, number, addresses, axes) for number, block in enumerate(template.blocks))
+    return _Layout(top, tuple(rows))
+
+
+def _row(block: BlockSpec, number: int, addresses: list[Address], axes: tuple[Axis, ...]) -> _Row:
+    mine = [(i, a) for i, a in enumerate(addresses) if a.row == number]
+    has_each = any(a.each is not None for _, a in mine)
+    repeats_axis = next((i for i, a in mine if a.field == "repeats"), None) if has_each else None
+    repeats = (block.repeats,) if repeats_axis is None else tuple(_integers(axes[repeats_axis].options))
+    each = [
+        tuple((i, a.field, axes[i].options) for i, a in mine if a.each == repeat)
+        for repeat in range(max(repeats) if has_each else 0)
+    ]
+    own = ((i, a.field, axes[i].options) for i, a in mine if a.each is None and i != repeats_axis)
+    return _Row(block, tuple(own), tuple(each), repeats_axis, repeats)
+
+
+def _integers(options: tuple[Scalar, ...]) -> list[int]:
+    return [option for option in options if isinstance(option, int)]
+
+
+def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
+    """The network of a pick.
+
+    A row that chooses for each repeat becomes one row a repeat, with the stride in the first of them.
+
+    Raises:
+        OptionError: the pick has not one index in range for every axis.
+        SpecError: the options do not go together.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> template = ModelSpec(name="s", blocks=(BlockSpec(channels=24, stride=2),))
+    >>> space = SearchSpace(template=template, axes=(Axis(at="blocks[0].stride", options=(2, 1)),))
+    >>> resolve(space, (1,)).blocks[0].stride
+    1
+    """
+    _check_pick(space, pick)
+    layout, template = space._layout, space.template
+    if not space.axes:
+        return template
+    values: dict[str, Any] = {
+        "width": template.width,
+        "resolution": template.resolution,
+        "stem": template.stem,
+        "last_channels": template.last_channels,
+        "head": template.head,
+        "channel_divisor": template.channel_divisor,
+        "min_channels": template.min_channels,
+        "keep_stem": template.keep_stem,
+        "keep_last": template.keep_last,
+        "output_stride": template.output_stride,
+        "padding": template.padding,
+        "activation": template.activation,
+        "normalizer": template.normalizer,
+        "batch_norm": template.batch_norm,
+    }
+    for axis, section, name, options in layout.top:
+        option: Any = options[pick[axis]]
+        if section:
+            values[section] = replace(values[section], **{name: option})
+        else:
+            values[name] = option
+    blocks: list[BlockSpec] = []
+    for row in layout.rows:
+        blocks += _row_blocks(row, pick)
+    return ModelSpec(name=template.name, blocks=tuple(blocks), **values)
+
+
+def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
+    if len(pick) != len(space.axes):
+        raise OptionError(
+            f"the pick has {len(pick)} entries, but {space.name} has {len(space.axes)} axes",
+            hint="give one option index for every axis, in the order of space.axes",
+        )
+    for index, axis in zip(pick, space.axes, strict=True):
+        if not 0 <= index < len(axis.options):
+            raise OptionError(
+                f"the pick has index {index} for {axis.at}, which has {len(axis.options)} options",
+                hint=f"use 0 to {len(axis.options) - 1}",
+            )
+
+
+def _row_blocks(row: _Row, pick: Sequence[int]) -> list[BlockSpec]:
+    own = tuple([pick[entry[0]] for entry in row.own])
+    if not row.each:
+        return [_block(row, own, -1, ()) if own else row.template]
+    repeats = row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]]
+    return [
+        _block(row, own, repeat, tuple([pick[entry[0]] for entry in row.each[repeat]])) for repeat in range(repeats)
+    ]
+
+
+@lru_cache(maxsize=65_536)
+def _block(row: _Row, own: Pick, repeat: int, each: Pick) -> BlockSpec:
+    """The block of a row; `repeat` is -1 for a row that does not choose for each repeat."""
+    values: dict[str, Any] = {name: options[i] for (_, name, options), i in zip(row.own, own, strict=True)}
+    if repeat >= 0:
+        values |= {name: options[i] for (_, name, options), i in zip(row.each[repeat], each, strict=True)}
+        values["repeats"] = 1
+    if repeat > 0:
+        values["stride"] = 1
+    return replace(row.template, **values)
+
+
+def origins(space: SearchSpace, pick: Sequence[int]) -> tuple[int, ...]:
+    """For every row of the resolved network the row of the template that it comes from."""
+    counts = [len(_repeats_used(row, pick)) or 1 for row in space._layout.rows]
+    return tuple(number for number, count in enumerate(counts) for _ in range(count))
+
+
+def _repeats_used(row: _Row, pick: Sequence[int]) -> range:
+    if not row.each:
+        return range(0)
+    return range(row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]])
+
+
+def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
+    """`pick` with index 0 for every axis that its repeats leave idle: equal networks of a space have equal ones."""
+    _check_pick(space, pick)
+    indices = list(pick)
+    for row in space._layout.rows:
+        for repeat in row.each[len(_repeats_used(row, pick)) :]:
+            for axis, _, _ in repeat:
+                indices[axis] = 0
+    return tuple(indices)
+
+
+def random_pick(space: SearchSpace, rng: random.Random) -> Pick:
+    """A canonical pick with every used option drawn evenly on its own."""
+    return canonical(space, [rng.randrange(card) for card in space.cards])
+
+
+def resolve_values(
+    space: SearchSpace,
+    values: Mapping[str, Scalar],
+    *,
+    rest: Literal["first", "refuse"] = "refuse",
+) -> ModelSpec:
+    """The network that takes the named options.
+
+    Args:
+        space: where to choose.
+        values: option by address, as a value or as its text. An index may be ``*`` for all:
+            ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one.
+        rest: what becomes of axes that are not named: the first option, or a refusal.
+
+    Raises:
+        UnknownNameError: no such axis.
+        OptionError: not one of its options.
+        SpecError: an axis that the network uses is not named, or the options do not go together.
+    """
+    chosen: dict[int, int] = {}
+    for at, value in values.items():
+        matching = [i for i, axis in enumerate(space.axes) if space_rules.matches(at, axis.at)]
+        if not matching:
+            raise UnknownNameError(f"axis of {space.name}", at, (axis.at for axis in space.axes))
+        for i in matching:
+            chosen[i] = _option_index(space.axes[i], value)
+    pick = tuple(chosen.get(i, 0) for i in range(len(space.axes)))
+    if rest == "refuse" and (open_axes := _open_axes(space, pick, chosen)):
+        raise SpecError.from_problems([space_rules.unpicked(space.name, open_axes)])
+    return resolve(space, canonical(space, pick))
+
+
+def _open_axes(space: SearchSpace, pick: Pick, chosen: Mapping[int, int]) -> list[tuple[str, tuple[Scalar, ...]]]:
+    """The axes that are neither chosen nor left idle by the repeats."""
+    idle: set[int] = set()
+    for row in space._layout.rows:
+        for repeat in row.each[len(_repeats_used(row, pick)) :]:
+            idle |= {axis for axis, _, _ in repeat}
+    return [(a.at, a.options) for i, a in enumerate(space.axes) if i not in chosen and i not in idle]
+
+
+def _option_index(axis: Axis, value: Scalar) -> int:
+    for i, option in enumerate(axis.options):
+        same_kind = isinstance(option, bool) == isinstance(value, bool)
+        if (same_kind and option == value) or (isinstance(value, str) and space_rules.is_text_of(value, option)):
+            return i
+    shown = ", ".join(space_rules.text_of(option) for option in axis.options)
+    raise OptionError(f"{axis.at} has no option {space_rules.text_of(value)}", hint=f"use one of {shown}")
+
+
+def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
+    """The canonical pick that makes the network `spec` (names aside), or None where the space lacks it.
+
+    Rows are compared repeat by repeat, so that a row of two repeats equals two rows of one.
+    """
+    indices = [0] * len(space.axes)
+    plain = replace(spec, name=space.name, blocks=space.template.blocks)
+    for axis, section, name, options in space._layout.top:
+        value = getattr(getattr(spec, section) if section else spec, name, ...)
+        if value not in options:
+            return None
+        indices[axis] = options.index(value)
+        first: Any = options[0]
+        plain = (
+            replace(plain, **{section: replace(getattr(plain, section), **{name: first})})
+            if section
+            else replace(plain, **{name: first})
+        )
+    if plain != space.template or not _match_rows(space._layout.rows, space_rules.flat(spec.blocks), indices):
+        return None
+    return canonical(space, indices)
+
+
+def _match_rows(rows: Sequence[_Row], blocks: Sequence[BlockSpec], indices: list[int]) -> bool:
+    """Whether some options of `rows` make exactly `blocks` (one repeat each); writes them into `indices`."""
+    failed: set[tuple[int, int]] = set()
+
+    def match(number: int, start: int) -> bool:
+        if number == len(rows):
+            return start == len(blocks)
+        if (number, start) in failed:
+            return False
+        row = rows[number]
+        named = next((entry for entry in row.own if entry[1] == "repeats"), None)
+        lengths = row.repeats if named is None else tuple(_integers(named[2]))
+        axis = row.repeats_axis if named is None else named[0]
+        for option, length in enumerate(lengths):
+            if start + length > len(blocks) or not _match_row(row, blocks[start : start + length], indices):
+                continue
+            if match(number + 1, start + length):
+                if axis is not None:
+                    indices[axis] = option
+                return True
+        failed.add((number, start))
+        return False
+
+    return match(0, 0)
+
+
+def _match_row(row: _Row, blocks: Sequence[BlockSpec], indices: list[int]) -> bool:
+    for repeat, block in enumerate(blocks):
+        expected: dict[str, Any] = {"repeats": 1} if repeat == 0 else {"repeats": 1, "stride": 1}
+        for axis, name, options in (*row.own, *(row.each[repeat] if row.each else ())):
+            if name == "repeats" or (name == "stride" and repeat):
+                continue
+            value = getattr(block, name)
+            if value not in options or (
+                repeat and (axis, name, options) in row.own and indices[axis] != options.index(value)
+            ):
+                return False
+            indices[axis] = options.index(value)
+            expected[name] = value
+        if replace(row.template, **expected) != block:
+            return False
+    return True

@@ -1,0 +1,239 @@
+"""Addresses of choices, and the rules that the axes of a search space obey."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+
+from mnv2search.errors import Problem, nearest
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec import rules
+
+__all__ = [
+    "MAX_AXES",
+    "MAX_OPTIONS",
+    "Address",
+    "Scalar",
+    "address_of",
+    "axis_problems",
+    "flat",
+    "is_text_of",
+    "matches",
+    "text_of",
+    "unpicked",
+]
+
+Scalar = int | float | str | bool | None
+
+MAX_AXES = 4096
+MAX_OPTIONS = 1000
+
+SECTIONS = {"stem": ms.Stem, "head": ms.Classifier, "batch_norm": ms.BatchNorm}
+_ADDRESS = re.compile(
+    r"(?:blocks\[(?P<row>\d{1,6})\](?:\.each\[(?P<each>\d{1,6})\])?\.|(?P<section>stem|head|batch_norm)\.)?(?P<field>\w+)"
+)
+_WHOLE = ("name", "blocks", "stem", "head", "batch_norm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A place in a spec, taken apart.
+
+    Attributes:
+        row: index among the rows, or None.
+        each: index of the repeat, or None.
+        section: `stem`, `head`, `batch_norm` or empty.
+        field: the field's name.
+        order: sorts addresses as the fields of the values stand.
+    """
+
+    row: int | None
+    each: int | None
+    section: str
+    field: str
+    order: tuple[int, int, int, int]
+
+    @property
+    def kind(self) -> type:
+        """The class that has the field."""
+        return ms.BlockSpec if self.row is not None else SECTIONS.get(self.section, ms.ModelSpec)
+
+
+@lru_cache(maxsize=16_384)
+def address_of(at: str) -> Address:
+    """The parts of an address.
+
+    >>> address_of("blocks[1].each[2].kernel").each
+    2
+
+    Raises:
+        ValueError: it has not the form of an address, or names a field that does not exist.
+    """
+    found = _ADDRESS.fullmatch(at)
+    if found is None:
+        raise ValueError(at)
+    row, each, section, name = found["row"], found["each"], found["section"] or "", found["field"]
+    address = Address(
+        row=None if row is None else int(row),
+        each=None if each is None else int(each),
+        section=section,
+        field=name,
+        order=(0, 0, 0, 0),
+    )
+    names = [f.name for f in fields(address.kind)]
+    if name not in names or (not section and row is None and name in _WHOLE):
+        raise ValueError(at)
+    top = [f.name for f in fields(ms.ModelSpec)].index(section or name) if row is None else 0
+    order = (-1 if row is None else int(row), top, -1 if each is None else int(each), names.index(name))
+    return replace(address, order=order)
+
+
+def matches(pattern: str, at: str) -> bool:
+    """Whether `at` is meant by `pattern`, in which an index may be ``*``.
+
+    >>> matches("blocks[*].kernel", "blocks[3].kernel")
+    True
+    """
+    return re.fullmatch(re.escape(pattern).replace(r"\[\*\]", r"\[\d+\]"), at) is not None
+
+
+def text_of(value: Scalar) -> str:
+    """A scalar as YAML and the command line spell it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_text_of(text: str, option: Scalar) -> bool:
+    """Whether `text` spells `option`; numbers are compared by value.
+
+    >>> is_text_of("6.0", 6), is_text_of("none", None), is_text_of("1", True)
+    (True, True, False)
+    """
+    if text == text_of(option):
+        return True
+    if isinstance(option, bool) or not isinstance(option, int | float):
+        return False
+    try:
+        return float(text) == option
+    except ValueError:
+        return False
+
+
+def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Problem:
+    """The problem of a search space where a network is needed, with how to choose."""
+    at, options = axes[0]
+    more = f" and {len(axes) - 1} more" if len(axes) > 1 else ""
+    return Problem(
+        at=at,
+        what=f"{name} is a search space: nothing is chosen for {at}{more}",
+        fix=f"choose with --pick {at}={text_of(options[0])}, or take every first option with --first",
+    )
+
+
+def flat(blocks: Iterable[ms.BlockSpec]) -> tuple[ms.BlockSpec, ...]:
+    """The rows written out, one repeat a row, the stride in the first of each."""
+    single: list[ms.BlockSpec] = []
+    for block in blocks:
+        first = block if block.repeats == 1 else replace(block, repeats=1)
+        again = [replace(first, stride=1)] * (block.repeats - 1) if block.repeats > 1 else []
+        single += [first, *again]
+    return tuple(single)
+
+
+def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Iterator[Problem]:
+    """The broken rules of the axes of a space, given as (address, options)."""
+    if len(axes) > MAX_AXES:
+        yield Problem(at="", what=f"the space has {len(axes)} axes", fix=f"at most {MAX_AXES} are searched")
+        return
+    seen: dict[str, tuple[Scalar, ...]] = {}
+    for at, options in axes:
+        try:
+            address = address_of(at)
+        except ValueError:
+            near = nearest(at, [f.name for f in fields(ms.ModelSpec) if f.name not in _WHOLE])
+            hint = f"did you mean {' or '.join(near)}?" if near else "write it as width or blocks[1].stride"
+            yield Problem(at=at, what=f"{at[:80]} is not a place for a choice", fix=hint)
+            continue
+        if at in seen:
+            yield Problem(at=at, what=f"{at} has two axes", fix="put all options into one")
+        seen[at] = options
+        yield from _place_problems(template, at, address)
+        yield from _option_problems(at, address, options)
+    if all(_is_address(at) for at, _ in axes):
+        yield from _first_problems(template, axes)
+        yield from _each_problems(template, seen)
+
+
+def _is_address(at: str) -> bool:
+    try:
+        address_of(at)
+    except ValueError:
+        return False
+    return True
+
+
+def _place_problems(template: ms.ModelSpec, at: str, address: Address) -> Iterator[Problem]:
+    if address.row is not None and address.row >= len(template.blocks):
+        yield Problem(at=at, what=f"{at} names a row beyond the last", fix=f"there are {len(template.blocks)} rows")
+    if address.each is not None and address.field in ("repeats", "stride"):
+        yield Problem(
+            at=at,
+            what=f"{address.field} is chosen for each repeat",
+            fix=f"{address.field} belongs to the row: put its options there",
+        )
+    if address.section == "head" and template.head is None:
+        yield Problem(at=at, what=f"{at} is chosen where head is none", fix="give the network a head")
+
+
+def _option_problems(at: str, address: Address, options: tuple[Scalar, ...]) -> Iterator[Problem]:
+    kind, name = address.kind, address.field
+    if not 2 <= len(options) <= MAX_OPTIONS:
+        yield Problem(at=at, what=f"{at} has {len(options)} options", fix=f"write 2 to {MAX_OPTIONS} options")
+    if len({(isinstance(o, bool), o) for o in options}) < len(options):
+        yield Problem(at=at, what=f"{at} has an option twice", fix="write every option once")
+    for option in options:
+        if option is None and name not in rules.INTEGERS[kind]:
+            yield Problem(at=at, what=f"{name} has the option None", fix="write the value itself")
+        elif (problem := rules.field_problem(kind, name, option)) is not None:
+            yield Problem(at=at, what=problem.what, fix=problem.fix)
+
+
+def _first_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Iterator[Problem]:
+    for at, options in axes:
+        address = address_of(at)
+        owner: object = template
+        if address.row is not None:
+            owner = template.blocks[address.row] if address.row < len(template.blocks) else None
+        elif address.section:
+            owner = getattr(template, address.section)
+        if owner is not None and options and getattr(owner, address.field) != options[0]:
+            yield Problem(
+                at=at,
+                what=f"the template has {text_of(getattr(owner, address.field))} for {at}",
+                fix=f"give the template the first option, {text_of(options[0])}",
+            )
+
+
+def _each_problems(template: ms.ModelSpec, axes: dict[str, tuple[Scalar, ...]]) -> Iterator[Problem]:
+    """Every repeat of a row chooses among the same options, and a field is chosen by row or by repeat."""
+    for row, name in sorted(
+        {(a.row, a.field) for a in map(address_of, axes) if a.row is not None and a.each is not None}
+    ):
+        if row >= len(template.blocks):
+            continue
+        counts = axes.get(f"blocks[{row}].repeats", (template.blocks[row].repeats,))
+        repeats = max(c for c in counts if isinstance(c, int))
+        wanted = {f"blocks[{row}].each[{i}].{name}" for i in range(repeats)}
+        given = {at for at in axes if matches(f"blocks[{row}].each[*].{name}", at)}
+        at = f"blocks[{row}].each[0].{name}"
+        if wanted != given or len({axes[one] for one in given}) > 1:
+            yield Problem(
+                at=at,
+                what=f"blocks[{row}] does not choose {name} alike for each of {repeats} repeats",
+                fix="give every repeat an axis with the same options",
+            )
+        if f"blocks[{row}].{name}" in axes:
+            yield Problem(at=at, what=f"{name} is chosen by the row and for each repeat", fix="choose in one place")
