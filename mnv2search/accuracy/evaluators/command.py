@@ -1,0 +1,162 @@
+"""The accuracy that a program of the user's prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.errors import EvaluatorError, OptionError
+from mnv2search.spec import codec
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["CommandEvaluator"]
+
+STDERR_LINES = 8
+
+
+class CommandEvaluator:
+    """Runs a program with the path of a spec and reads one JSON number from the last line it prints.
+
+    The last line of its standard output is a number from 0 to 1, or an object with `value` and optionally `low` and
+    `high`, the ends of a 90 % interval. The program gets no input, is started without a shell and is killed with all
+    its children when its time is up. Its standard error is shown when it fails.
+
+    Args:
+        run: the program and its arguments; ``{spec}`` becomes the path of a YAML file (appended where absent),
+            ``{seed}`` the seed.
+        timeout_s: time for one network in seconds.
+        metric: what the number is.
+        dataset: on which images.
+    """
+
+    def __init__(
+        self, *, run: str, timeout_s: float = 600.0, metric: str = "top1", dataset: str = "the command's own"
+    ) -> None:
+        try:
+            self._words = tuple(shlex.split(run))
+        except ValueError as error:
+            raise OptionError(
+                f"the command {run!r} cannot be split into words: {error}", hint="close the quotes"
+            ) from error
+        if not self._words:
+            raise OptionError("the command is empty", hint="write command:PROGRAM {spec}")
+        if not 0 < timeout_s < float("inf"):
+            raise OptionError(f"timeout_s is {timeout_s}", hint="write a number of seconds above 0")
+        if not any("{spec}" in word for word in self._words):
+            self._words += ("{spec}",)
+        self._run, self._timeout_s, self._metric, self._dataset = run, timeout_s, metric, dataset
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the numbers mean, as far as can be known."""
+        return EvaluatorInfo(
+            name=f"command:timeout_s={self._timeout_s:g},run={self._run}",
+            version="1",
+            kind="reported",
+            dataset=self._dataset,
+            metric=self._metric,
+            detail=f"printed by {self._words[0]}",
+        )
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
+        """What the program prints for `spec`.
+
+        Raises:
+            EvaluatorError: it cannot be started, fails, takes too long, or its last line is not such a number.
+        """
+        del report  # a program's last line is its only report
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+            path = Path(folder) / "spec.yaml"
+            path.write_text(codec.dumps(spec), encoding="utf-8")
+            words = [word.replace("{spec}", str(path)).replace("{seed}", str(seed)) for word in self._words]
+            printed, complaint = self._output(words)
+        return self._accuracy(printed, complaint, seed)
+
+    def _output(self, words: list[str]) -> tuple[str, str]:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EvaluatorError(
+                f"the command {words[0]!r} cannot be started: {error.strerror}",
+                hint="write the path of an executable file; no shell is involved",
+            ) from error
+        try:
+            printed, complaint = process.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired as error:
+            _, complaint = _kill_group(process)
+            raise self._failed(f"took longer than {self._timeout_s:g} s", complaint) from error
+        except BaseException:
+            _kill_group(process)
+            raise
+        if process.returncode != 0:
+            code = process.returncode
+            ending = f"exited with {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+            raise self._failed(ending, complaint)
+        return printed, complaint
+
+    def _accuracy(self, printed: str, complaint: str, seed: int) -> Accuracy:
+        lines = printed.strip().splitlines()
+        if not lines:
+            raise self._failed("printed nothing", complaint)
+        try:
+            value, low, high = _numbers(json.loads(lines[-1]))
+        except ValueError as error:
+            raise self._failed(f"printed {lines[-1][:80]!r} as its last line: {error}", complaint) from error
+        return Accuracy(
+            value=value, low=low, high=high, metric=self._metric, kind="reported", dataset=self._dataset, seed=seed
+        )
+
+    def _failed(self, what: str, complaint: str) -> EvaluatorError:
+        tail = "\n".join(complaint.strip().splitlines()[-STDERR_LINES:])
+        return EvaluatorError(
+            f"the command {self._words[0]!r} {what}" + (f"; its last words:\n{tail}" if tail else ""),
+            hint='its last line must be a number from 0 to 1, or {"value": …, "low": …, "high": …}',
+        )
+
+
+def _numbers(told: Any) -> tuple[float, float, float]:
+    """Value and interval of a decoded last line."""
+    if isinstance(told, dict):
+        if unknown := sorted(set(told) - {"value", "low", "high"}):
+            raise ValueError(f"the key {unknown[0]!r} is not one of value, low, high")
+        if "value" not in told:
+            raise ValueError("the key 'value' is missing")
+    else:
+        told = {"value": told}
+    value = _ratio(told["value"])
+    low, high = _ratio(told.get("low", value)), _ratio(told.get("high", value))
+    if not low <= value <= high:
+        raise ValueError(f"value {value} is not between low {low} and high {high}")
+    return value, low, high
+
+
+def _ratio(number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{number!r} is not a number")
+    if not (math.isfinite(number) and 0 <= number <= 1):
+        raise ValueError(f"{number!r} is not from 0 to 1")
+    return float(number)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Ends the program with all its children and returns what they had printed."""
+    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself meanwhile
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()

@@ -1,0 +1,172 @@
+"""ImageNet top-1 without data: an estimate from published results, never a measurement."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
+
+from mnv2search.accuracy import estimate
+from mnv2search.accuracy.estimate import Features
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.cost import layer_params
+from mnv2search.errors import EvaluatorError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, Unit, plan
+
+__all__ = ["ImagenetEvaluator", "features_of"]
+
+CLASSES = 1000
+SMALLEST_SIDE_PX = 96
+SMALLEST_STRIDE = 16
+USUAL_STRIDE = 32
+GATES = ("squeeze", "excite")
+LARGE_KERNEL = 5
+USUAL_ACTIVATIONS = ("relu6", "relu", "none")
+
+
+class ImagenetEvaluator:
+    """Estimates ImageNet top-1 by arithmetic, some microseconds a network; needs no options."""
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the estimates mean."""
+        return EvaluatorInfo(
+            name="imagenet",
+            version="1",
+            kind="estimated",
+            dataset=estimate.DATASET,
+            metric=estimate.METRIC,
+            detail="ImageNet top-1 after a standard training, estimated from published results; not measured",
+        )
+
+    def evaluate(self, spec: ModelSpec, *, seed: int = 0, report: Report | None = None) -> Accuracy:
+        """The estimated top-1 of `spec`; nothing is drawn and nothing reported on the way.
+
+        Raises:
+            EvaluatorError: the network is made for images too small for what ImageNet says to hold.
+        """
+        del seed, report
+        return estimate.estimate(features_of(plan(spec)))
+
+
+def features_of(laid_out: Plan) -> Features:
+    """What the estimate knows of a network.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> rows = (BlockSpec(channels=16, expansion=1), *(BlockSpec(channels=c, stride=2) for c in (24, 32, 64, 160)))
+    >>> features_of(plan(ModelSpec(name="five", blocks=rows))).blocks
+    5
+
+    Raises:
+        EvaluatorError: the resolution is below 96 px, or the total stride below 16.
+    """
+    units = laid_out.features
+    _refuse_small_images(laid_out.spec.resolution, _total_stride(units))
+    counts = [_counts(unit) for unit in units]
+    blocks = [count for count in counts if count.is_block]
+    share = 1 / max(1, len(blocks))
+    unusual = {text for count in counts for text in count.unusual} | _unusual_as_a_whole(units)
+    return Features(
+        madds=sum(count.madds for count in counts) + units[-1].c_out * CLASSES,
+        body_params=sum(count.body_params for count in counts),
+        activations=sum(count.activations for count in counts),
+        blocks=max(1, len(blocks)),
+        resolution=laid_out.spec.resolution,
+        large_kernel_share=share * sum(count.kernel >= LARGE_KERNEL for count in blocks),
+        se_share=share * sum(count.is_gated for count in blocks),
+        unexpanded_share=_unexpanded_share(blocks),
+        largest_kernel=max((count.kernel for count in blocks), default=1),
+        other_activation=any(count.other_activation for count in counts),
+        unusual=", ".join(sorted(unusual)),
+    )
+
+
+class _Counts(NamedTuple):
+    is_block: bool
+    madds: int
+    body_params: int
+    activations: int
+    c_out: int
+    kernel: int
+    is_expanded: bool
+    is_gated: bool
+    other_activation: bool
+    unusual: frozenset[str]
+
+
+@lru_cache(maxsize=65_536)
+def _counts(unit: Unit) -> _Counts:
+    """One unit's part; units recur from network to network. Squeeze-excite counts by its share alone."""
+    layers = [layer for layer in unit.layers if layer.role not in GATES]
+    spatial = [layer.kernel for layer in layers if layer.kernel > 1]
+    return _Counts(
+        is_block=unit.kind == "block",
+        madds=sum(layer.weights * layer.side_out**2 for layer in layers),
+        body_params=sum(layer_params(layer) for layer in layers),
+        activations=sum(layer.c_out * layer.side_out**2 for layer in layers),
+        c_out=unit.c_out,
+        kernel=max(spatial, default=1),
+        is_expanded=any(layer.role == "expansion" for layer in layers),
+        is_gated=len(layers) < len(unit.layers),
+        other_activation=any(layer.activation not in USUAL_ACTIVATIONS for layer in layers),
+        unusual=frozenset(_unusual(unit)),
+    )
+
+
+def _unusual(unit: Unit) -> list[str]:
+    """What the tables have no example of."""
+    found = []
+    block = unit.block
+    if any(layer.dilation > 1 for layer in unit.layers):
+        found.append("dilated convolutions")
+    if any(layer.parts for layer in unit.layers):
+        found.append("split convolutions")
+    if any(layer.normalizer != "batch" for layer in unit.layers if layer.role not in GATES):
+        found.append("no batch norm")
+    if block is not None:
+        if block.depthwise_location != "expansion" and block.operator != "fused":
+            found.append("depthwise elsewhere than after the expansion")
+        if block.depthwise_multiplier > 1:
+            found.append("depthwise multiplier")
+        if block.residual != "auto":
+            found.append(f"residual {block.residual}")
+    return found
+
+
+def _unusual_as_a_whole(units: tuple[Unit, ...]) -> set[str]:
+    found = set()
+    if _total_stride(units) != USUAL_STRIDE:
+        found.add(f"total stride {_total_stride(units)}")
+    if units[-1].kind != "last":
+        found.add("no last convolution")
+    return found
+
+
+def _unexpanded_share(blocks: list[_Counts]) -> float:
+    """Mean over the stages after the first of the share of blocks without expansion."""
+    stages = [[not count.is_expanded for count in run] for _, run in groupby(blocks, key=lambda count: count.c_out)]
+    later = stages[1:]
+    return sum(sum(stage) / len(stage) for stage in later) / max(1, len(later))
+
+
+def _total_stride(units: tuple[Unit, ...]) -> int:
+    product = 1
+    for unit in units:
+        product *= unit.stride
+    return product
+
+
+def _refuse_small_images(resolution: int, stride: int) -> None:
+    if resolution >= SMALLEST_SIDE_PX and stride >= SMALLEST_STRIDE:
+        return
+    at_fault = (
+        f"resolution {resolution} px is below {SMALLEST_SIDE_PX} px"
+        if resolution < SMALLEST_SIDE_PX
+        else f"total stride {stride} is below {SMALLEST_STRIDE}"
+    )
+    raise EvaluatorError(
+        f"no ImageNet estimate for this network: {at_fault}, and on small images the order at equal cost reverses "
+        "(there, more body parameters go with less accuracy)",
+        hint="measure on your own data: --accuracy 'command:PROGRAM {spec}'",
+    )

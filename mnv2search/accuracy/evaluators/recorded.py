@@ -1,0 +1,117 @@
+"""Accuracies looked up in a table of the user's."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
+from mnv2search.spec import codec
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["RecordedEvaluator", "content_hash"]
+
+
+class RecordedEvaluator:
+    """Looks networks up in a CSV file or in a file of JSON lines (``.jsonl``).
+
+    Each row has a `value` from 0 to 1, optionally `low` and `high`, and a `name` (of the spec) or a `hash` (its
+    `content_hash`, which does not depend on the name) or both.
+
+    Args:
+        table: path of the file.
+        metric: what the values are.
+        dataset: on which images.
+    """
+
+    def __init__(self, *, table: str, metric: str = "top1", dataset: str = "the table's own") -> None:
+        self._table, self._metric, self._dataset = table, metric, dataset
+        path = Path(table)
+        if not path.is_file():
+            raise OptionError(f"there is no file {table}", hint="write recorded:PATH of a .csv or .jsonl file")
+        self._found: dict[tuple[str, str], tuple[float, float, float]] = {}
+        for line, row in _rows(path):
+            self._add(row, f"{table}:{line}")
+
+    def _add(self, row: Mapping[str, Any], where: str) -> None:
+        try:
+            value = float(row["value"])
+            low, high = (float(row.get(end) or value) for end in ("low", "high"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(
+                f"{where}: no number under 'value'", hint="each row needs a value from 0 to 1"
+            ) from error
+        if not (math.isfinite(value) and 0 <= low <= value <= high <= 1):
+            raise RecordError(
+                f"{where}: value {value}, low {low}, high {high}", hint="write 0 <= low <= value <= high <= 1"
+            )
+        keys = [(kind, str(row[kind])) for kind in ("name", "hash") if row.get(kind)]
+        if not keys:
+            raise RecordError(f"{where}: neither a name nor a hash", hint="give each row the name of its spec")
+        for key in keys:
+            if key in self._found and self._found[key] != (value, low, high):
+                raise RecordError(
+                    f"{where}: {key[0]} {key[1]!r} was there before with another value", hint="keep one row"
+                )
+            self._found[key] = (value, low, high)
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the numbers mean, as far as can be known."""
+        return EvaluatorInfo(
+            name=f"recorded:{self._table}",
+            version="1",
+            kind="recorded",
+            dataset=self._dataset,
+            metric=self._metric,
+            detail=f"looked up in {self._table}",
+        )
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
+        """The recorded accuracy of `spec`, found by its hash or else by its name.
+
+        Raises:
+            EvaluatorError: the table has neither.
+        """
+        del report, seed
+        found = self._found.get(("hash", content_hash(spec))) or self._found.get(("name", spec.name))
+        if found is None:
+            near = nearest(spec.name, [name for kind, name in self._found if kind == "name"])
+            raise EvaluatorError(
+                f"{self._table} has no row for {spec.name!r} (hash {content_hash(spec)})",
+                hint=f"near names: {', '.join(near)}" if near else "add a row with its name or hash",
+            )
+        value, low, high = found
+        return Accuracy(value=value, low=low, high=high, metric=self._metric, kind="recorded", dataset=self._dataset)
+
+
+def content_hash(spec: ModelSpec) -> str:
+    """Twelve hex digits of everything but the name."""
+    return hashlib.sha256(codec.dumps(replace(spec, name="x")).encode()).hexdigest()[:12]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        if path.suffix != ".jsonl":
+            yield from enumerate(csv.DictReader(file), start=2)
+            return
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _decoded(line, f"{path}:{number}")
+
+
+def _decoded(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{where}: not a line of JSON: {error.msg}", hint="one object a line") from error
+    if not isinstance(row, dict):
+        raise RecordError(f"{where}: not an object", hint='write {"name": …, "value": …}')
+    return row

@@ -1,0 +1,60 @@
+"""Evaluators by name: ``imagenet``, ``command:PROGRAM {spec}``, ``python:module:function``, ``recorded:TABLE``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mnv2search import plugins
+from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.errors import OptionError
+
+__all__ = ["open_evaluator"]
+
+# The option that takes the rest of the text, commas and spaces included.
+REST: Mapping[str, str] = {"command": "run", "python": "function", "recorded": "table"}
+
+
+def open_evaluator(text: str) -> AccuracyEvaluator:
+    """The evaluator that `text` names.
+
+    After a colon come options, ``key=value`` with commas between. For `command`, `python` and `recorded` what is left
+    (or follows ``run=``, ``function=``, ``table=``) is taken as it stands: ``command:timeout_s=60,python train.py
+    {spec}``.
+
+    >>> open_evaluator("imagenet").info.kind
+    'estimated'
+
+    Raises:
+        UnknownNameError: an evaluator or an option that does not exist.
+        OptionError: an option's value cannot be used.
+    """
+    name, _, options = text.strip().partition(":")
+    factory = plugins.load("evaluator", name)
+    given = _options(name, options)
+    if (rest := REST.get(name)) is not None and rest not in given:
+        raise OptionError(f"evaluator {name} needs its {rest}", hint=f"write {name}:{rest.upper()}")
+    checked = plugins.checked_options(factory, given, owner=f"evaluator {name}")
+    evaluator: AccuracyEvaluator = factory(**checked)
+    return evaluator
+
+
+def _options(name: str, text: str) -> dict[str, str]:
+    """The options of `text`, in order; see `open_evaluator`."""
+    given: dict[str, str] = {}
+    rest = REST.get(name)
+    while text:
+        match = re.match(r"([A-Za-z_]\w*)=", text)
+        if match is None:
+            if rest is None:
+                raise OptionError(f"option {text!r} of evaluator {name} has no value", hint="write key=value")
+            key, value, text = rest, text, ""
+        elif match[1] == rest:
+            key, value, text = match[1], text[match.end() :], ""
+        else:
+            key = match[1]
+            value, _, text = text[match.end() :].partition(",")
+        if key in given:
+            raise OptionError(f"option {key} of evaluator {name} is given twice", hint="keep one")
+        given[key] = value
+    return given

@@ -1,0 +1,99 @@
+"""What an accuracy is, where it comes from, and what can determine one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["Accuracy", "AccuracyEvaluator", "EvaluatorInfo", "Kind", "Report", "StopEarly"]
+
+Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
+"""How it was determined: by training, with weights of a supernet, from published results, by a score that only
+ranks, looked up in a table, or told by a program of the user's."""
+
+Report: TypeAlias = Callable[[int, float], None]
+"""Takes a step, counted from 1, and the accuracy after it; may raise `StopEarly`."""
+
+
+class StopEarly(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a `Report` when the evaluation is no longer worth its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """The accuracy of one network.
+
+    Attributes:
+        value: 0 to 1.
+        low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
+        high: upper end.
+        metric: what is counted, such as ``top1``.
+        kind: how it was determined.
+        dataset: on which images.
+        seed: of the training, or None where nothing is drawn.
+        note: what a reader has to know before trusting it, such as that it extrapolates; empty mostly.
+    """
+
+    value: float
+    low: float
+    high: float
+    metric: str
+    kind: Kind
+    dataset: str
+    seed: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and 0 <= self.low <= self.value <= self.high <= 1):
+            raise ValueError(
+                f"accuracy {self.value} with interval {self.low} to {self.high} is not 0 <= low <= value <= high <= 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorInfo:
+    """What determines the accuracies of a run.
+
+    Attributes:
+        name: the text that opens the evaluator again.
+        version: of the evaluator; accuracies of different versions are not comparable.
+        kind: of every accuracy it returns.
+        dataset: on which images.
+        metric: what is counted.
+        detail: one sentence for people.
+    """
+
+    name: str
+    version: str
+    kind: Kind
+    dataset: str
+    metric: str
+    detail: str = ""
+
+
+@runtime_checkable
+class AccuracyEvaluator(Protocol):
+    """Determines the accuracy of networks; does not print and does not swallow failures."""
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the accuracies mean."""
+        ...
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy of one network.
+
+        Args:
+            spec: the network.
+            seed: for everything that is drawn.
+            report: called with intermediate accuracies by evaluators that have them.
+
+        Raises:
+            EvaluatorError: the accuracy could not be determined.
+            StopEarly: `report` asked for it.
+        """
+        ...
