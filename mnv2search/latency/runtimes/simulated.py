@@ -1,0 +1,97 @@
+"""A device that runs nothing: its latency is a fixed function of the plan, on a clock of its own."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from mnv2search.errors import OptionError
+from mnv2search.latency.device import Device
+from mnv2search.latency.types import Clock, DeviceInfo, Runner
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Layer, Plan, plan
+
+__all__ = ["SimulatedClock", "SimulatedDevice", "simulated_ms"]
+
+MADDS_PER_MS = 75e6
+BYTES_PER_MS = 25e6
+LAYER_MS = 0.004
+
+
+class SimulatedClock:
+    """A clock that stands still until told how much time has passed."""
+
+    def __init__(self) -> None:
+        self._wall_ns = 0
+        self._cpu_ns = 0
+
+    def wall_ns(self) -> int:
+        """Time that passed, in ns."""
+        return self._wall_ns
+
+    def cpu_ns(self) -> int:
+        """Time that was spent on a processor, in ns."""
+        return self._cpu_ns
+
+    def advance(self, *, wall_ns: int, cpu_ns: int) -> None:
+        """Let time pass."""
+        self._wall_ns += wall_ns
+        self._cpu_ns += cpu_ns
+
+
+class SimulatedDevice(Device):
+    """Latency without a machine: exact, repeatable, and measured in no time.
+
+    Args:
+        seed: of the noise.
+        noise: standard deviation of the logarithm of a single run's latency.
+
+    Raises:
+        OptionError: `noise` is negative or not a number.
+    """
+
+    def __init__(self, *, seed: int = 0, noise: float = 0.0) -> None:
+        if not 0 <= noise < math.inf:
+            raise OptionError(f"device simulated: noise is {noise:g}", hint="use 0 or more, such as 0.02")
+        super().__init__(
+            DeviceInfo(
+                name=f"simulated:seed={seed},noise={noise:g}",
+                hardware="none",
+                runtime="simulated",
+                runtime_version="1",
+            )
+        )
+        self._time = SimulatedClock()
+        self._noise = noise
+        self._random = random.Random(seed)
+
+    @property
+    def clock(self) -> Clock:
+        """The simulated clock; it moves only while a network runs."""
+        return self._time
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        """A runner that only lets time pass."""
+        exact_ns = simulated_ms(plan(spec)) * 1e6
+
+        def run() -> None:
+            spent = round(exact_ns * math.exp(self._random.gauss(0.0, self._noise)))
+            self._time.advance(wall_ns=spent, cpu_ns=spent)
+
+        return run
+
+
+def simulated_ms(network: Plan) -> float:
+    """The latency of a network on the simulated device: work, memory traffic and a constant for every layer.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> round(simulated_ms(plan(ModelSpec(name="one", blocks=(BlockSpec(channels=24, stride=2),)))), 3)
+    5.263
+    """
+    return sum(_layer_ms(layer) for unit in network.units for layer in unit.layers)
+
+
+def _layer_ms(layer: Layer) -> float:
+    rate = MADDS_PER_MS / (1 if layer.kernel == 1 else 1 + 3 / layer.kernel) / (1 if layer.groups == 1 else 3)
+    moved = 4 * (layer.c_in * layer.side_in**2 + layer.c_out * layer.side_out**2 + layer.weights)
+    return layer.weights * layer.side_out**2 / rate + moved / BYTES_PER_MS + LAYER_MS

@@ -1,0 +1,252 @@
+"""The one measuring loop: short visits to every candidate in turn, each beside a reference network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeAlias
+
+from mnv2search.errors import OptionError
+from mnv2search.latency.estimate import (
+    LEVEL_QUANTILE,
+    Estimate,
+    Visit,
+    estimate,
+    quantile,
+    reference_level_ms,
+    visit_of,
+)
+from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+
+__all__ = ["REFERENCE", "Measurable", "Measurer", "OnProgress", "Settings"]
+
+# MobileNetV2 0.5 at 160 px: short, and its weights do not fit the inner caches, so that it feels what others do.
+REFERENCE = ModelSpec(
+    name="reference",
+    width=0.5,
+    resolution=160,
+    blocks=tuple(
+        BlockSpec(expansion=t, channels=c, repeats=n, stride=s)
+        for t, c, n, s in (
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        )
+    ),
+)
+
+
+class Measurable(Protocol):
+    """The part of a device that the loop needs."""
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device is."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks to time its runners with."""
+        ...
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        """The network loaded, ready to run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How long and how closely to look.
+
+    Attributes:
+        half_width: half of the 95 % interval, relative, at which a network is measured well enough.
+        min_visits: to every network, unless it clearly does not fit the budget or time is up.
+        max_visits: to any network in one call.
+        burst_ms: of a network in one visit.
+        reference_burst_ms: of the reference before and after it.
+        warm_ms: of untimed runs before every burst, and never fewer than two runs.
+        min_runs: timed in a burst, however slow.
+        loaded: networks that are kept loaded; the others are loaded anew at every visit.
+    """
+
+    half_width: float = 0.02
+    min_visits: int = 6
+    max_visits: int = 60
+    burst_ms: float = 50.0
+    reference_burst_ms: float = 25.0
+    warm_ms: float = 8.0
+    min_runs: int = 5
+    loaded: int = 24
+
+    def __post_init__(self) -> None:
+        if self.half_width <= 0 or self.min_visits < 1 or self.max_visits < self.min_visits or self.loaded < 1:
+            raise OptionError(
+                f"measuring with {self}", hint="half_width above 0, 1 <= min_visits <= max_visits, loaded 1 or more"
+            )
+
+
+OnProgress: TypeAlias = Callable[[int], None]
+"""Told after every visit how many networks are done with."""
+
+
+class Measurer:
+    """Measures networks on one device side by side, and remembers: measuring again refines.
+
+    Args:
+        device: what to measure on.
+        settings: how closely.
+        earlier_reference_ms: levels of the reference in earlier processes, from `reference_ms`; with them a
+            process that never saw the machine quiet knows it.
+        now: the date, for `Latency.taken_at`.
+    """
+
+    def __init__(
+        self,
+        device: Measurable,
+        settings: Settings | None = None,
+        *,
+        earlier_reference_ms: Sequence[float] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._device = device
+        self._clock = device.clock
+        self._settings = settings or Settings()
+        self._earlier = tuple(earlier_reference_ms)
+        self._now = now
+        self._by_cpu = device.info.threads == 1
+        self._visits: dict[ModelSpec, list[Visit]] = {}
+        self._loaded: OrderedDict[ModelSpec, Runner] = OrderedDict()
+        self._reference: Runner | None = None
+        self._reference_levels: list[float] = []
+
+    @property
+    def reference_ms(self) -> float | None:
+        """Undisturbed level of the reference as this process saw it; None before the first measurement."""
+        return reference_level_ms(self._reference_levels) if self._reference_levels else None
+
+    def measure(
+        self,
+        specs: Sequence[ModelSpec],
+        *,
+        time_s: float | None = None,
+        budget_ms: float | None = None,
+        fresh: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> tuple[Latency, ...]:
+        """The latency of every network, in the order given.
+
+        A network is done with when its interval is narrow enough; against a budget it is done with at once when
+        the interval lies beyond it, and not before the interval lies to one side of it.
+
+        Args:
+            specs: networks; the same one twice is measured once.
+            time_s: after which no new visit begins, once every network has had one; None sets no limit.
+            budget_ms: what the networks should stay within.
+            fresh: forget earlier visits to these networks.
+            on_progress: told after every visit how many networks are done with.
+
+        Raises:
+            DeviceError: the device refuses a network.
+        """
+        began = self._clock.wall_ns()
+        waiting = list(dict.fromkeys(specs))
+        made = dict.fromkeys(waiting, 0)
+        for spec in waiting:
+            if fresh or spec not in self._visits:
+                self._visits[spec] = []
+        before_ms = self._reference_burst() if waiting else 0.0
+        while waiting:
+            for spec in tuple(waiting):
+                elapsed_s = (self._clock.wall_ns() - began) / 1e9
+                if time_s is not None and elapsed_s >= time_s and self._visits[spec]:
+                    waiting.remove(spec)
+                    continue
+                before_ms = self._visit(spec, before_ms)
+                made[spec] += 1
+                if made[spec] >= self._settings.max_visits or self._is_settled(spec, budget_ms):
+                    waiting.remove(spec)
+                if on_progress is not None:
+                    on_progress(len(made) - len(waiting))
+        return tuple(self._latency(spec) for spec in specs)
+
+    def forget(self, spec: ModelSpec) -> None:
+        """Drop what is known and loaded of a network."""
+        self._visits.pop(spec, None)
+        self._loaded.pop(spec, None)
+
+    def _visit(self, spec: ModelSpec, before_ms: float) -> float:
+        """Visit a network; returns the level of the reference after it."""
+        runs = self._burst(self._runner(spec), self._settings.burst_ms)
+        after_ms = self._reference_burst()
+        reference_ms = (before_ms + after_ms) / 2
+        self._visits[spec].append(visit_of(runs, reference_ms, by_cpu=self._by_cpu))
+        return after_ms
+
+    def _reference_burst(self) -> float:
+        if self._reference is None:
+            self._reference = self._device.prepare(REFERENCE)
+        runs = self._burst(self._reference, self._settings.reference_burst_ms)
+        level_ms = quantile([(cpu if self._by_cpu else wall) / 1e6 for wall, cpu in runs], LEVEL_QUANTILE)
+        self._reference_levels.append(level_ms)
+        return level_ms
+
+    def _burst(self, run: Runner, burst_ms: float) -> list[tuple[int, int]]:
+        """(wall, CPU) time in ns of runs in a row, after enough of them to fill the caches."""
+        clock, settings = self._clock, self._settings
+        begin = clock.wall_ns()
+        run()
+        run()
+        while clock.wall_ns() - begin < settings.warm_ms * 1e6:
+            run()
+        runs: list[tuple[int, int]] = []
+        begin = clock.wall_ns()
+        while len(runs) < settings.min_runs or clock.wall_ns() - begin < burst_ms * 1e6:
+            wall, cpu = clock.wall_ns(), clock.cpu_ns()
+            run()
+            spent = clock.cpu_ns() - cpu
+            runs.append((clock.wall_ns() - wall, spent))
+        return runs
+
+    def _runner(self, spec: ModelSpec) -> Runner:
+        if spec in self._loaded:
+            self._loaded.move_to_end(spec)
+            return self._loaded[spec]
+        while len(self._loaded) >= self._settings.loaded:
+            self._loaded.popitem(last=False)
+        self._loaded[spec] = self._device.prepare(spec)
+        return self._loaded[spec]
+
+    def _estimate(self, spec: ModelSpec) -> Estimate:
+        undisturbed_ms = reference_level_ms(self._reference_levels, self._earlier)
+        return estimate(self._visits[spec], undisturbed_ms)
+
+    def _is_settled(self, spec: ModelSpec, budget_ms: float | None) -> bool:
+        found = self._estimate(spec)
+        low, high = found.median_ms * (1 - found.half_width), found.median_ms * (1 + found.half_width)
+        if budget_ms is not None and low > budget_ms:
+            return True
+        if len(self._visits[spec]) < self._settings.min_visits or found.half_width > self._settings.half_width:
+            return False
+        return budget_ms is None or high <= budget_ms
+
+    def _latency(self, spec: ModelSpec) -> Latency:
+        found = self._estimate(spec)
+        return Latency(
+            median_ms=found.median_ms,
+            ci_low_ms=found.median_ms * (1 - found.half_width),
+            ci_high_ms=found.median_ms * (1 + found.half_width),
+            p90_ms=found.p90_ms,
+            samples=found.samples,
+            dropped=found.dropped,
+            kind="measured",
+            device=self._device.info,
+            taken_at=self._now().isoformat(timespec="seconds"),
+            noisy=found.noisy,
+        )

@@ -1,0 +1,68 @@
+"""Weights for a network whose answer does not matter, only its speed."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from mnv2search.lowering.types import Floats, LayerArrays
+from mnv2search.spec.plan import Layer
+
+__all__ = ["arbitrary_arrays"]
+
+POOL = 1 << 18
+BIAS_SCALE = 0.1
+
+
+def arbitrary_arrays(layer: Layer, *, seed: int, place: int, fold: bool) -> LayerArrays:
+    """Random arrays for `layer` that keep activations near unit scale, whatever the depth.
+
+    Zeros, denormals and infinities run at other speeds than the values of a trained network, so weights follow
+    He's rule. They are cut from one pool of normal numbers: drawing every weight anew would cost more than
+    building the graph.
+
+    Args:
+        layer: of the plan.
+        seed: of the pool.
+        place: of the layer in the network, so that equal layers get unequal weights.
+        fold: leave batch norm out, as if it had been folded.
+
+    Source: arXiv 1502.01852, equation 10.
+    """
+    parts = layer.parts or ((layer.c_in, layer.c_out),)
+    offset = place * 7919
+    weight: list[Floats] = []
+    for c_in, c_out in parts:
+        fan_in = c_in // layer.groups * layer.kernel**2
+        gain = 1.0 if layer.activation in ("none", "sigmoid", "hard_sigmoid") else 2.0
+        shape = (
+            (c_out, c_in) if layer.role == "classifier" else (c_out, c_in // layer.groups, layer.kernel, layer.kernel)
+        )
+        weight.append(_cut(seed, offset, math.prod(shape), math.sqrt(gain / fan_in)).reshape(shape))
+        offset += 31 * c_out
+    shift = _cut(seed, offset + 1, layer.c_out, BIAS_SCALE)
+    if layer.normalizer == "none" or (fold and layer.normalizer == "batch"):
+        return LayerArrays(weight=tuple(weight), bias=shift)
+    one = np.ones(layer.c_out, np.float32)
+    if layer.normalizer == "group":
+        return LayerArrays(weight=tuple(weight), gamma=one, beta=shift)
+    return LayerArrays(weight=tuple(weight), gamma=one, beta=shift, mean=np.zeros_like(one), var=one)
+
+
+@lru_cache(maxsize=4)
+def _pool(seed: int) -> Floats:
+    return np.random.default_rng(seed).standard_normal(POOL, dtype=np.float32)
+
+
+def _cut(seed: int, offset: int, count: int, scale: float) -> Floats:
+    """`count` numbers of the pool from `offset` on, round and round, times `scale`."""
+    pool = _pool(seed)
+    numbers = np.empty(count, np.float32)
+    filled, start = 0, offset % POOL
+    while filled < count:
+        piece = min(count - filled, POOL - start)
+        np.multiply(pool[start : start + piece], np.float32(scale), out=numbers[filled : filled + piece])
+        filled, start = filled + piece, 0
+    return numbers
