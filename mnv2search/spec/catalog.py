@@ -29,6 +29,7 @@ class PublishedFigures:
         madds: as printed, so rounded, in the source's own way of counting.
         latency_ms: of one image.
         device: what the latency was measured on.
+        note: how the source counts, where it says.
     """
 
     source: str
@@ -40,6 +41,7 @@ class PublishedFigures:
     madds: int | None
     latency_ms: float | None
     device: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,7 @@ def _figures(row: dict[str, str]) -> PublishedFigures:
         madds=None if madds_m is None else round(madds_m * 1e6),
         latency_ms=_number(row["latency_ms"]),
         device=row["device"],
+        note=row["note"],
     )
 
 
