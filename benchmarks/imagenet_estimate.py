@@ -17,6 +17,8 @@ import json
 import math
 import os
 import sys
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,8 @@ def main() -> int:
     report["order"] = [order_report(points, weights, name, ratio) for name, ratio in f.READINGS.items()]
     report["gain"] = gain_report(points, weights, fresh, anb)
     report["other_recipes"] = other_report(table, fitted, gated, f.fit(points, weights))
+    report["unseen"] = unseen_report()
+    report["cpu_us"] = cpu_report(points)
     report["missed"] = missed(report)
     print(json.dumps(report, indent=2)) if options.json else show(report)
     return 1 if report["missed"] or report["differs"] else 0
@@ -262,6 +266,51 @@ def other_report(table: f.Table, fitted: f.Mask, gated: f.Mask, made: f.Fit) -> 
     return report
 
 
+def unseen_report() -> list[dict[str, Any]]:
+    """Networks of the catalogue whose families or trainings no table here has, features counted from their specs."""
+    from mnv2search.accuracy import estimate
+    from mnv2search.accuracy.evaluators.imagenet import features_of
+    from mnv2search.spec.catalog import catalog
+    from mnv2search.spec.plan import plan
+
+    rows: list[dict[str, Any]] = []
+    for entry in catalog():
+        for figures in entry.published:
+            unseen = entry.family == "ProxylessNAS" or (entry.family == "MnasNet" and "torchvision" in figures.source)
+            if unseen and figures.top1 is not None and entry.name not in {row["name"] for row in rows}:
+                found = estimate.estimate(features_of(plan(entry.spec)))
+                row = {"name": entry.name, "published": figures.top1, "estimated": found.value, "note": found.note}
+                rows.append(row | {"inside": found.low <= figures.top1 <= found.high})
+    return rows
+
+
+def cpu_report(points: f.Table, networks: int = 20_000) -> dict[str, float]:
+    """CPU time of one network in microseconds, best of five: one by one, many at once, and as arrays."""
+    from mnv2search.accuracy import estimate
+
+    numeric = np.c_[points.madds, np.exp(points.structure[:, :3]), points.resolution]
+    names = ("madds", "body_params", "activations", "blocks", "resolution")
+    one = estimate.Features(**dict(zip(names, numeric[0], strict=True)))
+    columns = {name: np.full(networks, value) for name, value in zip(names, numeric[0], strict=True)}
+    columns |= {name: np.zeros(networks) for name in ("large_kernel_share", "se_share", "unexpanded_share")}
+    several = [one] * networks
+    return {
+        "estimate": 1e6 * best_cpu_s(lambda: [estimate.estimate(one) for _ in range(1000)]) / 1000,
+        "estimate_many of Features": 1e6 * best_cpu_s(lambda: estimate.estimate_many(several)) / networks,
+        "estimate_many of arrays": 1e6 * best_cpu_s(lambda: estimate.estimate_many(columns)) / networks,
+    }
+
+
+def best_cpu_s(run: Callable[[], object], repeats: int = 5) -> float:
+    """The least CPU time of some runs in seconds."""
+    taken = []
+    for _ in range(repeats):
+        started = time.process_time()
+        run()
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
 def missed(report: dict[str, Any]) -> list[str]:
     """The targets that are not reached, in words."""
     found = []
@@ -269,6 +318,9 @@ def missed(report: dict[str, Any]) -> list[str]:
         found.append(f"level: mean error {report['level']['mean_points']:.2f} points")
     if report["level"]["interval_coverage_nested"] < TARGETS["coverage"]:
         found.append(f"interval: covers {report['level']['interval_coverage_nested']:.1%}")
+    errors = [abs(row["published"] - row["estimated"]) for row in report["unseen"]]
+    if 100 * float(np.mean(errors)) > TARGETS["level_mean_points"]:
+        found.append(f"unseen networks: mean error {100 * float(np.mean(errors)):.2f} points")
     for row in report["order"]:
         if row["estimate_both_families_out"] < TARGETS["order_share"] * row["decidable"]:
             found.append(f"order, {row['reading']}: {row['estimate_both_families_out']} of {row['decidable']}")
@@ -296,6 +348,14 @@ def show(report: dict[str, Any]) -> None:
         print(
             f"  {name:44} {row['networks']:3d} networks {row['mean_points']:+6.2f} points, sd {row['sd_points']:.2f}"
         )
+    errors = [abs(row["published"] - row["estimated"]) for row in report["unseen"]]
+    print(f"\nnetworks no fit has seen, mean error {100 * float(np.mean(errors)):.2f} points")
+    for row in report["unseen"]:
+        state = "inside" if row["inside"] else "OUTSIDE"
+        print(f"  {row['name']:22} {row['published']:.3f} estimated {row['estimated']:.3f} {state}  {row['note']}")
+    print("\nCPU time of a network in microseconds")
+    for name, value in report["cpu_us"].items():
+        print(f"  {name:28} {value:.2f}")
     print("\ncoefficients")
     for name, value in report["coefficients"].items():
         print(f"  {name:20} {value}")

@@ -196,7 +196,7 @@ def estimate_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
 def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
     """The values of `ranking_bound` for many networks; arguments as of `estimate_many`.
 
-    Given arrays, `unusual` and kernels above the covered ones cannot be seen: leave such networks out.
+    Given arrays, what makes a network `unusual` cannot be seen: leave such networks out.
     """
     import numpy as np
 
@@ -209,7 +209,7 @@ def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Ar
         low, high = (math.log(end) for end in c.ranges[name])
         outside += c.outside_per_log * np.maximum(0.0, np.maximum(low - logs, logs - high))
     if not isinstance(features, Mapping):
-        outside += c.half_width * np.array([_is_unlisted(f, c) for f in features], dtype=float)
+        outside += c.half_width * np.array([bool(f.unusual) for f in features], dtype=float)
     kept = c.gain_shrink * np.clip(departure, *c.ranges["departure"])
     return np.asarray(1.0 / (1.0 + np.exp(-(level + kept - c.half_width - outside))))
 
@@ -302,18 +302,18 @@ def _parts_many(
 
 
 def _outside(features: Features, departure: float, c: Coefficients) -> float:
-    """What leaving the covered ranges adds to a half-width."""
+    """What leaving the covered ranges adds to a half-width.
+
+    Kernels above 5 add nothing: they count as 5, and the published networks that have them are estimated no worse.
+    What makes a network unusual doubles the half-width; that factor is a caution and not measured.
+    """
     low, high = c.ranges["departure"]
     added = max(0.0, low - departure, departure - high)
     for name in _RANGED:
         value, (low, high) = float(getattr(features, name)), c.ranges[name]
         if not low <= value <= high:
             added += c.outside_per_log * max(math.log(low / value), math.log(value / high))
-    return added + c.half_width * _is_unlisted(features, c)
-
-
-def _is_unlisted(features: Features, c: Coefficients) -> bool:
-    return bool(features.unusual) or features.largest_kernel > c.ranges["largest_kernel"][1]
+    return added + c.half_width * bool(features.unusual)
 
 
 def _share(logit: float) -> float:
