@@ -19,6 +19,7 @@ __all__ = [
     "RecordError",
     "SpecError",
     "UnknownNameError",
+    "WeightsError",
     "nearest",
 ]
 
@@ -138,6 +139,12 @@ class ExportError(Mnv2SearchError, RuntimeError):
 
 class RecordError(Mnv2SearchError, ValueError):
     """A results folder cannot be read, or does not belong to this command."""
+
+    exit_code = 2
+
+
+class WeightsError(Mnv2SearchError, ValueError):
+    """A weights file cannot be read, or does not fit the network."""
 
     exit_code = 2
 
