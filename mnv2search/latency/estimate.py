@@ -19,7 +19,7 @@ SYMPATHY = 0.25
 SYMPATHY_SD = 0.3
 # Spread of the visits of one network on a quiet machine, worth three visits where few were made.
 VISIT_SD = 0.01
-PRIOR_SD = 0.03
+PRIOR_SD = 0.02
 PRIOR_VISITS = 3
 # Half-width that no number of visits in one process gets under: two processes differ by so much.
 PROCESS_HALF_WIDTH = 0.01

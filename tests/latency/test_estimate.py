@@ -1,0 +1,80 @@
+"""From visits to a latency."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnv2search.latency.estimate import Visit, estimate, quantile, reference_level_ms, visit_of
+
+MS = 1_000_000
+
+
+def visit(level_ms: float, reference_ms: float = 2.0) -> Visit:
+    return Visit(
+        level_ms=level_ms,
+        median_ms=1.01 * level_ms,
+        p90_ms=1.1 * level_ms,
+        reference_ms=reference_ms,
+        samples=10,
+        dropped=1,
+    )
+
+
+@given(st.lists(st.floats(0.1, 1e3), min_size=1, max_size=30), st.floats(0, 1))
+def test_a_quantile_lies_among_the_values(values: list[float], share: float) -> None:
+    assert min(values) <= quantile(values, share) <= max(values)
+
+
+def test_the_median_is_the_undisturbed_level_times_what_quiet_bursts_show() -> None:
+    found = estimate([visit(5.0)] * 8, 2.0)
+    assert found.median_ms == pytest.approx(5.05)
+    assert found.p90_ms == pytest.approx(5.5)
+    assert (found.samples, found.dropped) == (80, 8)
+
+
+def test_one_visit_says_less_than_many() -> None:
+    widths = [estimate([visit(5.0)] * n, 2.0).half_width for n in (1, 2, 4, 8, 30)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 0.03
+    assert widths[-1] < 0.015
+
+
+def test_an_outlier_does_not_move_the_median() -> None:
+    assert estimate([visit(5.0)] * 9 + [visit(9.0)], 2.0).median_ms == pytest.approx(5.05)
+
+
+def test_a_visit_in_a_slow_spell_counts_little() -> None:
+    quiet, slow = [visit(5.0)] * 3, [visit(6.0, reference_ms=3.0)] * 9
+    assert estimate(quiet + slow, 2.0).median_ms == pytest.approx(5.05, rel=0.01)
+
+
+def test_a_machine_that_is_always_slow_is_noisy_and_its_interval_wide() -> None:
+    found = estimate([visit(6.0, reference_ms=3.0)] * 20, 2.0)
+    assert found.noisy
+    assert found.half_width > 0.1
+
+
+@given(st.floats(0.01, 100), st.lists(st.floats(1.0, 1.3), min_size=1, max_size=12))
+def test_the_estimate_scales_with_the_unit(scale: float, levels: list[float]) -> None:
+    small = estimate([visit(level) for level in levels], 2.0)
+    large = estimate([visit(level * scale) for level in levels], 2.0)
+    assert large.median_ms == pytest.approx(small.median_ms * scale)
+    assert large.half_width == pytest.approx(small.half_width)
+
+
+def test_runs_whose_wall_time_exceeds_their_cpu_time_are_dropped() -> None:
+    runs = [(5 * MS, 5 * MS)] * 6 + [(9 * MS, 6 * MS)] * 2
+    found = visit_of(runs, 2.0, by_cpu=True)
+    assert (found.samples, found.dropped, found.median_ms) == (6, 2, 5.0)
+
+
+def test_short_runs_may_exceed_it_by_the_clocks_own_time() -> None:
+    runs = [(MS // 10 + 20_000, MS // 10)] * 6
+    assert visit_of(runs, 2.0, by_cpu=True).dropped == 0
+
+
+def test_one_quiet_process_does_not_settle_what_the_reference_can_do() -> None:
+    assert reference_level_ms([2.5, 2.6, 2.7], [2.0] * 10) == pytest.approx(2.0)
+    assert reference_level_ms([2.5] * 3) == pytest.approx(2.5)

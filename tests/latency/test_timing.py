@@ -1,0 +1,174 @@
+"""The measuring loop, on a clock of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count, groupby
+
+import pytest
+from fake_device import INFO, FakeDevice, net
+
+from mnv2search.errors import OptionError
+from mnv2search.latency.timing import Measurer, Settings
+from mnv2search.latency.types import DeviceInfo
+
+REFERENCE_MS = 2.0
+
+
+def device(*, info: DeviceInfo = INFO, **ms: float) -> FakeDevice:
+    return FakeDevice({"reference": REFERENCE_MS} | ms, info=info)
+
+
+def test_a_steady_network_is_measured_exactly() -> None:
+    latency = Measurer(device(a=5.0)).measure([net("a")])[0]
+    assert latency.median_ms == pytest.approx(5.0)
+    assert latency.p90_ms == pytest.approx(5.0)
+    assert latency.ci_low_ms < 5.0 < latency.ci_high_ms
+    assert (latency.kind, latency.dropped, latency.noisy) == ("measured", 0, False)
+
+
+def test_a_steady_network_needs_only_few_visits() -> None:
+    fake = device(a=5.0)
+    latency = Measurer(fake, Settings(half_width=0.03)).measure([net("a")])[0]
+    assert latency.samples == 6 * 10
+    assert latency.ci_high_ms <= 5.0 * 1.03
+
+
+def test_candidates_take_turns_with_the_reference_between_them() -> None:
+    fake = device(a=5.0, b=7.0)
+    Measurer(fake, Settings(min_visits=2, max_visits=2)).measure([net("a"), net("b")])
+    bursts = [name for name, _ in groupby(fake.ran)]
+    assert bursts == ["reference", "a", "reference", "b", "reference", "a", "reference", "b", "reference"]
+
+
+def test_every_burst_begins_with_untimed_runs() -> None:
+    fake = device(a=5.0)
+    latency = Measurer(fake, Settings(min_visits=1, max_visits=1)).measure([net("a")])[0]
+    assert fake.ran.count("a") == latency.samples + 2
+
+
+def test_preempted_runs_are_dropped_and_counted() -> None:
+    fake = device(a=5.0)
+    every_third = count()
+    fake.disturb = lambda name, at: (0.0, 4.0 if name == "a" and next(every_third) % 3 == 0 else 0.0)
+    latency = Measurer(fake).measure([net("a")])[0]
+    assert latency.median_ms == pytest.approx(5.0)
+    assert latency.dropped == pytest.approx((latency.samples + latency.dropped) / 3, rel=0.1)
+    assert latency.p90_ms == pytest.approx(5.0)
+
+
+def test_a_network_that_is_always_preempted_is_measured_by_its_cpu_time_and_called_noisy() -> None:
+    fake = device(a=20.0)
+    fake.disturb = lambda name, at: (0.0, 30.0 if name == "a" else 0.0)
+    latency = Measurer(fake).measure([net("a")])[0]
+    assert latency.median_ms == pytest.approx(20.0)
+    assert latency.noisy
+
+
+def test_with_several_threads_the_wall_clock_counts() -> None:
+    threaded = DeviceInfo(name="fake", hardware="none", runtime="fake", runtime_version="1", threads=2)
+    fake = device(info=threaded, a=5.0)
+    fake.disturb = lambda name, at: (0.0, 1.0 if name == "a" else 0.0)
+    latency = Measurer(fake).measure([net("a")])[0]
+    assert latency.median_ms == pytest.approx(6.0)
+    assert latency.dropped == 0
+
+
+def test_slow_spells_are_told_by_the_reference_and_hardly_count() -> None:
+    fake = device(a=5.0)
+    fake.disturb = lambda name, at: ((0.8 if name == "reference" else 1.0) if at % 1.0 < 0.4 else 0.0, 0.0)
+    assert Measurer(fake).measure([net("a")])[0].median_ms == pytest.approx(5.0, rel=0.01)
+
+
+def test_an_interval_covers_a_network_whose_visits_scatter() -> None:
+    fake = device(a=5.0)
+    fake.disturb = lambda name, at: (round(at * 10) * 0.37 % 1.0 if name == "a" else 0.0, 0.0)
+    latency = Measurer(fake, Settings(max_visits=10)).measure([net("a")])[0]
+    assert latency.ci_high_ms - latency.ci_low_ms > 0.04 * latency.median_ms
+
+
+def test_what_earlier_processes_knew_of_the_reference_reveals_a_machine_that_was_never_quiet() -> None:
+    fake = device(a=5.0)
+    fake.disturb = lambda name, at: (0.6 if name == "reference" else 0.4, 0.0)
+    alone = Measurer(fake).measure([net("a")])[0]
+    warned = Measurer(fake, earlier_reference_ms=[REFERENCE_MS] * 5).measure([net("a")])[0]
+    assert (alone.noisy, warned.noisy) == (False, True)
+    assert warned.ci_low_ms < 5.0 < alone.ci_low_ms
+
+
+def test_a_network_beyond_the_budget_is_left_at_once() -> None:
+    fake = device(a=5.0, b=20.0)
+    fits, misses = Measurer(fake, Settings(min_visits=6)).measure([net("a"), net("b")], budget_ms=10.0)
+    assert fits.verdict(10.0) == "fits"
+    assert misses.verdict(10.0) == "does not fit"
+    assert (fits.samples, misses.samples) == (60, 5)
+
+
+def test_an_undecided_network_is_measured_as_long_as_allowed() -> None:
+    fake = device(a=10.0)
+    latency = Measurer(fake, Settings(max_visits=9)).measure([net("a")], budget_ms=10.0)[0]
+    assert latency.verdict(10.0) == "undecided"
+    assert latency.samples == 9 * 5
+
+
+def test_time_ends_measuring_but_every_network_has_been_visited() -> None:
+    fake = device(a=5.0, b=5.0, c=5.0)
+    latencies = Measurer(fake).measure([net(n) for n in "abc"], time_s=0.01)
+    assert [m.samples for m in latencies] == [10, 10, 10]
+
+
+def test_measuring_again_refines() -> None:
+    measurer = Measurer(device(a=5.0), Settings(min_visits=1, max_visits=1))
+    first, second = measurer.measure([net("a")])[0], measurer.measure([net("a")])[0]
+    assert (first.samples, second.samples) == (10, 20)
+    assert second.ci_high_ms < first.ci_high_ms
+
+
+def test_a_fresh_measurement_forgets_the_earlier_one() -> None:
+    fake = device(a=5.0)
+    measurer = Measurer(fake)
+    measurer.measure([net("a")])
+    fake.ms["a"] = 6.0
+    assert measurer.measure([net("a")], fresh=True)[0].median_ms == pytest.approx(6.0)
+
+
+def test_the_same_network_twice_is_measured_once_and_reported_twice() -> None:
+    fake = device(a=5.0)
+    first, second = Measurer(fake).measure([net("a"), net("a")])
+    assert first == second
+    assert fake.prepared.count("a") == 1
+
+
+def test_few_networks_are_kept_loaded() -> None:
+    fake = device(a=5.0, b=5.0, c=5.0)
+    settings = Settings(min_visits=2, max_visits=2, loaded=2)
+    Measurer(fake, settings).measure([net(n) for n in "abc"])
+    assert fake.prepared == ["reference", "a", "b", "c", "a", "b", "c"]
+
+
+def test_progress_counts_networks_that_are_done_with() -> None:
+    told: list[int] = []
+    Measurer(device(a=5.0, b=5.0), Settings(min_visits=2, max_visits=2)).measure(
+        [net("a"), net("b")], on_progress=told.append
+    )
+    assert told == [0, 0, 1, 2]
+
+
+def test_a_measurement_says_when_it_was_taken() -> None:
+    then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    latency = Measurer(device(a=5.0), now=lambda: then).measure([net("a")])[0]
+    assert latency.taken_at == "2026-01-02T03:04:05+00:00"
+
+
+def test_nothing_to_measure_runs_nothing() -> None:
+    fake = device()
+    assert Measurer(fake).measure([]) == ()
+    assert fake.ran == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"half_width": 0.0}, {"min_visits": 0}, {"max_visits": 3}, {"loaded": 0}], ids=str
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="measuring with"):
+        Settings(**settings)

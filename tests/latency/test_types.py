@@ -1,0 +1,41 @@
+"""A latency against a budget, and the identity of a device."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from mnv2search.latency.types import DeviceInfo, Latency, Verdict
+
+INFO = DeviceInfo(name="fake", hardware="none", runtime="fake", runtime_version="1")
+TEN = Latency(
+    median_ms=10.0,
+    ci_low_ms=9.8,
+    ci_high_ms=10.2,
+    p90_ms=11.0,
+    samples=50,
+    dropped=0,
+    kind="measured",
+    device=INFO,
+    taken_at="2026-01-01T00:00:00+00:00",
+)
+
+
+@pytest.mark.parametrize(
+    ("budget_ms", "verdict"),
+    [(10.2, "fits"), (10.19, "undecided"), (9.8, "undecided"), (9.79, "does not fit")],
+)
+def test_the_whole_interval_decides(budget_ms: float, verdict: Verdict) -> None:
+    assert TEN.verdict(budget_ms) == verdict
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(DeviceInfo)])
+def test_any_difference_between_devices_changes_the_fingerprint(name: str) -> None:
+    other = 7 if isinstance(getattr(INFO, name), int) else "other"
+    changes: dict[str, object] = {name: other}
+    assert replace(INFO, **changes).fingerprint != INFO.fingerprint  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    assert INFO.fingerprint == "12bbbef8b9a1"
