@@ -17,8 +17,6 @@ import json
 import math
 import os
 import sys
-import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import imagenet_checks as checks
 import imagenet_fit as f
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,8 +66,9 @@ def main() -> int:
     report["order"] = [order_report(points, weights, name, ratio) for name, ratio in f.READINGS.items()]
     report["gain"] = gain_report(points, weights, fresh, anb)
     report["other_recipes"] = other_report(table, fitted, gated, f.fit(points, weights))
-    report["unseen"] = unseen_report()
-    report["cpu_us"] = cpu_report(points)
+    report["unseen"] = checks.unseen_networks()
+    report["parameters_at_equal_madds"] = checks.parameters_at_equal_madds(anb and anb[0], shared())
+    report["cpu_us"] = checks.cpu_us(points)
     report["missed"] = missed(report)
     print(json.dumps(report, indent=2)) if options.json else show(report)
     return 1 if report["missed"] or report["differs"] else 0
@@ -189,7 +189,7 @@ def level_report(points: f.Table, weights: f.Array) -> dict[str, float]:
     return {
         "mean_points": float(errors.mean()),
         "p90_points": float(np.quantile(errors, 0.9)),
-        "spearman": spearman(logits, points.top1),
+        "spearman": f.spearman(logits, points.top1),
         "madds_alone_mean_points": float(alone.mean()),
         "interval_half_width_logit": f.conformal(points.logit - logits),
         "interval_coverage_nested": f.nested_coverage(points, weights),
@@ -244,7 +244,7 @@ def gain_report(
         residuals = table_pairs(anb, f.cross_validated(anb[0])[1], fresh["gain_shrink"])
         report["table_coverage"] = float((np.abs(residuals) <= fresh["gain_half_width"]).mean())
         held_out = f.cross_validated(anb[0])[0]
-        report["table_spearman_held_out"] = spearman(held_out, anb[0].top1)
+        report["table_spearman_held_out"] = f.spearman(held_out, anb[0].top1)
         report["table_expanded_networks"] = int(anb[1].sum())
     return report
 
@@ -264,51 +264,6 @@ def other_report(table: f.Table, fitted: f.Mask, gated: f.Mask, made: f.Fit) -> 
             "sd_points": float(errors.std()),
         }
     return report
-
-
-def unseen_report() -> list[dict[str, Any]]:
-    """Networks of the catalogue whose families or trainings no table here has, features counted from their specs."""
-    from mnv2search.accuracy import estimate
-    from mnv2search.accuracy.evaluators.imagenet import features_of
-    from mnv2search.spec.catalog import catalog
-    from mnv2search.spec.plan import plan
-
-    rows: list[dict[str, Any]] = []
-    for entry in catalog():
-        for figures in entry.published:
-            unseen = entry.family == "ProxylessNAS" or (entry.family == "MnasNet" and "torchvision" in figures.source)
-            if unseen and figures.top1 is not None and entry.name not in {row["name"] for row in rows}:
-                found = estimate.estimate(features_of(plan(entry.spec)))
-                row = {"name": entry.name, "published": figures.top1, "estimated": found.value, "note": found.note}
-                rows.append(row | {"inside": found.low <= figures.top1 <= found.high})
-    return rows
-
-
-def cpu_report(points: f.Table, networks: int = 20_000) -> dict[str, float]:
-    """CPU time of one network in microseconds, best of five: one by one, many at once, and as arrays."""
-    from mnv2search.accuracy import estimate
-
-    numeric = np.c_[points.madds, np.exp(points.structure[:, :3]), points.resolution]
-    names = ("madds", "body_params", "activations", "blocks", "resolution")
-    one = estimate.Features(**dict(zip(names, numeric[0], strict=True)))
-    columns = {name: np.full(networks, value) for name, value in zip(names, numeric[0], strict=True)}
-    columns |= {name: np.zeros(networks) for name in ("large_kernel_share", "se_share", "unexpanded_share")}
-    several = [one] * networks
-    return {
-        "estimate": 1e6 * best_cpu_s(lambda: [estimate.estimate(one) for _ in range(1000)]) / 1000,
-        "estimate_many of Features": 1e6 * best_cpu_s(lambda: estimate.estimate_many(several)) / networks,
-        "estimate_many of arrays": 1e6 * best_cpu_s(lambda: estimate.estimate_many(columns)) / networks,
-    }
-
-
-def best_cpu_s(run: Callable[[], object], repeats: int = 5) -> float:
-    """The least CPU time of some runs in seconds."""
-    taken = []
-    for _ in range(repeats):
-        started = time.process_time()
-        run()
-        taken.append(time.process_time() - started)
-    return min(taken)
 
 
 def missed(report: dict[str, Any]) -> list[str]:
@@ -353,6 +308,9 @@ def show(report: dict[str, Any]) -> None:
     for row in report["unseen"]:
         state = "inside" if row["inside"] else "OUTSIDE"
         print(f"  {row['name']:22} {row['published']:.3f} estimated {row['estimated']:.3f} {state}  {row['note']}")
+    print("\nparameters against accuracy at equal multiply-adds, Spearman")
+    for name, value in report["parameters_at_equal_madds"].items():
+        print(f"  {name:36} {value:+.2f}")
     print("\nCPU time of a network in microseconds")
     for name, value in report["cpu_us"].items():
         print(f"  {name:28} {value:.2f}")
@@ -387,15 +345,6 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     return bool(np.allclose(one, other, rtol=10 ** (1 - SIGNIFICANT_DIGITS), atol=0))
-
-
-def spearman(one: f.Array, other: f.Array) -> float:
-    """Rank correlation, ties at their mean rank."""
-    ranks = []
-    for values in (one, other):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 if __name__ == "__main__":

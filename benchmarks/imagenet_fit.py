@@ -311,3 +311,12 @@ def ends_held_out(table: Table, structure: Array, columns: Sequence[Array], most
             rows[end] = False
             residuals.extend((fit(table, structure, rows).logit(table) - table.logit)[end])
     return np.array(residuals)
+
+
+def spearman(one: Array, other: Array) -> float:
+    """Rank correlation, ties at their mean rank."""
+    ranks = []
+    for values in (one, other):
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

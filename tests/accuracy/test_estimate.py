@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv2search.accuracy.estimate import (
@@ -116,16 +116,19 @@ def test_every_published_attention_free_network_is_inside_the_covered_ranges() -
     assert {estimate(tabled(row)).note for row in FITTED} == {""}
 
 
+@settings(deadline=None)
 @given(covered(), st.floats(1.01, 2))
 def test_more_body_parameters_are_estimated_better(features: Features, factor: float) -> None:
     assert estimate(replace(features, body_params=features.body_params * factor)).value > estimate(features).value
 
 
+@settings(deadline=None)
 @given(covered(), st.integers(1, 10))
 def test_more_blocks_of_equal_cost_are_estimated_better(features: Features, more: int) -> None:
     assert estimate(replace(features, blocks=features.blocks + more)).value > estimate(features).value
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4), st.sampled_from([0.35, 0.5, 0.75, 1.0, 1.3]), st.sampled_from([1.1, 1.25, 1.5]))
 def test_more_width_is_estimated_better(step: int, width: float, factor: float) -> None:
     resolution = 96 + 32 * step
@@ -133,6 +136,7 @@ def test_more_width_is_estimated_better(step: int, width: float, factor: float) 
     assert estimate(wide).value > estimate(small).value
 
 
+@settings(deadline=None)
 @given(st.sampled_from([0.35, 0.5, 1.0, 1.4]), st.sampled_from([96, 128, 192, 256, 320]))
 def test_more_resolution_is_estimated_better(width: float, resolution: int) -> None:
     small, large = (
@@ -141,11 +145,13 @@ def test_more_resolution_is_estimated_better(width: float, resolution: int) -> N
     assert estimate(large).value > estimate(small).value
 
 
+@settings(deadline=None)
 @given(covered())
 def test_the_bound_is_below_the_estimate(features: Features) -> None:
     assert ranking_bound(features) < estimate(features).value
 
 
+@settings(deadline=None)
 @given(st.lists(covered(), min_size=1, max_size=5), st.floats(0.2, 5))
 def test_many_at_once_equal_one_by_one(several: list[Features], factor: float) -> None:
     stretched = [replace(f, madds=f.madds * factor, body_params=f.body_params / factor) for f in several]
@@ -188,6 +194,7 @@ def test_a_network_gains_nothing_over_itself() -> None:
     assert gain(BASE, BASE) == (0.0, 0.0, 0.0)
 
 
+@settings(deadline=None)
 @given(covered(), covered())
 def test_a_gain_one_way_is_a_loss_the_other_way(one: Features, other: Features) -> None:
     forth, back = gain(one, other), gain(other, one)
