@@ -31,6 +31,35 @@ def unseen_networks() -> list[dict[str, Any]]:
     return rows
 
 
+def gains_of_the_picked(
+    anb: tuple[f.Table, f.Mask], structure: f.Array, factor: float, half: float, among: int = 20, draws: int = 4000
+) -> dict[str, float]:
+    """What gains are worth for the best of `among` candidates, as a search picks it, over one drawn among them.
+
+    Candidates are fully expanded table networks of about equal multiply-adds, `structure` is held-out.
+    """
+    table, expanded = anb
+    rng, index = np.random.default_rng(0), np.flatnonzero(expanded)
+    estimated, true = [], []
+    for start in rng.choice(index, draws):
+        near = index[np.abs(table.x[index] - table.x[start]) <= 0.1]
+        drawn = rng.choice(near, among, replace=False) if len(near) >= among else near
+        best, base = drawn[np.argmax(structure[drawn])], drawn[0]
+        if len(near) >= among and best != base:
+            estimated.append(factor * (structure[best] - structure[base]))
+            true.append(table.logit[best] - table.logit[base])
+    gains, truth = np.array(estimated), np.array(true)
+    sure = gains > half
+    return {
+        "picked_among": among,
+        "picked_draws": len(gains),
+        "picked_coverage": float((np.abs(truth - gains) <= half).mean()),
+        "picked_below_low": float((truth < gains - half).mean()),
+        "picked_low_above_0": float(sure.mean()),
+        "of_those_truly_better": float((truth[sure] > 0).mean()),
+    }
+
+
 def parameters_at_equal_madds(anb: f.Table | None, shared: Path) -> dict[str, float]:
     """Why small images are refused: Spearman of parameters and accuracy, mean over deciles of multiply-adds."""
     report = {}

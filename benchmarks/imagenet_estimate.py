@@ -241,11 +241,13 @@ def gain_report(
         100 * (f.share(np.log(3) + np.array([fresh["gain_half_width"]])) - 0.75)[0]
     )
     if anb:
-        residuals = table_pairs(anb, f.cross_validated(anb[0])[1], fresh["gain_shrink"])
+        structure = f.cross_validated(anb[0])[1]
+        residuals = table_pairs(anb, structure, fresh["gain_shrink"])
         report["table_coverage"] = float((np.abs(residuals) <= fresh["gain_half_width"]).mean())
         held_out = f.cross_validated(anb[0])[0]
         report["table_spearman_held_out"] = f.spearman(held_out, anb[0].top1)
         report["table_expanded_networks"] = int(anb[1].sum())
+        report |= checks.gains_of_the_picked(anb, structure, fresh["gain_shrink"], fresh["gain_half_width"])
     return report
 
 

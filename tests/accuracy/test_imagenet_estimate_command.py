@@ -27,6 +27,8 @@ def test_the_structure_is_fitted_anew(report: dict[str, Any]) -> None:
     assert report["gain"]["table_expanded_networks"] == 437
     assert report["gain"]["table_coverage"] >= 0.9
     assert report["gain"]["table_spearman_held_out"] >= 0.94
+    assert report["gain"]["picked_coverage"] >= 0.9
+    assert report["gain"]["of_those_truly_better"] >= 0.95
 
 
 def test_the_level_errs_by_at_most_a_point_on_families_it_has_not_seen(report: dict[str, Any]) -> None:
