@@ -14,12 +14,14 @@ LEVEL_QUANTILE = 0.1
 PREEMPTED_SHARE = 0.05
 PREEMPTED_NS = 50_000
 # What a network slows down by where the reference slows down by 1 (both as logarithms), and how far networks differ
-# in that. Measured over four MobileNetV2 under changing load; see docs/measuring.md.
-SYMPATHY = 0.25
-SYMPATHY_SD = 0.3
-# Spread of the visits of one network on a quiet machine, worth three visits where few were made.
-VISIT_SD = 0.01
-PRIOR_SD = 0.02
+# in that. Measured over MobileNetV2 and 100 random networks under changing load; see docs/measuring.md.
+SYMPATHY = 0.15
+SYMPATHY_SD = 0.2
+# The sampling error of the low quantile is this many gaps to the quantile GAP_QUANTILE over the root of the visits;
+# what is known of gaps in general is worth three visits.
+GAP_QUANTILE = 0.4
+GAP_ERRORS = 2.0
+PRIOR_GAP = 0.04
 PRIOR_VISITS = 3
 # Half-width that no number of visits in one process gets under: two processes differ by so much.
 PROCESS_HALF_WIDTH = 0.01
@@ -111,9 +113,9 @@ def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> 
 def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
     """The latency that the visits speak for, had the machine been undisturbed.
 
-    Each visit's level is brought to the undisturbed level of the reference by part of the reference's own slow-down;
-    visits count the less the more they needed it. The median of an inference is that level times the lower
-    quartile of the bursts' ratios of median to level: what a burst that was left alone shows.
+    Disturbance only ever adds, so what counts is the low end of the visits, after part of the reference's own
+    slow-down has been taken off each. The median of an inference is that level times the lower quartile of the
+    bursts' ratios of median to level, which is what a burst shows that was left alone.
 
     Args:
         visits: of one network; at least one.
@@ -121,41 +123,20 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
     """
     slowdowns = [max(math.log(v.reference_ms / undisturbed_ms), 0.0) for v in visits]
     levels = [math.log(v.level_ms) - SYMPATHY * s for v, s in zip(visits, slowdowns, strict=True)]
-    weights = [1 / (VISIT_SD**2 + (SYMPATHY_SD * s) ** 2) for s in slowdowns]
-    center = _weighted_median(levels, weights)
-    scatter = 1.4826 * _weighted_median([abs(y - center) for y in levels], weights)
-    effective = sum(weights) ** 2 / sum(w * w for w in weights)
-    typical = sum(w * s for w, s in zip(weights, slowdowns, strict=True)) / sum(weights)
-    half_width = math.sqrt(
-        _sampling_half_width(scatter, effective) ** 2 + PROCESS_HALF_WIDTH**2 + (SYMPATHY_SD * typical) ** 2
-    )
-    level = math.exp(center)
+    low, above = quantile(levels, LEVEL_QUANTILE), quantile(levels, GAP_QUANTILE)
+    count = len(visits)
+    gap = (count * (above - low) + PRIOR_VISITS * PRIOR_GAP) / (count + PRIOR_VISITS)
+    # The disturbance that the visits at the low end still carry.
+    carried = quantile([s for s, level in zip(slowdowns, levels, strict=True) if level <= above], 0.25)
+    half_width = math.hypot(GAP_ERRORS * gap / math.sqrt(count), PROCESS_HALF_WIDTH, 2 * SYMPATHY_SD * carried)
     samples, dropped = sum(v.samples for v in visits), sum(v.dropped for v in visits)
     return Estimate(
-        median_ms=level * quantile([v.median_ms / v.level_ms for v in visits], 0.25),
+        median_ms=math.exp(low) * quantile([v.median_ms / v.level_ms for v in visits], 0.25),
         half_width=half_width,
-        p90_ms=level * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
+        p90_ms=math.exp(low) * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
         samples=samples,
         dropped=dropped,
-        noisy=typical > NOISY_SLOWDOWN
+        noisy=carried > NOISY_SLOWDOWN
         or dropped > NOISY_DROPPED * (samples + dropped)
         or half_width > NOISY_HALF_WIDTH,
     )
-
-
-def _sampling_half_width(scatter: float, visits: float) -> float:
-    """Half of the 95 % interval of a median over `visits`, with what is known of visits in general."""
-    variance = (visits * scatter**2 + PRIOR_VISITS * PRIOR_SD**2) / (visits + PRIOR_VISITS)
-    freedom = visits + PRIOR_VISITS - 1
-    student = 1.96 + 2.4 / freedom + 3.2 / freedom**2
-    return student * 1.25 * math.sqrt(variance / visits)
-
-
-def _weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
-    ordered = sorted(zip(values, weights, strict=True))
-    half, reached = sum(weights) / 2, 0.0
-    for value, weight in ordered:
-        reached += weight
-        if reached >= half:
-            return value
-    return ordered[-1][0]

@@ -82,7 +82,7 @@ def test_slow_spells_are_told_by_the_reference_and_hardly_count() -> None:
 
 def test_an_interval_covers_a_network_whose_visits_scatter() -> None:
     fake = device(a=5.0)
-    fake.disturb = lambda name, at: (round(at * 10) * 0.37 % 1.0 if name == "a" else 0.0, 0.0)
+    fake.disturb = lambda name, at: (int(at * 3) * 0.37 % 1.0 if name == "a" else 0.0, 0.0)
     latency = Measurer(fake, Settings(max_visits=10)).measure([net("a")])[0]
     assert latency.ci_high_ms - latency.ci_low_ms > 0.04 * latency.median_ms
 
