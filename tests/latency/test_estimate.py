@@ -41,6 +41,11 @@ def test_one_visit_says_less_than_many() -> None:
     assert widths[-1] < 0.015
 
 
+def test_visits_that_scatter_widen_the_interval() -> None:
+    steady, scattered = [visit(5.0)] * 10, [visit(5.0 + 0.2 * i) for i in range(10)]
+    assert estimate(scattered, 2.0).half_width > 2 * estimate(steady, 2.0).half_width
+
+
 def test_an_outlier_does_not_move_the_median() -> None:
     assert estimate([visit(5.0)] * 9 + [visit(9.0)], 2.0).median_ms == pytest.approx(5.05)
 

@@ -80,13 +80,6 @@ def test_slow_spells_are_told_by_the_reference_and_hardly_count() -> None:
     assert Measurer(fake).measure([net("a")])[0].median_ms == pytest.approx(5.0, rel=0.01)
 
 
-def test_an_interval_covers_a_network_whose_visits_scatter() -> None:
-    fake = device(a=5.0)
-    fake.disturb = lambda name, at: (int(at * 3) * 0.37 % 1.0 if name == "a" else 0.0, 0.0)
-    latency = Measurer(fake, Settings(max_visits=10)).measure([net("a")])[0]
-    assert latency.ci_high_ms - latency.ci_low_ms > 0.04 * latency.median_ms
-
-
 def test_what_earlier_processes_knew_of_the_reference_reveals_a_machine_that_was_never_quiet() -> None:
     fake = device(a=5.0)
     fake.disturb = lambda name, at: (0.6 if name == "reference" else 0.4, 0.0)
