@@ -138,10 +138,11 @@ def estimate(features: Features) -> Accuracy:
     c = coefficients()
     level, departure = _parts(features, c)
     logit, half = level + departure, c.half_width + _outside(features, departure, c)
+    low = level + _trusted(departure, c) - half
     notes = (*(f"extrapolates: {text}" for text in extrapolations(features)), *_remarks(features))
     return Accuracy(
         value=_share(logit),
-        low=_share(logit - half),
+        low=_share(low),
         high=_share(logit + half),
         metric=METRIC,
         kind="estimated",
@@ -170,15 +171,14 @@ def gain(candidate: Features, baseline: Features) -> Gain:
 
 
 def ranking_bound(features: Features) -> float:
-    """A pessimistic estimate that a search can maximise without being drawn to where nothing is known.
+    """The lower end of the interval of `estimate`: what a search maximises.
 
-    The lower end of the interval, with the structure's part shrunk as in `gain` and cut off where the tables end.
+    There a favourable structure counts as in `gain`, by what such differences turned out to be worth, and no further
+    than the tables go; an unfavourable one counts in full.
     """
     c = coefficients()
     level, departure = _parts(features, c)
-    low, high = c.ranges["departure"]
-    kept = c.gain_shrink * min(max(departure, low), high)
-    return _share(level + kept - c.half_width - _outside(features, departure, c))
+    return _share(level + _trusted(departure, c) - c.half_width - _outside(features, departure, c))
 
 
 def estimate_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
@@ -210,7 +210,7 @@ def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Ar
         outside += c.outside_per_log * np.maximum(0.0, np.maximum(low - logs, logs - high))
     if not isinstance(features, Mapping):
         outside += c.half_width * np.array([bool(f.unusual) for f in features], dtype=float)
-    kept = c.gain_shrink * np.clip(departure, *c.ranges["departure"])
+    kept = np.minimum(departure, c.gain_shrink * np.clip(departure, *c.ranges["departure"]))
     return np.asarray(1.0 / (1.0 + np.exp(-(level + kept - c.half_width - outside))))
 
 
@@ -314,6 +314,12 @@ def _outside(features: Features, departure: float, c: Coefficients) -> float:
         if not low <= value <= high:
             added += c.outside_per_log * max(math.log(low / value), math.log(value / high))
     return added + c.half_width * bool(features.unusual)
+
+
+def _trusted(departure: float, c: Coefficients) -> float:
+    """The part of a departure that a pessimist believes."""
+    low, high = c.ranges["departure"]
+    return min(departure, c.gain_shrink * min(max(departure, low), high))
 
 
 def _share(logit: float) -> float:
