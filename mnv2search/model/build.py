@@ -42,7 +42,7 @@ class MobileNet(nn.Module):
         )
         if laid_out.classifier is not None and laid_out.spec.head is not None:
             self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
-        self._side_px = laid_out.spec.resolution if _depends_on_side(laid_out) else None
+        self.side_px = laid_out.spec.resolution if _depends_on_side(laid_out) else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -109,9 +109,9 @@ class MobileNet(nn.Module):
             yield {"logits": self.classifier(x.flatten(1))}
 
     def _check_side(self, x: Tensor) -> None:
-        if self._side_px is not None and (x.shape[-1] != self._side_px or x.shape[-2] != self._side_px):
+        if self.side_px is not None and (x.shape[-1] != self.side_px or x.shape[-2] != self.side_px):
             raise OptionError(
-                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but padding same is laid out for {self._side_px} px",
+                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but padding same is laid out for {self.side_px} px",
                 hint="build the spec with the resolution you want; the weights fit every resolution",
             )
 

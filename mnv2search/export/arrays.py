@@ -1,0 +1,40 @@
+"""The weights of a torch network as the arrays that lowering takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.model.blocks import BoundLayer, convolutions
+from mnv2search.model.build import MobileNet
+
+__all__ = ["layer_arrays"]
+
+
+def layer_arrays(model: MobileNet) -> NetworkArrays:
+    """The arrays of every layer of the plan; an even split comes in its parts, as an uneven one."""
+    return {address: _arrays(bound) for address, bound in model.bound()}
+
+
+def _arrays(bound: BoundLayer) -> LayerArrays:
+    convs = convolutions(bound.conv)
+    weights = [conv.weight for conv in convs]
+    if len(bound.layer.parts) > 1 and len(weights) == 1:
+        weights = list(torch.chunk(weights[0], len(bound.layer.parts)))
+    biases = [conv.bias for conv in convs if conv.bias is not None]
+    norm = bound.norm if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm) else None
+    batch = norm if isinstance(norm, nn.BatchNorm2d) else None
+    return LayerArrays(
+        weight=tuple(_array(weight) for weight in weights),
+        bias=_array(torch.cat(biases)) if biases else None,
+        gamma=_array(norm.weight) if norm is not None else None,
+        beta=_array(norm.bias) if norm is not None else None,
+        mean=_array(batch.running_mean) if batch is not None and batch.running_mean is not None else None,
+        var=_array(batch.running_var) if batch is not None and batch.running_var is not None else None,
+    )
+
+
+def _array(tensor: Tensor) -> Floats:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float32)

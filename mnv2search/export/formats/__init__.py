@@ -1,0 +1,1 @@
+"""One exporter a file; `mnv2search.plugins` names them by suffix."""

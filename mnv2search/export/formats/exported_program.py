@@ -1,0 +1,34 @@
+"""A traced program of torch.export, for torch's own deployment tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.model.build import MobileNet
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["ExportedProgramExporter"]
+
+
+class ExportedProgramExporter:
+    """`.pt2`: the network in evaluation mode for any number of images, read with `torch.export.load`."""
+
+    suffix = ".pt2"
+
+    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+        """Writes the program, loads it and compares the two."""
+        model = network(spec, weights=weights, seed=seed)
+        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path), load=_load)
+
+
+def _write(model: MobileNet, path: Path) -> None:
+    images = torch.zeros(2, 3, model.spec.resolution, model.spec.resolution)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    torch.export.save(program, path)
+
+
+def _load(path: Path) -> Run:
+    return torch.export.load(path).module()

@@ -1,0 +1,44 @@
+"""An ONNX graph, written straight from the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from mnv2search.export.arrays import layer_arrays
+from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.lowering.onnx import INPUT, onnx_bytes
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["OnnxExporter"]
+
+
+class OnnxExporter:
+    """`.onnx`: batch norm folded into the convolutions, for any number of images."""
+
+    suffix = ".onnx"
+
+    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+        """Writes the graph, runs it in ONNX Runtime and compares the two."""
+        model = network(spec, weights=weights, seed=seed)
+        graph = onnx_bytes(model.plan, layer_arrays(model), batch=None)
+
+        def write(path: Path) -> None:
+            path.write_bytes(graph)
+
+        return write_checked(model, to, seed=seed, write=write, load=_load)
+
+
+def _load(path: Path) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (output,) = session.run(None, {INPUT: images.numpy()})
+        return torch.from_numpy(output)
+
+    return run

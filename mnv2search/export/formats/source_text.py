@@ -1,0 +1,140 @@
+"""The text of the standalone module: a table of the plan's layers, and those classes that the plan needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from mnv2search.export.formats import source_parts as parts
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
+
+__all__ = ["source_text"]
+
+COLUMNS = ("unit", "role", "c_in", "c_out", "k", "s", "d", "groups", "pad", "norm", "act")
+ACTIVATIONS = {
+    "relu6": "nn.ReLU6",
+    "relu": "nn.ReLU",
+    "hard_swish": "nn.Hardswish",
+    "silu": "nn.SiLU",
+    "sigmoid": "nn.Sigmoid",
+    "hard_sigmoid": "nn.Hardsigmoid",
+}
+
+
+def source_text(plan: Plan, *, side_px: int | None) -> str:
+    """A Python module whose `network()` makes the network of `plan`.
+
+    Args:
+        plan: of the network.
+        side_px: the only side that the network takes, or None if it takes any.
+    """
+    layers = [layer for unit in plan.features for layer in unit.layers]
+    shortcuts = {unit.shortcut for unit in plan.features} - {"none"}
+    uneven = any(len(set(layer.parts)) > 1 for layer in layers)
+    padded = any(layer.pad[0] != layer.pad[1] for layer in layers)
+    gated = any(layer.role == "squeeze" for layer in layers)
+    functional = padded or gated or "pad" in shortcuts or plan.classifier is not None
+    sections = [
+        "\n\n".join((_header(plan, functional=functional), "\n".join(_table(plan)), _constants(plan, side_px))),
+        parts.ROW.replace("{groups_type}", "int | tuple[tuple[int, int], ...]" if uneven else "int"),
+        parts.PADDED if padded else "",
+        parts.SPLIT if uneven else "",
+        _convolution(uneven=uneven, padded=padded),
+        _steps({layer.normalizer for layer in layers}),
+        parts.GATE if gated else "",
+        _block(shortcuts, gated=gated) if any(unit.kind == "block" for unit in plan.features) else "",
+        _network(plan, side_px),
+        parts.LOAD,
+    ]
+    return "\n\n\n".join(section.strip("\n") for section in sections if section) + "\n"
+
+
+def _header(plan: Plan, *, functional: bool) -> str:
+    spec = plan.spec
+    name = spec.name.replace("\\", "\\\\").replace('"', '\\"')
+    out = "logits" if plan.classifier is not None else "features"
+    imported = parts.FUNCTIONAL if functional else ""
+    return parts.HEADER.format(name=name, side=spec.resolution, out=out, functional=imported).rstrip("\n")
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    """One row a convolution, in aligned columns."""
+    rows = [
+        (str(number), *_cells(layer)) for number, unit in enumerate(plan.features, start=1) for layer in unit.layers
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, COLUMNS, strict=True)]
+    yield "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding before"
+    yield "# and after (of rows and columns alike), norm and activation. A convolution without norm has a bias."
+    if any(len(set(layer.parts)) > 1 for unit in plan.features for layer in unit.layers):
+        yield "# Where groups lists pairs, the channels are split into parts of these inputs and outputs."
+    yield "# fmt: off"
+    yield "LAYERS = ("
+    yield f"    # {'  '.join(name.ljust(width) for name, width in zip(COLUMNS, widths, strict=True))}".rstrip()
+    for row in rows:
+        cells = " ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True))
+        yield f"    ({cells.rstrip(' ,')}),"
+    yield ")"
+    yield "# fmt: on"
+
+
+def _aligned(cell: str, width: int) -> str:
+    """A cell with its comma; numbers stand right, words left."""
+    return f"{cell.rjust(width)}," if cell.isdigit() else f"{cell},".ljust(width + 1)
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    groups = repr(layer.parts) if len(set(layer.parts)) > 1 else repr(len(layer.parts) or layer.groups)
+    numbers = (layer.c_in, layer.c_out, layer.kernel, layer.stride, layer.dilation)
+    words = (repr(layer.pad), f'"{layer.normalizer}"', f'"{layer.activation}"')
+    return (f'"{layer.role}"', *(str(number) for number in numbers), groups, *words)
+
+
+def _constants(plan: Plan, side_px: int | None) -> str:
+    """What the table does not say."""
+    spec = plan.spec
+    shortcuts = [
+        f'    {number}: "{unit.shortcut}",\n'
+        for number, unit in enumerate(plan.features, start=1)
+        if unit.shortcut != "none"
+    ]
+    used = {layer.activation for unit in plan.features for layer in unit.layers} - {"none"}
+    listed = "\n" + "".join(shortcuts) if shortcuts else ""
+    lines = [
+        "# Units that add their input to their output.",
+        f"SHORTCUTS: dict[int, str] = {{{listed}}}",
+        f"ACTIVATIONS = {{{', '.join(f'{name!r}: {ACTIVATIONS[name]}' for name in sorted(used))}}}".replace("'", '"'),
+    ]
+    if spec.head is not None and plan.classifier is not None:
+        lines.append(f"FEATURES, CLASSES, DROPOUT = {plan.classifier.c_in}, {spec.head.classes}, {spec.head.dropout}")
+    if any(layer.normalizer == "batch" for unit in plan.features for layer in unit.layers):
+        lines.append(f"NORM_EPS, NORM_MOMENTUM = {spec.batch_norm.eps!r}, {spec.batch_norm.momentum!r}")
+    if side_px is not None:
+        lines.append(f"SIDE_PX = {side_px}  # the padding was laid out for this side alone")
+    return "\n".join(lines)
+
+
+def _convolution(*, uneven: bool, padded: bool) -> str:
+    lines = [parts.CONVOLUTION_HEAD]
+    lines += [parts.CONVOLUTION_UNEVEN] if uneven else []
+    lines += [parts.CONVOLUTION_PADDED] if padded else []
+    return "".join((*lines, parts.CONVOLUTION_PLAIN))
+
+
+def _steps(normalizers: set[str]) -> str:
+    text = parts.STEPS_HEAD
+    text += parts.STEPS_BATCH if "batch" in normalizers else ""
+    text += parts.STEPS_GROUP.format(groups=GROUP_NORM_GROUPS) if "group" in normalizers else ""
+    return text + parts.STEPS_END
+
+
+def _block(shortcuts: Set[str], *, gated: bool) -> str:
+    text = parts.BLOCK_HEAD + (parts.BLOCK_GATE if gated else parts.BLOCK_PLAIN)
+    if not shortcuts:
+        return text + parts.BLOCK_WITHOUT
+    return text + (parts.BLOCK_PAD if "pad" in shortcuts else parts.BLOCK_ADD)
+
+
+def _network(plan: Plan, side_px: int | None) -> str:
+    head = plan.classifier is not None
+    text = parts.NETWORK_HEAD + (parts.NETWORK_CLASSIFIER if head else "") + parts.NETWORK_FORWARD
+    text += parts.NETWORK_SIDE if side_px is not None else ""
+    return text + (parts.NETWORK_LOGITS if head else parts.NETWORK_FEATURES)
