@@ -1,0 +1,205 @@
+"""Latency predicted from networks measured on the same device, with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from mnv2search.latency.features import NAMES, PRIOR_MS, FeatureTable, Matrix
+from mnv2search.latency.types import DeviceInfo, Latency
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+
+__all__ = ["LatencyPredictor", "Observation"]
+
+# How strictly a device's rates are held to the prior, as a share of the noise; the best is found by leaving one out.
+STRICTNESS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+# Relative error of a prediction before anything was measured, and the least ever claimed.
+UNKNOWN_ERROR = 0.4
+LEAST_ERROR = 0.01
+# Observations of earlier processes are dropped when they miss today's by this much in the median.
+STALE = 0.06
+ANCHORS = 3
+# An observation that misses by more than this many times the typical error counts less.
+HUBER = 2.0
+# Beyond this multiple of the largest leverage among what was measured, a prediction extrapolates.
+LEVERAGE = 2.0
+REMEMBERED = 600
+
+
+class Observation(NamedTuple):
+    """A measured network as the predictor keeps it: its features and its latency."""
+
+    features: tuple[float, ...]
+    ms: float
+
+
+class _Fit(NamedTuple):
+    """Rates with what is known of them, relative to the scaled prior."""
+
+    rates: Matrix
+    unit: Matrix
+    covariance: Matrix
+    noise: float
+    leverage: float
+    error: float | None
+
+
+class LatencyPredictor:
+    """Predicts latencies on one device; every measurement makes it better.
+
+    A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
+    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors.
+
+    Args:
+        device: whose latencies these are.
+        earlier: `observations` of an earlier process on the same device; dropped if they miss what is measured now.
+        now: the date, for `Latency.taken_at`.
+    """
+
+    def __init__(
+        self,
+        device: DeviceInfo,
+        *,
+        earlier: Sequence[Observation] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._device = device
+        self._now = now
+        self._table = FeatureTable()
+        self._earlier = tuple(o for o in earlier if len(o.features) == len(NAMES))
+        self._current: dict[tuple[float, ...], float] = {}
+        self._fit = _fitted(_arrays(self._earlier))
+
+    @property
+    def error(self) -> float | None:
+        """Mean relative error on measured networks, each predicted from the others; None below three."""
+        return self._fit.error
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """What was learned from, latest last: what to keep for a later process."""
+        current = [Observation(features, ms) for features, ms in self._current.items()]
+        return (*self._earlier, *current)[-REMEMBERED:]
+
+    def fit(self, measured: Sequence[tuple[ModelSpec, float]]) -> None:
+        """Learn from (network, latency in ms), in place of what `fit` was told before."""
+        features = self._table.matrix_of([plan(spec) for spec, _ in measured])
+        self._current = {
+            tuple(float(v) for v in row): ms for row, (_, ms) in zip(features, measured, strict=True) if ms > 0
+        }
+        if self._earlier and self._is_stale():
+            self._earlier = ()
+        self._fit = _fitted(_arrays(self.observations))
+
+    def predict_many(self, plans: Sequence[Plan]) -> tuple[Matrix, Matrix]:
+        """Latencies in ms and their relative standard errors, (N,) each."""
+        features = self._table.matrix_of(plans)
+        ms = _predicted(self._fit, features)
+        relative = self._relative(features, ms)
+        return ms, np.sqrt(self._fit.noise**2 * (1 + _leverages(self._fit, relative)))
+
+    def extrapolates(self, plans: Sequence[Plan]) -> tuple[bool, ...]:
+        """Whether each network is unlike all that was measured, so that its prediction is a guess."""
+        features = self._table.matrix_of(plans)
+        leverages = _leverages(self._fit, self._relative(features, _predicted(self._fit, features)))
+        return tuple(bool(h > LEVERAGE * self._fit.leverage) for h in leverages)
+
+    def predict(self, spec: ModelSpec) -> Latency:
+        """The predicted latency of one network, with a 95 % interval."""
+        ms, errors = self.predict_many([plan(spec)])
+        median_ms, margin = float(ms[0]), min(1.96 * float(errors[0]), 0.99)
+        return Latency(
+            median_ms=median_ms,
+            ci_low_ms=median_ms * (1 - margin),
+            ci_high_ms=median_ms * (1 + margin),
+            p90_ms=median_ms * (1 + margin),
+            samples=0,
+            dropped=0,
+            kind="predicted",
+            device=self._device,
+            taken_at=self._now().isoformat(timespec="seconds"),
+        )
+
+    def most_telling(self, plans: Sequence[Plan], *, count: int) -> tuple[int, ...]:
+        """Indices of the networks to measure next: one by one that of which least would be known then."""
+        features = self._table.matrix_of(plans)
+        relative = self._relative(features, _predicted(self._fit, features))
+        covariance = self._fit.covariance.copy()
+        chosen: list[int] = []
+        for _ in range(min(count, len(plans))):
+            known = relative @ covariance
+            leverages = np.einsum("ij,ij->i", known, relative)
+            leverages[chosen] = -1.0
+            best = int(leverages.argmax())
+            chosen.append(best)
+            covariance -= np.outer(known[best], known[best]) / (1 + leverages[best])
+        return tuple(chosen)
+
+    def _relative(self, features: Matrix, ms: Matrix) -> Matrix:
+        return np.asarray(features * self._fit.unit / ms[:, None])
+
+    def _is_stale(self) -> bool:
+        features, ms = _arrays([Observation(f, ms) for f, ms in self._current.items()])
+        if len(ms) < ANCHORS:
+            return False
+        ratios = ms / _predicted(_fitted(_arrays(self._earlier)), features)
+        return bool(abs(np.median(ratios) - 1) > STALE)
+
+
+def _arrays(observations: Sequence[Observation]) -> tuple[Matrix, Matrix]:
+    features = np.array([o.features for o in observations], dtype=np.float64).reshape(-1, len(NAMES))
+    return features, np.array([o.ms for o in observations], dtype=np.float64)
+
+
+def _predicted(fit: _Fit, features: Matrix) -> Matrix:
+    """Never below a tenth of what the scaled prior says, whatever the rates."""
+    return np.asarray(np.maximum(features @ fit.rates, 0.1 * (features @ fit.unit)))
+
+
+def _leverages(fit: _Fit, relative: Matrix) -> Matrix:
+    return np.asarray(np.einsum("ij,jk,ik->i", relative, fit.covariance, relative))
+
+
+def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
+    """The rates that fit the observations best, under the strictness that predicts each from the others best."""
+    features, ms = observed
+    size = len(NAMES)
+    if not len(ms):
+        return _Fit(PRIOR_MS, PRIOR_MS, np.eye(size) / STRICTNESS[-1], UNKNOWN_ERROR, 0.0, None)
+    unit = PRIOR_MS * float(np.median(ms / (features @ PRIOR_MS)))
+    relative = features * unit / ms[:, None]
+    missed = 1 - relative.sum(axis=1)
+    weights = np.ones(len(ms))
+    strictness = STRICTNESS[-1]
+    for _ in range(3):
+        scored = [(_left_out(relative, missed, weights, s), s) for s in STRICTNESS]
+        (errors, strictness) = min(scored, key=lambda item: float(np.mean(weights * item[0] ** 2)))
+        typical = max(float(np.median(np.abs(errors))) / 0.6745, LEAST_ERROR)
+        weights = np.minimum(1.0, HUBER * typical / np.maximum(np.abs(errors), 1e-12))
+    inverse = _inverse(relative, weights, strictness)
+    change = inverse @ (relative.T @ (weights * missed))
+    noise = max(float(np.sqrt(np.mean(weights * errors**2))), LEAST_ERROR)
+    return _Fit(
+        rates=unit * (1 + change),
+        unit=unit,
+        covariance=inverse,
+        noise=noise if len(ms) >= ANCHORS else UNKNOWN_ERROR / 2,
+        leverage=float(np.einsum("ij,jk,ik->i", relative, inverse, relative).max()),
+        error=float(np.mean(np.abs(errors))) if len(ms) >= ANCHORS else None,
+    )
+
+
+def _inverse(relative: Matrix, weights: Matrix, strictness: float) -> Matrix:
+    return np.asarray(np.linalg.inv((relative.T * weights) @ relative + strictness * np.eye(relative.shape[1])))
+
+
+def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: float) -> Matrix:
+    """The error on each observation of the fit to all others, in closed form."""
+    inverse = _inverse(relative, weights, strictness)
+    change = inverse @ (relative.T @ (weights * missed))
+    own = weights * np.einsum("ij,jk,ik->i", relative, inverse, relative)
+    return np.asarray((missed - relative @ change) / np.maximum(1 - own, 1e-6))

@@ -1,0 +1,173 @@
+"""Prediction from measured networks, on the simulated device whose latencies are exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from fake_device import INFO
+
+from mnv2search.latency.features import NAMES, FeatureTable, features_of
+from mnv2search.latency.predictor import LatencyPredictor, Observation
+from mnv2search.latency.runtimes.simulated import simulated_ms
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
+from mnv2search.spec.plan import plan
+
+
+def networks(count: int, *, seed: int) -> list[ModelSpec]:
+    """Random networks around MobileNetV2."""
+    random = Random(seed)
+
+    def rows() -> tuple[BlockSpec, ...]:
+        return tuple(
+            BlockSpec(channels=c, stride=s, expansion=random.choice([3, 4, 6]), kernel=random.choice([3, 5, 7]))
+            for c, strides in ((24, (2, 1)), (32, (2, 1, 1)), (64, (2, 1)), (96, (1, 1)), (160, (2, 1)), (320, (1,)))
+            for s in strides[: random.choice([1, 2, 3])]
+        )
+
+    return [
+        ModelSpec(
+            name=f"net-{i}",
+            blocks=rows(),
+            width=random.choice([0.35, 0.5, 0.75, 1.0, 1.4]),
+            resolution=random.choice(range(96, 257, 32)),
+        )
+        for i in range(count)
+    ]
+
+
+def measured(specs: list[ModelSpec], *, factor: float = 1.0) -> list[tuple[ModelSpec, float]]:
+    return [(spec, factor * simulated_ms(plan(spec))) for spec in specs]
+
+
+def errors_of(predictor: LatencyPredictor, truth: list[tuple[ModelSpec, float]]) -> list[float]:
+    found, _ = predictor.predict_many([plan(spec) for spec, _ in truth])
+    return [abs(ms / exact - 1) for ms, (_, exact) in zip(found, truth, strict=True)]
+
+
+TRAINING, REST = measured(networks(40, seed=1)), measured(networks(60, seed=2))
+
+
+def fitted(count: int = 40) -> LatencyPredictor:
+    predictor = LatencyPredictor(INFO)
+    predictor.fit(TRAINING[:count])
+    return predictor
+
+
+def test_forty_networks_teach_an_exact_device() -> None:
+    errors = errors_of(fitted(), REST)
+    assert np.mean(errors) < 0.02
+    assert np.mean([e <= 0.05 for e in errors]) >= 0.9
+
+
+def test_more_measurements_predict_better() -> None:
+    assert np.mean(errors_of(fitted(40), REST)) < np.mean(errors_of(fitted(4), REST))
+
+
+def test_nothing_measured_is_a_guess_that_says_so() -> None:
+    predictor = LatencyPredictor(INFO)
+    ms, errors = predictor.predict_many([plan(spec) for spec, _ in REST])
+    assert predictor.error is None
+    assert (ms > 0).all()
+    assert (errors > 0.3).all()
+
+
+def test_the_stated_error_is_the_error_on_networks_not_seen() -> None:
+    predictor = fitted()
+    assert predictor.error == pytest.approx(float(np.mean(errors_of(predictor, REST))), rel=1.0)
+
+
+def test_the_stated_standard_errors_cover_what_is_missed() -> None:
+    predictor = fitted(20)
+    _, stated = predictor.predict_many([plan(spec) for spec, _ in REST])
+    covered = [e <= 1.96 * s for e, s in zip(errors_of(predictor, REST), stated, strict=True)]
+    assert np.mean(covered) >= 0.85
+
+
+def test_one_wild_measurement_is_outvoted() -> None:
+    predictor = LatencyPredictor(INFO)
+    spec, ms = TRAINING[0]
+    predictor.fit([(spec, 3 * ms), *TRAINING[1:]])
+    assert np.mean(errors_of(predictor, REST)) < 0.04
+
+
+def test_a_network_unlike_all_others_is_an_extrapolation() -> None:
+    gated = replace(REST[0][0], blocks=(BlockSpec(channels=64, repeats=4, transform="squeeze_excite"),))
+    assert fitted().extrapolates([plan(REST[0][0]), plan(gated)]) == (False, True)
+
+
+def test_a_prediction_is_called_one() -> None:
+    latency = fitted().predict(REST[0][0])
+    assert (latency.kind, latency.samples, latency.device) == ("predicted", 0, INFO)
+    assert latency.ci_low_ms < latency.median_ms < latency.ci_high_ms
+
+
+def test_what_was_learned_can_be_carried_to_the_next_process() -> None:
+    carried = LatencyPredictor(INFO, earlier=fitted().observations)
+    assert errors_of(carried, REST) == pytest.approx(errors_of(fitted(), REST))
+
+
+def test_carried_measurements_that_no_longer_hold_are_dropped() -> None:
+    carried = LatencyPredictor(INFO, earlier=fitted().observations)
+    carried.fit(measured([spec for spec, _ in REST[:10]], factor=1.3))
+    assert len(carried.observations) == 10
+
+
+def test_carried_measurements_that_still_hold_are_kept() -> None:
+    carried = LatencyPredictor(INFO, earlier=fitted().observations)
+    carried.fit(measured([spec for spec, _ in REST[:10]], factor=1.02))
+    assert len(carried.observations) == 50
+
+
+def test_observations_of_other_features_are_ignored() -> None:
+    assert LatencyPredictor(INFO, earlier=[Observation((1.0, 2.0), 3.0)]).observations == ()
+
+
+def test_telling_networks_teach_more_than_the_first_that_come() -> None:
+    specs = networks(200, seed=3)
+    chosen = LatencyPredictor(INFO).most_telling([plan(s) for s in specs], count=12)
+    told, first = LatencyPredictor(INFO), LatencyPredictor(INFO)
+    told.fit(measured([specs[i] for i in chosen]))
+    first.fit(measured(specs[:12]))
+    assert len(set(chosen)) == 12
+    assert np.mean(errors_of(told, REST)) < np.mean(errors_of(first, REST))
+
+
+def test_features_count_the_work_of_a_network_by_hand() -> None:
+    spec = ModelSpec(
+        name="hand",
+        blocks=(BlockSpec(channels=16, expansion=2, expand_divisor=16, kernel=5, stride=2),),
+        stem=Stem(channels=16),
+        resolution=32,
+        last_channels=None,
+        head=None,
+    )
+    found = {name: value for name, value in zip(NAMES, features_of(plan(spec)), strict=True) if value}
+    assert found == pytest.approx(
+        {
+            "networks": 1,
+            "full_madds": 9 * 3 * 16 * 16**2 / 1e6,
+            "pointwise_madds": (16 * 32 * 16**2 + 32 * 16 * 8**2) / 1e6,
+            "pointwise_small_madds": 32 * 16 * 8**2 / 1e6,
+            "pointwise_weights": 2 * 16 * 32 / 1e6,
+            "pointwise_in": (16 * 16**2 + 32 * 8**2) / 1e6,
+            "pointwise_out": (16 * 16**2 + 32 * 16**2 + 16 * 8**2) / 1e6,
+            "pointwise_layers": 2,
+            "depthwise_5_2": 25 * 32 * 8**2 / 1e6,
+            "depthwise_in": 32 * 16**2 / 1e6,
+            "depthwise_out": 32 * 8**2 / 1e6,
+            "depthwise_layers": 1,
+        }
+    )
+
+
+def test_features_of_many_networks_are_those_of_each() -> None:
+    plans = [plan(spec) for spec, _ in REST]
+    together = FeatureTable().matrix_of(plans)
+    assert together.tolist() == [pytest.approx(list(features_of(p))) for p in plans]
+
+
+def test_no_networks_have_no_features() -> None:
+    assert FeatureTable().matrix_of([]).shape == (0, len(NAMES))
