@@ -1,0 +1,127 @@
+"""What was learned of a device in earlier processes, one file a device in the user's cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnv2search.latency.features import NAMES
+from mnv2search.latency.predictor import LatencyPredictor, Observation
+from mnv2search.latency.timing import Measurer, Settings
+from mnv2search.latency.types import DeviceInfo, LatencyDevice
+
+__all__ = ["FORMAT", "LatencyCache", "Memory", "default_folder"]
+
+FORMAT = 1
+REFERENCES = 32
+
+
+class Memory(NamedTuple):
+    """What is remembered of a device.
+
+    Attributes:
+        reference_ms: undisturbed level of the reference network in each earlier process, oldest first.
+        observations: measured networks as the predictor keeps them.
+    """
+
+    reference_ms: tuple[float, ...] = ()
+    observations: tuple[Observation, ...] = ()
+
+
+class LatencyCache:
+    """Remembers devices from process to process; what cannot be read counts as nothing remembered.
+
+    Args:
+        folder: where the files are; made when something is first saved. None takes `default_folder()`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or default_folder(os.environ)
+
+    def path_of(self, device: DeviceInfo) -> Path:
+        """The file of a device."""
+        return self._folder / f"{device.fingerprint}.json"
+
+    def load(self, device: DeviceInfo) -> Memory:
+        """What earlier processes saved of exactly this device: hardware, runtime, version, threads, batch."""
+        try:
+            document = json.loads(self.path_of(device).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            return Memory()
+        try:
+            return _decoded(document)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return Memory()
+
+    def save(
+        self, device: DeviceInfo, *, reference_ms: float | None, observations: Sequence[Observation] | None
+    ) -> None:
+        """Add the level of this process's reference, and put `observations` in place of those before.
+
+        Args:
+            device: what was measured on.
+            reference_ms: `Measurer.reference_ms`; None adds nothing.
+            observations: `LatencyPredictor.observations`, which holds the earlier ones; None leaves them.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        known = self.load(device)
+        levels = (*known.reference_ms, *(() if reference_ms is None else (reference_ms,)))[-REFERENCES:]
+        document = {
+            "format": FORMAT,
+            "features": NAMES,
+            "device": asdict(device),
+            "reference_ms": levels,
+            "observations": [list(o) for o in (known.observations if observations is None else observations)],
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _write(self.path_of(device), json.dumps(document))
+
+    def measurer(self, device: LatencyDevice, settings: Settings | None = None) -> Measurer:
+        """A measurer that knows the reference's level of earlier processes."""
+        return Measurer(device, settings, earlier_reference_ms=self.load(device.info).reference_ms)
+
+    def predictor(self, device: LatencyDevice) -> LatencyPredictor:
+        """A predictor that knows the networks measured by earlier processes."""
+        return LatencyPredictor(device.info, earlier=self.load(device.info).observations)
+
+
+def default_folder(environment: Mapping[str, str]) -> Path:
+    """Where the cache lies: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
+
+    >>> default_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
+    '/var/cache/mnv2search/latency'
+    """
+    if chosen := environment.get("MNV2SEARCH_CACHE"):
+        return Path(chosen) / "latency"
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mnv2search" / "latency"
+
+
+def _decoded(document: Mapping[str, Any]) -> Memory:
+    if document["format"] != FORMAT:
+        return Memory()
+    observations: tuple[Observation, ...] = ()
+    if tuple(document["features"]) == NAMES:
+        observations = tuple(
+            Observation(tuple(float(v) for v in features), float(ms)) for features, ms in document["observations"]
+        )
+    return Memory(reference_ms=tuple(float(v) for v in document["reference_ms"]), observations=observations)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside the target and rename, so that a reader never sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
