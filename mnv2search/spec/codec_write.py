@@ -16,7 +16,8 @@ __all__ = ["write"]
 
 Options = Mapping[str, tuple[Scalar, ...]]
 
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*")
+# Names that no YAML reader takes for anything but text.
+_PLAIN = re.compile(r"(?!(?:true|false|null|none|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_.+/-]*", re.IGNORECASE)
 _ALWAYS: Mapping[type, frozenset[str]] = {
     ms.ModelSpec: frozenset({"name", "resolution", "width"}),
     ms.Stem: frozenset({"channels", "kernel", "stride"}),

@@ -293,12 +293,19 @@ def _output_stride_problems(spec: ms.ModelSpec, target: int) -> Iterator[Problem
             what=f"output_stride is {target}, but the strides multiply to {total} only",
             fix=f"use {total} or less, or leave it out",
         )
-    elif target < spec.stem.stride:
-        yield Problem(
-            at="output_stride",
-            what=f"output_stride is {target}, but the stem alone has stride {spec.stem.stride}",
-            fix="use a larger output_stride or a stem of stride 1",
-        )
+    reached, rate = spec.stem.stride, 1
+    for number, block in enumerate(spec.blocks):
+        before = rate
+        if reached == target:
+            rate *= block.stride
+        else:
+            reached *= block.stride
+        if block.dilation > 1 and max(before, rate if block.repeats > 1 else 1) > 1:
+            yield Problem(
+                at=f"blocks[{number}].dilation",
+                what=f"dilation is {block.dilation} in a row that output_stride dilates by {rate}",
+                fix="leave one of the two out",
+            )
 
 
 def _shape_problems(spec: ms.ModelSpec) -> Iterator[Problem]:

@@ -34,6 +34,8 @@ MAX_DEPTH = 16
 MAX_NODES = 60_000
 MAX_DIAGNOSTICS = 100
 _WIDEST_EXCERPT = 160
+# A hostile file is given up on here; a person's has fewer mistakes than are shown.
+_MOST_NOTED = 4 * MAX_DIAGNOSTICS
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -103,6 +105,8 @@ class Source:
         self.diagnostics.append(
             Diagnostic(at=at, message=message, hint=hint, file=self.file, line=line, column=column, excerpt=excerpt)
         )
+        if len(self.diagnostics) >= _MOST_NOTED:
+            self.refuse()
 
     def refuse(self) -> None:
         """Raise what has been noted, in the order of the file; do nothing where nothing has."""

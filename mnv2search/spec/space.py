@@ -177,7 +177,13 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
             values[name] = option
     blocks: list[BlockSpec] = []
     for row in layout.rows:
-        blocks += _row_blocks(row, pick)
+        try:
+            blocks += _row_blocks(row, pick)
+        except SpecError as error:
+            at = f"blocks[{len(blocks)}]."
+            raise SpecError(
+                [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
+            ) from None
     return ModelSpec(name=template.name, blocks=tuple(blocks), **values)
 
 

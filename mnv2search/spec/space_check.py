@@ -18,17 +18,20 @@ _ROW = re.compile(r"blocks\[(\d+)\]")
 
 
 def pick_problems(space: SearchSpace) -> Iterator[Problem]:
-    """Problems of each option taken alone (the rest at first options, all repeats used) and of extreme picks.
+    """Problems of each option taken alone (the rest at first options, all repeats used), or else of extreme picks.
 
     A pick that breaks a rule in a way not seen here makes `resolve` raise `SpecError` later.
     """
     deepest = tuple(_best(axis, max) if _is_repeats(axis) else 0 for axis in space.axes)
     layers = sum(block.repeats for block in _rows_of(space, deepest)) + 2
     budget = max(8, _CHECKED_LAYERS // layers)
+    if base := tuple(_problems_of(space, deepest, "")):
+        yield from base
+        return
     seen: set[tuple[str, str]] = set()
     for pick, chosen in _picks(space, deepest):
         budget -= 1
-        if budget < 0:
+        if budget < 0 or (seen and not chosen):
             return
         for problem in _problems_of(space, pick, chosen):
             key = (problem.at, problem.what)
@@ -59,13 +62,13 @@ def _best(axis: Axis, pick: Callable[[list[float]], float]) -> int:
 
 def _picks(space: SearchSpace, deepest: Pick) -> Iterator[tuple[Pick, str]]:
     """Picks to try, each with the address that is to blame; empty where it is several together."""
-    yield tuple(_best(axis, max) for axis in space.axes), ""
-    yield tuple(_best(axis, min) for axis in space.axes), ""
-    yield tuple(len(axis.options) - 1 for axis in space.axes), ""
     for i, axis in enumerate(space.axes):
         for option in range(len(axis.options)):
             if option != deepest[i]:
                 yield (*deepest[:i], option, *deepest[i + 1 :]), axis.at
+    yield tuple(_best(axis, max) for axis in space.axes), ""
+    yield tuple(_best(axis, min) for axis in space.axes), ""
+    yield tuple(len(axis.options) - 1 for axis in space.axes), ""
 
 
 def _problems_of(space: SearchSpace, pick: Pick, chosen: str) -> Iterator[Problem]:
@@ -80,4 +83,4 @@ def _problems_of(space: SearchSpace, pick: Pick, chosen: str) -> Iterator[Proble
                 value = space_rules.text_of(space.axes[axis].options[pick[axis]])
                 yield Problem(at=chosen, what=f"with {chosen} {value}: {found.message}", fix=found.hint)
             else:
-                yield Problem(at=at, what=f"with extreme options together: {found.message}", fix=found.hint)
+                yield Problem(at=at, what=f"with options together: {found.message}", fix=found.hint)

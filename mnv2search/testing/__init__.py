@@ -1,0 +1,1 @@
+"""What plug-ins and tests need: strategies for values, and one contract class for each protocol."""

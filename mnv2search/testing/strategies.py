@@ -1,0 +1,176 @@
+"""Hypothesis strategies for specs, search spaces and edits of their text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import reject
+from hypothesis import strategies as st
+
+from mnv2search.errors import SpecError
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec import rules
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import Axis, SearchSpace
+from mnv2search.spec.space_check import pick_problems
+
+__all__ = ["block_specs", "edits", "names", "picks", "search_spaces", "specs"]
+
+_TOKEN = re.compile(r"[\w.\-]+|\s+|.", re.DOTALL)
+_INTRUDERS = (
+    *(
+        "010",
+        "1:30",
+        "on",
+        "no",
+        "~",
+        "null",
+        "none",
+        ".nan",
+        "-.inf",
+        "1e999",
+        "0x10",
+        "1_000",
+        "-1",
+        "0",
+        "99999999999",
+    ),
+    *("<<", "*a", "&a x", "!!python/object:os.system", "!x", "|", ">", "- ", "? ", "---\n", "...\n", "%YAML 1.1\n"),
+    *("\t", "\x00", "\u2028", "\ufeff", "\ud800", "\r", "'", '"', "{", "}", "[", "]", ",", ":", "#", "@", "`", "é"),
+    *("{from: 1, to: 9, step: 2}", "[1, 2]", "[]", "{}", "[[1]]", "true", "3.5", "t", "each", "same", "1" * 5000),
+)
+
+
+def names() -> st.SearchStrategy[str]:
+    """Names of networks: any printable text within the length limit."""
+    printable = st.characters(codec="utf-8").filter(str.isprintable)
+    return st.text(printable, min_size=1, max_size=24)
+
+
+@st.composite
+def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
+    """Valid rows; plain ones set nothing but expansion, channels, repeats, stride and kernel."""
+    values: dict[str, Any] = {
+        "channels": draw(st.sampled_from([8, 16, 24, 32, 40, 64])),
+        "expansion": draw(st.sampled_from([1, 2, 3, 4.5, 6])),
+        "repeats": draw(st.integers(1, 3)),
+        "stride": draw(st.sampled_from([1, 2])),
+        "kernel": draw(st.sampled_from([3, 5, 7])),
+    }
+    if is_plain:
+        return ms.BlockSpec(**values)
+    for name in draw(st.lists(st.sampled_from(sorted(_BLOCK_OPTIONS)), max_size=4, unique=True)):
+        values[name] = draw(_BLOCK_OPTIONS[name])
+    try:
+        return ms.BlockSpec(**values)
+    except SpecError:
+        reject()
+
+
+_BLOCK_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "dilation": st.sampled_from([1, 2, 3]),
+    "expand_to": st.sampled_from([16, 48, 96]),
+    "expand_divisor": st.sampled_from([1, 4, 8]),
+    "split_expansion": st.integers(1, 3),
+    "split_projection": st.integers(1, 3),
+    "depthwise_multiplier": st.integers(1, 2),
+    **{name: st.sampled_from(words) for name, words in rules.CHOICES[ms.BlockSpec].items()},
+}
+
+
+@st.composite
+def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_resolution: int = 64) -> ms.ModelSpec:
+    """Valid networks, small enough to build.
+
+    Args:
+        draw: given by Hypothesis.
+        is_plain: rows and model set only what the paper's Table 2 sets.
+        max_rows: at most so many rows.
+        max_resolution: largest side in px.
+    """
+    values: dict[str, Any] = {
+        "name": draw(names()),
+        "blocks": tuple(draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))),
+        "width": draw(st.sampled_from([0.25, 0.35, 0.5, 0.75, 1.0, 1.4])),
+        "resolution": draw(st.integers(8, max_resolution)),
+        "last_channels": draw(st.sampled_from([None, 32, 64])),
+        "head": draw(st.none() | st.builds(ms.Classifier, classes=st.integers(1, 12), dropout=st.floats(0, 0.9))),
+    }
+    if not is_plain:
+        for name in draw(st.lists(st.sampled_from(sorted(_MODEL_OPTIONS)), max_size=4, unique=True)):
+            values[name] = draw(_MODEL_OPTIONS[name])
+    try:
+        spec = ms.ModelSpec(**values)
+        plan(spec)
+    except SpecError:
+        reject()
+    return spec
+
+
+_MODEL_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "stem": st.builds(
+        ms.Stem, channels=st.sampled_from([8, 16, 32]), kernel=st.sampled_from([3, 5]), stride=st.integers(1, 2)
+    ),
+    "channel_divisor": st.sampled_from([4, 8, 16]),
+    "min_channels": st.sampled_from([4, 8, 16]),
+    "keep_stem": st.booleans(),
+    "output_stride": st.sampled_from(rules.OUTPUT_STRIDES),
+    "batch_norm": st.builds(ms.BatchNorm, eps=st.floats(1e-6, 0.1), momentum=st.floats(1e-4, 1)),
+    **{name: st.sampled_from(words) for name, words in rules.CHOICES[ms.ModelSpec].items()},
+}
+
+
+@st.composite
+def search_spaces(draw: st.DrawFn, *, is_plain: bool = False) -> SearchSpace:
+    """Valid search spaces with at least one axis, choices for each repeat among them."""
+    template = draw(specs(is_plain=is_plain, max_rows=3))
+    axes = [Axis(at="width", options=_options(draw, template.width, [0.3, 0.6, 1.1], least=1))]
+    if draw(st.booleans()):
+        axes.append(Axis(at="resolution", options=_options(draw, template.resolution, [20, 33, 48])))
+    for row, block in enumerate(template.blocks):
+        repeats = _options(draw, block.repeats, [1, 2, 3])
+        if len(repeats) > 1:
+            axes.append(Axis(at=f"blocks[{row}].repeats", options=repeats))
+        for name, known in (("expansion", [2, 3, 6]), ("kernel", [3, 5])):
+            options = _options(draw, getattr(block, name), known)
+            if len(options) > 1 and draw(st.booleans()):
+                axes += [Axis(at=f"blocks[{row}].each[{i}].{name}", options=options) for i in range(max(repeats))]
+            elif len(options) > 1:
+                axes.append(Axis(at=f"blocks[{row}].{name}", options=options))
+    try:
+        space = SearchSpace(template=replace(template, name=draw(names())), axes=tuple(draw(st.permutations(axes))))
+    except SpecError:
+        reject()
+    if any(True for _ in pick_problems(space)):
+        reject()
+    return space
+
+
+def _options(draw: st.DrawFn, first: Any, known: list[Any], *, least: int = 0) -> tuple[Any, ...]:
+    more = [option for option in known if option != first]
+    return (first, *draw(st.lists(st.sampled_from(more), min_size=least, max_size=2, unique=True)))
+
+
+def picks(space: SearchSpace) -> st.SearchStrategy[tuple[int, ...]]:
+    """Picks of a space, not necessarily canonical."""
+    return st.tuples(*(st.integers(0, card - 1) for card in space.cards))
+
+
+@st.composite
+def edits(draw: st.DrawFn, text: str) -> str:
+    """`text` with one token deleted, doubled, replaced by an intruder, or swapped with the next."""
+    tokens = _TOKEN.findall(text)
+    at = draw(st.integers(0, len(tokens) - 1))
+    kind = draw(st.sampled_from(["delete", "double", "replace", "insert", "swap"]))
+    if kind == "delete":
+        tokens[at] = ""
+    elif kind == "double":
+        tokens[at] *= 2
+    elif kind == "swap":
+        tokens[at : at + 2] = reversed(tokens[at : at + 2])
+    else:
+        intruder = draw(st.sampled_from(_INTRUDERS))
+        tokens[at] = intruder + (tokens[at] if kind == "insert" else "")
+    return "".join(tokens)

@@ -1,0 +1,207 @@
+"""Every rule that a value obeys: constructing one that breaks it fails with an address and a fix."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mnv2search.errors import SpecError
+from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, ModelSpec, Stem
+from mnv2search.spec.rules import CHOICES, INTEGERS, MAX_UNITS, OPTIONAL, REALS, field_problem
+
+ROW = BlockSpec(channels=24, stride=2)
+
+
+def block(**values: Any) -> BlockSpec:
+    return BlockSpec(**{"channels": 24, **values})
+
+
+def model(**values: Any) -> ModelSpec:
+    return ModelSpec(**{"name": "m", "blocks": (ROW,), **values})
+
+
+def broken(make: Callable[[], object]) -> list[tuple[str, str]]:
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert all(d.hint for d in caught.value.diagnostics)
+    return [(d.at, d.message) for d in caught.value.diagnostics]
+
+
+@pytest.mark.parametrize(
+    ("values", "at", "message"),
+    [
+        pytest.param({"channels": 0}, "channels", "channels is 0", id="no channels"),
+        pytest.param({"channels": 24.0}, "channels", "channels is 24.0", id="float channels"),
+        pytest.param({"channels": True}, "channels", "channels is True", id="boolean channels"),
+        pytest.param({"repeats": 0}, "repeats", "repeats is 0", id="n 0"),
+        pytest.param({"stride": 3}, "stride", "stride is 3", id="stride 3"),
+        pytest.param({"stride": "2"}, "stride", "stride is '2'", id="text stride"),
+        pytest.param({"kernel": 4}, "kernel", "kernel is 4", id="even kernel"),
+        pytest.param({"kernel": 33}, "kernel", "kernel is 33", id="huge kernel"),
+        pytest.param({"expansion": 0.9}, "expansion", "expansion is 0.9", id="t below 1"),
+        pytest.param({"expansion": float("nan")}, "expansion", "expansion is nan", id="NaN"),
+        pytest.param({"expansion": 10**400}, "expansion", f"expansion is 1{'0' * 39}…", id="number beyond floats"),
+        pytest.param({"residual": "on"}, "residual", "residual is 'on'", id="unknown word"),
+        pytest.param({"residual": False}, "residual", "residual is False", id="boolean for a word"),
+        pytest.param(
+            {"stride": 2, "dilation": 2}, "dilation", "dilation is 2 in a row of stride 2", id="stride and dilation"
+        ),
+        pytest.param(
+            {"depthwise_location": "none", "stride": 2},
+            "stride",
+            "stride is 2 where depthwise_location is none",
+            id="no depthwise to stride",
+        ),
+        pytest.param(
+            {"depthwise_location": "none", "dilation": 2},
+            "dilation",
+            "dilation is 2 where depthwise_location is none",
+            id="no depthwise to dilate",
+        ),
+        pytest.param(
+            {"depthwise_location": "none", "depthwise_multiplier": 2},
+            "depthwise_multiplier",
+            "depthwise_multiplier is 2 where depthwise_location is none",
+            id="no depthwise to multiply",
+        ),
+        pytest.param(
+            {"depthwise_location": "input", "transform": "squeeze_excite"},
+            "transform",
+            "transform is squeeze_excite where depthwise_location is input",
+            id="transform without hidden depthwise",
+        ),
+        pytest.param(
+            {"operator": "fused", "expansion": 1},
+            "operator",
+            "operator is fused in a row of expansion 1",
+            id="fused t 1",
+        ),
+        pytest.param(
+            {"operator": "fused", "depthwise_location": "output"},
+            "depthwise_location",
+            "depthwise_location is output in a fused row",
+            id="fused with depthwise",
+        ),
+        pytest.param(
+            {"operator": "fused", "split_expansion": 2},
+            "split_expansion",
+            "split_expansion is 2 in a fused row",
+            id="fused split",
+        ),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_refused(values: dict[str, Any], at: str, message: str) -> None:
+    assert broken(lambda: block(**values)) == [(at, message)]
+
+
+@pytest.mark.parametrize(
+    ("values", "at", "message"),
+    [
+        pytest.param({"name": ""}, "name", "name is ''", id="empty name"),
+        pytest.param({"name": "a\nb"}, "name", "name is 'a\\nb'", id="unprintable name"),
+        pytest.param({"blocks": ()}, "blocks", "blocks is empty", id="no rows"),
+        pytest.param({"width": 0}, "width", "width is 0", id="width 0"),
+        pytest.param({"width": -1.0}, "width", "width is -1.0", id="negative width"),
+        pytest.param({"width": float("inf")}, "width", "width is inf", id="infinite width"),
+        pytest.param({"resolution": 5000}, "resolution", "resolution is 5000", id="too many pixels"),
+        pytest.param({"keep_stem": 1}, "keep_stem", "keep_stem is 1", id="number for a boolean"),
+        pytest.param({"output_stride": 6}, "output_stride", "output_stride is 6", id="output stride 6"),
+        pytest.param({"output_stride": 12}, "output_stride", "output_stride is 12", id="output stride 12"),
+        pytest.param(
+            {"output_stride": 8},
+            "output_stride",
+            "output_stride is 8, but the strides multiply to 4 only",
+            id="output stride never reached",
+        ),
+        pytest.param(
+            {"output_stride": 2, "blocks": (block(stride=2), block(dilation=3))},
+            "blocks[1].dilation",
+            "dilation is 3 in a row that output_stride dilates by 2",
+            id="dilated twice",
+        ),
+        pytest.param(
+            {"blocks": (block(repeats=300), block(repeats=300))},
+            "blocks",
+            "the rows make 602 layers",
+            id="too many layers",
+        ),
+        pytest.param(
+            {"blocks": (block(channels=65_536),), "width": 2.0},
+            "blocks[0]",
+            "its projection has 131072 channels",
+            id="too many channels",
+        ),
+        pytest.param(
+            {"blocks": (block(split_expansion=2),), "channel_divisor": 1, "width": 0.9},
+            "blocks[0].split_expansion",
+            "29 channels cannot be split into multiples of 8",
+            id="uneven split",
+        ),
+        pytest.param(
+            {"normalizer": "group", "channel_divisor": 4, "width": 0.4},
+            "stem",
+            "its stem has 12 channels under group norm",
+            id="group norm",
+        ),
+    ],
+)
+def test_a_network_that_breaks_a_rule_is_refused(values: dict[str, Any], at: str, message: str) -> None:
+    assert broken(lambda: model(**values)) == [(at, message)]
+
+
+@pytest.mark.parametrize(
+    ("make", "at"),
+    [
+        pytest.param(lambda: Stem(stride=4), "stride", id="stem stride"),
+        pytest.param(lambda: Stem(kernel=2), "kernel", id="stem kernel"),
+        pytest.param(lambda: Classifier(classes=0), "classes", id="no classes"),
+        pytest.param(lambda: Classifier(dropout=1.0), "dropout", id="dropout 1"),
+        pytest.param(lambda: BatchNorm(eps=0.0), "eps", id="eps 0"),
+        pytest.param(lambda: BatchNorm(momentum=2.0), "momentum", id="momentum 2"),
+    ],
+)
+def test_a_part_that_breaks_a_rule_is_refused(make: Callable[[], object], at: str) -> None:
+    assert [a for a, _ in broken(make)] == [at]
+
+
+def test_all_broken_fields_are_reported_at_once() -> None:
+    found = broken(lambda: block(channels=0, stride=5, kernel=2, expansion=0))
+    assert {at for at, _ in found} == {"channels", "stride", "kernel", "expansion"}
+
+
+NUMBERS = [
+    (kind, name, low, high)
+    for table in (INTEGERS, REALS)
+    for kind in table
+    for name, (low, high, *_) in table[kind].items()
+]
+ENUMS = {"stride", "output_stride"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "low", "high"),
+    [n for n in NUMBERS if n[1] not in ENUMS],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_every_number_has_both_ends(kind: type, name: str, low: float, high: float) -> None:
+    outside = [field_problem(kind, name, value) for value in (low - 1, high + 1)]
+    inside = field_problem(kind, name, high)
+    assert [problem is None for problem in (*outside, inside)] == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", CHOICES, ids=lambda kind: kind.__name__)
+def test_every_word_is_taken_and_others_offered(kind: type) -> None:
+    taken = [field_problem(kind, name, word) for name, words in CHOICES[kind].items() for word in words]
+    refused = [field_problem(kind, name, "nothing like it") for name in CHOICES[kind]]
+    assert set(taken) <= {None}
+    assert None not in refused
+
+
+@pytest.mark.parametrize("kind", OPTIONAL, ids=lambda kind: kind.__name__)
+def test_none_is_taken_only_where_it_means_something(kind: type) -> None:
+    tables: list[str] = [*INTEGERS[kind], *REALS[kind], *CHOICES[kind]]
+    assert {name for name in tables if field_problem(kind, name, None) is None} == OPTIONAL[kind]
+
+
+def test_the_most_layers_that_are_planned() -> None:
+    assert model(blocks=(block(repeats=MAX_UNITS - 2),)).blocks[0].repeats == 510
