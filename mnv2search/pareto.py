@@ -1,0 +1,67 @@
+"""Fronts of accuracy against cost, and the hypervolume under them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from mnv2search.errors import OptionError
+
+__all__ = ["front", "hypervolume"]
+
+_T = TypeVar("_T")
+
+
+def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Callable[[_T], float]) -> tuple[_T, ...]:
+    """The items that no other one beats, cheapest first.
+
+    An item is beaten by one that is at least as good in both values and better in one. So of several at one cost only
+    the best remain, and of several with one accuracy only the cheapest. Items equal in both values do not beat each
+    other, but say the same: only the first given remains. An item with a NaN can be held against nothing and is left
+    out; infinities are values like others.
+
+    Args:
+        items: anything.
+        maximise: the value of an item to be high, such as its accuracy.
+        minimise: the value of an item to be low, such as its latency.
+
+    >>> front([(0.7, 9.0), (0.6, 4.0), (0.5, 5.0)], maximise=lambda p: p[0], minimise=lambda p: p[1])
+    ((0.6, 4.0), (0.7, 9.0))
+    """
+    valued = [(minimise(item), maximise(item), item) for item in items]
+    known = [row for row in valued if not (math.isnan(row[0]) or math.isnan(row[1]))]
+    members: list[_T] = []
+    best: float | None = None
+    for _, high, item in sorted(known, key=lambda row: (row[0], -row[1])):
+        if best is None or high > best:
+            members.append(item)
+            best = high
+    return tuple(members)
+
+
+def hypervolume(points: Iterable[tuple[float, float]], *, reference: tuple[float, float]) -> float:
+    """The area that points of (accuracy, cost) dominate, up to a reference accuracy below and cost above them.
+
+    A point that is not better than the reference in both values adds nothing, nor does one with a NaN, nor one that
+    another point beats or equals.
+
+    Args:
+        points: (accuracy, cost) each; accuracy is to be high, cost low.
+        reference: (accuracy, cost) of the worst corner.
+
+    Raises:
+        OptionError: the reference is not finite.
+
+    >>> hypervolume([(0.75, 10.0), (0.5, 4.0)], reference=(0.25, 20.0))
+    6.5
+    """
+    floor, ceiling = reference
+    if not (math.isfinite(floor) and math.isfinite(ceiling)):
+        raise OptionError(f"reference is {reference}", hint="give a finite accuracy and a finite cost")
+    inside = [point for point in points if point[0] > floor and point[1] < ceiling]
+    area, reached = 0.0, floor
+    for accuracy, cost in front(inside, maximise=lambda p: p[0], minimise=lambda p: p[1]):
+        area += (accuracy - reached) * (ceiling - cost)
+        reached = accuracy
+    return area

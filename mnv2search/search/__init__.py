@@ -1,0 +1,1 @@
+"""Which networks to evaluate next: ask, tell, and the Optuna samplers around it."""

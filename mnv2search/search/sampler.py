@@ -1,0 +1,256 @@
+"""Optuna samplers for accuracy (maximised) against cost (minimised): our strategy, and plain ones to compare with."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.search.hybrid import Describe, HybridStrategy
+
+__all__ = ["SAMPLERS", "VIOLATION", "HybridSampler", "make_sampler"]
+
+VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
+SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_NSGA2_POPULATION = 20
+
+Choice = tuple[int, ...]
+
+
+class HybridSampler(BaseSampler):
+    """`HybridStrategy` for an Optuna study of two objectives, accuracy up and cost down.
+
+    Trials that are finished before the first one is sampled are replayed then; later ones are learned from as this
+    sampler hears of them, so no trial makes it read the study. A trial whose attribute `VIOLATION` is above 0 teaches
+    its cost and its violation, and its accuracy counts as unknown. One that failed without violation is not asked for
+    again.
+
+    Args:
+        space: distributions by parameter name, categorical or integer; their order is that of the index tuples.
+        describe: says what is known of index tuples before evaluation.
+        seed: of all random choices.
+        batch: networks asked for between two fits.
+        budget: evaluations expected in all, when known.
+        reference: accuracy and cost that bound the region of interest.
+
+    Raises:
+        OptionError: a distribution of another kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: Mapping[str, BaseDistribution],
+        describe: Describe,
+        seed: int,
+        batch: int = 8,
+        budget: int | None = None,
+        reference: tuple[float, float] | None = None,
+    ) -> None:
+        self._space = dict(space)
+        self._describe = describe
+        self._strategy = HybridStrategy(
+            cards=tuple(_card(name, distribution) for name, distribution in self._space.items()),
+            ordinal=tuple(_is_ordinal(distribution) for distribution in self._space.values()),
+            describe=describe,
+            seed=seed,
+            batch=batch,
+            budget=budget,
+            reference=reference,
+        )
+        self._independent = optuna.samplers.RandomSampler(seed=seed)
+        self._replayed: frozenset[int] | None = None
+        self._asked: dict[int, Choice] = {}
+        self._lock = threading.RLock()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole space that this sampler was made for."""
+        del trial
+        with self._lock:
+            self._replay(study)
+        return dict(self._space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The parameters of the next network.
+
+        Raises:
+            SpaceExhausted: no network is left.
+        """
+        del study, search_space
+        fixed: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+        if self._space.keys() <= fixed.keys():
+            return {}
+        with self._lock:
+            choice = self._strategy.ask()
+            self._asked[trial.number] = choice
+        return self.params(choice)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value, for a parameter that is not of the space."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Learn from a trial that ends."""
+        with self._lock:
+            if self._replayed is not None and trial.number in self._replayed:
+                return
+            asked = self._asked.pop(trial.number, None)
+            told = self._tell(study, trial, state, values)
+            if asked is not None and asked != told:
+                self._strategy.forget(asked)
+
+    def reseed_rng(self) -> None:
+        """Reseed what is not of the space; the strategy is shared by all threads and stays as it is."""
+        self._independent.reseed_rng()
+
+    def params(self, choice: Choice) -> dict[str, Any]:
+        """The parameter values of an index tuple."""
+        return {
+            name: _value(distribution, index)
+            for (name, distribution), index in zip(self._space.items(), choice, strict=True)
+        }
+
+    def choice(self, params: Mapping[str, Any]) -> Choice:
+        """The index tuple of parameter values."""
+        return tuple(_index(distribution, params[name]) for name, distribution in self._space.items())
+
+    def _replay(self, study: Study) -> None:
+        if self._replayed is not None:
+            return
+        if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:
+            raise OptionError(
+                f"the study's directions are {[d.name.lower() for d in study.directions]}",
+                hint="create it with directions=['maximize', 'minimize'], for accuracy and cost",
+            )
+        trials = study.get_trials(deepcopy=False, states=_FINISHED)
+        new = [trial for trial in trials if trial.number not in self._asked]
+        self._replayed = frozenset(trial.number for trial in new)
+        for trial in new:
+            self._tell(study, trial, trial.state, trial.values)
+
+    def _tell(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> Choice | None:
+        """Pass on what a trial teaches; the index tuple it was about, None where it teaches nothing."""
+        del study
+        if not self._space.keys() <= trial.params.keys():
+            return None
+        choice = self.choice(trial.params)
+        violation = _violation(trial)
+        if state == TrialState.COMPLETE and values is not None:
+            accuracy, cost = values
+            self._strategy.tell(choice, None if violation > 0 else accuracy, cost, violation)
+            return choice
+        if violation > 0:
+            cost = float(self._describe(np.array([choice], dtype=np.int64)).cost[0])
+            self._strategy.tell(choice, None, cost, violation)
+            return choice
+        return None
+
+
+def make_sampler(
+    name: str,
+    *,
+    seed: int,
+    space: Mapping[str, BaseDistribution] | None = None,
+    describe: Describe | None = None,
+    batch: int = 8,
+    budget: int | None = None,
+    reference: tuple[float, float] | None = None,
+) -> BaseSampler:
+    """The sampler of a name in `SAMPLERS`; each knows constraints by the user attribute `VIOLATION`.
+
+    Args:
+        name: `hybrid`, `nsga2` (population 20), `tpe` (multivariate), `gp` or `random`.
+        seed: of all random choices.
+        space: distributions by parameter name; only `hybrid` needs it.
+        describe: says what is known of index tuples before evaluation; only `hybrid` needs it.
+        batch: of `hybrid`, networks asked for between two fits.
+        budget: of `hybrid`, evaluations expected in all.
+        reference: of `hybrid`, accuracy and cost that bound the region of interest.
+
+    Raises:
+        UnknownNameError: no sampler has the name.
+        OptionError: `hybrid` without a space or a description.
+    """
+    if name == "hybrid":
+        if space is None or describe is None:
+            raise OptionError("the hybrid sampler has no space or no description", hint="give space= and describe=")
+        return HybridSampler(
+            space=space, describe=describe, seed=seed, batch=batch, budget=budget, reference=reference
+        )
+    plain: dict[str, Callable[[], BaseSampler]] = {
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(
+            seed=seed, population_size=_NSGA2_POPULATION, constraints_func=_constraints
+        ),
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, constraints_func=_constraints),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed, constraints_func=_constraints),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+    }
+    if name not in plain:
+        raise UnknownNameError("sampler", name, SAMPLERS)
+    with warnings.catch_warnings():
+        # multivariate and GPSampler are experimental; 5.0 would have the trial itself carry its constraints, which
+        # 4 cannot
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return plain[name]()
+
+
+def _constraints(trial: FrozenTrial) -> tuple[float, ...]:
+    """A trial's constraint values, for Optuna; 0 where it has none."""
+    return tuple(float(value) for value in trial.user_attrs.get(VIOLATION, (0.0,)))
+
+
+def _violation(trial: FrozenTrial) -> float:
+    """The sum of what is broken; where nothing is, how near the nearest limit is, at most 0."""
+    values = _constraints(trial)
+    broken = sum(value for value in values if value > 0)
+    return broken if broken > 0 else max(values, default=0.0)
+
+
+def _card(name: str, distribution: BaseDistribution) -> int:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    raise OptionError(
+        f"parameter {name} has a {type(distribution).__name__}", hint="use a categorical or an integer distribution"
+    )
+
+
+def _is_ordinal(distribution: BaseDistribution) -> bool:
+    """Whether neighbouring options are alike: integers, or three and more numbers in rising order."""
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+        return 2 < len(numbers) == len(distribution.choices) and numbers == sorted(numbers)
+    return True
+
+
+def _value(distribution: BaseDistribution, index: int) -> object:
+    if isinstance(distribution, IntDistribution):
+        return distribution.low + index * distribution.step
+    return distribution.to_external_repr(float(index))
+
+
+def _index(distribution: BaseDistribution, value: Any) -> int:
+    if isinstance(distribution, IntDistribution):
+        return (int(value) - distribution.low) // distribution.step
+    return int(distribution.to_internal_repr(value))
