@@ -1,1 +1,104 @@
-"""Search the MobileNetV2 family under a measured latency budget."""
+"""Search the MobileNetV2 family for networks that run within a measured latency budget.
+
+Every public name is loaded when it is first used: importing the package loads neither torch nor optuna.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnv2search.accuracy.registry import open_evaluator
+    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+    from mnv2search.cost import Cost, cost_of
+    from mnv2search.errors import Mnv2SearchError, SpecError
+    from mnv2search.evaluation import Budget, Evaluation, evaluate
+    from mnv2search.jobs.search import search
+    from mnv2search.latency.registry import open_device
+    from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
+    from mnv2search.model.build import build
+    from mnv2search.pareto import front, hypervolume
+    from mnv2search.records import read_records
+    from mnv2search.spec.codec import dumps, load, loads
+    from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    from mnv2search.spec.plan import Plan, plan
+    from mnv2search.spec.space import SearchSpace, resolve
+    from mnv2search.study.types import SearchResult
+
+__all__ = [
+    "Accuracy",
+    "AccuracyEvaluator",
+    "BlockSpec",
+    "Budget",
+    "Cost",
+    "DeviceInfo",
+    "Evaluation",
+    "Latency",
+    "LatencyDevice",
+    "Mnv2SearchError",
+    "ModelSpec",
+    "Plan",
+    "SearchResult",
+    "SearchSpace",
+    "SpecError",
+    "build",
+    "cost_of",
+    "dumps",
+    "evaluate",
+    "front",
+    "hypervolume",
+    "load",
+    "loads",
+    "open_device",
+    "open_evaluator",
+    "plan",
+    "read_records",
+    "resolve",
+    "search",
+]
+
+_HOME = {
+    "Accuracy": "accuracy.types",
+    "AccuracyEvaluator": "accuracy.types",
+    "BlockSpec": "spec.model_spec",
+    "Budget": "evaluation",
+    "Cost": "cost",
+    "DeviceInfo": "latency.types",
+    "Evaluation": "evaluation",
+    "Latency": "latency.types",
+    "LatencyDevice": "latency.types",
+    "Mnv2SearchError": "errors",
+    "ModelSpec": "spec.model_spec",
+    "Plan": "spec.plan",
+    "SearchResult": "study.types",
+    "SearchSpace": "spec.space",
+    "SpecError": "errors",
+    "build": "model.build",
+    "cost_of": "cost",
+    "dumps": "spec.codec",
+    "evaluate": "evaluation",
+    "front": "pareto",
+    "hypervolume": "pareto",
+    "load": "spec.codec",
+    "loads": "spec.codec",
+    "open_device": "latency.registry",
+    "open_evaluator": "accuracy.registry",
+    "plan": "spec.plan",
+    "read_records": "records",
+    "resolve": "spec.space",
+    "search": "jobs.search",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'mnv2search' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"mnv2search.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

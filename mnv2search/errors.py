@@ -62,6 +62,9 @@ class Diagnostic:
         return "\n".join(lines)
 
 
+MOST_SHOWN = 12
+
+
 class Mnv2SearchError(Exception):
     """Base of every error this package raises on purpose.
 
@@ -107,7 +110,8 @@ class UnknownNameError(Mnv2SearchError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = nearest(name, names)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        shown = ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if names[MOST_SHOWN:] else "")
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {shown}"
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
         self.kind, self.name, self.known = kind, name, tuple(names)
 

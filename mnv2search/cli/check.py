@@ -1,0 +1,37 @@
+"""`mnv2search check`: what is wrong with spec files."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.output import emit_json, note
+
+
+@click.command("check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@json_option
+@quiet_option
+def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Check specs and search spaces and report every problem with its place.
+
+    FILE may be - for standard input. Exits with 2 if there is any problem.
+
+    \b
+    Example:
+      mnv2search check search_spaces/mnv2.yaml
+    """
+    from mnv2search.spec.check import check  # late: --help must not pay for it
+
+    diagnostics = [found for file in files for found in check(file)]
+    if as_json:
+        emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
+    else:
+        for diagnostic in diagnostics:
+            print(diagnostic)
+    if diagnostics:
+        sys.exit(2)
+    note(f"{len(files)} file{'s' if len(files) > 1 else ''}: no problem found", quiet=quiet or as_json)

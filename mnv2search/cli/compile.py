@@ -1,0 +1,71 @@
+"""`mnv2search compile`: a spec laid out as a network, and written in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mnv2search.cli.options import first_option, json_option, pick_option, quiet_option, resized_options
+from mnv2search.cli.output import emit_json, note, stdout_console
+
+
+@click.command("compile")
+@click.argument("spec", metavar="SPEC")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the network: .pt, .pt2, .onnx or .py by the ending; may be repeated.",
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Weights to load; else random."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
+@resized_options
+@pick_option
+@first_option
+@json_option
+@quiet_option
+def command(
+    spec: str,
+    outputs: tuple[Path, ...],
+    weights: Path | None,
+    seed: int,
+    force: bool,
+    no_fvcore: bool,
+    as_json: bool,
+    quiet: bool,
+    **choice: Any,
+) -> None:
+    """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
+
+    Each written file is loaded again and compared with the network on random input.
+
+    \b
+    Example:
+      mnv2search compile mobilenet_v2_1.0_224
+      mnv2search compile mobilenet_v2_1.0_224 -o mobilenet_v2.onnx --force
+    """
+    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
+    from mnv2search.jobs.compile import compile_spec
+    from mnv2search.report.compiled import compiled_json, compiled_notes
+    from mnv2search.report.rows import layer_rows
+    from mnv2search.report.table import draw
+
+    network = chosen_spec(spec, **choice)
+    compiled = compile_spec(
+        network, outputs=outputs, weights=weights, seed=seed, force=force, with_fvcore=not no_fvcore
+    )
+    if as_json:
+        emit_json(compiled_json(compiled))
+        return
+    draw(layer_rows(compiled.plan), stdout_console())
+    for line in compiled_notes(compiled):
+        note(line, quiet=quiet)

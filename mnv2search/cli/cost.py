@@ -1,0 +1,39 @@
+"""`mnv2search cost`: parameters, multiply-adds and memory by counting."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import click
+
+from mnv2search.cli.options import first_option, json_option, pick_option, resized_options
+from mnv2search.cli.output import emit_json, stdout_console
+
+
+@click.command("cost")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
+@resized_options
+@pick_option
+@first_option
+@json_option
+def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any) -> None:
+    """Count the parameters, multiply-adds and memory of each SPEC.
+
+    SPEC is a file, a name of `mnv2search catalog`, or - for standard input.
+
+    \b
+    Example:
+      mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
+    """
+    from mnv2search.cli.specs import chosen_specs  # late: --help must not pay for it
+    from mnv2search.cost import cost_of
+    from mnv2search.report.rows import cost_rows
+    from mnv2search.report.table import draw
+
+    networks = chosen_specs(specs, **choice)
+    if as_json:
+        emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
+    else:
+        draw(cost_rows(networks, precision=precision), stdout_console())

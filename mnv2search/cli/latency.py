@@ -1,0 +1,57 @@
+"""`mnv2search latency`: measure networks side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from mnv2search.cli.options import (
+    Duration,
+    device_option,
+    first_option,
+    json_option,
+    pick_option,
+    quiet_option,
+    resized_options,
+)
+from mnv2search.cli.output import emit_json, stdout_console
+
+
+@click.command("latency")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@device_option
+@click.option(
+    "--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time, such as 30s."
+)
+@resized_options
+@pick_option
+@first_option
+@json_option
+@quiet_option
+def command(
+    specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
+) -> None:
+    """Measure the latency of each SPEC, all side by side in one interleaved run.
+
+    SPEC is a file, a name of `mnv2search catalog`, or - for standard input.
+
+    \b
+    Example:
+      mnv2search latency mobilenet_v2_1.0_224 mobilenet_v2_0.5_160 --time 10s
+    """
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.cli.specs import chosen_specs
+    from mnv2search.latency.registry import open_device
+    from mnv2search.latency.timing import Measurer
+    from mnv2search.report.rows import latency_rows
+    from mnv2search.report.table import draw
+
+    networks = chosen_specs(specs, **choice)
+    with open_device(device) as opened, measuring(len(networks), quiet=quiet or as_json) as advance:
+        latencies = Measurer(opened).measure(networks, time_s=time_s, on_progress=advance)
+    if as_json:
+        emit_json([{"name": s.name, **asdict(m)} for s, m in zip(networks, latencies, strict=True)])
+    else:
+        draw(latency_rows(networks, latencies), stdout_console())

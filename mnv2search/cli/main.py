@@ -1,0 +1,80 @@
+"""The entry point: finds the command, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import cast
+
+import click
+
+from mnv2search.cli.output import fail
+from mnv2search.errors import Mnv2SearchError
+
+__all__ = ["cli", "main"]
+
+COMMANDS = ("run", "compile", "check", "cost", "latency", "devices", "front", "catalog", "verify")
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file only when that command is asked for, or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mnv2search.cli.{cmd_name}")
+        return cast(click.Command, module.command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest names in the message."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from mnv2search.errors import UnknownNameError
+
+            raise UnknownNameError("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mnv2search", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Find networks of the MobileNetV2 family that run within a latency budget, measured on your device.
+
+    \b
+    Example:
+      mnv2search run --latency-ms 15
+      mnv2search compile results/mnv2-15ms/front/ship.yaml
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except Mnv2SearchError as error:
+        fail(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is left to say, and Python must not say it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

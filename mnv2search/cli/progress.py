@@ -1,0 +1,121 @@
+"""Live displays on stderr; nothing is drawn where stderr is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mnv2search.cli.output import stderr_console
+from mnv2search.report.rows import accuracy_text, measured_text
+
+if TYPE_CHECKING:
+    from mnv2search.latency.timing import OnProgress
+    from mnv2search.study.types import Progress as SearchProgress
+
+__all__ = ["SearchDisplay", "measuring", "searching"]
+
+PHASES = {
+    "baseline": "measuring the MobileNetV2 grid",
+    "calibration": "measuring first networks",
+    "search": "searching",
+    "final": "measuring the front side by side",
+}
+# Without a terminal a line is written when this much time has passed, as a sign of life.
+PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def measuring(total: int, *, quiet: bool) -> Iterator[OnProgress]:
+    """A bar of networks whose measurement is finished; yields what to call with its progress."""
+    console = stderr_console()
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with Progress(
+        TextColumn("measuring"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total} networks"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("measuring", total=total)
+        yield lambda settled: bar.update(task, completed=settled)
+
+
+class SearchDisplay:
+    """Where a search stands: on a terminal a live panel, elsewhere a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self._task = self._bar.add_task("starting", total=1.0)
+        self._live: Live | None = None
+        self._told_s = -PLAIN_EVERY_S
+
+    def __enter__(self) -> SearchDisplay:
+        if self._console.is_terminal:
+            self._live = Live(self._bar, console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, progress: SearchProgress) -> None:
+        """Draw the newest state."""
+        line = _line(progress)
+        if self._live is not None:
+            self._bar.update(self._task, completed=_share(progress), description=PHASES[progress.phase])
+            self._live.update(Group(self._bar, Text(line)))
+        elif progress.elapsed_s - self._told_s >= PLAIN_EVERY_S:
+            self._told_s = progress.elapsed_s
+            left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
+            print(f"{PHASES[progress.phase]}: {line}{left}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
+    """What to call with every progress of a search."""
+    if quiet:
+        yield lambda _: None
+        return
+    with SearchDisplay(stderr_console()) as display:
+        yield display.show
+
+
+def _line(progress: SearchProgress) -> str:
+    total = "" if progress.trials_total is None else f" of {progress.trials_total}"
+    parts = [
+        f"{progress.trials}{total} trials",
+        f"{progress.measured} measured",
+        f"{progress.predicted:,} predicted only",
+    ]
+    if (best := progress.best) is not None and best.accuracy is not None:
+        parts.append(
+            f"best within budget: {accuracy_text(best.accuracy)} % ({best.accuracy.kind}) "
+            f"at {measured_text(best.latency)} ms"
+        )
+    return ", ".join(parts)
+
+
+def _share(progress: SearchProgress) -> float:
+    if progress.left_s is not None:
+        whole = progress.elapsed_s + progress.left_s
+        return progress.elapsed_s / whole if whole > 0 else 1.0
+    return min(1.0, progress.trials / progress.trials_total) if progress.trials_total else 0.0

@@ -1,0 +1,147 @@
+"""`mnv2search run`: search a space under a measured latency budget."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.output import emit_json, note, stdout_console
+
+DEFAULT_TIME_S = 90.0
+SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
+NOTHING_FITS = 3
+
+
+@click.command("run")
+@click.option("--latency-ms", type=Positive(), metavar="MS", help="Upper limit of the measured latency.")
+@click.option("--latency-min-ms", type=Positive(), metavar="MS", help="Lower end of a latency band.")
+@click.option("--params", type=Count(), metavar="N", help="Upper limit of parameters, such as 3.4M.")
+@click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
+@click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
+@click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
+@click.option("--space", default="mnv2", show_default=True, metavar="FILE|NAME", help="Search space.")
+@device_option
+@click.option(
+    "--accuracy",
+    default="imagenet",
+    show_default=True,
+    metavar="EVALUATOR",
+    help="imagenet (an estimate), command:PROGRAM {spec}, python:module:function, or recorded:TABLE.",
+)
+@click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
+@click.option(
+    "--time", "time_s", type=Duration(), metavar="TIME", help="Wall time for everything; 90s if no --trials."
+)
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--name", metavar="NAME", help="Folder of the run; made from space and budget if left out.")
+@click.option("--resume", metavar="NAME", help="Go on with an interrupted run.")
+@click.option(
+    "--output-dir",
+    "root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds the folders of runs.",
+)
+@click.option("--force", is_flag=True, help="Begin anew where the folder holds another run.")
+@json_option
+@quiet_option
+def command(
+    latency_ms: float | None,
+    latency_min_ms: float | None,
+    params: int | None,
+    madds: int | None,
+    peak_kb: float | None,
+    size_kb: float | None,
+    space: str,
+    device: str,
+    accuracy: str,
+    trials: int | None,
+    time_s: float | None,
+    sampler: str,
+    seed: int,
+    name: str | None,
+    resume: str | None,
+    root: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Search for the most accurate networks that run within a latency budget, measured on the device.
+
+    Ends with the network to ship and the Pareto front. The same command goes on with an interrupted run. Exits
+    with 3 when nothing fits.
+
+    \b
+    Example:
+      mnv2search run --latency-ms 15
+      mnv2search run --latency-ms 15 --time 30s --name quick
+    """
+    from mnv2search.cli.progress import searching  # late: --help must not pay for it
+    from mnv2search.evaluation import Budget
+    from mnv2search.jobs.run import Request, resume_request, run
+    from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.table import draw
+    from mnv2search.study.types import Settings
+
+    if (resume is None) == (latency_ms is None):
+        raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
+    if resume is not None:
+        longer = None
+        if trials is not None or time_s is not None:
+            recorded = resume_request(root / resume).settings
+            longer = Settings(
+                trials=trials, time_s=time_s, sampler=recorded.sampler, seed=recorded.seed, batch=recorded.batch
+            )
+        request = resume_request(root / resume, settings=longer)
+    else:
+        assert latency_ms is not None
+        request = Request(
+            space=space,
+            device=device,
+            evaluator=accuracy,
+            budget=Budget(
+                latency_ms=latency_ms,
+                latency_min_ms=latency_min_ms,
+                params=params,
+                madds=madds,
+                peak_activation_bytes=None if peak_kb is None else int(1000 * peak_kb),
+                size_bytes=None if size_kb is None else int(1000 * size_kb),
+            ),
+            settings=Settings(
+                trials=trials,
+                time_s=time_s if trials is not None or time_s is not None else DEFAULT_TIME_S,
+                sampler=sampler,
+                seed=seed,
+            ),
+            root=root,
+            name=name,
+            command=("mnv2search", *sys.argv[1:]),
+            force=force,
+        )
+    folder: list[Path] = []
+    try:
+        with searching(quiet=quiet or as_json) as show:
+            outcome = run(request, on_progress=show, on_folder=folder.append)
+    except KeyboardInterrupt:
+        if folder:
+            again = f"mnv2search run --resume {folder[0].name}"
+            again += "" if root == Path("results") else f" --output-dir {root}"
+            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {again}")
+        sys.exit(130)
+    result = outcome.result
+    if as_json:
+        emit_json(run_json(result, folder=outcome.folder, status=outcome.manifest.status))
+    elif result.front:
+        draw(run_rows(result), stdout_console())
+        print("\n".join(ship_lines(result, folder=outcome.folder)))
+        if outcome.already_finished:
+            note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
+    else:
+        print("\n".join(nothing_fits_lines(result, budget=request.budget)))
+    if not result.front:
+        sys.exit(NOTHING_FITS)

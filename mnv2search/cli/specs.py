@@ -1,0 +1,62 @@
+"""Arguments that name networks: files, bundled names, and picks in search spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mnv2search.errors import OptionError
+from mnv2search.spec.codec import load
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace, resolve_values
+
+__all__ = ["chosen_spec", "chosen_specs"]
+
+
+def chosen_specs(
+    names: Sequence[str],
+    *,
+    picks: Sequence[str] = (),
+    first: bool = False,
+    width: float | None = None,
+    resolution: int | None = None,
+) -> tuple[ModelSpec, ...]:
+    """The networks that arguments and options of the command line stand for.
+
+    Raises:
+        SpecError: a file has problems, or is a search space with choices left open.
+        OptionError: a pick is not of the form AT=VALUE.
+    """
+    return tuple(chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution) for name in names)
+
+
+def chosen_spec(
+    name: str,
+    *,
+    picks: Sequence[str] = (),
+    first: bool = False,
+    width: float | None = None,
+    resolution: int | None = None,
+) -> ModelSpec:
+    """The same for one network."""
+    loaded = load(name)
+    if isinstance(loaded, SearchSpace):
+        loaded = _picked(loaded, picks=picks, first=first)
+    elif picks:
+        raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
+    changes: dict[str, float | int] = {}
+    if width is not None:
+        changes["width"] = width
+    if resolution is not None:
+        changes["resolution"] = resolution
+    return replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
+
+
+def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:
+    values: dict[str, str] = {}
+    for pick in picks:
+        at, separator, value = pick.partition("=")
+        if not separator:
+            raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
+        values[at.strip()] = value.strip()
+    return resolve_values(space, values, rest="first" if first else "refuse")

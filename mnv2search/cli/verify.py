@@ -1,0 +1,41 @@
+"""`mnv2search verify`: recount, rebuild and re-measure a front."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mnv2search.cli.options import Duration, json_option, quiet_option
+from mnv2search.cli.output import emit_json, stdout_console
+
+
+@click.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
+@json_option
+@quiet_option
+def command(folder: Path, time_s: float | None, as_json: bool, quiet: bool) -> None:
+    """Recount, rebuild and re-measure the front of the run in FOLDER, and say what moved.
+
+    Exits with 1 if a count differs or a network no longer fits.
+
+    \b
+    Example:
+      mnv2search verify results/mnv2-15ms
+    """
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.jobs.verify import front_files, verify
+    from mnv2search.report.table import draw
+    from mnv2search.report.verified import verified_json, verified_lines, verified_rows
+
+    with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
+        checks = verify(folder, time_s=time_s, on_progress=advance)
+    if as_json:
+        emit_json(verified_json(checks))
+    else:
+        draw(verified_rows(checks), stdout_console())
+        print("\n".join(verified_lines(checks)))
+    if not all(check.holds for check in checks):
+        sys.exit(1)

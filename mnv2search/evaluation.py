@@ -1,0 +1,161 @@
+"""One network weighed: its cost, its latency, and its accuracy where that can still matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+from mnv2search.cost import Cost, cost_of
+from mnv2search.errors import OptionError
+from mnv2search.latency.types import Latency, LatencyDevice
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["Budget", "Evaluation", "evaluate", "no_report"]
+
+UNITS = {
+    "latency_ms": "ms",
+    "latency_min_ms": "ms",
+    "params": "parameters",
+    "madds": "multiply-adds",
+    "peak_activation_bytes": "bytes",
+    "size_bytes": "bytes",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a network may cost; None leaves a quantity free.
+
+    Attributes:
+        latency_ms: upper end of the measured interval must not exceed it.
+        latency_min_ms: lower end of a latency band: the median must reach it.
+        params: trainable parameters.
+        madds: multiply-adds for one image.
+        peak_activation_bytes: at batch 1.
+        size_bytes: of the weights, batch norm folded.
+    """
+
+    latency_ms: float
+    latency_min_ms: float | None = None
+    params: int | None = None
+    madds: int | None = None
+    peak_activation_bytes: int | None = None
+    size_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            limit = getattr(self, field.name)
+            if limit is not None and not 0 < limit < float("inf"):
+                raise OptionError(f"{field.name} is {limit}", hint=f"write a number of {UNITS[field.name]} above 0")
+        if self.latency_min_ms is not None and self.latency_min_ms >= self.latency_ms:
+            raise OptionError(
+                f"the latency band from {self.latency_min_ms:g} to {self.latency_ms:g} ms is empty",
+                hint="use a latency_min_ms below latency_ms",
+            )
+
+    def cost_violation(self, cost: Cost) -> float:
+        """By what share the counted quantities exceed their caps, added up; 0 where they all fit.
+
+        >>> cost = Cost(params=3, params_no_bn=3, madds=150, peak_activation_bytes=9, size_bytes=12)
+        >>> Budget(latency_ms=15, madds=100).cost_violation(cost)
+        0.5
+        """
+        excess = 0.0
+        for name in ("params", "madds", "peak_activation_bytes", "size_bytes"):
+            cap = getattr(self, name)
+            if cap is not None:
+                excess += max(0.0, getattr(cost, name) / cap - 1)
+        return excess
+
+    def latency_violation(self, median_ms: float, *, high_ms: float | None = None) -> float:
+        """By what share a latency leaves the band; `high_ms` (default the median) is held against the top."""
+        over = max(0.0, (median_ms if high_ms is None else high_ms) / self.latency_ms - 1)
+        under = max(0.0, 1 - median_ms / self.latency_min_ms) if self.latency_min_ms else 0.0
+        return over + under
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What is known of one network under one budget.
+
+    Attributes:
+        spec: the network.
+        cost: counted on the plan.
+        latency: measured, or None where the counted caps already excluded it.
+        accuracy: None where the network does not fit, so that no accuracy was asked for.
+        budget: what it was held against.
+        seed: of the evaluation.
+        elapsed_s: wall time that the evaluation took.
+    """
+
+    spec: ModelSpec
+    cost: Cost
+    latency: Latency | None
+    accuracy: Accuracy | None
+    budget: Budget
+    seed: int
+    elapsed_s: float
+
+    @property
+    def violation(self) -> float:
+        """By what share the budget is exceeded, 0 where the upper end of the latency interval fits."""
+        excess = self.budget.cost_violation(self.cost)
+        if self.latency is None:
+            return excess
+        return excess + self.budget.latency_violation(self.latency.median_ms, high_ms=self.latency.ci_high_ms)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Measured, and within every limit by the upper end of its interval."""
+        return self.latency is not None and self.latency.kind == "measured" and self.violation == 0.0
+
+
+def no_report(step: int, value: float) -> None:
+    """A progress callback for evaluators that listens to nothing."""
+    del step, value
+
+
+def evaluate(
+    spec: ModelSpec,
+    *,
+    device: LatencyDevice,
+    evaluator: AccuracyEvaluator,
+    budget: Budget,
+    seed: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Evaluation:
+    """Weigh one network: counts first, then latency, then accuracy only if it fits.
+
+    Raises:
+        DeviceError: the network cannot be run on the device.
+        EvaluatorError: the accuracy cannot be determined.
+    """
+    start = clock()
+    cost = cost_of(spec)
+    if budget.cost_violation(cost) > 0:
+        return completed(spec, cost=cost, latency=None, budget=budget, seed=seed, elapsed_s=clock() - start)
+    latency = device.measure(spec)
+    evaluation = completed(spec, cost=cost, latency=latency, budget=budget, seed=seed, evaluator=evaluator)
+    return replace(evaluation, elapsed_s=clock() - start)
+
+
+def completed(
+    spec: ModelSpec,
+    *,
+    cost: Cost,
+    latency: Latency | None,
+    budget: Budget,
+    seed: int,
+    evaluator: AccuracyEvaluator | None = None,
+    elapsed_s: float = 0.0,
+) -> Evaluation:
+    """The evaluation of a network whose latency is already known; the accuracy is asked for only if it fits."""
+    known = Evaluation(
+        spec=spec, cost=cost, latency=latency, accuracy=None, budget=budget, seed=seed, elapsed_s=elapsed_s
+    )
+    if evaluator is None or not known.is_feasible:
+        return known
+    accuracy = evaluator.evaluate(spec, seed=seed, report=no_report)
+    return replace(known, accuracy=accuracy)

@@ -1,0 +1,88 @@
+"""A spec laid out, counted twice, and written in the formats asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnv2search import plugins
+from mnv2search.cost import Cost, cost_of
+from mnv2search.errors import ExportError, OptionError, UnknownNameError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+
+if TYPE_CHECKING:
+    from mnv2search.export.check import ExportReport
+
+__all__ = ["Compiled", "compile_spec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """The outcome of a compilation.
+
+    Attributes:
+        fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
+        exports: one report per written file.
+    """
+
+    plan: Plan
+    cost: Cost
+    fvcore_madds: int | None
+    exports: tuple[ExportReport, ...]
+
+
+def compile_spec(
+    spec: ModelSpec,
+    *,
+    outputs: Sequence[Path] = (),
+    weights: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    with_fvcore: bool = True,
+) -> Compiled:
+    """Lay out a network, count it, and write it to each path in the format of its ending.
+
+    Args:
+        spec: the network.
+        outputs: files to write; the endings are those of the exporters.
+        weights: file to load; None draws random weights from `seed`.
+        seed: of random weights.
+        force: overwrite existing files.
+        with_fvcore: build the network and let fvcore count it too.
+
+    Raises:
+        UnknownNameError: no exporter has that ending.
+        OptionError: a file exists and `force` is not given; nothing was written.
+        ExportError: a file cannot be written, or computes something else than the network.
+        WeightsError: the weights do not fit.
+    """
+    from mnv2search.export import export
+
+    _check_targets(outputs, force=force)
+    laid_out = plan(spec)
+    cost = cost_of(laid_out)
+    counted = None
+    if with_fvcore:
+        from mnv2search.model.build import build
+        from mnv2search.model.fvcore_count import fvcore_madds
+
+        counted = fvcore_madds(build(laid_out, seed=seed))
+        if abs(counted - cost.madds) > 1:
+            raise ExportError(f"fvcore counts {counted:,} multiply-adds, the plan {cost.madds:,}")
+    reports = [export(spec, path, weights=weights, seed=seed, force=force) for path in outputs]
+    return Compiled(plan=laid_out, cost=cost, fvcore_madds=counted, exports=tuple(reports))
+
+
+def _check_targets(outputs: Sequence[Path], *, force: bool) -> None:
+    """Refuse what cannot be written before anything is."""
+    known = plugins.names("exporter")
+    for path in outputs:
+        if path.suffix.removeprefix(".") not in known:
+            raise UnknownNameError("export format", path.suffix or path.name, (f".{name}" for name in known))
+        if path.exists() and not force:
+            raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
+        if not path.parent.is_dir():
+            raise OptionError(f"the folder of {path} does not exist", hint=f"make it: mkdir -p {path.parent}")

@@ -1,0 +1,311 @@
+"""A run from beginning to end: a folder, a search whose every finished evaluation is kept, and its results."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.jobs.outputs import write_outputs
+from mnv2search.jobs.recall import evaluated_of
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import LatencyDevice
+from mnv2search.records import (
+    EVALUATIONS,
+    MANIFEST,
+    Manifest,
+    Record,
+    RecordWriter,
+    read_manifest,
+    read_records,
+    write_manifest,
+)
+from mnv2search.spec.codec import dumps, load_space
+from mnv2search.spec.space import SearchSpace
+from mnv2search.study.engine import Search
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+
+__all__ = ["STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
+
+STUDY_FILE = "study.sqlite3"
+PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run is asked to do.
+
+    Attributes:
+        space: file or bundled name of the search space.
+        device: text that opens the device.
+        evaluator: text that opens the evaluator.
+        root: folder that holds the folders of runs.
+        name: of the run's folder; None makes one from space, budget and device.
+        command: the words of the command line, for the manifest.
+        force: begin anew where the folder already holds another run.
+    """
+
+    space: str
+    device: str
+    evaluator: str
+    budget: Budget
+    settings: Settings
+    root: Path
+    name: str | None = None
+    command: tuple[str, ...] = ()
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Where the results are, and what they are.
+
+    Attributes:
+        already_finished: nothing was left to do; the results are those of before.
+    """
+
+    folder: Path
+    manifest: Manifest
+    result: SearchResult
+    already_finished: bool = False
+
+
+def run(
+    request: Request, *, on_progress: Callable[[Progress], None], on_folder: Callable[[Path], None] = lambda _: None
+) -> Outcome:
+    """Run, or go on with a run that was interrupted.
+
+    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the
+    unfinished ones; KeyboardInterrupt is passed on after the manifest says so.
+
+    Args:
+        request: what to do.
+        on_progress: hears where the search stands.
+        on_folder: hears of the folder as soon as it is known.
+
+    Raises:
+        SpecError: the space has problems.
+        RecordError: the folder belongs to another command, or cannot be written.
+        DeviceError: the device cannot be used.
+        EvaluatorError: an accuracy cannot be determined.
+    """
+    space = load_space(request.space)
+    folder = request.root / (request.name or default_name(space, request))
+    with open_device(request.device) as device:
+        evaluator = open_evaluator(request.evaluator)
+        manifest = _manifest(request, space, device, evaluator, folder.name)
+        with _locked(folder):
+            manifest = _continued(folder, manifest, force=request.force)
+            on_folder(folder)
+            return _searched(folder, manifest, request, space, device, evaluator, on_progress)
+
+
+def resume_request(folder: Path, *, settings: Settings | None = None) -> Request:
+    """The request that a folder's manifest recorded, so that a run goes on by its name.
+
+    Args:
+        folder: of the run.
+        settings: in place of the recorded ones, to go on for longer.
+
+    Raises:
+        RecordError: there is no manifest that can be read.
+    """
+    manifest = read_manifest(folder)
+    recorded = Settings(**manifest.settings)  # type: ignore[arg-type]
+    return Request(
+        space=str(folder / "space.yaml"),
+        device=manifest.device.name,
+        evaluator=manifest.evaluator,
+        budget=manifest.budget,
+        settings=settings or recorded,
+        root=folder.parent,
+        name=folder.name,
+        command=manifest.command,
+    )
+
+
+def default_name(space: SearchSpace, request: Request) -> str:
+    """A folder name from space, budget and device.
+
+    Names are made of letters, digits, dots and dashes alone, whatever the user's texts hold.
+    """
+    words = [Path(space.name).name, f"{request.budget.latency_ms:g}ms"]
+    if request.device != "onnxruntime":
+        words.append(request.device)
+    if request.settings.sampler != "hybrid":
+        words.append(request.settings.sampler)
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words)).strip("-.") or "run"
+
+
+def _searched(
+    folder: Path,
+    manifest: Manifest,
+    request: Request,
+    space: SearchSpace,
+    device: LatencyDevice,
+    evaluator: AccuracyEvaluator,
+    on_progress: Callable[[Progress], None],
+) -> Outcome:
+    previous = _previous(folder)
+    left = _left(request.settings, manifest, previous)
+    writer = RecordWriter(folder / EVALUATIONS)
+    write_manifest(folder, manifest)
+    used_s = manifest.elapsed_s
+
+    def evaluated(item: Evaluated) -> None:
+        writer.write(_record(item))
+
+    def progressed(progress: Progress) -> None:
+        nonlocal manifest
+        manifest = replace(manifest, elapsed_s=used_s + progress.elapsed_s)
+        on_progress(progress)
+
+    search = Search(
+        space,
+        device=device,
+        evaluator=evaluator,
+        budget=request.budget,
+        settings=left or request.settings,
+        study_path=str(folder / STUDY_FILE),
+        previous=previous,
+        listener=Listener(evaluated=evaluated, progress=progressed),
+    )
+    if left is None:
+        return Outcome(folder=folder, manifest=manifest, result=search.result(), already_finished=True)
+    try:
+        result = search.run()
+    except KeyboardInterrupt:
+        write_manifest(folder, replace(manifest, status="interrupted"))
+        raise
+    status = "finished" if result.front else "nothing fits"
+    manifest = replace(manifest, status=status, elapsed_s=used_s + result.elapsed_s, finished_at=_now())
+    write_outputs(folder, result, budget=request.budget)
+    write_manifest(folder, manifest)
+    return Outcome(folder=folder, manifest=manifest, result=result)
+
+
+def _left(settings: Settings, manifest: Manifest, previous: Sequence[Evaluated]) -> Settings | None:
+    """What is left to do; None where an earlier run did all of it."""
+    done = sum(1 for item in previous if item.trial >= 0 and item.stage in ("search", "calibration"))
+    trials_over = settings.trials is not None and done >= settings.trials
+    time_over = settings.time_s is not None and manifest.elapsed_s >= settings.time_s
+    ended = manifest.status in ("finished", "nothing fits")
+    if ended and (trials_over or time_over):
+        return None
+    if settings.time_s is None:
+        return settings
+    return replace(settings, time_s=max(settings.time_s - manifest.elapsed_s, MIN_RESUME_S))
+
+
+# Even where the time was used up before an interruption, the final measurement needs some.
+MIN_RESUME_S = 20.0
+
+
+def _previous(folder: Path) -> tuple[Evaluated, ...]:
+    if not (folder / EVALUATIONS).exists():
+        return ()
+    return tuple(evaluated_of(record) for record in read_records(folder))
+
+
+def _record(item: Evaluated) -> Record:
+    return Record(trial=item.trial, stage=item.stage, evaluation=item.evaluation, pick=item.pick)
+
+
+def _manifest(
+    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: AccuracyEvaluator, name: str
+) -> Manifest:
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    settings = request.settings
+    return Manifest(
+        name=name,
+        command=request.command,
+        versions={"python": platform.python_version(), **versions},
+        device=device.info,
+        evaluator=evaluator.info.name,
+        budget=request.budget,
+        seed=settings.seed,
+        space_name=space.name,
+        space=dumps(space),
+        created_at=_now(),
+        settings={
+            "trials": settings.trials,
+            "time_s": settings.time_s,
+            "sampler": settings.sampler,
+            "seed": settings.seed,
+            "batch": settings.batch,
+        },
+    )
+
+
+def _continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
+    """The manifest to go on with: the folder's own where it belongs to the same command, else the wanted one.
+
+    Raises:
+        RecordError: the folder holds a run of another command.
+    """
+    if not (folder / MANIFEST).exists():
+        if any(folder.glob("*.jsonl")) and not force:
+            raise RecordError(f"{folder} holds records but no {MANIFEST}", hint="use another --name, or --force")
+        _clear(folder)
+        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
+        return wanted
+    if force:
+        _clear(folder)
+        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
+        return wanted
+    held = read_manifest(folder)
+    for what, before, now in (
+        ("search space", held.space, wanted.space),
+        ("device", held.device.fingerprint, wanted.device.fingerprint),
+        ("accuracy", held.evaluator, wanted.evaluator),
+        ("budget", held.budget, wanted.budget),
+        ("seed", held.seed, wanted.seed),
+        ("sampler", held.settings["sampler"], wanted.settings["sampler"]),
+    ):
+        if before != now:
+            raise RecordError(
+                f"{folder} holds a run with another {what}",
+                hint="give this run another --name, or --force to begin anew",
+            )
+    return replace(held, settings=wanted.settings, command=wanted.command or held.command)
+
+
+def _clear(folder: Path) -> None:
+    for name in (EVALUATIONS, MANIFEST, STUDY_FILE, "front.csv", "front.png", "ship.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / "front").glob("*.yaml"):
+        path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing, for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock: IO[str] = (folder / ".lock").open("w")
+    except OSError as error:
+        raise RecordError(
+            f"{folder}: cannot be written: {error.strerror}", hint="use another --output-dir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecordError(
+                f"{folder} is in use by another run", hint="wait for it to end, or give this one another --name"
+            ) from error
+        yield
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,111 @@
+"""A front held against the present: its counts, its networks, its latencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnv2search.cost import Cost, cost_of
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Evaluation
+from mnv2search.jobs.recall import recall
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.timing import Measurer, OnProgress
+from mnv2search.latency.types import Latency
+from mnv2search.spec.codec import load_spec
+
+__all__ = ["Check", "front_files", "verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One member of a front, then and now.
+
+    Attributes:
+        then: as recorded.
+        cost: counted now.
+        built_params: trainable parameters of the network built now.
+        latency: measured now, on the device of the run.
+        spec_is_recorded: the file in `front/` still describes the recorded network.
+    """
+
+    then: Evaluation
+    cost: Cost
+    built_params: int
+    latency: Latency
+    spec_is_recorded: bool
+
+    @property
+    def counts_hold(self) -> bool:
+        """The counts are those recorded, and those of the network built from the file."""
+        return self.spec_is_recorded and self.cost == self.then.cost and self.built_params == self.cost.params
+
+    @property
+    def fits(self) -> bool:
+        """The upper end of the new interval is within the budget."""
+        budget = self.then.budget
+        return budget.latency_violation(self.latency.median_ms, high_ms=self.latency.ci_high_ms) == 0
+
+    @property
+    def moved(self) -> float:
+        """Relative change of the median."""
+        return self.latency.median_ms / self.then.latency.median_ms - 1 if self.then.latency else 0.0
+
+    @property
+    def is_beyond_intervals(self) -> bool:
+        """The old and the new interval do not meet."""
+        before = self.then.latency
+        return before is not None and (
+            self.latency.ci_low_ms > before.ci_high_ms or self.latency.ci_high_ms < before.ci_low_ms
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Everything that was promised is still so."""
+        return self.counts_hold and self.fits
+
+
+def front_files(folder: Path) -> tuple[Path, ...]:
+    """The specs in `front/` of a run.
+
+    Raises:
+        RecordError: there are none.
+    """
+    files = tuple(sorted((folder / "front").glob("*.yaml")))
+    if not files:
+        raise RecordError(
+            f"{folder}: has no front to verify", hint="give the folder of a finished run, such as results/NAME"
+        )
+    return files
+
+
+def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress | None = None) -> tuple[Check, ...]:
+    """Recount, rebuild and measure every member of a front again, side by side on the device of the run.
+
+    Raises:
+        RecordError: the folder is not that of a finished run, or a file of `front/` is not in its records.
+        SpecError: a file of `front/` has problems.
+        DeviceError: the device of the run cannot be used.
+    """
+    from mnv2search.model.build import build
+
+    files = front_files(folder)
+    manifest, result = recall(folder)
+    recorded = {e.spec.name: e for e in result.front}
+    specs = [load_spec(file) for file in files]
+    if missing := [file for file, spec in zip(files, specs, strict=True) if spec.name not in recorded]:
+        raise RecordError(f"{missing[0]}: is not in the records of the run", hint="remove it, or restore the records")
+    with open_device(manifest.device.name) as device:
+        latencies = Measurer(device).measure(
+            specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress
+        )
+    return tuple(
+        Check(
+            then=recorded[spec.name],
+            cost=cost_of(spec),
+            built_params=sum(p.numel() for p in build(spec).parameters()),
+            latency=latency,
+            spec_is_recorded=spec == recorded[spec.name].spec,
+        )
+        for spec, latency in zip(specs, latencies, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Evaluations drawn for people: labelled rows with units, rich tables, plots and CSV."""

@@ -1,0 +1,96 @@
+"""Accuracy over latency, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mnv2search.evaluation import Evaluation
+from mnv2search.pareto import front as front_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["front_png"]
+
+INK, MUTED, FRONT, BASE, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#c2410c", "#b3261e"
+
+
+def front_png(
+    front: Sequence[Evaluation],
+    *,
+    dominated: Sequence[Evaluation],
+    baseline: Sequence[Evaluation],
+    budget_ms: float,
+    title: str,
+) -> bytes:
+    """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 5.6), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _scatter(axes, dominated, color=MUTED, marker="o", size=16, label="measured, not on the front")
+    _grid(axes, baseline, budget_ms=budget_ms)
+    _front(axes, front)
+    axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")
+    sample = next((e for e in (*front, *baseline) if e.accuracy and e.latency), None)
+    if sample is not None and sample.accuracy is not None and sample.latency is not None:
+        axes.set_ylabel(f"{sample.accuracy.kind} {sample.accuracy.metric} ({sample.accuracy.dataset}), %")
+        info = sample.latency.device
+        figure.supxlabel(
+            f"{info.runtime} {info.runtime_version}, {info.hardware}, {info.threads} thread(s), {info.dtype}, "
+            f"batch {info.batch}",
+            fontsize=8,
+            color=MUTED,
+        )
+    axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
+    axes.set_xlim(0, budget_ms * 1.25)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _points(evaluations: Sequence[Evaluation]) -> tuple[list[float], list[float]]:
+    known = [(e.latency.median_ms, 100 * e.accuracy.value) for e in evaluations if e.latency and e.accuracy]
+    return [x for x, _ in known], [y for _, y in known]
+
+
+def _scatter(
+    axes: Axes, evaluations: Sequence[Evaluation], *, color: str, marker: str, size: int, label: str
+) -> None:
+    xs, ys = _points(evaluations)
+    if xs:
+        axes.scatter(xs, ys, s=size, c=color, marker=marker, alpha=0.7, linewidths=0, label=label)
+
+
+def _grid(axes: Axes, baseline: Sequence[Evaluation], *, budget_ms: float) -> None:
+    known = [e for e in baseline if e.latency and e.accuracy]
+    if not known:
+        return
+    _scatter(axes, known, color=BASE, marker="s", size=20, label="MobileNetV2, width x resolution")
+    best = front_of(
+        known,
+        maximise=lambda e: e.accuracy.value if e.accuracy else 0.0,
+        minimise=lambda e: e.latency.median_ms if e.latency else budget_ms,
+    )
+    axes.plot(*_points(best), color=BASE, linewidth=1.0, alpha=0.8)
+
+
+def _front(axes: Axes, front: Sequence[Evaluation]) -> None:
+    xs, ys = _points(front)
+    if not xs:
+        return
+    errors = [
+        [e.latency.median_ms - e.latency.ci_low_ms for e in front if e.latency and e.accuracy],
+        [e.latency.ci_high_ms - e.latency.median_ms for e in front if e.latency and e.accuracy],
+    ]
+    axes.errorbar(
+        xs, ys, xerr=errors, color=FRONT, marker="o", markersize=6, linewidth=1.6, capsize=2, label="front", zorder=5
+    )

@@ -1,0 +1,297 @@
+"""Values turned into labelled rows of text; every column names its unit, every predicted figure says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mnv2search.accuracy.types import Accuracy
+from mnv2search.cost import cost_of, layer_params, unit_cost
+from mnv2search.evaluation import Evaluation
+from mnv2search.latency.registry import Availability
+from mnv2search.latency.types import Latency
+from mnv2search.report.gain import gain_over
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, Unit
+
+__all__ = [
+    "Column",
+    "Rows",
+    "accuracy_text",
+    "cost_rows",
+    "device_rows",
+    "front_rows",
+    "interval_text",
+    "latency_rows",
+    "layer_rows",
+    "measured_text",
+    "millions",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading with its unit; numbers stand right."""
+
+    title: str
+    unit: str = ""
+    align: Literal["left", "right"] = "right"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A table as text: one string a cell, notes below, and which rows to stress."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    footer: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    stressed: frozenset[int] = frozenset()
+
+
+NAME = Column("network", align="left")
+
+
+def millions(count: int) -> str:
+    """A count in millions with three significant digits or more.
+
+    >>> millions(300_774_272), millions(1_663_048), millions(59_285_808)
+    ('300.8', '1.66', '59.3')
+    """
+    value = count / 1e6
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def interval_text(low: float, value: float, high: float, *, digits: int) -> str:
+    """A value with the ends of its interval.
+
+    >>> interval_text(9.0, 9.12, 9.3, digits=2)
+    '9.12 [9.00, 9.30]'
+    """
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def measured_text(latency: Latency | None) -> str:
+    """A latency with its interval in ms; a prediction is marked with ~."""
+    if latency is None:
+        return "not measured"
+    digits = 3 if latency.median_ms < 1 else 2
+    text = interval_text(latency.ci_low_ms, latency.median_ms, latency.ci_high_ms, digits=digits)
+    return f"~{text}" if latency.kind == "predicted" else text
+
+
+def accuracy_text(accuracy: Accuracy | None) -> str:
+    """An accuracy in percent with its interval."""
+    if accuracy is None:
+        return "not evaluated"
+    if accuracy.low == accuracy.high:
+        return f"{100 * accuracy.value:.1f}"
+    return interval_text(100 * accuracy.low, 100 * accuracy.value, 100 * accuracy.high, digits=1)
+
+
+def layer_rows(plan: Plan) -> Rows:
+    """A row per unit of the plan, with totals."""
+    columns = (
+        Column("unit", align="left"),
+        Column("input", "px x channels"),
+        Column("operator", align="left"),
+        Column("t"),
+        Column("c"),
+        Column("n"),
+        Column("s"),
+        Column("k"),
+        Column("params"),
+        Column("multiply-adds", "M"),
+        Column("memory", "kB, fp32"),
+    )
+    rows = [_layer_row(number, unit, plan) for number, unit in enumerate(plan.units, start=1)]
+    cost = cost_of(plan)
+    footer = ("total", "", "", "", "", "", "", "", f"{cost.params:,}", millions(cost.madds))
+    return Rows(
+        title=f"{plan.spec.name} at {plan.spec.resolution} px, width {plan.spec.width:g}",
+        columns=columns,
+        rows=tuple(rows),
+        footer=(*footer, f"{cost.peak_activation_bytes / 1000:,.0f} peak"),
+        notes=(
+            f"{cost.params:,} parameters ({cost.params_no_bn:,} without batch norm), "
+            f"{cost.madds:,} multiply-adds, {cost.size_bytes / 1e6:.2f} MB of fp32 weights",
+        ),
+    )
+
+
+def _layer_row(number: int, unit: Unit, plan: Plan) -> tuple[str, ...]:
+    cost = unit_cost(unit)
+    spatial = max(unit.layers, key=lambda layer: layer.kernel)
+    hidden = next((layer.c_out for layer in unit.layers if layer.role == "expansion"), unit.c_in)
+    block = unit.block
+    return (
+        "classifier" if unit.kind == "classifier" else f"layer_{number}",
+        f"{unit.side_in} x {unit.c_in}",
+        _operator(unit),
+        "" if block is None else f"{hidden / unit.c_in:.3g}",
+        str(unit.c_out),
+        "" if block is None else _repeat(number - 1, plan),
+        str(unit.stride) if unit.kind != "classifier" else "",
+        str(spatial.kernel) if unit.kind != "classifier" else "",
+        f"{sum(layer_params(layer) for layer in unit.layers):,}",
+        millions(cost.madds),
+        f"{4 * cost.peak_elements / 1000:,.0f}",
+    )
+
+
+def _repeat(index: int, plan: Plan) -> str:
+    first = plan.at.index(plan.at[index])
+    return f"{index - first + 1}/{plan.at.count(plan.at[index])}"
+
+
+def _operator(unit: Unit) -> str:
+    if unit.kind == "classifier":
+        return "pool, linear"
+    if unit.block is None:
+        return f"conv {unit.layers[0].kernel}x{unit.layers[0].kernel}"
+    words = ["fused" if unit.block.operator == "fused" else "bottleneck"]
+    if unit.block.transform != "none":
+        words.append(unit.block.transform)
+    if (dilation := max(layer.dilation for layer in unit.layers)) > 1:
+        words.append(f"dilation {dilation}")
+    if any(layer.parts for layer in unit.layers):
+        words.append("split")
+    if unit.shortcut != "none":
+        words.append("+ input" if unit.shortcut == "identity" else "+ padded input")
+    return " ".join(words)
+
+
+def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", "int8"] = "fp32") -> Rows:
+    """A row per network with everything that counting tells."""
+    columns = (
+        NAME,
+        Column("side", "px"),
+        Column("params", "M"),
+        Column("without batch norm", "M"),
+        Column("multiply-adds", "M"),
+        Column("peak activations", f"kB, {precision}"),
+        Column("weights", f"kB, {precision}"),
+    )
+    rows = []
+    for spec in specs:
+        cost = cost_of(spec, precision=precision)
+        rows.append(
+            (
+                spec.name,
+                str(spec.resolution),
+                f"{cost.params / 1e6:.3f}",
+                f"{cost.params_no_bn / 1e6:.3f}",
+                millions(cost.madds),
+                f"{cost.peak_activation_bytes / 1000:,.0f}",
+                f"{cost.size_bytes / 1000:,.0f}",
+            )
+        )
+    return Rows(title="counted cost", columns=columns, rows=tuple(rows))
+
+
+def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Rows:
+    """A row per network, measured side by side on one device."""
+    columns = (
+        NAME,
+        Column("median [95 % interval]", "ms"),
+        Column("p90", "ms"),
+        Column("samples"),
+        Column("dropped"),
+        Column("kind", align="left"),
+        Column("multiply-adds", "M"),
+    )
+    rows = tuple(
+        (
+            spec.name,
+            measured_text(latency),
+            f"{latency.p90_ms:.2f}",
+            str(latency.samples),
+            str(latency.dropped),
+            latency.kind + (", noisy" if latency.noisy else ""),
+            millions(cost_of(spec).madds),
+        )
+        for spec, latency in zip(specs, latencies, strict=True)
+    )
+    notes = [device_text(latencies[0])] if latencies else []
+    if any(latency.noisy for latency in latencies):
+        notes.append("the machine was too noisy for the rows marked noisy: repeat when it is quiet")
+    return Rows(title="latency", columns=columns, rows=rows, notes=tuple(notes))
+
+
+def device_text(latency: Latency) -> str:
+    """One line that says what a latency was measured on."""
+    info = latency.device
+    return (
+        f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.threads} "
+        f"thread{'s' if info.threads > 1 else ''}, {info.dtype}, batch {info.batch}"
+    )
+
+
+def device_rows(found: Sequence[Availability]) -> Rows:
+    """A row per device, with the reason where it cannot be used."""
+    columns = (
+        Column("device", align="left"),
+        Column("version", align="left"),
+        Column("usable", align="left"),
+        Column("reason", align="left"),
+    )
+    rows = tuple((a.name, a.version, "yes" if a.usable else "no", a.reason) for a in found)
+    return Rows(title="devices", columns=columns, rows=rows)
+
+
+def front_rows(
+    front: Sequence[Evaluation], *, baseline: Sequence[Evaluation] = (), title: str = "Pareto front"
+) -> Rows:
+    """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
+    ordered = sorted(front, key=lambda e: -(e.accuracy.low if e.accuracy else 0.0))
+    accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
+    word = accuracy.kind if accuracy else "accuracy"
+    columns = (
+        NAME,
+        Column(f"{word} {accuracy.metric if accuracy else ''} [90 % interval]".replace("  ", " "), "%"),
+        Column("measured latency [95 % interval]", "ms"),
+        Column("margin", "%"),
+        Column("gain over baseline [90 % interval]", "points"),
+        Column("multiply-adds", "M"),
+        Column("params", "M"),
+        Column("side", "px"),
+    )
+    rows = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
+    notes = list(_front_notes(ordered, baseline, accuracy))
+    return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
+
+
+def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[str, ...]:
+    latency = evaluation.latency
+    margin = "" if latency is None else f"{100 * (1 - latency.ci_high_ms / evaluation.budget.latency_ms):.1f}"
+    gain = gain_over(evaluation, baseline)
+    return (
+        evaluation.spec.name,
+        accuracy_text(evaluation.accuracy),
+        measured_text(latency),
+        margin,
+        "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
+        millions(evaluation.cost.madds),
+        millions(evaluation.cost.params),
+        str(evaluation.spec.resolution),
+    )
+
+
+def _front_notes(
+    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None
+) -> Iterable[str]:
+    if accuracy is not None and accuracy.kind == "estimated":
+        yield (
+            f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
+            "differences below 1 point are no evidence"
+        )
+    if front and front[0].latency is not None:
+        yield device_text(front[0].latency)
+        yield "margin: from the upper end of the interval to the budget"
+    if baseline:
+        yield (
+            "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
+            "taken to be trained alike"
+        )

@@ -1,0 +1,101 @@
+"""The end of a run for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.report.gain import gain_over
+from mnv2search.report.rows import Rows, accuracy_text, front_rows, measured_text
+from mnv2search.study.types import SearchResult
+
+__all__ = ["nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
+
+
+def run_rows(result: SearchResult) -> Rows:
+    """The front as a table."""
+    return front_rows(result.front, baseline=result.baseline, title=f"Pareto front: {len(result.front)} networks")
+
+
+def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
+    """The straight answer: which network to ship, by how much it fits, and where the files are."""
+    ship = result.ship
+    if ship is None or ship.latency is None or ship.accuracy is None:
+        return
+    budget_ms = ship.budget.latency_ms
+    margin = budget_ms - ship.latency.ci_high_ms
+    yield (
+        f"ship {ship.spec.name}: {measured_text(ship.latency)} ms measured, {margin:.2f} ms "
+        f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
+    )
+    yield f"  {ship.accuracy.kind} {ship.accuracy.metric} {accuracy_text(ship.accuracy)} % ({ship.accuracy.dataset})"
+    if (gain := gain_over(ship, result.baseline)) is not None:
+        yield (
+            f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
+            "the best of the MobileNetV2 grid that is no slower"
+        )
+    yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
+    yield f"  {_effort(result)}"
+
+
+def nothing_fits_lines(result: SearchResult, *, budget: Budget) -> Iterator[str]:
+    """What to do where no network fits: the fastest one measured, and what to give up."""
+    fastest = result.fastest
+    yield f"nothing fits {budget.latency_ms:g} ms"
+    if fastest is None or fastest.latency is None:
+        yield "  no network was measured: the other limits excluded all of them; raise those"
+        return
+    yield (
+        f"  fastest measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
+        f"(width {fastest.spec.width:g}, {fastest.spec.resolution} px)"
+    )
+    if fastest.violation == 0:
+        yield "  it fits, but its accuracy is not known: look at the evaluator's messages"
+    elif fastest.latency.ci_high_ms <= budget.latency_ms:
+        yield "  it is fast enough, but breaks another limit of the budget: widen that one"
+    else:
+        yield (
+            f"  to give up: raise --latency-ms to {fastest.latency.ci_high_ms:.2g} or more, or search a space with "
+            "smaller widths or resolutions (--space FILE)"
+        )
+
+
+def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, Any]:
+    """One document with the front, the network to ship, the baseline and the effort."""
+    return {
+        "folder": str(folder),
+        "status": status,
+        "ship": None if result.ship is None else result.ship.spec.name,
+        "front": [_member(e, result) for e in result.front],
+        "baseline": [_member(e, None) for e in result.baseline],
+        "fastest": None if result.fastest is None else _member(result.fastest, None),
+        "trials": result.trials,
+        "predicted": result.predicted,
+        "elapsed_s": result.elapsed_s,
+        "sampler_cpu_s": result.sampler_cpu_s,
+        "predictor_error": result.predictor_error,
+        "exhausted": result.exhausted,
+    }
+
+
+def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, Any]:
+    gain = gain_over(evaluation, result.baseline) if result is not None else None
+    return {
+        "name": evaluation.spec.name,
+        "is_feasible": evaluation.is_feasible,
+        "accuracy": None if evaluation.accuracy is None else asdict(evaluation.accuracy),
+        "latency": None if evaluation.latency is None else asdict(evaluation.latency),
+        "cost": asdict(evaluation.cost),
+        "gain": None if gain is None else gain._asdict(),
+    }
+
+
+def _effort(result: SearchResult) -> str:
+    error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
+    return (
+        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid measured, "
+        f"{result.predicted:,} more predicted only{error}; {result.elapsed_s:.0f} s"
+    )

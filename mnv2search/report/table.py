@@ -1,0 +1,35 @@
+"""Rows drawn as rich tables."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mnv2search.report.rows import Rows
+
+__all__ = ["draw", "drawn"]
+
+
+def drawn(rows: Rows) -> RenderableType:
+    """The rows as a table with its notes below, plain text only."""
+    table = Table(
+        title=Text(rows.title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_footer=bool(rows.footer),
+        pad_edge=False,
+    )
+    footer = rows.footer or ("",) * len(rows.columns)
+    for index, (column, foot) in enumerate(zip(rows.columns, footer, strict=True)):
+        heading = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
+        table.add_column(heading, footer=Text(foot), justify=column.align, no_wrap=index == 0, overflow="fold")
+    for index, row in enumerate(rows.rows):
+        table.add_row(*(Text(cell) for cell in row), style="bold" if index in rows.stressed else None)
+    return Group(table, *(Text(note, style="dim") for note in rows.notes))
+
+
+def draw(rows: Rows, console: Console) -> None:
+    """Print the rows on a console."""
+    console.print(drawn(rows))

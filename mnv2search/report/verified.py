@@ -1,0 +1,69 @@
+"""What a verification found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mnv2search.report.rows import Column, Rows, device_text, measured_text
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.verify import Check
+
+__all__ = ["verified_json", "verified_lines", "verified_rows"]
+
+
+def verified_rows(checks: Sequence[Check]) -> Rows:
+    """A row per member of the front: then, now, and what moved."""
+    columns = (
+        Column("network", align="left"),
+        Column("counts", align="left"),
+        Column("then [95 % interval]", "ms"),
+        Column("now [95 % interval]", "ms"),
+        Column("moved", "%"),
+        Column("budget", align="left"),
+    )
+    rows = tuple(
+        (
+            check.then.spec.name,
+            "same" if check.counts_hold else "DIFFER",
+            measured_text(check.then.latency),
+            measured_text(check.latency),
+            f"{100 * check.moved:+.1f}" + (" beyond intervals" if check.is_beyond_intervals else ""),
+            check.latency.verdict(check.then.budget.latency_ms) if check.fits else "DOES NOT FIT",
+        )
+        for check in checks
+    )
+    return Rows(title="verified", columns=columns, rows=rows, notes=(device_text(checks[0].latency),))
+
+
+def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
+    """The outcome in one or two lines."""
+    counts = sum(check.counts_hold for check in checks)
+    fitting = sum(check.fits for check in checks)
+    moved = sum(check.is_beyond_intervals for check in checks)
+    yield (
+        f"{counts} of {len(checks)} networks count and build as recorded; {fitting} of {len(checks)} fit "
+        f"{checks[0].then.budget.latency_ms:g} ms; {moved} moved beyond their intervals"
+    )
+    if any(check.latency.noisy for check in checks):
+        yield "the machine was too noisy for some of these figures: repeat when it is quiet"
+
+
+def verified_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """A document per member of the front."""
+    return [
+        {
+            "name": check.then.spec.name,
+            "counts_hold": check.counts_hold,
+            "fits": check.fits,
+            "moved": check.moved,
+            "is_beyond_intervals": check.is_beyond_intervals,
+            "cost": asdict(check.cost),
+            "built_params": check.built_params,
+            "then": None if check.then.latency is None else asdict(check.then.latency),
+            "now": asdict(check.latency),
+        }
+        for check in checks
+    ]

@@ -1,0 +1,1 @@
+"""The search: what to evaluate next, under a measured budget."""

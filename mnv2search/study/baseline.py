@@ -1,0 +1,57 @@
+"""The yardstick of every search: MobileNetV2 itself over its width x resolution grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
+from mnv2search.spec.space import SearchSpace
+
+__all__ = ["RESOLUTIONS", "WIDTHS", "baseline_grid"]
+
+# Source: tensorflow/models, research/slim/nets/mobilenet/README.md, the published checkpoints.
+WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+RESOLUTIONS = (96, 128, 160, 192, 224)
+
+# (t, c, n, s). Source: arXiv 1801.04381, Table 2.
+ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+# Below this side the network's total stride of 32 leaves next to nothing; stem and second row then keep stride 1.
+SMALL_SIDE_PX = 64
+
+
+def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
+    """MobileNetV2 at every width and resolution, with the space's head, padding and activation.
+
+    Spaces for images of at most 64 px use the space's own resolutions and the usual changes for such images:
+    stride 1 in the stem and in the second row.
+    """
+    sides = next((axis.options for axis in space.axes if axis.at == "resolution"), (space.template.resolution,))
+    own = tuple(side for side in sides if isinstance(side, int))
+    small = max(own) <= SMALL_SIDE_PX
+    resolutions = own if small else RESOLUTIONS
+    blocks = tuple(
+        BlockSpec(expansion=t, channels=c, repeats=n, stride=1 if small and row == 1 else s)
+        for row, (t, c, n, s) in enumerate(ROWS)
+    )
+    template = replace(
+        space.template,
+        blocks=blocks,
+        stem=Stem(stride=1 if small else 2),
+        last_channels=1280,
+        keep_stem=False,
+        keep_last="auto",
+        output_stride=None,
+    )
+    return tuple(
+        replace(template, name=f"mobilenet_v2_{width:g}_{side}", width=width, resolution=side)
+        for width in WIDTHS
+        for side in resolutions
+    )

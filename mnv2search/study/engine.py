@@ -1,0 +1,290 @@
+"""The search itself: baseline, first measurements, ask and tell, and a final measurement side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+
+from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.cost import cost_of
+from mnv2search.evaluation import Budget, Evaluation, completed
+from mnv2search.latency.predictor import LatencyPredictor
+from mnv2search.latency.timing import Measurer
+from mnv2search.latency.timing import Settings as Closeness
+from mnv2search.latency.types import Latency, LatencyDevice
+from mnv2search.search.hybrid import SpaceExhausted
+from mnv2search.search.sampler import make_sampler
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace, canonical, random_pick
+from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.candidates import Candidates, Pick
+from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, SEARCH_ENDS, Deadline
+from mnv2search.study.journal import Asked, Journal, distributions_of
+from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
+
+__all__ = ["Search"]
+
+# Networks of the space that are measured before the sampler is asked, spread over predicted latency.
+FIRST_PICKS = 12
+# Draws among which the first networks are chosen.
+FIRST_DRAWS = 200
+# Measured side by side at the end; more would leave too little time for each.
+FINALISTS = 20
+# The part of the budget below which a network is too small to be what the user asks for.
+REGION_BEGINS = 0.35
+# A sampler that repeats itself this often has nothing new to say.
+MAX_REPEATS = 500
+# While searching a network need not be measured as closely as at the end.
+SEARCH_CLOSENESS = Closeness(half_width=0.03, min_visits=3, max_visits=12)
+
+
+class Search:
+    """One search over one space on one device.
+
+    Args:
+        space: what to choose from.
+        device: measures.
+        evaluator: tells accuracies.
+        budget: what a network may cost.
+        settings: how long and how.
+        study_path: SQLite file of the study; None keeps it in memory.
+        previous: what an earlier part of the same run evaluated; nothing of it is evaluated again.
+        listener: hears of everything that is finished.
+        clock: seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        device: LatencyDevice,
+        evaluator: AccuracyEvaluator,
+        budget: Budget,
+        settings: Settings,
+        study_path: str | None = None,
+        previous: Sequence[Evaluated] = (),
+        listener: Listener | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
+        self._device = device
+        self._listener = listener or silent()
+        self._deadline = Deadline(settings.time_s, clock=clock)
+        self._measurer = Measurer(device, SEARCH_CLOSENESS)
+        self._predictor = LatencyPredictor(device.info)
+        self._candidates = Candidates(space, budget=budget, evaluator=evaluator, predictor=self._predictor)
+        self._study_path = study_path
+        self._known: dict[Pick, Evaluation] = {}
+        self._baseline: dict[ModelSpec, Evaluation] = {}
+        self._items: list[Evaluated] = []
+        self._sampler_cpu_s = 0.0
+        self._exhausted = False
+        for item in previous:
+            self._recall(item)
+        self._learn()
+
+    def run(self) -> SearchResult:
+        """Search until trials or time are used up, then measure the front side by side.
+
+        Raises:
+            DeviceError: the device cannot run a network.
+            EvaluatorError: an accuracy cannot be determined.
+        """
+        self._candidates.check_bounds()
+        self._measure_baseline()
+        journal = self._open_journal()
+        self._measure_first_picks(journal)
+        while not self._is_over():
+            self._step(journal)
+        self._measure_finalists()
+        return self.result()
+
+    def result(self) -> SearchResult:
+        """What is known now; its front is what the last side-by-side measurement left of it."""
+        return result_of(
+            self._items,
+            elapsed_s=self._deadline.elapsed_s,
+            predicted=max(0, self._candidates.predicted - len(self._known)),
+            sampler_cpu_s=self._sampler_cpu_s,
+            predictor_error=self._predictor.error,
+            exhausted=self._exhausted,
+        )
+
+    # -- the parts of a run --------------------------------------------------------------------------------------
+
+    def _measure_baseline(self) -> None:
+        grid = [spec for spec in baseline_grid(self._space) if spec not in self._baseline]
+        latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(BASELINE_ENDS))
+        for spec, latency in zip(grid, latencies, strict=True):
+            self._finish("baseline", spec, latency)
+        self._learn()
+
+    def _open_journal(self) -> Journal:
+        """The study with its sampler; trials of an earlier part of the run are in its file."""
+        sampler = make_sampler(
+            self._settings.sampler,
+            seed=self._settings.seed,
+            space=distributions_of(self._space),
+            describe=self._candidates.describe,
+            batch=self._settings.batch,
+            budget=self._settings.trials,
+            reference=self._reference(),
+        )
+        journal = Journal(self._space, sampler=sampler, path=self._study_path)
+        for pick, evaluation in list(self._known.items())[journal.trials :]:
+            journal.add(pick, evaluation)  # recorded, but a kill came before the study had it
+        return journal
+
+    def _reference(self) -> tuple[float, float] | None:
+        """Accuracy and latency that bound the region of interest: what a far smaller MobileNetV2 reaches, the budget.
+
+        None leaves it to the sampler, where the baseline has no accuracies.
+        """
+        limit_ms = REGION_BEGINS * self._budget.latency_ms
+        small = [e for e in self._baseline.values() if e.accuracy is not None and median_ms_of(e) <= limit_ms]
+        return (max(bound_of(e) for e in small), self._budget.latency_ms) if small else None
+
+    def _measure_first_picks(self, journal: Journal) -> None:
+        wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known)
+        if wanted <= 0:
+            return
+        random = Random(self._settings.seed)
+        drawn = {canonical(self._space, random_pick(self._space, random)) for _ in range(FIRST_DRAWS)}
+        picks = self._candidates.spread(sorted(drawn - set(self._known)), count=wanted)
+        evaluations = self._evaluate(picks, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
+        for pick, evaluation in zip(picks, evaluations, strict=True):
+            journal.add(pick, evaluation)
+
+    def _step(self, journal: Journal) -> None:
+        """Ask for some networks, measure them side by side, tell the sampler."""
+        asked = self._asked(journal)
+        evaluations = self._evaluate(
+            [canonical(self._space, a.pick) for a in asked],
+            stage="search",
+            time_s=self._deadline.until(SEARCH_ENDS),
+        )
+        for question, evaluation in zip(asked, evaluations, strict=True):
+            journal.tell(question, evaluation)
+
+    def _asked(self, journal: Journal) -> list[Asked]:
+        """New picks, as many as are measured side by side; a repeated one is answered from memory."""
+        room = self._settings.batch if self._settings.sampler == "hybrid" else 1
+        if self._settings.trials is not None:
+            room = min(room, self._settings.trials - len(self._known))
+        new: dict[Pick, Asked] = {}
+        repeats = 0
+        start = time.process_time()
+        try:
+            while len(new) < room and repeats < MAX_REPEATS:
+                asked = journal.ask()
+                pick = canonical(self._space, asked.pick)
+                if pick in self._known or pick in new:
+                    repeats += 1
+                    if pick in self._known:
+                        journal.tell_again(asked, self._known[pick])
+                else:
+                    new[pick] = asked
+        except SpaceExhausted:
+            self._exhausted = True
+        self._exhausted = self._exhausted or repeats >= MAX_REPEATS
+        self._sampler_cpu_s += time.process_time() - start
+        return list(new.values())
+
+    def _measure_finalists(self) -> None:
+        """Measure what may be on the front afresh, side by side with the best of the baseline."""
+        known = [e for e in self._known.values() if e.accuracy is not None]
+        finalists = thinned(front_of(known), FINALISTS)
+        rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-3:]
+        specs = [e.spec for e in (*finalists, *rivals)]
+        self._measurer = Measurer(self._device)
+        latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
+        accuracies = [e.accuracy for e in (*finalists, *rivals)]
+        for index, (spec, latency) in enumerate(zip(specs, latencies, strict=True)):
+            stage: Stage = "final" if index < len(finalists) else "final-baseline"
+            known_accuracy = accuracies[index]
+            evaluation = replace(
+                completed(spec, cost=cost_of(spec), latency=latency, budget=self._budget, seed=self._settings.seed),
+                accuracy=known_accuracy,
+            )
+            self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
+
+    # -- evaluating ----------------------------------------------------------------------------------------------
+
+    def _evaluate(self, picks: Sequence[Pick], *, stage: Stage, time_s: float | None) -> list[Evaluation]:
+        """Measure picks side by side and ask for the accuracy of those that fit."""
+        start = len(self._known)
+        specs = [self._candidates.spec(p, name=f"{self._space.name}-{start + i:04d}") for i, p in enumerate(picks)]
+        allowed = [s for s in specs if self._budget.cost_violation(cost_of(s)) == 0]
+        phase: Phase = "calibration" if stage == "calibration" else "search"
+        latencies = dict(zip(allowed, self._measured(allowed, phase=phase, time_s=time_s), strict=True))
+        evaluations = [
+            self._finish(stage, spec, latencies.get(spec), pick=pick) for pick, spec in zip(picks, specs, strict=True)
+        ]
+        self._learn()
+        return evaluations
+
+    def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
+        if not specs:
+            return ()
+        return self._measurer.measure(
+            specs,
+            time_s=time_s,
+            budget_ms=self._budget.latency_ms,
+            on_progress=lambda _: self._tell_progress(phase),
+        )
+
+    def _finish(self, stage: Stage, spec: ModelSpec, latency: Latency | None, *, pick: Pick = ()) -> Evaluation:
+        """Complete one evaluation, keep it and hand it out."""
+        begin = self._deadline.elapsed_s
+        evaluation = completed(
+            spec,
+            cost=cost_of(spec),
+            latency=latency,
+            budget=self._budget,
+            seed=self._settings.seed,
+            evaluator=self._evaluator,
+        )
+        evaluation = replace(evaluation, elapsed_s=self._deadline.elapsed_s - begin)
+        item = Evaluated(trial=len(self._known) if pick else -1, stage=stage, pick=pick, evaluation=evaluation)
+        self._keep(item)
+        return evaluation
+
+    def _keep(self, item: Evaluated) -> None:
+        self._recall(item)
+        self._listener.evaluated(item)
+
+    def _recall(self, item: Evaluated) -> None:
+        self._items.append(item)
+        if item.stage == "baseline":
+            self._baseline[item.evaluation.spec] = item.evaluation
+        elif item.pick:
+            self._known[item.pick] = item.evaluation
+
+    def _learn(self) -> None:
+        known = (*self._baseline.values(), *self._known.values())
+        measured = [(e.spec, e.latency.median_ms) for e in known if e.latency is not None]
+        if measured:
+            self._predictor.fit(measured)
+
+    def _is_over(self) -> bool:
+        trials = self._settings.trials
+        out_of_trials = trials is not None and len(self._known) >= trials
+        return self._exhausted or out_of_trials or self._deadline.passed(SEARCH_ENDS)
+
+    def _tell_progress(self, phase: Phase) -> None:
+        feasible = [e for e in self._known.values() if e.is_feasible and e.accuracy is not None]
+        self._listener.progress(
+            Progress(
+                phase=phase,
+                trials=len(self._known),
+                trials_total=self._settings.trials,
+                measured=sum(e.latency is not None for e in (*self._known.values(), *self._baseline.values())),
+                predicted=max(0, self._candidates.predicted - len(self._known)),
+                best=max(feasible, key=bound_of, default=None),
+                elapsed_s=self._deadline.elapsed_s,
+                left_s=self._deadline.left_s,
+            )
+        )

@@ -1,0 +1,68 @@
+"""Generic features of a network, from which few evaluations already predict accuracy."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from mnv2search.cost import unit_cost
+from mnv2search.spec.plan import Plan, Unit
+
+__all__ = ["FEATURES", "features_of"]
+
+FEATURES = (
+    "log_madds",
+    "log_body_params",
+    "log_activations",
+    "log_blocks",
+    "depthwise_share",
+    "large_kernel_share",
+    "mean_log_hidden",
+    "log_resolution",
+)
+LARGE_KERNEL = 5
+
+
+class _Counts(NamedTuple):
+    madds: int
+    params: int
+    activations: int
+    depthwise_madds: int
+    blocks: int
+    large_kernels: int
+    log_hidden: float
+
+
+def features_of(laid_out: Plan) -> tuple[float, ...]:
+    """The features of a network, in the order of `FEATURES`; the classifier is left out."""
+    counts = [_counts(unit) for unit in laid_out.features]
+    madds = sum(c.madds for c in counts)
+    blocks = max(1, sum(c.blocks for c in counts))
+    return (
+        math.log(madds),
+        math.log(sum(c.params for c in counts)),
+        math.log(sum(c.activations for c in counts)),
+        math.log(blocks),
+        sum(c.depthwise_madds for c in counts) / madds,
+        sum(c.large_kernels for c in counts) / blocks,
+        sum(c.log_hidden for c in counts) / blocks,
+        math.log(laid_out.spec.resolution),
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _counts(unit: Unit) -> _Counts:
+    cost = unit_cost(unit)
+    depthwise = [layer for layer in unit.layers if layer.role == "depthwise"]
+    hidden = max((layer.c_in for layer in unit.layers if layer.role in ("depthwise", "projection")), default=1)
+    is_block = unit.kind == "block"
+    return _Counts(
+        madds=cost.madds,
+        params=cost.params,
+        activations=sum(layer.c_out * layer.side_out**2 for layer in unit.layers),
+        depthwise_madds=sum(layer.weights * layer.side_out**2 for layer in depthwise),
+        blocks=int(is_block),
+        large_kernels=int(is_block and any(layer.kernel >= LARGE_KERNEL for layer in unit.layers)),
+        log_hidden=math.log(hidden) if is_block else 0.0,
+    )

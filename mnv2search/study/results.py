@@ -1,0 +1,77 @@
+"""From finished evaluations to the result of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mnv2search.evaluation import Evaluation
+from mnv2search.pareto import front
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.study.types import Evaluated, SearchResult
+
+__all__ = ["bound_of", "front_of", "median_ms_of", "result_of", "thinned"]
+
+
+def result_of(
+    items: Iterable[Evaluated],
+    *,
+    elapsed_s: float,
+    predicted: int = 0,
+    sampler_cpu_s: float = 0.0,
+    predictor_error: float | None = None,
+    exhausted: bool = False,
+) -> SearchResult:
+    """The result that these evaluations amount to; a later one of the same network replaces an earlier one.
+
+    The front is made of the last side-by-side measurement alone: what was only measured during the search, or at
+    the end of an earlier part of the run, is not on it.
+    """
+    space: dict[ModelSpec, Evaluation] = {}
+    final: dict[ModelSpec, Evaluation] = {}
+    baseline: dict[ModelSpec, Evaluation] = {}
+    for item in items:
+        if item.stage in ("calibration", "search"):
+            final.clear()
+        target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
+        target[item.evaluation.spec] = item.evaluation
+    members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
+    on_front = {e.spec for e in members}
+    measured = [e for e in {**space, **final, **baseline}.values() if e.latency is not None]
+    return SearchResult(
+        front=members,
+        baseline=tuple(baseline.values()),
+        dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
+        ship=max(members, key=bound_of, default=None),
+        fastest=min(measured, key=median_ms_of, default=None),
+        trials=len(space),
+        predicted=predicted,
+        elapsed_s=elapsed_s,
+        sampler_cpu_s=sampler_cpu_s,
+        predictor_error=predictor_error,
+        exhausted=exhausted,
+    )
+
+
+def bound_of(evaluation: Evaluation) -> float:
+    """Lower end of the accuracy interval, 0 where no accuracy is known: what a search maximises."""
+    return evaluation.accuracy.low if evaluation.accuracy is not None else 0.0
+
+
+def median_ms_of(evaluation: Evaluation) -> float:
+    """Measured median in ms, infinite where nothing was measured: what a search minimises."""
+    return evaluation.latency.median_ms if evaluation.latency is not None else float("inf")
+
+
+def front_of(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+    """Non-dominated in the lower end of accuracy and the median of latency, fastest first."""
+    return tuple(front(evaluations, maximise=bound_of, minimise=median_ms_of))
+
+
+def thinned(members: Sequence[Evaluation], most: int) -> tuple[Evaluation, ...]:
+    """At most that many members: the slowest, which are the most accurate, densely, the others spread evenly."""
+    if len(members) <= most:
+        return tuple(members)
+    slow = most // 2
+    rest = members[: len(members) - slow]
+    step = len(rest) / (most - slow)
+    return (*(rest[int(i * step)] for i in range(most - slow)), *members[len(members) - slow :])

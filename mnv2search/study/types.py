@@ -1,0 +1,123 @@
+"""What a search is asked for, what it tells while it runs, and what it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mnv2search.errors import OptionError
+from mnv2search.evaluation import Evaluation
+
+__all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "silent"]
+
+Phase = Literal["baseline", "calibration", "search", "final"]
+Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How long and how to search.
+
+    Attributes:
+        trials: networks of the space to evaluate; None leaves the end to `time_s`.
+        time_s: wall time for everything, the final side-by-side measurement included; None leaves it to `trials`.
+        sampler: `hybrid`, or one of Optuna's for comparison.
+        seed: of every random choice.
+        batch: networks that are measured side by side before the sampler learns from them.
+    """
+
+    trials: int | None = None
+    time_s: float | None = None
+    sampler: str = "hybrid"
+    seed: int = 0
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        if self.trials is None and self.time_s is None:
+            raise OptionError("neither trials nor time is given", hint="give --trials 200 or --time 90s")
+        if self.trials is not None and self.trials < 1:
+            raise OptionError(f"trials is {self.trials}", hint="ask for at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """One finished evaluation, as the search hands it out.
+
+    Attributes:
+        trial: number of the trial, -1 for a network from outside the space.
+        stage: in which part of the search it was evaluated.
+        pick: option index on each axis of the space.
+        evaluation: the network with its figures.
+    """
+
+    trial: int
+    stage: Stage
+    pick: tuple[int, ...]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a search stands.
+
+    Attributes:
+        measured: networks that were measured on the device.
+        predicted: networks whose latency was only predicted.
+        best: the most accurate network within the budget so far.
+        left_s: of the time asked for; None where only trials were.
+    """
+
+    phase: Phase
+    trials: int
+    trials_total: int | None
+    measured: int
+    predicted: int
+    best: Evaluation | None
+    elapsed_s: float
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What to call with every finished evaluation, and with where the search stands."""
+
+    evaluated: Callable[[Evaluated], None]
+    progress: Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The end of a search.
+
+    Attributes:
+        front: non-dominated networks of the space, all measured side by side at the end, all within the budget;
+            fastest first.
+        baseline: the MobileNetV2 width x resolution grid on the same device.
+        dominated: networks of the space that were measured and are not on the front.
+        ship: the most accurate network of the front; None where nothing fits.
+        fastest: the fastest network measured.
+        trials: networks of the space that were evaluated.
+        predicted: networks whose latency was only predicted.
+        elapsed_s: wall time.
+        sampler_cpu_s: processor time spent on choosing networks.
+        predictor_error: cross-validated mean relative error of the latency prediction.
+        exhausted: every network of the space was evaluated.
+    """
+
+    front: tuple[Evaluation, ...]
+    baseline: tuple[Evaluation, ...]
+    dominated: tuple[Evaluation, ...]
+    ship: Evaluation | None
+    fastest: Evaluation | None
+    trials: int
+    predicted: int
+    elapsed_s: float
+    sampler_cpu_s: float
+    predictor_error: float | None
+    exhausted: bool = False
+
+
+def silent() -> Listener:
+    """A listener to nothing."""
+    return Listener(evaluated=lambda _: None, progress=lambda _: None)

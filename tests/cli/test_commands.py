@@ -1,0 +1,164 @@
+"""Every command on real input, its JSON keys, and what it says of bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+SPEC = """mnv2search: 1
+name: mine
+resolution: 64
+blocks:
+  - {t: 6, c: 24, n: 2, s: 2}
+"""
+BAD = """mnv2search: 1
+name: bad
+blocks:
+  - {t: 6, c: 24, n: 2, s: 3}
+  - {t: 6, c: 24, n: 2, k: 4}
+"""
+COST_KEYS = {"name", "params", "params_no_bn", "madds", "peak_activation_bytes", "size_bytes"}
+LATENCY_KEYS = {"name", "median_ms", "ci_low_ms", "ci_high_ms", "p90_ms", "samples", "dropped", "kind", "device"}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SPEC)
+    return str(path)
+
+
+def test_cost_prints_the_keys_that_scripts_rely_on(run: Run, spec: str) -> None:
+    done = run("cost", spec, "mobilenet_v2_1.0_224", "--json")
+    counted = json.loads(done.out)
+    assert done.code == 0
+    assert [set(one) for one in counted] == [COST_KEYS] * 2
+    assert counted[1]["madds"] == 300_775_552
+
+
+def test_cost_draws_a_table_with_units(run: Run, spec: str) -> None:
+    done = run("cost", spec)
+    assert done.code == 0
+    assert "kB, fp32" in done.out
+
+
+def test_latency_prints_the_keys_that_scripts_rely_on(run: Run, spec: str) -> None:
+    done = run("latency", spec, "mobilenet_v2_0.35_96", "--device", "simulated", "--json")
+    measured = json.loads(done.out)
+    assert done.code == 0
+    assert all(set(one) >= LATENCY_KEYS for one in measured)
+    assert [one["kind"] for one in measured] == ["measured", "measured"]
+
+
+def test_check_is_silent_about_a_good_file(run: Run, spec: str) -> None:
+    done = run("check", spec, "--json")
+    assert (done.code, json.loads(done.out)) == (0, [])
+
+
+def test_check_lists_every_problem_with_its_place(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD)
+    done = run("check", "bad.yaml", "--json")
+    found = json.loads(done.out)
+    assert done.code == 2
+    assert {tuple(sorted(one)) for one in found} == {("at", "column", "file", "hint", "line", "message")}
+    assert [(one["at"], one["line"]) for one in found] == [("blocks[0].stride", 4), ("blocks[1].kernel", 5)]
+
+
+def test_compile_writes_every_format_and_says_how_they_differ(run: Run, spec: str, tmp_path: Path) -> None:
+    files = [f"mine{suffix}" for suffix in (".pt", ".pt2", ".onnx", ".py")]
+    done = run("compile", spec, *(word for file in files for word in ("-o", file)))
+    assert done.code == 0
+    assert all((tmp_path / file).stat().st_size > 0 for file in files)
+    assert done.err.count("differs from the network by at most") == len(files)
+    assert "the same" in done.err
+
+
+def test_compiled_weights_are_loaded_again(run: Run, spec: str, tmp_path: Path) -> None:
+    run("compile", spec, "-o", "first.pt", "--seed", "3", "--no-fvcore")
+    done = run("compile", spec, "--weights", "first.pt", "-o", "second.pt", "--seed", "4", "--no-fvcore")
+    import torch
+
+    first, second = (torch.load(tmp_path / n, weights_only=True)["state_dict"] for n in ("first.pt", "second.pt"))
+    assert done.code == 0
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_compile_does_not_overwrite_unless_forced(run: Run, spec: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.pt").write_text("precious")
+    refused = run("compile", spec, "-o", "mine.pt", "--no-fvcore")
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert (tmp_path / "mine.pt").read_text() == "precious"
+    assert run("compile", spec, "-o", "mine.pt", "--no-fvcore", "--force").code == 0
+
+
+def test_compile_of_a_space_says_how_to_pick(run: Run) -> None:
+    done = run("compile", "mnv2-multipliers")
+    assert done.code == 2
+    assert "--pick" in done.err
+
+
+def test_picks_make_a_network_of_a_space(run: Run) -> None:
+    done = run("cost", "mnv2-multipliers", "--pick", "width=0.5", "--pick", "resolution=160", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)[0]["madds"] == 50_184_000
+
+
+def test_width_and_resolution_replace_those_of_the_file(run: Run) -> None:
+    words = ("cost", "mobilenet_v2_1.0_224", "--json")
+    resized = run(*words, "--width", "0.5", "--resolution", "160")
+    assert json.loads(resized.out)[0]["madds"] == 50_185_280
+
+
+def test_devices_names_every_runtime(run: Run) -> None:
+    names = {one["name"] for one in json.loads(run("devices", "--json").out)}
+    assert names >= {"onnxruntime", "torch"}
+
+
+def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
+    entries = json.loads(run("catalog", "--json").out)
+    assert len(entries) >= 43
+    assert all(one["published"] and one["counted"]["madds"] > 0 and one["architecture"] for one in entries)
+    assert run("catalog").out.count("tensorflow/models") >= 22
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "unknown command"),
+        (["cost"], "Missing argument"),
+        (["cost", "nowhere.yaml"], "nowhere.yaml"),
+        (["cost", "mobilenet_v2_1.0_244"], "did you mean"),
+        (["cost", "mobilenet_v2_1.0_224", "--width", "-1"], "not a number above 0"),
+        (["cost", "mobilenet_v2_1.0_224", "--resolution", "99999"], "resolution"),
+        (["cost", "mobilenet_v2_1.0_224", "--pick", "width=1"], "nothing to pick"),
+        (["cost", "mnv2-multipliers", "--pick", "width"], "AT=VALUE"),
+        (["cost", "mnv2-multipliers", "--first", "--pick", "widht=1"], "did you mean"),
+        (["latency", "mobilenet_v2_0.35_96", "--device", "onnxruntim"], "did you mean"),
+        (["latency", "mobilenet_v2_0.35_96", "--device", "onnxruntime:thread=1"], "did you mean"),
+        (["latency", "mobilenet_v2_0.35_96", "--device", "onnxruntime:threads=x"], "number"),
+        (["latency", "mobilenet_v2_0.35_96", "--time", "soon"], "not a time"),
+        (["compile", "mobilenet_v2_0.35_96", "-o", "x.tflite"], "unknown export format"),
+        (["compile", "mobilenet_v2_0.35_96", "-o", "nowhere/x.pt"], "does not exist"),
+        (["run"], "--latency-ms"),
+        (["run", "--latency-ms", "0"], "not a number above 0"),
+        (["run", "--latency-ms", "5", "--space", "mnv3"], "did you mean"),
+        (["run", "--latency-ms", "5", "--latency-min-ms", "6"], "band"),
+        (["run", "--latency-ms", "5", "--sampler", "nsga3"], "nsga2"),
+        (["run", "--latency-ms", "5", "--accuracy", "imagnet"], "did you mean"),
+        (["run", "--resume", "nothing"], "cannot be read"),
+        (["front", "nothing"], "cannot be read"),
+        (["verify", "nothing"], "has no front"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_with_exit_code_2(run: Run, words: list[str], said: str) -> None:
+    done = run(*words)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err

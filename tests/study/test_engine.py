@@ -1,0 +1,199 @@
+"""The search on a simulated device, whose latencies are exact and cost nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.errors import EvaluatorError
+from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.latency.registry import open_device
+from mnv2search.spec.codec import load_space, loads
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace
+from mnv2search.study.engine import Search
+from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings
+
+SMALL = """
+mnv2search: 1
+name: small
+resolution: [96, 128, 160]
+width: [0.35, 0.5, 0.75]
+blocks:
+  - [1, 16, 1, 1]
+  - {t: [3, 6], c: 24, n: [1, 2], s: 2}
+  - {t: [3, 6], c: 32, n: [1, 2, 3], s: 2}
+  - {t: 6, c: 64, n: [2, 4], s: 2}
+  - {t: 6, c: 160, n: [1, 3], s: 2}
+"""
+BUDGET_MS = 2.0
+
+
+def small() -> SearchSpace:
+    space = loads(SMALL)
+    assert isinstance(space, SearchSpace)
+    return space
+
+
+@dataclass
+class Heard:
+    items: list[Evaluated] = field(default_factory=list)
+
+    def listener(self) -> Listener:
+        return Listener(evaluated=self.items.append, progress=lambda _: None)
+
+
+class Counting:
+    """An evaluator that remembers what it was asked."""
+
+    info = EvaluatorInfo(name="counting", version="1", kind="reported", dataset="none", metric="top1")
+
+    def __init__(self) -> None:
+        self.asked: list[ModelSpec] = []
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        self.asked.append(spec)
+        value = min(0.99, 0.1 + spec.width * spec.resolution / 400)
+        return Accuracy(value=value, low=value, high=value, metric="top1", kind="reported", dataset="none")
+
+
+def searched(
+    *,
+    trials: int = 24,
+    sampler: str = "hybrid",
+    seed: int = 0,
+    previous: tuple[Evaluated, ...] = (),
+    budget: Budget | None = None,
+    heard: Heard | None = None,
+) -> SearchResult:
+    with open_device("simulated") as device:
+        return Search(
+            small(),
+            device=device,
+            evaluator=open_evaluator("imagenet"),
+            budget=budget or Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=trials, sampler=sampler, seed=seed),
+            previous=previous,
+            listener=(heard or Heard()).listener(),
+        ).run()
+
+
+def fits(evaluation: Evaluation) -> bool:
+    assert evaluation.latency is not None
+    return evaluation.latency.ci_high_ms <= evaluation.budget.latency_ms
+
+
+def test_every_member_of_the_front_is_measured_and_fits() -> None:
+    result = searched()
+    assert result.front
+    assert all(e.latency is not None and e.latency.kind == "measured" and fits(e) for e in result.front)
+
+
+def test_the_front_rises_with_latency() -> None:
+    bounds = [e.accuracy.low for e in searched().front if e.accuracy]
+    assert bounds == sorted(bounds)
+    assert len(set(bounds)) == len(bounds)
+
+
+def test_the_network_to_ship_is_the_most_accurate_of_the_front() -> None:
+    result = searched()
+    assert result.ship is result.front[-1]
+
+
+@pytest.mark.parametrize("sampler", ["hybrid", "nsga2", "tpe", "random"])
+def test_trials_are_counted_exactly_and_no_network_twice(sampler: str) -> None:
+    heard = Heard()
+    result = searched(sampler=sampler, heard=heard)
+    picks = [item.pick for item in heard.items if item.pick]
+    assert result.trials == len(picks) == len(set(picks)) == 24
+    assert [item.trial for item in heard.items if item.pick] == list(range(24))
+
+
+def test_equal_seeds_give_equal_fronts() -> None:
+    first, second = (
+        [e.spec.blocks for e in searched(seed=5).front],
+        [e.spec.blocks for e in searched(seed=5).front],
+    )
+    assert first == second
+
+
+def test_what_does_not_fit_never_costs_an_accuracy() -> None:
+    evaluator, heard = Counting(), Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=20),
+            listener=heard.listener(),
+        ).run()
+    unfit = {i.evaluation.spec for i in heard.items if not i.evaluation.is_feasible}
+    assert unfit
+    assert unfit.isdisjoint(evaluator.asked)
+
+
+def test_a_resumed_search_repeats_nothing_and_loses_nothing() -> None:
+    heard, again = Heard(), Heard()
+    searched(trials=14, heard=heard)
+    before = tuple(heard.items)
+    result = searched(trials=20, previous=before, heard=again)
+    known = {item.pick for item in before if item.pick}
+    new = [item.pick for item in again.items if item.pick]
+    assert result.trials == 20
+    assert len(new) == 6
+    assert known.isdisjoint(new)
+    assert not [item for item in again.items if item.stage == "baseline"]
+
+
+def test_an_impossible_budget_ends_with_the_fastest_network() -> None:
+    result = searched(trials=13, budget=Budget(latency_ms=0.001))
+    assert result.front == ()
+    assert result.ship is None
+    assert result.fastest is not None
+    assert result.fastest.latency is not None
+
+
+def test_capped_counts_exclude_networks_before_they_are_measured() -> None:
+    heard = Heard()
+    result = searched(budget=Budget(latency_ms=50.0, params=700_000), heard=heard)
+    over = [i for i in heard.items if i.pick and i.evaluation.cost.params > 700_000]
+    assert over
+    assert all(item.evaluation.latency is None for item in over)
+    assert all(e.cost.params <= 700_000 for e in result.front)
+
+
+def test_a_latency_band_has_a_lower_end() -> None:
+    result = searched(budget=Budget(latency_ms=BUDGET_MS, latency_min_ms=1.0))
+    assert result.front
+    assert all(e.latency is not None and e.latency.median_ms >= 1.0 for e in result.front)
+
+
+def test_a_space_smaller_than_the_trials_is_exhausted() -> None:
+    with open_device("simulated") as device:
+        result = Search(
+            load_space("mnv2-multipliers"),
+            device=device,
+            evaluator=open_evaluator("imagenet"),
+            budget=Budget(latency_ms=20.0),
+            settings=Settings(trials=500),
+        ).run()
+    assert result.exhausted
+    assert result.trials == 30
+
+
+def test_small_images_are_refused_before_anything_is_measured() -> None:
+    heard = Heard()
+    with open_device("simulated") as device, pytest.raises(EvaluatorError, match="no ImageNet estimate"):
+        Search(
+            load_space("tiny32"),
+            device=device,
+            evaluator=open_evaluator("imagenet"),
+            budget=Budget(latency_ms=5.0),
+            settings=Settings(trials=5),
+            listener=heard.listener(),
+        ).run()
+    assert heard.items == []

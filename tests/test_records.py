@@ -1,0 +1,152 @@
+"""Records survive kills, full disks and edits, or say where they do not."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Budget, evaluate
+from mnv2search.latency.registry import open_device
+from mnv2search.records import (
+    EVALUATIONS,
+    MANIFEST,
+    Manifest,
+    Record,
+    RecordWriter,
+    read_manifest,
+    read_records,
+    spec_hash,
+    write_manifest,
+    write_text,
+)
+from mnv2search.spec.codec import load_spec
+
+
+def record(trial: int = 0, *, latency_ms: float = 100.0) -> Record:
+    with open_device("simulated") as device:
+        evaluation = evaluate(
+            load_spec("mobilenet_v2_0.35_96"),
+            device=device,
+            evaluator=open_evaluator("imagenet"),
+            budget=Budget(latency_ms=latency_ms, params=2_000_000),
+        )
+    return Record(trial=trial, stage="search", evaluation=evaluation, pick=(1, 0, 2))
+
+
+def manifest(space: str = "mnv2search: 1\n") -> Manifest:
+    with open_device("simulated") as device:
+        info = device.info
+    return Manifest(
+        name="run",
+        command=("mnv2search", "run"),
+        versions={"python": "3"},
+        device=info,
+        evaluator="imagenet",
+        budget=Budget(latency_ms=15.0),
+        seed=0,
+        space_name="mnv2",
+        space=space,
+        created_at="2026-01-01T00:00:00+00:00",
+        settings={"trials": 3, "time_s": None},
+    )
+
+
+@pytest.mark.parametrize("latency_ms", [100.0, 0.001], ids=["fits", "does not fit"])
+def test_what_is_written_is_read_back(tmp_path: Path, latency_ms: float) -> None:
+    written = [record(i, latency_ms=latency_ms) for i in range(3)]
+    writer = RecordWriter(tmp_path / EVALUATIONS)
+    for one in written:
+        writer.write(one)
+    assert read_records(tmp_path) == tuple(written)
+
+
+@pytest.mark.parametrize("kept", [1, 40, -1])
+def test_a_torn_last_line_loses_that_line_only(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / EVALUATIONS
+    writer = RecordWriter(path)
+    writer.write(record(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:kept])
+    assert len(read_records(tmp_path)) == 1
+    RecordWriter(path).write(record(1))
+    assert [r.trial for r in read_records(tmp_path)] == [0, 1]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / EVALUATIONS
+    writer = RecordWriter(path)
+    writer.write(record(0))
+    line = path.read_text()
+    path.write_text(line + "{not json}\n" + line)
+    with pytest.raises(RecordError, match=r"evaluations\.jsonl:2: is not a record"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["spec", "budget", "latency", "stage", "pick"])
+def test_a_line_without_a_key_is_named(tmp_path: Path, key: str) -> None:
+    path = tmp_path / EVALUATIONS
+    RecordWriter(path).write(record(0))
+    data = json.loads(path.read_text())
+    del data[key]
+    path.write_text(json.dumps(data) + "\n")
+    with pytest.raises(RecordError, match=r"evaluations\.jsonl:1"):
+        read_records(tmp_path)
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="cannot be read"):
+        read_records(tmp_path / "nowhere")
+
+
+def test_a_manifest_is_read_back(tmp_path: Path) -> None:
+    write_manifest(tmp_path, manifest())
+    assert read_manifest(tmp_path) == manifest()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "nonsense"])
+def test_a_broken_manifest_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(RecordError, match=r"manifest\.json"):
+        read_manifest(tmp_path)
+
+
+def test_the_hash_of_the_space_tells_spaces_apart() -> None:
+    assert manifest("a").space_hash != manifest("b").space_hash
+
+
+def test_a_network_has_one_hash_whatever_its_name() -> None:
+    from dataclasses import replace
+
+    spec = load_spec("mobilenet_v2_0.35_96")
+    assert spec_hash(spec) == spec_hash(replace(spec, name="other"))
+    assert spec_hash(spec) != spec_hash(replace(spec, width=0.5))
+
+
+def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "inside").write_text("kept")
+    with pytest.raises(RecordError, match="cannot be written"):
+        write_text(target, "text")
+    assert (target / "inside").read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / EVALUATIONS
+    writer = RecordWriter(path)
+    writer.write(record(0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(RecordError, match="cannot be written: File too large"):
+            writer.write(record(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.write(record(2))
+    assert [r.trial for r in read_records(tmp_path)] == [0, 2]
