@@ -20,6 +20,7 @@ from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
+from mnv2search.model.safetensors import read_safetensors
 
 __all__ = ["LoadReport", "load_weights"]
 
@@ -65,8 +66,8 @@ def load_weights(
 
     Args:
         model: the network; its spec must be that of the weights.
-        weights: a mapping of tensors or arrays, or a file of one: `.npz` for TensorFlow-slim's variables, else what
-            `torch.save` wrote. Files are read without running code from them.
+        weights: a mapping of tensors or arrays, or a file of one: `.npz` for TensorFlow-slim's variables,
+            `.safetensors`, else what `torch.save` wrote. Files are read without running code from them.
         layout: whose names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of
             which the plain variables are read, not their moving averages; `auto` looks at the names.
 
@@ -102,6 +103,8 @@ def _read(path: Path) -> dict[str, Any]:
                 if not isinstance(arrays, Mapping):
                     raise ValueError("it holds a single array without a name")
                 return dict(arrays)
+        if path.suffix == ".safetensors":
+            return dict(read_safetensors(path))
         with warnings.catch_warnings():
             # torch 2.13 warns of pickle protocols other than 2, and then reads the file or raises all the same.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
