@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -56,12 +57,13 @@ def load(path_or_name: str | Path) -> ModelSpec | SearchSpace:
     if name == "-":
         return loads(decoded(sys.stdin.buffer.read(MAX_BYTES + 1), file="<stdin>"), file="<stdin>")
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(name) or path.is_dir():
         if (bundled := bundled_files().get(name)) is not None:
             return _read(bundled)
         if name in catalog.names():
             return catalog.entry(name).spec
-        raise _missing(path)
+        if not os.path.exists(name):
+            raise _missing(path)
     return _read(path)
 
 

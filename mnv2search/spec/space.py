@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -236,7 +236,7 @@ def _repeats_used(row: _Row, pick: Sequence[int]) -> range:
 
 
 def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
-    """`pick` with index 0 for every axis that its repeats leave idle: equal networks of a space have equal ones."""
+    """`pick` with index 0 for every axis that its repeats leave idle: picks that differ only there become equal."""
     _check_pick(space, pick)
     indices = list(pick)
     for row in space._layout.rows:
@@ -307,21 +307,28 @@ def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
     Rows are compared repeat by repeat, so that a row of two repeats equals two rows of one.
     """
     indices = [0] * len(space.axes)
-    plain = replace(spec, name=space.name, blocks=space.template.blocks)
     for axis, section, name, options in space._layout.top:
         value = getattr(getattr(spec, section) if section else spec, name, ...)
         if value not in options:
             return None
         indices[axis] = options.index(value)
-        first: Any = options[0]
-        plain = (
-            replace(plain, **{section: replace(getattr(plain, section), **{name: first})})
-            if section
-            else replace(plain, **{name: first})
-        )
-    if plain != space.template or not _match_rows(space._layout.rows, space_rules.flat(spec.blocks), indices):
+    chosen = {f"{section}.{name}" if section else name for _, section, name, _ in space._layout.top}
+    if not _same_elsewhere(space.template, spec, chosen | {"name", "blocks"}):
+        return None
+    if not _match_rows(space._layout.rows, space_rules.flat(spec.blocks), indices):
         return None
     return canonical(space, indices)
+
+
+def _same_elsewhere(one: object, other: object, chosen: set[str], prefix: str = "") -> bool:
+    """Whether two values of one type agree in all fields, those of their sections too, but the chosen ones."""
+    if not is_dataclass(one) or type(one) is not type(other):
+        return one == other
+    return all(
+        f"{prefix}{f.name}" in chosen
+        or _same_elsewhere(getattr(one, f.name), getattr(other, f.name), chosen, f"{prefix}{f.name}.")
+        for f in fields(one)
+    )
 
 
 def _match_rows(rows: Sequence[_Row], blocks: Sequence[BlockSpec], indices: list[int]) -> bool:

@@ -352,6 +352,18 @@ def test_a_missing_file_offers_its_neighbours(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_a_folder_does_not_hide_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mnv2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load("mnv2").name == "mnv2"
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "x" * 5000, "no/such/file", "~"])
+def test_a_name_that_is_nothing_is_refused(name: str) -> None:
+    with pytest.raises((OptionError, UnknownNameError)):
+        load(name)
+
+
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot be read"):
         load(tmp_path)

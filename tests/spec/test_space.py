@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 import random
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from mnv2search.spec.space import (
     resolve,
     resolve_values,
 )
+from mnv2search.spec.space_rules import flat
 from mnv2search.testing.strategies import picks, search_spaces
 
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
@@ -100,7 +102,8 @@ def test_the_pick_of_a_resolved_network_makes_it_again(space: SearchSpace, data:
     spec = resolve(space, data.draw(picks(space)))
     found = pick_of(space, spec)
     assert found is not None
-    assert resolve(space, found) == spec
+    again = resolve(space, found)
+    assert replace(again, blocks=flat(again.blocks)) == replace(spec, blocks=flat(spec.blocks))
 
 
 def test_the_pick_of_a_network_survives_merged_rows() -> None:
@@ -120,6 +123,14 @@ def test_the_pick_of_a_network_survives_merged_rows() -> None:
 )
 def test_a_network_that_the_space_lacks_has_no_pick(changes: dict[str, Any]) -> None:
     assert pick_of(EACH, replace(resolve(EACH, (0,) * 6), **changes)) is None
+
+
+@relaxed
+@given(search_spaces())
+def test_a_space_can_be_sent_to_another_process(space: SearchSpace) -> None:
+    sent = pickle.loads(pickle.dumps(space))
+    assert sent == space
+    assert resolve(sent, (0,) * len(sent.axes)) == resolve(space, (0,) * len(space.axes))
 
 
 @relaxed

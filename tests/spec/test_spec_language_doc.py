@@ -1,0 +1,85 @@
+"""docs/spec-language.md against the code: its examples load, and its tables give every key, range and default."""
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec import rules
+from mnv2search.spec.codec import loads
+from mnv2search.spec.codec_fields import KEYS, STRUCTURAL, spelled
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import SearchSpace, resolve
+
+TEXT = (Path(__file__).parents[2] / "docs" / "spec-language.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+HEADER = "| key | what | range | default |\n"
+
+
+def rows_of(table: str) -> dict[str, tuple[str, str]]:
+    """Key to (range, default) of one table."""
+    lines = [line for line in table.split("\n\n", maxsplit=1)[0].splitlines()[1:] if line]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {key.strip("`"): (span, default) for key, _, span, default in cells}
+
+
+TABLES = dict(
+    zip(
+        (ms.ModelSpec, ms.Stem, ms.Classifier, ms.BatchNorm, ms.BlockSpec),
+        map(rows_of, TEXT.split(HEADER)[1:]),
+        strict=True,
+    )
+)
+KEYED = [(kind, key, name) for kind in KEYS for key, name in KEYS[kind].items() if name != "name"]
+IDS = [f"{kind.__name__}.{key}" for kind, key, _ in KEYED]
+
+
+def range_of(kind: type, name: str) -> str:
+    """The range of a field as the tables spell it."""
+    if name in ("stride", "output_stride"):
+        return ", ".join(str(one) for one in (rules.STRIDES if name == "stride" else rules.OUTPUT_STRIDES))
+    if name in rules.INTEGERS[kind]:
+        low, high = rules.INTEGERS[kind][name]
+        return f"{low} to {high}"
+    if name in rules.REALS[kind]:
+        least, most, is_open = rules.REALS[kind][name]
+        return f"above {least:g}, to {most:g}" if is_open else f"{least:g} to {most:g}"
+    return ", ".join(f"`{word}`" for word in rules.CHOICES[kind].get(name, ("true", "false")))
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.partition("name: ")[2].split()[0])
+def test_an_example_loads_and_can_be_laid_out(text: str) -> None:
+    value = loads(text)
+    spec = resolve(value, [0] * len(value.axes)) if isinstance(value, SearchSpace) else value
+    assert plan(spec).units
+
+
+def test_there_is_a_space_among_the_examples() -> None:
+    assert [isinstance(loads(text), SearchSpace) for text in EXAMPLES] == [False, False, True]
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_example_runs(code: str) -> None:
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/spec-language.md", "exec"), names)
+    assert isinstance(names["spec"], ms.ModelSpec)
+
+
+@pytest.mark.parametrize("kind", KEYS, ids=lambda kind: kind.__name__)
+def test_a_table_has_every_key_and_no_other(kind: type) -> None:
+    assert set(TABLES[kind]) == {*KEYS[kind], *(STRUCTURAL if kind is ms.ModelSpec else ())}
+
+
+@pytest.mark.parametrize(("kind", "key", "name"), KEYED, ids=IDS)
+def test_a_table_gives_the_range(kind: type, key: str, name: str) -> None:
+    assert TABLES[kind][key][0].removesuffix(", `none`") == range_of(kind, name).removesuffix(", `none`")
+
+
+@pytest.mark.parametrize(("kind", "key", "name"), KEYED, ids=IDS)
+def test_a_table_gives_the_default(kind: type, key: str, name: str) -> None:
+    default = {f.name: f.default for f in fields(kind)}[name]
+    shown = "" if default is MISSING or default is None else spelled(kind, name, default)
+    assert TABLES[kind][key][1].strip("`") == shown
