@@ -16,7 +16,7 @@ from mnv2search.spec.plan import Plan, plan
 __all__ = ["LatencyPredictor", "Observation"]
 
 # How strictly a device's rates are held to the prior, as a share of the noise; the best is found by leaving one out.
-STRICTNESS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+STRICTNESS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 # Relative error of a prediction before anything was measured, and the least ever claimed.
 UNKNOWN_ERROR = 0.4
 LEAST_ERROR = 0.01
@@ -25,8 +25,10 @@ STALE = 0.06
 ANCHORS = 3
 # An observation that misses by more than this many times the typical error counts less.
 HUBER = 2.0
-# Beyond this multiple of the largest leverage among what was measured, a prediction extrapolates.
-LEVERAGE = 2.0
+# A prediction extrapolates where a feature's share of the latency exceeds any measured by so much, or where the latency
+# lies beyond all measured by this factor.
+MORE_SHARE = 0.05
+FARTHER = 1.5
 REMEMBERED = 600
 
 
@@ -38,14 +40,15 @@ class Observation(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Rates with what is known of them, relative to the scaled prior."""
+    """Rates with what is known of them, relative to the scaled prior `unit`."""
 
     rates: Matrix
     unit: Matrix
     covariance: Matrix
     noise: float
-    leverage: float
     error: float | None
+    shares: Matrix
+    range_ms: tuple[float, float]
 
 
 class LatencyPredictor:
@@ -104,9 +107,12 @@ class LatencyPredictor:
 
     def extrapolates(self, plans: Sequence[Plan]) -> tuple[bool, ...]:
         """Whether each network is unlike all that was measured, so that its prediction is a guess."""
+        fit = self._fit
         features = self._table.matrix_of(plans)
-        leverages = _leverages(self._fit, self._relative(features, _predicted(self._fit, features)))
-        return tuple(bool(h > LEVERAGE * self._fit.leverage) for h in leverages)
+        ms = _predicted(fit, features)
+        beyond = (self._relative(features, ms) > fit.shares + MORE_SHARE).any(axis=1)
+        low, high = fit.range_ms[0] / FARTHER, fit.range_ms[1] * FARTHER
+        return tuple(bool(b) for b in beyond | (ms < low) | (ms > high))
 
     def predict(self, spec: ModelSpec) -> Latency:
         """The predicted latency of one network, with a 95 % interval."""
@@ -123,21 +129,6 @@ class LatencyPredictor:
             device=self._device,
             taken_at=self._now().isoformat(timespec="seconds"),
         )
-
-    def most_telling(self, plans: Sequence[Plan], *, count: int) -> tuple[int, ...]:
-        """Indices of the networks to measure next: one by one that of which least would be known then."""
-        features = self._table.matrix_of(plans)
-        relative = self._relative(features, _predicted(self._fit, features))
-        covariance = self._fit.covariance.copy()
-        chosen: list[int] = []
-        for _ in range(min(count, len(plans))):
-            known = relative @ covariance
-            leverages = np.einsum("ij,ij->i", known, relative)
-            leverages[chosen] = -1.0
-            best = int(leverages.argmax())
-            chosen.append(best)
-            covariance -= np.outer(known[best], known[best]) / (1 + leverages[best])
-        return tuple(chosen)
 
     def _relative(self, features: Matrix, ms: Matrix) -> Matrix:
         return np.asarray(features * self._fit.unit / ms[:, None])
@@ -161,7 +152,7 @@ def _predicted(fit: _Fit, features: Matrix) -> Matrix:
 
 
 def _leverages(fit: _Fit, relative: Matrix) -> Matrix:
-    return np.asarray(np.einsum("ij,jk,ik->i", relative, fit.covariance, relative))
+    return np.asarray(((relative @ fit.covariance) * relative).sum(axis=1))
 
 
 def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
@@ -169,7 +160,15 @@ def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
     features, ms = observed
     size = len(NAMES)
     if not len(ms):
-        return _Fit(PRIOR_MS, PRIOR_MS, np.eye(size) / STRICTNESS[-1], UNKNOWN_ERROR, 0.0, None)
+        return _Fit(
+            rates=PRIOR_MS,
+            unit=PRIOR_MS,
+            covariance=np.eye(size) / STRICTNESS[-1],
+            noise=UNKNOWN_ERROR,
+            error=None,
+            shares=np.zeros(size),
+            range_ms=(0.0, 0.0),
+        )
     unit = PRIOR_MS * float(np.median(ms / (features @ PRIOR_MS)))
     relative = features * unit / ms[:, None]
     missed = 1 - relative.sum(axis=1)
@@ -188,8 +187,9 @@ def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
         unit=unit,
         covariance=inverse,
         noise=noise if len(ms) >= ANCHORS else UNKNOWN_ERROR / 2,
-        leverage=float(np.einsum("ij,jk,ik->i", relative, inverse, relative).max()),
         error=float(np.mean(np.abs(errors))) if len(ms) >= ANCHORS else None,
+        shares=relative.max(axis=0),
+        range_ms=(float(ms.min()), float(ms.max())),
     )
 
 
@@ -201,5 +201,5 @@ def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: flo
     """The error on each observation of the fit to all others, in closed form."""
     inverse = _inverse(relative, weights, strictness)
     change = inverse @ (relative.T @ (weights * missed))
-    own = weights * np.einsum("ij,jk,ik->i", relative, inverse, relative)
+    own = weights * ((relative @ inverse) * relative).sum(axis=1)
     return np.asarray((missed - relative @ change) / np.maximum(1 - own, 1e-6))

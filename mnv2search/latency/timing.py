@@ -83,7 +83,7 @@ class Settings:
     reference_burst_ms: float = 25.0
     warm_ms: float = 8.0
     min_runs: int = 5
-    loaded: int = 24
+    loaded: int = 12
 
     def __post_init__(self) -> None:
         if self.half_width <= 0 or self.min_visits < 1 or self.max_visits < self.min_visits or self.loaded < 1:

@@ -98,6 +98,11 @@ def test_a_network_unlike_all_others_is_an_extrapolation() -> None:
     assert fitted().extrapolates([plan(REST[0][0]), plan(gated)]) == (False, True)
 
 
+def test_a_network_far_larger_than_all_others_is_an_extrapolation() -> None:
+    huge = replace(REST[0][0], resolution=1024)
+    assert fitted().extrapolates([plan(huge)]) == (True,)
+
+
 def test_a_prediction_is_called_one() -> None:
     latency = fitted().predict(REST[0][0])
     assert (latency.kind, latency.samples, latency.device) == ("predicted", 0, INFO)
@@ -123,16 +128,6 @@ def test_carried_measurements_that_still_hold_are_kept() -> None:
 
 def test_observations_of_other_features_are_ignored() -> None:
     assert LatencyPredictor(INFO, earlier=[Observation((1.0, 2.0), 3.0)]).observations == ()
-
-
-def test_telling_networks_teach_more_than_the_first_that_come() -> None:
-    specs = networks(200, seed=3)
-    chosen = LatencyPredictor(INFO).most_telling([plan(s) for s in specs], count=12)
-    told, first = LatencyPredictor(INFO), LatencyPredictor(INFO)
-    told.fit(measured([specs[i] for i in chosen]))
-    first.fit(measured(specs[:12]))
-    assert len(set(chosen)) == 12
-    assert np.mean(errors_of(told, REST)) < np.mean(errors_of(first, REST))
 
 
 def test_features_count_the_work_of_a_network_by_hand() -> None:
