@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -63,10 +64,22 @@ def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
         return ms.BlockSpec(**values)
     for name in draw(st.lists(st.sampled_from(sorted(_BLOCK_OPTIONS)), max_size=4, unique=True)):
         values[name] = draw(_BLOCK_OPTIONS[name])
-    try:
-        return ms.BlockSpec(**values)
-    except SpecError:
-        reject()
+    return ms.BlockSpec(**_reconciled(values))
+
+
+def _reconciled(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a row without those that do not go with the others."""
+    dropped: tuple[str, ...] = ()
+    if values.get("operator") == "fused":
+        dropped = ("depthwise_location", "split_expansion", "split_projection", "depthwise_multiplier")
+        values["expansion"] = max(values["expansion"], 2)
+    elif values.get("depthwise_location", "expansion") != "expansion":
+        dropped = ("transform",)
+    if values.get("depthwise_location") == "none":
+        dropped += ("stride", "dilation", "depthwise_multiplier")
+    if values.get("dilation", 1) > 1:
+        dropped += ("stride",)
+    return {name: value for name, value in values.items() if name not in dropped}
 
 
 _BLOCK_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
@@ -101,6 +114,9 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
     if not is_plain:
         for name in draw(st.lists(st.sampled_from(sorted(_MODEL_OPTIONS)), max_size=4, unique=True)):
             values[name] = draw(_MODEL_OPTIONS[name])
+    strides = values.get("stem", ms.Stem()).stride * math.prod(block.stride for block in values["blocks"])
+    if values.get("output_stride", 1) > strides:
+        del values["output_stride"]
     try:
         spec = ms.ModelSpec(**values)
         plan(spec)
