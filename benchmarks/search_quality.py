@@ -105,9 +105,7 @@ def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="searches of each sampler on each problem")
-    parser.add_argument(
-        "--first-seed", type=int, default=0, help="the hyperparameters were chosen on 100 to 123, 200 to 223"
-    )
+    parser.add_argument("--first-seed", type=int, default=0, help="the hyperparameters were chosen on seeds from 100")
     parser.add_argument("--problem", action="append", choices=PROBLEMS, help="default: both")
     parser.add_argument("--samplers", default=",".join(DEFAULT_SAMPLERS), help="comma-separated")
     parser.add_argument("--processes", type=int, default=2)

@@ -22,7 +22,7 @@ from mnv2search.search.hybrid_candidates import (
     every_choice,
     spread_picks,
 )
-from mnv2search.search.hybrid_description import Describe, Description
+from mnv2search.search.hybrid_description import Describe, Description, checked
 from mnv2search.search.hybrid_feasibility import UNLIKELY, Feasibility
 from mnv2search.search.hybrid_gain import NODES, Staircase, expected_gain
 from mnv2search.search.hybrid_history import History
@@ -59,7 +59,8 @@ class HybridStrategy:
         reference: accuracy and cost that bound the region of interest; by default taken from the first design.
 
     Raises:
-        OptionError: a dimension without options, or a batch below 1.
+        OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
+            that is not above 0 or a value that is not finite.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class HybridStrategy:
             raise OptionError(
                 f"cards are {cards}, batch is {batch}", hint="give each dimension an option, and a batch of 1 or more"
             )
-        self._cards, self._describe, self._batch = cards, describe, batch
+        self._cards, self._describe, self._batch = cards, checked(describe), batch
         self._rng = np.random.default_rng(seed)
         self._size = math.prod(cards)
         self._first = _FIRST_DESIGN if budget is None else max(_FEWEST_RATED + 1, min(_FIRST_DESIGN, budget // 4))
         self._reference = reference
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal)
         self._feasibility = Feasibility(cards=cards, ordinal=ordinal)
-        self._breeder = Breeder(cards=cards, describe=describe, rng=self._rng)
+        self._breeder = Breeder(cards=cards, describe=self._describe, rng=self._rng)
         self._history = History()
         self._seen: set[Choice] = set()
         self._identities: set[int] = set()
@@ -172,6 +173,9 @@ class HybridStrategy:
         choices = history.choices(fitted)
         known = self._describe(choices)
         surrogate.fit(known.inputs(choices), history.accuracies[fitted])
+        # the front as the surrogate sees it: a lucky evaluation would hide what is truly as good
+        smoothed = surrogate.values(surrogate.predict(known.inputs(choices)), np.zeros(1))[:, 0]
+        stairs = Staircase(history.costs[fitted], smoothed, reference=reference)
         # a description that is off by a factor throughout, as a latency predictor is at first, is set right
         factor = float(np.median(history.costs[fitted] / known.cost))
         pool = self._everything() or self._breeder.bred(

@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnv2search.errors import OptionError
 from mnv2search.search.surrogate import FloatArray, Inputs, IntArray
 
-__all__ = ["Describe", "Description"]
+__all__ = ["Describe", "Description", "checked"]
 
 _T = TypeVar("_T", np.float64, np.int64)
 
@@ -61,6 +62,26 @@ class Description:
 
 
 Describe = Callable[[IntArray], Description]
+
+
+def checked(describe: Describe) -> Describe:
+    """The same, refusing descriptions that a search cannot rest on."""
+
+    def described(choices: IntArray) -> Description:
+        description = describe(choices)
+        values = [description.cost, description.features, description.prior, description.violation]
+        if any(len(v) != len(choices) or not np.isfinite(v).all() for v in values if v is not None):
+            raise OptionError(
+                f"the description of {len(choices)} networks has another length, or a value that is not finite",
+                hint="describe every network in every array, with finite numbers",
+            )
+        if not (description.cost > 0).all():
+            raise OptionError(
+                f"a network is described with a cost of {description.cost.min():g}", hint="costs must be above 0"
+            )
+        return description
+
+    return described
 
 
 def _joined(parts: Sequence[NDArray[_T] | None]) -> NDArray[_T] | None:

@@ -206,7 +206,7 @@ def _climbed(grams: _Grams, target: FloatArray, start: FloatArray, *, steps: int
             np.where(agreement > 0, stride * 1.3, np.where(agreement < 0, stride * 0.5, stride)), 0.01, 1.0
         )
         last = np.where(agreement < 0, 0.0, gradient)
-        current = current + np.sign(last) * stride
+        current = np.clip(current + np.sign(last) * stride, _START - 3.0 * _SPREAD, _START + 3.0 * _SPREAD)
     return best
 
 

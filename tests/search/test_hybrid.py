@@ -143,6 +143,17 @@ def test_a_value_that_is_not_finite_is_refused(values: tuple[float, float]) -> N
         HybridStrategy(cards=CARDS, describe=describe, seed=0).tell((0, 0, 0, 0, 0), *values)
 
 
+@pytest.mark.parametrize(
+    ("cost", "match"), [(0.0, "cost of 0"), (float("nan"), "not finite")], ids=["no cost", "nan"]
+)
+def test_a_description_that_cannot_be_right_is_refused(cost: float, match: str) -> None:
+    def describe_badly(choices: IntArray) -> Description:
+        return Description(cost=np.full(len(choices), cost), features=np.zeros((len(choices), 0)))
+
+    with pytest.raises(OptionError, match=match):
+        HybridStrategy(cards=CARDS, describe=describe_badly, seed=0).ask()
+
+
 def test_a_dimension_without_options_is_refused() -> None:
     with pytest.raises(OptionError, match="cards are"):
         HybridStrategy(cards=(3, 0), describe=describe, seed=0)
