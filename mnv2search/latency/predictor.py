@@ -25,8 +25,8 @@ STALE = 0.06
 ANCHORS = 3
 # An observation that misses by more than this many times the typical error counts less.
 HUBER = 2.0
-# A prediction extrapolates where a feature's share of the latency exceeds any measured by so much, or where the latency
-# lies beyond all measured by this factor.
+# A prediction extrapolates where a feature's share of the latency exceeds any measured by so much, or the latency
+# lies beyond all that was measured by this factor.
 MORE_SHARE = 0.05
 FARTHER = 1.5
 REMEMBERED = 600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ INPUT = "image"
 OUTPUT = "output"
 OPSET = 17
 IR_VERSION = 8
+# Tags of length-delimited fields: ModelProto.graph is 7, GraphProto.initializer 5, TensorProto.raw_data 9.
+# Source: onnx/onnx.proto.
+GRAPH, INITIALIZER, RAW_DATA = (bytes([field << 3 | 2]) for field in (7, 5, 9))
 # Source: the default of torch.nn.GroupNorm.
 GROUP_NORM_EPS = 1e-5
 
@@ -61,7 +65,7 @@ def onnx_bytes(
         graph.prefix = f"layer_{unit_index + 1}" if unit.kind != "classifier" else "classifier"
         tensor = _unit(graph, unit, arrays, tensor)
     _finish(graph.model, plan, batch)
-    return bytes(graph.model.SerializeToString())
+    return _serialised(graph)
 
 
 class _Graph:
@@ -70,6 +74,7 @@ class _Graph:
     def __init__(self, *, eps: float) -> None:
         self.eps = eps
         self.model = ModelProto(ir_version=IR_VERSION, producer_name="mnv2search")
+        self.initializers: list[tuple[bytes, NDArray[Any]]] = []
         self.prefix = ""
         self._count = 0
 
@@ -93,7 +98,8 @@ class _Graph:
         self._count += 1
         name = f"{self.prefix}/array_{self._count}"
         kind = TensorProto.INT64 if values.dtype == np.int64 else TensorProto.FLOAT
-        self.model.graph.initializer.add(name=name, data_type=kind, dims=values.shape, raw_data=values.tobytes())
+        header = TensorProto(name=name, data_type=kind, dims=values.shape).SerializeToString()
+        self.initializers.append((header, np.ascontiguousarray(values)))
         return name
 
 
@@ -205,6 +211,32 @@ def _activated(graph: _Graph, activation: str, tensor: str) -> str:
     if activation == "hard_sigmoid":
         return graph.node("HardSigmoid", [tensor], alpha=1 / 6, beta=0.5)
     return graph.node({"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}[activation], [tensor])
+
+
+def _serialised(graph: _Graph) -> bytes:
+    """The model with its arrays copied once only: through protobuf's own objects it would be three times.
+
+    A second occurrence of an embedded message is merged into the first, so the arrays follow as a second graph.
+
+    Source: protobuf.dev, Encoding, "Last One Wins" and "Length-Delimited Records".
+    """
+    chunks: list[Any] = []
+    total = 0
+    for header, values in graph.initializers:
+        raw = RAW_DATA + _varint(values.nbytes)
+        front = INITIALIZER + _varint(len(header) + len(raw) + values.nbytes) + header + raw
+        chunks += [front, values.reshape(-1).view(np.uint8).data]
+        total += len(front) + values.nbytes
+    return b"".join([graph.model.SerializeToString(), GRAPH, _varint(total), *chunks])
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 def _finish(model: ModelProto, plan: Plan, batch: int | None) -> None:

@@ -10,18 +10,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from mnv2search.errors import OptionError
+from mnv2search.export.arrays import layer_arrays
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
-from mnv2search.lowering.types import LayerArrays
-from mnv2search.model.blocks import convolutions
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Stem
 from mnv2search.spec.plan import plan
-
-Arrays = dict[tuple[int, int], LayerArrays]
 
 
 def block(**settings: Any) -> BlockSpec:
@@ -89,35 +85,13 @@ def lively(spec: ModelSpec) -> MobileNet:
     return model
 
 
-def arrays_of(model: MobileNet) -> Arrays:
-    """The weights of a module under the addresses of its plan."""
-
-    def array(module: nn.Module | None, name: str) -> NDArray[np.float32] | None:
-        value = getattr(module, name, None)
-        return None if value is None else value.detach().numpy()
-
-    found: Arrays = {}
-    for at, bound in model.bound():
-        parts = convolutions(bound.conv)
-        biases = [p.bias for p in parts if p.bias is not None]
-        found[at] = LayerArrays(
-            weight=tuple(p.weight.detach().numpy() for p in parts),
-            bias=torch.cat(biases).detach().numpy() if biases else None,
-            gamma=array(bound.norm, "weight"),
-            beta=array(bound.norm, "bias"),
-            mean=array(bound.norm, "running_mean"),
-            var=array(bound.norm, "running_var"),
-        )
-    return found
-
-
 def difference(spec: ModelSpec, *, fold: bool, images: int = 1, batch: int | None = 1) -> float:
     """The largest difference between module and graph over the largest output."""
     model = lively(spec)
     image = torch.randn(images, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = model(image).numpy()
-    graph = onnx_bytes(plan(spec), arrays_of(model), fold=fold, batch=batch)
+    graph = onnx_bytes(plan(spec), layer_arrays(model), fold=fold, batch=batch)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = session.run(None, {INPUT: image.numpy()})[0]
     assert found.shape == expected.shape
@@ -152,7 +126,7 @@ def test_the_same_seed_writes_the_same_bytes() -> None:
 
 
 def test_missing_weights_are_named() -> None:
-    weights = arrays_of(build(net()))
+    weights = dict(layer_arrays(build(net())))
     del weights[1, 1]
     with pytest.raises(OptionError, match=r"blocks\[0\], layer 1 \(depthwise\)"):
         onnx_bytes(plan(net()), weights)
