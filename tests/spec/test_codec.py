@@ -288,6 +288,13 @@ def test_an_option_that_breaks_a_rule_with_others_is_placed() -> None:
     assert {(d.line, d.at) for d in caught.value.diagnostics} == {(4, "blocks[0].dilation")}
 
 
+def test_options_that_break_a_rule_only_together_are_found() -> None:
+    text = f"{HEAD}width: [1, 40]\nblocks:\n  - {{c: [8, 2000]}}\n"
+    with pytest.raises(SpecError, match="with options together: its projection has 80000 channels") as caught:
+        loads(text)
+    assert [(d.line, d.at) for d in caught.value.diagnostics] == [(5, "blocks[0]")]
+
+
 def test_a_problem_of_the_whole_network_is_placed_at_its_key() -> None:
     with pytest.raises(SpecError, match="strides multiply to 4 only") as caught:
         loads(f"{HEAD}output_stride: 8\n{ROW}")

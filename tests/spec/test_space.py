@@ -154,6 +154,19 @@ def test_values_are_taken_as_text_too(width: float | str) -> None:
     assert resolve_values(EACH, {"width": width}, rest="first").width == 0.5
 
 
+@pytest.mark.parametrize(("text", "kept"), [("true", True), ("false", False)])
+def test_booleans_are_taken_as_words(text: str, kept: bool) -> None:
+    space = space_of("[6, 24, 1, 1]", more="keep_stem: [true, false]\n")
+    assert resolve_values(space, {"keep_stem": text}).keep_stem is kept
+
+
+@pytest.mark.parametrize("value", ["1", 1, 0, "True", "on"])
+def test_a_number_is_no_boolean(value: int | str) -> None:
+    space = space_of("[6, 24, 1, 1]", more="keep_stem: [true, false]\n")
+    with pytest.raises(OptionError, match="keep_stem has no option"):
+        resolve_values(space, {"keep_stem": value})
+
+
 def test_a_star_stands_for_every_index_and_later_entries_win() -> None:
     values: dict[str, Scalar] = {
         "blocks[0].repeats": 2,
