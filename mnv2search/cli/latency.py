@@ -16,7 +16,7 @@ from mnv2search.cli.options import (
     quiet_option,
     resized_options,
 )
-from mnv2search.cli.output import emit_json, stdout_console
+from mnv2search.cli.output import emit_json, note, stdout_console
 
 
 @click.command("latency")
@@ -43,14 +43,15 @@ def command(
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.cli.specs import chosen_specs
-    from mnv2search.latency.registry import open_device
-    from mnv2search.latency.timing import Measurer
+    from mnv2search.jobs.latency import measure_together
     from mnv2search.report.rows import latency_rows
     from mnv2search.report.table import draw
 
     networks = chosen_specs(specs, **choice)
-    with open_device(device) as opened, measuring(len(networks), quiet=quiet or as_json) as advance:
-        latencies = Measurer(opened).measure(networks, time_s=time_s, on_progress=advance)
+    with measuring(len(networks), quiet=quiet or as_json) as advance:
+        latencies, notes = measure_together(networks, device=device, time_s=time_s, on_progress=advance)
+    for text in notes:
+        note(text, quiet=quiet)
     if as_json:
         emit_json([{"name": s.name, **asdict(m)} for s, m in zip(networks, latencies, strict=True)])
     else:

@@ -143,5 +143,7 @@ def command(
             note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
     else:
         print("\n".join(nothing_fits_lines(result, budget=request.budget)))
+    for text in outcome.notes:
+        note(text)
     if not result.front:
         sys.exit(NOTHING_FITS)

@@ -18,6 +18,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.outputs import write_outputs
 from mnv2search.jobs.recall import evaluated_of
+from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.records import (
@@ -72,12 +73,14 @@ class Outcome:
 
     Attributes:
         already_finished: nothing was left to do; the results are those of before.
+        notes: what did not work, though the run did.
     """
 
     folder: Path
     manifest: Manifest
     result: SearchResult
     already_finished: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -179,6 +182,7 @@ def _searched(
         study_path=str(folder / STUDY_FILE),
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed),
+        cache=LatencyCache(),
     )
     if left is None:
         return Outcome(folder=folder, manifest=manifest, result=search.result(), already_finished=True)
@@ -187,11 +191,22 @@ def _searched(
     except KeyboardInterrupt:
         write_manifest(folder, replace(manifest, status="interrupted"))
         raise
+    finally:
+        notes = _saved(search)
     status = "finished" if result.front else "nothing fits"
     manifest = replace(manifest, status=status, elapsed_s=used_s + result.elapsed_s, finished_at=_now())
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)
-    return Outcome(folder=folder, manifest=manifest, result=result)
+    return Outcome(folder=folder, manifest=manifest, result=result, notes=notes)
+
+
+def _saved(search: Search) -> tuple[str, ...]:
+    """Keep what was learned of the device; a cache that cannot be written is no reason to fail."""
+    try:
+        search.save_to_cache()
+    except OSError as error:
+        return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
+    return ()
 
 
 def _left(settings: Settings, manifest: Manifest, previous: Sequence[Evaluated]) -> Settings | None:

@@ -9,8 +9,9 @@ from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.recall import recall
+from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.timing import Measurer, OnProgress
+from mnv2search.latency.timing import OnProgress
 from mnv2search.latency.types import Latency
 from mnv2search.spec.codec import load_spec
 
@@ -96,8 +97,10 @@ def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress
     if missing := [file for file, spec in zip(files, specs, strict=True) if spec.name not in recorded]:
         raise RecordError(f"{missing[0]}: is not in the records of the run", hint="remove it, or restore the records")
     with open_device(manifest.device.name) as device:
-        latencies = Measurer(device).measure(
-            specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress
+        latencies = (
+            LatencyCache()
+            .measurer(device)
+            .measure(specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress)
         )
     return tuple(
         Check(

@@ -10,6 +10,7 @@ from random import Random
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
+from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.predictor import LatencyPredictor
 from mnv2search.latency.timing import Measurer
 from mnv2search.latency.timing import Settings as Closeness
@@ -53,6 +54,7 @@ class Search:
         study_path: SQLite file of the study; None keeps it in memory.
         previous: what an earlier part of the same run evaluated; nothing of it is evaluated again.
         listener: hears of everything that is finished.
+        cache: what earlier processes learned of the device; None begins with nothing.
         clock: seconds that never go backwards.
     """
 
@@ -67,14 +69,16 @@ class Search:
         study_path: str | None = None,
         previous: Sequence[Evaluated] = (),
         listener: Listener | None = None,
+        cache: LatencyCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
         self._device = device
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock)
-        self._measurer = Measurer(device, SEARCH_CLOSENESS)
-        self._predictor = LatencyPredictor(device.info)
+        self._cache = cache
+        self._measurer = self._new_measurer(SEARCH_CLOSENESS)
+        self._predictor = LatencyPredictor(device.info) if cache is None else cache.predictor(device)
         self._candidates = Candidates(space, budget=budget, evaluator=evaluator, predictor=self._predictor)
         self._study_path = study_path
         self._known: dict[Pick, Evaluation] = {}
@@ -199,7 +203,7 @@ class Search:
         finalists = thinned(front_of(known), FINALISTS)
         rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-3:]
         specs = [e.spec for e in (*finalists, *rivals)]
-        self._measurer = Measurer(self._device)
+        self._measurer = self._new_measurer(None)
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
         accuracies = [e.accuracy for e in (*finalists, *rivals)]
         for index, (spec, latency) in enumerate(zip(specs, latencies, strict=True)):
@@ -210,6 +214,19 @@ class Search:
                 accuracy=known_accuracy,
             )
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
+
+    def save_to_cache(self) -> None:
+        """Keep for later processes what was learned of the device.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        if self._cache is not None and self._measurer.reference_ms is not None:
+            self._cache.save(
+                self._device.info,
+                reference_ms=self._measurer.reference_ms,
+                observations=self._predictor.observations,
+            )
 
     # -- evaluating ----------------------------------------------------------------------------------------------
 
@@ -225,6 +242,11 @@ class Search:
         ]
         self._learn()
         return evaluations
+
+    def _new_measurer(self, closeness: Closeness | None) -> Measurer:
+        if self._cache is None:
+            return Measurer(self._device, closeness)
+        return self._cache.measurer(self._device, closeness)
 
     def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
         if not specs:

@@ -1,0 +1,229 @@
+"""Runs in folders: what is written, what an interruption leaves, what may go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.jobs.recall import recall
+from mnv2search.jobs.run import STUDY_FILE, Outcome, Request, resume_request, run
+from mnv2search.jobs.verify import verify
+from mnv2search.records import EVALUATIONS, read_manifest, read_records
+from mnv2search.spec.codec import load_spec
+from mnv2search.study.types import Progress, Settings
+
+
+def nothing(_: Progress) -> None:
+    """A listener to nothing."""
+
+
+def request(root: Path, *, trials: int = 16, **changes: object) -> Request:
+    asked = Request(
+        space="mnv2-multipliers",
+        device="simulated",
+        evaluator="imagenet",
+        budget=Budget(latency_ms=5.0),
+        settings=Settings(trials=trials),
+        root=root,
+        name="run",
+        command=("mnv2search", "run"),
+    )
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Outcome:
+    return run(request(tmp_path), on_progress=nothing)
+
+
+def stored_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name="mnv2search", storage=f"sqlite:///{folder / STUDY_FILE}")
+    return study.get_trials(deepcopy=False)
+
+
+def test_a_run_leaves_what_it_promises(done: Outcome) -> None:
+    names = {path.name for path in done.folder.iterdir()}
+    assert names >= {"manifest.json", EVALUATIONS, "front", "front.csv", "front.png", "ship.yaml", STUDY_FILE}
+    assert read_manifest(done.folder).status == "finished"
+    assert (done.folder / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_file_of_the_front_is_the_network_that_was_measured(done: Outcome) -> None:
+    files = {path.stem: load_spec(path) for path in (done.folder / "front").glob("*.yaml")}
+    assert files == {e.spec.name: e.spec for e in done.result.front}
+    assert done.result.ship is not None
+    assert load_spec(done.folder / "ship.yaml") == done.result.ship.spec
+
+
+def test_the_csv_has_a_row_a_member(done: Outcome) -> None:
+    rows = list(csv.DictReader((done.folder / "front.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == [e.spec.name for e in done.result.front]
+    assert all(float(row["latency_ci_high_ms"]) <= 5.0 and row["latency_kind"] == "measured" for row in rows)
+
+
+def test_the_study_has_a_trial_for_every_evaluated_network(done: Outcome) -> None:
+    recorded = [r for r in read_records(done.folder) if r.pick]
+    assert len(stored_trials(done.folder)) == len(recorded) == done.result.trials == 16
+
+
+def test_a_finished_run_is_recalled_and_not_repeated(done: Outcome, tmp_path: Path) -> None:
+    lines = (done.folder / EVALUATIONS).read_text()
+    again = run(request(tmp_path), on_progress=nothing)
+    assert again.already_finished
+    assert [e.spec for e in again.result.front] == [e.spec for e in done.result.front]
+    assert (done.folder / EVALUATIONS).read_text() == lines
+
+
+def test_recalling_from_records_gives_the_same_front(done: Outcome) -> None:
+    _, result = recall(done.folder)
+    assert result.front == done.result.front
+    assert result.ship == done.result.ship
+
+
+def test_more_trials_go_on_where_the_run_ended(done: Outcome, tmp_path: Path) -> None:
+    before = {r.pick for r in read_records(done.folder) if r.pick}
+    more = run(request(tmp_path, trials=24), on_progress=nothing)
+    after = [r.pick for r in read_records(done.folder) if r.pick]
+    assert more.result.trials == 24
+    assert len(after) == len(set(after)) == 24
+    assert before < set(after)
+    assert len(stored_trials(done.folder)) == 24
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"budget": Budget(latency_ms=6.0)}, "budget"),
+        ({"device": "simulated:seed=1"}, "device"),
+        ({"settings": Settings(trials=16, seed=1)}, "seed"),
+        ({"settings": Settings(trials=16, sampler="random")}, "sampler"),
+        ({"space": "proxyless"}, "search space"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    done: Outcome, tmp_path: Path, changes: dict[str, object], what: str
+) -> None:
+    lines = (done.folder / EVALUATIONS).read_text()
+    with pytest.raises(RecordError, match=f"another {what}"):
+        run(request(tmp_path, **changes), on_progress=nothing)
+    assert (done.folder / EVALUATIONS).read_text() == lines
+
+
+def test_force_begins_anew(done: Outcome, tmp_path: Path) -> None:
+    anew = run(request(tmp_path, budget=Budget(latency_ms=6.0), force=True), on_progress=nothing)
+    assert not anew.already_finished
+    assert read_manifest(anew.folder).budget.latency_ms == 6.0
+
+
+def interrupted_after(evaluations: int, folder: Path) -> Callable[[Progress], None]:
+    def progress(_: Progress) -> None:
+        path = folder / EVALUATIONS
+        if path.exists() and path.read_bytes().count(b"\n") >= evaluations:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("evaluations", [31, 43, 46], ids=["first networks", "search", "final"])
+def test_ctrl_c_keeps_what_is_finished_and_the_run_goes_on(tmp_path: Path, evaluations: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(request(tmp_path), on_progress=interrupted_after(evaluations, tmp_path / "run"))
+    folder = tmp_path / "run"
+    kept = read_records(folder)
+    assert len(kept) >= evaluations - 1
+    assert read_manifest(folder).status == "interrupted"
+    result = run(resume_request(folder), on_progress=nothing).result
+    picks = [r.pick for r in read_records(folder) if r.pick]
+    assert read_records(folder)[: len(kept)] == kept
+    assert result.trials == len(picks) == len(set(picks)) == 16
+    assert read_manifest(folder).status == "finished"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mnv2search.evaluation import Budget
+from mnv2search.jobs.run import Request, run
+from mnv2search.study.types import Settings
+folder = Path(sys.argv[1]) / "run"
+def progress(p):
+    path = folder / "evaluations.jsonl"
+    if path.exists() and path.read_bytes().count(b"\\n") >= int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+run(Request(space="mnv2-multipliers", device="simulated", evaluator="imagenet", budget=Budget(latency_ms=5.0),
+            settings=Settings(trials=16), root=Path(sys.argv[1]), name="run", command=("mnv2search", "run")),
+    on_progress=progress)
+"""
+
+
+def test_kill_9_loses_no_finished_trial(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), "43"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = read_records(tmp_path / "run")
+    assert len(kept) >= 43
+    outcome = run(request(tmp_path), on_progress=nothing)
+    assert read_records(outcome.folder)[: len(kept)] == kept
+    assert outcome.result.trials == len(stored_trials(outcome.folder)) == 16
+
+
+def test_a_trial_that_the_study_missed_is_put_in(done: Outcome, tmp_path: Path) -> None:
+    (done.folder / STUDY_FILE).unlink()
+    run(request(tmp_path, trials=20), on_progress=nothing)
+    assert len(stored_trials(done.folder)) == 20
+
+
+def test_verify_finds_nothing_moved_on_an_exact_device(done: Outcome) -> None:
+    checks = verify(done.folder)
+    assert len(checks) == len(done.result.front)
+    assert all(check.holds and check.moved == pytest.approx(0, abs=1e-9) for check in checks)
+
+
+def test_verify_notices_an_edited_file(done: Outcome) -> None:
+    path = next((done.folder / "front").glob("*.yaml"))
+    path.write_text(path.read_text().replace("width:", "keep_stem: true\nwidth:"))
+    checks = verify(done.folder)
+    assert [check.then.spec.name for check in checks if not check.counts_hold] == [path.stem]
+
+
+def test_verify_notices_an_edited_count(done: Outcome) -> None:
+    path = done.folder / EVALUATIONS
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    finals = [line for line in lines if line["stage"] == "final"]
+    finals[0]["cost"]["params"] += 1
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert not all(check.counts_hold for check in verify(done.folder))
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    def second(_: Progress) -> None:
+        with pytest.raises(RecordError, match="in use by another run"):
+            run(request(tmp_path), on_progress=nothing)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request(tmp_path), on_progress=second)
+
+
+def test_nothing_fits_is_a_result(tmp_path: Path) -> None:
+    outcome = run(request(tmp_path, budget=Budget(latency_ms=0.001), name="tight"), on_progress=nothing)
+    assert outcome.manifest.status == "nothing fits"
+    assert outcome.result.fastest is not None
+    assert not list((outcome.folder / "front").glob("*.yaml"))
