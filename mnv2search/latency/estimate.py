@@ -13,19 +13,24 @@ LEVEL_QUANTILE = 0.1
 # A preempted run: the wall clock went on for this much longer than the CPU clock.
 PREEMPTED_SHARE = 0.05
 PREEMPTED_NS = 50_000
-# What a network slows down by where the reference slows down by 1 (both as logarithms), and how far networks differ
-# in that. Measured over MobileNetV2 and 100 random networks under changing load; see docs/measuring.md.
-SYMPATHY = 0.15
-SYMPATHY_SD = 0.2
-# The sampling error of the low quantile is this many gaps to the quantile GAP_QUANTILE over the root of the visits;
-# what is known of gaps in general is worth three visits.
-GAP_QUANTILE = 0.4
-GAP_ERRORS = 2.0
-PRIOR_GAP = 0.04
+# Of several processes, the level that counts: low, because some saw no quiet moment; not the lowest, because that one
+# would go on falling with every process.
+QUIET_PROCESS = 0.25
+# What a network slows down by where the reference slows down by 1, both as logarithms: where the slope starts from,
+# and how much variation of the reference outweighs that start. Fitted to 300 random networks under changing load; see
+# docs/measuring.md.
+SYMPATHY = 0.45
+SYMPATHY_WEIGHT = 2.0
+# Half-width for every unit of slow-down that had to be taken off.
+SYMPATHY_ERROR = 0.2
+# The share of visits that is left out at either end.
+TRIM = 0.2
+# What is known of the scatter of visits in general, worth three visits.
+PRIOR_SD = 0.03
 PRIOR_VISITS = 3
 # Half-width that no number of visits in one process gets under: two processes differ by so much.
 PROCESS_HALF_WIDTH = 0.01
-NOISY_SLOWDOWN = 0.18
+NOISY_SLOWDOWN = 0.25
 NOISY_DROPPED = 0.5
 NOISY_HALF_WIDTH = 0.06
 
@@ -106,37 +111,65 @@ def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> 
         here: its levels in this process, one a burst; at least one.
         earlier: what this function said of earlier processes.
     """
-    now = quantile(here, LEVEL_QUANTILE)
-    return quantile([*earlier, now], LEVEL_QUANTILE) if earlier else now
+    return quantile([*earlier, quantile(here, LEVEL_QUANTILE)], QUIET_PROCESS)
 
 
 def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
     """The latency that the visits speak for, had the machine been undisturbed.
 
-    Disturbance only ever adds, so what counts is the low end of the visits, after part of the reference's own
-    slow-down has been taken off each. The median of an inference is that level times the lower quartile of the
-    bursts' ratios of median to level, which is what a burst shows that was left alone.
+    The slow-down of the reference beside each visit is taken off it in part: by the slope that these visits show,
+    drawn towards the slope of networks in general. The level is the trimmed mean of what is left, as logarithms; the
+    median of an inference is that level times the lower quartile of the bursts' ratios of median to level, which is
+    what a burst shows that was left alone.
 
     Args:
         visits: of one network; at least one.
         undisturbed_ms: from `reference_level_ms`.
     """
-    slowdowns = [max(math.log(v.reference_ms / undisturbed_ms), 0.0) for v in visits]
-    levels = [math.log(v.level_ms) - SYMPATHY * s for v, s in zip(visits, slowdowns, strict=True)]
-    low, above = quantile(levels, LEVEL_QUANTILE), quantile(levels, GAP_QUANTILE)
-    count = len(visits)
-    gap = (count * (above - low) + PRIOR_VISITS * PRIOR_GAP) / (count + PRIOR_VISITS)
-    # The disturbance that the visits at the low end still carry.
-    carried = quantile([s for s, level in zip(slowdowns, levels, strict=True) if level <= above], 0.25)
-    half_width = math.hypot(GAP_ERRORS * gap / math.sqrt(count), PROCESS_HALF_WIDTH, 2 * SYMPATHY_SD * carried)
+    slowdowns = [math.log(v.reference_ms / undisturbed_ms) for v in visits]
+    seen = [math.log(v.level_ms) for v in visits]
+    slope = _slope(slowdowns, seen)
+    levels = [y - slope * s for y, s in zip(seen, slowdowns, strict=True)]
+    disturbance = _mean([abs(s) for s in slowdowns])
+    level = math.exp(_trimmed_mean(levels))
+    half_width = math.hypot(_sampling_half_width(levels), PROCESS_HALF_WIDTH, SYMPATHY_ERROR * disturbance)
     samples, dropped = sum(v.samples for v in visits), sum(v.dropped for v in visits)
     return Estimate(
-        median_ms=math.exp(low) * quantile([v.median_ms / v.level_ms for v in visits], 0.25),
+        median_ms=level * quantile([v.median_ms / v.level_ms for v in visits], 0.25),
         half_width=half_width,
-        p90_ms=math.exp(low) * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
+        p90_ms=level * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
         samples=samples,
         dropped=dropped,
-        noisy=carried > NOISY_SLOWDOWN
+        noisy=disturbance > NOISY_SLOWDOWN
         or dropped > NOISY_DROPPED * (samples + dropped)
         or half_width > NOISY_HALF_WIDTH,
     )
+
+
+def _slope(slowdowns: Sequence[float], seen: Sequence[float]) -> float:
+    """How much of the reference's slow-down these visits share, between nothing and all."""
+    mean_x, mean_y = _mean(slowdowns), _mean(seen)
+    together = sum((x - mean_x) * (y - mean_y) for x, y in zip(slowdowns, seen, strict=True))
+    alone = sum((x - mean_x) ** 2 for x in slowdowns)
+    return min(max((together + SYMPATHY_WEIGHT * SYMPATHY) / (alone + SYMPATHY_WEIGHT), 0.0), 1.0)
+
+
+def _sampling_half_width(levels: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean over visits, with what is known of visits in general."""
+    count = len(levels)
+    mean = _mean(levels)
+    squares = sum((y - mean) ** 2 for y in levels)
+    variance = (squares + PRIOR_VISITS * PRIOR_SD**2) / (count + PRIOR_VISITS)
+    freedom = count + PRIOR_VISITS - 1
+    # Student's quantile, to within 1 % from three degrees of freedom on.
+    student = 1.96 + 2.4 / freedom + 3.2 / freedom**2
+    return student * math.sqrt(variance / count)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _trimmed_mean(values: Sequence[float]) -> float:
+    cut = int(TRIM * len(values))
+    return _mean(sorted(values)[cut : len(values) - cut])

@@ -73,17 +73,20 @@ class Settings:
         reference_burst_ms: of the reference before and after it.
         warm_ms: of untimed runs before every burst, and never fewer than two runs.
         min_runs: timed in a burst, however slow.
-        loaded: networks that are kept loaded; the others are loaded anew at every visit.
+        loaded: networks that are kept loaded, at up to 100 MB each. Where there are more, they are loaded anew every
+            round and visited `visits_a_load` times in a row.
+        visits_a_load: see `loaded`.
     """
 
     half_width: float = 0.02
-    min_visits: int = 6
-    max_visits: int = 60
-    burst_ms: float = 50.0
-    reference_burst_ms: float = 25.0
-    warm_ms: float = 8.0
-    min_runs: int = 5
+    min_visits: int = 10
+    max_visits: int = 120
+    burst_ms: float = 25.0
+    reference_burst_ms: float = 12.0
+    warm_ms: float = 5.0
+    min_runs: int = 3
     loaded: int = 12
+    visits_a_load: int = 3
 
     def __post_init__(self) -> None:
         if self.half_width <= 0 or self.min_visits < 1 or self.max_visits < self.min_visits or self.loaded < 1:
@@ -155,26 +158,34 @@ class Measurer:
         Raises:
             DeviceError: the device refuses a network.
         """
-        began = self._clock.wall_ns()
         waiting = list(dict.fromkeys(specs))
         made = dict.fromkeys(waiting, 0)
         for spec in waiting:
             if fresh or spec not in self._visits:
                 self._visits[spec] = []
+        ends_ns = None if time_s is None else self._clock.wall_ns() + round(time_s * 1e9)
         before_ms = self._reference_burst() if waiting else 0.0
         while waiting:
+            in_a_row = 1 if len(waiting) <= self._settings.loaded else self._settings.visits_a_load
             for spec in tuple(waiting):
-                elapsed_s = (self._clock.wall_ns() - began) / 1e9
-                if time_s is not None and elapsed_s >= time_s and self._visits[spec]:
-                    waiting.remove(spec)
-                    continue
-                before_ms = self._visit(spec, before_ms)
-                made[spec] += 1
-                if made[spec] >= self._settings.max_visits or self._is_settled(spec, budget_ms):
+                for _ in range(in_a_row):
+                    if self._is_late(ends_ns) and self._visits[spec]:
+                        break
+                    before_ms = self._visit(spec, before_ms)
+                    made[spec] += 1
+                    if self._is_done(spec, made[spec], budget_ms):
+                        break
+                if self._is_late(ends_ns) or self._is_done(spec, made[spec], budget_ms):
                     waiting.remove(spec)
                 if on_progress is not None:
                     on_progress(len(made) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
+
+    def _is_late(self, ends_ns: int | None) -> bool:
+        return ends_ns is not None and self._clock.wall_ns() >= ends_ns
+
+    def _is_done(self, spec: ModelSpec, made: int, budget_ms: float | None) -> bool:
+        return made >= self._settings.max_visits or self._is_settled(spec, budget_ms)
 
     def forget(self, spec: ModelSpec) -> None:
         """Drop what is known and loaded of a network."""
