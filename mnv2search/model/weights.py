@@ -14,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
-from mnv2search.model.safetensors import read_safetensors
 
 __all__ = ["LoadReport", "load_weights"]
 
@@ -43,6 +44,7 @@ UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     tokenize.TokenError,
+    SafetensorError,
 )
 
 
@@ -104,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
                     raise ValueError("it holds a single array without a name")
                 return dict(arrays)
         if path.suffix == ".safetensors":
-            return dict(read_safetensors(path))
+            return load_safetensors(path.read_bytes())
         with warnings.catch_warnings():
             # torch 2.13 warns of pickle protocols other than 2, and then reads the file or raises all the same.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)

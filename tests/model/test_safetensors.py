@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 from pathlib import Path
 
@@ -59,20 +58,21 @@ def header(**entry: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        (b"", "too short for a header"),
-        (struct.pack("<Q", 1 << 40) + b"{}", "its header says it is 1099511627776 bytes long"),
-        (struct.pack("<Q", 2) + b"[]", "its header is no mapping"),
-        (struct.pack("<Q", 2) + b"{{", "Expecting property name"),
-        (header(), "features.0.0.weight lies at 0 to 4 of 0 bytes"),
-        (header(shape=[2]) + bytes(4), "features.0.0.weight takes 8 bytes, not 4"),
-        (header(data_offsets=[-4, 0]) + bytes(4), "features.0.0.weight lies at -4 to 0 of 4 bytes"),
-        (header(dtype="F4") + bytes(4), "features.0.0.weight is of type 'F4'"),
-        (header(shape="x") + bytes(4), "features.0.0.weight is not described by dtype, shape and data_offsets"),
+        b"",
+        struct.pack("<Q", 1 << 40) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 2) + b"{{",
+        header(),
+        header(shape=[2]) + bytes(4),
+        header(data_offsets=[-4, 0]) + bytes(4),
+        header(dtype="F99") + bytes(4),
+        header(shape="x") + bytes(4),
     ],
+    ids=["empty", "long header", "list", "no JSON", "no data", "size", "offset", "type", "shape"],
 )
-def test_broken_safetensors_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_broken_safetensors_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(content)
-    with pytest.raises(WeightsError, match=re.escape(reason)):
+    with pytest.raises(WeightsError, match=r"bad\.safetensors cannot be read as weights"):
         load_weights(build(EXOTIC["plain"], seed=0), tmp_path / "bad.safetensors")
