@@ -33,7 +33,7 @@ def spent(sampler: str, *, history: int, seed: int) -> Spent:
     import optuna
     from search_quality_problems import open_problem, space_of
 
-    from mnv2search.search.sampler import make_sampler
+    from mnv2search.study.sampler import make_sampler
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     problem = open_problem("anb")

@@ -42,7 +42,7 @@ def searched(problem: Problem, sampler: str, *, seed: int, trials: int) -> tuple
     """The networks evaluated, in order, and the processor time of asking and telling, in s."""
     import optuna
 
-    from mnv2search.search.sampler import make_sampler
+    from mnv2search.study.sampler import make_sampler
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = space_of(problem)

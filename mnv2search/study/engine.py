@@ -15,15 +15,15 @@ from mnv2search.latency.predictor import LatencyPredictor
 from mnv2search.latency.timing import Measurer
 from mnv2search.latency.timing import Settings as Closeness
 from mnv2search.latency.types import Latency, LatencyDevice
-from mnv2search.search.hybrid import SpaceExhausted
-from mnv2search.search.sampler import make_sampler
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick
 from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, SEARCH_ENDS, Deadline
+from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
+from mnv2search.study.sampler import make_sampler
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
 
 __all__ = ["Search"]

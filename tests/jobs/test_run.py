@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -29,7 +30,7 @@ def nothing(_: Progress) -> None:
     """A listener to nothing."""
 
 
-def request(root: Path, *, trials: int = 16, **changes: object) -> Request:
+def request(root: Path, *, trials: int = 16, **changes: Any) -> Request:
     asked = Request(
         space="mnv2-multipliers",
         device="simulated",
@@ -40,7 +41,7 @@ def request(root: Path, *, trials: int = 16, **changes: object) -> Request:
         name="run",
         command=("mnv2search", "run"),
     )
-    return replace(asked, **changes)  # type: ignore[arg-type]
+    return replace(asked, **changes)
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_more_trials_go_on_where_the_run_ended(done: Outcome, tmp_path: Path) ->
     ],
 )
 def test_a_folder_of_another_run_is_refused(
-    done: Outcome, tmp_path: Path, changes: dict[str, object], what: str
+    done: Outcome, tmp_path: Path, changes: dict[str, Any], what: str
 ) -> None:
     lines = (done.folder / EVALUATIONS).read_text()
     with pytest.raises(RecordError, match=f"another {what}"):
@@ -154,6 +155,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_run_goes_on(tmp_path: Path, evalu
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.run import Request, run
 from mnv2search.study.types import Settings

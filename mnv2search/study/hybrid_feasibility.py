@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.search.hybrid_description import Describe, Description
-from mnv2search.search.hybrid_history import History
-from mnv2search.search.surrogate import FloatArray, Inputs, IntArray, Surrogate
+from mnv2search.study.hybrid_description import Describe, Description
+from mnv2search.study.hybrid_history import History
+from mnv2search.study.surrogate import FloatArray, Inputs, IntArray, Surrogate
 
 __all__ = ["UNLIKELY", "Feasibility"]
 

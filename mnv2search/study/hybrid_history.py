@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.search.hybrid_gain import Staircase
-from mnv2search.search.surrogate import FloatArray, IntArray
+from mnv2search.study.hybrid_gain import Staircase
+from mnv2search.study.surrogate import FloatArray, IntArray
 
 __all__ = ["History"]
 

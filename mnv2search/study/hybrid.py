@@ -14,7 +14,7 @@ from collections import deque
 import numpy as np
 
 from mnv2search.errors import Mnv2SearchError, OptionError
-from mnv2search.search.hybrid_candidates import (
+from mnv2search.study.hybrid_candidates import (
     BoolArray,
     Breeder,
     Pool,
@@ -22,11 +22,11 @@ from mnv2search.search.hybrid_candidates import (
     every_choice,
     spread_picks,
 )
-from mnv2search.search.hybrid_description import Describe, Description, checked
-from mnv2search.search.hybrid_feasibility import UNLIKELY, Feasibility
-from mnv2search.search.hybrid_gain import NODES, Staircase, expected_gain
-from mnv2search.search.hybrid_history import History
-from mnv2search.search.surrogate import FloatArray, IntArray, Prediction, Surrogate
+from mnv2search.study.hybrid_description import Describe, Description, checked
+from mnv2search.study.hybrid_feasibility import UNLIKELY, Feasibility
+from mnv2search.study.hybrid_gain import NODES, Staircase, expected_gain
+from mnv2search.study.hybrid_history import History
+from mnv2search.study.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
 __all__ = ["Describe", "Description", "HybridStrategy", "SpaceExhausted"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.search.surrogate import FloatArray
+from mnv2search.study.surrogate import FloatArray
 
 __all__ = ["NODES", "NODE_WEIGHTS", "Staircase", "expected_gain"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.search.hybrid_description import Describe, Description
-from mnv2search.search.surrogate import FloatArray, IntArray
+from mnv2search.study.hybrid_description import Describe, Description
+from mnv2search.study.surrogate import FloatArray, IntArray
 
 __all__ = ["BoolArray", "Breeder", "Merit", "Pool", "best_in_niches", "every_choice", "spread_picks"]
 
@@ -17,6 +17,7 @@ BoolArray = NDArray[np.bool_]
 Merit = Callable[[IntArray, Description], FloatArray]
 
 _GENERATIONS = 6
+_FIRST_GENERATIONS = 24  # where a prior already tells good candidates from bad
 _CHILDREN = 200  # a generation, before those seen are dropped
 _NICHES, _PER_NICHE = 30, 3  # parents of a generation, chosen at each cost
 _SPREAD = 1_000
@@ -60,6 +61,7 @@ class Breeder:
     def __init__(self, *, cards: tuple[int, ...], describe: Describe, rng: np.random.Generator) -> None:
         self._cards, self._describe, self._rng = cards, describe, rng
         self._ranks: tuple[FloatArray, ...] | None = None
+        self._elite = np.zeros((0, len(cards)), dtype=np.int64)
 
     def spread(self, weights: Merit, is_new: IsNew) -> Pool:
         """New candidates over all costs, and more of them that fit the constraints where few do by chance."""
@@ -76,21 +78,37 @@ class Breeder:
     def bred(self, parents: IntArray, merit: Merit, is_new: IsNew) -> Pool:
         """New candidates from generations of the best by merit at each cost, some from all over the space.
 
+        The best of the last generation are parents again the next time, so that breeding goes on from call to call.
+
         Args:
             parents: of the first generation, (N, D), cheapest first.
             merit: what to choose later parents by among those of like cost.
             is_new: which candidates may be returned.
         """
-        pool = self._described(np.concatenate([self._children(parents), self._tilted(_CHILDREN)]), is_new)
+        parents = self._with_elite(parents)
+        pool = self._described(
+            np.concatenate([self._children(parents), self._tilted(_CHILDREN), self._elite]), is_new
+        )
         value = merit(pool.choices, pool.description)
-        for _ in range(_GENERATIONS - 1):
+        is_first = pool.description.prior is not None and not len(self._elite)
+        for _ in range((_FIRST_GENERATIONS if is_first else _GENERATIONS) - 1):
             if not len(value):
                 break
             best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
             born = self._described(self._children(pool.choices[best]), is_new, known=pool)
             value = np.concatenate([value, merit(born.choices, born.description)])
             pool = Pool.joined([pool, born])
+        if len(value):
+            best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
+            self._elite = pool.choices[best]
         return pool
+
+    def _with_elite(self, parents: IntArray) -> IntArray:
+        """The parents and the best candidates of the last time, cheapest first."""
+        if not len(self._elite):
+            return parents
+        both = np.unique(np.concatenate([parents, self._elite]), axis=0)
+        return both[np.argsort(self._describe(both).cost, kind="stable")]
 
     def _described(self, choices: IntArray, is_new: IsNew, *, known: Pool | None = None) -> Pool:
         """The new ones among candidates, each once, and none that is known already."""

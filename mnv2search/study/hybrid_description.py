@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import OptionError
-from mnv2search.search.surrogate import FloatArray, Inputs, IntArray
+from mnv2search.study.surrogate import FloatArray, Inputs, IntArray
 
 __all__ = ["Describe", "Description", "checked"]
 

@@ -1,1 +1,0 @@
-"""Which networks to evaluate next: ask, tell, and the Optuna samplers around it."""
