@@ -50,7 +50,7 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> cost_of(ModelSpec(name="one", blocks=(BlockSpec(channels=16, expansion=1),), resolution=32)).madds
-    5940480
+    6948864
     """
     params = bare = folded = madds = peak = 0
     for unit in (plan(spec) if isinstance(spec, ModelSpec) else spec).units:
