@@ -9,7 +9,7 @@ __all__ = ["Deadline"]
 # Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement.
 BASELINE_ENDS = 0.2
 CALIBRATION_ENDS = 0.3
-SEARCH_ENDS = 0.76
+SEARCH_ENDS = 0.7
 
 
 class Deadline:

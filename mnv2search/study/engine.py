@@ -33,13 +33,13 @@ FIRST_PICKS = 12
 # Draws among which the first networks are chosen.
 FIRST_DRAWS = 200
 # Measured side by side at the end; more would leave too little time for each.
-FINALISTS = 20
+FINALISTS = 12
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
 # A sampler that repeats itself this often has nothing new to say.
 MAX_REPEATS = 500
 # While searching a network need not be measured as closely as at the end.
-SEARCH_CLOSENESS = Closeness(half_width=0.03, min_visits=3, max_visits=12)
+SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
 
 
 class Search:
