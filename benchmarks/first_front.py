@@ -2,8 +2,8 @@
 
 Run: `python benchmarks/first_front.py [--latency-ms 15] [--times 30s 60s 90s] [--samplers hybrid tpe random]`
 
-A front is useful if at least 8 networks are on it and one of them beats the best MobileNetV2 width x resolution that is
-no slower, by the lower end of the estimated gain. Samplers take turns, so that a slow minute hits all of them.
+A front is useful if at least 8 networks are on it and one of them beats the best MobileNetV2 width x resolution that
+is no slower, by the lower end of the estimated gain. Samplers take turns, so that a slow minute hits all of them.
 """
 
 from __future__ import annotations

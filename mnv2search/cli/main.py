@@ -52,7 +52,7 @@ def cli() -> None:
     \b
     Example:
       mnv2search run --latency-ms 15
-      mnv2search compile results/mnv2-15ms/front/ship.yaml
+      mnv2search compile results/mnv2-15ms/ship.yaml
     """
 
 
