@@ -133,9 +133,14 @@ def _shortcut(graph: _Graph, unit: Unit, tensor: str) -> str:
 
 
 def _classifier(graph: _Graph, arrays: LayerArrays, tensor: str) -> str:
-    pooled = graph.node("Flatten", [graph.node("GlobalAveragePool", [tensor])])
+    """A 1x1 convolution of the pooled map, as slim has it; ONNX Runtime 1.32 runs it faster than a Gemm."""
+    pooled = graph.node("GlobalAveragePool", [tensor])
+    weight = arrays.weight[0]
     bias = [] if arrays.bias is None else [graph.array(arrays.bias)]
-    return graph.node("Gemm", [pooled, graph.array(arrays.weight[0]), *bias], transB=1)
+    logits = graph.node(
+        "Conv", [pooled, graph.array(weight.reshape(*weight.shape, 1, 1)), *bias], kernel_shape=[1, 1]
+    )
+    return graph.node("Flatten", [logits])
 
 
 def _convolution(graph: _Graph, layer: Layer, arrays: LayerArrays, tensor: str) -> str:

@@ -32,7 +32,7 @@ def front_png(
     figure = Figure(figsize=(9.0, 5.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _scatter(axes, dominated, color=MUTED, marker="o", size=16, label="measured, not on the front")
+    _scatter(axes, dominated, color=MUTED, marker="o", size=16, label="measured during the search")
     _grid(axes, baseline, budget_ms=budget_ms)
     _front(axes, front)
     axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")

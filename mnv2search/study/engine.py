@@ -33,7 +33,7 @@ FIRST_PICKS = 12
 # Draws among which the first networks are chosen.
 FIRST_DRAWS = 200
 # Measured side by side at the end; more would leave too little time for each.
-FINALISTS = 12
+FINALISTS = 14
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
 # A sampler that repeats itself this often has nothing new to say.
@@ -200,7 +200,9 @@ class Search:
     def _measure_finalists(self) -> None:
         """Measure what may be on the front afresh, side by side with the best of the baseline."""
         known = [e for e in self._known.values() if e.accuracy is not None]
-        finalists = thinned(front_of(known), FINALISTS)
+        members = front_of(known)
+        asked_for = [e for e in members if median_ms_of(e) >= REGION_BEGINS * self._budget.latency_ms]
+        finalists = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
         rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-3:]
         specs = [e.spec for e in (*finalists, *rivals)]
         self._measurer = self._new_measurer(None)
