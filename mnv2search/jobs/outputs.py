@@ -28,7 +28,9 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
         write_text(front_path(folder, evaluation), _commented(evaluation))
     for stale in set((folder / "front").glob("*.yaml")) - kept:
         stale.unlink()
-    if result.ship is not None:
+    if result.ship is None:
+        (folder / "ship.yaml").unlink(missing_ok=True)
+    else:
         write_text(folder / "ship.yaml", _commented(result.ship))
     write_text(folder / "front.csv", front_csv(result.front))
     image = front_png(

@@ -14,7 +14,7 @@ from typing import IO
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator
-from mnv2search.errors import RecordError
+from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.outputs import write_outputs
 from mnv2search.jobs.recall import evaluated_of
@@ -103,7 +103,7 @@ def run(
         EvaluatorError: an accuracy cannot be determined.
     """
     space = load_space(request.space)
-    folder = request.root / (request.name or default_name(space, request))
+    folder = request.root / _checked_name(request.name or default_name(space, request))
     with open_device(request.device) as device:
         evaluator = open_evaluator(request.evaluator)
         manifest = _manifest(request, space, device, evaluator, folder.name)
@@ -148,6 +148,12 @@ def default_name(space: SearchSpace, request: Request) -> str:
     if request.settings.sampler != "hybrid":
         words.append(request.settings.sampler)
     return "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words)).strip("-.") or "run"
+
+
+def _checked_name(name: str) -> str:
+    if not name or name.strip(".") == "" or any(c in name for c in "/\\\0") or not name.isprintable():
+        raise OptionError(f"the name of the run is {name!r}", hint="use letters, digits, dots and dashes, no slash")
+    return name
 
 
 def _searched(

@@ -18,7 +18,7 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick
+from mnv2search.study.candidates import Candidates, Pick, TellsBounds
 from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, SEARCH_ENDS, Deadline
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
@@ -36,6 +36,9 @@ FIRST_DRAWS = 200
 FINALISTS = 14
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
+# Networks of the baseline that are measured again beside the front, and the only ones whose accuracy is asked for
+# where that is not arithmetic.
+RIVALS = 3
 # A sampler that repeats itself this often has nothing new to say.
 MAX_REPEATS = 500
 # While searching a network need not be measured as closely as at the end.
@@ -74,6 +77,7 @@ class Search:
     ) -> None:
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
         self._device = device
+        self._is_cheap = isinstance(evaluator, TellsBounds)
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock)
         self._cache = cache
@@ -122,8 +126,11 @@ class Search:
     def _measure_baseline(self) -> None:
         grid = [spec for spec in baseline_grid(self._space) if spec not in self._baseline]
         latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(BASELINE_ENDS))
-        for spec, latency in zip(grid, latencies, strict=True):
-            self._finish("baseline", spec, latency)
+        measured = dict(zip(grid, latencies, strict=True))
+        fitting = [spec for spec in grid if measured[spec].verdict(self._budget.latency_ms) == "fits"]
+        rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
+        for spec in grid:
+            self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if spec in rivals else None)
         self._learn()
 
     def _open_journal(self) -> Journal:
@@ -158,9 +165,12 @@ class Search:
         random = Random(self._settings.seed)
         drawn = {canonical(self._space, random_pick(self._space, random)) for _ in range(FIRST_DRAWS)}
         picks = self._candidates.spread(sorted(drawn - set(self._known)), count=wanted)
-        evaluations = self._evaluate(picks, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
-        for pick, evaluation in zip(picks, evaluations, strict=True):
-            journal.add(pick, evaluation)
+        for group in [picks] if self._is_cheap else [(pick,) for pick in picks]:
+            if self._is_over():
+                return
+            evaluations = self._evaluate(group, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
+            for pick, evaluation in zip(group, evaluations, strict=True):
+                journal.add(pick, evaluation)
 
     def _step(self, journal: Journal) -> None:
         """Ask for some networks, measure them side by side, tell the sampler."""
@@ -175,7 +185,7 @@ class Search:
 
     def _asked(self, journal: Journal) -> list[Asked]:
         """New picks, as many as are measured side by side; a repeated one is answered from memory."""
-        room = self._settings.batch if self._settings.sampler == "hybrid" else 1
+        room = self._settings.batch if self._settings.sampler == "hybrid" and self._is_cheap else 1
         if self._settings.trials is not None:
             room = min(room, self._settings.trials - len(self._known))
         new: dict[Pick, Asked] = {}
@@ -203,7 +213,7 @@ class Search:
         members = front_of(known)
         asked_for = [e for e in members if median_ms_of(e) >= REGION_BEGINS * self._budget.latency_ms]
         finalists = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
-        rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-3:]
+        rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
         self._measurer = self._new_measurer(None)
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
@@ -240,7 +250,8 @@ class Search:
         phase: Phase = "calibration" if stage == "calibration" else "search"
         latencies = dict(zip(allowed, self._measured(allowed, phase=phase, time_s=time_s), strict=True))
         evaluations = [
-            self._finish(stage, spec, latencies.get(spec), pick=pick) for pick, spec in zip(picks, specs, strict=True)
+            self._finish(stage, spec, latencies.get(spec), evaluator=self._evaluator, pick=pick)
+            for pick, spec in zip(picks, specs, strict=True)
         ]
         self._learn()
         return evaluations
@@ -260,7 +271,15 @@ class Search:
             on_progress=lambda _: self._tell_progress(phase),
         )
 
-    def _finish(self, stage: Stage, spec: ModelSpec, latency: Latency | None, *, pick: Pick = ()) -> Evaluation:
+    def _finish(
+        self,
+        stage: Stage,
+        spec: ModelSpec,
+        latency: Latency | None,
+        *,
+        evaluator: AccuracyEvaluator | None,
+        pick: Pick = (),
+    ) -> Evaluation:
         """Complete one evaluation, keep it and hand it out."""
         begin = self._deadline.elapsed_s
         evaluation = completed(
@@ -269,7 +288,7 @@ class Search:
             latency=latency,
             budget=self._budget,
             seed=self._settings.seed,
-            evaluator=self._evaluator,
+            evaluator=evaluator,
         )
         evaluation = replace(evaluation, elapsed_s=self._deadline.elapsed_s - begin)
         item = Evaluated(trial=len(self._known) if pick else -1, stage=stage, pick=pick, evaluation=evaluation)

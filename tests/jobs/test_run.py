@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 import pytest
 
-from mnv2search.errors import RecordError
+from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.recall import recall
 from mnv2search.jobs.run import STUDY_FILE, Outcome, Request, resume_request, run
@@ -229,3 +229,11 @@ def test_nothing_fits_is_a_result(tmp_path: Path) -> None:
     assert outcome.manifest.status == "nothing fits"
     assert outcome.result.fastest is not None
     assert not list((outcome.folder / "front").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a\n"])
+def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    asked = request(tmp_path / "results", name=name or "/")
+    with pytest.raises(OptionError, match="the name of the run"):
+        run(asked, on_progress=nothing)
+    assert list(tmp_path.iterdir()) == []

@@ -197,3 +197,20 @@ def test_small_images_are_refused_before_anything_is_measured() -> None:
             listener=heard.listener(),
         ).run()
     assert heard.items == []
+
+
+def test_an_evaluator_that_costs_something_is_asked_for_few_of_the_baseline() -> None:
+    evaluator, heard = Counting(), Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=16),
+            listener=heard.listener(),
+        ).run()
+    baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
+    assert len(baseline) == 30
+    assert sum(e.accuracy is not None for e in baseline) == 3
+    assert len(evaluator.asked) == len(set(evaluator.asked))
