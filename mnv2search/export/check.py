@@ -61,7 +61,7 @@ def write_checked(
     """
     beside = to.with_name(f".{os.getpid()}-{to.name}")
     try:
-        write(beside)
+        _write(write, beside, to)
         difference = relative_difference(model, load(beside), seed=seed)
         if not difference <= TOLERANCE:
             raise ExportError(
@@ -75,6 +75,16 @@ def write_checked(
     finally:
         beside.unlink(missing_ok=True)
     return ExportReport(path=to, size_bytes=size_bytes, max_relative_difference=difference, tolerance=TOLERANCE)
+
+
+def _write(write: Callable[[Path], None], beside: Path, to: Path) -> None:
+    try:
+        write(beside)
+    except RuntimeError as error:
+        if isinstance(error, ExportError):
+            raise
+        # torch's own writers say so of a missing folder and of a full disk.
+        raise ExportError(f"{to} cannot be written: {str(error).splitlines()[0]}", hint="check the folder") from error
 
 
 def relative_difference(model: MobileNet, run: Run, *, seed: int) -> float:
