@@ -37,10 +37,11 @@ def main() -> None:
         listener=Listener(evaluated=lambda _: None, progress=progress),
     )
     cpu_s = time.process_time() - begin_cpu
+    sampler_s = result.sampler_cpu_s or 0.0
     print(
         f"{result.trials} trials, {result.predicted:,} predicted only: {result.elapsed_s:.0f} s wall, {cpu_s:.0f} s "
-        f"CPU, sampler {result.sampler_cpu_s:.1f} s CPU ({100 * result.sampler_cpu_s / cpu_s:.0f} % of the CPU time, "
-        f"{1000 * result.sampler_cpu_s / result.trials:.0f} ms a trial, describing candidates included); "
+        f"CPU, sampler {sampler_s:.1f} s CPU ({100 * sampler_s / cpu_s:.0f} % of the CPU time, "
+        f"{1000 * sampler_s / result.trials:.0f} ms a trial, describing candidates included); "
         f"{len(result.front)} networks on the front; load {os.getloadavg()[0]:.1f}"
     )
 

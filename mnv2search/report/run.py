@@ -95,7 +95,8 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, An
 
 def _effort(result: SearchResult) -> str:
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
+    predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
     return (
-        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid measured, "
-        f"{result.predicted:,} more predicted only{error}; {result.elapsed_s:.0f} s"
+        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid evaluated"
+        f"{predicted}; {result.elapsed_s:.0f} s"
     )

@@ -16,8 +16,8 @@ def result_of(
     items: Iterable[Evaluated],
     *,
     elapsed_s: float,
-    predicted: int = 0,
-    sampler_cpu_s: float = 0.0,
+    predicted: int | None = None,
+    sampler_cpu_s: float | None = None,
     predictor_error: float | None = None,
     exhausted: bool = False,
 ) -> SearchResult:

@@ -98,9 +98,9 @@ class SearchResult:
         ship: the most accurate network of the front; None where nothing fits.
         fastest: the fastest network measured.
         trials: networks of the space that were evaluated.
-        predicted: networks whose latency was only predicted.
+        predicted: networks whose latency was only predicted; None where the result was read from records.
         elapsed_s: wall time.
-        sampler_cpu_s: processor time spent on choosing networks.
+        sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.
         exhausted: every network of the space was evaluated.
     """
@@ -111,9 +111,9 @@ class SearchResult:
     ship: Evaluation | None
     fastest: Evaluation | None
     trials: int
-    predicted: int
+    predicted: int | None
     elapsed_s: float
-    sampler_cpu_s: float
+    sampler_cpu_s: float | None
     predictor_error: float | None
     exhausted: bool = False
 
