@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Accuracy", "AccuracyEvaluator", "EvaluatorInfo", "Kind", "Report", "StopEarly"]
+__all__ = ["Accuracy", "AccuracyEvaluator", "EvaluatorInfo", "Kind", "Report", "StopEarly", "changed_options"]
 
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
@@ -97,3 +97,12 @@ class AccuracyEvaluator(Protocol):
             StopEarly: `report` asked for it.
         """
         ...
+
+
+def changed_options(**options: tuple[str, str]) -> str:
+    """``key=value,`` for each option whose (value, default) differ, for the text that opens an evaluator again.
+
+    >>> changed_options(metric=("miou", "top1"), dataset=("mine", "mine"))
+    'metric=miou,'
+    """
+    return "".join(f"{key}={value}," for key, (value, default) in options.items() if value != default)

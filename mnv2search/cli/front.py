@@ -32,6 +32,6 @@ def command(folder: Path, as_json: bool) -> None:
         draw(run_rows(result), stdout_console())
         print("\n".join(ship_lines(result, folder=folder)))
     else:
-        print("\n".join(nothing_fits_lines(result, budget=manifest.budget)))
+        print("\n".join(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)))
     if not result.front:
         sys.exit(3)

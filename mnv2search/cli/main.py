@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+from types import FrameType
 from typing import cast
 
 import click
@@ -59,6 +61,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
+        signal.signal(signal.SIGTERM, _interrupt)
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
@@ -73,8 +76,20 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing is left to say, and Python must not say it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+        _discard_stdout()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _discard_stdout() -> None:
+    """Nobody reads it any more (`| head`), or it cannot be written: Python must not try again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """What schedulers and containers send ends a command as Ctrl-C does: everything finished is kept."""
+    del number, frame
+    raise KeyboardInterrupt

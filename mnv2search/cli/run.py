@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import emit_json, note, stdout_console
@@ -13,6 +15,8 @@ from mnv2search.cli.output import emit_json, note, stdout_console
 DEFAULT_TIME_S = 90.0
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 NOTHING_FITS = 3
+# What may stand beside --resume; everything else is in the folder's manifest.
+WITH_RESUME = {"resume", "trials", "time_s", "root", "as_json", "quiet"}
 
 
 @click.command("run")
@@ -91,13 +95,15 @@ def command(
     if (resume is None) == (latency_ms is None):
         raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
     if resume is not None:
+        _refuse_other_options()
+        resumed = Path(resume) if Path(resume).parent != Path() else root / resume
         longer = None
         if trials is not None or time_s is not None:
-            recorded = resume_request(root / resume).settings
+            recorded = resume_request(resumed).settings
             longer = Settings(
                 trials=trials, time_s=time_s, sampler=recorded.sampler, seed=recorded.seed, batch=recorded.batch
             )
-        request = resume_request(root / resume, settings=longer)
+        request = resume_request(resumed, settings=longer)
     else:
         assert latency_ms is not None
         request = Request(
@@ -125,7 +131,8 @@ def command(
         )
     folder: list[Path] = []
     try:
-        with searching(quiet=quiet or as_json) as show:
+        # what a user's function prints belongs to the conversation, not to the answer
+        with searching(quiet=quiet or as_json) as show, contextlib.redirect_stdout(sys.stderr):
             outcome = run(request, on_progress=show, on_folder=folder.append)
     except KeyboardInterrupt:
         if folder:
@@ -142,8 +149,19 @@ def command(
         if outcome.already_finished:
             note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
     else:
-        print("\n".join(nothing_fits_lines(result, budget=request.budget)))
+        print("\n".join(nothing_fits_lines(result, budget=request.budget, status=outcome.manifest.status)))
     for text in outcome.notes:
         note(text)
     if not result.front:
         sys.exit(NOTHING_FITS)
+
+
+def _refuse_other_options() -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in WITH_RESUME:
+            raise click.UsageError(
+                f"{parameter.opts[0]} cannot be given with --resume: a run goes on as it began, longer with --time "
+                "or --trials"
+            )

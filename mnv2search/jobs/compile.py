@@ -72,6 +72,11 @@ def compile_spec(
         counted = fvcore_madds(build(laid_out, seed=seed))
         if abs(counted - cost.madds) > 1:
             raise ExportError(f"fvcore counts {counted:,} multiply-adds, the plan {cost.madds:,}")
+    if weights is not None and not outputs:
+        from mnv2search.model.build import build
+        from mnv2search.model.weights import load_weights
+
+        load_weights(build(spec, seed=seed), weights)
     reports = [export(spec, path, weights=weights, seed=seed, force=force) for path in outputs]
     return Compiled(plan=laid_out, cost=cost, fvcore_madds=counted, exports=tuple(reports))
 

@@ -39,6 +39,7 @@ from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, 
 __all__ = ["STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
 STUDY_FILE = "study.sqlite3"
+LOCK = ".lock"
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -103,7 +104,7 @@ def run(
         EvaluatorError: an accuracy cannot be determined.
     """
     space = load_space(request.space)
-    folder = request.root / _checked_name(request.name or default_name(space, request))
+    folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
         evaluator = open_evaluator(request.evaluator)
         manifest = _manifest(request, space, device, evaluator, folder.name)
@@ -171,12 +172,16 @@ def _searched(
     write_manifest(folder, manifest)
     used_s = manifest.elapsed_s
 
+    shown_s = 0.0
+
     def evaluated(item: Evaluated) -> None:
+        nonlocal manifest
         writer.write(_record(item))
+        manifest = replace(manifest, elapsed_s=used_s + shown_s)  # time that left nothing behind is not charged
 
     def progressed(progress: Progress) -> None:
-        nonlocal manifest
-        manifest = replace(manifest, elapsed_s=used_s + progress.elapsed_s)
+        nonlocal shown_s
+        shown_s = progress.elapsed_s
         on_progress(progress)
 
     search = Search(
@@ -224,6 +229,8 @@ def _left(settings: Settings, manifest: Manifest, previous: Sequence[Evaluated])
     if ended and (trials_over or time_over):
         return None
     if settings.time_s is None:
+        return settings
+    if manifest.elapsed_s == 0:
         return settings
     return replace(settings, time_s=max(settings.time_s - manifest.elapsed_s, MIN_RESUME_S))
 
@@ -275,8 +282,11 @@ def _continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         RecordError: the folder holds a run of another command.
     """
     if not (folder / MANIFEST).exists():
-        if any(folder.glob("*.jsonl")) and not force:
-            raise RecordError(f"{folder} holds records but no {MANIFEST}", hint="use another --name, or --force")
+        if not force and any(path.name != LOCK for path in folder.iterdir()):
+            raise RecordError(
+                f"{folder} holds files, but no run: there is no {MANIFEST}",
+                hint="use another --name, or --force to overwrite what a run writes",
+            )
         _clear(folder)
         (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
         return wanted
@@ -313,7 +323,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """The folder, made where it is missing, for this process alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / ".lock").open("w")
+        lock: IO[str] = (folder / LOCK).open("w")
     except OSError as error:
         raise RecordError(
             f"{folder}: cannot be written: {error.strerror}", hint="use another --output-dir"

@@ -12,7 +12,7 @@ from mnv2search.jobs.recall import recall
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.timing import OnProgress
-from mnv2search.latency.types import Latency
+from mnv2search.latency.types import Latency, Verdict
 from mnv2search.spec.codec import load_spec
 
 __all__ = ["Check", "front_files", "verify"]
@@ -42,10 +42,9 @@ class Check:
         return self.spec_is_recorded and self.cost == self.then.cost and self.built_params == self.cost.params
 
     @property
-    def fits(self) -> bool:
-        """The upper end of the new interval is within the budget."""
-        budget = self.then.budget
-        return budget.latency_violation(self.latency.median_ms, high_ms=self.latency.ci_high_ms) == 0
+    def verdict(self) -> Verdict:
+        """What the new interval says of the budget."""
+        return self.latency.verdict(self.then.budget.latency_ms)
 
     @property
     def moved(self) -> float:
@@ -62,8 +61,8 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Everything that was promised is still so."""
-        return self.counts_hold and self.fits
+        """The counts are the same, and nothing says that the network does not fit."""
+        return self.counts_hold and self.verdict != "does not fit"
 
 
 def front_files(folder: Path) -> tuple[Path, ...]:
@@ -94,8 +93,12 @@ def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress
     manifest, result = recall(folder)
     recorded = {e.spec.name: e for e in result.front}
     specs = [load_spec(file) for file in files]
-    if missing := [file for file, spec in zip(files, specs, strict=True) if spec.name not in recorded]:
-        raise RecordError(f"{missing[0]}: is not in the records of the run", hint="remove it, or restore the records")
+    names = [spec.name for spec in specs]
+    for file, name in zip(files, names, strict=True):
+        if name not in recorded or names.count(name) > 1:
+            raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
+    if missing := sorted(recorded.keys() - set(names)):
+        raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
     with open_device(manifest.device.name) as device:
         latencies = (
             LatencyCache()

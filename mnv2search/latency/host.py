@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["SystemClock", "processor"]
+__all__ = ["SystemClock", "processor", "processors"]
 
 
 class SystemClock:
@@ -27,6 +28,11 @@ class SystemClock:
 
 
 @lru_cache(maxsize=1)
+def processors() -> int:
+    """How many of the machine's processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
     """The model of the processor, as exactly as the system tells it."""
     table = Path("/proc/cpuinfo")

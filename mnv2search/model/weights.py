@@ -44,6 +44,7 @@ UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     tokenize.TokenError,
+    LookupError,
     SafetensorError,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,12 +13,18 @@ from mnv2search.report.gain import gain_over
 from mnv2search.report.rows import Rows, accuracy_text, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
+COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
+
 __all__ = ["nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
 
 
 def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
-    return front_rows(result.front, baseline=result.baseline, title=f"Pareto front: {len(result.front)} networks")
+    return front_rows(
+        result.front,
+        baseline=result.baseline,
+        title=f"Pareto front: {len(result.front)} network" + "s" * (len(result.front) != 1),
+    )
 
 
 def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
@@ -41,26 +48,45 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield f"  {_effort(result)}"
 
 
-def nothing_fits_lines(result: SearchResult, *, budget: Budget) -> Iterator[str]:
-    """What to do where no network fits: the fastest one measured, and what to give up."""
+def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
+    """What to do where there is no front: go on with an unfinished run, or what to give up."""
+    if status not in ("finished", "nothing fits"):
+        yield "there is no front yet: this run ended before its final measurement; go on with run --resume"
+        return
+    yield f"nothing fits {_limits(budget)}"
     fastest = result.fastest
-    yield f"nothing fits {budget.latency_ms:g} ms"
     if fastest is None or fastest.latency is None:
-        yield "  no network was measured: the other limits excluded all of them; raise those"
+        yield "  no network of the space was measured: the counted limits excluded every one that was looked at"
         return
     yield (
-        f"  fastest measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
+        f"  fastest of the space that was measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
         f"(width {fastest.spec.width:g}, {fastest.spec.resolution} px)"
     )
-    if fastest.violation == 0:
-        yield "  it fits, but its accuracy is not known: look at the evaluator's messages"
-    elif fastest.latency.ci_high_ms <= budget.latency_ms:
-        yield "  it is fast enough, but breaks another limit of the budget: widen that one"
-    else:
-        yield (
-            f"  to give up: raise --latency-ms to {fastest.latency.ci_high_ms:.2g} or more, or search a space with "
-            "smaller widths or resolutions (--space FILE)"
-        )
+    for text in _to_give_up(fastest):
+        yield f"  to give up: {text}"
+
+
+def _limits(budget: Budget) -> str:
+    """Every limit of a budget, in the words of the command line."""
+    low = "" if budget.latency_min_ms is None else f"{budget.latency_min_ms:g} to "
+    counted = [f"{name} {getattr(budget, name):,}" for name in COUNTED if getattr(budget, name) is not None]
+    return ", ".join([f"{low}{budget.latency_ms:g} ms", *counted])
+
+
+def _to_give_up(fastest: Evaluation) -> Iterator[str]:
+    """For each limit that the fastest network breaks, what it would have to be."""
+    budget, latency = fastest.budget, fastest.latency
+    for name in COUNTED:
+        cap, counted = getattr(budget, name), getattr(fastest.cost, name)
+        if cap is not None and counted > cap:
+            yield f"raise the limit of {name} from {cap:,} to {counted:,} or more"
+    if latency is None:
+        return
+    if latency.ci_high_ms > budget.latency_ms:
+        needed = math.ceil(1000 * latency.ci_high_ms) / 1000
+        yield f"raise --latency-ms to {needed:g} or more, or search smaller widths or resolutions (--space FILE)"
+    if budget.latency_min_ms is not None and latency.median_ms < budget.latency_min_ms:
+        yield f"lower --latency-min-ms: this network is faster than {budget.latency_min_ms:g} ms"
 
 
 def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, Any]:

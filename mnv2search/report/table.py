@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,9 +11,11 @@ from mnv2search.report.rows import Rows
 
 __all__ = ["draw", "drawn"]
 
+WIDEST = 400
 
-def drawn(rows: Rows) -> RenderableType:
-    """The rows as a table with its notes below, plain text only."""
+
+def drawn(rows: Rows) -> Table:
+    """The rows as a table, plain text only."""
     table = Table(
         title=Text(rows.title),
         title_justify="left",
@@ -27,9 +29,16 @@ def drawn(rows: Rows) -> RenderableType:
         table.add_column(heading, footer=Text(foot), justify=column.align, no_wrap=index == 0, overflow="fold")
     for index, row in enumerate(rows.rows):
         table.add_row(*(Text(cell) for cell in row), style="bold" if index in rows.stressed else None)
-    return Group(table, *(Text(note, style="dim") for note in rows.notes))
+    return table
 
 
 def draw(rows: Rows, console: Console) -> None:
-    """Print the rows on a console."""
-    console.print(drawn(rows))
+    """Print the rows and their notes.
+
+    A table wider than the console is printed whole, and the terminal breaks its lines: no number is broken by us.
+    """
+    table = drawn(rows)
+    widest = console.options.update_width(WIDEST)
+    console.print(table, width=max(console.width, console.measure(table, options=widest).maximum), crop=False)
+    for note in rows.notes:
+        console.print(Text(note, style="dim"))

@@ -31,7 +31,7 @@ def verified_rows(checks: Sequence[Check]) -> Rows:
             measured_text(check.then.latency),
             measured_text(check.latency),
             f"{100 * check.moved:+.1f}" + (" beyond intervals" if check.is_beyond_intervals else ""),
-            check.latency.verdict(check.then.budget.latency_ms) if check.fits else "DOES NOT FIT",
+            check.verdict.upper() if check.verdict == "does not fit" else check.verdict,
         )
         for check in checks
     )
@@ -41,11 +41,12 @@ def verified_rows(checks: Sequence[Check]) -> Rows:
 def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
     """The outcome in one or two lines."""
     counts = sum(check.counts_hold for check in checks)
-    fitting = sum(check.fits for check in checks)
+    verdicts = [check.verdict for check in checks]
     moved = sum(check.is_beyond_intervals for check in checks)
     yield (
-        f"{counts} of {len(checks)} networks count and build as recorded; {fitting} of {len(checks)} fit "
-        f"{checks[0].then.budget.latency_ms:g} ms; {moved} moved beyond their intervals"
+        f"{counts} of {len(checks)} networks count and build as recorded; {verdicts.count('fits')} fit "
+        f"{checks[0].then.budget.latency_ms:g} ms, {verdicts.count('undecided')} undecided, "
+        f"{verdicts.count('does not fit')} do not fit; {moved} moved beyond their intervals"
     )
     if any(check.latency.noisy for check in checks):
         yield "the machine was too noisy for some of these figures: repeat when it is quiet"
@@ -57,7 +58,7 @@ def verified_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
         {
             "name": check.then.spec.name,
             "counts_hold": check.counts_hold,
-            "fits": check.fits,
+            "verdict": check.verdict,
             "moved": check.moved,
             "is_beyond_intervals": check.is_beyond_intervals,
             "cost": asdict(check.cost),

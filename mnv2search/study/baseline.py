@@ -51,7 +51,7 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
         output_stride=None,
     )
     return tuple(
-        replace(template, name=f"mobilenet_v2_{width:g}_{side}", width=width, resolution=side)
+        replace(template, name=f"mobilenet_v2_{width}_{side}", width=width, resolution=side)
         for width in WIDTHS
         for side in resolutions
     )

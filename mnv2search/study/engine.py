@@ -9,7 +9,8 @@ from random import Random
 
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.cost import cost_of
-from mnv2search.evaluation import Budget, Evaluation, completed
+from mnv2search.errors import OptionError
+from mnv2search.evaluation import Budget, Evaluation, completed, no_report
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.predictor import LatencyPredictor
 from mnv2search.latency.timing import Measurer
@@ -75,6 +76,11 @@ class Search:
         cache: LatencyCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not space.axes:
+            raise OptionError(
+                f"{space.name} is one network: there is nothing to search",
+                hint="measure it with mnv2search latency, or give a search space, such as mnv2",
+            )
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
         self._device = device
         self._is_cheap = isinstance(evaluator, TellsBounds)
@@ -282,14 +288,14 @@ class Search:
     ) -> Evaluation:
         """Complete one evaluation, keep it and hand it out."""
         begin = self._deadline.elapsed_s
+        seed = self._settings.seed
         evaluation = completed(
-            spec,
-            cost=cost_of(spec),
-            latency=latency,
-            budget=self._budget,
-            seed=self._settings.seed,
-            evaluator=evaluator,
+            spec, cost=cost_of(spec), latency=latency, budget=self._budget, seed=seed, evaluator=evaluator
         )
+        if stage == "baseline" and self._is_cheap and evaluation.accuracy is None:
+            # a rival at equal latency counts as one even where another limit excludes it
+            accuracy = self._evaluator.evaluate(spec, seed=seed, report=no_report)
+            evaluation = replace(evaluation, accuracy=accuracy)
         evaluation = replace(evaluation, elapsed_s=self._deadline.elapsed_s - begin)
         item = Evaluated(trial=len(self._known) if pick else -1, stage=stage, pick=pick, evaluation=evaluation)
         self._keep(item)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
+from sqlalchemy.exc import SQLAlchemyError
 
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
@@ -100,7 +101,7 @@ class Journal:
             return
         try:
             self._kept.add_trial(trial)
-        except optuna.exceptions.StorageInternalError as error:
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise RecordError(
                 f"the study cannot be written: {error}",
                 hint="free some space and run the same command again; finished trials are kept",
@@ -120,9 +121,10 @@ def _stored(path: str) -> optuna.Study:
                 directions=list(DIRECTIONS),
                 load_if_exists=True,
             )
-    except (optuna.exceptions.StorageInternalError, RuntimeError) as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, RuntimeError) as error:
         raise RecordError(
-            f"{path}: is not a study that can be opened: {error}", hint="remove it, or use another --name"
+            f"{path}: cannot be opened as a study: {str(error).splitlines()[0]}",
+            hint="free some space, or remove the file: it is made again from the records",
         ) from error
 
 

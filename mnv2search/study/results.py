@@ -24,19 +24,24 @@ def result_of(
     """The result that these evaluations amount to; a later one of the same network replaces an earlier one.
 
     The front is made of the last side-by-side measurement alone: what was only measured during the search, or at
-    the end of an earlier part of the run, is not on it.
+    the end of an earlier part of the run, is not on it. A run that is interrupted while it goes on keeps the front
+    it had.
     """
     space: dict[ModelSpec, Evaluation] = {}
     final: dict[ModelSpec, Evaluation] = {}
     baseline: dict[ModelSpec, Evaluation] = {}
+    goes_on = False
     for item in items:
         if item.stage in ("calibration", "search"):
+            goes_on = True
+        elif goes_on and item.stage in ("final", "final-baseline"):
+            goes_on = False
             final.clear()
         target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
         target[item.evaluation.spec] = item.evaluation
     members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
     on_front = {e.spec for e in members}
-    measured = [e for e in {**space, **final, **baseline}.values() if e.latency is not None]
+    measured = [e for e in {**space, **final}.values() if e.latency is not None]
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),

@@ -36,6 +36,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.trials is None and self.time_s is None:
             raise OptionError("neither trials nor time is given", hint="give --trials 200 or --time 90s")
+        if self.seed < 0:
+            raise OptionError(f"seed is {self.seed}", hint="use 0 or more")
         if self.trials is not None and self.trials < 1:
             raise OptionError(f"trials is {self.trials}", hint="ask for at least one")
 

@@ -16,7 +16,8 @@ from mnv2search.errors import OptionError, UnknownNameError
         ("command:timeout_s=60,train.sh --lr=0.1", "command:timeout_s=60,run=train.sh --lr=0.1"),
         ("command:timeout_s=60,run=a=b c", "command:timeout_s=60,run=a=b c"),
         ("python:math:fmod", "python:math:fmod"),
-        ("python:dataset=mine,function=math:fmod", "python:math:fmod"),
+        ("python:dataset=mine,function=math:fmod", "python:dataset=mine,math:fmod"),
+        ("command:metric=miou,dataset=my set,x", "command:timeout_s=600,metric=miou,dataset=my set,run=x"),
     ],
 )
 def test_text_opens_an_evaluator(text: str, name: str) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
@@ -21,6 +21,8 @@ from mnv2search.spec.model_spec import ModelSpec
 __all__ = ["CommandEvaluator"]
 
 STDERR_LINES = 8
+
+METRIC, DATASET = "top1", "the command's own"
 
 
 class CommandEvaluator:
@@ -38,9 +40,7 @@ class CommandEvaluator:
         dataset: on which images.
     """
 
-    def __init__(
-        self, *, run: str, timeout_s: float = 600.0, metric: str = "top1", dataset: str = "the command's own"
-    ) -> None:
+    def __init__(self, *, run: str, timeout_s: float = 600.0, metric: str = METRIC, dataset: str = DATASET) -> None:
         try:
             self._words = tuple(shlex.split(run))
         except ValueError as error:
@@ -58,8 +58,9 @@ class CommandEvaluator:
     @property
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
+        changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         return EvaluatorInfo(
-            name=f"command:timeout_s={self._timeout_s:g},run={self._run}",
+            name=f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}",
             version="1",
             kind="reported",
             dataset=self._dataset,

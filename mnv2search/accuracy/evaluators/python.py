@@ -10,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, StopEarly
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, StopEarly, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["PythonEvaluator"]
+
+METRIC, DATASET = "top1", "the function's own"
 
 
 class PythonEvaluator:
@@ -26,15 +28,16 @@ class PythonEvaluator:
         dataset: on which images.
     """
 
-    def __init__(self, *, function: str, metric: str = "top1", dataset: str = "the function's own") -> None:
+    def __init__(self, *, function: str, metric: str = METRIC, dataset: str = DATASET) -> None:
         self._name, self._metric, self._dataset = function, metric, dataset
         self._function = _found(function)
 
     @property
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
+        changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         return EvaluatorInfo(
-            name=f"python:{self._name}",
+            name=f"python:{changed}{self._name}",
             version="1",
             kind="reported",
             dataset=self._dataset,

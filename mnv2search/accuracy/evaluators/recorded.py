@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
 from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["RecordedEvaluator", "content_hash"]
+
+METRIC, DATASET = "top1", "the table's own"
 
 
 class RecordedEvaluator:
@@ -31,7 +33,7 @@ class RecordedEvaluator:
         dataset: on which images.
     """
 
-    def __init__(self, *, table: str, metric: str = "top1", dataset: str = "the table's own") -> None:
+    def __init__(self, *, table: str, metric: str = METRIC, dataset: str = DATASET) -> None:
         self._table, self._metric, self._dataset = table, metric, dataset
         path = Path(table)
         if not path.is_file():
@@ -65,8 +67,9 @@ class RecordedEvaluator:
     @property
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
+        changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         return EvaluatorInfo(
-            name=f"recorded:{self._table}",
+            name=f"recorded:{changed}{self._table}",
             version="1",
             kind="recorded",
             dataset=self._dataset,

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import Device
-from mnv2search.latency.host import processor
+from mnv2search.latency.host import processor, processors
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.lowering.onnx import INPUT, OUTPUT, onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
@@ -29,10 +29,15 @@ class OnnxRuntimeDevice(Device):
         batch: images per inference.
 
     Raises:
-        OptionError: `threads` or `batch` below 1.
+        OptionError: `threads` or `batch` below 1, or more threads than processors.
     """
 
     def __init__(self, *, threads: int = 1, batch: int = 1) -> None:
+        if threads > processors():
+            raise OptionError(
+                f"device onnxruntime: threads is {threads}, but this machine has {processors()} processors",
+                hint=f"use {processors()} or fewer",
+            )
         if threads < 1 or batch < 1:
             raise OptionError(
                 f"device onnxruntime: threads is {threads}, batch is {batch}", hint="use 1 or more of each"

@@ -6,7 +6,7 @@ import torch
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import Device
-from mnv2search.latency.host import processor
+from mnv2search.latency.host import processor, processors
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold as folded
@@ -27,10 +27,15 @@ class TorchDevice(Device):
         fold: fold batch norm into the convolutions.
 
     Raises:
-        OptionError: `threads` or `batch` below 1.
+        OptionError: `threads` or `batch` below 1, or more threads than processors.
     """
 
     def __init__(self, *, threads: int = 1, batch: int = 1, channels_last: bool = True, fold: bool = True) -> None:
+        if threads > processors():
+            raise OptionError(
+                f"device torch: threads is {threads}, but this machine has {processors()} processors",
+                hint=f"use {processors()} or fewer",
+            )
         if threads < 1 or batch < 1:
             raise OptionError(f"device torch: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
         options = [f"threads={threads}"]
