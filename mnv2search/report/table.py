@@ -39,6 +39,9 @@ def draw(rows: Rows, console: Console) -> None:
     """
     table = drawn(rows)
     widest = console.options.update_width(WIDEST)
-    console.print(table, width=max(console.width, console.measure(table, options=widest).maximum), crop=False)
+    narrow = console.width
+    console.width = max(narrow, console.measure(table, options=widest).maximum)
+    console.print(table, crop=False)
+    console.width = narrow
     for note in rows.notes:
         console.print(Text(note, style="dim"))

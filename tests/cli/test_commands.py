@@ -162,3 +162,29 @@ def test_a_mistake_is_told_with_exit_code_2(run: Run, words: list[str], said: st
     assert done.code == 2
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_other_options_beside_resume_are_refused(run: Run) -> None:
+    done = run("run", "--resume", "x", "--params", "3M")
+    assert done.code == 2
+    assert "--params cannot be given with --resume" in done.err
+
+
+def test_what_a_function_prints_does_not_disturb_the_document(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(spec, seed):\n    print('chatter')\n    return 0.5\n")
+    words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
+    done = run(*words, "--accuracy", "python:mine.py:f", "--json")
+    assert json.loads(done.out)["trials"] == 3
+    assert "chatter" in done.err
+
+
+def test_a_run_is_resumed_by_name_and_by_folder(run: Run) -> None:
+    words = ("run", "--latency-ms", "5", "--trials", "13", "--space", "mnv2-multipliers", "--device", "simulated")
+    assert run(*words, "--name", "a").code == 0
+    assert run("run", "--resume", "a", "--trials", "14").code == 0
+    assert json.loads(run("run", "--resume", "results/a", "--trials", "15", "--json").out)["trials"] == 15
+
+
+def test_weights_are_looked_at_without_an_output(run: Run, spec: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_text("hi")
+    assert run("compile", spec, "--weights", "w.pt", "--no-fvcore").code == 2

@@ -237,3 +237,35 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(OptionError, match="the name of the run"):
         run(asked, on_progress=nothing)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_run_are_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "ship.yaml").write_text("precious")
+    with pytest.raises(RecordError, match="holds files, but no run"):
+        run(request(tmp_path), on_progress=nothing)
+    assert (folder / "ship.yaml").read_text() == "precious"
+
+
+def test_an_interrupted_extension_keeps_the_front(done: Outcome, tmp_path: Path) -> None:
+    more = len((done.folder / EVALUATIONS).read_text().splitlines()) + 2
+    with pytest.raises(KeyboardInterrupt):
+        run(request(tmp_path, trials=29), on_progress=interrupted_after(more, done.folder))
+    manifest, result = recall(done.folder)
+    assert manifest.status == "interrupted"
+    assert result.front == done.result.front
+    assert len(verify(done.folder)) == len(result.front)
+
+
+def test_a_missing_member_of_the_front_is_noticed(done: Outcome) -> None:
+    path = next((done.folder / "front").glob("*.yaml"))
+    path.unlink()
+    with pytest.raises(RecordError, match=f"{path.name} is missing"):
+        verify(done.folder)
+
+
+def test_a_study_file_that_is_none_is_told(done: Outcome, tmp_path: Path) -> None:
+    (done.folder / STUDY_FILE).write_text("junk" * 1000)
+    with pytest.raises(RecordError, match="cannot be opened as a study"):
+        run(request(tmp_path, trials=20), on_progress=nothing)

@@ -8,7 +8,7 @@ import pytest
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
-from mnv2search.errors import EvaluatorError
+from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.codec import load_space, loads
@@ -214,3 +214,22 @@ def test_an_evaluator_that_costs_something_is_asked_for_few_of_the_baseline() ->
     assert len(baseline) == 30
     assert sum(e.accuracy is not None for e in baseline) == 3
     assert len(evaluator.asked) == len(set(evaluator.asked))
+
+
+def test_a_single_network_is_no_space() -> None:
+    with open_device("simulated") as device, pytest.raises(OptionError, match="nothing to search"):
+        Search(
+            SearchSpace(template=small().template, axes=()),
+            device=device,
+            evaluator=open_evaluator("imagenet"),
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=3),
+        )
+
+
+def test_a_rival_beyond_another_limit_still_counts() -> None:
+    heard = Heard()
+    searched(budget=Budget(latency_ms=BUDGET_MS, params=1_700_000), heard=heard)
+    baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
+    assert any(e.cost.params > 1_700_000 for e in baseline)
+    assert all(e.accuracy is not None for e in baseline)
