@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.options import json_option
-from mnv2search.cli.output import emit_json, stdout_console
+from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("front")
@@ -30,8 +30,8 @@ def command(folder: Path, as_json: bool) -> None:
         emit_json(run_json(result, folder=folder, status=manifest.status))
     elif result.front:
         draw(run_rows(result), stdout_console())
-        print("\n".join(ship_lines(result, folder=folder)))
+        answer(ship_lines(result, folder=folder))
     else:
-        print("\n".join(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)))
+        answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
     if not result.front:
         sys.exit(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mnv2search.errors import Mnv2SearchError
@@ -11,7 +11,7 @@ from mnv2search.errors import Mnv2SearchError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["emit_json", "fail", "note", "stderr_console", "stdout_console"]
+__all__ = ["answer", "emit_json", "fail", "note", "stderr_console", "stdout_console"]
 
 # Columns of a table that is not drawn on a terminal, so that a pipe gets whole rows.
 PLAIN_WIDTH = 400
@@ -29,6 +29,15 @@ def stderr_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def answer(lines: Iterable[str]) -> None:
+    """Print lines of prose on stdout; a terminal gets them broken between words."""
+    from rich.text import Text
+
+    console = stdout_console()
+    for line in lines:
+        console.print(Text(line))
 
 
 def emit_json(data: Mapping[str, object] | Sequence[object]) -> None:

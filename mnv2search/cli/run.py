@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
-from mnv2search.cli.output import emit_json, note, stdout_console
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 DEFAULT_TIME_S = 90.0
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -145,11 +145,11 @@ def command(
         emit_json(run_json(result, folder=outcome.folder, status=outcome.manifest.status))
     elif result.front:
         draw(run_rows(result), stdout_console())
-        print("\n".join(ship_lines(result, folder=outcome.folder)))
+        answer(ship_lines(result, folder=outcome.folder))
         if outcome.already_finished:
             note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
     else:
-        print("\n".join(nothing_fits_lines(result, budget=request.budget, status=outcome.manifest.status)))
+        answer(nothing_fits_lines(result, budget=request.budget, status=outcome.manifest.status))
     for text in outcome.notes:
         note(text)
     if not result.front:

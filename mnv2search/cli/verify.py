@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.options import Duration, json_option, quiet_option
-from mnv2search.cli.output import emit_json, stdout_console
+from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("verify")
@@ -36,6 +36,6 @@ def command(folder: Path, time_s: float | None, as_json: bool, quiet: bool) -> N
         emit_json(verified_json(checks))
     else:
         draw(verified_rows(checks), stdout_console())
-        print("\n".join(verified_lines(checks)))
+        answer(verified_lines(checks))
     if not all(check.holds for check in checks):
         sys.exit(1)

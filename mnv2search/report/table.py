@@ -26,7 +26,10 @@ def drawn(rows: Rows) -> Table:
     footer = rows.footer or ("",) * len(rows.columns)
     for index, (column, foot) in enumerate(zip(rows.columns, footer, strict=True)):
         heading = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
-        table.add_column(heading, footer=Text(foot), justify=column.align, no_wrap=index == 0, overflow="fold")
+        longest = max((len(row[index]) for row in (*rows.rows, footer)), default=1)
+        table.add_column(
+            heading, footer=Text(foot), justify=column.align, min_width=longest if column.align == "right" else None
+        )
     for index, row in enumerate(rows.rows):
         table.add_row(*(Text(cell) for cell in row), style="bold" if index in rows.stressed else None)
     return table
@@ -40,7 +43,7 @@ def draw(rows: Rows, console: Console) -> None:
     table = drawn(rows)
     widest = console.options.update_width(WIDEST)
     narrow = console.width
-    console.width = max(narrow, console.measure(table, options=widest).maximum)
+    console.width = max(narrow, console.measure(table, options=widest).minimum)
     console.print(table, crop=False)
     console.width = narrow
     for note in rows.notes:
