@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -159,4 +158,6 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...
     >>> nearest("expansoin", ["expansion", "kernel"])
     ('expansion',)
     """
+    import difflib  # late: only a mistake needs it
+
     return tuple(difflib.get_close_matches(name, list(known), n=most, cutoff=0.6))

@@ -16,16 +16,33 @@ from mnv2search.errors import Mnv2SearchError
 
 __all__ = ["cli", "main"]
 
-COMMANDS = ("run", "compile", "check", "cost", "latency", "devices", "front", "catalog", "verify")
+# In the order in which a user meets them; what each does stands here so that --help need not import them.
+COMMANDS = {
+    "run": "Search for the most accurate networks within a latency budget.",
+    "compile": "Lay out a spec as a network, and write it in other formats.",
+    "check": "Check specs and search spaces; report every problem with its place.",
+    "cost": "Count the parameters, multiply-adds and memory of specs.",
+    "latency": "Measure the latency of specs, side by side.",
+    "devices": "List what can be measured on here, and why something cannot.",
+    "front": "Show the Pareto front of a run from its records.",
+    "catalog": "List published networks with their figures.",
+    "verify": "Recount, rebuild and re-measure the front of a run.",
+}
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's file only when that command is asked for, or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which a user meets them."""
+        """The names of the commands."""
         del ctx
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""

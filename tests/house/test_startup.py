@@ -1,5 +1,6 @@
 """What starting costs: help and import load click alone."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -60,3 +61,11 @@ def test_the_function_search_is_not_hidden_by_a_module() -> None:
     import mnv2search.study.engine
 
     assert callable(mnv2search.search)
+
+
+def test_help_lists_every_command_with_the_verb_of_its_own_help() -> None:
+    from mnv2search.cli.main import COMMANDS as LISTED
+
+    assert list(LISTED) == COMMANDS
+    own = {name: importlib.import_module(f"mnv2search.cli.{name}").command.help for name in LISTED}
+    assert {name: text.split()[0] for name, text in own.items()} == {n: text.split()[0] for n, text in LISTED.items()}
