@@ -19,7 +19,8 @@ from mnv2search.latency.estimate import (
     visit_of,
 )
 from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
-from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
+from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["REFERENCE", "Measurable", "Measurer", "OnProgress", "Settings"]
 
@@ -28,18 +29,7 @@ REFERENCE = ModelSpec(
     name="reference",
     width=0.5,
     resolution=160,
-    blocks=tuple(
-        BlockSpec(expansion=t, channels=c, repeats=n, stride=s)
-        for t, c, n, s in (
-            (1, 16, 1, 1),
-            (6, 24, 2, 2),
-            (6, 32, 3, 2),
-            (6, 64, 4, 2),
-            (6, 96, 3, 1),
-            (6, 160, 3, 2),
-            (6, 320, 1, 1),
-        )
-    ),
+    blocks=MOBILENET_V2_BLOCKS,
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
+from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
+from mnv2search.spec.model_spec import ModelSpec, Stem
 from mnv2search.spec.space import SearchSpace
 
 __all__ = ["RESOLUTIONS", "WIDTHS", "baseline_grid"]
@@ -13,16 +14,6 @@ __all__ = ["RESOLUTIONS", "WIDTHS", "baseline_grid"]
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 
-# (t, c, n, s). Source: arXiv 1801.04381, Table 2.
-ROWS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 # Below this side the network's total stride of 32 leaves next to nothing; stem and second row then keep stride 1.
 SMALL_SIDE_PX = 64
 
@@ -38,8 +29,7 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     small = max(own) <= SMALL_SIDE_PX
     resolutions = own if small else RESOLUTIONS
     blocks = tuple(
-        BlockSpec(expansion=t, channels=c, repeats=n, stride=1 if small and row == 1 else s)
-        for row, (t, c, n, s) in enumerate(ROWS)
+        replace(block, stride=1) if small and row == 1 else block for row, block in enumerate(MOBILENET_V2_BLOCKS)
     )
     template = replace(
         space.template,
