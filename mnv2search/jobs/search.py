@@ -48,9 +48,15 @@ def search(
         EvaluatorError: an accuracy cannot be determined.
     """
     with ExitStack() as stack:
+        opened: LatencyDevice
+        if isinstance(device, str):
+            opened = open_device(device)
+            stack.enter_context(opened)
+        else:
+            opened = device
         return Search(
             load_space(space) if isinstance(space, str) else space,
-            device=stack.enter_context(open_device(device)) if isinstance(device, str) else device,
+            device=opened,
             evaluator=open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator,
             budget=budget if isinstance(budget, Budget) else Budget(latency_ms=float(budget)),
             settings=Settings(trials=trials, time_s=time_s, sampler=sampler, seed=seed),

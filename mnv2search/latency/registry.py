@@ -8,6 +8,7 @@ from typing import cast
 
 from mnv2search import plugins
 from mnv2search.errors import Mnv2SearchError, OptionError
+from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.types import LatencyDevice
 
 __all__ = ["Availability", "available", "open_device"]
@@ -48,15 +49,16 @@ def open_device(text: str) -> LatencyDevice:
         MissingExtraError: a package it needs is not installed.
     """
     address, _, host = text.partition("@")
+    name, colon, tail = address.partition(":")
+    factory = plugins.load("device", name)
+    options = _options(tail, text) if colon else {}
+    made = factory(**plugins.checked_options(factory, options, owner=f"device {name}"))
     if host not in LOCAL_HOSTS:
         raise OptionError(
             f"device {text!r} is on the host {host!r}, but only this machine can be measured",
             hint=f"run the command there, or write {address}",
         )
-    name, colon, tail = address.partition(":")
-    factory = plugins.load("device", name)
-    options = _options(tail, text) if colon else {}
-    return cast(LatencyDevice, factory(**plugins.checked_options(factory, options, owner=f"device {name}")))
+    return RuntimeDevice(made) if isinstance(made, Runtime) else cast("LatencyDevice", made)
 
 
 def available() -> tuple[Availability, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.errors import OptionError
 from mnv2search.latency.estimate import (
@@ -18,7 +19,8 @@ from mnv2search.latency.estimate import (
     reference_level_ms,
     visit_of,
 )
-from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
+from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.types import BurstRequest, Clock, DeviceInfo, Latency, Runner
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -34,12 +36,17 @@ REFERENCE = ModelSpec(
 
 
 class Measurable(Protocol):
-    """The part of a device that the loop needs."""
+    """The part of a device that the loop needs besides either of the following two."""
 
     @property
     def info(self) -> DeviceInfo:
         """What the device is."""
         ...
+
+
+@runtime_checkable
+class Runs(Measurable, Protocol):
+    """The part of a `RunnerDevice` that the loop needs."""
 
     @property
     def clock(self) -> Clock:
@@ -48,6 +55,19 @@ class Measurable(Protocol):
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded, ready to run."""
+        ...
+
+
+class Bursts(Measurable, Protocol):
+    """The part of a `BurstDevice` that the loop needs."""
+
+    @property
+    def round_trip(self) -> int:
+        """How many networks are best visited between two questions to the device."""
+        ...
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of each request."""
         ...
 
 
@@ -102,22 +122,21 @@ class Measurer:
 
     def __init__(
         self,
-        device: Measurable,
+        device: Runs | Bursts,
         settings: Settings | None = None,
         *,
         earlier_reference_ms: Sequence[float] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._device = device
-        self._clock = device.clock
         self._settings = settings or Settings()
+        self._device: Bursts = _InThisProcess(device, self._settings) if isinstance(device, Runs) else device
+        self._wall_ns = device.clock.wall_ns if isinstance(device, Runs) else time.perf_counter_ns
         self._earlier = tuple(earlier_reference_ms)
         self._now = now
         self._by_cpu = device.info.threads == 1
         self._visits: dict[ModelSpec, list[Visit]] = {}
-        self._loaded: OrderedDict[ModelSpec, Runner] = OrderedDict()
-        self._reference: Runner | None = None
         self._reference_levels: list[float] = []
+        self._before_ms: float | None = None
 
     @property
     def reference_ms(self) -> float | None:
@@ -150,29 +169,34 @@ class Measurer:
         """
         waiting = list(dict.fromkeys(specs))
         made = dict.fromkeys(waiting, 0)
+        self._before_ms = None
         for spec in waiting:
             if fresh or spec not in self._visits:
                 self._visits[spec] = []
-        ends_ns = None if time_s is None else self._clock.wall_ns() + round(time_s * 1e9)
-        before_ms = self._reference_burst() if waiting else 0.0
+        ends_ns = None if time_s is None else self._wall_ns() + round(time_s * 1e9)
         while waiting:
             in_a_row = 1 if len(waiting) <= self._settings.loaded else self._settings.visits_a_load
-            for spec in tuple(waiting):
+            together = self._device.round_trip
+            for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
+                going = list(group)
                 for _ in range(in_a_row):
-                    if self._is_late(ends_ns) and self._visits[spec]:
+                    if self._is_late(ends_ns):
+                        going = [spec for spec in going if not self._visits[spec]]
+                    if not going:
                         break
-                    before_ms = self._visit(spec, before_ms)
-                    made[spec] += 1
-                    if self._is_done(spec, made[spec], budget_ms):
-                        break
-                if self._is_late(ends_ns) or self._is_done(spec, made[spec], budget_ms):
-                    waiting.remove(spec)
+                    self._visit(going)
+                    for spec in going:
+                        made[spec] += 1
+                    going = [spec for spec in going if not self._is_done(spec, made[spec], budget_ms)]
+                for spec in group:
+                    if self._is_late(ends_ns) or self._is_done(spec, made[spec], budget_ms):
+                        waiting.remove(spec)
                 if on_progress is not None:
                     on_progress(len(made) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
 
     def _is_late(self, ends_ns: int | None) -> bool:
-        return ends_ns is not None and self._clock.wall_ns() >= ends_ns
+        return ends_ns is not None and self._wall_ns() >= ends_ns
 
     def _is_done(self, spec: ModelSpec, made: int, budget_ms: float | None) -> bool:
         return made >= self._settings.max_visits or self._is_settled(spec, budget_ms)
@@ -180,49 +204,31 @@ class Measurer:
     def forget(self, spec: ModelSpec) -> None:
         """Drop what is known and loaded of a network."""
         self._visits.pop(spec, None)
-        self._loaded.pop(spec, None)
 
-    def _visit(self, spec: ModelSpec, before_ms: float) -> float:
-        """Visit a network; returns the level of the reference after it."""
-        runs = self._burst(self._runner(spec), self._settings.burst_ms)
-        after_ms = self._reference_burst()
-        reference_ms = (before_ms + after_ms) / 2
-        self._visits[spec].append(visit_of(runs, reference_ms, by_cpu=self._by_cpu))
-        return after_ms
+    def _visit(self, specs: Sequence[ModelSpec]) -> None:
+        """Visit each network once, with a burst of the reference between any two of them and at both ends.
 
-    def _reference_burst(self) -> float:
-        if self._reference is None:
-            self._reference = self._device.prepare(REFERENCE)
-        runs = self._burst(self._reference, self._settings.reference_burst_ms)
+        The burst at the end of one call opens the next one where that follows at once.
+        """
+        settings = self._settings
+        reference = BurstRequest(REFERENCE, settings.reference_burst_ms, settings.warm_ms, settings.min_runs)
+        requests = []
+        for spec in specs:
+            requests += [BurstRequest(spec, settings.burst_ms, settings.warm_ms, settings.min_runs), reference]
+        opens = self._before_ms is None
+        found = self._device.bursts([reference, *requests] if opens else requests)
+        before_ms = self._reference_level(found.pop(0)) if opens else self._before_ms
+        for spec, runs, after in zip(specs, found[::2], found[1::2], strict=True):
+            after_ms = self._reference_level(after)
+            assert before_ms is not None
+            self._visits[spec].append(visit_of(runs, (before_ms + after_ms) / 2, by_cpu=self._by_cpu))
+            before_ms = after_ms
+        self._before_ms = before_ms
+
+    def _reference_level(self, runs: Sequence[tuple[int, int]]) -> float:
         level_ms = quantile([(cpu if self._by_cpu else wall) / 1e6 for wall, cpu in runs], LEVEL_QUANTILE)
         self._reference_levels.append(level_ms)
         return level_ms
-
-    def _burst(self, run: Runner, burst_ms: float) -> list[tuple[int, int]]:
-        """(wall, CPU) time in ns of runs in a row, after enough of them to fill the caches."""
-        clock, settings = self._clock, self._settings
-        begin = clock.wall_ns()
-        run()
-        run()
-        while clock.wall_ns() - begin < settings.warm_ms * 1e6:
-            run()
-        runs: list[tuple[int, int]] = []
-        begin = clock.wall_ns()
-        while len(runs) < settings.min_runs or clock.wall_ns() - begin < burst_ms * 1e6:
-            wall, cpu = clock.wall_ns(), clock.cpu_ns()
-            run()
-            spent = clock.cpu_ns() - cpu
-            runs.append((clock.wall_ns() - wall, spent))
-        return runs
-
-    def _runner(self, spec: ModelSpec) -> Runner:
-        if spec in self._loaded:
-            self._loaded.move_to_end(spec)
-            return self._loaded[spec]
-        while len(self._loaded) >= self._settings.loaded:
-            self._loaded.popitem(last=False)
-        self._loaded[spec] = self._device.prepare(spec)
-        return self._loaded[spec]
 
     def _estimate(self, spec: ModelSpec) -> Estimate:
         undisturbed_ms = reference_level_ms(self._reference_levels, self._earlier)
@@ -251,3 +257,48 @@ class Measurer:
             taken_at=self._now().isoformat(timespec="seconds"),
             noisy=found.noisy,
         )
+
+
+class _InThisProcess:
+    """Bursts of networks that a `RunnerDevice` loads; the last few stay loaded, the reference always."""
+
+    round_trip = 1
+
+    def __init__(self, device: Runs, settings: Settings) -> None:
+        self._device = device
+        self._keep = settings.loaded
+        self._loaded: OrderedDict[ModelSpec, Runner] = OrderedDict()
+        self._reference: Runner | None = None
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device is."""
+        return self._device.info
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of each request."""
+        clock = self._device.clock
+        return [
+            burst(
+                self._runner(request.spec),
+                burst_ms=request.burst_ms,
+                warm_ms=request.warm_ms,
+                min_runs=request.min_runs,
+                wall_ns=clock.wall_ns,
+                cpu_ns=clock.cpu_ns,
+            )
+            for request in requests
+        ]
+
+    def _runner(self, spec: ModelSpec) -> Runner:
+        if spec == REFERENCE:
+            if self._reference is None:
+                self._reference = self._device.prepare(REFERENCE)
+            return self._reference
+        if spec in self._loaded:
+            self._loaded.move_to_end(spec)
+            return self._loaded[spec]
+        while len(self._loaded) >= self._keep:
+            self._loaded.popitem(last=False)
+        self._loaded[spec] = self._device.prepare(spec)
+        return self._loaded[spec]

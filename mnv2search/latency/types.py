@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Clock", "DeviceInfo", "Kind", "Latency", "LatencyDevice", "Runner", "Verdict"]
+__all__ = [
+    "BurstDevice",
+    "BurstRequest",
+    "Clock",
+    "DeviceInfo",
+    "Kind",
+    "Latency",
+    "LatencyDevice",
+    "Runner",
+    "RunnerDevice",
+    "Verdict",
+]
 
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
@@ -33,6 +44,11 @@ class DeviceInfo:
         dtype: of weights and activations, such as ``fp32``.
         batch: images per inference.
         delegate: execution provider, backend or delegate of the runtime.
+        system: the operating system and its version.
+        machine: model of the board or phone, where it tells.
+        cores: processors of the machine.
+        pinned: processors that the inference is pinned to, such as ``4-7``; empty where it is not.
+        governor: what sets the clock rate of the processors, such as ``performance``.
     """
 
     name: str
@@ -44,6 +60,11 @@ class DeviceInfo:
     dtype: str = "fp32"
     batch: int = 1
     delegate: str = ""
+    system: str = ""
+    machine: str = ""
+    cores: int = 0
+    pinned: str = ""
+    governor: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -111,14 +132,37 @@ class Clock(Protocol):
         ...
 
 
-@runtime_checkable
-class LatencyDevice(Protocol):
-    """A runtime on a machine that networks can be measured on; a context manager that frees it at the end."""
+class BurstRequest(NamedTuple):
+    """Runs of one network in a row that a device is asked to time; see `mnv2search.latency.runner.burst`."""
+
+    spec: ModelSpec
+    burst_ms: float
+    warm_ms: float
+    min_runs: int
+
+
+class Device(Protocol):
+    """What every device has: a runtime on a machine; a context manager that frees it at the end."""
 
     @property
     def info(self) -> DeviceInfo:
         """What this device is."""
         ...
+
+    def measure(self, spec: ModelSpec) -> Latency:
+        """The latency of the network, measured now."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class RunnerDevice(Device, Protocol):
+    """A device that loads networks into this process."""
 
     @property
     def clock(self) -> Clock:
@@ -133,12 +177,26 @@ class LatencyDevice(Protocol):
         """
         ...
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now."""
+
+@runtime_checkable
+class BurstDevice(Device, Protocol):
+    """A device that times bursts itself: it is on another machine, or has clocks of its own."""
+
+    @property
+    def round_trip(self) -> int:
+        """How many networks are best visited between two questions to the device."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of each request, timed in the order given.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+        Where CPU time says nothing, both are the same.
+
+        Raises:
+            DeviceError: the runtime refuses a network, or the device cannot be reached for good.
+        """
+        ...
+
+
+LatencyDevice: TypeAlias = RunnerDevice | BurstDevice
+"""A runtime on a machine that networks can be measured on."""

@@ -6,7 +6,7 @@ import pytest
 
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.latency.registry import available, open_device
-from mnv2search.latency.types import LatencyDevice
+from mnv2search.latency.types import LatencyDevice, RunnerDevice
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 
 TINY = ModelSpec(
@@ -37,6 +37,7 @@ def test_a_device_knows_the_text_that_opens_it_again(text: str, name: str) -> No
 def test_every_device_runs_a_network(text: str) -> None:
     with open_device(text) as device:
         assert isinstance(device, LatencyDevice)
+        assert isinstance(device, RunnerDevice)
         device.prepare(TINY)()
 
 

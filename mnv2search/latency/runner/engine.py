@@ -1,0 +1,59 @@
+"""What a loaded network is, whatever the runtime."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+__all__ = ["EngineError", "Loaded", "image", "load", "version"]
+
+
+class EngineError(RuntimeError):
+    """The runtime is not installed, or refuses a network."""
+
+
+class Loaded(NamedTuple):
+    """A network in memory with the fixed image bound to its input.
+
+    Attributes:
+        run: runs one inference and returns when it is finished.
+        output: runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
+    """
+
+    run: Callable[[], None]
+    output: Callable[[], Any]
+
+
+def image(batch: int, side: int) -> Any:
+    """The input of every measurement: normal numbers, a float32 array (N, 3, S, S), the same on every machine."""
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal((batch, 3, side, side), dtype=np.float32)
+
+
+def version(engine: str) -> str:
+    """The version of the runtime behind the module `engine`.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    return str(_module(engine).version())
+
+
+def load(engine: str, folder: str, settings: dict[str, Any]) -> Loaded:
+    """The artifact in `folder`, loaded by the module `engine`.
+
+    Raises:
+        EngineError: the runtime is not installed, or refuses the network.
+    """
+    loaded = _module(engine).load(folder, settings)
+    assert isinstance(loaded, Loaded)
+    return loaded
+
+
+def _module(engine: str) -> Any:
+    try:
+        return importlib.import_module(engine)
+    except ImportError as error:
+        raise EngineError(f"{engine.rpartition('.')[2]} cannot be imported ({error})") from error

@@ -1,0 +1,54 @@
+"""ONNX Runtime's CPU execution provider; the artifact is ``model.onnx``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import onnxruntime as ort
+
+from mnv2search.latency.runner.engine import EngineError, Loaded, image
+
+__all__ = ["load", "version"]
+
+ERRORS_ONLY = 3
+
+
+def version() -> str:
+    """The version of ONNX Runtime."""
+    return str(ort.__version__)
+
+
+def load(folder: str, settings: dict[str, Any]) -> Loaded:
+    """A session with all graph optimisations and the image bound to its input.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings["threads"]
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = ERRORS_ONLY
+    # Idle workers must not eat the time slices of the other networks that are measured in turn.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        session = ort.InferenceSession(
+            os.path.join(folder, "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(str(error)) from error
+    binding = session.io_binding()
+    output = session.get_outputs()[0].name
+    binding.bind_cpu_input(session.get_inputs()[0].name, image(settings["batch"], settings["side"]))
+    binding.bind_output(output, "cpu")
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+
+    def answer() -> Any:
+        run()
+        return binding.copy_outputs_to_cpu()[0]
+
+    return Loaded(run=run, output=answer)

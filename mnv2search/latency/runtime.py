@@ -1,0 +1,171 @@
+"""A runtime: how networks become files, and what loads them; on which machine is another matter."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.device import Device
+from mnv2search.latency.host import processor, processors
+from mnv2search.latency.runner import engine as runner
+from mnv2search.latency.types import DeviceInfo, Runner
+from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import NetworkArrays
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Runtime", "RuntimeDevice"]
+
+
+class Runtime(ABC):
+    """How networks become artifacts of one runtime; needs the runtime itself only where an artifact is loaded.
+
+    Args:
+        threads: within one operator.
+        batch: images per inference.
+        precision: of weights and activations, one of `precisions`.
+
+    Raises:
+        OptionError: `threads` or `batch` below 1, or a precision that this runtime does not have.
+    """
+
+    name: ClassVar[str]
+    """That opens it, such as ``litert``."""
+    engine: ClassVar[str]
+    """Module that loads its artifacts: see `mnv2search.latency.runner.engines`."""
+    delegate: ClassVar[str] = ""
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    extra: ClassVar[str] = ""
+    """The optional dependency of ours that installs it."""
+
+    def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
+        if threads < 1 or batch < 1:
+            raise OptionError(
+                f"device {self.name}: threads is {threads}, batch is {batch}", hint="use 1 or more of each"
+            )
+        if precision not in self.precisions:
+            raise OptionError(
+                f"device {self.name}: precision is {precision!r}", hint=f"it has {', '.join(self.precisions)}"
+            )
+        self.threads = threads
+        self.batch = batch
+        self.precision = precision
+
+    @abstractmethod
+    def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
+        """The network as files, written straight from the plan.
+
+        Args:
+            network: to lower.
+            weights: its arrays; None takes arbitrary ones.
+
+        Raises:
+            DeviceError: the runtime cannot run such a network; says which block and why.
+        """
+
+    def convert(self, network: Plan, module: nn.Module) -> Artifact:
+        """The network as files from the runtime's own converter, for comparison with `lower`.
+
+        Args:
+            network: what `module` was built from.
+            module: the PyTorch network in evaluation mode.
+
+        Raises:
+            DeviceError: the converter is not installed, or refuses the network.
+        """
+        raise DeviceError(
+            f"{self.name} has no converter for the network {network.spec.name} ({type(module).__name__})"
+        )
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Those that open it again, as ``key=value``."""
+        options = [f"threads={self.threads}"]
+        options += [f"batch={self.batch}"] if self.batch > 1 else []
+        options += [f"precision={self.precision}"] if self.precision != "fp32" else []
+        return tuple(options)
+
+    def settings(self, spec: ModelSpec) -> dict[str, Any]:
+        """What the engine is told besides the files, as JSON values."""
+        return {
+            "threads": self.threads,
+            "batch": self.batch,
+            "side": spec.resolution,
+            "precision": self.precision,
+        }
+
+
+class RuntimeDevice(Device):
+    """A runtime on this machine.
+
+    Raises:
+        MissingExtraError: the runtime is not installed.
+        OptionError: more threads than processors.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        if runtime.threads > processors():
+            here = f"this machine has {processors()} processors"
+            raise OptionError(
+                f"device {runtime.name}: threads is {runtime.threads}, but {here}",
+                hint=f"use {processors()} or fewer",
+            )
+        try:
+            version = runner.version(runtime.engine)
+        except runner.EngineError as error:
+            hint = f"pip install 'mnv2search[{runtime.extra}]'" if runtime.extra else ""
+            raise DeviceError(f"device {runtime.name} cannot be used: {error}", hint=hint) from error
+        super().__init__(
+            DeviceInfo(
+                name=f"{runtime.name}:{','.join(runtime.options)}",
+                hardware=processor(),
+                runtime=runtime.name,
+                runtime_version=version,
+                threads=runtime.threads,
+                dtype=runtime.precision,
+                batch=runtime.batch,
+                delegate=runtime.delegate,
+            )
+        )
+        self.runtime = runtime
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        """The network lowered and loaded.
+
+        Raises:
+            DeviceError: the runtime refuses the network.
+        """
+        return self._loaded(self.runtime.lower(plan(spec)), spec).run
+
+    def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
+        """What the artifact of a network answers to the fixed image.
+
+        Raises:
+            DeviceError: the runtime refuses the artifact.
+        """
+        return np.asarray(self._loaded(artifact, spec).output(), np.float32)
+
+    def runner_of(self, artifact: Artifact, spec: ModelSpec) -> Runner:
+        """The artifact of a network loaded, ready to run.
+
+        Raises:
+            DeviceError: the runtime refuses the artifact.
+        """
+        return self._loaded(artifact, spec).run
+
+    def _loaded(self, artifact: Artifact, spec: ModelSpec) -> runner.Loaded:
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+            artifact.write(Path(folder))
+            try:
+                return runner.load(self.runtime.engine, folder, self.runtime.settings(spec))
+            except runner.EngineError as error:
+                raise DeviceError(f"{self.runtime.name} refuses the network {spec.name}: {error}") from error
