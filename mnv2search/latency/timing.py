@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.errors import OptionError
+from mnv2search.latency.cooling import Cooler
 from mnv2search.latency.estimate import (
     LEVEL_QUANTILE,
     Estimate,
@@ -117,6 +118,8 @@ class Measurer:
         settings: how closely.
         earlier_reference_ms: levels of the reference in earlier processes, from `reference_ms`; with them a
             process that never saw the machine quiet knows it.
+        cooler: pauses while the device throttles; None never pauses, since on a machine that is shared the
+            neighbours, and not heat, are what slows it down.
         now: the date, for `Latency.taken_at`.
     """
 
@@ -126,12 +129,14 @@ class Measurer:
         settings: Settings | None = None,
         *,
         earlier_reference_ms: Sequence[float] = (),
+        cooler: Cooler | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings or Settings()
         self._device: Bursts = _InThisProcess(device, self._settings) if isinstance(device, Runs) else device
         self._wall_ns = device.clock.wall_ns if isinstance(device, Runs) else time.perf_counter_ns
         self._earlier = tuple(earlier_reference_ms)
+        self._cooler = cooler
         self._now = now
         self._by_cpu = device.info.threads == 1
         self._visits: dict[ModelSpec, list[Visit]] = {}
@@ -185,6 +190,7 @@ class Measurer:
                     if not going:
                         break
                     self._visit(going)
+                    self._cool(ends_ns)
                     for spec in going:
                         made[spec] += 1
                     going = [spec for spec in going if not self._is_done(spec, made[spec], budget_ms)]
@@ -194,6 +200,12 @@ class Measurer:
                 if on_progress is not None:
                     on_progress(len(made) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
+
+    def _cool(self, ends_ns: int | None) -> None:
+        if self._cooler is not None:
+            left_s = None if ends_ns is None else (ends_ns - self._wall_ns()) / 1e9
+            undisturbed_ms = reference_level_ms(self._reference_levels, self._earlier)
+            self._cooler.watch(self._reference_levels, undisturbed_ms=undisturbed_ms, left_s=left_s)
 
     def _is_late(self, ends_ns: int | None) -> bool:
         return ends_ns is not None and self._wall_ns() >= ends_ns
