@@ -87,6 +87,11 @@ class Runtime(ABC):
         )
 
     @property
+    def converter(self) -> str:
+        """What `convert` uses, with its version, such as ``torch.onnx.export 2.13.0``."""
+        return f"the converter of {self.name}"
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Those that open it again, as ``key=value``."""
         options = [f"threads={self.threads}"]
