@@ -32,21 +32,21 @@ PLAIN_EVERY_S = 10.0
 
 
 @contextmanager
-def measuring(total: int, *, quiet: bool) -> Iterator[OnProgress]:
-    """A bar of networks whose measurement is finished; yields what to call with its progress."""
+def measuring(total: int, *, quiet: bool, verb: str = "measuring") -> Iterator[OnProgress]:
+    """A bar of networks that are done with; yields what to call with its progress."""
     console = stderr_console()
     if quiet or not console.is_terminal:
         yield lambda _: None
         return
     with Progress(
-        TextColumn("measuring"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total} networks"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
     ) as bar:
-        task = bar.add_task("measuring", total=total)
+        task = bar.add_task(verb, total=total)
         yield lambda settled: bar.update(task, completed=settled)
 
 

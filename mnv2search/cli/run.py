@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -12,11 +13,14 @@ from click.core import ParameterSource
 from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
+if TYPE_CHECKING:
+    from mnv2search.study.types import SearchResult
+
 DEFAULT_TIME_S = 90.0
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 NOTHING_FITS = 3
 # What may stand beside --resume; everything else is in the folder's manifest.
-WITH_RESUME = {"resume", "trials", "time_s", "root", "as_json", "quiet"}
+WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "quiet"}
 
 
 @click.command("run")
@@ -51,6 +55,13 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "as_json", "quiet"}
     show_default=True,
     help="Folder that holds the folders of runs.",
 )
+@click.option(
+    "--confirm/--no-confirm",
+    "confirms",
+    default=True,
+    show_default=True,
+    help="At the end, compare the front with what the runtime's own converter makes of it; takes time of its own.",
+)
 @click.option("--force", is_flag=True, help="Begin anew where the folder holds another run.")
 @json_option
 @quiet_option
@@ -71,14 +82,15 @@ def command(
     name: str | None,
     resume: str | None,
     root: Path,
+    confirms: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Ends with the network to ship and the Pareto front. The same command goes on with an interrupted run. Exits
-    with 3 when nothing fits.
+    Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
+    converter makes of it. The same command goes on with an interrupted run. Exits with 3 when nothing fits.
 
     \b
     Example:
@@ -152,8 +164,30 @@ def command(
         answer(nothing_fits_lines(result, budget=request.budget, status=outcome.manifest.status))
     for text in outcome.notes:
         note(text)
+    if confirms and result.front and not outcome.already_finished:
+        _confirm(outcome.folder, result, device=request.device, quiet=quiet or as_json)
     if not result.front:
         sys.exit(NOTHING_FITS)
+
+
+def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:
+    """Compare the front with the converter's; what does not work is said, and leaves the run as it is."""
+    from mnv2search.cli.progress import measuring
+    from mnv2search.errors import DeviceError
+    from mnv2search.jobs.confirm import confirm_front, confirmation_line
+
+    specs = [evaluation.spec for evaluation in result.front]
+    try:
+        with measuring(len(specs), quiet=quiet, verb="confirming") as advance:
+            found = confirm_front(folder, specs, device=device, on_progress=advance)
+    except DeviceError as error:
+        note(f"the front was not compared with the runtime's own converter: {error.message}\nhint: {error.hint}")
+    except KeyboardInterrupt:
+        note("the front was not compared with the runtime's own converter: interrupted")
+        sys.exit(130)
+    else:
+        if found is not None:
+            note(confirmation_line(found), quiet=quiet)
 
 
 def _refuse_other_options() -> None:

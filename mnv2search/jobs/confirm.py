@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.estimate import LEVEL_QUANTILE, quantile
+from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import DeviceInfo, LatencyDevice
@@ -25,8 +26,19 @@ from mnv2search.spec.plan import plan
 if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
 
-__all__ = ["TOLERANCE", "Confirmation", "can_confirm", "confirm", "confirmation_line", "write_confirmations"]
+__all__ = [
+    "CONFIRMATION",
+    "TOLERANCE",
+    "ArtifactDevice",
+    "Confirmation",
+    "can_confirm",
+    "confirm",
+    "confirm_front",
+    "confirmation_line",
+    "write_confirmations",
+]
 
+CONFIRMATION = "confirmation.json"
 # Largest root mean square of the difference to the PyTorch network, over that of its answer. Rounding of single
 # precision stays below 1e-5; eight bits a weight and activation leave errors of some percent in a network whose
 # weights are arbitrary.
@@ -134,6 +146,29 @@ def confirm(
         found.append(_confirmed(device, spec))
         on_progress(len(found))
     return tuple(found)
+
+
+def confirm_front(
+    folder: Path, specs: Sequence[ModelSpec], *, device: str, on_progress: Callable[[int], None] = lambda _: None
+) -> tuple[Confirmation, ...] | None:
+    """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
+
+    Args:
+        folder: of the run.
+        specs: its front.
+        device: text that opens the device of the run.
+        on_progress: told after every network how many are done.
+
+    Raises:
+        DeviceError: the converter is missing or refuses a network, or the device does.
+        RecordError: the disk does not take the file.
+    """
+    with open_device(device) as opened:
+        if not can_confirm(opened):
+            return None
+        found = confirm(opened, specs, on_progress=on_progress)
+    write_confirmations(folder / CONFIRMATION, found)
+    return found
 
 
 def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
