@@ -17,11 +17,15 @@ __all__ = [
     "pick_option",
     "quiet_option",
     "resized_options",
+    "with_precision",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DEVICE = "onnxruntime"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+# Stands between the devices of a pool in its text.
+POOL = " + "
 
 
 class Duration(click.ParamType[float]):
@@ -89,14 +93,53 @@ def quiet_option(command: F) -> F:
 
 
 def device_option(command: F) -> F:
-    """`--device`: what to measure on."""
-    return click.option(
+    """`--device` and `--precision`: what to measure on; several devices of one kind are joined to a pool."""
+    device = click.option(
         "--device",
-        default=DEFAULT_DEVICE,
+        default=(DEFAULT_DEVICE,),
         show_default=True,
-        metavar="RUNTIME[:OPTIONS]",
-        help="What to measure on; `mnv2search devices` lists them.",
-    )(command)
+        multiple=True,
+        callback=_device_text,
+        metavar="RUNTIME[:OPTIONS][@HOST]",
+        help="What to measure on; `mnv2search devices` lists them. Several equal ones share the work.",
+    )
+    precision = click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_precision,
+        help="Of weights and activations on the device; fp32 where neither this nor the device says otherwise.",
+    )
+    return device(precision(command))
+
+
+def _remember_precision(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta["mnv2search.precision"] = value
+
+
+def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> str:
+    precision = context.meta.get("mnv2search.precision")
+    return POOL.join(text if precision is None else with_precision(text, precision) for text in value)
+
+
+def with_precision(text: str, precision: str) -> str:
+    """The text of a device with the option `precision`.
+
+    >>> with_precision("litert", "int8"), with_precision("litert:threads=2@ssh://pi", "int8")
+    ('litert:precision=int8', 'litert:threads=2,precision=int8@ssh://pi')
+
+    Raises:
+        click.UsageError: the text asks for another one.
+    """
+    address, at, host = text.partition("@")
+    name, _, options = address.partition(":")
+    known = [option for option in options.split(",") if option]
+    named = [option for option in known if option.startswith("precision=")]
+    if named and named != [f"precision={precision}"]:
+        raise click.UsageError(f"--precision {precision} contradicts --device {text}: leave one of them out")
+    known += [] if named else [f"precision={precision}"]
+    return f"{name}:{','.join(known)}{at}{host}"
 
 
 def pick_option(command: F) -> F:
