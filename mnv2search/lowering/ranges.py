@@ -1,0 +1,64 @@
+"""The range of every tensor of a network over some images, for quantisation to eight bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+
+from mnv2search.errors import OptionError
+from mnv2search.lowering.onnx import INPUT, onnx_model
+from mnv2search.lowering.quantize import Key, Ranges
+from mnv2search.lowering.types import Floats, NetworkArrays
+from mnv2search.spec.plan import Plan
+
+__all__ = ["RANDOM_IMAGES", "Key", "Ranges", "ranges_of"]
+
+# Drawn from the standard normal distribution where no images are given.
+RANDOM_IMAGES = 2
+ERRORS_ONLY = 3
+
+
+def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Floats | None = None) -> Ranges:
+    """The smallest and the largest value of each tensor, zero among them, in single precision by ONNX Runtime.
+
+    The keys are (index of the unit, what), where what is
+
+    - the index of a layer: its output after its activation;
+    - ``"2.linear"``: what the activation of layer 2 reads, if that is no ReLU;
+    - ``"2.convolution"``: what the group norm of layer 2 reads;
+    - ``"squeezed"``: the pooled input of a gate or of the classifier;
+    - ``"gated"``: after the multiplication by a gate;
+    - ``"shortcut"``: the pooled or padded input of the unit that is added;
+    - ``"sum"``: after that addition;
+
+    and (-1, "image") for the input.
+
+    Args:
+        plan: the network.
+        weights: its arrays; None takes the arbitrary ones.
+        images: (N, 3, S, S); None takes `RANDOM_IMAGES` ones, the same every time.
+
+    Raises:
+        OptionError: the images are not of that shape, or there are none; `weights` lack a layer.
+    """
+    side = plan.spec.resolution
+    if images is None:
+        images = np.random.default_rng(0).standard_normal((RANDOM_IMAGES, 3, side, side), dtype=np.float32)
+    if images.shape[1:] != (3, side, side) or not len(images):
+        raise OptionError(f"images to calibrate with have shape {images.shape}", hint=f"use (N, 3, {side}, {side})")
+    graph = onnx_model(plan, weights, show=True)
+    session = ort.InferenceSession(graph.serialised(), _options(), providers=["CPUExecutionProvider"])
+    names = list(dict.fromkeys(name for name in graph.kept.values() if name != INPUT))
+    found = {INPUT: (float(images.min()), float(images.max()))} | dict.fromkeys(names, (0.0, 0.0))
+    for image in images:
+        for name, tensor in zip(names, session.run(names, {INPUT: image[None]}), strict=True):
+            low, high = found[name]
+            found[name] = min(low, float(tensor.min())), max(high, float(tensor.max()))
+    return {key: (min(found[name][0], 0.0), max(found[name][1], 0.0)) for key, name in graph.kept.items()}
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    return options
