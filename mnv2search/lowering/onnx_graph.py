@@ -40,6 +40,8 @@ class Graph:
 
     saturates = False
     """Whether keeping a tensor cuts it to its range, so that no ReLU is needed before."""
+    classifies_by_gemm = False
+    """Whether the classifier is a Gemm and not a convolution."""
 
     def __init__(self) -> None:
         self.model = ModelProto(ir_version=IR_VERSION, producer_name="mnv2search")
@@ -75,6 +77,10 @@ class Graph:
     def keep(self, key: Key, tensor: str) -> str:
         """The tensor as those that follow see it."""
         self.kept[key] = tensor
+        return tensor
+
+    def within(self, low: float, high: float, tensor: str) -> str:  # noqa: ARG002
+        """A tensor that is known to stay within these bounds as those that follow see it."""
         return tensor
 
     def constants(self, tensor: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> list[str]:  # noqa: ARG002

@@ -11,7 +11,7 @@ from mnv2search.lowering.quantize import Key, Ranges
 from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
 
-__all__ = ["RANDOM_IMAGES", "Key", "Ranges", "ranges_of"]
+__all__ = ["RANDOM_IMAGES", "Key", "Ranges", "random_images", "ranges_of"]
 
 # Drawn from the standard normal distribution where no images are given.
 RANDOM_IMAGES = 2
@@ -43,7 +43,7 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
     """
     side = plan.spec.resolution
     if images is None:
-        images = np.random.default_rng(0).standard_normal((RANDOM_IMAGES, 3, side, side), dtype=np.float32)
+        images = random_images(side)
     if images.shape[1:] != (3, side, side) or not len(images):
         raise OptionError(f"images to calibrate with have shape {images.shape}", hint=f"use (N, 3, {side}, {side})")
     graph = onnx_model(plan, weights, show=True)
@@ -55,6 +55,11 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
             low, high = found[name]
             found[name] = min(low, float(tensor.min())), max(high, float(tensor.max()))
     return {key: (min(found[name][0], 0.0), max(found[name][1], 0.0)) for key, name in graph.kept.items()}
+
+
+def random_images(side: int, count: int = RANDOM_IMAGES) -> Floats:
+    """Images of standard normal numbers, (N, 3, S, S), the same every time."""
+    return np.random.default_rng(0).standard_normal((count, 3, side, side), dtype=np.float32)
 
 
 def _options() -> ort.SessionOptions:

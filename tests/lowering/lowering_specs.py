@@ -1,0 +1,12 @@
+"""The specs of the tests of networks, for the tests of lowering too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "model"))
+
+from model_specs import EXOTIC, images, lively, mobilenet_v2, small
+
+__all__ = ["EXOTIC", "images", "lively", "mobilenet_v2", "small"]
