@@ -90,7 +90,7 @@ class Settings:
     """
 
     half_width: float = 0.02
-    min_visits: int = 10
+    min_visits: int = 20
     max_visits: int = 120
     burst_ms: float = 25.0
     reference_burst_ms: float = 12.0

@@ -93,3 +93,10 @@ def test_short_runs_may_exceed_it_by_the_clocks_own_time() -> None:
 def test_one_quiet_process_does_not_settle_what_the_reference_can_do() -> None:
     assert reference_level_ms([2.5, 2.6, 2.7], [2.0] * 10) == pytest.approx(2.0)
     assert reference_level_ms([2.5] * 3) == pytest.approx(2.5)
+
+
+def test_a_few_quiet_visits_outweigh_many_disturbed_ones() -> None:
+    # what disturbed them slowed this network by twice what it slowed the reference: no slope takes that off
+    disturbed = [visit(5.0 * 1.44, reference_ms=2.0 * 1.2)] * 15
+    quiet = [visit(5.0)] * 5
+    assert estimate([*disturbed, *quiet], 2.0).median_ms == pytest.approx(5.05, rel=0.01)

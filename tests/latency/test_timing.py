@@ -102,7 +102,7 @@ def test_a_network_beyond_the_budget_is_left_at_once() -> None:
 
 def test_an_undecided_network_is_measured_as_long_as_allowed() -> None:
     fake = device(a=10.0)
-    latency = Measurer(fake, Settings(max_visits=19)).measure([net("a")], budget_ms=10.0)[0]
+    latency = Measurer(fake, Settings(min_visits=10, max_visits=19)).measure([net("a")], budget_ms=10.0)[0]
     assert latency.verdict(10.0) == "undecided"
     assert latency.samples == 19 * 3
 
