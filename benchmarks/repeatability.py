@@ -1,10 +1,10 @@
 """Spread of the same networks' latency over fresh processes, idle and with the other core busy.
 
-Run: `python benchmarks/repeatability.py [--runs 10] [--load] [--pin] [--device onnxruntime] [--time 20s]
+Run: `python benchmarks/repeatability.py [--runs 10] [--load] [--pin] [--fresh] [--device onnxruntime] [--time 20s]
 [--spec mobilenet_v2_1.0_224 ...] [--json FILE]`
 
-Every run is a process of its own that measures all networks side by side with an empty cache, as the first command of
-a new user does, and keeps every single run's time. Printed are
+Every run is a process of its own that measures all networks side by side, knows of the earlier ones what the cache
+keeps (begun empty; --fresh: nothing), and keeps every single run's time. Printed are
 
 * what the protocol reports: spread (largest over smallest, less one), standard deviation, and how often a process's
   95 % interval holds the median over all processes;
@@ -23,12 +23,14 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mnv2search.cli.options import Duration
+from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.estimate import LEVEL_QUANTILE, estimate, quantile, reference_level_ms, visit_of
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.burst import burst
@@ -76,16 +78,19 @@ class Recorder:
         return found
 
 
-def child(names: Sequence[str], device: str, time_s: float, *, pin: bool) -> None:
+def child(names: Sequence[str], device: str, time_s: float, *, pin: bool, folder: Path) -> None:
     """One process: measure, and print the latencies and every run as JSON."""
     if pin:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     specs = [load_spec(name) for name in names]
     with open_device(device) as opened:
         assert isinstance(opened, RunnerDevice)
-        recorder = Recorder(opened)
-        latencies = Measurer(recorder, Settings(max_visits=400)).measure(specs, time_s=time_s)
-    print(json.dumps({"latencies": [asdict(m) for m in latencies], "bursts": recorder.kept}))
+        recorder, cache = Recorder(opened), LatencyCache(folder)
+        earlier = cache.load(opened.info).reference_ms
+        measurer = Measurer(recorder, Settings(max_visits=400), earlier_reference_ms=earlier)
+        latencies = measurer.measure(specs, time_s=time_s)
+        cache.save(opened.info, reference_ms=measurer.reference_ms, observations=None)
+    print(json.dumps({"latencies": [asdict(m) for m in latencies], "bursts": recorder.kept, "earlier": earlier}))
 
 
 def visits_of(run: dict[str, Any], name: str) -> list[tuple[float, list[tuple[int, int]], float]]:
@@ -101,7 +106,7 @@ def reported(run: dict[str, Any], name: str, visits: int) -> float:
         quantile([cpu / 1e6 for _, cpu in runs], LEVEL_QUANTILE) for of, runs in run["bursts"] if of == REFERENCE.name
     ]
     seen = [visit_of(runs, (a + b) / 2, by_cpu=True) for a, runs, b in visits_of(run, name)[:visits]]
-    return estimate(seen, reference_level_ms(levels)).median_ms
+    return estimate(seen, reference_level_ms(levels, run["earlier"])).median_ms
 
 
 def relative_of(run: dict[str, Any], name: str) -> float:
@@ -194,20 +199,23 @@ def main() -> None:
     parser.add_argument("--time", default="20s")
     parser.add_argument("--load", action="store_true", help="keep one core busy")
     parser.add_argument("--pin", action="store_true", help="pin the measuring process to one core")
+    parser.add_argument("--fresh", action="store_true", help="let no process know of the earlier ones")
     parser.add_argument("--json", type=Path, help="keep every single run's time here")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     time_s = Duration().convert(arguments.time, None, None)
     if arguments.child:
-        child(arguments.spec, arguments.device, time_s, pin=arguments.pin)
+        child(arguments.spec, arguments.device, time_s, pin=arguments.pin, folder=arguments.child)
         return
-    command = [sys.executable, __file__, "--child", "--device", arguments.device, "--time", arguments.time]
+    command = [sys.executable, __file__, "--device", arguments.device, "--time", arguments.time]
     command += ["--pin"] if arguments.pin else []
     runs = []
-    with load(arguments.load):
+    with load(arguments.load), tempfile.TemporaryDirectory() as cache:
         for number in range(arguments.runs):
             before = os.getloadavg()[0]
-            done = subprocess.run([*command, "--spec", *arguments.spec], check=True, capture_output=True, text=True)
+            own = Path(cache) / str(number if arguments.fresh else 0)
+            words = [*command, "--child", str(own), "--spec", *arguments.spec]
+            done = subprocess.run(words, check=True, capture_output=True, text=True)
             runs.append(json.loads(done.stdout))
             cells = [
                 f"{m['median_ms']:.3f} ms ±{(m['ci_high_ms'] - m['ci_low_ms']) / 2 / m['median_ms']:.1%}"
