@@ -1,0 +1,64 @@
+"""ncnn on a CPU; the artifact is ``model.param`` and ``model.bin``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ncnn
+import numpy as np
+
+from mnv2search.latency.runner.engine import EngineError, Loaded, image
+
+__all__ = ["load", "version"]
+
+# As pnnx names them.
+INPUT, OUTPUT = "in0", "out0"
+
+
+def version() -> str:
+    """The version of ncnn."""
+    return str(ncnn.__version__)
+
+
+def load(folder: str, settings: dict[str, Any]) -> Loaded:
+    """The network in light mode, with ncnn's own choice of algorithms and of layout.
+
+    A run makes an extractor, feeds it and takes the output out, as a program that uses ncnn does; memory comes from
+    pools that belong to the network and stay from run to run.
+
+    Raises:
+        EngineError: ncnn refuses the network, or the processor cannot compute in this precision.
+    """
+    half = settings["precision"] == "fp16"
+    if half and not ncnn.cpu_support_arm_asimdhp():
+        raise EngineError("ncnn computes in fp16 on Arm v8.2 processors only, and this is none")
+    net = ncnn.Net()
+    net.opt.num_threads = settings["threads"]
+    net.opt.lightmode = True
+    net.opt.use_vulkan_compute = False
+    net.opt.use_bf16_storage = False
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
+    for read, name in ((net.load_param, "model.param"), (net.load_model, "model.bin")):
+        if read(os.path.join(folder, name)) != 0:
+            raise EngineError("ncnn cannot read " + name)
+    # A Mat borrows the memory of an array without keeping it, so the array must outlive the copy.
+    borrowed = image(1, settings["side"])[0]
+    fixed = ncnn.Mat(borrowed).clone()
+
+    def extract() -> Any:
+        extractor = net.create_extractor()
+        extractor.input(INPUT, fixed)
+        failed, found = extractor.extract(OUTPUT)
+        if failed:
+            raise EngineError(f"ncnn cannot compute the output, code {failed}")
+        return found
+
+    def run() -> None:
+        extract()
+
+    def answer() -> Any:
+        return np.array(extract(), np.float32)[None]
+
+    run()
+    return Loaded(run=run, output=answer)

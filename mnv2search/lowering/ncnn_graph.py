@@ -1,0 +1,215 @@
+"""An ncnn network in the making: layers that name the blobs between them, and their weights behind one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mnv2search.lowering.types import Floats
+
+__all__ = ["INPUT", "OUTPUT", "Graph", "Params"]
+
+# As pnnx names them, so that its files load like ours.
+INPUT = "in0"
+OUTPUT = "out0"
+CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
+# Source: Tencent/ncnn, docs/developer-guide/param-and-model-file-structure.md and src/modelbin.cpp.
+MAGIC = 7767517
+FLOAT32, INT8 = bytes(4), (0x000D4B38).to_bytes(4, "little")
+ARRAY = -23300
+# Keys of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
+GROUPS, INT8_SCALES = 7, 8
+# What `INT8_SCALES` says besides 0. Source: Tencent/ncnn, tools/quantize/ncnn2int8.cpp.
+PER_GROUP, PER_OUTPUT, REQUANTIZED = 1, 2, 100
+HIGHEST, SIX_BITS = 127, 31
+SMALLEST_RANGE = 1e-12
+
+Value: TypeAlias = int | float | Sequence[int] | Sequence[float]
+Params: TypeAlias = Mapping[int, Value]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Layer:
+    """One line of the text and what it has in the weights.
+
+    Attributes:
+        kind: of the layer.
+        inputs: names of the blobs that it reads.
+        outputs: names of the blobs that it writes.
+        params: by key.
+        data: its share of the weights, piece by piece.
+        scales: which of them it has; 0 in single precision.
+        reads: by what its input is multiplied to make integers of it.
+    """
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    params: Params
+    data: list[Any] = field(default_factory=list)
+    scales: int = 0
+    reads: float = 0.0
+
+
+class Graph:
+    """Layers in the order of computation, each with the names of what it reads and writes."""
+
+    def __init__(self) -> None:
+        self._layers = [_Layer(kind="Input", inputs=[], outputs=[INPUT], params={})]
+
+    def layer(
+        self, kind: str, inputs: Sequence[str], params: Params | None = None, weights: Sequence[Floats] = ()
+    ) -> str:
+        """The name of the output of a new layer; its weights are of the kind that has no flag."""
+        return self._add(kind, inputs, params or {}, data=[_raw(array) for array in weights])
+
+    def convolution(
+        self, tensor: str, params: Params, weight: Floats, bias: Floats | None, *, groups: int, largest: float | None
+    ) -> str:
+        """The name of the output of a new convolution.
+
+        Args:
+            tensor: that it reads.
+            params: but for groups and scales.
+            weight: (outputs, inputs / groups, k, k).
+            bias: (outputs,).
+            groups: 1 for an ordinary one.
+            largest: magnitude of the input, for a layer in eight-bit integers; None keeps single precision.
+        """
+        if groups > 1:
+            params = {**params, GROUPS: groups}
+            rows = weight.reshape(groups, -1)
+            return self._weighted("ConvolutionDepthWise", tensor, params, rows, bias, PER_GROUP, HIGHEST, largest)
+        # The Winograd form that ncnn gives a 3x3 convolution needs two bits for itself.
+        # Source: Tencent/ncnn, tools/quantize/ncnn2table.cpp, `quant_6bit`.
+        highest = SIX_BITS if [params.get(key) for key in (1, 2, 3)] == [3, 1, 1] else HIGHEST
+        rows = weight.reshape(len(weight), -1)
+        return self._weighted("Convolution", tensor, params, rows, bias, PER_OUTPUT, highest, largest)
+
+    def inner_product(
+        self, tensor: str, params: Params, weight: Floats, bias: Floats | None, *, largest: float | None
+    ) -> str:
+        """The name of the output of a new inner product with a weight (outputs, inputs); see `convolution`."""
+        rows = weight.reshape(len(weight), -1)
+        return self._weighted("InnerProduct", tensor, params, rows, bias, PER_OUTPUT, HIGHEST, largest)
+
+    def slices(self, tensor: str, sizes: Sequence[int]) -> list[str]:
+        """The names of the parts of a tensor cut along its channels."""
+        name = self.layer("Slice", [tensor], {0: tuple(sizes), 1: 0})
+        names = [f"{name}.{i}" for i in range(len(sizes))]
+        self._layers[-1].outputs[:] = names
+        return names
+
+    def files(self) -> tuple[bytes, bytes]:
+        """The text of the layers and the weights; the output of the last layer is the output of the network."""
+        self._layers[-1].outputs[:] = [OUTPUT]
+        layers = _split(_requantized(self._layers))
+        blobs = sum(len(layer.outputs) for layer in layers)
+        lines = [str(MAGIC), f"{len(layers)} {blobs}", *(_line(i, layer) for i, layer in enumerate(layers))]
+        return "\n".join([*lines, ""]).encode(), b"".join(chunk for layer in layers for chunk in layer.data)
+
+    def _weighted(
+        self,
+        kind: str,
+        tensor: str,
+        params: Params,
+        rows: Floats,
+        bias: Floats | None,
+        scales: int,
+        highest: int,
+        largest: float | None,
+    ) -> str:
+        """A layer whose weights have a flag; in integers each of the `rows` has a scale."""
+        of_bias = [] if bias is None else [_raw(bias)]
+        if largest is None:
+            return self._add(kind, [tensor], params, data=[FLOAT32, _raw(rows), *of_bias])
+        reads = HIGHEST / max(largest, SMALLEST_RANGE)
+        factors = (highest / np.maximum(np.abs(rows).max(axis=1), SMALLEST_RANGE)).astype(np.float32)
+        integers = np.rint(rows * factors[:, None]).astype(np.int8).tobytes()
+        data = [INT8, integers, bytes(-len(integers) % 4), *of_bias, _raw(factors), _raw_number(reads)]
+        return self._add(kind, [tensor], params, data=data, scales=scales, reads=reads)
+
+    def _add(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        params: Params,
+        *,
+        data: list[Any],
+        scales: int = 0,
+        reads: float = 0.0,
+    ) -> str:
+        name = str(len(self._layers))
+        self._layers.append(
+            _Layer(
+                kind=kind,
+                inputs=list(inputs),
+                outputs=[name],
+                params=params,
+                data=data,
+                scales=scales,
+                reads=reads,
+            )
+        )
+        return name
+
+
+def _requantized(layers: list[_Layer]) -> list[_Layer]:
+    """Let a convolution whose output only another one reads, both in integers, write integers of the other's scale.
+
+    Source: Tencent/ncnn, tools/quantize/ncnn2int8.cpp, `fuse_requantize`.
+    """
+    readers: dict[str, list[_Layer]] = {}
+    for layer in layers:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+    for layer in layers:
+        after = readers.get(layer.outputs[0], [])
+        pair = [layer, *after]
+        if len(pair) == 2 and all(one.kind in CONVOLUTIONS and one.scales for one in pair):
+            layer.scales += REQUANTIZED
+            layer.data.append(_raw_number(after[0].reads))
+    return layers
+
+
+def _split(layers: list[_Layer]) -> list[_Layer]:
+    """A layer may read what no other reads, so whatever has several readers is split, one part for each."""
+    readers = Counter(name for layer in layers for name in layer.inputs)
+    taken: Counter[str] = Counter()
+    found: list[_Layer] = []
+    for layer in layers:
+        for i, name in enumerate(layer.inputs):
+            if readers[name] > 1:
+                layer.inputs[i] = f"{name}_{taken[name]}"
+                taken[name] += 1
+        found.append(layer)
+        for name in layer.outputs:
+            if (count := readers[name]) > 1:
+                parts = [f"{name}_{i}" for i in range(count)]
+                found.append(_Layer(kind="Split", inputs=[name], outputs=parts, params={}))
+    return found
+
+
+def _line(place: int, layer: _Layer) -> str:
+    values = {**layer.params, INT8_SCALES: layer.scales} if layer.scales else layer.params
+    params = [_param(key, value) for key, value in values.items()]
+    counts = f"{len(layer.inputs)} {len(layer.outputs)}"
+    return " ".join([layer.kind, f"{layer.kind}_{place}", counts, *layer.inputs, *layer.outputs, *params])
+
+
+def _param(key: int, value: Value) -> str:
+    if isinstance(value, Sequence):
+        return f"{ARRAY - key}={len(value)},{','.join(map(str, value))}"
+    return f"{key}={value}"
+
+
+def _raw(array: Floats) -> memoryview:
+    return np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8).data
+
+
+def _raw_number(value: float) -> memoryview:
+    return _raw(np.array([value], np.float32))
