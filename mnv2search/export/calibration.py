@@ -1,0 +1,100 @@
+"""Images of a folder as the tensors a network takes, for finding the ranges of its activations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mnv2search.errors import OptionError
+from mnv2search.lowering.types import Floats
+
+__all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images"]
+
+MOST_IMAGES = 128
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+# The short side is scaled to the network's side over this, and the middle is cut out.
+# Source: torchvision's and slim's evaluation of 224 px networks at 256 px.
+CROP = 0.875
+# name -> mean and standard deviation of a channel, for values between 0 and 1.
+NORMALIZATIONS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+BROKEN_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """Images for quantisation.
+
+    Attributes:
+        images: (N, 3, S, S), normalised.
+        broken: files that could not be read.
+    """
+
+    images: Floats
+    broken: tuple[Path, ...] = ()
+
+
+def calibration_images(
+    folder: Path, *, side: int, normalization: str = "imagenet", count: int = MOST_IMAGES, seed: int = 0
+) -> Calibration:
+    """Some images of a folder and those below it, drawn at random, cut and normalised as for evaluation.
+
+    Args:
+        folder: searched for images by their endings.
+        side: of the network's input in px.
+        normalization: ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
+        count: at most so many.
+        seed: of the draw.
+
+    Raises:
+        OptionError: there are no images, or more than a tenth cannot be read, or there is no such normalisation.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
+    if not folder.is_dir():
+        raise OptionError(f"{folder} is no folder", hint="give a folder of images")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    if not files:
+        raise OptionError(f"{folder} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
+    chosen = sorted(random.Random(seed).sample(files, min(count, len(files))))
+    mean, deviation = (np.array(v, np.float32).reshape(3, 1, 1) for v in NORMALIZATIONS[normalization])
+    found: list[Floats] = []
+    broken: list[Path] = []
+    for file, pixels in _read(chosen, side):
+        if pixels is None:
+            broken.append(file)
+        else:
+            found.append((pixels - mean) / deviation)
+    if not found or len(broken) > BROKEN_SHARE * len(chosen):
+        raise OptionError(
+            f"{len(broken)} of {len(chosen)} images of {folder} cannot be read, such as {broken[0]}",
+            hint="remove or mend them",
+        )
+    return Calibration(images=np.stack(found).astype(np.float32), broken=tuple(broken))
+
+
+def _read(files: list[Path], side: int) -> Iterator[tuple[Path, Floats | None]]:
+    """Each file with its pixels, (3, S, S) between 0 and 1; None where it cannot be read."""
+    from PIL import Image, ImageOps  # late: only quantisation needs it
+
+    short = round(side / CROP)
+    for file in files:
+        try:
+            with Image.open(file) as opened:
+                picture = ImageOps.exif_transpose(opened).convert("RGB")
+        except (OSError, ValueError, Image.DecompressionBombError):
+            yield file, None
+            continue
+        scale = short / min(picture.size)
+        sides = (max(short, round(picture.width * scale)), max(short, round(picture.height * scale)))
+        picture = picture.resize(sides, Image.Resampling.BILINEAR)
+        left, top = (sides[0] - side) // 2, (sides[1] - side) // 2
+        picture = picture.crop((left, top, left + side, top + side))
+        yield file, np.asarray(picture, np.float32).transpose(2, 0, 1) / np.float32(255)
