@@ -1,8 +1,12 @@
-"""Eager PyTorch on the CPU of this machine."""
+"""PyTorch on the CPU of this machine, eager or compiled."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor, nn
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import Device
@@ -14,23 +18,42 @@ from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["TorchDevice"]
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# What a processor must have to compute in a precision rather than convert to and fro; names as PyTorch 2.13 has them.
+NATIVE = {
+    "fp16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
+    "bf16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
+}
+
 
 class TorchDevice(Device):
-    """The module itself in evaluation mode, fp32, without a compiler.
+    """The module itself in evaluation mode.
 
     PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs.
 
     Args:
         threads: within one operator.
         batch: images per inference.
+        precision: `fp32`; `fp16` or `bf16`, where the processor computes in it.
         channels_last: memory layout of weights and input.
         fold: fold batch norm into the convolutions.
+        compile: compile each network by Inductor with its weights frozen, which takes half a minute.
 
     Raises:
-        OptionError: `threads` or `batch` below 1, or more threads than processors.
+        OptionError: `threads` or `batch` below 1, more threads than processors, or a precision that is none of these.
+        DeviceError: the processor cannot compute in that precision, or there is no C++ compiler to compile with.
     """
 
-    def __init__(self, *, threads: int = 1, batch: int = 1, channels_last: bool = True, fold: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        batch: int = 1,
+        precision: str = "fp32",
+        channels_last: bool = True,
+        fold: bool = True,
+        compile: bool = False,
+    ) -> None:
         if threads > processors():
             raise OptionError(
                 f"device torch: threads is {threads}, but this machine has {processors()} processors",
@@ -38,10 +61,17 @@ class TorchDevice(Device):
             )
         if threads < 1 or batch < 1:
             raise OptionError(f"device torch: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
+        if precision not in DTYPES:
+            raise OptionError(f"device torch: precision is {precision!r}", hint=f"it has {', '.join(DTYPES)}")
+        _check_native(precision)
+        if compile:
+            _check_compiler()
         options = [f"threads={threads}"]
         options += [f"batch={batch}"] if batch > 1 else []
+        options += [f"precision={precision}"] if precision != "fp32" else []
         options += [] if channels_last else ["channels_last=no"]
         options += [] if fold else ["fold=no"]
+        options += ["compile=yes"] if compile else []
         super().__init__(
             DeviceInfo(
                 name=f"torch:{','.join(options)}",
@@ -49,12 +79,14 @@ class TorchDevice(Device):
                 runtime="torch",
                 runtime_version=torch.__version__,
                 threads=threads,
+                dtype=precision,
                 batch=batch,
-                delegate="eager",
+                delegate="inductor" if compile else "eager",
             )
         )
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._fold = fold
+        self._compile = compile
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network built with random weights and a fixed input.
@@ -63,22 +95,75 @@ class TorchDevice(Device):
             DeviceError: PyTorch cannot run the network.
         """
         built = build(spec, seed=0)
-        model = (folded(built) if self._fold else built).eval()
+        model: nn.Module = (folded(built) if self._fold else built).eval().to(DTYPES[self.info.dtype])
         for parameter in model.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
         side, threads = spec.resolution, self.info.threads
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randn(self.info.batch, 3, side, side, generator=generator).to(memory_format=self._layout)
+        drawn = torch.randn(self.info.batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+        image = drawn.to(DTYPES[self.info.dtype]).to(memory_format=self._layout)
+        without_gradients = torch.no_grad if self._compile else torch.inference_mode
 
         def run() -> None:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
-            with torch.inference_mode():
+            with without_gradients():
                 model(image)
 
         try:
+            if self._compile:
+                torch.set_num_threads(threads)  # it becomes part of what is compiled
+                model = _compiled(model, image)
             run()
         except RuntimeError as error:
             raise DeviceError(f"torch cannot run the network {spec.name}: {error}") from error
         return run
+
+
+def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
+    """The network by Inductor, compiled for such images.
+
+    It is exported first: compiled functions are kept by their code, and after eight networks with the code of
+    `MobileNet.forward` PyTorch would refuse the ninth.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 uses torch.jit for this, and warns of it
+        exported = torch.export.export(model, (image,)).module()
+        compiled = torch.compile(exported, fullgraph=True, dynamic=False, options={"freezing": True})
+        compiled(image)
+    assert isinstance(compiled, nn.Module)
+    return compiled
+
+
+def _check_native(precision: str) -> None:
+    """Refuse a precision that the processor would only be slowed down by.
+
+    Raises:
+        DeviceError: it does not compute in that precision, or PyTorch cannot tell.
+    """
+    if precision not in NATIVE:
+        return
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    if not any(known.get(name) for name in NATIVE[precision]):
+        why = "does not compute in it" if known else f"does not tell torch {torch.__version__} whether it can"
+        raise DeviceError(
+            f"device torch: precision is {precision}, but the processor ({processor()}) {why}",
+            hint="use precision=fp32",
+        )
+
+
+def _check_compiler() -> None:
+    """Refuse to compile without a compiler, before a network is built.
+
+    Raises:
+        DeviceError: PyTorch finds none.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise DeviceError(
+            "device torch: compile is yes, but torch finds no C++ compiler", hint="install g++, or leave compile out"
+        ) from error
