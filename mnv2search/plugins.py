@@ -17,6 +17,7 @@ Factory = Callable[..., Any]
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "device": {
         "onnxruntime": "mnv2search.latency.runtimes.onnxruntime:OnnxRuntime",
+        "openvino": "mnv2search.latency.runtimes.openvino:OpenVino",
         "ncnn": "mnv2search.latency.runtimes.ncnn:Ncnn",
         "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
         "simulated": "mnv2search.latency.runtimes.simulated:SimulatedDevice",

@@ -80,6 +80,7 @@ class _IntegerGraph(Graph):
         return done
 
     def _dequantised(self, values: Array, scales: Floats) -> str:
-        zero = np.zeros(scales.shape, values.dtype)
-        names = [self.array(values), self.array(scales), self.array(zero)]
+        # They are zero and could be left out, but then ONNX Runtime 1.32 would not fuse the Gemm.
+        zeros = np.zeros(scales.shape, values.dtype)
+        names = [self.array(values), self.array(scales), self.array(zeros)]
         return self.node("DequantizeLinear", names, axis=0)

@@ -65,5 +65,7 @@ def random_images(side: int, count: int = RANDOM_IMAGES) -> Floats:
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    # The layouts of the last level take longer to make than they save on a few images.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = ERRORS_ONLY
     return options

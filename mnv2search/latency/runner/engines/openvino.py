@@ -1,0 +1,77 @@
+"""OpenVINO on a CPU; the artifact is ``model.onnx``, or ``model.xml`` with ``model.bin``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict
+
+from mnv2search.latency.runner.engine import EngineError, Loaded, image
+
+# `import openvino` 2026.4 reports itself over the network from a thread of its own; without that package it does not.
+_HAS_TELEMETRY = "openvino_telemetry" in sys.modules
+if not _HAS_TELEMETRY:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino as ov  # noqa: E402
+
+if not _HAS_TELEMETRY:
+    del sys.modules["openvino_telemetry"]
+
+__all__ = ["load", "ov", "version"]
+
+# precision -> (hint to the plugin, capability of the processor that it takes)
+PRECISIONS = {
+    "fp32": ("f32", "FP32"),
+    "fp16": ("f16", "FP16"),
+    "bf16": ("bf16", "BF16"),
+    "int8": ("f32", "INT8"),
+}
+
+
+def version() -> str:
+    """The version of OpenVINO."""
+    return str(ov.__version__).split("-")[0]
+
+
+def load(folder: str, settings: Dict[str, Any]) -> Loaded:
+    """The network compiled for the CPU plugin with the image bound to its input.
+
+    With one thread OpenVINO computes in the thread that asks.
+
+    Raises:
+        EngineError: OpenVINO refuses the graph, or the processor lacks the precision.
+    """
+    core = ov.Core()
+    hint, capability = PRECISIONS[settings["precision"]]
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if capability not in capabilities:
+        raise EngineError(
+            f"this processor does not compute in {settings['precision']}: it is capable of {', '.join(capabilities)}"
+        )
+    options = {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": settings["threads"],
+        # Left to itself the plugin computes in bf16 where it can.
+        "INFERENCE_PRECISION_HINT": hint,
+        # The threads belong where the measuring loop put them, and are as many as it said.
+        "ENABLE_CPU_PINNING": False,
+        "ENABLE_HYPER_THREADING": True,
+    }
+    try:
+        compiled = core.compile_model(core.read_model(_model(folder)), "CPU", options)
+    except RuntimeError as error:
+        raise EngineError(str(error)) from error
+    request = compiled.create_infer_request()
+    request.set_input_tensor(ov.Tensor(image(settings["batch"], settings["side"])))
+
+    def answer() -> Any:
+        request.infer()
+        return request.get_output_tensor().data.copy()
+
+    return Loaded(run=request.infer, output=answer)
+
+
+def _model(folder: str) -> str:
+    """The file that describes the network."""
+    found = os.path.join(folder, "model.xml")
+    return found if os.path.exists(found) else os.path.join(folder, "model.onnx")
