@@ -32,7 +32,11 @@ GRAPH, INITIALIZER, RAW_DATA = (bytes([field << 3 | 2]) for field in (7, 5, 9))
 class Graph:
     """Nodes and initializers in single precision.
 
+    Args:
+        gemm: classify by a Gemm and not by a convolution of the pooled map.
+
     Attributes:
+        gemm: whether the classifier is to be a Gemm.
         model: the nodes; `serialised` adds the initializers.
         prefix: of the names of what is added.
         kept: name of each tensor that was kept.
@@ -40,10 +44,9 @@ class Graph:
 
     saturates = False
     """Whether keeping a tensor cuts it to its range, so that no ReLU is needed before."""
-    classifies_by_gemm = False
-    """Whether the classifier is a Gemm and not a convolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gemm: bool = False) -> None:
+        self.gemm = gemm
         self.model = ModelProto(ir_version=IR_VERSION, producer_name="mnv2search")
         self.model.opset_import.append(helper.make_opsetid("", OPSET))
         self.prefix = ""

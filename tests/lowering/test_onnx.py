@@ -116,6 +116,15 @@ def test_an_open_batch_takes_any_number_of_images() -> None:
     )
 
 
+def test_a_gemm_classifies_as_the_convolution_does() -> None:
+    image = np.random.default_rng(0).standard_normal((2, 3, 33, 33), dtype=np.float32)
+    graphs = [onnx_bytes(plan(net()), batch=None, gemm=gemm) for gemm in (False, True)]
+    sessions = [ort.InferenceSession(graph, providers=["CPUExecutionProvider"]) for graph in graphs]
+    convolution, gemm = (session.run(None, {INPUT: image})[0] for session in sessions)
+    assert gemm == pytest.approx(convolution, rel=1e-4, abs=1e-5)
+    assert "Gemm" in {node.op_type for node in onnx.load_from_string(graphs[1]).graph.node}
+
+
 def test_folding_leaves_no_batch_norm() -> None:
     graph = onnx.load_from_string(onnx_bytes(plan(net()), fold=True)).graph
     assert {n.op_type for n in graph.node} == {"Conv", "Clip", "Add", "GlobalAveragePool", "Flatten"}

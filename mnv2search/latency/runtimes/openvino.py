@@ -40,8 +40,11 @@ class OpenVino(Runtime):
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The ONNX graph with batch norm folded, which OpenVINO reads in 20 ms."""
-        write = onnx_int8_bytes if self.precision == "int8" else onnx_bytes
-        return Artifact(files=(("model.onnx", write(network, weights, batch=self.batch)),))
+        if self.precision == "int8":
+            graph = onnx_int8_bytes(network, weights, batch=self.batch)
+        else:
+            graph = onnx_bytes(network, weights, batch=self.batch, gemm=True)
+        return Artifact(files=(("model.onnx", graph),))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The module through OpenVINO's converter.
