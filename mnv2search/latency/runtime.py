@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import Device
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
+from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.types import NetworkArrays
@@ -159,13 +161,35 @@ class RuntimeDevice(Device):
         """
         return np.asarray(self._loaded(artifact, spec).output(), np.float32)
 
-    def runner_of(self, artifact: Artifact, spec: ModelSpec) -> Runner:
-        """The artifact of a network loaded, ready to run.
+    def time_artifacts(
+        self,
+        artifacts: Sequence[tuple[Artifact, ModelSpec]],
+        *,
+        burst_ms: float,
+        warm_ms: float,
+        min_runs: int,
+    ) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once.
 
         Raises:
-            DeviceError: the runtime refuses the artifact.
+            DeviceError: the runtime refuses an artifact.
         """
-        return self._loaded(artifact, spec).run
+        loaded: dict[str, Runner] = {}
+        found = []
+        for artifact, spec in artifacts:
+            if artifact.digest not in loaded:
+                loaded[artifact.digest] = self._loaded(artifact, spec).run
+            found.append(
+                burst(
+                    loaded[artifact.digest],
+                    burst_ms=burst_ms,
+                    warm_ms=warm_ms,
+                    min_runs=min_runs,
+                    wall_ns=self.clock.wall_ns,
+                    cpu_ns=self.clock.cpu_ns,
+                )
+            )
+        return found
 
     def _loaded(self, artifact: Artifact, spec: ModelSpec) -> runner.Loaded:
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
