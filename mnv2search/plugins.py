@@ -20,6 +20,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "openvino": "mnv2search.latency.runtimes.openvino:OpenVino",
         "ncnn": "mnv2search.latency.runtimes.ncnn:Ncnn",
         "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
+        "torch-cuda": "mnv2search.latency.runtimes.torch_cuda:TorchCuda",
         "simulated": "mnv2search.latency.runtimes.simulated:SimulatedDevice",
     },
     "evaluator": {
