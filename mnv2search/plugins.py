@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "ncnn": "mnv2search.latency.runtimes.ncnn:Ncnn",
         "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
         "torch-cuda": "mnv2search.latency.runtimes.torch_cuda:TorchCuda",
+        "tensorrt": "mnv2search.latency.runtimes.tensorrt:TensorRt",
         "simulated": "mnv2search.latency.runtimes.simulated:SimulatedDevice",
     },
     "evaluator": {

@@ -42,6 +42,10 @@ class TorchGpu:
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}, driver {_driver()}"
 
+    def stream(self) -> int:
+        """The address of the stream that work is queued on now, while a graph is recorded that of the recording."""
+        return int(torch.cuda.current_stream(self.device).cuda_stream)
+
     def captured(self, run: Runner) -> Runner:
         """What `run` queues, as a graph; before, it runs a few times to choose algorithms and to get memory.
 

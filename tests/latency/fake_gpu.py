@@ -10,6 +10,7 @@ import torch
 from mnv2search.latency.types import Runner
 
 FLUSH_NS = 30_000
+STREAM = 77
 
 
 @dataclass
@@ -24,6 +25,9 @@ class FakeGpu:
     did: list[str] = field(default_factory=list)
     launched: int = 0
     time_ns: int = 0
+
+    def stream(self) -> int:
+        return STREAM
 
     def captured(self, run: Runner) -> Runner:
         self.did.append("capture")

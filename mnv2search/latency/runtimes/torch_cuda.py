@@ -40,6 +40,10 @@ class NvidiaGpu(Gpu, Protocol):
         """Of the runtime, CUDA and the driver."""
         ...
 
+    def stream(self) -> int:
+        """The address of the stream that work is queued on now."""
+        ...
+
 
 class TorchCuda(GpuDevice):
     """The module with batch norm folded, channels last, recorded once as a CUDA graph and launched as a whole.

@@ -1,0 +1,106 @@
+"""TensorRT on an NVIDIA processor of this machine."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnv2search.errors import DeviceError
+from mnv2search.latency.gpu import GpuDevice, Queued
+from mnv2search.latency.runner.engine import EngineError, image
+from mnv2search.latency.runtimes.torch_cuda import NvidiaGpu, check_capability, gpu_options
+from mnv2search.latency.torch_gpu import TorchGpu
+from mnv2search.latency.types import DeviceInfo
+from mnv2search.lowering.onnx import onnx_bytes
+from mnv2search.lowering.onnx_half import half_precision
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["TensorRt"]
+
+ENGINE = "mnv2search.latency.runtimes.tensorrt_engine"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+class TensorRt(GpuDevice):
+    """An engine built from our ONNX graph, recorded once as a CUDA graph and launched as a whole.
+
+    Building an engine takes seconds to minutes, so this is for the front and not for a search.
+
+    Args:
+        gpu: the processor; None takes the first that PyTorch sees.
+        batch: images per inference; the latency is that of all of them.
+        precision: `fp32` or `fp16`, of weights, activations, image and answer.
+        tf32: allow to round what is multiplied in fp32 to ten bits, as tensor cores want it.
+
+    Raises:
+        DeviceError: TensorRT is not installed, there is no such processor, or it does not compute in that precision.
+        OptionError: `batch` below 1, an unknown precision, or `tf32` with another precision than `fp32`.
+    """
+
+    def __init__(
+        self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
+    ) -> None:
+        options = gpu_options("tensorrt", batch=batch, precision=precision, tf32=tf32, known=DTYPES)
+        self._module = _module()
+        gpu = gpu or TorchGpu()
+        check_capability("tensorrt", gpu, "tf32" if tf32 else precision)
+        super().__init__(
+            DeviceInfo(
+                name=f"tensorrt{':' * bool(options)}{','.join(options)}",
+                hardware=gpu.name,
+                runtime="tensorrt",
+                runtime_version=f"{self._module.version()}, torch {gpu.version}",
+                dtype=precision,
+                batch=batch,
+                delegate="cuda graph, tf32" if tf32 else "cuda graph",
+            ),
+            gpu,
+        )
+        self._nvidia = gpu
+        self._tf32 = tf32
+
+    def load(self, spec: ModelSpec) -> Queued:
+        """The network built and recorded.
+
+        Raises:
+            DeviceError: TensorRT or the processor's memory refuses it.
+        """
+        batch, nvidia = self.info.batch, self._nvidia
+        graph = onnx_bytes(plan(spec), batch=batch)
+        if self.info.dtype == "fp16":
+            graph = half_precision(graph)
+        fixed = torch.from_numpy(image(batch, spec.resolution))
+        try:
+            bound = fixed.to(device=nvidia.device, dtype=DTYPES[self.info.dtype])
+            engine = self._module.Engine(graph, bound, tf32=self._tf32)
+            launch = nvidia.captured(lambda: engine.run(nvidia.stream()))
+        except (EngineError, RuntimeError) as error:
+            raise DeviceError(f"tensorrt cannot run the network {spec.name}: {error}") from error
+
+        def output() -> NDArray[np.float32]:
+            return np.asarray(engine.output.float().cpu().numpy(), np.float32)
+
+        return Queued(run=launch, output=output, keeps=engine)
+
+
+def _module() -> ModuleType:
+    """What builds and runs engines.
+
+    Raises:
+        DeviceError: TensorRT is not installed.
+    """
+    try:
+        return importlib.import_module(ENGINE)
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"tensorrt cannot be imported ({error})",
+            hint="on a machine with an NVIDIA GPU, pip install tensorrt and a torch for its version of CUDA",
+        ) from error
