@@ -54,15 +54,7 @@ class TorchDevice(Device):
         fold: bool = True,
         compile: bool = False,
     ) -> None:
-        if threads > processors():
-            raise OptionError(
-                f"device torch: threads is {threads}, but this machine has {processors()} processors",
-                hint=f"use {processors()} or fewer",
-            )
-        if threads < 1 or batch < 1:
-            raise OptionError(f"device torch: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
-        if precision not in DTYPES:
-            raise OptionError(f"device torch: precision is {precision!r}", hint=f"it has {', '.join(DTYPES)}")
+        _check_options(threads=threads, batch=batch, precision=precision)
         _check_native(precision)
         if compile:
             _check_compiler()
@@ -133,6 +125,23 @@ def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
         compiled(image)
     assert isinstance(compiled, nn.Module)
     return compiled
+
+
+def _check_options(*, threads: int, batch: int, precision: str) -> None:
+    """Refuse what no processor could do.
+
+    Raises:
+        OptionError: see `TorchDevice`.
+    """
+    if threads > processors():
+        raise OptionError(
+            f"device torch: threads is {threads}, but this machine has {processors()} processors",
+            hint=f"use {processors()} or fewer",
+        )
+    if threads < 1 or batch < 1:
+        raise OptionError(f"device torch: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
+    if precision not in DTYPES:
+        raise OptionError(f"device torch: precision is {precision!r}", hint=f"it has {', '.join(DTYPES)}")
 
 
 def _check_native(precision: str) -> None:
