@@ -18,7 +18,6 @@ from mnv2search.latency.runtimes.ncnn import Ncnn
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.model.build import build
-from mnv2search.spec.plan import plan
 from mnv2search.testing.contracts import DeviceContract, network_of
 
 
@@ -48,8 +47,7 @@ def test_the_converter_s_network_answers_as_ours() -> None:
 def test_one_thread_does_all_the_work_itself() -> None:
     pytest.importorskip("ncnn", reason="ncnn is not installed")
     spec = network_of(width=1.0, resolution=224)
-    device = RuntimeDevice(Ncnn())
-    run = device.runner_of(device.runtime.lower(plan(spec)), spec)
+    run = RuntimeDevice(Ncnn()).prepare(spec)
     thread, process = time.thread_time_ns(), time.process_time_ns()
     run()
     assert time.thread_time_ns() - thread > 0.8 * (time.process_time_ns() - process)
@@ -69,7 +67,7 @@ def test_files_that_are_none_are_refused() -> None:
     pytest.importorskip("ncnn", reason="ncnn is not installed")
     device = RuntimeDevice(Ncnn())
     with pytest.raises(DeviceError, match=r"ncnn cannot read model\.param"):
-        device.runner_of(Artifact(files=(("model.param", b"1\n"), ("model.bin", b""))), network_of())
+        device.output(Artifact(files=(("model.param", b"1\n"), ("model.bin", b""))), network_of())
 
 
 def test_the_converter_for_integers_is_said_to_be_missing() -> None:
