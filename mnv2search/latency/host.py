@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from functools import lru_cache
-from pathlib import Path
+
+from mnv2search.latency.runner import identity
 
 __all__ = ["SystemClock", "processor", "processors"]
 
@@ -33,14 +33,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@lru_cache(maxsize=1)
 def processor() -> str:
     """The model of the processor, as exactly as the system tells it."""
-    table = Path("/proc/cpuinfo")
-    fields: dict[str, str] = {}
-    if table.exists():
-        for line in table.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-    name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
-    family = [fields[key] for key in ("cpu family", "model", "stepping") if key in fields]
-    return f"{name} ({'/'.join(family)})" if family else name
+    return identity.processor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -25,6 +25,9 @@ __all__ = [
 
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
+
+# What may change from day to day without making latencies incomparable.
+PASSING = frozenset({"system", "temperature_c"})
 
 Runner: TypeAlias = Callable[[], None]
 """Runs one inference and returns when it is finished."""
@@ -49,6 +52,7 @@ class DeviceInfo:
         cores: processors of the machine.
         pinned: processors that the inference is pinned to, such as ``4-7``; empty where it is not.
         governor: what sets the clock rate of the processors, such as ``performance``.
+        temperature_c: of the machine when it was opened, in degrees Celsius, where it can be read.
     """
 
     name: str
@@ -65,6 +69,7 @@ class DeviceInfo:
     cores: int = 0
     pinned: str = ""
     governor: str = ""
+    temperature_c: float | None = field(default=None, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -75,7 +80,8 @@ class DeviceInfo:
         >>> info.fingerprint == replace(info, threads=2).fingerprint
         False
         """
-        return hashlib.sha256("\x1f".join(str(v) for v in astuple(self)).encode()).hexdigest()[:12]
+        told = [str(getattr(self, f.name)) for f in fields(self) if f.name not in PASSING]
+        return hashlib.sha256("\x1f".join(told).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,10 @@ class Channel(Protocol):
         """
         ...
 
+    def complaint(self) -> str:
+        """The end of what it wrote to its standard error."""
+        ...
+
     def close(self) -> None:
         """End it; nothing happens where it has ended."""
         ...

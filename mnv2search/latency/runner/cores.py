@@ -1,0 +1,84 @@
+"""Which processors an inference runs on."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Dict, List, Optional, Set
+
+__all__ = ["CoresError", "chosen", "named", "pin"]
+
+SYS = "/sys"
+# What tells how fast a processor is, best first. Source: Linux, Documentation/ABI/testing/sysfs-devices-system-cpu.
+SPEEDS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+
+
+class CoresError(ValueError):
+    """A text that names no processors of this machine."""
+
+
+def chosen(text: str, sys: str = SYS) -> Optional[Set[int]]:
+    """The processors that a text names: ``big`` the fastest kind, ``0,2-3`` those; None for an empty text.
+
+    Raises:
+        CoresError: the text is neither, or this process may not use one of them.
+    """
+    if not text:
+        return None
+    allowed = set(os.sched_getaffinity(0))
+    if text == "big":
+        return _fastest(allowed, sys)
+    found: Set[int] = set()
+    for part in text.split("+"):
+        match = re.match(r"^(\d{1,4})(?:-(\d{1,4}))?$", part)
+        if match is None:
+            raise CoresError(f"cores is {text!r}: write big, or numbers such as 4-7 or 0+2")
+        first = int(match.group(1))
+        found.update(range(first, int(match.group(2) or first) + 1))
+    if not found or not found <= allowed:
+        raise CoresError(f"cores is {text!r}, but those that may be used are {named(allowed)}")
+    return found
+
+
+def pin(text: str, sys: str = SYS) -> str:
+    """Keep this thread, and those it will start, on the processors that a text names; says which they are.
+
+    Raises:
+        CoresError: see `chosen`.
+    """
+    found = chosen(text, sys)
+    if found is None:
+        return ""
+    os.sched_setaffinity(0, found)
+    return named(found)
+
+
+def named(cores: Set[int]) -> str:
+    """Processors as text: ``0+2-3``.
+
+    >>> named({0, 2, 3})
+    '0+2-3'
+    """
+    runs: List[List[int]] = []
+    for core in sorted(cores):
+        if runs and core == runs[-1][-1] + 1:
+            runs[-1].append(core)
+        else:
+            runs.append([core])
+    return "+".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def _fastest(allowed: Set[int], sys: str) -> Set[int]:
+    for speed in SPEEDS:
+        found: Dict[int, int] = {}
+        for core in allowed:
+            path = os.path.join(sys, "devices", "system", "cpu", f"cpu{core}", speed)
+            try:
+                with open(path, encoding="ascii") as file:
+                    found[core] = int(file.read())
+            except (OSError, ValueError):
+                continue
+        if len(found) == len(allowed):
+            best = max(found.values())
+            return {core for core, value in found.items() if value == best}
+    return allowed

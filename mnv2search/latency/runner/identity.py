@@ -1,0 +1,90 @@
+"""What the machine says of itself: its model, processors, system, clock governor and temperature."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any, Dict, List, Optional
+
+__all__ = ["governor", "identity", "machine", "processor", "system", "temperature_c"]
+
+SYS = "/sys"
+PROC = "/proc"
+# A sensor that reads outside these is broken, or measures something else.
+COLDEST_C, HOTTEST_C = -20.0, 150.0
+
+
+def identity() -> Dict[str, Any]:
+    """All of it, as JSON values; what the system does not tell is empty or None."""
+    return {
+        "processor": processor(),
+        "machine": machine(),
+        "system": system(),
+        "cores": os.cpu_count() or 1,
+        "governor": governor(),
+        "temperature_c": temperature_c(),
+        "python": platform.python_version(),
+    }
+
+
+def processor(proc: str = PROC) -> str:
+    """The model of the processor, as exactly as the system tells it."""
+    fields: Dict[str, str] = {}
+    for line in _read(os.path.join(proc, "cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or fields.get("Hardware") or fields.get("Model") or ""
+    if not name and "CPU part" in fields:
+        name = f"{platform.machine()} {fields.get('CPU implementer', '')}/{fields['CPU part']}"
+    name = name or platform.processor() or platform.machine()
+    family = [fields[key] for key in ("cpu family", "model", "stepping") if key in fields]
+    return f"{name} ({'/'.join(family)})" if family else name
+
+
+def machine(proc: str = PROC, sys: str = SYS) -> str:
+    """The model of the board, phone or computer; empty where it does not tell."""
+    board = _read(os.path.join(proc, "device-tree", "model")).strip("\0 \n")
+    return board or _read(os.path.join(sys, "class", "dmi", "id", "product_name")).strip()
+
+
+def system() -> str:
+    """The operating system and its version."""
+    pretty = ""
+    for line in _read("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            pretty = line.partition("=")[2].strip('"')
+    kernel = f"{platform.system()} {platform.release()}"
+    return f"{pretty}, {kernel}" if pretty else kernel
+
+
+def governor(sys: str = SYS) -> str:
+    """What sets the clock rate of the first processor, such as ``performance``; empty where it cannot be read."""
+    return _read(os.path.join(sys, "devices", "system", "cpu", "cpu0", "cpufreq", "scaling_governor")).strip()
+
+
+def temperature_c(sys: str = SYS) -> Optional[float]:
+    """The highest temperature that a thermal zone reports, in degrees Celsius; None where none can be read."""
+    folder = os.path.join(sys, "class", "thermal")
+    try:
+        zones = sorted(name for name in os.listdir(folder) if name.startswith("thermal_zone"))
+    except OSError:
+        return None
+    found: List[float] = []
+    for zone in zones:
+        text = _read(os.path.join(folder, zone, "temp")).strip()
+        try:
+            degrees = float(text) / 1000
+        except ValueError:
+            continue
+        if COLDEST_C < degrees < HOTTEST_C:
+            found.append(degrees)
+    return max(found) if found else None
+
+
+def _read(path: str) -> str:
+    """The text of a file, or nothing."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

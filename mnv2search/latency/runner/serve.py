@@ -1,0 +1,121 @@
+"""The runner on another machine: answers questions, one JSON document a line, until its input ends.
+
+``hello``
+    ``{"do": "hello", "engine": MODULE, "cores": TEXT}`` -> the identity of the machine, ``version`` of the runtime
+    and ``pinned``.
+``bursts``
+    ``{"do": "bursts", "bursts": [{"artifact": DIGEST, "settings": {...}, "burst_ms": .., "warm_ms": .., "min_runs":
+    ..}, ...]}`` -> ``runs``, a list of (wall, CPU) times in ns for each burst, and ``temperature_c``.
+``output``
+    ``{"do": "output", "artifact": DIGEST, "settings": {...}}`` -> ``shape`` and ``data``, base64 of float32.
+
+What cannot be answered is ``{"error": MESSAGE, "kind": "engine" | "options" | "machine"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+from collections import OrderedDict
+from typing import IO, Any, Dict, List, Tuple
+
+from mnv2search.latency.runner import engine as engines
+from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.cores import CoresError, pin
+from mnv2search.latency.runner.identity import identity, temperature_c
+
+__all__ = ["Server", "main"]
+
+# Networks that stay loaded; the reference is among them, since it is asked for again and again.
+KEPT = 13
+# Folders of artifacts beyond this are removed, those that were used longest ago first.
+MOST_BYTES = 500_000_000
+
+
+class Server:
+    """Answers questions about the artifacts in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._engine = ""
+        self._loaded: OrderedDict[Tuple[str, str], engines.Loaded] = OrderedDict()
+
+    def answer(self, question: Dict[str, Any]) -> Dict[str, Any]:
+        """The answer to one question; what goes wrong is part of it."""
+        try:
+            return {"hello": self._hello, "bursts": self._bursts, "output": self._output}[question["do"]](question)
+        except engines.EngineError as error:
+            return {"error": str(error), "kind": "engine"}
+        except CoresError as error:
+            return {"error": str(error), "kind": "options"}
+        except (OSError, MemoryError) as error:
+            return {"error": f"{type(error).__name__}: {error}", "kind": "machine"}
+
+    def _hello(self, question: Dict[str, Any]) -> Dict[str, Any]:
+        self._engine = question["engine"]
+        prune(self._folder, MOST_BYTES)
+        pinned = pin(question.get("cores", ""))
+        return {**identity(), "version": engines.version(self._engine), "pinned": pinned}
+
+    def _bursts(self, question: Dict[str, Any]) -> Dict[str, Any]:
+        runs: List[List[Tuple[int, int]]] = [
+            burst(
+                self._network(wanted).run,
+                burst_ms=wanted["burst_ms"],
+                warm_ms=wanted["warm_ms"],
+                min_runs=wanted["min_runs"],
+            )
+            for wanted in question["bursts"]
+        ]
+        return {"runs": runs, "temperature_c": temperature_c()}
+
+    def _output(self, question: Dict[str, Any]) -> Dict[str, Any]:
+        import numpy as np
+
+        answer = np.ascontiguousarray(self._network(question).output(), np.float32)
+        return {"shape": list(answer.shape), "data": base64.b64encode(answer.tobytes()).decode("ascii")}
+
+    def _network(self, wanted: Dict[str, Any]) -> engines.Loaded:
+        key = (wanted["artifact"], json.dumps(wanted["settings"], sort_keys=True))
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        while len(self._loaded) >= KEPT:
+            self._loaded.popitem(last=False)
+        folder = os.path.join(self._folder, wanted["artifact"])
+        os.utime(folder)
+        self._loaded[key] = engines.load(self._engine, folder, wanted["settings"])
+        return self._loaded[key]
+
+
+def prune(folder: str, most_bytes: int) -> None:
+    """Remove folders of artifacts, longest unused first, until the rest takes no more than asked."""
+    found = []
+    for entry in os.scandir(folder):
+        if entry.is_dir() and len(entry.name) == 40:
+            size = sum(file.stat().st_size for file in os.scandir(entry.path) if file.is_file())
+            found.append((entry.stat().st_mtime, size, entry.path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most_bytes:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        total -= size
+
+
+def main(questions: IO[str], answers: IO[str], folder: str) -> None:
+    """Answer every line of `questions` on a line of `answers`."""
+    server = Server(folder)
+    for line in questions:
+        answers.write(json.dumps(server.answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def start() -> None:
+    """Serve the standard streams; what a runtime prints goes to standard error and not among the answers."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    main(sys.stdin, answers, os.getcwd())
