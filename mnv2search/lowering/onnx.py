@@ -154,8 +154,9 @@ class _Writer:
             tensor = self._convolution(layer, arrays, tensor, linear)
             tensor = self._batch_normalized(arrays, tensor)
         if linear == i:
-            return self._keep(i, tensor if self.graph.saturates else self._activated(layer.activation, tensor))
-        return self._keep(i, self._activated(layer.activation, self._keep(linear, tensor)))
+            is_cut = self.graph.cuts((self.index, i))
+            return self._keep(i, tensor if is_cut else self._activated(i, layer.activation, tensor))
+        return self._keep(i, self._activated(i, layer.activation, self._keep(linear, tensor)))
 
     def _convolution(self, layer: Layer, arrays: LayerArrays, tensor: str, what: int | str) -> str:
         """The convolution, in parts where they are unequal; those are kept as `what`, which is their sum's name."""
@@ -208,7 +209,7 @@ class _Writer:
         tensor = graph.node("Mul", [tensor, graph.array(arrays.gamma.reshape(-1, 1, 1))])
         return graph.node("Add", [tensor, graph.array(arrays.beta.reshape(-1, 1, 1))])
 
-    def _activated(self, activation: str, tensor: str) -> str:
+    def _activated(self, i: int, activation: str, tensor: str) -> str:
         graph = self.graph
         if activation == "none":
             return tensor
@@ -216,7 +217,7 @@ class _Writer:
             low, high = graph.array(np.array(0, np.float32)), graph.array(np.array(6, np.float32))
             return graph.node("Clip", [tensor, low, high])
         if activation == "silu":
-            return graph.node("Mul", [tensor, graph.within(0.0, 1.0, graph.node("Sigmoid", [tensor]))])
+            return graph.node("Mul", [tensor, self._keep(f"{i}.sigmoid", graph.node("Sigmoid", [tensor]))])
         if activation == "hard_sigmoid":
             return graph.node("HardSigmoid", [tensor], alpha=1 / 6, beta=0.5)
         return graph.node({"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}[activation], [tensor])

@@ -42,9 +42,6 @@ class Graph:
         kept: name of each tensor that was kept.
     """
 
-    saturates = False
-    """Whether keeping a tensor cuts it to its range, so that no ReLU is needed before."""
-
     def __init__(self, *, gemm: bool = False) -> None:
         self.gemm = gemm
         self.model = ModelProto(ir_version=IR_VERSION, producer_name="mnv2search")
@@ -82,9 +79,9 @@ class Graph:
         self.kept[key] = tensor
         return tensor
 
-    def within(self, low: float, high: float, tensor: str) -> str:  # noqa: ARG002
-        """A tensor that is known to stay within these bounds as those that follow see it."""
-        return tensor
+    def cuts(self, key: Key) -> bool:  # noqa: ARG002
+        """Whether keeping this tensor cuts it to its range, so that no ReLU is needed before."""
+        return False
 
     def constants(self, tensor: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> list[str]:  # noqa: ARG002
         """The names of weight and bias of a convolution of `tensor`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -22,29 +22,29 @@ def onnx_int8_bytes(
     *,
     ranges: Ranges | None = None,
     batch: int | None = 1,
+    floats: Collection[Key] = (),
 ) -> bytes:
     """The network as a serialised ONNX model in integers between QuantizeLinear and DequantizeLinear.
 
-    Batch norm is folded. A ReLU is left out: the integers of what follows cut the tensor to the same range. A group
-    norm and the curved activations compute in single precision between integers.
+    Batch norm is folded. A ReLU is left out: the integers of what follows cut the tensor to the same range.
 
     Args:
         plan: the network.
         weights: its arrays; None takes arbitrary ones.
         ranges: of its tensors; None finds them on random images.
         batch: images per inference; None leaves it open.
+        floats: tensors to leave in single precision, by the keys of `ranges_of`.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
     """
-    graph = _IntegerGraph(ranges_of(plan, weights) if ranges is None else ranges)
+    found = ranges_of(plan, weights) if ranges is None else ranges
+    graph = _IntegerGraph({key: found[key] for key in found if key not in floats})
     return onnx_model(plan, weights, graph=graph, batch=batch).serialised()
 
 
 class _IntegerGraph(Graph):
-    """Quantises what is kept, and the weights."""
-
-    saturates = True
+    """Quantises what has a range, and the weights of what reads it."""
 
     def __init__(self, ranges: Ranges) -> None:
         # ONNX Runtime 1.32 runs it faster than a convolution of integers.
@@ -54,18 +54,23 @@ class _IntegerGraph(Graph):
         self._scales: dict[str, tuple[float, list[str]]] = {}
 
     def keep(self, key: Key, tensor: str) -> str:
-        return super().keep(key, self.within(*self._ranges[key], tensor))
-
-    def within(self, low: float, high: float, tensor: str) -> str:
-        scale, zero = scale_and_zero(low, high)
+        if key not in self._ranges:
+            return tensor
+        scale, zero = scale_and_zero(*self._ranges[key])
         # Unsigned: on x86 ONNX Runtime 1.32 neither adds signed integers nor fuses all convolutions of them.
         names = [self.array(np.array(scale, np.float32)), self.array(np.array(zero + 128, np.uint8))]
-        return self._quantised(tensor, scale, names)
+        return super().keep(key, self._quantised(tensor, scale, names))
+
+    def cuts(self, key: Key) -> bool:
+        return key in self._ranges
 
     def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
-        return [self._quantised(part, *self._scales[tensor]) for part in super().split(tensor, sizes)]
+        parts = super().split(tensor, sizes)
+        return [self._quantised(part, *self._scales[tensor]) for part in parts] if tensor in self._scales else parts
 
     def constants(self, tensor: str, weight: Floats, bias: Floats | None) -> list[str]:
+        if tensor not in self._scales:
+            return super().constants(tensor, weight, bias)
         input_scale, _ = self._scales[tensor]
         found = per_channel(weight, bias, input_scale=input_scale)
         constants = [self._dequantised(found.values, found.scales)]

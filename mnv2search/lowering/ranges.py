@@ -25,6 +25,7 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 
     - the index of a layer: its output after its activation;
     - ``"2.linear"``: what the activation of layer 2 reads, if that is no ReLU;
+    - ``"2.sigmoid"``: the sigmoid of what the SiLU of layer 2 reads;
     - ``"2.convolution"``: what the group norm of layer 2 reads;
     - ``"squeezed"``: the pooled input of a gate or of the classifier;
     - ``"gated"``: after the multiplication by a gate;

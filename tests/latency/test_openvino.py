@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -33,6 +34,8 @@ from model_specs import EXOTIC, lively, mobilenet_v2
 
 # Not `importorskip`: an import that is not the engine's would report itself over the network.
 pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="the extra openvino is not installed")
+
+needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="the extra openvino-convert is not installed")
 
 
 class TestDevice(DeviceContract):
@@ -80,7 +83,7 @@ def test_in_integers_it_answers_nearly_as_the_module(name: str) -> None:
     assert (found * wanted).sum() >= 0.99 * np.sqrt((found**2).sum() * (wanted**2).sum())
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.1)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), pytest.param("int8", 0.1, marks=needs_nncf)])
 def test_what_its_converter_makes_answers_alike(precision: str, tolerance: float) -> None:
     spec = mobilenet_v2(width=0.35, resolution=96)
     device = RuntimeDevice(OpenVino(precision=precision))
@@ -88,12 +91,26 @@ def test_what_its_converter_makes_answers_alike(precision: str, tolerance: float
     assert difference(device.output(artifact, spec), expected(spec)) <= tolerance
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_nncf)])
 def test_a_batch_is_lowered_and_converted(precision: str) -> None:
     spec = network_of()
     device = RuntimeDevice(OpenVino(batch=2, precision=precision))
     assert device.output(device.runtime.lower(plan(spec)), spec).shape == (2, 10)
     assert device.output(device.runtime.convert(plan(spec), lively(spec)), spec).shape == (2, 10)
+
+
+@needs_nncf
+def test_conversion_to_integers_writes_nothing_to_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    OpenVino(precision="int8").convert(plan(network_of()), lively(network_of()))
+    assert capfd.readouterr().out == ""
+
+
+def test_gates_and_what_curves_read_stay_in_single_precision() -> None:
+    graph = OpenVino(precision="int8").lower(plan(EXOTIC["gated-v3"])).files[0][1]
+    nodes = onnx.load_from_string(graph).graph.node
+    quantised = {node.input[0].split("/")[-1].split("_")[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    assert "HardSigmoid" not in quantised
+    assert "HardSwish" in quantised
 
 
 def test_one_thread_is_the_one_that_asks() -> None:

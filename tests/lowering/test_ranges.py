@@ -26,7 +26,7 @@ def net(**settings: Any) -> ModelSpec:
 PLAIN: set[Key] = {(-1, "image"), (0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (1, "sum"), (2, "sum"), (3, 0)}
 PLAIN |= {(1, 2), (4, "squeezed"), (4, 0)}
 GATE: set[Key] = {(u, what) for u in (1, 2) for what in ("squeezed", 3, "3.linear", 4, "gated")}
-CURVED: set[Key] = {(u, f"{i}.linear") for u in (1, 2) for i in (0, 1)}
+CURVED: set[Key] = {(u, f"{i}.{what}") for u in (1, 2) for i in (0, 1) for what in ("linear", "sigmoid")}
 NORMED: set[Key] = {(u, f"{i}.convolution") for u in (1, 2) for i in (0, 1, 2)}
 
 

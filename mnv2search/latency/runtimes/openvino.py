@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.onnx import onnx_bytes
 from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images, ranges_of
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
 
@@ -41,50 +44,66 @@ class OpenVino(Runtime):
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The ONNX graph with batch norm folded, which OpenVINO reads in 20 ms."""
         if self.precision == "int8":
-            graph = onnx_int8_bytes(network, weights, batch=self.batch)
+            ranges = ranges_of(network, weights)
+            floats = [key for key in ranges if _stays_float(network, *key)]
+            graph = onnx_int8_bytes(network, weights, ranges=ranges, batch=self.batch, floats=floats)
         else:
             graph = onnx_bytes(network, weights, batch=self.batch, gemm=True)
         return Artifact(files=(("model.onnx", graph),))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The module through OpenVINO's converter.
-
-        OpenVINO itself does not quantise: for integers it converts what ONNX Runtime's quantiser wrote.
+        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`.
 
         Raises:
-            DeviceError: OpenVINO is not installed.
+            DeviceError: OpenVINO or NNCF is not installed.
         """
         import torch
 
         try:
-            from mnv2search.latency.runner.engines.openvino import ov
+            from mnv2search.latency.runner.engines.openvino import ov, unreported
         except ImportError as error:
-            raise DeviceError(
-                f"device openvino cannot convert: {error}", hint=f"pip install 'mnv2search[{self.extra}]'"
-            ) from error
-        side = network.spec.resolution
-        with tempfile.TemporaryDirectory(prefix="mnv2search-") as name, warnings.catch_warnings():
+            raise self._missing("openvino", error) from error
+        shape = (self.batch, 3, network.spec.resolution, network.spec.resolution)
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             # OpenVINO 2026.4 calls what torch 2.13 says is old.
             warnings.simplefilter("ignore", DeprecationWarning)
-            folder = Path(name)
+            found = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
             if self.precision == "int8":
-                (folder / "source.onnx").write_bytes(_quantised(module, side, self.batch))
-                found = ov.convert_model(folder / "source.onnx")
-            else:
-                shape = (self.batch, 3, side, side)
-                found = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
-            ov.save_model(found, folder / "model.xml", compress_to_fp16=False)
+                try:
+                    with unreported():
+                        found = _quantised(found, shape)
+                except ImportError as error:
+                    raise self._missing("openvino-convert", error) from error
+            ov.save_model(found, Path(folder) / "model.xml", compress_to_fp16=False)
             names = ("model.xml", "model.bin")
-            return Artifact(files=tuple((name, (folder / name).read_bytes()) for name in names))
+            return Artifact(files=tuple((name, (Path(folder) / name).read_bytes()) for name in names))
+
+    def _missing(self, extra: str, error: ImportError) -> DeviceError:
+        return DeviceError(
+            f"device {self.name} cannot convert a network: {error}", hint=f"pip install 'mnv2search[{extra}]'"
+        )
 
     @property
     def converter(self) -> str:
-        """OpenVINO's own, and for integers ONNX Runtime's quantiser before it."""
+        """OpenVINO's own, and for integers NNCF."""
         own = f"openvino.convert_model {metadata.version('openvino')}"
-        return f"quantize_static and {own}" if self.precision == "int8" else own
+        return f"{own} and nncf.quantize {metadata.version('nncf')}" if self.precision == "int8" else own
 
 
-def _quantised(module: nn.Module, side: int, batch: int) -> bytes:
-    from mnv2search.lowering import onnx_converters as converters
+def _stays_float(network: Plan, index: int, what: int | str) -> bool:
+    """Whether NNCF 3.4 leaves a tensor in single precision: gates, and what a norm or a curved activation reads."""
+    if isinstance(what, str):
+        return "." in what or (what == "squeezed" and network.units[index].kind != "classifier")
+    roles = [layer.role for layer in network.units[index].layers[what : what + 2]]
+    return "squeeze" in roles or "excite" in roles[:1]
 
-    return converters.quantised(converters.exported(module, side=side, batch=batch), side=side, batch=batch)
+
+def _quantised(model: Any, shape: tuple[int, int, int, int]) -> Any:
+    """The model in integers by NNCF, as it does it unless told otherwise."""
+    # Its logger and its progress bars write to stdout.
+    with contextlib.redirect_stdout(io.StringIO()):
+        import nncf
+
+        batch = shape[0]
+        images = random_images(shape[2], -(-RANDOM_IMAGES // batch) * batch).reshape(-1, *shape)
+        return nncf.quantize(model, nncf.Dataset(list(images)), subset_size=len(images))

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
 
-# `import openvino` 2026.4 reports itself over the network from a thread of its own; without that package it does not.
-_HAS_TELEMETRY = "openvino_telemetry" in sys.modules
-if not _HAS_TELEMETRY:
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-import openvino as ov  # noqa: E402
 
-if not _HAS_TELEMETRY:
-    del sys.modules["openvino_telemetry"]
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Imports within do not report themselves over the network.
 
-__all__ = ["load", "ov", "version"]
+    `import openvino` 2026.4 does so from a thread of its own, unless the package openvino_telemetry is missing.
+    """
+    was_there = "openvino_telemetry" in sys.modules
+    if not was_there:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not was_there:
+            del sys.modules["openvino_telemetry"]
+
+
+with unreported():
+    import openvino as ov
+
+__all__ = ["load", "ov", "unreported", "version"]
 
 # precision -> (hint to the plugin, capability of the processor that it takes)
 PRECISIONS = {
