@@ -1,4 +1,4 @@
-"""Names that stand for devices, evaluators and exporters: a built-in table first, entry points on a miss."""
+"""Names that stand for devices, hosts, evaluators and exporters: a built-in table first, entry points on a miss."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "tensorrt": "mnv2search.latency.runtimes.tensorrt:TensorRt",
         "simulated": "mnv2search.latency.runtimes.simulated:SimulatedDevice",
     },
+    "host": {
+        "ssh": "mnv2search.latency.hosts.ssh:SshTransport",
+    },
     "evaluator": {
         "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
@@ -40,7 +43,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Every name of a kind (`device`, `evaluator`, `exporter`), built-in ones first."""
+    """Every name of a kind (`device`, `host`, `evaluator`, `exporter`), built-in ones first."""
     built_in = tuple(BUILT_IN[kind])
     found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
     return built_in + tuple(n for n in found if n not in built_in)

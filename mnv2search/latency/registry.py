@@ -1,19 +1,28 @@
-"""Devices by name: `name[:key=value,...][@host]`."""
+"""Devices by name: `name[:key=value,...][@scheme://host]`."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import cast
 
 from mnv2search import plugins
 from mnv2search.errors import Mnv2SearchError, OptionError
+from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.types import LatencyDevice
 
 __all__ = ["Availability", "available", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
+# Options that say where on a machine a runtime runs, and not how; what they are for.
+PLACING = {
+    "cores": "runtimes that load artifacts",
+    "python": "other machines",
+    "config": "other machines over ssh",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +50,52 @@ def open_device(text: str) -> LatencyDevice:
     'simulated:seed=3,noise=0'
 
     Args:
-        text: ``onnxruntime``, ``onnxruntime:threads=2``, ``torch:fold=no@local``.
+        text: ``onnxruntime``, ``litert:threads=2,precision=int8``, ``torch:fold=no@local``,
+            ``onnxruntime:cores=big@ssh://pi@board:22``.
 
     Raises:
-        UnknownNameError: no such device, or it has no such option.
-        OptionError: an option's value does not fit, or the host is another machine.
+        UnknownNameError: no such device or host, or it has no such option.
+        OptionError: an option's value does not fit.
         MissingExtraError: a package it needs is not installed.
+        DeviceError: the runtime, or the machine, cannot be used.
     """
     address, _, host = text.partition("@")
     name, colon, tail = address.partition(":")
     factory = plugins.load("device", name)
     options = _options(tail, text) if colon else {}
+    placing = {key: options.pop(key) for key in PLACING if key in options and not _takes(factory, key)}
     made = factory(**plugins.checked_options(factory, options, owner=f"device {name}"))
     if host not in LOCAL_HOSTS:
+        return _remote(made, host, placing, text)
+    if placing.keys() - {"cores"} or (placing and not isinstance(made, Runtime)):
+        wrong = sorted(placing)[-1]
         raise OptionError(
-            f"device {text!r} is on the host {host!r}, but only this machine can be measured",
-            hint=f"run the command there, or write {address}",
+            f"device {text!r} has the option {wrong}, which is for {PLACING[wrong]}", hint="leave it out"
         )
-    return RuntimeDevice(made) if isinstance(made, Runtime) else cast("LatencyDevice", made)
+    if not isinstance(made, Runtime):
+        return cast("LatencyDevice", made)
+    return RuntimeDevice(made, cores=placing.get("cores", ""))
+
+
+def _takes(factory: plugins.Factory, option: str) -> bool:
+    """Whether the factory itself has the option, so that it is not ours."""
+    return option in inspect.signature(factory).parameters
+
+
+def _remote(made: object, host: str, placing: Mapping[str, str], text: str) -> LatencyDevice:
+    scheme, separator, place = host.partition("://")
+    if not separator:
+        raise OptionError(
+            f"device {text!r} is on the host {host!r}, but not said how to reach it", hint=f"write @ssh://{host}"
+        )
+    if not isinstance(made, Runtime):
+        raise OptionError(
+            f"device {text!r}: this device runs in this process only", hint="leave out the host, or take a runtime"
+        )
+    factory = plugins.load("host", scheme)
+    own = {key: placing[key] for key in ("config",) if key in placing}
+    transport = factory(place, **plugins.checked_options(factory, own, owner=f"host {scheme}"))
+    return RemoteDevice(made, transport, python=placing.get("python", "python3"), cores=placing.get("cores", ""))
 
 
 def available() -> tuple[Availability, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,7 +17,9 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import Device
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
+from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.types import NetworkArrays
@@ -114,12 +118,17 @@ class Runtime(ABC):
 class RuntimeDevice(Device):
     """A runtime on this machine.
 
+    Args:
+        runtime: what runs.
+        cores: processors that the thread which opens the device keeps to until it is closed: ``big``, or numbers
+            such as ``4-7``; empty leaves it to the system.
+
     Raises:
-        MissingExtraError: the runtime is not installed.
-        OptionError: more threads than processors.
+        DeviceError: the runtime is not installed.
+        OptionError: more threads than processors, or no such cores.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
         if runtime.threads > processors():
             here = f"this machine has {processors()} processors"
             raise OptionError(
@@ -131,9 +140,15 @@ class RuntimeDevice(Device):
         except runner.EngineError as error:
             hint = f"pip install 'mnv2search[{runtime.extra}]'" if runtime.extra else ""
             raise DeviceError(f"device {runtime.name} cannot be used: {error}", hint=hint) from error
+        self._before = os.sched_getaffinity(0) if cores else None
+        try:
+            pinned = pin(cores)
+        except CoresError as error:
+            raise OptionError(f"device {runtime.name}: {error}") from error
+        options = [*runtime.options, *([f"cores={cores}"] if cores else [])]
         super().__init__(
             DeviceInfo(
-                name=f"{runtime.name}:{','.join(runtime.options)}",
+                name=f"{runtime.name}:{','.join(options)}",
                 hardware=processor(),
                 runtime=runtime.name,
                 runtime_version=version,
@@ -141,9 +156,23 @@ class RuntimeDevice(Device):
                 dtype=runtime.precision,
                 batch=runtime.batch,
                 delegate=runtime.delegate,
+                system=identity.system(),
+                machine=identity.machine(),
+                cores=processors(),
+                pinned=pinned,
+                governor=identity.governor(),
+                temperature_c=identity.temperature_c(),
             )
         )
         self.runtime = runtime
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the networks, and the thread from its cores."""
+        if self._before is not None:
+            os.sched_setaffinity(0, self._before)
+        super().__exit__(kind, error, trace)
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network lowered and loaded.

@@ -1,0 +1,214 @@
+"""Another machine over the system's own ``ssh``: the user's configuration, keys, agent and known hosts apply."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.hosts.program import ProgramChannel
+from mnv2search.latency.hosts.types import Completed, HostLostError
+
+__all__ = ["SshTransport"]
+
+# Below the home folder over there; an absolute path is taken as it is.
+WORK = ".cache/mnv2search"
+CONNECT_S = 15
+COMMAND_S = 60.0
+# A connection over which nothing comes for 3 times this long is dead.
+ALIVE_S = 10
+SSH_FAILED = 255
+# Bytes a second that a slow link manages, for the time limit of a copy.
+SLOWEST_LINK = 100_000
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
+FILE = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)?[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+# What ssh says of mistakes that do not mend themselves, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
+FINAL = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is another than before: find out why, then ssh-keygen -R",
+    ),
+    ("Host key verification failed", "its host key is not known: connect once with ssh to check and accept it"),
+    ("No host key is known", "its host key is not known: connect once with ssh to check and accept it"),
+    ("Permission denied", "ssh needs a key or an agent that works without a question: try ssh -o BatchMode=yes"),
+    ("Too many authentication failures", "name the key in ~/.ssh/config (IdentityFile, IdentitiesOnly)"),
+    ("Could not resolve hostname", "check the name of the host"),
+    ("Bad configuration option", "mend ~/.ssh/config"),
+)
+
+
+class SshTransport:
+    """A connection that all commands share, and a work folder in the user's home over there.
+
+    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`).
+
+    Args:
+        address: ``[user@]host[:port]``; an IPv6 address stands in brackets.
+        config: file that takes the place of the user's configuration; empty leaves it.
+        work: folder over there, relative to the home folder.
+
+    Raises:
+        OptionError: the address is none.
+        DeviceError: there is no ssh program.
+    """
+
+    def __init__(self, address: str, *, config: str = "", work: str = WORK) -> None:
+        self._user, self._host, self._port = _parsed(address)
+        if shutil.which("ssh") is None:
+            raise DeviceError("there is no ssh program on this machine", hint="install OpenSSH's client")
+        self._config, self._work = config, work
+        self._sockets: tempfile.TemporaryDirectory[str] | None = None
+        self.name = f"ssh://{address}"
+
+    def connect(self) -> None:
+        """Connect, or connect again, and make the work folder.
+
+        Raises:
+            HostLostError: it cannot be reached now.
+            DeviceError: it never will be: unknown host key, refused key, no such host.
+        """
+        self.close()
+        # Unix sockets take 100 characters at most, so the folder is near the root and not below a user's.
+        self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
+        work = shlex.quote(self._work)
+        made = self._command(f"mkdir -p {work} && cd {work} && pwd", inside=False, timeout_s=CONNECT_S + COMMAND_S)
+        if made.code != 0:
+            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
+
+    def push(self, files: Mapping[str, bytes]) -> None:
+        """Copy files into the work folder, but those that are there already.
+
+        Raises:
+            HostLostError: the connection broke, or the disk over there is full.
+        """
+        for name in files:
+            if not FILE.fullmatch(name):
+                raise ValueError(f"{name!r} is no name for a file on another machine")
+        quoted = " ".join(shlex.quote(name) for name in files)
+        listed = self._command(f"for f in {quoted}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
+        there = set(listed.output.split())
+        for name, content in files.items():
+            if name not in there:
+                self._copy(name, content)
+
+    def start(self, command: Sequence[str]) -> ProgramChannel:
+        """Start a program in the work folder."""
+        return ProgramChannel(
+            self._ssh(f"cd {shlex.quote(self._work)} && exec {shlex.join(command)}"), name=self.name
+        )
+
+    def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
+        """Run a program in the work folder to its end.
+
+        Raises:
+            HostLostError: the connection broke, or it takes longer.
+        """
+        return self._command(shlex.join(command), timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._sockets is None:
+            return
+        control = self._ssh("")[:-3]
+        with contextlib.suppress(subprocess.SubprocessError, OSError):
+            subprocess.run([*control, "-O", "exit", "--", self._target], capture_output=True, timeout=5, check=False)
+        self._sockets.cleanup()
+        self._sockets = None
+
+    def _copy(self, name: str, content: bytes) -> None:
+        """One file, under another name until all of it is there."""
+        folder, slash, _ = name.rpartition("/")
+        made = f"mkdir -p {shlex.quote(folder)} && " if slash else ""
+        final, part = shlex.quote(name), shlex.quote(f"{name}.part")
+        size = f'[ "$(wc -c < {part})" -eq {len(content)} ]'
+        done = self._command(
+            f"{made}cat > {part} && {size} && mv {part} {final} || {{ rm -f {part}; exit 1; }}",
+            given=content,
+            timeout_s=COMMAND_S + len(content) / SLOWEST_LINK,
+        )
+        if done.code != 0:
+            raise HostLostError(
+                f"{name} cannot be copied to {self.name}: {done.errors.strip() or 'no space is left'}"
+            )
+
+    def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
+        """Run a shell line over there, made of quoted words only, in the work folder unless told otherwise."""
+        line = f"cd {shlex.quote(self._work)} && {{ {line}; }}" if inside else line
+        try:
+            done = subprocess.run(
+                self._ssh(line),
+                input=given,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HostLostError(f"{self.name} has not answered for {timeout_s:.0f} s") from error
+        except BrokenPipeError as error:
+            raise HostLostError(f"the connection to {self.name} broke") from error
+        errors = done.stderr.decode(errors="replace")
+        if done.returncode == SSH_FAILED:
+            raise _failure(self.name, errors)
+        return Completed(done.returncode, done.stdout.decode(errors="replace"), errors)
+
+    @property
+    def _target(self) -> str:
+        return f"{self._user}@{self._host}" if self._user else self._host
+
+    def _ssh(self, line: str) -> list[str]:
+        assert self._sockets is not None
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "ConnectTimeout": str(CONNECT_S),
+            "ServerAliveInterval": str(ALIVE_S),
+            "ServerAliveCountMax": "3",
+            "ControlMaster": "auto",
+            "ControlPath": f"{self._sockets.name}/c",
+            "ControlPersist": "60",
+            "LogLevel": "ERROR",
+        }
+        words = ["ssh", "-T"]
+        words += ["-F", self._config] if self._config else []
+        words += ["-p", str(self._port)] if self._port else []
+        for key, value in options.items():
+            words += ["-o", f"{key}={value}"]
+        # The user's own shell over there may be any; this much all of them understand alike.
+        return [*words, "--", self._target, f"exec sh -c {shlex.quote(line)}"]
+
+
+def _parsed(address: str) -> tuple[str, str, int]:
+    """User, host and port of an address, none of which ssh could take for an option.
+
+    Raises:
+        OptionError: it is none.
+    """
+    hint = "write ssh://user@host or ssh://user@host:port"
+    user, at, rest = address.rpartition("@")
+    if rest.startswith("["):
+        host, _, tail = rest[1:].partition("]")
+        port = tail.removeprefix(":")
+    else:
+        host, _, port = rest.partition(":")
+    if (at and not USER.fullmatch(user)) or not HOST.fullmatch(host):
+        raise OptionError(f"ssh://{address} names no host", hint=hint)
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise OptionError(f"ssh://{address}: the port is {port!r}", hint=hint)
+    return user, host, int(port or 0)
+
+
+def _failure(name: str, errors: str) -> DeviceError:
+    """The error that ssh's own words stand for."""
+    for words, hint in FINAL:
+        if words in errors:
+            lines = [line.strip() for line in errors.splitlines() if words in line]
+            return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=hint)
+    said = " / ".join(line.strip() for line in errors.splitlines() if line.strip())
+    return HostLostError(f"the connection to {name} failed: {said or 'ssh says nothing of why'}")
