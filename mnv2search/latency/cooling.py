@@ -27,7 +27,7 @@ class Cooling:
     """
 
     slowdown: float = 0.12
-    bursts: int = 6
+    bursts: int = 30
     pause_s: float = 10.0
     longest_s: float = 60.0
     total_s: float = 300.0

@@ -22,6 +22,7 @@ PLACING = {
     "cores": "runtimes that load artifacts",
     "python": "other machines",
     "config": "other machines over ssh",
+    "work": "other machines",
 }
 
 
@@ -93,9 +94,15 @@ def _remote(made: object, host: str, placing: Mapping[str, str], text: str) -> L
             f"device {text!r}: this device runs in this process only", hint="leave out the host, or take a runtime"
         )
     factory = plugins.load("host", scheme)
-    own = {key: placing[key] for key in ("config",) if key in placing}
+    own = {key: placing[key] for key in ("config", "work") if key in placing}
     transport = factory(place, **plugins.checked_options(factory, own, owner=f"host {scheme}"))
-    return RemoteDevice(made, transport, python=placing.get("python", "python3"), cores=placing.get("cores", ""))
+    return RemoteDevice(
+        made,
+        transport,
+        python=placing.get("python", "python3"),
+        cores=placing.get("cores", ""),
+        options=[f"{key}={value}" for key, value in placing.items()],
+    )
 
 
 def available() -> tuple[Availability, ...]:

@@ -94,6 +94,7 @@ class RemoteDevice:
         transport: the connection; closed with the device.
         python: the interpreter over there.
         cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves it to the system.
+        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
         patience: for a machine that is lost after it was opened.
 
     Raises:
@@ -110,11 +111,12 @@ class RemoteDevice:
         *,
         python: str = "python3",
         cores: str = "",
+        options: Sequence[str] = (),
         patience: Patience | None = None,
     ) -> None:
         self.runtime = runtime
         self._transport = transport
-        self._python, self._cores = python, cores
+        self._python, self._cores, self._options = python, cores, tuple(options)
         self._patience = patience or Patience()
         self._channel: Channel | None = None
         self._artifacts: OrderedDict[ModelSpec, Artifact] = OrderedDict()
@@ -273,9 +275,7 @@ class RemoteDevice:
                 f"{hello['cores']} processors",
                 hint=f"use {hello['cores']} or fewer",
             )
-        options = list(runtime.options)
-        options += [f"cores={self._cores}"] if self._cores else []
-        options += [f"python={self._python}"] if self._python != "python3" else []
+        options = (*runtime.options, *self._options)
         return DeviceInfo(
             name=f"{runtime.name}:{','.join(options)}@{self._transport.name}",
             hardware=hello["processor"],

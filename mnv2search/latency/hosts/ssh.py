@@ -27,7 +27,7 @@ SSH_FAILED = 255
 SLOWEST_LINK = 100_000
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
-FILE = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)?[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What ssh says of mistakes that do not mend themselves, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
 FINAL = (
     (
@@ -77,8 +77,13 @@ class SshTransport:
         # Unix sockets take 100 characters at most, so the folder is near the root and not below a user's.
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
-        made = self._command(f"mkdir -p {work} && cd {work} && pwd", inside=False, timeout_s=CONNECT_S + COMMAND_S)
+        try:
+            made = self._command(f"mkdir -p {work} && cd {work}", inside=False, timeout_s=CONNECT_S + COMMAND_S)
+        except DeviceError:
+            self.close()
+            raise
         if made.code != 0:
+            self.close()
             raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
 
     def push(self, files: Mapping[str, bytes]) -> None:
