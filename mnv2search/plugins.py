@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "host": {
         "ssh": "mnv2search.latency.hosts.ssh:SshTransport",
+        "adb": "mnv2search.latency.hosts.adb:AdbTransport",
     },
     "evaluator": {
         "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",

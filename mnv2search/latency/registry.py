@@ -23,6 +23,7 @@ PLACING = {
     "python": "other machines",
     "config": "other machines over ssh",
     "work": "other machines",
+    "server": "other machines over adb",
 }
 
 
@@ -94,7 +95,7 @@ def _remote(made: object, host: str, placing: Mapping[str, str], text: str) -> L
             f"device {text!r}: this device runs in this process only", hint="leave out the host, or take a runtime"
         )
     factory = plugins.load("host", scheme)
-    own = {key: placing[key] for key in ("config", "work") if key in placing}
+    own = {key: placing[key] for key in ("config", "work", "server") if key in placing}
     transport = factory(place, **plugins.checked_options(factory, own, owner=f"host {scheme}"))
     return RemoteDevice(
         made,
