@@ -31,6 +31,8 @@ def command_of(text: bytes) -> int:
 
 
 CNXN, OPEN, OKAY, CLSE, WRTE, AUTH = (command_of(c) for c in (b"CNXN", b"OPEN", b"OKAY", b"CLSE", b"WRTE", b"AUTH"))
+# Kinds of AUTH; after its public key the computer waits until the owner has answered.
+TOKEN, SIGNATURE = 1, 2
 
 
 @dataclass
@@ -122,8 +124,8 @@ class _Link:
         if command in (CNXN, AUTH):
             if self._daemon.allows:
                 self.send(CNXN, VERSION, MOST_BYTES, BANNER)
-            else:
-                self.send(AUTH, 1, 0, bytes(20))
+            elif command == CNXN or first == SIGNATURE:
+                self.send(AUTH, TOKEN, 0, bytes(20))
         elif command == OPEN:
             self._last += 1
             service = data.rstrip(b"\0").decode()

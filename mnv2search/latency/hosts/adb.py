@@ -11,6 +11,7 @@ import queue
 import re
 import shlex
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ __all__ = ["AdbChannel", "AdbTransport"]
 WORK = "/data/local/tmp/mnv2search"
 COMMAND_S = 60.0
 CONNECT_S = 10.0
+# States that a device is in for a moment while it connects.
+PASSING = frozenset({"connecting", "authorizing", "offline"})
+SETTLE_S = 3.0
 CHUNK = 1 << 16
 SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -67,9 +71,13 @@ class AdbTransport:
         with self._failing("cannot be reached"):
             if ":" in self._serial:
                 self._client.connect(self._serial, timeout=CONNECT_S)
-            attached = {info.serial: info.state for info in self._client.list(extended=False)}
+            attached = self._attached()
+            ends = time.monotonic() + SETTLE_S
+            while attached.get(self._serial, "") in PASSING and time.monotonic() < ends:
+                time.sleep(0.1)
+                attached = self._attached()
             state = attached.get(self._serial, "")
-        if state == "unauthorized":
+        if state in ("unauthorized", "authorizing"):
             raise DeviceError(f"{self.name} does not allow this computer", hint="accept the question on its screen")
         if state != "device":
             others = ", ".join(sorted(attached.keys() - {self._serial})) or "none"
@@ -122,6 +130,10 @@ class AdbTransport:
     def close(self) -> None:
         """Forget the device; the server keeps its connection, which others may use."""
         self._device = None
+
+    def _attached(self) -> dict[str, str]:
+        """The state of each attached device by its serial number."""
+        return {info.serial: info.state for info in self._client.list(extended=False)}
 
     def _copy(self, name: str, content: bytes) -> None:
         folder, slash, _ = name.rpartition("/")
