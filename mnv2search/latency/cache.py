@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnv2search.latency.cooling import Cooler, Cooling
 from mnv2search.latency.features import NAMES
+from mnv2search.latency.pool import Pool, PoolMeasurer
 from mnv2search.latency.predictor import LatencyPredictor, Observation
 from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import DeviceInfo, LatencyDevice
@@ -83,9 +85,16 @@ class LatencyCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         _write(self.path_of(device), json.dumps(document))
 
-    def measurer(self, device: LatencyDevice, settings: Settings | None = None) -> Measurer:
-        """A measurer that knows the reference's level of earlier processes."""
-        return Measurer(device, settings, earlier_reference_ms=self.load(device.info).reference_ms)
+    def measurer(self, device: LatencyDevice, settings: Settings | None = None) -> Measurer | PoolMeasurer:
+        """A measurer that knows the reference's level of earlier processes, and lets other machines cool."""
+        if isinstance(device, Pool):
+            return PoolMeasurer([self._of_one(member, settings) for member in device.members])
+        return self._of_one(device, settings)
+
+    def _of_one(self, device: LatencyDevice, settings: Settings | None) -> Measurer:
+        info = device.info
+        cooler = None if info.host == "local" else Cooler(Cooling(), name=info.host)
+        return Measurer(device, settings, earlier_reference_ms=self.load(info).reference_ms, cooler=cooler)
 
     def predictor(self, device: LatencyDevice) -> LatencyPredictor:
         """A predictor that knows the networks measured by earlier processes."""

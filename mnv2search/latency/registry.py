@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from typing import cast
 
 from mnv2search import plugins
 from mnv2search.errors import Mnv2SearchError, OptionError
+from mnv2search.latency.pool import SEPARATOR, Pool
 from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.types import LatencyDevice
@@ -53,7 +55,7 @@ def open_device(text: str) -> LatencyDevice:
 
     Args:
         text: ``onnxruntime``, ``litert:threads=2,precision=int8``, ``torch:fold=no@local``,
-            ``onnxruntime:cores=big@ssh://pi@board:22``.
+            ``onnxruntime:cores=big@ssh://pi@board:22``; several with `` + `` between them are a pool.
 
     Raises:
         UnknownNameError: no such device or host, or it has no such option.
@@ -61,6 +63,8 @@ def open_device(text: str) -> LatencyDevice:
         MissingExtraError: a package it needs is not installed.
         DeviceError: the runtime, or the machine, cannot be used.
     """
+    if SEPARATOR in text:
+        return _pool(text.split(SEPARATOR))
     address, _, host = text.partition("@")
     name, colon, tail = address.partition(":")
     factory = plugins.load("device", name)
@@ -77,6 +81,19 @@ def open_device(text: str) -> LatencyDevice:
     if not isinstance(made, Runtime):
         return cast("LatencyDevice", made)
     return RuntimeDevice(made, cores=placing.get("cores", ""))
+
+
+def _pool(texts: Sequence[str]) -> LatencyDevice:
+    """The devices as one; none stays open where one cannot be opened."""
+    with ExitStack() as stack:
+        members: list[LatencyDevice] = []
+        for text in texts:
+            member = open_device(text.strip())
+            stack.push(member)
+            members.append(member)
+        pool = Pool(members)
+        stack.pop_all()
+    return pool
 
 
 def _takes(factory: plugins.Factory, option: str) -> bool:

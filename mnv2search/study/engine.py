@@ -12,6 +12,7 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
 from mnv2search.latency.cache import LatencyCache
+from mnv2search.latency.pool import Pool, PoolMeasurer
 from mnv2search.latency.predictor import LatencyPredictor
 from mnv2search.latency.timing import Measurer
 from mnv2search.latency.timing import Settings as Closeness
@@ -262,9 +263,11 @@ class Search:
         self._learn()
         return evaluations
 
-    def _new_measurer(self, closeness: Closeness | None) -> Measurer:
+    def _new_measurer(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:
         if self._cache is None:
-            return Measurer(self._device, closeness)
+            members = self._device.members if isinstance(self._device, Pool) else (self._device,)
+            measurers = [Measurer(member, closeness) for member in members]
+            return PoolMeasurer(measurers) if len(measurers) > 1 else measurers[0]
         return self._cache.measurer(self._device, closeness)
 
     def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
