@@ -24,6 +24,7 @@ COMMANDS = {
     "cost": "Count the parameters, multiply-adds and memory of specs.",
     "latency": "Measure the latency of specs, side by side.",
     "devices": "List what can be measured on here, and why something cannot.",
+    "device-profile": "Measure what later predictions on a device rest on.",
     "front": "Show the Pareto front of a run from its records.",
     "catalog": "List published networks with their figures.",
     "verify": "Recount, rebuild and re-measure the front of a run.",
@@ -49,7 +50,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mnv2search.cli.{cmd_name}")
+        module = importlib.import_module(f"mnv2search.cli.{cmd_name.replace('-', '_')}")
         return cast(click.Command, module.command)
 
     def resolve_command(

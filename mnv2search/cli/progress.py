@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
-__all__ = ["SearchDisplay", "measuring", "searching"]
+__all__ = ["SearchDisplay", "measuring", "profiling", "searching"]
 
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",
@@ -48,6 +48,25 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring") -> Iterator[O
     ) as bar:
         task = bar.add_task(verb, total=total)
         yield lambda settled: bar.update(task, completed=settled)
+
+
+@contextmanager
+def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
+    """A bar of time; yields what to call with the share that has passed and the networks measured."""
+    console = stderr_console()
+    if quiet or not console.is_terminal:
+        yield lambda _share, _measured: None
+        return
+    with Progress(
+        TextColumn("profiling"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %, {task.fields[measured]} networks"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("profiling", total=1.0, measured=0)
+        yield lambda share, measured: bar.update(task, completed=share, measured=measured)
 
 
 class SearchDisplay:

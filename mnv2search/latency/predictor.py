@@ -83,6 +83,11 @@ class LatencyPredictor:
         return self._fit.error
 
     @property
+    def scale(self) -> Matrix:
+        """(F,) what a feature is taken to cost on this device before its own rate is known, in ms."""
+        return self._fit.unit
+
+    @property
     def observations(self) -> tuple[Observation, ...]:
         """What was learned from, latest last: what to keep for a later process."""
         current = [Observation(features, ms) for features, ms in self._current.items()]
@@ -104,6 +109,11 @@ class LatencyPredictor:
         ms = _predicted(self._fit, features)
         relative = self._relative(features, ms)
         return ms, np.sqrt(self._fit.noise**2 * (1 + _leverages(self._fit, relative)))
+
+    def has_seen(self, network: Plan) -> bool:
+        """Whether a network with the very same features was learned from."""
+        features = tuple(float(v) for v in self._table.matrix_of([network])[0])
+        return features in self._current or any(features == known.features for known in self._earlier)
 
     def extrapolates(self, plans: Sequence[Plan]) -> tuple[bool, ...]:
         """Whether each network is unlike all that was measured, so that its prediction is a guess."""

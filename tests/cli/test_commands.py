@@ -188,3 +188,13 @@ def test_a_run_is_resumed_by_name_and_by_folder(run: Run) -> None:
 def test_weights_are_looked_at_without_an_output(run: Run, spec: str, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_text("hi")
     assert run("compile", spec, "--weights", "w.pt", "--no-fvcore").code == 2
+
+
+def test_a_profile_then_an_audit(run: Run, tmp_path: Path) -> None:
+    device = ("--device", "simulated:noise=0.01")
+    profile = json.loads(run("device-profile", *device, "--space", "mnv2", "--time", "3s", "--json").out)
+    plot = tmp_path / "audit.png"
+    found = json.loads(run("devices", "audit", *device, "-n", "6", "-o", str(plot), "--json").out)
+    assert found["learned_from"] == profile["measured"] > 0
+    assert len(found["networks"]) == 6
+    assert plot.stat().st_size > 1000

@@ -88,8 +88,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples(name: str) -> list[list[str]]:
-    text = importlib.import_module(f"mnv2search.cli.{name}").command.help or ""
-    return commands(text.split("Example:")[1])
+    command = importlib.import_module(f"mnv2search.cli.{name.replace('-', '_')}").command
+    helps = [command.help, *(own.help for own in getattr(command, "commands", {}).values())]
+    return [words for text in helps for words in commands(text.split("Example:")[1])]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

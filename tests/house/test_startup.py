@@ -9,7 +9,18 @@ import sys
 import pytest
 
 HEAVY = {"torch", "optuna", "numpy", "yaml", "rich", "onnx", "onnxruntime", "matplotlib", "fvcore"}
-COMMANDS = ["run", "compile", "check", "cost", "latency", "devices", "front", "catalog", "verify"]
+COMMANDS = [
+    "run",
+    "compile",
+    "check",
+    "cost",
+    "latency",
+    "devices",
+    "device-profile",
+    "front",
+    "catalog",
+    "verify",
+]
 
 PROBE = """
 import json, sys, time
@@ -67,5 +78,5 @@ def test_help_lists_every_command_with_the_verb_of_its_own_help() -> None:
     from mnv2search.cli.main import COMMANDS as LISTED
 
     assert list(LISTED) == COMMANDS
-    own = {name: importlib.import_module(f"mnv2search.cli.{name}").command.help for name in LISTED}
+    own = {name: importlib.import_module(f"mnv2search.cli.{name.replace('-', '_')}").command.help for name in LISTED}
     assert {name: text.split()[0] for name, text in own.items()} == {n: text.split()[0] for n, text in LISTED.items()}

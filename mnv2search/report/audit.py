@@ -1,0 +1,151 @@
+"""Predictions beside measurements, and profiles, for people."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mnv2search.report.rows import Column, Rows, measured_text
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.audit import Audit
+    from mnv2search.jobs.profile import Profile
+
+__all__ = ["audit_json", "audit_lines", "audit_png", "audit_rows", "profile_json", "profile_lines"]
+
+INK, MUTED, POINT, BAND, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#d7e3fc", "#b3261e"
+TIGHT, LOOSE = 0.05, 0.10
+
+
+def audit_rows(audit: Audit) -> Rows:
+    """A row per network, largest error first."""
+    columns = (
+        Column("network", align="left"),
+        Column("predicted", "ms"),
+        Column("measured [95 % interval]", "ms"),
+        Column("error", "%"),
+        Column("unlike all learned from", align="left"),
+    )
+    ordered = sorted(enumerate(audit.items), key=lambda item: -abs(item[1].error))
+    rows = tuple(
+        (
+            f"{item.spec.name} #{number}",
+            f"{item.predicted.median_ms:.3g}",
+            measured_text(item.measured),
+            f"{100 * item.error:+.1f}",
+            "yes" if item.extrapolates else "",
+        )
+        for number, item in ordered
+    )
+    return Rows(title=f"predicted and measured latency: {audit.space}", columns=columns, rows=rows)
+
+
+def audit_lines(audit: Audit) -> Iterator[str]:
+    """What the errors come to."""
+    info = audit.device
+    yield f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.dtype}"
+    yield (
+        f"{len(audit.items)} networks of {audit.space}, none of them among the {audit.learned_from} learned from; "
+        f"their own 95 % half-width is {100 * audit.half_width:.1f} % (median)"
+    )
+    rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
+    yield (
+        f"mean error {100 * audit.mean_error:.1f} %, bias {100 * audit.bias:+.1f} %; within 5 %: "
+        f"{100 * audit.within(TIGHT):.0f} %, within 10 %: {100 * audit.within(LOOSE):.0f} %{rank}"
+    )
+    if not audit.learned_from:
+        yield "nothing was measured on this device before: build its profile with mnv2search device-profile"
+
+
+def audit_json(audit: Audit) -> dict[str, Any]:
+    """One document with the figures and every network."""
+    from dataclasses import asdict
+
+    return {
+        "device": asdict(audit.device),
+        "space": audit.space,
+        "learned_from": audit.learned_from,
+        "mean_error": audit.mean_error,
+        "bias": audit.bias,
+        "within_5_percent": audit.within(TIGHT),
+        "within_10_percent": audit.within(LOOSE),
+        "spearman": audit.spearman,
+        "measured_half_width": audit.half_width,
+        "networks": [
+            {
+                "predicted_ms": item.predicted.median_ms,
+                "measured_ms": item.measured.median_ms,
+                "ci_low_ms": item.measured.ci_low_ms,
+                "ci_high_ms": item.measured.ci_high_ms,
+                "error": item.error,
+                "extrapolates": item.extrapolates,
+            }
+            for item in audit.items
+        ],
+    }
+
+
+def audit_png(audit: Audit) -> bytes:
+    """A PNG of predicted against measured latency, with the bands of 5 and 10 %."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 6.0), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    measured = [item.measured.median_ms for item in audit.items]
+    predicted = [item.predicted.median_ms for item in audit.items]
+    low, high = 0.8 * min(measured + predicted), 1.25 * max(measured + predicted)
+    ends = [low, high]
+    axes.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color=BAND, alpha=0.5, label="±10 %")
+    axes.fill_between(ends, [0.95 * e for e in ends], [1.05 * e for e in ends], color=BAND, label="±5 %")
+    axes.plot(ends, ends, color=MUTED, linewidth=1)
+    widths = [(i.measured.ci_high_ms - i.measured.ci_low_ms) / 2 for i in audit.items]
+    colors = [LIMIT if item.extrapolates else POINT for item in audit.items]
+    axes.errorbar(measured, predicted, xerr=widths, fmt="none", ecolor=MUTED, linewidth=0.8)
+    axes.scatter(measured, predicted, s=18, c=colors, zorder=3, label="network (red: unlike all learned from)")
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
+    axes.set_ylabel("predicted latency, ms")
+    info = audit.device
+    axes.set_title(
+        f"{len(audit.items)} networks of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
+        f"{100 * audit.within(TIGHT):.0f} % within 5 %",
+        loc="left",
+        fontsize=10,
+        color=INK,
+    )
+    figure.supxlabel(
+        f"{info.runtime} {info.runtime_version}, {info.hardware}, {info.threads} thread(s), {info.dtype}, "
+        f"batch {info.batch}",
+        fontsize=8,
+        color=MUTED,
+    )
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def profile_lines(profile: Profile) -> Iterator[str]:
+    """What was measured, and how well it predicts."""
+    info = profile.device
+    yield f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.dtype}"
+    yield (
+        f"{profile.measured} networks of {', '.join(profile.spaces)} measured in {profile.elapsed_s:.0f} s, "
+        f"{profile.kept} of earlier still hold"
+    )
+    if profile.dropped_earlier:
+        yield "what was measured earlier was dropped: it missed today's measurements (another clock, or other work)"
+    if profile.error is not None:
+        yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    """One document with our field names as keys."""
+    from dataclasses import asdict
+
+    return asdict(profile)
