@@ -21,7 +21,12 @@ from mnv2search.study.types import Settings
 Run = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUICK = {"run": ["--device", "simulated"], "latency": ["--device", "simulated"]}
+QUICK = {
+    "run": ["--device", "simulated"],
+    "latency": ["--device", "simulated"],
+    "device-profile": ["--device", "simulated", "--time", "1s"],
+    "devices audit": ["--device", "simulated"],
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -35,7 +40,8 @@ def commands(text: str) -> list[list[str]]:
 
 
 def quick(words: list[str]) -> list[str]:
-    extra = [] if "--resume" in words else QUICK.get(words[0], [])
+    own = QUICK.get(" ".join(words[:2]), QUICK.get(words[0], []))
+    extra = [] if "--resume" in words else own
     if words[0] != "run" or "--resume" in words:
         return [*words, *extra]
     at = words.index("--time") if "--time" in words else len(words)
