@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.estimate import LEVEL_QUANTILE, quantile
+from mnv2search.latency.pool import SEPARATOR
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
@@ -163,7 +164,8 @@ def confirm_front(
         DeviceError: the converter is missing or refuses a network, or the device does.
         RecordError: the disk does not take the file.
     """
-    with open_device(device) as opened:
+    # of a pool, any member speaks for all: they are alike
+    with open_device(device.split(SEPARATOR, maxsplit=1)[0]) as opened:
         if not can_confirm(opened):
             return None
         found = confirm(opened, specs, on_progress=on_progress)

@@ -23,7 +23,7 @@ LOG = logging.getLogger("mnv2search.latency")
 
 SEPARATOR = " + "
 # What the members of a pool must have in common.
-ALIKE = ("hardware", "machine", "runtime", "runtime_version", "threads", "dtype", "batch", "delegate")
+ALIKE = ("hardware", "machine", "runtime", "runtime_version", "threads", "pinned", "dtype", "batch", "delegate")
 # Every member measures these first. A small and a large network besides the reference: a board with slow memory shows
 # on the large one only.
 ANCHORS = (
@@ -119,8 +119,8 @@ class Pool:
 class PoolMeasurer:
     """Spreads networks over one measurer per member, and drops members that fail or disagree.
 
-    Before anything else every member measures `ANCHORS`. Of three and more, one that disagrees with the median is no
-    longer used; of two, the faster one is not, because a budget that the slower one keeps is kept by both.
+    Before anything else every member measures `ANCHORS`. Those that disagree with the median are no longer used.
+    Without a majority, as of two members, only the slowest are, because a budget that they keep is kept by all.
 
     Args:
         measurers: one per member.
@@ -165,6 +165,23 @@ class PoolMeasurer:
         if not specs:
             return ()
         self._compare()
+        before = list(self._members)
+        try:
+            return self._spread(specs, time_s=time_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
+        except DeviceError:
+            # what every member refuses is the network's fault, not theirs
+            self._members = before
+            raise
+
+    def _spread(
+        self,
+        specs: Sequence[ModelSpec],
+        *,
+        time_s: float | None,
+        budget_ms: float | None,
+        fresh: bool,
+        on_progress: OnProgress | None,
+    ) -> tuple[Latency, ...]:
         found: dict[ModelSpec, Latency] = {}
         wanted = list(dict.fromkeys(specs))
         while wanted:
@@ -187,27 +204,31 @@ class PoolMeasurer:
         """Let every member measure the anchors, once, and drop those that disagree."""
         if self._compared:
             return
-        self._compared = True
-        measured = self._each(lambda member, _: member.measure(ANCHORS), [()] * len(self._members))
-        latencies = {id(m): found for m, found in zip(self._all, measured, strict=True) if found is not None}
+        members = list(self._members)
+        measured = self._each(lambda member, _: member.measure(ANCHORS), [()] * len(members))
+        latencies = {id(m): found for m, found in zip(members, measured, strict=True) if found is not None}
         middles = [median(found[i].median_ms for found in latencies.values()) for i in range(len(ANCHORS))]
-        odd: dict[int, float] = {}
+        ratios: dict[int, float] = {}
+        odd: set[int] = set()
         for key, found in latencies.items():
             logs = [math.log(one.median_ms / middle) for one, middle in zip(found, middles, strict=True)]
             width = max((one.ci_high_ms - one.ci_low_ms) / 2 / one.median_ms for one in found)
             mean = sum(logs) / len(logs)
-            # of two members each is half of the way to the median
-            if abs(mean) * (2 if len(latencies) == 2 else 1) > DISAGREES + width:
-                odd[key] = math.exp(mean)
-        self._judge(odd, {key: found[0].device.name for key, found in latencies.items()})
+            ratios[key] = math.exp(mean)
+            # with as many on one side as on the other, each is half of the way to the median
+            if abs(mean) * (2 if len(latencies) % 2 == 0 else 1) > DISAGREES + width:
+                odd.add(key)
+        self._judge(odd, ratios, {key: found[0].device.name for key, found in latencies.items()})
+        self._compared = True
 
-    def _judge(self, odd: dict[int, float], names: dict[int, str]) -> None:
-        if len(names) == 2 and odd:
-            slower = max(names, key=lambda key: odd.get(key, 1.0))
-            dropped = set(names) - {slower}
-        else:
-            dropped = set(odd) if len(odd) < len(names) else set()
-        self._disagreements = tuple(Disagreement(names[key], ratio, key not in dropped) for key, ratio in odd.items())
+    def _judge(self, odd: set[int], ratios: dict[int, float], names: dict[int, str]) -> None:
+        dropped = odd
+        if 2 * len(odd) >= len(names):
+            slowest = max(ratios.values())
+            dropped = {key for key, ratio in ratios.items() if ratio < slowest * (1 - DISAGREES)}
+        self._disagreements = tuple(
+            Disagreement(names[key], ratios[key], key not in dropped) for key in names if key in odd | dropped
+        )
         for one in self._disagreements:
             LOG.warning(
                 "%s disagrees with its siblings: it takes %.3f times as long%s",

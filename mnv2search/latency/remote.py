@@ -122,6 +122,7 @@ class RemoteDevice:
         self._artifacts: OrderedDict[ModelSpec, Artifact] = OrderedDict()
         self._pushed: set[str] = set()
         self._measurer: Measurer | None = None
+        self._closed = False
         try:
             transport.connect()
             self._info = self._told(self._start())
@@ -186,6 +187,7 @@ class RemoteDevice:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the runner and the connection."""
+        self._closed = True
         self._drop()
 
     def _timed(self, wanted: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
@@ -214,6 +216,8 @@ class RemoteDevice:
     ) -> dict[str, Any]:
         """The answer, however often the machine has to be found again."""
         while True:
+            if self._closed:
+                raise DeviceError(f"{self._info.name} is closed")
             try:
                 if self._channel is None:
                     self._transport.connect()
@@ -222,6 +226,8 @@ class RemoteDevice:
                 answer = self._answer(question, timeout_s=timeout_s)
             except HostLostError as error:
                 self._drop()
+                if self._closed:
+                    raise
                 self._patience.wait(self._transport.name, error)
             else:
                 self._patience.reset()

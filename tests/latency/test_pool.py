@@ -71,6 +71,12 @@ def test_of_two_that_disagree_the_slower_is_used() -> None:
     assert {(d.name, d.used) for d in measurer.disagreements} == {("fast", False), ("slow", True)}
 
 
+def test_where_two_stand_against_two_the_slower_are_used() -> None:
+    measurer = pool_of(board("fast"), board("quick"), board("slow", 1.3), board("late", 1.3))
+    assert {latency.device.name for latency in measurer.measure(SPECS)} == {"slow", "late"}
+    assert len(measurer.disagreements) == 4
+
+
 def test_members_that_agree_within_their_intervals_are_not_reported() -> None:
     measurer = pool_of(board("one"), board("two", 1.03), board("three"))
     measurer.measure(SPECS)
@@ -136,3 +142,33 @@ def test_a_member_that_cannot_be_opened_closes_the_others(monkeypatch: pytest.Mo
     with pytest.raises(OptionError):
         open_device("simulated + simulated:noise=-1")
     assert len(closed) == 1
+
+
+class Refuses(FakeDevice):
+    """Runs everything but one network."""
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        if spec.name == "b":
+            raise DeviceError("b has an operator that is not there")
+        return super().prepare(spec)
+
+
+def test_a_network_that_the_runtime_refuses_costs_no_member() -> None:
+    measurer = pool_of(*(Refuses(ms=MS, info=replace(INFO, name=name)) for name in ("one", "two", "three")))
+    with pytest.raises(DeviceError, match="an operator that is not there"):
+        measurer.measure(SPECS[1:2])
+    latencies = measurer.measure([SPECS[0], SPECS[2], SPECS[3]])
+    assert {latency.device.name for latency in latencies} == {"one", "two", "three"}
+
+
+def test_members_are_compared_again_where_that_failed() -> None:
+    boards = [board("one"), board("odd", 1.3), board("three")]
+    whole = [dict(b.ms) for b in boards]
+    measurer = pool_of(*boards)
+    for b in boards:
+        b.ms.clear()
+    with pytest.raises(KeyError):
+        measurer.measure(SPECS)
+    for b, ms in zip(boards, whole, strict=True):
+        b.ms.update(ms)
+    assert {latency.device.name for latency in measurer.measure(SPECS)} == {"one", "three"}

@@ -159,6 +159,15 @@ def test_closing_ends_the_channel_and_the_connection() -> None:
     assert board.closed == 2
 
 
+def test_a_closed_device_does_not_connect_again() -> None:
+    board = Board()
+    with device_on(board) as device:
+        pass
+    with pytest.raises(DeviceError, match="is closed"):
+        device.bursts(asked(64))
+    assert board.connected == 1
+
+
 def test_an_interruption_passes_through() -> None:
     board = Board([_Interrupt()])
     with pytest.raises(_Interrupt):

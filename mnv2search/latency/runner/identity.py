@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from typing import Any, Dict, List, Optional
 
 __all__ = ["governor", "identity", "machine", "processor", "system", "temperature_c"]
 
 SYS = "/sys"
 PROC = "/proc"
+GETPROP = "/system/bin/getprop"
 # A sensor that reads outside these is broken, or measures something else.
 COLDEST_C, HOTTEST_C = -20.0, 150.0
 
@@ -44,7 +46,18 @@ def processor(proc: str = PROC) -> str:
 def machine(proc: str = PROC, sys: str = SYS) -> str:
     """The model of the board, phone or computer; empty where it does not tell."""
     board = _read(os.path.join(proc, "device-tree", "model")).strip("\0 \n")
+    if os.path.exists(GETPROP):
+        return _phone() or board
     return board or _read(os.path.join(sys, "class", "dmi", "id", "product_name")).strip()
+
+
+def _phone() -> str:
+    """Maker, model and chip of an Android device. Source: Android, ro.product.* and ro.soc.* properties."""
+    found = []
+    for name in ("ro.product.manufacturer", "ro.product.model", "ro.soc.model"):
+        done = subprocess.run([GETPROP, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        found.append(done.stdout.decode(errors="replace").strip())
+    return " ".join(text for text in found if text)
 
 
 def system() -> str:
