@@ -106,7 +106,7 @@ def reported(run: dict[str, Any], name: str, visits: int) -> float:
         quantile([cpu / 1e6 for _, cpu in runs], LEVEL_QUANTILE) for of, runs in run["bursts"] if of == REFERENCE.name
     ]
     seen = [visit_of(runs, (a + b) / 2, by_cpu=True) for a, runs, b in visits_of(run, name)[:visits]]
-    return estimate(seen, reference_level_ms(levels, run["earlier"])).median_ms
+    return estimate(seen, reference_level_ms(levels, run["earlier"]), earlier=len(run["earlier"])).median_ms
 
 
 def relative_of(run: dict[str, Any], name: str) -> float:

@@ -33,6 +33,9 @@ PRIOR_SD = 0.03
 PRIOR_VISITS = 3
 # Half-width that no number of visits in one process gets under: two processes differ by so much.
 PROCESS_HALF_WIDTH = 0.012
+# What is added to that in the first process on a device, which cannot know whether it has seen the machine quiet;
+# each further process that is remembered brings it down.
+FIRST_PROCESS_HALF_WIDTH = 0.03
 NOISY_SLOWDOWN = 0.25
 NOISY_DROPPED = 0.5
 NOISY_HALF_WIDTH = 0.06
@@ -59,10 +62,16 @@ class Visit(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A latency without its device: see `mnv2search.latency.types.Latency`."""
+    """A latency without its device: see `mnv2search.latency.types.Latency`.
+
+    Attributes:
+        half_width: of the 95 % interval, relative.
+        scatter: the part of it that more visits can bring down.
+    """
 
     median_ms: float
     half_width: float
+    scatter: float
     p90_ms: float
     samples: int
     dropped: int
@@ -117,7 +126,7 @@ def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> 
     return quantile([*earlier, quantile(here, LEVEL_QUANTILE)], QUIET_PROCESS)
 
 
-def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
+def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0) -> Estimate:
     """The latency that the visits speak for, had the machine been undisturbed.
 
     The slow-down of the reference beside each visit is taken off it in part: by the slope that these visits show,
@@ -129,6 +138,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
     Args:
         visits: of one network; at least one.
         undisturbed_ms: from `reference_level_ms`.
+        earlier: processes that `undisturbed_ms` rests on besides this one.
     """
     slowdowns = [math.log(v.reference_ms / undisturbed_ms) for v in visits]
     seen = [math.log(v.level_ms) for v in visits]
@@ -138,17 +148,18 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float) -> Estimate:
     disturbance = sum(w * abs(s) for w, s in zip(weights, slowdowns, strict=True)) / sum(weights)
     level = math.exp(_trimmed_mean(levels, weights))
     sampling = _sampling_half_width(levels, weights)
-    half_width = math.hypot(sampling, PROCESS_HALF_WIDTH, SYMPATHY_ERROR * disturbance)
+    scatter = math.hypot(sampling, PROCESS_HALF_WIDTH, SYMPATHY_ERROR * disturbance)
     samples, dropped = sum(v.samples for v in visits), sum(v.dropped for v in visits)
     return Estimate(
         median_ms=level * quantile([v.median_ms / v.level_ms for v in visits], 0.05),
-        half_width=half_width,
+        half_width=math.hypot(scatter, FIRST_PROCESS_HALF_WIDTH / (1 + earlier)),
+        scatter=scatter,
         p90_ms=level * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
         samples=samples,
         dropped=dropped,
         noisy=disturbance > NOISY_SLOWDOWN
         or dropped > NOISY_DROPPED * (samples + dropped)
-        or half_width > NOISY_HALF_WIDTH,
+        or scatter > NOISY_HALF_WIDTH,
     )
 
 

@@ -244,14 +244,14 @@ class Measurer:
 
     def _estimate(self, spec: ModelSpec) -> Estimate:
         undisturbed_ms = reference_level_ms(self._reference_levels, self._earlier)
-        return estimate(self._visits[spec], undisturbed_ms)
+        return estimate(self._visits[spec], undisturbed_ms, earlier=len(self._earlier))
 
     def _is_settled(self, spec: ModelSpec, budget_ms: float | None) -> bool:
         found = self._estimate(spec)
         low, high = found.median_ms * (1 - found.half_width), found.median_ms * (1 + found.half_width)
         if budget_ms is not None and low > budget_ms:
             return True
-        if len(self._visits[spec]) < self._settings.min_visits or found.half_width > self._settings.half_width:
+        if len(self._visits[spec]) < self._settings.min_visits or found.scatter > self._settings.half_width:
             return False
         return budget_ms is None or high <= budget_ms
 

@@ -35,10 +35,17 @@ def test_the_median_is_the_undisturbed_level_times_what_quiet_bursts_show() -> N
 
 
 def test_one_visit_says_less_than_many() -> None:
-    widths = [estimate([visit(5.0)] * n, 2.0).half_width for n in (1, 2, 4, 8, 30)]
+    widths = [estimate([visit(5.0)] * n, 2.0, earlier=32).half_width for n in (1, 2, 4, 8, 30)]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 0.03
     assert widths[-1] < 0.015
+
+
+def test_the_first_processes_on_a_device_are_less_sure_than_later_ones() -> None:
+    found = [estimate([visit(5.0)] * 30, 2.0, earlier=n) for n in (0, 1, 5, 32)]
+    assert [one.half_width for one in found] == sorted((one.half_width for one in found), reverse=True)
+    assert found[0].half_width > 0.03
+    assert len({one.scatter for one in found}) == 1
 
 
 def test_visits_that_scatter_widen_the_interval() -> None:
