@@ -32,7 +32,7 @@ TRIM = 0.2
 PRIOR_SD = 0.03
 PRIOR_VISITS = 3
 # Half-width that no number of visits in one process gets under: two processes differ by so much.
-PROCESS_HALF_WIDTH = 0.012
+PROCESS_HALF_WIDTH = 0.022
 # What is added to that in the first process on a device, which cannot know whether it has seen the machine quiet;
 # each further process that is remembered brings it down.
 FIRST_PROCESS_HALF_WIDTH = 0.03
@@ -148,11 +148,11 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
     disturbance = sum(w * abs(s) for w, s in zip(weights, slowdowns, strict=True)) / sum(weights)
     level = math.exp(_trimmed_mean(levels, weights))
     sampling = _sampling_half_width(levels, weights)
-    scatter = math.hypot(sampling, PROCESS_HALF_WIDTH, SYMPATHY_ERROR * disturbance)
+    scatter = math.hypot(sampling, SYMPATHY_ERROR * disturbance)
     samples, dropped = sum(v.samples for v in visits), sum(v.dropped for v in visits)
     return Estimate(
         median_ms=level * quantile([v.median_ms / v.level_ms for v in visits], 0.05),
-        half_width=math.hypot(scatter, FIRST_PROCESS_HALF_WIDTH / (1 + earlier)),
+        half_width=math.hypot(scatter, PROCESS_HALF_WIDTH, FIRST_PROCESS_HALF_WIDTH / (1 + earlier)),
         scatter=scatter,
         p90_ms=level * quantile([v.p90_ms / v.level_ms for v in visits], 0.5),
         samples=samples,

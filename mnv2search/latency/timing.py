@@ -77,7 +77,8 @@ class Settings:
     """How long and how closely to look.
 
     Attributes:
-        half_width: half of the 95 % interval, relative, at which a network is measured well enough.
+        half_width: relative, at which a network is measured well enough: the part of the interval's that visits can
+            bring down.
         min_visits: to every network, unless it clearly does not fit the budget or time is up.
         max_visits: to any network in one call.
         burst_ms: of a network in one visit.

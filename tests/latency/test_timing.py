@@ -33,7 +33,7 @@ def test_a_steady_network_needs_only_few_visits() -> None:
     fake = device(a=5.0)
     latency = Measurer(fake, Settings(min_visits=5), earlier_reference_ms=[REFERENCE_MS] * 32).measure([net("a")])[0]
     assert latency.samples <= 8 * RUNS_OF_5_MS
-    assert latency.ci_high_ms <= 5.0 * 1.02
+    assert latency.ci_high_ms <= 5.0 * 1.035
 
 
 def test_candidates_take_turns_with_the_reference_between_them() -> None:
