@@ -17,6 +17,7 @@ Factory = Callable[..., Any]
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "device": {
         "onnxruntime": "mnv2search.latency.runtimes.onnxruntime:OnnxRuntime",
+        "litert": "mnv2search.latency.runtimes.litert:LiteRt",
         "openvino": "mnv2search.latency.runtimes.openvino:OpenVino",
         "ncnn": "mnv2search.latency.runtimes.ncnn:Ncnn",
         "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
@@ -38,6 +39,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "pt": "mnv2search.export.formats.state_dict:StateDictExporter",
         "pt2": "mnv2search.export.formats.exported_program:ExportedProgramExporter",
         "onnx": "mnv2search.export.formats.onnx:OnnxExporter",
+        "tflite": "mnv2search.export.formats.tflite:TfliteExporter",
         "py": "mnv2search.export.formats.source:SourceExporter",
     },
 }

@@ -1,0 +1,64 @@
+"""A TFLite model, written straight from the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnv2search.errors import MissingExtraError
+from mnv2search.export.arrays import layer_arrays
+from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.latency.runner.quiet import quiet
+from mnv2search.lowering.tflite import tflite_bytes
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["TfliteExporter"]
+
+
+class TfliteExporter:
+    """`.tflite`: batch norm folded into the convolutions, channels last, one image at a time."""
+
+    suffix = ".tflite"
+
+    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+        """Writes the model, runs it in LiteRT and compares the two.
+
+        Raises:
+            MissingExtraError: LiteRT is not installed.
+        """
+        try:
+            from ai_edge_litert.interpreter import Interpreter  # late: it is an extra
+        except ImportError as error:
+            raise MissingExtraError(
+                feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
+            ) from error
+        model = network(spec, weights=weights, seed=seed)
+        content = tflite_bytes(model.plan, layer_arrays(model))
+
+        def write(path: Path) -> None:
+            path.write_bytes(content)
+
+        def load(path: Path) -> Run:
+            return _answering(Interpreter(str(path), num_threads=1))
+
+        return write_checked(model, to, seed=seed, write=write, load=load)
+
+
+def _answering(interpreter: Any) -> Run:
+    with quiet():  # it says that it uses XNNPACK
+        interpreter.allocate_tensors()
+    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(images: Tensor) -> Tensor:
+        found = []
+        for image in images.permute(0, 2, 3, 1).contiguous().split(1):  # type: ignore[no-untyped-call]
+            interpreter.set_tensor(entry["index"], image.numpy())
+            interpreter.invoke()
+            found.append(torch.from_numpy(interpreter.get_tensor(end["index"])))
+        all_of_them = torch.cat(found)
+        return all_of_them.permute(0, 3, 1, 2) if all_of_them.ndim == 4 else all_of_them
+
+    return run

@@ -1,0 +1,97 @@
+"""LiteRT as a device, and against its official converter."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from mnv2search.errors import DeviceError
+from mnv2search.export.arrays import layer_arrays, set_arbitrary
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.runner.engine import image
+from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runtime import RuntimeDevice
+from mnv2search.latency.runtimes.litert import LiteRt
+from mnv2search.latency.types import LatencyDevice
+from mnv2search.lowering.artifact import Artifact
+from mnv2search.model.build import build
+from mnv2search.testing.contracts import DeviceContract, network_of
+
+
+@pytest.fixture(autouse=True)
+def _litert() -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+
+
+class TestLiteRt(DeviceContract):
+    @pytest.fixture(params=["litert", "litert:precision=int8"])
+    def device(self, request: pytest.FixtureRequest) -> Iterator[LatencyDevice]:
+        with open_device(request.param) as device:
+            yield device
+
+
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-5), ("int8", 0.1)])
+def test_the_converter_s_network_answers_as_ours(precision: str, near: float) -> None:
+    pytest.importorskip("litert_torch", reason="litert-torch is not installed")
+    spec = network_of()
+    model = build(spec).eval()
+    set_arbitrary(model)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
+    device = RuntimeDevice(LiteRt(precision=precision))
+    ours = device.output(device.runtime.lower(model.plan, layer_arrays(model)), spec)
+    theirs = device.output(device.runtime.convert(model.plan, model), spec)
+    assert device.runtime.converter.startswith("litert-torch 0")
+    assert np.abs(ours - expected).max() <= near * np.abs(expected).max()
+    assert np.abs(theirs - expected).max() <= near * np.abs(expected).max()
+
+
+def test_one_thread_does_all_of_litert_s_work() -> None:
+    run = RuntimeDevice(LiteRt()).prepare(network_of(width=1.0, resolution=224))
+    thread, process = time.thread_time_ns(), time.process_time_ns()
+    run()
+    assert time.thread_time_ns() - thread > 0.8 * (time.process_time_ns() - process)
+
+
+def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnv2search.latency.runner.engines import litert
+
+    monkeypatch.setattr(litert, "_computes_in_half", lambda: False)
+    with (
+        open_device("litert:precision=fp16") as device,
+        pytest.raises(DeviceError, match="fp16 on processors with arithmetic for it only"),
+    ):
+        device.measure(network_of())
+
+
+def test_half_precision_answers_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnv2search.latency.runner.engines import litert
+
+    monkeypatch.setattr(litert, "_computes_in_half", lambda: True)
+    spec = network_of()
+    device = RuntimeDevice(LiteRt(precision="fp16"))
+    assert device.output(device.runtime.lower(build(spec).plan), spec).ndim == 2
+
+
+def test_a_file_that_is_none_is_refused() -> None:
+    device = RuntimeDevice(LiteRt())
+    with pytest.raises(DeviceError, match="litert refuses the network"):
+        device.output(Artifact(files=(("model.tflite", b"nothing of the kind"),)), network_of())
+
+
+def test_there_is_no_converter_to_half_precision() -> None:
+    model = build(network_of()).eval()
+    with pytest.raises(DeviceError, match="no way to fp16"):
+        LiteRt(precision="fp16").convert(model.plan, model)
+
+
+def test_what_a_library_prints_from_its_own_code_is_kept_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet():
+        os.write(2, b"unheard")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
