@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from mnv2search.errors import OptionError
-from mnv2search.lowering.arbitrary import arbitrary_arrays
-from mnv2search.lowering.fold import folded
-from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
-from mnv2search.lowering.tflite_graph import RELU, RELU6, SAME, VALID, Graph, Quantization
-from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
-from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
+from mnv2search.lowering.channels_last import laid_out
+from mnv2search.lowering.flatbuffer import Flatbuffer
+from mnv2search.lowering.operators import Graph, Operator, Tensor
+from mnv2search.lowering.quantize import Ranges
+from mnv2search.lowering.types import NetworkArrays
+from mnv2search.spec.plan import Plan
 
-__all__ = ["INPUT", "OUTPUT", "tflite_bytes"]
+__all__ = ["tflite_bytes"]
 
-INPUT, OUTPUT = "image", "output"
-# Source: the default of torch.nn.GroupNorm.
-GROUP_NORM_EPS = 1e-5
-# Activations that an operator takes in.
-FUSED = {"none": 0, "relu": RELU, "relu6": RELU6}
-# What the sigmoid and a number from 0 to 6 have in integers. Source: LiteRT, 8-bit quantization specification.
-UNIT_RANGE = Quantization((1 / 256,), -128)
-TO_SIX = Quantization((6 / 255,), -128)
-# Lets the runtime compute in half precision where the processor does, and add up in it or in single precision.
+# Numbers of the schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
+SCHEMA_VERSION = 3
+IDENTIFIER = "TFL3"
+KINDS = {
+    np.dtype(np.float32): 0,
+    np.dtype(np.float16): 1,
+    np.dtype(np.int32): 2,
+    np.dtype(np.int8): 9,
+}
+# An int8 code came first; larger codes are in a field that was added.
+LARGEST_OLD_CODE = 127
+# Weights are read in place.
+ALIGNMENT = 16
+BYTES_A_TENSOR = 512
+# Lets the runtime compute in half precision where the processor does, and add up in single precision.
 # Source: tensorflow/lite/tools/optimize/reduced_precision_metadata.h.
 HALF = {"reduced_precision_support": "fp16accfp32"}
+
+Slots: TypeAlias = Sequence[tuple[str, str]]
+"""Name and type of each field of an operator's options, in the order of the schema."""
+
+_STRIDES: Slots = (("padding", "Int8"), ("stride", "Int32"), ("stride", "Int32"))
+_DILATIONS: Slots = (("dilation", "Int32"), ("dilation", "Int32"))
+_ACTIVATION: Slots = (("activation", "Int8"),)
+
+
+class _Kind(NamedTuple):
+    """A kind of operator.
+
+    Attributes:
+        code: in `BuiltinOperator`.
+        options: in the union `BuiltinOptions`; 0 has none.
+        slots: of those options.
+        version: that first computes in integers as we ask for it; 1 does in single precision.
+    """
+
+    code: int
+    options: int
+    slots: Slots
+    version: int
+
+
+# Source of the versions: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc.
+OPERATORS: Mapping[str, _Kind] = {
+    "ADD": _Kind(0, 11, _ACTIVATION, 2),
+    "AVERAGE_POOL_2D": _Kind(1, 5, (*_STRIDES, ("stride", "Int32"), ("stride", "Int32"), *_ACTIVATION), 2),
+    "CONCATENATION": _Kind(2, 10, (("axis", "Int32"), *_ACTIVATION), 2),
+    "CONV_2D": _Kind(3, 1, (*_STRIDES, *_ACTIVATION, *_DILATIONS), 3),
+    "DEPTHWISE_CONV_2D": _Kind(4, 2, (*_STRIDES, ("multiplier", "Int32"), *_ACTIVATION, *_DILATIONS), 3),
+    "DEQUANTIZE": _Kind(6, 0, (), 2),
+    "FULLY_CONNECTED": _Kind(9, 8, _ACTIVATION, 4),
+    "LOGISTIC": _Kind(14, 0, (), 2),
+    "MUL": _Kind(18, 21, _ACTIVATION, 2),
+    "RESHAPE": _Kind(22, 0, (), 1),
+    "PAD": _Kind(34, 22, (), 2),
+    "MEAN": _Kind(40, 27, (("keep_dims", "Bool"),), 2),
+    "SUB": _Kind(41, 28, _ACTIVATION, 1),
+    "SLICE": _Kind(65, 48, (), 2),
+    "RSQRT": _Kind(76, 0, (), 1),
+    "QUANTIZE": _Kind(114, 89, (), 1),
+    "HARD_SWISH": _Kind(117, 91, (), 1),
+}
 
 
 def tflite_bytes(
@@ -53,251 +105,81 @@ def tflite_bytes(
     """
     if half and ranges is not None:
         raise OptionError("a network is in half precision or in integers", hint="leave out one of half and ranges")
-    side = plan.spec.resolution
     graph = Graph()
-    entry = graph.input((batch, side, side, 3), INPUT)
-    walk = _Walk(graph, entry, ranges, half=half)
-    place = 0
-    for index, unit in enumerate(plan.units):
-        arrays: list[LayerArrays] = []
-        for layer_index, layer in enumerate(unit.layers):
-            if weights is None:
-                found = arbitrary_arrays(layer, seed=seed, place=place, fold=True)
-            elif (index, layer_index) in weights:
-                found = weights[index, layer_index]
-            else:
-                raise OptionError(f"the weights lack {plan.at[index]}, layer {layer_index} ({layer.role})")
-            arrays.append(folded(found, eps=plan.spec.batch_norm.eps))
-            place += 1
-        walk.unit(index, unit, arrays)
-    return graph.serialised(
-        entry=entry,
-        output=walk.finished(),
-        name=OUTPUT,
-        description=f"{plan.spec.name}, written by mnv2search",
-        note=HALF if half else {},
-    )
+    output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges, half=half)
+    description = f"{plan.spec.name}, written by mnv2search"
+    return _Writer(graph).model(output, description, HALF if half else {})
 
 
-class _Walk:
-    """The graph in the making and the tensor that comes next."""
+class _Writer:
+    """Writes the tables of a model."""
 
-    def __init__(self, graph: Graph, entry: int, ranges: Ranges | None, *, half: bool) -> None:
-        self.graph = graph
-        self._ranges = ranges
-        self._half = half
-        self._unit = -1
-        self._tensor = entry
-        if ranges is not None:
-            self._now("QUANTIZE", [entry], graph.shape(entry), "image")
+    def __init__(self, graph: Graph) -> None:
+        room = sum(array.nbytes + ALIGNMENT for array in graph.arrays) + BYTES_A_TENSOR * (len(graph.tensors) + 8)
+        self._graph = graph
+        self._file = Flatbuffer(room)
 
-    def unit(self, index: int, unit: Unit, arrays: Sequence[LayerArrays]) -> None:
-        """Add one unit."""
-        self._unit = index
-        entry = gated = self._tensor
-        for i, (layer, of_layer) in enumerate(zip(unit.layers, arrays, strict=True)):
-            if layer.role in ("squeeze", "classifier"):
-                gated = self._tensor
-                self._pooled(keep=layer.role == "squeeze")
-            self._layer(i, layer, of_layer)
-            if layer.role == "excite":
-                self._now("MUL", [gated, self._tensor], self.graph.shape(gated), "gated")
-        if unit.shortcut != "none":
-            shortcut = self._shortcut(unit, entry)
-            self._now("ADD", [shortcut, self._tensor], self.graph.shape(self._tensor), "sum", activation=0)
-
-    def finished(self) -> int:
-        """The output in floating point."""
-        if self._ranges is not None:
-            self._floating()
-        return self._tensor
-
-    def _now(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], what: int | str, **options: int) -> None:
-        """A new operator, whose output comes next and has the range that is called `what`."""
-        self._tensor = self.graph.operator(kind, inputs, shape, quantization=self._of(what), **options)
-
-    def _of(self, what: int | str) -> Quantization | None:
-        """How the tensor is in integers; None where none is."""
-        if self._ranges is None:
-            return None
-        key: Key = (self._unit, what)
-        scale, zero = scale_and_zero(*self._ranges[key])
-        return Quantization((scale,), zero)
-
-    def _floating(self) -> None:
-        self._tensor = self.graph.operator("DEQUANTIZE", [self._tensor], self.graph.shape(self._tensor))
-
-    def _pooled(self, *, keep: bool) -> None:
-        """Global average pool; (N, C), or (N, 1, 1, C) where the dimensions are kept."""
-        images, _, _, channels = self.graph.shape(self._tensor)
-        shape = (images, 1, 1, channels) if keep else (images, channels)
-        self._now("MEAN", [self._tensor, self.graph.integers(1, 2)], shape, "squeezed", keep_dims=int(keep))
-
-    def _shortcut(self, unit: Unit, tensor: int) -> int:
-        """The unit's input, average-pooled and zero-padded in channels where the shapes ask for it."""
-        graph, same = self.graph, self.graph.quantization(tensor)
-        images, side, _, channels = graph.shape(tensor)
-        if (stride := unit.stride) > 1:
-            side = unit.side_out
-            tensor = graph.operator(
-                "AVERAGE_POOL_2D",
-                [tensor],
-                (images, side, side, channels),
-                quantization=same,
-                padding=SAME,
-                stride_w=stride,
-                stride_h=stride,
-                width=stride,
-                height=stride,
-                activation=0,
-            )
-        if missing := unit.c_out - unit.c_in:
-            pads = graph.integers((0, 0), (0, 0), (0, 0), (0, missing))
-            tensor = graph.operator("PAD", [tensor, pads], (images, side, side, unit.c_out), quantization=same)
-        return tensor
-
-    def _layer(self, i: int, layer: Layer, arrays: LayerArrays) -> None:
-        """Convolution, norm and activation."""
-        fused = FUSED.get(layer.activation)
-        linear = i if fused is not None else f"{i}.linear"
-        if layer.role == "classifier":
-            inputs = [self._tensor, *self._constants(arrays.weight[0], arrays.bias, 0)]
-            shape = (self.graph.shape(self._tensor)[0], layer.c_out)
-            self._now("FULLY_CONNECTED", inputs, shape, i, activation=0)
-        elif arrays.gamma is not None and arrays.beta is not None:
-            self._convolution(layer, arrays, f"{i}.convolution", 0)
-            self._group_normalized(arrays.gamma, arrays.beta, linear, fused or 0)
-        else:
-            self._convolution(layer, arrays, linear, fused or 0)
-        if fused is None:
-            self._activated(i, layer.activation)
-
-    def _convolution(self, layer: Layer, arrays: LayerArrays, what: int | str, activation: int) -> None:
-        """The convolution, in parts where they are unequal."""
-        if layer.pad != (0, 0) and not _is_same(layer):
-            self._padded(layer)
-        weights, bias = arrays.weight, arrays.bias
-        if len(set(layer.parts)) == 1:
-            weights = (np.concatenate(weights),)
-        if len(weights) == 1:
-            self._one_convolution(layer, weights[0], bias, what, activation)
-            return
-        whole, outputs = self._tensor, np.cumsum([size for _, size in layer.parts])[:-1]
-        biases = [None] * len(weights) if bias is None else np.split(bias, outputs)
-        done: list[int] = []
-        first = 0
-        for (size, _), weight, of_part in zip(layer.parts, weights, biases, strict=True):
-            self._tensor = self._slice(whole, first, size)
-            first += size
-            self._one_convolution(layer, weight, of_part, what, activation)
-            done.append(self._tensor)
-        shape = (*self.graph.shape(self._tensor)[:3], layer.c_out)
-        self._now("CONCATENATION", done, shape, what, axis=3, activation=0)
-
-    def _padded(self, layer: Layer) -> None:
-        before, after = layer.pad
-        images, side, _, channels = self.graph.shape(self._tensor)
-        pads = self.graph.integers((0, 0), (before, after), (before, after), (0, 0))
-        side += before + after
-        shape, same = (images, side, side, channels), self.graph.quantization(self._tensor)
-        self._tensor = self.graph.operator("PAD", [self._tensor, pads], shape, quantization=same)
-
-    def _slice(self, tensor: int, first: int, size: int) -> int:
-        shape = (*self.graph.shape(tensor)[:3], size)
-        begin, end = self.graph.integers(0, 0, 0, first), self.graph.integers(*shape)
-        same = self.graph.quantization(tensor)
-        return self.graph.operator("SLICE", [tensor, begin, end], shape, quantization=same)
-
-    def _one_convolution(
-        self, layer: Layer, weight: Floats, bias: Floats | None, what: int | str, activation: int
-    ) -> None:
-        options = {
-            "padding": SAME if _is_same(layer) else VALID,
-            "stride_w": layer.stride,
-            "stride_h": layer.stride,
-            "activation": activation,
-            "dilation_w": layer.dilation,
-            "dilation_h": layer.dilation,
+    def model(self, output: int, description: str, note: Mapping[str, str]) -> bytes:
+        file, graph = self._file, self._graph
+        notes = [np.frombuffer(text.encode(), np.uint8) for text in note.values()]
+        stored = [file.table(1, {0: file.raw([array], ALIGNMENT)}) for array in [*graph.arrays, *notes]]
+        # the first buffer is that of what is computed
+        buffers = file.vector([file.table(1, {}), *stored])
+        steps = [(operator, (operator.kind, self._version(operator))) for operator in graph.operators]
+        codes = list(dict.fromkeys(code for _, code in steps))
+        tensors = file.vector([self._tensor(i, tensor) for i, tensor in enumerate(graph.tensors)])
+        operators = file.vector([self._operator(operator, codes.index(code)) for operator, code in steps])
+        subgraph = file.table(5, {0: tensors, 1: file.numbers([0]), 2: file.numbers([output]), 3: operators})
+        metadata = [
+            file.table(2, {0: file.text(key)}, {1: ("Uint32", 1 + len(graph.arrays) + i)})
+            for i, key in enumerate(note)
+        ]
+        offsets = {
+            1: file.vector([self._code(*code) for code in codes]),
+            2: file.vector([subgraph]),
+            3: file.text(description),
+            4: buffers,
+            6: file.vector(metadata),
+            7: file.vector([self._signature(output)]),
         }
-        shape = (self.graph.shape(self._tensor)[0], layer.side_out, layer.side_out, len(weight))
-        if layer.groups > 1:
-            options["multiplier"] = len(weight) // layer.groups
-            last = weight.transpose(1, 2, 3, 0)  # (1, k, k, outputs)
-            inputs = [self._tensor, *self._constants(last, bias, 3)]
-            self._now("DEPTHWISE_CONV_2D", inputs, shape, what, **options)
-        else:
-            last = weight.reshape(*weight.shape[:2], layer.kernel, layer.kernel).transpose(0, 2, 3, 1)
-            inputs = [self._tensor, *self._constants(last, bias, 0)]
-            self._now("CONV_2D", inputs, shape, what, **options)
+        return file.finished(file.table(8, offsets, {0: ("Uint32", SCHEMA_VERSION)}), IDENTIFIER)
 
-    def _constants(self, weight: Floats, bias: Floats | None, axis: int) -> list[int]:
-        """Weight and bias of what reads the next tensor; `axis` of the weight holds its outputs."""
-        graph, reads = self.graph, self.graph.quantization(self._tensor)
-        if bias is None:
-            bias = np.zeros(weight.shape[axis], np.float32)
-        if reads is not None:
-            found = per_channel(np.moveaxis(weight, axis, 0), bias, input_scale=float(reads.scales[0]))
-            assert found.bias is not None
-            values = graph.array(np.moveaxis(found.values, 0, axis), Quantization(found.scales, 0, axis))
-            scales = found.scales * np.float32(reads.scales[0])
-            return [values, graph.array(found.bias, Quantization(scales))]
-        if self._half:
-            stored = [graph.array(array.astype(np.float16)) for array in (weight, bias)]
-            return [graph.operator("DEQUANTIZE", [array], graph.shape(array)) for array in stored]
-        return [graph.array(weight), graph.array(bias)]
+    def _version(self, operator: Operator) -> int:
+        ends = (operator.output, operator.inputs[0])
+        in_integers = any(self._graph.quantization(end) is not None for end in ends)
+        return OPERATORS[operator.kind].version if in_integers else 1
 
-    def _group_normalized(self, gamma: Floats, beta: Floats, what: int | str, activation: int) -> None:
-        """Group norm of its arithmetic, in floating point: TFLite has no operator for it."""
-        graph = self.graph
-        if self._ranges is not None:
-            self._floating()
-        whole = graph.shape(self._tensor)
-        images, side, _, channels = whole
-        grouped = (images, side * side, GROUP_NORM_GROUPS, channels // GROUP_NORM_GROUPS)
-        one = (images, 1, GROUP_NORM_GROUPS, 1)
-        axes = graph.integers(1, 3)
-        groups = graph.operator("RESHAPE", [self._tensor, graph.integers(-1, *grouped[1:])], grouped)
-        mean = graph.operator("MEAN", [groups, axes], one, keep_dims=1)
-        squares = graph.operator("SQUARED_DIFFERENCE", [groups, mean], grouped)
-        variance = graph.operator("MEAN", [squares, axes], one, keep_dims=1)
-        eps = graph.array(np.array(GROUP_NORM_EPS, np.float32))
-        factor = graph.operator("RSQRT", [graph.operator("ADD", [variance, eps], one)], one)
-        centred = graph.operator("SUB", [groups, mean], grouped, activation=0)
-        normal = graph.operator("MUL", [centred, factor], grouped, activation=0)
-        back = graph.operator("RESHAPE", [normal, graph.integers(-1, *whole[1:])], whole)
-        scaled = graph.operator("MUL", [back, graph.array(gamma)], whole, activation=0)
-        self._tensor = graph.operator("ADD", [scaled, graph.array(beta)], whole, activation=activation)
-        if self._ranges is not None:
-            self._now("QUANTIZE", [self._tensor], whole, what)
+    def _tensor(self, number: int, tensor: Tensor) -> int:
+        file = self._file
+        offsets = {0: file.numbers(tensor.shape), 3: file.text(tensor.name or f"tensor_{number}")}
+        if (found := tensor.quantization) is not None:
+            scales = file.numbers(found.scales, np.float32)
+            zeros = file.numbers(np.full(len(found.scales), found.zero), np.int64)
+            offsets[4] = file.table(7, {2: scales, 3: zeros}, {6: ("Int32", found.axis)})
+        buffer = 0 if tensor.array is None else 1 + tensor.array
+        return file.table(8, offsets, {1: ("Int8", KINDS[tensor.kind]), 2: ("Uint32", buffer)})
 
-    def _activated(self, i: int, activation: str) -> None:
-        """An activation of its own."""
-        graph, linear = self.graph, self._tensor
-        shape, integers = graph.shape(linear), self._ranges is not None
-        if activation == "hard_swish":
-            self._now("HARD_SWISH", [linear], shape, i)
-            return
-        if activation == "hard_sigmoid":
-            # Source: arXiv 1905.02244, section 5.2: the ReLU6 of x + 3, over 6.
-            three, sixth = self._number(3.0), self._number(1 / 6)
-            six = TO_SIX if integers else None
-            cut = graph.operator("ADD", [linear, three], shape, quantization=six, activation=RELU6)
-            self._now("MUL", [cut, sixth], shape, i, activation=0)
-            return
-        unit = UNIT_RANGE if integers else None
-        self._tensor = graph.operator("LOGISTIC", [linear], shape, quantization=unit)
-        if activation == "silu":
-            self._now("MUL", [linear, self._tensor], shape, i, activation=0)
+    def _operator(self, operator: Operator, code: int) -> int:
+        file, kind = self._file, OPERATORS[operator.kind]
+        fields = {0: ("Uint32", code)}
+        offsets = {1: file.numbers(operator.inputs), 2: file.numbers([operator.output])}
+        if kind.options:
+            given = operator.options
+            slots = {i: (type_, given[name]) for i, (name, type_) in enumerate(kind.slots) if name in given}
+            offsets[4] = file.table(len(kind.slots), {}, slots)
+            fields[3] = "Uint8", kind.options
+        return file.table(5, offsets, fields)
 
-    def _number(self, value: float) -> int:
-        """A constant of one positive number, in integers where there are any."""
-        if self._ranges is None:
-            return self.graph.array(np.array(value, np.float32))
-        return self.graph.array(np.array(127, np.int8), Quantization((value / 127,)))
+    def _code(self, kind: str, version: int) -> int:
+        code = OPERATORS[kind].code
+        old = min(code, LARGEST_OLD_CODE)
+        return self._file.table(4, {}, {0: ("Int8", old), 2: ("Int32", version), 3: ("Int32", code)})
 
-
-def _is_same(layer: Layer) -> bool:
-    """Whether TFLite's own padding SAME pads as the layer does. Source: tensorflow/lite/kernels/padding.h."""
-    reach = layer.dilation * (layer.kernel - 1) + 1
-    total = max((layer.side_out - 1) * layer.stride + reach - layer.side_in, 0)
-    return -(-layer.side_in // layer.stride) == layer.side_out and layer.pad == (total // 2, total - total // 2)
+    def _signature(self, output: int) -> int:
+        """What the newer interfaces find inputs and outputs by."""
+        file = self._file
+        ends = [
+            file.vector([file.table(2, {0: file.text(self._graph.tensors[end].name)}, {1: ("Uint32", end)})])
+            for end in (0, output)
+        ]
+        return file.table(5, {0: ends[0], 1: ends[1], 2: file.text("serving_default")})

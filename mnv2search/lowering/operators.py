@@ -1,0 +1,142 @@
+"""A network in the making, channels last: tensors, and operators of TFLite's vocabulary between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RELU", "RELU6", "SAME", "VALID", "Graph", "Operator", "Quantization", "Tensor"]
+
+# Numbers of TFLite's schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
+SAME, VALID = 0, 1
+RELU, RELU6 = 1, 3
+
+
+class Quantization(NamedTuple):
+    """How integers stand for real numbers: real = scale * (integer - zero).
+
+    Attributes:
+        scales: one, or one for each index of an axis.
+        zero: of all of them.
+        axis: that the scales belong to.
+    """
+
+    scales: tuple[float, ...] | NDArray[np.float32]
+    zero: int = 0
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """What operators read and write.
+
+    Attributes:
+        shape: channels last.
+        kind: of its numbers.
+        quantization: None for floating point and for sizes.
+        array: its index among the graph's arrays, for a constant.
+        name: if it has one.
+    """
+
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+    quantization: Quantization | None = None
+    array: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """One step.
+
+    Attributes:
+        kind: as TFLite calls it, such as ``CONV_2D``.
+        inputs: numbers of tensors.
+        output: number of a tensor.
+        options: by the names that the writers know.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    output: int
+    options: Mapping[str, int]
+
+
+class Graph:
+    """Tensors by number and operators in the order of computation.
+
+    Args:
+        explicit: a convolution says how it pads, where TFLite wants an operator for what is not its SAME.
+
+    Attributes:
+        explicit: as given.
+        tensors: by number; the first one is the input, once it was added.
+        operators: in order.
+        arrays: of the constants.
+    """
+
+    def __init__(self, *, explicit: bool = False) -> None:
+        self.explicit = explicit
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self.arrays: list[NDArray[Any]] = []
+        self._known: dict[tuple[tuple[int, ...], bytes], int] = {}
+
+    def input(self, shape: tuple[int, ...], name: str) -> int:
+        """The number of a new tensor that the caller fills, in single precision."""
+        return self._add(Tensor(shape=shape, kind=np.dtype(np.float32), name=name))
+
+    def array(self, values: NDArray[Any], quantization: Quantization | None = None) -> int:
+        """The number of a new constant."""
+        self.arrays.append(np.ascontiguousarray(values))
+        array = len(self.arrays) - 1
+        return self._add(Tensor(shape=values.shape, kind=values.dtype, quantization=quantization, array=array))
+
+    def integers(self, *values: int | Sequence[int]) -> int:
+        """The number of a constant of 32-bit integers, such as axes and pads; equal ones are the same."""
+        array = np.array(values, np.int32)
+        key = array.shape, array.tobytes()
+        if key not in self._known:
+            self._known[key] = self.array(array)
+        return self._known[key]
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        shape: tuple[int, ...],
+        *,
+        quantization: Quantization | None = None,
+        **options: int,
+    ) -> int:
+        """The number of the output of a new operator; it is in int8 where it has a quantization."""
+        made = np.dtype(np.float32 if quantization is None else np.int8)
+        output = self._add(Tensor(shape=shape, kind=made, quantization=quantization))
+        self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
+        return output
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Of a tensor."""
+        return self.tensors[tensor].shape
+
+    def quantization(self, tensor: int) -> Quantization | None:
+        """Of a tensor; None where it is in floating point."""
+        return self.tensors[tensor].quantization
+
+    def constant(self, tensor: int) -> NDArray[Any]:
+        """The values of a constant."""
+        array = self.tensors[tensor].array
+        assert array is not None
+        return self.arrays[array]
+
+    def name(self, tensor: int, name: str) -> None:
+        """Name a tensor."""
+        self.tensors[tensor] = replace(self.tensors[tensor], name=name)
+
+    def _add(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
