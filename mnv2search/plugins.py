@@ -18,6 +18,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "device": {
         "onnxruntime": "mnv2search.latency.runtimes.onnxruntime:OnnxRuntime",
         "litert": "mnv2search.latency.runtimes.litert:LiteRt",
+        "executorch": "mnv2search.latency.runtimes.executorch:ExecuTorch",
         "openvino": "mnv2search.latency.runtimes.openvino:OpenVino",
         "ncnn": "mnv2search.latency.runtimes.ncnn:Ncnn",
         "torch": "mnv2search.latency.runtimes.torch_cpu:TorchDevice",
@@ -40,6 +41,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "pt2": "mnv2search.export.formats.exported_program:ExportedProgramExporter",
         "onnx": "mnv2search.export.formats.onnx:OnnxExporter",
         "tflite": "mnv2search.export.formats.tflite:TfliteExporter",
+        "pte": "mnv2search.export.formats.executorch:ExecuTorchExporter",
         "py": "mnv2search.export.formats.source:SourceExporter",
     },
 }

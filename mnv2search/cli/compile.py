@@ -20,7 +20,7 @@ from mnv2search.cli.output import emit_json, note, stdout_console
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the network: .pt, .pt2, .onnx, .tflite or .py by the ending; may be repeated.",
+    help="Write the network: .pt, .pt2, .onnx, .tflite, .pte or .py by the ending; may be repeated.",
 )
 @click.option(
     "--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Weights to load; else random."

@@ -32,7 +32,10 @@ from mnv2search.spec.model_spec import ModelSpec
 TFLITE = pytest.param(
     ".tflite", marks=pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
 )
-SUFFIXES = (".pt", ".pt2", ".onnx", ".py", TFLITE)
+PTE = pytest.param(
+    ".pte", marks=pytest.mark.skipif(find_spec("executorch") is None, reason="ExecuTorch is not installed")
+)
+SUFFIXES = (".pt", ".pt2", ".onnx", ".py", TFLITE, PTE)
 PLAIN = EXOTIC["plain"]
 BOUNDED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 exotic = pytest.mark.parametrize("spec", EXOTIC.values(), ids=EXOTIC.keys())
@@ -57,7 +60,7 @@ def test_what_is_written_agrees_with_the_network(suffix: str, tmp_path: Path) ->
 
 
 @exotic
-@pytest.mark.parametrize("suffix", [".pt", ".onnx", ".py", TFLITE])
+@pytest.mark.parametrize("suffix", [".pt", ".onnx", ".py", TFLITE, PTE])
 def test_every_setting_is_written(suffix: str, spec: ModelSpec, tmp_path: Path) -> None:
     report = export(spec, tmp_path / f"net{suffix}", weights=saved(lively(spec), tmp_path))
     assert report.max_relative_difference <= 1e-5
@@ -204,7 +207,7 @@ def test_an_existing_file_is_replaced_on_request(tmp_path: Path) -> None:
 def test_unknown_suffix_names_the_known(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown export format '\.caffe'") as caught:
         export(PLAIN, tmp_path / "net.caffe")
-    assert {".pt", ".pt2", ".onnx", ".py", ".tflite"} <= set(caught.value.known)
+    assert {".pt", ".pt2", ".onnx", ".py", ".tflite", ".pte"} <= set(caught.value.known)
 
 
 def test_a_missing_folder_is_an_export_error(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""An ExecuTorch program, written straight from the plan."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mnv2search.errors import MissingExtraError
+from mnv2search.export.arrays import layer_arrays
+from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.latency.runner.quiet import quiet
+from mnv2search.lowering.executorch import executorch_bytes
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["ExecuTorchExporter"]
+
+
+class ExecuTorchExporter:
+    """`.pte`: batch norm folded, all of it in the XNNPACK delegate, one image at a time."""
+
+    suffix = ".pte"
+
+    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+        """Writes the program, runs it in ExecuTorch and compares the two.
+
+        Raises:
+            MissingExtraError: ExecuTorch is not installed.
+        """
+        try:
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+                from executorch.extension.pybindings import portable_lib  # late: it is an extra
+        except ImportError as error:
+            raise MissingExtraError(
+                feature="checking a .pte file", package="executorch", extra="executorch"
+            ) from error
+        model = network(spec, weights=weights, seed=seed)
+        content = executorch_bytes(model.plan, layer_arrays(model))
+
+        def write(path: Path) -> None:
+            path.write_bytes(content)
+
+        def load(path: Path) -> Run:
+            with quiet():  # it says what it finds out about the processor
+                program = portable_lib._load_for_executorch(str(path))
+
+            def run(images: Tensor) -> Tensor:
+                return torch.cat([program.forward((image,))[0] for image in torch.split(images, 1)])
+
+            return run
+
+        return write_checked(model, to, seed=seed, write=write, load=load)

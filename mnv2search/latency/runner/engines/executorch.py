@@ -1,0 +1,92 @@
+"""ExecuTorch on a CPU, by its XNNPACK delegate; the artifact is ``model.pte`` with the method ``forward``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import warnings
+from importlib import metadata
+from typing import Any, Dict, Set
+
+import numpy as np
+
+from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.quiet import quiet
+
+__all__ = ["VERSION", "load", "version"]
+
+# At import, so that a machine without ExecuTorch says so before anything is loaded.
+VERSION = metadata.version("executorch")
+# How the kernel of Linux calls half-precision arithmetic: Arm v8.2 and Intel's AVX-512.
+HALF = {"asimdhp", "avx512_fp16"}
+# Threads that this process was given; loaded networks keep a pointer to their pool.
+_threads: Set[int] = set()
+
+
+def version() -> str:
+    """The version of ExecuTorch."""
+    return VERSION
+
+
+def load(folder: str, settings: Dict[str, Any]) -> Loaded:
+    """The program loaded and the image in its input.
+
+    With one thread XNNPACK computes in the thread that asks.
+
+    Raises:
+        EngineError: ExecuTorch refuses the program, the processor cannot compute in this precision, or this process
+            has used another number of threads.
+    """
+    if settings["precision"] == "fp16" and not _computes_in_half():
+        raise EngineError("XNNPACK computes in fp16 on processors with arithmetic for it only, and this is none")
+    # It says what it finds out about the processor and how many threads it takes.
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+        import torch
+        from executorch.extension.pybindings import portable_lib
+
+        _set_threads(portable_lib, settings["threads"])
+        try:
+            program = portable_lib._load_program(os.path.join(folder, "model.pte"))
+            method = program.load_method("forward")
+            method.set_inputs((torch.from_numpy(image(settings["batch"], settings["side"])),))
+            method.execute()
+        except RuntimeError as error:
+            raise EngineError(str(error)) from error
+
+    def run() -> None:
+        _ = program  # the method borrows from it
+        method.execute()
+
+    def answer() -> Any:
+        run()
+        return np.array(method.get_outputs()[0].numpy(), np.float32)
+
+    return Loaded(run=run, output=answer)
+
+
+def _set_threads(library: Any, threads: int) -> None:
+    """Give XNNPACK its threads, once for the process.
+
+    Raises:
+        EngineError: there were others before.
+    """
+    if _threads - {threads}:
+        raise EngineError(
+            "ExecuTorch has one pool of threads for a process: this one has used {}, so it cannot use {}".format(
+                *_threads, threads
+            )
+        )
+    if not _threads:
+        library._unsafe_reset_threadpool(threads)
+        _threads.add(threads)
+
+
+def _computes_in_half() -> bool:
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as text:
+            return not HALF.isdisjoint(text.read().split())
+    except OSError:
+        return False

@@ -1,0 +1,46 @@
+"""ExecuTorch programs as its own exporter writes them, to compare ours with."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    XNNPACKQuantizer,
+    get_symmetric_quantization_config,
+)
+from executorch.exir import to_edge_transform_and_lower
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["converted"]
+
+
+def converted(module: nn.Module, *, side: int, batch: int, int8: bool) -> bytes:
+    """The module in evaluation mode through torch.export and the partitioner of XNNPACK.
+
+    Args:
+        module: maps (N, 3, S, S) to its output.
+        side: of the image in px.
+        batch: images per inference.
+        int8: quantise it by XNNPACK's quantiser, weights by channel, on the images of `ranges_of`.
+    """
+    images = torch.from_numpy(random_images(side, -(-RANDOM_IMAGES // batch) * batch))
+    batches = torch.split(images, batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+        exported = torch.export.export(module, batches[:1])
+        if int8:
+            quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+            prepared = prepare_pt2e(exported.module(), quantizer)
+            for images in batches:
+                prepared(images)
+            exported = torch.export.export(convert_pt2e(prepared), batches[:1])
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        return bytes(lowered.to_executorch().buffer)

@@ -1,0 +1,102 @@
+"""ExecuTorch as a device, and against its own exporter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from mnv2search.errors import DeviceError
+from mnv2search.export.arrays import layer_arrays, set_arbitrary
+from mnv2search.latency.host import processors
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.runner.engine import image
+from mnv2search.latency.runtime import RuntimeDevice
+from mnv2search.latency.runtimes.executorch import ExecuTorch
+from mnv2search.latency.types import LatencyDevice
+from mnv2search.lowering.artifact import Artifact
+from mnv2search.model.build import build
+from mnv2search.testing.contracts import DeviceContract, network_of
+
+OTHER_THREADS = """
+from mnv2search.errors import DeviceError
+from mnv2search.latency.runtime import RuntimeDevice
+from mnv2search.latency.runtimes.executorch import ExecuTorch
+from mnv2search.testing.contracts import network_of
+
+RuntimeDevice(ExecuTorch(threads=1)).prepare(network_of())
+try:
+    RuntimeDevice(ExecuTorch(threads=2)).prepare(network_of())
+except DeviceError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _executorch() -> None:
+    if find_spec("executorch") is None:
+        pytest.skip("ExecuTorch is not installed")
+
+
+class TestExecuTorch(DeviceContract):
+    @pytest.fixture(params=["executorch", "executorch:precision=int8"])
+    def device(self, request: pytest.FixtureRequest) -> Iterator[LatencyDevice]:
+        with open_device(request.param) as device:
+            yield device
+
+
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-5), ("int8", 0.1)])
+def test_the_exporter_s_program_answers_as_ours(precision: str, near: float) -> None:
+    spec = network_of()
+    model = build(spec).eval()
+    set_arbitrary(model)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
+    device = RuntimeDevice(ExecuTorch(precision=precision))
+    ours = device.output(device.runtime.lower(model.plan, layer_arrays(model)), spec)
+    theirs = device.output(device.runtime.convert(model.plan, model), spec)
+    assert device.runtime.converter.startswith("torch.export and executorch 1")
+    assert np.abs(ours - expected).max() <= near * np.abs(expected).max()
+    assert np.abs(theirs - expected).max() <= near * np.abs(expected).max()
+
+
+def test_one_thread_does_all_of_executorch_s_work() -> None:
+    run = RuntimeDevice(ExecuTorch()).prepare(network_of(width=1.0, resolution=224))
+    thread, process = time.thread_time_ns(), time.process_time_ns()
+    run()
+    assert time.thread_time_ns() - thread > 0.8 * (time.process_time_ns() - process)
+
+
+def test_half_precision_needs_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnv2search.latency.runner.engines import executorch
+
+    monkeypatch.setattr(executorch, "_computes_in_half", lambda: False)
+    with (
+        open_device("executorch:precision=fp16") as device,
+        pytest.raises(DeviceError, match="fp16 on processors with arithmetic for it only"),
+    ):
+        device.measure(network_of())
+
+
+def test_a_file_that_is_no_program_is_refused() -> None:
+    device = RuntimeDevice(ExecuTorch())
+    with pytest.raises(DeviceError, match="executorch refuses the network"):
+        device.output(Artifact(files=(("model.pte", b"nothing of the kind" * 10),)), network_of())
+
+
+@pytest.mark.skipif(processors() < 2, reason="there is one processor")
+def test_another_number_of_threads_is_refused_while_pointers_to_the_pool_are_about() -> None:
+    done = subprocess.run([sys.executable, "-c", OTHER_THREADS], capture_output=True, text=True, check=True)
+    assert "this one has used 1, so it cannot use 2" in done.stdout
+
+
+def test_there_is_no_exporter_to_half_precision() -> None:
+    model = build(network_of()).eval()
+    with pytest.raises(DeviceError, match="modules in fp16 only"):
+        ExecuTorch(precision="fp16").convert(model.plan, model)
