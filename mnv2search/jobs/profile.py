@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from mnv2search.errors import OptionError
@@ -112,10 +112,22 @@ def build_profile(
     cache: LatencyCache,
     time_s: float,
     seed: int = 0,
+    without: Collection[ModelSpec] = (),
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[tuple[ModelSpec, float]], float, float | None]:
     """Networks measured one batch after the other, each chosen by what the predictor knows least about.
+
+    Args:
+        device: to measure on.
+        predictor: to teach.
+        spaces: whose networks to choose from.
+        cache: that knows the reference of the device.
+        time_s: for all of it.
+        seed: of the draws.
+        without: networks that are not to be measured, such as those of a test.
+        on_progress: told after every batch the share of the time that has passed, and how many networks are measured.
+        clock: of the time, in s.
 
     Returns:
         (network, latency in ms) of what was measured, the wall time in s, and the level of the reference in ms.
@@ -127,7 +139,7 @@ def build_profile(
     if not spaces:
         raise OptionError("there is no space to profile the device for", hint="give --space, such as mnv2")
     begin = clock()
-    candidates = candidates_of(spaces, seed=seed)
+    candidates = [spec for spec in candidates_of(spaces, seed=seed) if spec not in without]
     plans = [plan(spec) for spec in candidates]
     features = FeatureTable().matrix_of(plans)
     measurer = cache.measurer(device, CLOSENESS)
