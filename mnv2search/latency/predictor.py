@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnv2search.latency.features import NAMES, PRIOR_MS, FeatureTable, Matrix
+from mnv2search.latency.residual import LEAST, Residual
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
@@ -30,6 +31,8 @@ HUBER = 2.0
 MORE_SHARE = 0.05
 FARTHER = 1.5
 REMEMBERED = 600
+# What a factor of e in latency counts for beside a share of the latency.
+SIZE_WEIGHT = 0.1
 
 
 class Observation(NamedTuple):
@@ -75,11 +78,14 @@ class LatencyPredictor:
         self._table = FeatureTable()
         self._earlier = tuple(o for o in earlier if len(o.features) == len(NAMES))
         self._current: dict[tuple[float, ...], float] = {}
-        self._fit = _fitted(_arrays(self._earlier))
+        self._residual: Residual | None = None
+        self._learn(self._earlier)
 
     @property
     def error(self) -> float | None:
         """Mean relative error on measured networks, each predicted from the others; None below three."""
+        if self._residual is not None:
+            return float(np.mean(np.abs(self._residual.errors)))
         return self._fit.error
 
     @property
@@ -101,14 +107,17 @@ class LatencyPredictor:
         }
         if self._earlier and self._is_stale():
             self._earlier = ()
-        self._fit = _fitted(_arrays(self.observations))
+        self._learn(self.observations)
 
     def predict_many(self, plans: Sequence[Plan]) -> tuple[Matrix, Matrix]:
         """Latencies in ms and their relative standard errors, (N,) each."""
         features = self._table.matrix_of(plans)
-        ms = _predicted(self._fit, features)
+        ms, noise = _predicted(self._fit, features), self._fit.noise
         relative = self._relative(features, ms)
-        return ms, np.sqrt(self._fit.noise**2 * (1 + _leverages(self._fit, relative)))
+        if self._residual is not None:
+            noise = max(float(np.sqrt(np.mean(self._residual.errors**2))), LEAST_ERROR)
+            ms = ms * np.exp(self._residual.predict(_inputs(relative, ms)))
+        return ms, np.sqrt(noise**2 * (1 + _leverages(self._fit, relative)))
 
     def has_seen(self, network: Plan) -> bool:
         """Whether a network with the very same features was learned from."""
@@ -140,6 +149,17 @@ class LatencyPredictor:
             taken_at=self._now().isoformat(timespec="seconds"),
         )
 
+    def _learn(self, observations: Sequence[Observation]) -> None:
+        """Rates from all observations, and from enough of them what the rates leave over."""
+        features, ms = _arrays(observations)
+        self._fit = _fitted((features, ms))
+        kernel = None if self._residual is None else self._residual.kernel
+        self._residual = None
+        if len(ms) >= LEAST:
+            summed = _predicted(self._fit, features)
+            inputs = _inputs(self._relative(features, summed), summed)
+            self._residual = Residual(inputs, np.log(ms / summed), known=kernel)
+
     def _relative(self, features: Matrix, ms: Matrix) -> Matrix:
         return np.asarray(features * self._fit.unit / ms[:, None])
 
@@ -154,6 +174,11 @@ class LatencyPredictor:
 def _arrays(observations: Sequence[Observation]) -> tuple[Matrix, Matrix]:
     features = np.array([o.features for o in observations], dtype=np.float64).reshape(-1, len(NAMES))
     return features, np.array([o.ms for o in observations], dtype=np.float64)
+
+
+def _inputs(relative: Matrix, ms: Matrix) -> Matrix:
+    """What the residual depends on: the features' shares of the latency, and how long it is."""
+    return np.column_stack([relative, SIZE_WEIGHT * np.log(ms)])
 
 
 def _predicted(fit: _Fit, features: Matrix) -> Matrix:

@@ -154,6 +154,7 @@ def test_features_count_the_work_of_a_network_by_hand() -> None:
             "depthwise_in": 32 * 16**2 / 1e6,
             "depthwise_out": 32 * 8**2 / 1e6,
             "depthwise_layers": 1,
+            "clipped_maps": (16 * 16**2 + 32 * 16**2 + 32 * 8**2) / 1e6,
         }
     )
 
