@@ -78,3 +78,32 @@ def audit_command(
         return
     draw(audit_rows(found), stdout_console())
     answer(audit_lines(found))
+
+
+@command.command("probe")
+@device_option
+@click.option(
+    "--time", "time_s", type=Duration(), default="2min", show_default=True, help="Stop measuring after this time."
+)
+@json_option
+@quiet_option
+def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> None:
+    """Find out which multiples of channels and which kernels the device likes.
+
+    \b
+    Example:
+      mnv2search devices probe --time 20s
+    """
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.jobs.probe import NETWORKS, probe_device
+    from mnv2search.report.probe import channel_rows, kernel_rows, probe_json, probe_lines
+    from mnv2search.report.table import draw
+
+    with measuring(NETWORKS, quiet=quiet or as_json) as advance:
+        found = probe_device(device=device, time_s=time_s, on_progress=advance)
+    if as_json:
+        emit_json(probe_json(found))
+        return
+    draw(channel_rows(found), stdout_console())
+    draw(kernel_rows(found), stdout_console())
+    answer(probe_lines(found))

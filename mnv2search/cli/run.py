@@ -31,6 +31,12 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
 @click.option("--space", default="mnv2", show_default=True, metavar="FILE|NAME", help="Search space.")
+@click.option(
+    "--round-to",
+    type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
+    help="Multiple that scaled channels are rounded to; auto asks the device, which takes up to a minute of its own. "
+    "The space's own, mostly 8, if left out.",
+)
 @device_option
 @click.option(
     "--accuracy",
@@ -73,6 +79,7 @@ def command(
     peak_kb: float | None,
     size_kb: float | None,
     space: str,
+    round_to: str | None,
     device: str,
     accuracy: str,
     trials: int | None,
@@ -99,7 +106,7 @@ def command(
     """
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
     from mnv2search.evaluation import Budget
-    from mnv2search.jobs.run import Request, resume_request, run
+    from mnv2search.jobs.run import AUTO, Request, resume_request, run
     from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
     from mnv2search.study.types import Settings
@@ -140,6 +147,7 @@ def command(
             name=name,
             command=("mnv2search", *sys.argv[1:]),
             force=force,
+            round_to=None if round_to is None else AUTO if round_to == "auto" else int(round_to),
         )
     folder: list[Path] = []
     try:

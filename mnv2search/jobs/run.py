@@ -17,6 +17,7 @@ from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.outputs import write_outputs
+from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
@@ -36,9 +37,12 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
-__all__ = ["STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
+__all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
 STUDY_FILE = "study.sqlite3"
+# What `Request.round_to` is to let the device decide, and how long it is asked.
+AUTO = 0
+PROBE_S = 60.0
 LOCK = ".lock"
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
@@ -55,6 +59,8 @@ class Request:
         name: of the run's folder; None makes one from space, budget and device.
         command: the words of the command line, for the manifest.
         force: begin anew where the folder already holds another run.
+        round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
+            None leaves the space's own.
     """
 
     space: str
@@ -66,6 +72,7 @@ class Request:
     name: str | None = None
     command: tuple[str, ...] = ()
     force: bool = False
+    round_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +113,14 @@ def run(
     space = load_space(request.space)
     folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
+        space = _rounded(space, request, device, folder)
         evaluator = open_evaluator(request.evaluator)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with _locked(folder):
             manifest = _continued(folder, manifest, force=request.force)
             on_folder(folder)
-            return _searched(folder, manifest, request, space, device, evaluator, on_progress)
+            outcome = _searched(folder, manifest, request, space, device, evaluator, on_progress)
+    return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
 def resume_request(folder: Path, *, settings: Settings | None = None) -> Request:
@@ -149,6 +158,31 @@ def default_name(space: SearchSpace, request: Request) -> str:
     if request.settings.sampler != "hybrid":
         words.append(request.settings.sampler)
     return "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words)).strip("-.") or "run"
+
+
+def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
+    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began.
+
+    Raises:
+        SpecError: the space does not allow it.
+    """
+    divisor = request.round_to
+    if divisor == AUTO:
+        if (folder / MANIFEST).exists() and not request.force:
+            divisor = load_space(folder / "space.yaml").template.channel_divisor
+        else:
+            divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
+    if divisor is None:
+        return space
+    return SearchSpace(template=replace(space.template, channel_divisor=divisor), axes=space.axes)
+
+
+def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
+    """What was done to the channels, where anything was asked for."""
+    if request.round_to is None:
+        return ()
+    why = "as the device likes it" if request.round_to == AUTO else "as asked"
+    return (f"scaled channels are rounded to multiples of {space.template.channel_divisor}, {why}",)
 
 
 def _checked_name(name: str) -> str:

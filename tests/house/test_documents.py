@@ -26,6 +26,7 @@ QUICK = {
     "latency": ["--device", "simulated"],
     "device-profile": ["--device", "simulated", "--time", "1s"],
     "devices audit": ["--device", "simulated"],
+    "devices probe": ["--device", "simulated", "--time", "3s"],
 }
 
 
