@@ -6,13 +6,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-    XNNPACKQuantizer,
-    get_symmetric_quantization_config,
-)
-from executorch.exir import to_edge_transform_and_lower
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
 
@@ -30,14 +23,23 @@ def converted(module: nn.Module, *, side: int, batch: int, int8: bool) -> bytes:
         side: of the image in px.
         batch: images per inference.
         int8: quantise it by XNNPACK's quantiser, weights by channel, on the images of `ranges_of`.
+
+    Raises:
+        ImportError: ExecuTorch is not installed.
     """
     images = torch.from_numpy(random_images(side, -(-RANDOM_IMAGES // batch) * batch))
     batches = torch.split(images, batch)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old, at import too
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
+        from executorch.exir import to_edge_transform_and_lower
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
         exported = torch.export.export(module, batches[:1])
         if int8:
-            quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+            by_channel = xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+            quantizer = xnnpack_quantizer.XNNPACKQuantizer().set_global(by_channel)
             prepared = prepare_pt2e(exported.module(), quantizer)
             for images in batches:
                 prepared(images)
