@@ -143,7 +143,7 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["latency", "mobilenet_v2_0.35_96", "--device", "onnxruntime:thread=1"], "did you mean"),
         (["latency", "mobilenet_v2_0.35_96", "--device", "onnxruntime:threads=x"], "number"),
         (["latency", "mobilenet_v2_0.35_96", "--time", "soon"], "not a time"),
-        (["compile", "mobilenet_v2_0.35_96", "-o", "x.tflite"], "unknown export format"),
+        (["compile", "mobilenet_v2_0.35_96", "-o", "x.caffe"], "unknown export format"),
         (["compile", "mobilenet_v2_0.35_96", "-o", "nowhere/x.pt"], "does not exist"),
         (["run"], "--latency-ms"),
         (["run", "--latency-ms", "0"], "not a number above 0"),
