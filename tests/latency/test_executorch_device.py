@@ -76,7 +76,7 @@ def test_one_thread_does_all_of_executorch_s_work() -> None:
 def test_half_precision_needs_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from mnv2search.latency.runner.engines import executorch
 
-    monkeypatch.setattr(executorch, "_computes_in_half", lambda: False)
+    monkeypatch.setattr(executorch, "computes_in_half", lambda: False)
     with (
         open_device("executorch:precision=fp16") as device,
         pytest.raises(DeviceError, match="fp16 on processors with arithmetic for it only"),

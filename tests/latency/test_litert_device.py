@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mnv2search.errors import DeviceError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
+from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.litert import LiteRt
@@ -61,7 +63,7 @@ def test_one_thread_does_all_of_litert_s_work() -> None:
 def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from mnv2search.latency.runner.engines import litert
 
-    monkeypatch.setattr(litert, "_computes_in_half", lambda: False)
+    monkeypatch.setattr(litert, "computes_in_half", lambda: False)
     with (
         open_device("litert:precision=fp16") as device,
         pytest.raises(DeviceError, match="fp16 on processors with arithmetic for it only"),
@@ -72,7 +74,7 @@ def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest
 def test_half_precision_answers_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from mnv2search.latency.runner.engines import litert
 
-    monkeypatch.setattr(litert, "_computes_in_half", lambda: True)
+    monkeypatch.setattr(litert, "computes_in_half", lambda: True)
     spec = network_of()
     device = RuntimeDevice(LiteRt(precision="fp16"))
     assert device.output(device.runtime.lower(build(spec).plan), spec).ndim == 2
@@ -95,3 +97,12 @@ def test_what_a_library_prints_from_its_own_code_is_kept_off_the_terminal(capfd:
         os.write(2, b"unheard")
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fp asimd fphp asimdhp", True), ("sse2 avx512f", False)])
+def test_half_precision_arithmetic_is_read_off_the_processor_s_flags(
+    flags: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nFeatures : {flags}\n", encoding="utf-8")
+    assert computes_in_half(str(tmp_path)) is has

@@ -7,11 +7,13 @@ import platform
 import subprocess
 from typing import Any, Dict, List, Optional
 
-__all__ = ["governor", "identity", "machine", "processor", "system", "temperature_c"]
+__all__ = ["computes_in_half", "governor", "identity", "machine", "processor", "system", "temperature_c"]
 
 SYS = "/sys"
 PROC = "/proc"
 GETPROP = "/system/bin/getprop"
+# How the kernel of Linux calls half-precision arithmetic: Arm v8.2 and Intel's AVX-512.
+HALF = frozenset({"asimdhp", "avx512_fp16"})
 # A sensor that reads outside these is broken, or measures something else.
 COLDEST_C, HOTTEST_C = -20.0, 150.0
 
@@ -101,3 +103,10 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def computes_in_half(proc: str = PROC) -> bool:
+    """Whether the processor has arithmetic in half precision, and does not convert to single and back."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return not HALF.isdisjoint(_read(os.path.join(proc, "cpuinfo")).split())

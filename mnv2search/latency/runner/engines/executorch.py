@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import warnings
 from importlib import metadata
 from typing import Any, Dict, Set
@@ -11,14 +10,13 @@ from typing import Any, Dict, Set
 import numpy as np
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
 
 __all__ = ["VERSION", "load", "version"]
 
 # At import, so that a machine without ExecuTorch says so before anything is loaded.
 VERSION = metadata.version("executorch")
-# How the kernel of Linux calls half-precision arithmetic: Arm v8.2 and Intel's AVX-512.
-HALF = {"asimdhp", "avx512_fp16"}
 # Threads that this process was given; loaded networks keep a pointer to their pool.
 _threads: Set[int] = set()
 
@@ -37,7 +35,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         EngineError: ExecuTorch refuses the program, the processor cannot compute in this precision, or this process
             has used another number of threads.
     """
-    if settings["precision"] == "fp16" and not _computes_in_half():
+    if settings["precision"] == "fp16" and not computes_in_half():
         raise EngineError("XNNPACK computes in fp16 on processors with arithmetic for it only, and this is none")
     # It says what it finds out about the processor and how many threads it takes.
     with quiet(), warnings.catch_warnings():
@@ -80,13 +78,3 @@ def _set_threads(library: Any, threads: int) -> None:
     if not _threads:
         library._unsafe_reset_threadpool(threads)
         _threads.add(threads)
-
-
-def _computes_in_half() -> bool:
-    if platform.system() == "Darwin":
-        return platform.machine() == "arm64"
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as text:
-            return not HALF.isdisjoint(text.read().split())
-    except OSError:
-        return False

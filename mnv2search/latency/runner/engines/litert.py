@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from importlib import metadata
 from typing import Any, Dict
 
@@ -11,12 +10,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
 
 __all__ = ["load", "version"]
-
-# How the kernel of Linux calls half-precision arithmetic: Arm v8.2 and Intel's AVX-512.
-HALF = {"asimdhp", "avx512_fp16"}
 
 
 def version() -> str:
@@ -32,7 +29,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     Raises:
         EngineError: LiteRT refuses the network, or the processor cannot compute in this precision.
     """
-    if settings["precision"] == "fp16" and not _computes_in_half():
+    if settings["precision"] == "fp16" and not computes_in_half():
         raise EngineError("LiteRT computes in fp16 on processors with arithmetic for it only, and this is none")
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])
@@ -67,13 +64,3 @@ def _real(values: Any, end: Dict[str, Any]) -> Any:
         return values
     scale, zero = end["quantization"]
     return np.float32(scale) * (values.astype(np.float32) - np.float32(zero))
-
-
-def _computes_in_half() -> bool:
-    if platform.system() == "Darwin":
-        return platform.machine() == "arm64"
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as text:
-            return not HALF.isdisjoint(text.read().split())
-    except OSError:
-        return False
