@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.estimate import LEVEL_QUANTILE, quantile
+from mnv2search.latency.native import NativeDevice
 from mnv2search.latency.pool import SEPARATOR
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
@@ -166,6 +167,11 @@ def confirm_front(
     """
     # of a pool, any member speaks for all: they are alike
     with open_device(device.split(SEPARATOR, maxsplit=1)[0]) as opened:
+        if isinstance(opened, NativeDevice):
+            raise DeviceError(
+                "a benchmark program does not tell what a network answers",
+                hint="with python=PATH in place of binary=PATH it would be",
+            )
         if not can_confirm(opened):
             return None
         found = confirm(opened, specs, on_progress=on_progress)

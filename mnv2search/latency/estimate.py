@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Estimate", "Visit", "estimate", "quantile", "reference_level_ms", "visit_of"]
+from mnv2search.latency.types import Runs, RunSummary
+
+__all__ = ["Estimate", "Visit", "estimate", "level_ms", "quantile", "reference_level_ms", "visit_of"]
 
 # The level of a burst is a low quantile of its runs: other work on the machine only ever adds.
 LEVEL_QUANTILE = 0.1
@@ -91,8 +93,15 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def visit_of(runs: Sequence[tuple[int, int]], reference_ms: float, *, by_cpu: bool) -> Visit:
-    """A visit from the (wall, CPU) times of its runs in ns.
+def level_ms(runs: Runs, *, by_cpu: bool) -> float:
+    """The low quantile of a burst, by CPU time or by the clock on the wall."""
+    if isinstance(runs, RunSummary):
+        return runs.low_ms
+    return quantile([(cpu if by_cpu else wall) / 1e6 for wall, cpu in runs], LEVEL_QUANTILE)
+
+
+def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
+    """A visit from the (wall, CPU) times of its runs in ns, or from what is known of them.
 
     Args:
         runs: of the network; at least one.
@@ -100,6 +109,15 @@ def visit_of(runs: Sequence[tuple[int, int]], reference_ms: float, *, by_cpu: bo
         by_cpu: the runs used one thread, so that CPU time tells preempted runs and is what counts. Where fewer
             than three runs went undisturbed, the CPU time of all of them is taken.
     """
+    if isinstance(runs, RunSummary):
+        return Visit(
+            level_ms=runs.low_ms,
+            median_ms=runs.median_ms,
+            p90_ms=runs.p90_ms,
+            reference_ms=reference_ms,
+            samples=runs.count,
+            dropped=0,
+        )
     if by_cpu:
         kept = [cpu / 1e6 for wall, cpu in runs if wall <= cpu * (1 + PREEMPTED_SHARE) + PREEMPTED_NS]
         dropped = len(runs) - len(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import cast
 
 from mnv2search import plugins
 from mnv2search.errors import Mnv2SearchError, OptionError
+from mnv2search.latency.native import Native, NativeDevice
 from mnv2search.latency.pool import SEPARATOR, Pool
 from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
@@ -23,6 +25,7 @@ LOCAL_HOSTS = ("", "local", "localhost")
 PLACING = {
     "cores": "runtimes that load artifacts",
     "python": "other machines",
+    "binary": "other machines",
     "config": "other machines over ssh",
     "work": "other machines",
     "server": "other machines over adb",
@@ -111,16 +114,30 @@ def _remote(made: object, host: str, placing: Mapping[str, str], text: str) -> L
         raise OptionError(
             f"device {text!r}: this device runs in this process only", hint="leave out the host, or take a runtime"
         )
+    native = _native(made, placing, text)
     factory = plugins.load("host", scheme)
     own = {key: placing[key] for key in ("config", "work", "server") if key in placing}
     transport = factory(place, **plugins.checked_options(factory, own, owner=f"host {scheme}"))
-    return RemoteDevice(
-        made,
-        transport,
-        python=placing.get("python", "python3"),
-        cores=placing.get("cores", ""),
-        options=[f"{key}={value}" for key, value in placing.items()],
-    )
+    cores, options = placing.get("cores", ""), [f"{key}={value}" for key, value in placing.items()]
+    if native is not None:
+        return NativeDevice(made, native, transport, binary=placing["binary"], cores=cores, options=options)
+    return RemoteDevice(made, transport, python=placing.get("python", "python3"), cores=cores, options=options)
+
+
+def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native | None:
+    """The runtime's benchmark program, where one is asked for."""
+    if "binary" not in placing:
+        return None
+    if not runtime.native:
+        raise OptionError(
+            f"device {text!r} has the option binary, but no benchmark program of {runtime.name} is known",
+            hint="leave it out, and name a Python over there with python=PATH",
+        )
+    if "python" in placing:
+        raise OptionError(
+            f"device {text!r} has both of the options binary and python", hint="give the one that shall measure"
+        )
+    return cast("Native", pkgutil.resolve_name(runtime.native)())
 
 
 def available() -> tuple[Availability, ...]:

@@ -4,90 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.cooling import Cooler, Cooling
+from mnv2search.latency.away import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
 from mnv2search.latency.hosts.package import runner_package
 from mnv2search.latency.hosts.types import Channel, HostLostError, Transport
 from mnv2search.latency.runtime import Runtime
-from mnv2search.latency.timing import Measurer
-from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency
+from mnv2search.latency.types import BurstRequest, DeviceInfo
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import plan
 
-__all__ = ["Patience", "RemoteDevice"]
-
-LOG = logging.getLogger("mnv2search.latency")
+__all__ = ["RemoteDevice"]
 
 # Networks between two questions: their files are copied and their bursts timed in one go.
 ROUND_TRIP = 8
-# Networks whose files are kept here, so that they are not written anew for every visit.
-KEPT = 32
-# An answer may take this long beyond the time of the bursts themselves: a small board needs some to load a network.
-ANSWER_S = 90.0
-# How much longer than asked a burst may take: its untimed runs, and a network of some seconds an inference.
-BURST_FACTOR = 10.0
 
 
-class Patience:
-    """How long to go on trying when a machine is lost.
-
-    Args:
-        first_s: before the first attempt; each further one waits twice as long.
-        longest_s: between two attempts.
-        total_s: after which it is given up.
-        sleep: waits for so many seconds.
-        clock: seconds that never go backwards.
-    """
-
-    def __init__(
-        self,
-        *,
-        first_s: float = 1.0,
-        longest_s: float = 60.0,
-        total_s: float = 600.0,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._first_s, self._longest_s, self._total_s = first_s, longest_s, total_s
-        self._sleep, self._clock = sleep, clock
-        self._since_s: float | None = None
-        self._wait_s = first_s
-
-    def wait(self, name: str, error: HostLostError) -> None:
-        """Wait before another attempt, and say so.
-
-        Raises:
-            DeviceError: it has taken too long.
-        """
-        now_s = self._clock()
-        self._since_s = now_s if self._since_s is None else self._since_s
-        if now_s - self._since_s >= self._total_s:
-            raise DeviceError(
-                f"{name} has been away for {self._total_s / 60:.0f} minutes: {error.message}",
-                hint="what was measured before is kept; run the same command again when the machine is back",
-            ) from error
-        LOG.warning("lost %s: %s; trying again in %.0f s", name, error.message, self._wait_s)
-        self._sleep(self._wait_s)
-        self._wait_s = min(2 * self._wait_s, self._longest_s)
-
-    def reset(self) -> None:
-        """It is there again."""
-        self._since_s, self._wait_s = None, self._first_s
-
-
-class RemoteDevice:
-    """A runtime on a machine at the other end of a transport.
+class RemoteDevice(AwayDevice):
+    """A runtime on a machine at the other end of a transport, where Python runs it.
 
     Args:
         runtime: what runs there.
@@ -114,26 +53,9 @@ class RemoteDevice:
         options: Sequence[str] = (),
         patience: Patience | None = None,
     ) -> None:
-        self.runtime = runtime
-        self._transport = transport
         self._python, self._cores, self._options = python, cores, tuple(options)
-        self._patience = patience or Patience()
         self._channel: Channel | None = None
-        self._artifacts: OrderedDict[ModelSpec, Artifact] = OrderedDict()
-        self._pushed: set[str] = set()
-        self._measurer: Measurer | None = None
-        self._closed = False
-        try:
-            transport.connect()
-            self._info = self._told(self._start())
-        except BaseException:
-            self._drop()
-            raise
-
-    @property
-    def info(self) -> DeviceInfo:
-        """What this device is, as the machine itself says."""
-        return self._info
+        super().__init__(runtime, transport, patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of the runs of each request, in the order given, over there.
@@ -170,25 +92,19 @@ class RemoteDevice:
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now.
+    def _opened(self) -> DeviceInfo:
+        return self._told(self._start())
 
-        Raises:
-            DeviceError: the runtime refuses the network, or the machine stays away.
-        """
-        if self._measurer is None:
-            self._measurer = Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
-        return self._measurer.measure([spec], fresh=True)[0]
+    def _come_back(self) -> None:
+        if self._channel is None:
+            self._transport.connect()
+            self._start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the runner and the connection."""
-        self._closed = True
-        self._drop()
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        super()._drop()
 
     def _timed(self, wanted: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         bursts = [
@@ -215,25 +131,15 @@ class RemoteDevice:
         self, question: Mapping[str, Any], artifacts: Iterable[Artifact], *, timeout_s: float, networks: str
     ) -> dict[str, Any]:
         """The answer, however often the machine has to be found again."""
-        while True:
-            if self._closed:
-                raise DeviceError(f"{self._info.name} is closed")
-            try:
-                if self._channel is None:
-                    self._transport.connect()
-                    self._start()
-                self._push(artifacts)
-                answer = self._answer(question, timeout_s=timeout_s)
-            except HostLostError as error:
-                self._drop()
-                if self._closed:
-                    raise
-                self._patience.wait(self._transport.name, error)
-            else:
-                self._patience.reset()
-                if "error" in answer:
-                    raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
-                return answer
+
+        def attempt() -> dict[str, Any]:
+            self._push(artifacts)
+            return self._answer(question, timeout_s=timeout_s)
+
+        answer = self._insist(attempt)
+        if "error" in answer:
+            raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
+        return answer
 
     def _answer(self, question: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
         assert self._channel is not None
@@ -253,7 +159,6 @@ class RemoteDevice:
         """Send the runner, start it, and let it say who it is."""
         package = runner_package(self.runtime.engine)
         self._transport.push({package.name: package.content})
-        self._pushed = set()
         self._channel = self._transport.start([self._python, package.name])
         question = {"do": "hello", "engine": self.runtime.engine, "cores": self._cores}
         try:
@@ -299,25 +204,3 @@ class RemoteDevice:
             governor=hello["governor"],
             temperature_c=hello["temperature_c"],
         )
-
-    def _push(self, artifacts: Iterable[Artifact]) -> None:
-        new = {artifact.digest: artifact for artifact in artifacts if artifact.digest not in self._pushed}
-        if new:
-            files = {f"{digest}/{name}": content for digest, a in new.items() for name, content in a.files}
-            self._transport.push(files)
-            self._pushed |= new.keys()
-
-    def _artifact(self, spec: ModelSpec) -> Artifact:
-        if spec in self._artifacts:
-            self._artifacts.move_to_end(spec)
-            return self._artifacts[spec]
-        while len(self._artifacts) >= KEPT:
-            self._artifacts.popitem(last=False)
-        self._artifacts[spec] = self.runtime.lower(plan(spec))
-        return self._artifacts[spec]
-
-    def _drop(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-        self._transport.close()

@@ -50,6 +50,8 @@ class Runtime(ABC):
     """Module that loads its artifacts: see `mnv2search.latency.runner.engines`."""
     delegate: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    native: ClassVar[str] = ""
+    """The class of its own benchmark program, as ``module:name``; see `mnv2search.latency.native.Native`."""
     extra: ClassVar[str] = ""
     """The optional dependency of ours that installs it."""
 

@@ -12,16 +12,15 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from mnv2search.errors import OptionError
 from mnv2search.latency.cooling import Cooler
 from mnv2search.latency.estimate import (
-    LEVEL_QUANTILE,
     Estimate,
     Visit,
     estimate,
-    quantile,
+    level_ms,
     reference_level_ms,
     visit_of,
 )
 from mnv2search.latency.runner.burst import burst
-from mnv2search.latency.types import BurstRequest, Clock, DeviceInfo, Latency, Runner
+from mnv2search.latency.types import BurstRequest, Clock, DeviceInfo, Latency, Runner, Runs
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -46,7 +45,7 @@ class Measurable(Protocol):
 
 
 @runtime_checkable
-class Runs(Measurable, Protocol):
+class Loads(Measurable, Protocol):
     """The part of a `RunnerDevice` that the loop needs."""
 
     @property
@@ -67,8 +66,8 @@ class Bursts(Measurable, Protocol):
         """How many networks are best visited between two questions to the device."""
         ...
 
-    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request."""
+    def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
+        """(wall, CPU) time in ns of the runs of each request, or what is known of it."""
         ...
 
 
@@ -126,7 +125,7 @@ class Measurer:
 
     def __init__(
         self,
-        device: Runs | Bursts,
+        device: Loads | Bursts,
         settings: Settings | None = None,
         *,
         earlier_reference_ms: Sequence[float] = (),
@@ -134,8 +133,8 @@ class Measurer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings or Settings()
-        self._device: Bursts = _InThisProcess(device, self._settings) if isinstance(device, Runs) else device
-        self._wall_ns = device.clock.wall_ns if isinstance(device, Runs) else time.perf_counter_ns
+        self._device: Bursts = _InThisProcess(device, self._settings) if isinstance(device, Loads) else device
+        self._wall_ns = device.clock.wall_ns if isinstance(device, Loads) else time.perf_counter_ns
         self._earlier = tuple(earlier_reference_ms)
         self._cooler = cooler
         self._now = now
@@ -229,7 +228,7 @@ class Measurer:
         for spec in specs:
             requests += [BurstRequest(spec, settings.burst_ms, settings.warm_ms, settings.min_runs), reference]
         opens = self._before_ms is None
-        found = self._device.bursts([reference, *requests] if opens else requests)
+        found = [*self._device.bursts([reference, *requests] if opens else requests)]
         before_ms = self._reference_level(found.pop(0)) if opens else self._before_ms
         for spec, runs, after in zip(specs, found[::2], found[1::2], strict=True):
             after_ms = self._reference_level(after)
@@ -238,10 +237,10 @@ class Measurer:
             before_ms = after_ms
         self._before_ms = before_ms
 
-    def _reference_level(self, runs: Sequence[tuple[int, int]]) -> float:
-        level_ms = quantile([(cpu if self._by_cpu else wall) / 1e6 for wall, cpu in runs], LEVEL_QUANTILE)
-        self._reference_levels.append(level_ms)
-        return level_ms
+    def _reference_level(self, runs: Runs) -> float:
+        found = level_ms(runs, by_cpu=self._by_cpu)
+        self._reference_levels.append(found)
+        return found
 
     def _estimate(self, spec: ModelSpec) -> Estimate:
         undisturbed_ms = reference_level_ms(self._reference_levels, self._earlier)
@@ -277,7 +276,7 @@ class _InThisProcess:
 
     round_trip = 1
 
-    def __init__(self, device: Runs, settings: Settings) -> None:
+    def __init__(self, device: Loads, settings: Settings) -> None:
         self._device = device
         self._keep = settings.loaded
         self._loaded: OrderedDict[ModelSpec, Runner] = OrderedDict()

@@ -18,8 +18,10 @@ __all__ = [
     "Kind",
     "Latency",
     "LatencyDevice",
+    "RunSummary",
     "Runner",
     "RunnerDevice",
+    "Runs",
     "Verdict",
 ]
 
@@ -147,6 +149,30 @@ class BurstRequest(NamedTuple):
     min_runs: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a program says of the runs of a burst that it timed itself, by the clock on the wall.
+
+    Attributes:
+        count: of the runs.
+        low_ms: the least, or a low quantile.
+        median_ms: the median, or the mean where the program tells no median.
+        p90_ms: a high quantile, or the most.
+    """
+
+    count: int
+    low_ms: float
+    median_ms: float
+    p90_ms: float
+
+    def __len__(self) -> int:
+        return self.count
+
+
+Runs: TypeAlias = Sequence[tuple[int, int]] | RunSummary
+"""(wall, CPU) time in ns of the runs of a burst, or what is known of them."""
+
+
 class Device(Protocol):
     """What every device has: a runtime on a machine; a context manager that frees it at the end."""
 
@@ -193,8 +219,8 @@ class BurstDevice(Device, Protocol):
         """How many networks are best visited between two questions to the device."""
         ...
 
-    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request, timed in the order given.
+    def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
+        """(wall, CPU) time in ns of the runs of each request, timed in the order given, or what is known of it.
 
         Where CPU time says nothing, both are the same.
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mnv2search.errors import DeviceError
+from mnv2search.latency.away import Patience
 from mnv2search.latency.hosts.types import Completed, HostLostError
-from mnv2search.latency.remote import Patience, RemoteDevice
+from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
 from mnv2search.latency.timing import REFERENCE, Measurer, Settings
 from mnv2search.latency.types import BurstRequest

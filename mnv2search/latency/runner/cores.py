@@ -17,15 +17,20 @@ class CoresError(ValueError):
     """A text that names no processors of this machine."""
 
 
-def chosen(text: str, sys: str = SYS) -> Optional[Set[int]]:
-    """The processors that a text names: ``big`` the fastest kind, ``0,2-3`` those; None for an empty text.
+def chosen(text: str, sys: str = SYS, allowed: Optional[Set[int]] = None) -> Optional[Set[int]]:
+    """The processors that a text names: ``big`` the fastest kind, ``0+2-3`` those; None for an empty text.
+
+    Args:
+        text: see above.
+        sys: what the kernel tells of the machine.
+        allowed: those that may be used; None takes those of this process.
 
     Raises:
-        CoresError: the text is neither, or this process may not use one of them.
+        CoresError: the text is neither, or one of them may not be used.
     """
     if not text:
         return None
-    allowed = set(os.sched_getaffinity(0))
+    allowed = set(os.sched_getaffinity(0)) if allowed is None else allowed
     if text == "big":
         return _fastest(allowed, sys)
     found: Set[int] = set()

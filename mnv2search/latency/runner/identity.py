@@ -31,16 +31,17 @@ def identity() -> Dict[str, Any]:
     }
 
 
-def processor(proc: str = PROC) -> str:
-    """The model of the processor, as exactly as the system tells it."""
+def processor(proc: str = PROC, architecture: str = "") -> str:
+    """The model of the processor, as exactly as the system tells it; `architecture` is this machine's if left out."""
+    architecture = architecture or platform.machine()
     fields: Dict[str, str] = {}
     for line in _read(os.path.join(proc, "cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     name = fields.get("model name") or fields.get("Hardware") or fields.get("Model") or ""
     if not name and "CPU part" in fields:
-        name = f"{platform.machine()} {fields.get('CPU implementer', '')}/{fields['CPU part']}"
-    name = name or platform.processor() or platform.machine()
+        name = f"{architecture} {fields.get('CPU implementer', '')}/{fields['CPU part']}"
+    name = name or architecture
     family = [fields[key] for key in ("cpu family", "model", "stepping") if key in fields]
     return f"{name} ({'/'.join(family)})" if family else name
 

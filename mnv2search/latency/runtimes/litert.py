@@ -33,6 +33,7 @@ class LiteRt(Runtime):
     engine = "mnv2search.latency.runner.engines.litert"
     delegate = "XNNPACK"
     precisions = ("fp32", "fp16", "int8")
+    native = "mnv2search.latency.natives.benchmark_model:BenchmarkModel"
     extra = "litert"
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:

@@ -1,0 +1,1 @@
+"""Benchmark programs that come with the runtimes; one module a program."""
