@@ -32,7 +32,7 @@ CLOSENESS = Settings(half_width=0.02, min_visits=8, max_visits=24)
 # A measurement whose half-width is beyond this teaches nothing.
 VAGUE = 0.1
 # More would not be remembered.
-MOST_NETWORKS = 400
+MOST_NETWORKS = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

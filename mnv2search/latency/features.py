@@ -18,6 +18,11 @@ Matrix: TypeAlias = NDArray[np.float64]
 BLOCK = 16
 # A map this small leaves a pointwise convolution too few columns to work on at full speed.
 SMALL_SIDE = 8
+# XNNPACK's and ONNX Runtime's matrix products fill tiles of this many pixels with AVX-512; what a map lacks to a
+# multiple of it is computed for nothing. Found by the errors on maps of 8, 10 and 4 px against those of 7 and 14.
+TILE = 7
+# Depthwise kernels of this side and larger ones share their features.
+LARGE_KERNEL = 7
 # Weights that stay in a processor's caches from one inference to the next; those beyond come from memory every time.
 # Found on a server with 32 MiB of shared last-level cache; ridge regression finds the rate, so it need not be exact.
 CACHED_WEIGHTS = 2.5e6
@@ -31,6 +36,7 @@ RATES = {
     "full_madds": 0.019,
     "pointwise_madds": 0.017,
     "pointwise_small_madds": 0.0015,
+    "pointwise_wasted": 0.002,
     "pointwise_weights": 0.039,
     "pointwise_in": 0.14,
     "pointwise_out": 0.13,
@@ -41,6 +47,7 @@ RATES = {
     "depthwise_5_2": 0.023,
     "depthwise_7_1": 0.015,
     "depthwise_7_2": 0.027,
+    "depthwise_wasted": 0.05,
     "depthwise_dilated": 0.018,
     "depthwise_in": 0.14,
     "depthwise_out": 0.1,
@@ -153,7 +160,7 @@ def _convolution(layer: Layer) -> list[tuple[str, float]]:
     out_px, in_px = layer.side_out**2, layer.side_in**2
     ins, outs = _blocked(layer.c_in) * in_px, _blocked(layer.c_out) * out_px
     if layer.groups > 1:
-        side = min(max(layer.kernel, 3), 7)
+        side = min(max(layer.kernel, 3), LARGE_KERNEL)
         madds = layer.kernel**2 * outs
         found = [
             (f"depthwise_{side}_{layer.stride}", float(madds)),
@@ -161,6 +168,8 @@ def _convolution(layer: Layer) -> list[tuple[str, float]]:
             ("depthwise_out", float(outs)),
             ("depthwise_layers", 1.0),
         ]
+        if side == LARGE_KERNEL:
+            found.append(("depthwise_wasted", float(layer.kernel**2 * layer.c_out * _lacking(out_px))))
         return [*found, ("depthwise_dilated", float(madds))] if layer.dilation > 1 else found
     if layer.kernel > 1:
         return [("full_madds", float(layer.weights * out_px)), ("pointwise_out", float(outs))]
@@ -173,9 +182,14 @@ def _convolution(layer: Layer) -> list[tuple[str, float]]:
         ("pointwise_out", float(outs)),
         ("pointwise_layers", float(len(parts))),
     ]
+    found.append(("pointwise_wasted", madds / out_px * _lacking(out_px)))
     if layer.side_out <= SMALL_SIDE:
         found.append(("pointwise_small_madds", float(madds)))
     return [*found, ("split_maps", float(ins + outs))] if layer.parts else found
+
+
+def _lacking(pixels: int) -> int:
+    return -pixels % TILE
 
 
 def _blocked(channels: int) -> int:

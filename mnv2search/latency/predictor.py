@@ -90,8 +90,8 @@ class LatencyPredictor:
 
     @property
     def scale(self) -> Matrix:
-        """(F,) what a feature is taken to cost on this device before its own rate is known, in ms."""
-        return self._fit.unit
+        """(F,) what a feature is taken to cost here in ms: its rate, or more while little is known of it."""
+        return np.maximum(self._fit.rates, self._fit.unit)
 
     @property
     def observations(self) -> tuple[Observation, ...]:
@@ -116,7 +116,7 @@ class LatencyPredictor:
         relative = self._relative(features, ms)
         if self._residual is not None:
             noise = max(float(np.sqrt(np.mean(self._residual.errors**2))), LEAST_ERROR)
-            ms = ms * np.exp(self._residual.predict(_inputs(relative, ms)))
+            ms = ms * np.exp(self._residual.predict(_inputs(self._shares(features, ms), ms)))
         return ms, np.sqrt(noise**2 * (1 + _leverages(self._fit, relative)))
 
     def has_seen(self, network: Plan) -> bool:
@@ -157,11 +157,15 @@ class LatencyPredictor:
         self._residual = None
         if len(ms) >= LEAST:
             summed = _predicted(self._fit, features)
-            inputs = _inputs(self._relative(features, summed), summed)
+            inputs = _inputs(self._shares(features, summed), summed)
             self._residual = Residual(inputs, np.log(ms / summed), known=kernel)
 
     def _relative(self, features: Matrix, ms: Matrix) -> Matrix:
         return np.asarray(features * self._fit.unit / ms[:, None])
+
+    def _shares(self, features: Matrix, ms: Matrix) -> Matrix:
+        """Of each feature in the latency, at what it is taken to cost."""
+        return np.asarray(features * self.scale / ms[:, None])
 
     def _is_stale(self) -> bool:
         features, ms = _arrays([Observation(f, ms) for f, ms in self._current.items()])

@@ -146,6 +146,8 @@ def test_features_count_the_work_of_a_network_by_hand() -> None:
             "full_madds": 9 * 3 * 16 * 16**2 / 1e6,
             "pointwise_madds": (16 * 32 * 16**2 + 32 * 16 * 8**2) / 1e6,
             "pointwise_small_madds": 32 * 16 * 8**2 / 1e6,
+            # 256 pixels lack 3 to a multiple of 7, and 64 lack 6
+            "pointwise_wasted": (16 * 32 * 3 + 32 * 16 * 6) / 1e6,
             "pointwise_weights": 2 * 16 * 32 / 1e6,
             "pointwise_in": (16 * 16**2 + 32 * 8**2) / 1e6,
             "pointwise_out": (16 * 16**2 + 32 * 16**2 + 16 * 8**2) / 1e6,
@@ -167,3 +169,13 @@ def test_features_of_many_networks_are_those_of_each() -> None:
 
 def test_no_networks_have_no_features() -> None:
     assert FeatureTable().matrix_of([]).shape == (0, len(NAMES))
+
+
+def test_large_kernels_waste_what_a_map_lacks_to_whole_tiles() -> None:
+    def wasted(side: int) -> float:
+        blocks = (BlockSpec(channels=24, expansion=1, kernel=7),)
+        network = ModelSpec(name="large", blocks=blocks, stem=Stem(channels=24), resolution=2 * side)
+        return dict(zip(NAMES, features_of(plan(network)), strict=True))["depthwise_wasted"]
+
+    assert wasted(14) == 0.0
+    assert wasted(8) == pytest.approx(49 * 24 * 6 / 1e6)
