@@ -1,13 +1,16 @@
 """Predicted against measured latency: a profile built from nothing, then networks that it has not seen.
 
 Run: `python benchmarks/predictor.py [--device onnxruntime] [--space mnv2 tiny32 ...] [--networks 100]
-[--profile-time 300] [--test-time 90] [--seed 0] [--json raw.json]`
+[--profile-time 300] [--test-time 90] [--seed 0] [--json raw.json] [--blocks 60]`
 
 One profile is built for all spaces in the time given, from an empty cache, as `mnv2search device-profile` does. The
 test is 100 random networks of each space, or half of a smaller space, that the profile is not allowed to measure. It
 goes on between the batches of the profile, because a machine that is shared drifts by more in ten minutes than the
 error that is asked for; its time does not count as the profile's. All predictions learn from the networks
-of the profile and nothing else. The errors hold those of the measurements, whose half-widths stand beside the table.
+of the profile and nothing else, but for those of `--blocks` (ONNX Runtime only): every block that occurs in the test,
+and in so many networks of the profile, is measured by itself afterwards, a table of which nothing is missing, and is
+added up; the corrections of the sum are fitted to these networks of the profile. The errors hold those of the
+measurements, whose half-widths stand beside the table.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import block_table
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("--profile-time", type=float, default=300.0, help="seconds")
     parser.add_argument("--test-time", type=float, default=90.0, help="seconds a space, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blocks", type=int, default=0, help="networks that correct the sum of blocks; 0: no sums")
     parser.add_argument("--json", type=Path, help="where to write what was measured")
     arguments = parser.parse_args()
     spaces = [load_space(name) for name in arguments.space]
@@ -93,8 +98,11 @@ def main() -> None:
             f"profile: {len(learned)} networks in {elapsed_s:.0f} s, test in {test.spent_s:.0f} s between; load "
             f"average {before:.1f} to {os.getloadavg()[0]:.1f}; it states a mean error of {error}"
         )
+        blocks = Blocks(learned[: arguments.blocks]) if arguments.blocks else None
         for space in spaces:
-            table(space.name, test.found(space.name), learned, predictor)
+            table(space.name, test.found(space.name), learned, predictor, blocks)
+        if blocks is not None:
+            print(f"\n{len(blocks.table)} blocks measured by themselves in {blocks.spent_s:.0f} s")
         if arguments.json:
             arguments.json.write_text(json.dumps(raw(learned, test, spaces), indent=1), encoding="utf-8")
     print("\nasked for: 95 % within 5 %, 99 % within 10 %, Spearman .99")
@@ -133,11 +141,36 @@ class Test:
         return [(spec, self._measured[spec]) for spec in self._tests[space]]
 
 
+class Blocks:
+    """Sums of blocks measured one by one, plain and corrected by some networks of the profile."""
+
+    def __init__(self, learned: Sequence[tuple[ModelSpec, float]]):
+        self.table, self.spent_s = block_table.BlockTable(), 0.0
+        self._learned, self._ms = self._terms([spec for spec, _ in learned]), np.array([ms for _, ms in learned])
+
+    def rows(self, specs: Sequence[ModelSpec]) -> dict[str, Array]:
+        """What each way of adding up predicts."""
+        wanted = self._terms(specs)
+        affine_sum = block_table.fitted(self._learned[:, :1], self._ms, wanted[:, :1])
+        return {
+            "sum of blocks": wanted[:, 0],
+            "sum of blocks, affine": affine_sum,
+            "sum, number of blocks, values between": block_table.fitted(self._learned, self._ms, wanted),
+        }
+
+    def _terms(self, specs: Sequence[ModelSpec]) -> Array:
+        begin = time.monotonic()
+        found = self.table.terms(specs)
+        self.spent_s += time.monotonic() - begin
+        return found
+
+
 def table(
     name: str,
     found: Sequence[tuple[ModelSpec, Latency]],
     learned: Sequence[tuple[ModelSpec, float]],
     predictor: LatencyPredictor,
+    blocks: Blocks | None,
 ) -> None:
     """Print how well each prediction does on a space."""
     specs, ms = [spec for spec, _ in found], np.array([m.median_ms for _, m in found])
@@ -150,6 +183,8 @@ def table(
     row("ours", predictor.predict_many([plan(s) for s in specs])[0], ms)
     row("affine in multiply-adds", affine(learned, specs), ms)
     row("nine features, rates >= 0", non_negative(learned, specs), ms)
+    for title, predicted in ({} if blocks is None else blocks.rows(specs)).items():
+        row(title, predicted, ms)
 
 
 def raw(learned: Sequence[tuple[ModelSpec, float]], test: Test, spaces: Sequence[SearchSpace]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
+    "DataError",
     "DeviceError",
     "Diagnostic",
     "EvaluatorError",
@@ -17,6 +18,7 @@ __all__ = [
     "Problem",
     "RecordError",
     "SpecError",
+    "TrainingError",
     "UnknownNameError",
     "WeightsError",
     "nearest",
@@ -138,6 +140,16 @@ class EvaluatorError(Mnv2SearchError, RuntimeError):
 
 class ExportError(Mnv2SearchError, RuntimeError):
     """A network could not be written, or what was written does not compute the same."""
+
+
+class DataError(Mnv2SearchError, ValueError):
+    """Images cannot be read, or cannot be learned from."""
+
+    exit_code = 2
+
+
+class TrainingError(Mnv2SearchError, RuntimeError):
+    """A training cannot begin or go on."""
 
 
 class RecordError(Mnv2SearchError, ValueError):

@@ -25,6 +25,26 @@ from mnv2search.cli.output import emit_json, note, stdout_console
 @click.option(
     "--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Weights to load; else random."
 )
+@click.option(
+    "--precision",
+    type=click.Choice(("fp32", "fp16", "int8")),
+    default="fp32",
+    show_default=True,
+    help="Of the written files: int8 for .tflite, .onnx and .pte; fp16 for .tflite.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Images that int8 finds its ranges on, 128 at most; else random numbers.",
+)
+@click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    default="imagenet",
+    show_default=True,
+    help="Of those images: ImageNet's mean and deviation, -1 to 1, or 0 to 1.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
@@ -38,6 +58,9 @@ def command(
     outputs: tuple[Path, ...],
     weights: Path | None,
     seed: int,
+    precision: str,
+    calibration: Path | None,
+    normalization: str,
     force: bool,
     no_fvcore: bool,
     as_json: bool,
@@ -52,6 +75,7 @@ def command(
     Example:
       mnv2search compile mobilenet_v2_1.0_224
       mnv2search compile mobilenet_v2_1.0_224 -o mobilenet_v2.onnx --force
+      mnv2search compile spec.yaml --weights best.pt -o net.tflite --precision int8 --calibration photos/
     """
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.jobs.compile import compile_spec
@@ -61,7 +85,15 @@ def command(
 
     network = chosen_spec(spec, **choice)
     compiled = compile_spec(
-        network, outputs=outputs, weights=weights, seed=seed, force=force, with_fvcore=not no_fvcore
+        network,
+        outputs=outputs,
+        weights=weights,
+        seed=seed,
+        force=force,
+        with_fvcore=not no_fvcore,
+        precision=precision,
+        calibration=calibration,
+        normalization=normalization,
     )
     if as_json:
         emit_json(compiled_json(compiled))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
-from mnv2search.errors import ExportError, UnknownNameError
+from mnv2search.errors import ExportError, OptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
+    from mnv2search.export.precision import Precision
     from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Exporter", "export"]
+__all__ = ["Exporter", "RoundingExporter", "export"]
 
 
 class Exporter(Protocol):
@@ -29,8 +30,32 @@ class Exporter(Protocol):
         ...
 
 
+class RoundingExporter(Protocol):
+    """An exporter that also writes other numbers than single precision."""
+
+    suffix: str
+    precisions: ClassVar[tuple[str, ...]]
+
+    def export(
+        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = ...
+    ) -> ExportReport:
+        """As `Exporter.export`, in the numbers of `precision`."""
+        ...
+
+
+def precisions_of(exporter: object) -> tuple[str, ...]:
+    """The precisions that an exporter writes."""
+    return getattr(exporter, "precisions", ("fp32",))
+
+
 def export(
-    spec: ModelSpec, to: Path, *, weights: Path | None = None, seed: int = 0, force: bool = False
+    spec: ModelSpec,
+    to: Path,
+    *,
+    weights: Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    precision: Precision | None = None,
 ) -> ExportReport:
     """Writes the network of `spec` in the format that the suffix of `to` names.
 
@@ -40,9 +65,11 @@ def export(
         weights: a file that `mnv2search.model.weights.load_weights` reads; None takes untrained weights.
         seed: of the untrained weights and of the images for the comparison.
         force: replace a file that exists.
+        precision: of the numbers; None takes single precision.
 
     Raises:
         UnknownNameError: no format has the suffix.
+        OptionError: the format has no such precision.
         ExportError: the file exists, cannot be written or computes something else.
         WeightsError: the weights do not fit.
     """
@@ -55,4 +82,21 @@ def export(
     exporter: Exporter = plugins.load("exporter", name)()
     if to.exists() and not force:
         raise ExportError(f"{to} exists", hint="choose another name, or ask for it to be replaced (force)")
-    return exporter.export(spec, weights=weights, to=to, seed=seed)
+    if precision is None or precision.kind == "fp32":
+        return exporter.export(spec, weights=weights, to=to, seed=seed)
+    check_precision(exporter, precision.kind)
+    rounding = cast("RoundingExporter", exporter)
+    return rounding.export(spec, weights=weights, to=to, seed=seed, precision=precision)
+
+
+def check_precision(exporter: Exporter, kind: str) -> None:
+    """Refuse a precision that a format does not have.
+
+    Raises:
+        OptionError: it does not have it.
+    """
+    if kind not in precisions_of(exporter):
+        raise OptionError(
+            f"{exporter.suffix} files hold {' or '.join(precisions_of(exporter))}, not {kind}",
+            hint=".tflite, .onnx and .pte files hold int8",
+        )

@@ -6,24 +6,42 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mnv2search.errors import ExportError
+from mnv2search.export.precision import FP32, Precision
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["TOLERANCE", "ExportReport", "Run", "network", "relative_difference", "write_checked"]
+__all__ = ["Difference", "ExportReport", "Run", "difference", "network", "write_checked"]
 
 Run = Callable[[Tensor], Tensor]
 
-# Of the largest output; single precision in another order of summation stays below 1e-5.
-TOLERANCE = 1e-4
 BATCHES = (1, 2)
+# Images of the calibration that the written network is compared on, at most.
+MOST_COMPARED = 32
 # Below this the answers of a deep untrained network are lost in denormal numbers, which runtimes round to zero.
 SMALLEST_OUTPUT = 1e-30
+
+
+class Difference(NamedTuple):
+    """Between a network and what was written of it; infinite where shapes differ or a number is not finite.
+
+    Attributes:
+        largest: of any output, over the largest output.
+        rms: root mean square, over that of the answers.
+        same_class: share of the images whose highest output is the same; None for a map.
+        images: compared on.
+    """
+
+    largest: float
+    rms: float
+    same_class: float | None
+    images: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +51,24 @@ class ExportReport:
     Attributes:
         path: of the file.
         size_bytes: of the file.
-        max_relative_difference: largest difference of an output, over the largest output, on random images.
-        tolerance: what it had to stay within.
+        max_relative_difference: largest difference of an output, over the largest output.
+        tolerance: what that had to stay within; in fp16 and int8, what `rms_relative_difference` had to.
+        rms_relative_difference: root mean square of the difference, over that of the answers.
+        same_class: share of the images whose highest output is the same; None for a map.
+        images: that it was compared on.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        calibration_images: that the ranges of the activations come from; 0 for random numbers, None for none needed.
     """
 
     path: Path
     size_bytes: int
     max_relative_difference: float
     tolerance: float
+    rms_relative_difference: float
+    same_class: float | None
+    images: int
+    precision: str = "fp32"
+    calibration_images: int | None = None
 
 
 def network(spec: ModelSpec, *, weights: Path | None, seed: int) -> MobileNet:
@@ -52,29 +80,57 @@ def network(spec: ModelSpec, *, weights: Path | None, seed: int) -> MobileNet:
 
 
 def write_checked(
-    model: MobileNet, to: Path, *, seed: int, write: Callable[[Path], None], load: Callable[[Path], Run]
+    model: MobileNet,
+    to: Path,
+    *,
+    seed: int,
+    write: Callable[[Path], None],
+    load: Callable[[Path], Run],
+    precision: Precision = FP32,
 ) -> ExportReport:
     """Writes a file with `write`, loads it with `load`, compares the two and renames the file to `to`.
 
     Raises:
-        ExportError: the file cannot be written, or the largest relative difference exceeds `TOLERANCE`.
+        ExportError: the file cannot be written, or differs by more than the precision explains.
     """
     beside = to.with_name(f".{os.getpid()}-{to.name}")
     try:
         _write(write, beside, to)
-        difference = relative_difference(model, load(beside), seed=seed)
-        if not difference <= TOLERANCE:
-            raise ExportError(
-                f"what was written to {to} differs from the network by {difference:.2g} of its largest output",
-                hint=f"at most {TOLERANCE:g} is accepted; nothing was kept: report this with the spec",
-            )
+        found = difference(model, load(beside), seed=seed, precision=precision)
         size_bytes = beside.stat().st_size
+        _accept(found, precision, to)
         beside.replace(to)
     except OSError as error:
         raise ExportError(f"{to} cannot be written: {error.strerror or error}", hint="check the folder") from error
     finally:
         beside.unlink(missing_ok=True)
-    return ExportReport(path=to, size_bytes=size_bytes, max_relative_difference=difference, tolerance=TOLERANCE)
+    calibrated = 0 if precision.images is None else len(precision.images)
+    return ExportReport(
+        path=to,
+        size_bytes=size_bytes,
+        max_relative_difference=found.largest,
+        tolerance=precision.accepted,
+        rms_relative_difference=found.rms,
+        same_class=found.same_class,
+        images=found.images,
+        precision=precision.kind,
+        calibration_images=calibrated if precision.kind == "int8" else None,
+    )
+
+
+def _accept(found: Difference, precision: Precision, to: Path) -> None:
+    if precision.kind == "fp32" and not found.largest <= precision.accepted:
+        raise ExportError(
+            f"what was written to {to} differs from the network by {found.largest:.2g} of its largest output",
+            hint=f"at most {precision.accepted:g} is accepted; nothing was kept: report this with the spec",
+        )
+    if precision.kind != "fp32" and not found.rms <= precision.accepted:
+        raise ExportError(
+            f"in {precision.kind} what was written to {to} differs from the network by {found.rms:.2g} of its "
+            "answers (root mean square)",
+            hint=f"at most {precision.accepted:g} is accepted; nothing was kept: calibrate on images like those of "
+            "training (--calibration), or keep to fp32",
+        )
 
 
 def _write(write: Callable[[Path], None], beside: Path, to: Path) -> None:
@@ -87,20 +143,29 @@ def _write(write: Callable[[Path], None], beside: Path, to: Path) -> None:
         raise ExportError(f"{to} cannot be written: {str(error).splitlines()[0]}", hint="check the folder") from error
 
 
-def relative_difference(model: MobileNet, run: Run, *, seed: int) -> float:
-    """The largest difference between `model` and `run` over the model's largest output, on random images.
-
-    Infinite where the shapes differ or a number is missing or infinite on either side.
-    """
+def difference(model: MobileNet, run: Run, *, seed: int, precision: Precision = FP32) -> Difference:
+    """How far `run` computes from `model`, on images of the calibration where there are any, else on random ones."""
     side_px = model.spec.resolution
-    generator = torch.Generator().manual_seed(seed)
-    worst = 0.0
-    for count in BATCHES:
-        images = torch.randn(count, 3, side_px, side_px, generator=generator)
+    if precision.images is not None:
+        batches = [torch.from_numpy(precision.images[:1]), torch.from_numpy(precision.images[1:MOST_COMPARED])]
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        batches = [torch.randn(count, 3, side_px, side_px, generator=generator) for count in BATCHES]
+    largest = same = squares = all_squares = 0.0
+    images, is_map = 0, False
+    for batch in batches:
+        if not len(batch):
+            continue
         with torch.no_grad():
-            expected, found = model(images), run(images)
+            expected, found = model(batch), run(batch)
+        images += len(batch)
         if expected.shape != found.shape or not (expected.isfinite().all() and found.isfinite().all()):
-            return float("inf")
-        largest = max(float(expected.abs().max()), SMALLEST_OUTPUT)
-        worst = max(worst, float((expected - found).abs().max()) / largest)
-    return worst
+            return Difference(float("inf"), float("inf"), None, images)
+        missed = (expected - found).double()
+        largest = max(largest, float(missed.abs().max()) / max(float(expected.abs().max()), SMALLEST_OUTPUT))
+        squares += float((missed**2).sum())
+        all_squares += float((expected.double() ** 2).sum())
+        is_map = expected.ndim > 2
+        same += 0.0 if is_map else float((expected.argmax(1) == found.argmax(1)).sum())
+    rms = (squares / max(all_squares, SMALLEST_OUTPUT**2)) ** 0.5
+    return Difference(largest, rms, None if is_map else same / images, images)

@@ -15,6 +15,7 @@ from mnv2search.spec.plan import Plan, plan
 
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
+    from mnv2search.export.precision import Precision
 
 __all__ = ["Compiled", "compile_spec"]
 
@@ -26,12 +27,14 @@ class Compiled:
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         exports: one report per written file.
+        unreadable: images of the calibration that could not be read.
     """
 
     plan: Plan
     cost: Cost
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
+    unreadable: tuple[Path, ...] = ()
 
 
 def compile_spec(
@@ -42,6 +45,9 @@ def compile_spec(
     seed: int = 0,
     force: bool = False,
     with_fvcore: bool = True,
+    precision: str = "fp32",
+    calibration: Path | None = None,
+    normalization: str = "imagenet",
 ) -> Compiled:
     """Lay out a network, count it, and write it to each path in the format of its ending.
 
@@ -52,16 +58,23 @@ def compile_spec(
         seed: of random weights.
         force: overwrite existing files.
         with_fvcore: build the network and let fvcore count it too.
+        precision: ``fp32``, ``fp16`` or ``int8``, of the files.
+        calibration: folder of images to find the ranges of integers on; None takes random numbers.
+        normalization: of those images; see `mnv2search.export.calibration`.
 
     Raises:
         UnknownNameError: no exporter has that ending.
-        OptionError: a file exists and `force` is not given; nothing was written.
+        OptionError: a file exists and `force` is not given, a format has no such precision, or the images cannot be
+            read; nothing was written.
         ExportError: a file cannot be written, or computes something else than the network.
         WeightsError: the weights do not fit.
     """
     from mnv2search.export import export
 
-    _check_targets(outputs, force=force)
+    if not outputs and (precision != "fp32" or calibration is not None):
+        raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
+    _check_targets(outputs, force=force, precision=precision)
+    numbers, unreadable = _precision(spec, precision, calibration, normalization)
     laid_out = plan(spec)
     cost = cost_of(laid_out)
     counted = None
@@ -77,16 +90,37 @@ def compile_spec(
         from mnv2search.model.weights import load_weights
 
         load_weights(build(spec, seed=seed), weights)
-    reports = [export(spec, path, weights=weights, seed=seed, force=force) for path in outputs]
-    return Compiled(plan=laid_out, cost=cost, fvcore_madds=counted, exports=tuple(reports))
+    reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]
+    return Compiled(plan=laid_out, cost=cost, fvcore_madds=counted, exports=tuple(reports), unreadable=unreadable)
 
 
-def _check_targets(outputs: Sequence[Path], *, force: bool) -> None:
+def _precision(
+    spec: ModelSpec, kind: str, calibration: Path | None, normalization: str
+) -> tuple[Precision | None, tuple[Path, ...]]:
+    """The numbers to write, and images that could not be read."""
+    if kind == "fp32" and calibration is None:
+        return None, ()
+    from mnv2search.export.precision import Precision
+
+    if calibration is None:
+        return Precision(kind=kind), ()
+    if kind != "int8":
+        raise OptionError(f"{kind} needs no images to calibrate with", hint="add --precision int8")
+    from mnv2search.export.calibration import calibration_images
+
+    found = calibration_images(calibration, side=spec.resolution, normalization=normalization)
+    return Precision(kind=kind, images=found.images), found.broken
+
+
+def _check_targets(outputs: Sequence[Path], *, force: bool, precision: str) -> None:
     """Refuse what cannot be written before anything is."""
+    from mnv2search.export import check_precision
+
     known = plugins.names("exporter")
     for path in outputs:
         if path.suffix.removeprefix(".") not in known:
             raise UnknownNameError("export format", path.suffix or path.name, (f".{name}" for name in known))
+        check_precision(plugins.load("exporter", path.suffix.removeprefix("."))(), precision)
         if path.exists() and not force:
             raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
         if not path.parent.is_dir():

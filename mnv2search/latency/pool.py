@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
@@ -33,6 +34,8 @@ ANCHORS = (
 )
 # A member disagrees when it is off by more than this beyond its own interval.
 DISAGREES = 0.05
+# A member that is told to stop ends its visit first; one that hangs is left behind.
+STOP_S = 5.0
 
 
 class Disagreement(NamedTuple):
@@ -164,10 +167,12 @@ class PoolMeasurer:
         """
         if not specs:
             return ()
-        self._compare()
+        begin = time.monotonic()
+        self._compare(time_s)
+        left_s = None if time_s is None else max(time_s - (time.monotonic() - begin), 0.0)
         before = list(self._members)
         try:
-            return self._spread(specs, time_s=time_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
+            return self._spread(specs, time_s=left_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
         except DeviceError:
             # what every member refuses is the network's fault, not theirs
             self._members = before
@@ -200,12 +205,16 @@ class PoolMeasurer:
             wanted = [spec for spec in wanted if spec not in found]
         return tuple(found[spec] for spec in specs)
 
-    def _compare(self) -> None:
-        """Let every member measure the anchors, once, and drop those that disagree."""
+    def _compare(self, time_s: float | None) -> None:
+        """Let every member measure the anchors, once, and drop those that disagree.
+
+        It takes half of the time at most; what that leaves unsure widens the intervals, and with them what passes.
+        """
         if self._compared:
             return
         members = list(self._members)
-        measured = self._each(lambda member, _: member.measure(ANCHORS), [()] * len(members))
+        half_s = None if time_s is None else time_s / 2
+        measured = self._each(lambda member, _: member.measure(ANCHORS, time_s=half_s), [()] * len(members))
         latencies = {id(m): found for m, found in zip(members, measured, strict=True) if found is not None}
         middles = [median(found[i].median_ms for found in latencies.values()) for i in range(len(ANCHORS))]
         ratios: dict[int, float] = {}
@@ -261,8 +270,15 @@ class PoolMeasurer:
         threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(members))]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: no member goes on measuring for nobody
+            for member in members:
+                member.stop()
+            for thread in threads:
+                thread.join(STOP_S)
+            raise
         for index, error in errors.items():
             if not isinstance(error, DeviceError) or len(errors) == len(members):
                 raise error

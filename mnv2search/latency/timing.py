@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from mnv2search.errors import OptionError
+from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.cooling import Cooler
 from mnv2search.latency.estimate import (
     Estimate,
@@ -142,6 +142,7 @@ class Measurer:
         self._visits: dict[ModelSpec, list[Visit]] = {}
         self._reference_levels: list[float] = []
         self._before_ms: float | None = None
+        self._stops = False
 
     @property
     def reference_ms(self) -> float | None:
@@ -170,7 +171,7 @@ class Measurer:
             on_progress: told after every visit how many networks are done with.
 
         Raises:
-            DeviceError: the device refuses a network.
+            DeviceError: the device refuses a network, or `stop` was called.
         """
         waiting = list(dict.fromkeys(specs))
         made = dict.fromkeys(waiting, 0)
@@ -201,6 +202,10 @@ class Measurer:
                     on_progress(len(made) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
 
+    def stop(self) -> None:
+        """Visit nothing any more: `measure`, which another thread is in, ends with an error."""
+        self._stops = True
+
     def _cool(self, ends_ns: int | None) -> None:
         if self._cooler is not None:
             left_s = None if ends_ns is None else (ends_ns - self._wall_ns()) / 1e9
@@ -222,6 +227,8 @@ class Measurer:
 
         The burst at the end of one call opens the next one where that follows at once.
         """
+        if self._stops:
+            raise DeviceError("measuring was stopped")
         settings = self._settings
         reference = BurstRequest(REFERENCE, settings.reference_burst_ms, settings.warm_ms, settings.min_runs)
         requests = []

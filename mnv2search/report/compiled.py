@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnv2search.export.check import ExportReport
     from mnv2search.jobs.compile import Compiled
 
 __all__ = ["compiled_json", "compiled_notes"]
@@ -18,6 +19,7 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
         "name": compiled.plan.spec.name,
         **asdict(compiled.cost),
         "fvcore_madds": compiled.fvcore_madds,
+        "unreadable_images": [str(path) for path in compiled.unreadable],
         "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
     }
 
@@ -27,8 +29,24 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
     if (counted := compiled.fvcore_madds) is not None:
         same = "the same" if counted == compiled.cost.madds else f"{counted - compiled.cost.madds:+,}"
         yield f"fvcore counts {counted:,} multiply-adds in convolutions and linear layers: {same}"
+    if compiled.unreadable:
+        count, first = len(compiled.unreadable), compiled.unreadable[0]
+        yield f"{count} images could not be read and were left out, such as {first}"
     for report in compiled.exports:
-        yield (
-            f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it differs from the network by "
-            f"at most {report.max_relative_difference:.1e} (relative; tolerance {report.tolerance:.0e})"
+        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {_agreement(report)}"
+
+
+def _agreement(report: ExportReport) -> str:
+    if report.precision == "fp32":
+        return (
+            f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
+            f"{report.tolerance:.0e})"
         )
+    text = f"differs from the network in fp32 by {report.rms_relative_difference:.1%} (root mean square, relative)"
+    if report.same_class is not None:
+        text += f" and names the same class for {report.same_class:.0%} of {report.images} images"
+    if report.calibration_images is None:
+        return text
+    if report.calibration_images:
+        return f"{text}; its ranges come from {report.calibration_images} images"
+    return f"{text}; its ranges come from RANDOM NUMBERS: give --calibration FOLDER before you ship it"

@@ -20,10 +20,11 @@ from torch import Tensor
 from mnv2search.errors import ExportError, UnknownNameError, WeightsError
 from mnv2search.export import Exporter, export
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.export.check import TOLERANCE, relative_difference, write_checked
+from mnv2search.export.check import difference, write_checked
 from mnv2search.export.formats.source import SourceExporter
 from mnv2search.export.formats.source_text import source_text
 from mnv2search.export.formats.state_dict import read_network
+from mnv2search.export.precision import FP32
 from mnv2search.lowering.onnx import onnx_bytes
 from mnv2search.model.build import MobileNet, build
 from mnv2search.plugins import load, names
@@ -55,7 +56,7 @@ def test_what_is_written_agrees_with_the_network(suffix: str, tmp_path: Path) ->
     report = export(PLAIN, to, weights=saved(lively(PLAIN), tmp_path))
     assert report.path == to
     assert report.size_bytes == to.stat().st_size
-    assert report.tolerance == TOLERANCE
+    assert report.tolerance == FP32.accepted
     assert report.max_relative_difference <= 1e-5
 
 
@@ -89,7 +90,7 @@ def test_any_network_agrees_with_its_onnx_graph(spec: ModelSpec) -> None:
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {name: x.numpy()})[0])
 
-    assert relative_difference(model, run, seed=0) <= 1e-4
+    assert difference(model, run, seed=0).largest <= 1e-4
 
 
 @BOUNDED
@@ -101,7 +102,7 @@ def test_any_network_agrees_with_its_source(spec: ModelSpec) -> None:
     made = namespace["network"]()
     made.load_state_dict(model.state_dict())
     assert list(made.state_dict()) == list(model.state_dict())
-    assert relative_difference(model, made.eval(), seed=0) <= 1e-6
+    assert difference(model, made.eval(), seed=0).largest <= 1e-6
 
 
 def test_state_dict_file_holds_the_spec_and_no_code(tmp_path: Path) -> None:
@@ -245,11 +246,12 @@ def test_a_difference_within_tolerance_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_missing_numbers_never_agree(value: float) -> None:
-    assert relative_difference(lively(PLAIN), lambda x: torch.full((len(x), 10), value), seed=0) == float("inf")
+    found = difference(lively(PLAIN), lambda x: torch.full((len(x), 10), value), seed=0)
+    assert found.largest == found.rms == float("inf")
 
 
 def test_another_shape_never_agrees() -> None:
-    assert relative_difference(lively(PLAIN), lambda x: torch.zeros(len(x), 11), seed=0) == float("inf")
+    assert difference(lively(PLAIN), lambda x: torch.zeros(len(x), 11), seed=0).largest == float("inf")
 
 
 @pytest.mark.parametrize("name", names("exporter"))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fake_device import INFO, FakeDevice, net
@@ -14,7 +18,7 @@ from mnv2search.latency.pool import ANCHORS, Pool, PoolMeasurer
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.timing import Measurer, Settings
-from mnv2search.latency.types import Runner
+from mnv2search.latency.types import Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
 MS = {"reference": 2.0, "anchor-small": 1.0, "anchor-large": 9.0, "a": 3.0, "b": 4.0, "c": 5.0, "d": 6.0}
@@ -172,3 +176,45 @@ def test_members_are_compared_again_where_that_failed() -> None:
     for b, ms in zip(boards, whole, strict=True):
         b.ms.update(ms)
     assert {latency.device.name for latency in measurer.measure(SPECS)} == {"one", "three"}
+
+
+class Slow(FakeDevice):
+    """Really takes time for what is no anchor, and interrupts the program at its third run of that."""
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        run = super().prepare(spec)
+        if spec in ANCHORS:
+            return run
+
+        def slow() -> None:
+            run()
+            time.sleep(0.01)
+            if self.ran.count(spec.name) == 3:
+                _thread.interrupt_main()
+
+        return slow
+
+
+def test_no_member_goes_on_after_an_interrupt() -> None:
+    first, second = (Slow(ms=MS, info=replace(INFO, name=name, host=name)) for name in ("first", "second"))
+    measurer = PoolMeasurer(
+        [Measurer(device, Settings(min_visits=500, max_visits=500)) for device in (first, second)]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        measurer.measure(SPECS)
+    ran = len(first.ran), len(second.ran)
+    time.sleep(0.2)
+    assert (len(first.ran), len(second.ran)) == ran
+
+
+def test_the_comparison_is_part_of_the_time() -> None:
+    times: list[float | None] = []
+
+    class Noting(Measurer):
+        def measure(self, specs: Sequence[ModelSpec], **options: Any) -> tuple[Latency, ...]:
+            times.append(options.get("time_s"))
+            return super().measure(specs, **options)
+
+    PoolMeasurer([Noting(board(name), SETTINGS) for name in ("one", "two")]).measure(SPECS, time_s=8.0)
+    assert times[:2] == [4.0, 4.0]
+    assert all(left is not None and left <= 8.0 for left in times[2:])

@@ -11,6 +11,7 @@ from torch import Tensor
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.lowering.executorch import executorch_bytes
 from mnv2search.spec.model_spec import ModelSpec
@@ -22,8 +23,11 @@ class ExecuTorchExporter:
     """`.pte`: batch norm folded, all of it in the XNNPACK delegate, one image at a time."""
 
     suffix = ".pte"
+    precisions = ("fp32", "int8")
 
-    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+    def export(
+        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
+    ) -> ExportReport:
         """Writes the program, runs it in ExecuTorch and compares the two.
 
         Raises:
@@ -38,7 +42,8 @@ class ExecuTorchExporter:
                 feature="checking a .pte file", package="executorch", extra="executorch"
             ) from error
         model = network(spec, weights=weights, seed=seed)
-        content = executorch_bytes(model.plan, layer_arrays(model))
+        arrays = layer_arrays(model)
+        content = executorch_bytes(model.plan, arrays, ranges=precision.ranges(model.plan, arrays))
 
         def write(path: Path) -> None:
             path.write_bytes(content)
@@ -52,4 +57,4 @@ class ExecuTorchExporter:
 
             return run
 
-        return write_checked(model, to, seed=seed, write=write, load=load)
+        return write_checked(model, to, seed=seed, write=write, load=load, precision=precision)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.precision import FP32, Precision
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
+from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["OnnxExporter"]
@@ -20,16 +22,24 @@ class OnnxExporter:
     """`.onnx`: batch norm folded into the convolutions, for any number of images."""
 
     suffix = ".onnx"
+    precisions = ("fp32", "int8")
 
-    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+    def export(
+        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
+    ) -> ExportReport:
         """Writes the graph, runs it in ONNX Runtime and compares the two."""
         model = network(spec, weights=weights, seed=seed)
-        graph = onnx_bytes(model.plan, layer_arrays(model), batch=None)
+        arrays = layer_arrays(model)
+        ranges = precision.ranges(model.plan, arrays)
+        if ranges is None:
+            graph = onnx_bytes(model.plan, arrays, batch=None)
+        else:
+            graph = onnx_int8_bytes(model.plan, arrays, ranges=ranges, batch=None)
 
         def write(path: Path) -> None:
             path.write_bytes(graph)
 
-        return write_checked(model, to, seed=seed, write=write, load=_load)
+        return write_checked(model, to, seed=seed, write=write, load=_load, precision=precision)
 
 
 def _load(path: Path) -> Run:

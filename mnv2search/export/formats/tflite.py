@@ -11,6 +11,7 @@ from torch import Tensor
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.lowering.tflite import tflite_bytes
 from mnv2search.spec.model_spec import ModelSpec
@@ -22,8 +23,11 @@ class TfliteExporter:
     """`.tflite`: batch norm folded into the convolutions, channels last, one image at a time."""
 
     suffix = ".tflite"
+    precisions = ("fp32", "fp16", "int8")
 
-    def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
+    def export(
+        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
+    ) -> ExportReport:
         """Writes the model, runs it in LiteRT and compares the two.
 
         Raises:
@@ -36,7 +40,9 @@ class TfliteExporter:
                 feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
             ) from error
         model = network(spec, weights=weights, seed=seed)
-        content = tflite_bytes(model.plan, layer_arrays(model))
+        arrays = layer_arrays(model)
+        ranges = precision.ranges(model.plan, arrays)
+        content = tflite_bytes(model.plan, arrays, ranges=ranges, half=precision.kind == "fp16")
 
         def write(path: Path) -> None:
             path.write_bytes(content)
@@ -44,7 +50,7 @@ class TfliteExporter:
         def load(path: Path) -> Run:
             return _answering(Interpreter(str(path), num_threads=1))
 
-        return write_checked(model, to, seed=seed, write=write, load=load)
+        return write_checked(model, to, seed=seed, write=write, load=load, precision=precision)
 
 
 def _answering(interpreter: Any) -> Run:
