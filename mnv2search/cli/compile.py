@@ -69,13 +69,14 @@ def command(
 ) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
-    Each written file is loaded again and compared with the network on random input.
+    Each written file is loaded again and compared with the network. A .pt file, as `mnv2search train` writes it, may
+    stand for SPEC and --weights.
 
     \b
     Example:
       mnv2search compile mobilenet_v2_1.0_224
       mnv2search compile mobilenet_v2_1.0_224 -o mobilenet_v2.onnx --force
-      mnv2search compile spec.yaml --weights best.pt -o net.tflite --precision int8 --calibration photos/
+      mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.jobs.compile import compile_spec
@@ -83,7 +84,14 @@ def command(
     from mnv2search.report.rows import layer_rows
     from mnv2search.report.table import draw
 
-    network = chosen_spec(spec, **choice)
+    if spec.endswith(".pt"):
+        if weights is not None or any(choice.values()):
+            raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
+        from mnv2search.export.formats.state_dict import read_network
+
+        network, weights = read_network(Path(spec)).spec, Path(spec)
+    else:
+        network = chosen_spec(spec, **choice)
     compiled = compile_spec(
         network,
         outputs=outputs,

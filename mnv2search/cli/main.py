@@ -20,6 +20,8 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "run": "Search for the most accurate networks within a latency budget.",
     "compile": "Lay out a spec as a network, and write it in other formats.",
+    "data": "Describe a set of images before anything is trained on it.",
+    "train": "Train a network on images.",
     "check": "Check specs and search spaces; report every problem with its place.",
     "cost": "Count the parameters, multiply-adds and memory of specs.",
     "latency": "Measure the latency of specs, side by side.",

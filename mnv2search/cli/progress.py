@@ -32,8 +32,15 @@ PLAIN_EVERY_S = 10.0
 
 
 @contextmanager
-def measuring(total: int, *, quiet: bool, verb: str = "measuring") -> Iterator[OnProgress]:
-    """A bar of networks that are done with; yields what to call with its progress."""
+def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str = "networks") -> Iterator[OnProgress]:
+    """A bar of networks that are done with; yields what to call with its progress.
+
+    Args:
+        total: how many there are; 0 where that is not known.
+        quiet: draw nothing.
+        verb: what is done to them.
+        things: in place of networks.
+    """
     console = stderr_console()
     if quiet or not console.is_terminal:
         yield lambda _: None
@@ -41,12 +48,12 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring") -> Iterator[O
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total} networks"),
+        TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
     ) as bar:
-        task = bar.add_task(verb, total=total)
+        task = bar.add_task(verb, total=total or None)
         yield lambda settled: bar.update(task, completed=settled)
 
 

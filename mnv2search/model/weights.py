@@ -23,7 +23,7 @@ from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
 
-__all__ = ["LoadReport", "load_weights"]
+__all__ = ["UNREADABLE", "LoadReport", "load_weights"]
 
 Arrays = Mapping[str, Tensor | NDArray[Any]]
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import draw_pictures
 
 from mnv2search.cli.main import COMMANDS
 from mnv2search.evaluation import Budget
+from mnv2search.export import export
 from mnv2search.jobs.run import Request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.spec.codec import loads
+from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.study.types import Settings
 
 Run = Callable[..., Any]
@@ -27,7 +30,13 @@ QUICK = {
     "device-profile": ["--device", "simulated", "--time", "1s"],
     "devices audit": ["--device", "simulated"],
     "devices probe": ["--device", "simulated", "--time", "3s"],
+    "train": ["--epochs", "1", "--resolution", "32"],
 }
+
+
+SMALL = ModelSpec(
+    name="small", width=0.25, resolution=32, blocks=(BlockSpec(channels=16, stride=2),), head=Classifier(classes=3)
+)
 
 
 def blocks(language: str) -> list[str]:
@@ -43,6 +52,9 @@ def commands(text: str) -> list[list[str]]:
 def quick(words: list[str]) -> list[str]:
     own = QUICK.get(" ".join(words[:2]), QUICK.get(words[0], []))
     extra = [] if "--resume" in words else own
+    if words[0] == "train" and "--time" in words:
+        at = words.index("--time")
+        words = [*words[:at], *words[at + 2 :]]
     if words[0] != "run" or "--resume" in words:
         return [*words, *extra]
     at = words.index("--time") if "--time" in words else len(words)
@@ -71,6 +83,7 @@ def test_the_error_of_the_readme_is_the_error_that_is_told(run: Run, tmp_path: P
 
 def test_the_commands_of_the_readme_run_in_order(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my-space.yaml").write_text(blocks("yaml")[1])
+    draw_pictures(tmp_path / "photos")
     words = [quick(w) for text in blocks("console") for w in commands(text)]
     codes = {" ".join(w): run(*w).code for w in words}
     assert len(codes) >= 9
@@ -104,6 +117,8 @@ def examples(name: str) -> list[list[str]]:
 def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> None:
     Path("search_spaces").symlink_to(ROOT / "search_spaces")
     Path("results").symlink_to(results)
+    draw_pictures(Path("photos"))
+    export(SMALL, Path("best.pt"))
     words = examples(name)
     assert words
     assert [run(*quick(w), *(["--force"] if name == "run" else [])).code for w in words] == [0] * len(words)

@@ -12,6 +12,8 @@ HEAVY = {"torch", "optuna", "numpy", "yaml", "rich", "onnx", "onnxruntime", "mat
 COMMANDS = [
     "run",
     "compile",
+    "data",
+    "train",
     "check",
     "cost",
     "latency",

@@ -10,7 +10,7 @@ import torch
 from mnv2search.errors import ExportError
 from mnv2search.export.check import ExportReport, network, write_checked
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.weights import UNREADABLE, load_weights
 from mnv2search.spec.codec import dumps, loads
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -35,9 +35,13 @@ def read_network(path: Path) -> MobileNet:
     """The network of a file that `StateDictExporter` wrote, in evaluation mode.
 
     Raises:
-        ExportError: the file holds something else, or was written by a later version.
+        ExportError: the file cannot be read, holds something else, or was written by a later version.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"{path} cannot be read as a network: {why}", hint="give a .pt file of ours") from error
     if not isinstance(content, Mapping) or content.get("mnv2search") != FORMAT:
         raise ExportError(
             f"{path} is no network of format {FORMAT}", hint="write one with `mnv2search compile SPEC -o NET.pt`"

@@ -1,0 +1,180 @@
+"""`mnv2search train`: a network trained on images."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnv2search.cli.options import Duration, first_option, json_option, pick_option, quiet_option, resized_options
+from mnv2search.cli.output import answer, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.training.loop import Progress
+
+
+@click.command("train")
+@click.argument("spec", metavar="SPEC")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
+)
+@click.option(
+    "--recipe", default="modern", show_default=True, metavar="NAME|FILE", help="slim, modern, or a YAML file."
+)
+@click.option("--epochs", type=click.IntRange(1), help="In place of the recipe's.")
+@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Of training, in place of epochs.")
+@click.option(
+    "--from",
+    "weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="First weights: a .pt file of any network with as many rows, or published ones.",
+)
+@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to; SPEC if left out.")
+@click.option(
+    "--distill",
+    "teacher",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A .pt file whose answers are learned from too.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--accelerator",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="What trains; auto takes CUDA where it is there.",
+)
+@resized_options
+@pick_option
+@first_option
+@json_option
+@quiet_option
+def command(
+    spec: str,
+    data: Path,
+    recipe: str,
+    epochs: int | None,
+    time_s: float | None,
+    weights: Path | None,
+    from_spec: str | None,
+    teacher: Path | None,
+    output: Path | None,
+    seed: int,
+    accelerator: str,
+    as_json: bool,
+    quiet: bool,
+    **choice: Any,
+) -> None:
+    """Train the network of SPEC on the images of DATA.
+
+    FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
+    same command goes on with it, exactly where it stopped.
+
+    \b
+    Example:
+      mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
+    """
+    if epochs is not None and time_s is not None:
+        raise click.UsageError("give --epochs or --time")
+    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
+    from mnv2search.jobs.train import report_json, train_spec
+    from mnv2search.report.training import training_lines
+    from mnv2search.spec.codec import load_spec
+    from mnv2search.training.recipe import load_recipe
+
+    network = chosen_spec(spec, **choice)
+    folder = output or Path("results") / f"{network.name}-trained"
+    with _interrupts() as interrupted, _shown(quiet=quiet or as_json) as show:
+        report = train_spec(
+            network,
+            data=data,
+            folder=folder,
+            recipe=load_recipe(recipe),
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            teacher=teacher,
+            device=_device(accelerator),
+            on_progress=show,
+            stop=interrupted,
+        )
+    if as_json:
+        emit_json(report_json(report))
+    else:
+        answer(training_lines(report))
+    if report.trained.stopped:
+        note("interrupted; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    from mnv2search.errors import OptionError
+
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("there is no CUDA device here", hint="leave out --accelerator")
+    return accelerator
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Lets the first Ctrl-C end the step and write a checkpoint; the second one ends at once."""
+    asked = False
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, elsewhere a line after every evaluation; yields what to tell."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from mnv2search.cli.output import stderr_console
+    from mnv2search.report.training import progress_text
+
+    console = stderr_console()
+
+    def told(progress: Progress) -> None:
+        if progress.evaluated is not None:
+            note(progress_text(progress))
+
+    if quiet:
+        yield lambda _: None
+    elif not console.is_terminal:
+        yield told
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("training", total=None, said="")
+
+            def drawn(progress: Progress) -> None:
+                bar.update(task, total=progress.steps or None, completed=progress.step, said=progress_text(progress))
+                if progress.evaluated is not None:
+                    bar.console.print(progress_text(progress), highlight=False)
+
+            yield drawn

@@ -1,0 +1,246 @@
+"""A network trained on images from beginning to end: data, first weights, the loop, and the final figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from mnv2search.errors import OptionError, TrainingError
+from mnv2search.export.formats.state_dict import read_network
+from mnv2search.jobs.data import image_folder
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.weights import load_weights
+from mnv2search.records import write_text
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.training.batches import CROP, Cutting
+from mnv2search.training.images import Example, ImageSet, read_image_set
+from mnv2search.training.inherit import Inheritance, inherit
+from mnv2search.training.loop import BEST, LAST, Figures, Progress, Trained, evaluate, train
+from mnv2search.training.pixels import MOST_BYTES, Pixels, decoded
+from mnv2search.training.recipe import Recipe
+
+__all__ = ["TrainingReport", "train_spec"]
+
+REPORT, HISTORY = "training.json", "history.jsonl"
+# Images whose headers tell how large the set's images are.
+LOOKED_AT = 64
+# Where images are no larger than the network's input, they are shifted by this share of it and not cut.
+SHIFT = 1 / 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What a training came to.
+
+    Attributes:
+        spec: that was trained, with the classes of the data.
+        images: what it was trained on.
+        recipe: as it was used.
+        trained: how the training went; its figures are those of the held-out images that chose the weights.
+        test: figures on images that played no part in it.
+        unreadable: images that were left out.
+        inheritance: what came over from other weights, or None.
+        device: of torch.
+        threads: of torch.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl`` and ``training.json``.
+    """
+
+    spec: ModelSpec
+    images: ImageSet
+    recipe: Recipe
+    trained: Trained
+    test: Figures
+    unreadable: tuple[Path, ...]
+    inheritance: Inheritance | None
+    device: str
+    threads: int
+    folder: Path
+
+
+def train_spec(
+    spec: ModelSpec,
+    *,
+    data: Path,
+    folder: Path,
+    recipe: Recipe,
+    seed: int = 0,
+    epochs: int | None = None,
+    time_s: float | None = None,
+    weights: Path | None = None,
+    weights_spec: ModelSpec | None = None,
+    teacher: Path | None = None,
+    device: str = "cpu",
+    most_bytes: float = MOST_BYTES,
+    on_decoded: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainingReport:
+    """Train a network on a set of images, or go on with a training in `folder`.
+
+    The classifier gets the classes of the data. The weights with the best figures on held-out images are kept, and
+    evaluated once on the images for the final figures.
+
+    Args:
+        spec: to train.
+        data: see `mnv2search.training.images.read_image_set`.
+        folder: to write to; a training in it is gone on with.
+        recipe: how.
+        seed: of first weights, draws, and parts of the data that are drawn.
+        epochs: in place of the recipe's.
+        time_s: of training, in place of epochs.
+        weights: first weights: a `.pt` file of ours with any network of as many rows, or a file of published weights,
+            which are inherited alike.
+        weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
+        teacher: a `.pt` file of a network with the same classes, whose answers are learned from too.
+        device: of torch, such as ``cuda``.
+        most_bytes: that decoded images may take on the disk.
+        on_decoded: told how many images are decoded.
+        on_progress: told after every step.
+        stop: asked after every step.
+
+    Raises:
+        OptionError: the spec has no classifier.
+        DataError: the images cannot be learned from.
+        WeightsError: the weights do not fit.
+        TrainingError: the training cannot begin or go on.
+    """
+    images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    source = weights_spec or spec
+    spec = _with_classes(spec, len(images.classes))
+    side = spec.resolution
+    small = _short_px(images.train) <= side
+    short_px = side if small else math.ceil(side / CROP)
+    if small and not recipe.shift_px:
+        recipe = replace(recipe, shift_px=max(1, round(side * SHIFT)))
+    parts: list[Pixels] = []
+    for split in ("train", "val", "test"):
+        examples = images.part(split)
+        parts.append(
+            decoded(examples, short_px=short_px, folder=image_folder(), most_bytes=most_bytes, on_progress=on_decoded)
+        )
+    model = build(spec, seed=seed)
+    inheritance = None
+    if weights is not None and not (folder / LAST).exists():
+        inheritance = inherit(model, _network_of(weights, source))
+    taught = None if teacher is None else _teacher(teacher, spec, device)
+    cutting = Cutting(side=side, normalization=recipe.normalization)
+    trained = train(
+        model,
+        parts[0],
+        parts[1],
+        recipe,
+        folder=folder,
+        seed=seed,
+        epochs=epochs,
+        time_s=time_s,
+        data=images.fingerprint,
+        device=device,
+        teacher=taught,
+        on_progress=_noting(folder / HISTORY, on_progress),
+        stop=stop,
+    )
+    test = evaluate(read_network(folder / BEST).to(device), parts[2], cutting, device=device)
+    report = TrainingReport(
+        spec=spec,
+        images=images,
+        recipe=recipe,
+        trained=trained,
+        test=test,
+        unreadable=tuple(path for part in parts for path in part.unreadable),
+        inheritance=inheritance,
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        threads=torch.get_num_threads(),
+        folder=folder,
+    )
+    write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
+    return report
+
+
+def report_json(report: TrainingReport) -> dict[str, Any]:
+    """The report as JSON values."""
+
+    def told(figures: Figures) -> dict[str, Any]:
+        low, high = figures.interval
+        return {"top1": figures.top1, "low": low, "high": high, "loss": figures.loss, "images": figures.count}
+
+    trained = report.trained
+    return {
+        "name": report.spec.name,
+        "data": str(report.images.root),
+        "fingerprint": report.images.fingerprint,
+        "classes": list(report.images.classes),
+        "recipe": asdict(report.recipe),
+        "seed": report.images.seed,
+        "held_out": told(trained.best),
+        "test": told(report.test),
+        "best_step": trained.best_step,
+        "steps": trained.steps,
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "images_per_s": trained.images_per_s,
+        "resumed_at": trained.resumed_at,
+        "stopped": trained.stopped,
+        "inherited": None if report.inheritance is None else report.inheritance.share,
+        "unreadable": [str(path) for path in report.unreadable],
+        "device": report.device,
+        "threads": report.threads,
+    }
+
+
+def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
+    if spec.head is None:
+        raise OptionError(f"{spec.name} has no classifier", hint="give its spec a head with classes")
+    return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
+
+
+def _short_px(examples: tuple[Example, ...]) -> float:
+    """Median short side of some of the images; infinite where none can be read."""
+    found = []
+    for example in examples[:: max(1, len(examples) // LOOKED_AT)]:
+        try:
+            with Image.open(example.path) as opened:
+                found.append(min(opened.size))
+        except (OSError, ValueError, SyntaxError):
+            continue
+    return statistics.median(found) if found else math.inf
+
+
+def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+    """The network of a `.pt` file of ours, or one with published weights."""
+    if weights.suffix == ".pt":
+        return read_network(weights)
+    model = build(spec, seed=0)
+    load_weights(model, weights)
+    return model
+
+
+def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
+    teacher = read_network(path)
+    head = teacher.spec.head
+    if head is None or spec.head is None or head.classes != spec.head.classes:
+        raise TrainingError(f"the teacher {path} has other classes", hint="train it on the same data first")
+    if teacher.spec.resolution != spec.resolution and teacher.side_px is not None:
+        raise TrainingError(f"the teacher {path} takes images of {teacher.side_px} px only", hint="take another")
+    return teacher.to(device).requires_grad_(False)
+
+
+def _noting(path: Path, told: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Also appends every evaluation to a file of JSON lines."""
+
+    def note(progress: Progress) -> None:
+        if progress.evaluated is not None:
+            line = asdict(progress)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        told(progress)
+
+    return note

@@ -1,0 +1,72 @@
+"""A set of images, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mnv2search.report.rows import Column, Rows
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.data import Description
+
+__all__ = ["class_rows", "data_json", "data_lines"]
+
+MOST_NAMED = 10
+
+
+def class_rows(found: Description) -> Rows:
+    """A row for each class, the most frequent first."""
+    columns = (Column("class"), Column("train", "images"), Column("val", "images"), Column("test", "images"))
+    counts = found.counts
+    rows = [
+        (name, *(str(counts[split][label]) for split in ("train", "val", "test")))
+        for label, name in enumerate(found.images.classes)
+    ]
+    rows.sort(key=lambda row: -int(row[1]))
+    total = ("all", *(str(sum(counts[split])) for split in ("train", "val", "test")))
+    return Rows(title=f"images in {found.images.root}", columns=columns, rows=(*rows, total))
+
+
+def data_lines(found: Description) -> Iterator[str]:
+    """What the counts do not say."""
+    images = found.images
+    if found.sizes is not None:
+        sizes = found.sizes
+        yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
+    for part, source in images.made:
+        yield f"{part} is drawn from {source}, the same share of every class (seed {images.seed})"
+    if images.others:
+        yield f"{images.others} files are no images and are left out"
+    most, least = max(found.counts["train"]), min(found.counts["train"])
+    if most > 2 * least:
+        yield f"the largest class has {most / least:.1f} times as many images as the smallest (in train)"
+    if found.rare:
+        yield f"rare classes, below a tenth of the median: {', '.join(found.rare)}"
+    if found.unreadable:
+        yield f"{len(found.unreadable)} images cannot be read:"
+        yield from (f"  {path}" for path in found.unreadable[:MOST_NAMED])
+        if len(found.unreadable) > MOST_NAMED:
+            yield f"  and {len(found.unreadable) - MOST_NAMED} more"
+    if found.repeated:
+        yield f"{len(found.repeated)} images are in two parts, so that figures on them flatter, such as"
+        yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
+
+
+def data_json(found: Description) -> dict[str, Any]:
+    """One document with our field names as keys."""
+    images = found.images
+    return {
+        "root": str(images.root),
+        "classes": list(images.classes),
+        "counts": {split: list(counts) for split, counts in found.counts.items()},
+        "made": [list(pair) for pair in images.made],
+        "seed": images.seed,
+        "others": images.others,
+        "short_px": None
+        if found.sizes is None
+        else {"least": found.sizes.least, "median": found.sizes.median, "most": found.sizes.most},
+        "unreadable": [str(path) for path in found.unreadable],
+        "repeated": [[str(one), str(other)] for one, other in found.repeated],
+        "rare": list(found.rare),
+    }

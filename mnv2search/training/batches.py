@@ -1,0 +1,197 @@
+"""Batches of images as tensors: cut, mirrored and normalised, the same ones every time for the same seed."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnv2search.training.pixels import Bytes, Pixels
+
+__all__ = ["CROP", "NORMALIZATIONS", "Batch", "Cutting", "evaluation_batches", "training_batches"]
+
+# name -> mean and standard deviation of a channel, for values between 0 and 1.
+NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+# Images are stored with a short side of the network's side over this, and evaluated on the middle of them.
+CROP = 0.875
+CROP_TRIES = 10
+AHEAD = 4
+
+
+class Batch(NamedTuple):
+    """Images (N, 3, S, S) in channels_last, normalised, and labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutting:
+    """How images become tensors.
+
+    Attributes:
+        side: of the network's input in px.
+        normalization: name of one of `NORMALIZATIONS`.
+        least_area: of an image that a random cut keeps; 1 cuts out the middle as for evaluation.
+        aspect: the most that a cut is longer than wide, or wider than long.
+        mirror: half of the images, left and right swapped.
+        shift_px: cut at a random place after padding by so many px, in place of random areas; 0 does not. Usual
+            for images of 32 px.
+    """
+
+    side: int
+    normalization: str = "imagenet"
+    least_area: float = 0.25
+    aspect: float = 4 / 3
+    mirror: bool = True
+    shift_px: int = 0
+
+
+def training_batches(
+    pixels: Pixels, cutting: Cutting, *, batch: int, seed: int, epoch: int, first: int = 0, ahead: int = AHEAD
+) -> Iterator[Batch]:
+    """One epoch of full batches in random order, from batch number `first` on.
+
+    What is drawn depends on the seed, the epoch and the number of the batch and on nothing else, so that an epoch may
+    be resumed in the middle. The last images that fill no batch are left out.
+
+    Args:
+        pixels: decoded images.
+        cutting: how they are cut.
+        batch: images in a batch.
+        seed: of everything that is drawn.
+        epoch: counted from 0.
+        first: number of the first batch.
+        ahead: batches that another thread makes before they are asked for; 0 makes them here.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(pixels))
+
+    def make(number: int) -> Batch:
+        generator = np.random.default_rng([seed, epoch, number])
+        chosen = order[number * batch : (number + 1) * batch]
+        images = torch.stack([_random_cut(pixels.image(int(i)), cutting, generator) for i in chosen])
+        return _finished(images, pixels.labels[chosen], cutting)
+
+    return _made(make, range(first, len(pixels) // batch), ahead)
+
+
+def evaluation_batches(
+    pixels: Pixels, cutting: Cutting, *, batch: int, indices: Sequence[int] | None = None, ahead: int = AHEAD
+) -> Iterator[Batch]:
+    """The middle of every image, in order; the last batch may be smaller.
+
+    Args:
+        pixels: decoded images.
+        cutting: its side and normalisation count.
+        batch: images in a batch.
+        indices: of the images; None takes all.
+        ahead: see `training_batches`.
+    """
+    chosen = np.arange(len(pixels)) if indices is None else np.asarray(indices)
+
+    def make(number: int) -> Batch:
+        own = chosen[number * batch : (number + 1) * batch]
+        images = torch.stack([_middle(pixels.image(int(i)), cutting.side, pixels.short_px) for i in own])
+        return _finished(images, pixels.labels[own], cutting)
+
+    return _made(make, range(math.ceil(len(chosen) / batch)), ahead)
+
+
+def _finished(images: Tensor, labels: object, cutting: Cutting) -> Batch:
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in NORMALIZATIONS[cutting.normalization])
+    normalised = images.div_(255.0).sub_(mean).div_(deviation)
+    return Batch(normalised.contiguous(memory_format=torch.channels_last), torch.as_tensor(labels, dtype=torch.long))
+
+
+def _random_cut(image: Bytes, cutting: Cutting, generator: np.random.Generator) -> Tensor:
+    """A random part of the image, (3, S, S), 0 to 255."""
+    height, width = image.shape[:2]
+    if cutting.shift_px:
+        tensor = _middle(image, cutting.side, cutting.side)
+        tensor = functional.pad(tensor, [cutting.shift_px] * 4)
+        top, left = generator.integers(0, 2 * cutting.shift_px + 1, 2)
+        tensor = tensor[:, top : top + cutting.side, left : left + cutting.side]
+    elif cutting.least_area >= 1:
+        tensor = _middle(image, cutting.side, min(height, width))
+    else:
+        top, left, high, wide = _place(height, width, cutting, generator)
+        tensor = _scaled(image[top : top + high, left : left + wide], cutting.side)
+    return tensor.flip(-1) if cutting.mirror and generator.random() < 0.5 else tensor
+
+
+def _place(height: int, width: int, cutting: Cutting, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part. Source: Szegedy et al., arXiv 1409.4842, section 6."""
+    for _ in range(CROP_TRIES):
+        area = height * width * generator.uniform(cutting.least_area, 1.0)
+        aspect = math.exp(generator.uniform(-math.log(cutting.aspect), math.log(cutting.aspect)))
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            top, left = generator.integers(0, height - high + 1), generator.integers(0, width - wide + 1)
+            return int(top), int(left), high, wide
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _middle(image: Bytes, side: int, short_px: int) -> Tensor:
+    """The middle of an image, (3, S, S): as much as the network sees when it is evaluated."""
+    height, width = image.shape[:2]
+    cut = min(height, width) if short_px <= side else round(min(height, width) * CROP)
+    top, left = (height - cut) // 2, (width - cut) // 2
+    return _scaled(image[top : top + cut, left : left + cut], side)
+
+
+def _scaled(part: Bytes, side: int) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1).float()
+    if tensor.shape[-2:] == (side, side):
+        return tensor
+    return functional.interpolate(tensor[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def _made(make: Callable[[int], Batch], numbers: range, ahead: int) -> Iterator[Batch]:
+    """The batches of these numbers, made by a thread of its own while the last ones are used."""
+    if not ahead:
+        yield from map(make, numbers)
+        return
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(ahead)
+    stop = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for number in numbers:
+                put(make(number))
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the next batch
+            put(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        worker.join()

@@ -1,0 +1,105 @@
+"""Checkpoints: all that a training needs to go on, in a file without code."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnv2search.errors import TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.model.weights import UNREADABLE
+from mnv2search.spec.codec import dumps
+
+__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network"]
+
+FORMAT = 1
+# As `mnv2search.export.formats.state_dict` writes it.
+NETWORK_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A training between two steps.
+
+    Attributes:
+        job: what is trained and how; a checkpoint fits no other.
+        step: steps done.
+        steps: of the whole; 0 where that is not known yet.
+        running_loss: mean of the last losses.
+        best: figures of the best evaluation, or None before the first.
+        best_step: after which it was.
+        model: state dict.
+        averaged: state dict of the running mean of the weights, or None.
+        optimizer: state dict.
+    """
+
+    job: dict[str, Any]
+    step: int
+    steps: int
+    running_loss: float
+    best: tuple[float, ...] | None
+    best_step: int
+    model: dict[str, Any]
+    averaged: dict[str, Any] | None
+    optimizer: dict[str, Any]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write it whole or not at all.
+
+    Raises:
+        TrainingError: the disk does not take it; the last one is left as it was.
+    """
+    content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    _write(path, {"mnv2search_checkpoint": FORMAT, **content})
+
+
+def write_network(path: Path, model: torch.nn.Module) -> None:
+    """Write a network's weights and its spec, as `mnv2search compile -o NET.pt` does.
+
+    Raises:
+        TrainingError: the disk does not take it.
+    """
+    assert isinstance(model, MobileNet)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    _write(path, {"mnv2search": NETWORK_FORMAT, "spec": dumps(model.spec), "state_dict": state})
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint of a file, or None where there is no file.
+
+    Raises:
+        TrainingError: the file holds something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(f"{path} cannot be read: {why}", hint="remove it to begin anew") from error
+    if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
+        raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
+    try:
+        return Checkpoint(**content)
+    except TypeError as error:
+        raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, beside)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"{path} cannot be written: {str(error).splitlines()[0]}",
+            hint="make room, and run the same command again",
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)

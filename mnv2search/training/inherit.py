@@ -1,0 +1,239 @@
+"""First weights for a network from a trained one of other width, depth, kernels or expansion."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnv2search.errors import WeightsError
+from mnv2search.model.blocks import BoundLayer, convolutions
+from mnv2search.model.build import MobileNet
+
+__all__ = ["Inheritance", "inherit"]
+
+Map: TypeAlias = Tensor
+"""(C,) for each channel of the new network the one of the old it takes after, or -1 for none."""
+ROW = "blocks["
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inheritance:
+    """What came over.
+
+    Attributes:
+        inherited: parameters of the new network that came from the old one.
+        parameters: of the new network.
+        new_blocks: blocks that the old network has no counterpart of; they begin close to the identity.
+        classifier: whether it came over too.
+    """
+
+    inherited: int
+    parameters: int
+    new_blocks: int
+    classifier: bool
+
+    @property
+    def share(self) -> float:
+        """Of the parameters, that came over."""
+        return self.inherited / self.parameters
+
+
+def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
+    """Fill a network with the weights of another one of the family, as far as they have counterparts.
+
+    Rows of the specs correspond in their order, and so do the blocks of a row. A narrower network takes the channels
+    whose weights are largest, the same ones wherever the row's blocks are added up; a wider one begins with all of
+    them and its own random ones, from which nothing is read at first. Depthwise kernels are cut out of the middle or
+    padded with zeros. Further blocks of a row repeat its last one with a last norm of zero, so that they change
+    nothing until they have learned to.
+
+    Args:
+        new: to fill; what has no counterpart keeps its first weights.
+        old: to take from.
+
+    Raises:
+        WeightsError: the specs have different numbers of rows.
+
+    Source: channels by the L1 norm of their weights: Li et al., arXiv 1608.08710; a last norm of zero: Goyal et al.,
+    arXiv 1706.02677, section 5.1.
+    """
+    rows_new, rows_old = len(new.spec.blocks), len(old.spec.blocks)
+    if rows_new != rows_old:
+        raise WeightsError(
+            f"{new.spec.name} has {rows_new} rows of blocks and {old.spec.name} has {rows_old}",
+            hint="take weights of a network with as many rows",
+        )
+    with torch.no_grad():
+        return _Inheriting(new, old).all()
+
+
+class _Inheriting:
+    def __init__(self, new: MobileNet, old: MobileNet) -> None:
+        self.new, self.old = _Layers(new), _Layers(old)
+        self.parameters = sum(p.numel() for p in new.parameters())
+        self.inherited = self.new_blocks = 0
+
+    def all(self) -> Inheritance:
+        channels = torch.arange(3)
+        for place, units in self.new.places.items():
+            counterparts = self.old.places.get(place, [])
+            if not counterparts:
+                channels = torch.full((self.new.width(units[-1]),), -1)
+                continue
+            channels = self._row(units, counterparts, channels)
+        classifier = self._classifier(channels)
+        return Inheritance(
+            inherited=self.inherited,
+            parameters=self.parameters,
+            new_blocks=self.new_blocks,
+            classifier=classifier,
+        )
+
+    def _row(self, units: Sequence[int], olds: Sequence[int], entering: Map) -> Map:
+        """Fill the blocks of a row; its channels, which all its blocks share."""
+        importance = torch.stack([self.old.importance(unit) for unit in olds]).sum(0)
+        leaving = _chosen(importance, self.new.width(units[-1]))
+        for number, unit in enumerate(units):
+            came_in = entering if number == 0 else leaving
+            if number < len(olds):
+                self._unit(unit, olds[number], came_in, leaving)
+                continue
+            self.new_blocks += 1
+            if len(olds) > 1:
+                self._unit(unit, olds[-1], came_in, leaving)
+            last = self.new.layers[unit][-1].norm
+            if self.new.adds(unit) and isinstance(last, nn.BatchNorm2d | nn.GroupNorm):
+                last.weight.zero_()
+                last.bias.zero_()
+        return leaving
+
+    def _unit(self, unit: int, counterpart: int, entering: Map, leaving: Map) -> None:
+        """Fill the layers of one unit from those of the same roles."""
+        fresh = {bound.layer.role: bound for bound in self.new.layers[unit]}
+        kept = {bound.layer.role: bound for bound in self.old.layers[counterpart]}
+        if ("expansion" in fresh) != ("expansion" in kept) or fresh.keys() - kept.keys() - {"squeeze", "excite"}:
+            return  # with and without expansion there is no telling which channel is which
+        hidden, last = entering, self.new.layers[unit][-1]
+        if "depthwise" in fresh and "expansion" in fresh:
+            hidden = _chosen(_hidden_importance(kept), fresh["depthwise"].layer.c_out)
+        squeezed = None
+        for bound in self.new.layers[unit]:
+            role = bound.layer.role
+            if role not in kept:
+                continue
+            source = kept[role]
+            if role == "expansion":
+                self._copy(bound, source, hidden, entering)
+            elif role == "depthwise":
+                self._copy(bound, source, hidden, None)
+            elif role == "squeeze":
+                squeezed = _chosen(_norms(source), bound.layer.c_out)
+                self._copy(bound, source, squeezed, hidden)
+            elif role == "excite" and squeezed is not None:
+                self._copy(bound, source, hidden, squeezed)
+            else:
+                self._copy(bound, source, leaving if bound is last else hidden, hidden)
+
+    def _classifier(self, channels: Map) -> bool:
+        if self.new.classifier is None or self.old.classifier is None:
+            return False
+        if self.new.classifier.out_features != self.old.classifier.out_features:
+            return False
+        classes = torch.arange(self.new.classifier.out_features)
+        self._fill(self.new.classifier, self.old.classifier, classes, channels)
+        return True
+
+    def _copy(self, fresh: BoundLayer, kept: BoundLayer, outs: Map, ins: Map | None) -> None:
+        new_parts, old_parts = convolutions(fresh.conv), convolutions(kept.conv)
+        if len(new_parts) > 1 or len(old_parts) > 1:
+            return  # which channel of a split convolution sees which is another question
+        new, old = new_parts[0], old_parts[0]
+        if isinstance(new, nn.Conv2d) and ins is not None and (new.groups > 1 or cast(nn.Conv2d, old).groups > 1):
+            return
+        self._fill(new, old, outs, ins)
+        if isinstance(fresh.norm, nn.BatchNorm2d) and isinstance(kept.norm, nn.BatchNorm2d):
+            known, at = outs >= 0, outs.clamp(min=0)
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                mine, theirs = getattr(fresh.norm, name), getattr(kept.norm, name)
+                mine[known] = theirs[at[known]]
+            self.inherited += 2 * int(known.sum())
+
+    def _fill(self, new: nn.Conv2d | nn.Linear, old: nn.Conv2d | nn.Linear, outs: Map, ins: Map | None) -> None:
+        """Weights and bias of a convolution; `ins` is None for a depthwise one."""
+        known_out = outs >= 0
+        weight = _resized(old.weight, new.weight.shape[-1]) if new.weight.ndim == 4 else old.weight
+        rows = weight[outs.clamp(min=0)]
+        known = known_out.view(-1, *[1] * (weight.ndim - 1)).expand_as(new.weight)
+        if ins is not None:
+            rows = rows[:, ins.clamp(min=0)]
+            # what an old channel did not read the new one does not either
+            rows = rows * (ins >= 0).view(1, -1, *[1] * (weight.ndim - 2))
+        new.weight.copy_(torch.where(known, rows, new.weight))
+        self.inherited += int(known.sum())
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(torch.where(known_out, old.bias[outs.clamp(min=0)], new.bias))
+            self.inherited += int(known_out.sum())
+
+
+class _Layers:
+    """The layers of a network by unit, and its units by their place in the spec."""
+
+    def __init__(self, model: MobileNet) -> None:
+        self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
+        for (unit, _), bound in model.bound():
+            self.layers[unit].append(bound)
+        self.places: dict[str, list[int]] = defaultdict(list)
+        self._plan = model.plan
+        for index, (laid_out, at) in enumerate(zip(model.plan.units, model.plan.at, strict=True)):
+            if laid_out.kind != "classifier":
+                # the blocks of a row that differ have addresses below the row's
+                place = at[: at.index("]") + 1] if at.startswith(ROW) else laid_out.kind
+                self.places[place].append(index)
+        self.classifier = cast(nn.Linear, model.classifier[1]) if model.plan.classifier is not None else None
+
+    def width(self, unit: int) -> int:
+        return self._plan.units[unit].c_out
+
+    def adds(self, unit: int) -> bool:
+        return self._plan.units[unit].shortcut == "identity"
+
+    def importance(self, unit: int) -> Tensor:
+        return _norms(self.layers[unit][-1])
+
+
+def _norms(bound: BoundLayer) -> Tensor:
+    """(C,) how much each output of a layer weighs: the L1 norm of its weights, scaled as its norm scales it."""
+    weights = torch.cat([conv.weight.flatten(1).abs().mean(1) for conv in convolutions(bound.conv)])
+    if isinstance(bound.norm, nn.BatchNorm2d):
+        deviation = (bound.norm.running_var + bound.norm.eps).sqrt() if bound.norm.running_var is not None else 1.0
+        weights = weights * bound.norm.weight.abs() / deviation
+    return weights
+
+
+def _hidden_importance(kept: Mapping[Any, BoundLayer]) -> Tensor:
+    """(C,) of each channel between expansion and projection."""
+    depthwise = kept["depthwise"]
+    found = depthwise.norm.weight.abs() if isinstance(depthwise.norm, nn.BatchNorm2d) else _norms(depthwise)
+    projection = convolutions(kept["projection"].conv)
+    if len(projection) == 1 and projection[0].weight.shape[1] == len(found):
+        found = found * projection[0].weight.flatten(2).abs().sum((0, 2))
+    return found
+
+
+def _chosen(importance: Tensor, count: int) -> Map:
+    """The most important channels in their order, and none for those beyond."""
+    if count >= len(importance):
+        return torch.cat([torch.arange(len(importance)), torch.full((count - len(importance),), -1)])
+    return importance.topk(count).indices.sort().values
+
+
+def _resized(weight: Tensor, kernel: int) -> Tensor:
+    """Kernels cut out of the middle, or padded with zeros."""
+    border = (kernel - weight.shape[-1]) // 2
+    return functional.pad(weight, [border] * 4) if border else weight

@@ -1,0 +1,459 @@
+"""The training loop: steps, evaluations, checkpoints, and going on exactly where it stopped."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnv2search.errors import TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.spec.codec import dumps
+from mnv2search.training.augment import augmented
+from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
+from mnv2search.training.optimizers import learning_rate, optimizer_of
+from mnv2search.training.pixels import Pixels
+from mnv2search.training.recipe import Recipe
+
+__all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "train"]
+
+LAST, BEST = "last.ckpt", "best.pt"
+# Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
+# a training of a few hundred steps would be evaluated with the figures of its beginning.
+NORM_WINDOW = 0.05
+# A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
+TRIAL_STEPS = 24
+TIME_SHARE = 0.9
+UNKNOWN_STEPS = 1_000_000
+CHECKPOINT_S = 60.0
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How well a network does on some images.
+
+    Attributes:
+        top1: share whose class is named right.
+        loss: cross-entropy, mean.
+        count: images.
+    """
+
+    top1: float
+    loss: float
+    count: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """90 % interval of the share. Source: Wilson, 1927."""
+        z = 1.645
+        centre = (self.top1 + z * z / (2 * self.count)) / (1 + z * z / self.count)
+        half = z * math.sqrt(self.top1 * (1 - self.top1) / self.count + z * z / (4 * self.count**2))
+        half /= 1 + z * z / self.count
+        return max(0.0, min(self.top1, centre - half)), min(1.0, max(self.top1, centre + half))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        step: steps done.
+        steps: of the whole.
+        epoch: the epoch it is in, counted from 1.
+        loss: running mean of the training loss.
+        lr: of the last step.
+        images_per_s: so far.
+        evaluated: figures on the held-out images, if this was told after an evaluation.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    lr: float
+    images_per_s: float
+    evaluated: Figures | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The outcome of a training.
+
+    Attributes:
+        best: figures of the best evaluation, on the held-out images.
+        best_step: after which it was.
+        steps: done.
+        epochs: done, in part.
+        seconds: of training and evaluation in this process.
+        images_per_s: of training.
+        losses: training loss of every step of this process.
+        resumed_at: step that this process began at; 0 for a new training.
+        stopped: it was asked to stop before its end.
+    """
+
+    best: Figures
+    best_step: int
+    steps: int
+    epochs: float
+    seconds: float
+    images_per_s: float
+    losses: tuple[float, ...]
+    resumed_at: int = 0
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class _State:
+    """What changes from step to step."""
+
+    step: int = 0
+    steps: int = 0
+    best: Figures | None = None
+    best_step: int = 0
+    running_loss: float = math.nan
+    losses: list[float] = field(default_factory=list)
+
+
+def train(
+    model: MobileNet,
+    pixels: Pixels,
+    held_out: Pixels,
+    recipe: Recipe,
+    *,
+    folder: Path,
+    seed: int = 0,
+    epochs: int | None = None,
+    time_s: float | None = None,
+    data: str = "",
+    device: str = "cpu",
+    teacher: nn.Module | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train a network, or go on with a training that stopped in `folder`.
+
+    Every draw depends on the seed and the number of the step, so a training that was interrupted and goes on from its
+    checkpoint makes the very steps that an uninterrupted one makes (on the same machine, with as many threads).
+
+    Args:
+        model: with its first weights; trained in place.
+        pixels: images to learn from.
+        held_out: images that tell which weights are best.
+        recipe: how.
+        folder: for ``last.ckpt`` and ``best.pt``; what is there is gone on with.
+        seed: of everything that is drawn.
+        epochs: in place of the recipe's.
+        time_s: wall time in place of epochs: how many steps fit is found by the first few.
+        data: fingerprint of the images; a checkpoint of others is refused.
+        device: of torch, such as ``cuda``.
+        teacher: a network whose answers are learned from too, half and half.
+        on_progress: told after every step.
+        stop: asked after every step whether to stop; then a checkpoint is written.
+
+    Raises:
+        TrainingError: the loss is no number, there is one image or none, or the folder holds another training.
+    """
+    if len(pixels) < 2:
+        raise TrainingError(f"there are {len(pixels)} images to learn from", hint="give more")
+    training = _Training(model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device)
+    if not training.resume() and time_s is None:
+        training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
+    return training.run(time_s=time_s, teacher=teacher, on_progress=on_progress, stop=stop)
+
+
+class _Training:
+    """A network with all that changes while it is trained."""
+
+    def __init__(
+        self,
+        model: MobileNet,
+        pixels: Pixels,
+        held_out: Pixels,
+        recipe: Recipe,
+        *,
+        folder: Path,
+        seed: int,
+        data: str,
+        device: str,
+    ) -> None:
+        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pixels, self.held_out, self.recipe = pixels, held_out, recipe
+        self.folder, self.seed, self.device = folder, seed, device
+        self.batch = min(recipe.batch, len(pixels))
+        self.epoch_steps = len(pixels) // self.batch
+        _set_dropout(model, recipe.dropout)
+        self.optimizer = optimizer_of(model, recipe)
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False) if recipe.ema else None
+        self.cutting = Cutting(
+            side=model.spec.resolution,
+            normalization=recipe.normalization,
+            least_area=recipe.least_area,
+            mirror=recipe.mirror,
+            shift_px=recipe.shift_px,
+        )
+        self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": seed, "data": data}
+        self.state = _State()
+
+    def resume(self) -> bool:
+        """Take up what the folder holds, if it holds anything."""
+        saved = read_checkpoint(self.folder / LAST)
+        if saved is None:
+            return False
+        for key, value in self.job.items():
+            if saved.job.get(key) != value:
+                raise TrainingError(
+                    f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
+                    hint="go on with what it was begun with, or give another folder",
+                )
+        self.model.load_state_dict(saved.model)
+        if self.averaged is not None and saved.averaged is not None:
+            self.averaged.load_state_dict(saved.averaged)
+        self.optimizer.load_state_dict(saved.optimizer)
+        best = None if saved.best is None else Figures(saved.best[0], saved.best[1], int(saved.best[2]))
+        self.state = _State(
+            step=saved.step,
+            steps=saved.steps,
+            best=best,
+            best_step=saved.best_step,
+            running_loss=saved.running_loss,
+        )
+        return True
+
+    def run(
+        self,
+        *,
+        time_s: float | None,
+        teacher: nn.Module | None,
+        on_progress: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> Trained:
+        """All steps that are left."""
+        state, resumed_at = self.state, self.state.step
+        pace, written, stopped = _Pace(resumed_at, time_s), time.monotonic(), False
+        with _own_draws(self.device), ExitStack() as stack:
+            for batch in stack.enter_context(closing(self._batches())):
+                lr = self._step(batch, teacher)
+                pace.stepped(state)
+                ends = state.step == state.steps
+                evaluated = self._judge() if ends or state.step % self.epoch_steps == 0 else None
+                on_progress(self._progress(lr, pace, evaluated))
+                stopped = not ends and stop()
+                if ends or stopped or evaluated is not None or time.monotonic() - written > CHECKPOINT_S:
+                    self._save()
+                    written = time.monotonic()
+                if ends or stopped:
+                    break
+        if state.best is None:
+            self._judge()
+            self._save()
+        assert state.best is not None
+        return Trained(
+            best=state.best,
+            best_step=state.best_step,
+            steps=state.step,
+            epochs=state.step / self.epoch_steps,
+            seconds=time.monotonic() - pace.begin,
+            images_per_s=pace.per_s(state.step) * self.batch,
+            losses=tuple(state.losses),
+            resumed_at=resumed_at,
+            stopped=stopped,
+        )
+
+    def _batches(self) -> Generator[Batch]:
+        """Batches from the one after the last step on, until there is no step left."""
+        state = self.state
+        while not state.steps or state.step < state.steps:
+            epoch, first = divmod(state.step, self.epoch_steps)
+            yield from training_batches(
+                self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=epoch, first=first
+            )
+
+    def _step(self, batch: Batch, teacher: nn.Module | None) -> float:
+        """One step; the learning rate of it."""
+        state = self.state
+        steps = state.steps or UNKNOWN_STEPS
+        lr = learning_rate(self.recipe, step=state.step, steps=steps, epoch_steps=self.epoch_steps, batch=self.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        _set_momentum(self.model, steps)
+        torch.manual_seed(_mixed(self.seed, state.step))
+        placed = Batch(batch.images.to(self.device), batch.labels.to(self.device))
+        loss = _descend(self.model, self.optimizer, self.recipe, placed, teacher, (self.seed, state.step))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of step {state.step + 1} is {loss}",
+                hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
+            )
+        state.step += 1
+        if self.averaged is not None:
+            _average(self.averaged, self.model, min(self.recipe.ema, state.step / (state.step + 10)))
+        state.losses.append(loss)
+        state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
+        return lr
+
+    def _judge(self) -> Figures:
+        """Figures on the held-out images; the weights are kept where they are the best so far."""
+        state, shown = self.state, self.model if self.averaged is None else self.averaged
+        found = evaluate(shown, self.held_out, self.cutting, device=self.device)
+        if state.best is None or found.top1 >= state.best.top1:
+            state.best, state.best_step = found, state.step
+            write_network(self.folder / BEST, shown)
+        return found
+
+    def _save(self) -> None:
+        state = self.state
+        if not state.steps:
+            return  # how long it is to be is not known yet, so there is little to lose
+        write_checkpoint(
+            self.folder / LAST,
+            Checkpoint(
+                job=self.job,
+                step=state.step,
+                steps=state.steps,
+                running_loss=state.running_loss,
+                best=None if state.best is None else (state.best.top1, state.best.loss, state.best.count),
+                best_step=state.best_step,
+                model=self.model.state_dict(),
+                averaged=None if self.averaged is None else self.averaged.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+            ),
+        )
+
+    def _progress(self, lr: float, pace: _Pace, evaluated: Figures | None) -> Progress:
+        state = self.state
+        return Progress(
+            step=state.step,
+            steps=state.steps,
+            epoch=math.ceil(state.step / self.epoch_steps),
+            loss=state.running_loss,
+            lr=lr,
+            images_per_s=pace.per_s(state.step) * self.batch,
+            evaluated=evaluated,
+        )
+
+
+class _Pace:
+    """How fast it goes, and with a limit of time how many steps that makes."""
+
+    def __init__(self, first: int, time_s: float | None) -> None:
+        self.begin = self._since = time.monotonic()
+        self._first, self._time_s, self._warm = first, time_s, False
+
+    def stepped(self, state: _State) -> None:
+        """Told after every step."""
+        if not self._warm:
+            self._warm, self._first, self._since = True, state.step, time.monotonic()  # the first step is slow
+        if not state.steps and self._time_s is not None and state.step - self._first == TRIAL_STEPS:
+            left_s = TIME_SHARE * (self._time_s - (time.monotonic() - self.begin))
+            state.steps = max(state.step + 1, state.step + int(left_s * self.per_s(state.step)))
+
+    def per_s(self, step: int) -> float:
+        """Steps a second."""
+        return (step - self._first) / max(time.monotonic() - self._since, 1e-9)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, pixels: Pixels, cutting: Cutting, *, device: str = "cpu") -> Figures:
+    """How well a network does on images, cut as for evaluation; it is left in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    right, loss = 0.0, 0.0
+    for images, labels in evaluation_batches(pixels, cutting, batch=EVALUATION_BATCH):
+        answers = model(images.to(device))
+        right += float((answers.argmax(1) == labels.to(device)).sum())
+        loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
+    model.train(was_training)
+    return Figures(right / len(pixels), loss / len(pixels), len(pixels))
+
+
+def _descend(
+    model: MobileNet,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    batch: Batch,
+    teacher: nn.Module | None,
+    drawn: tuple[int, int],
+) -> float:
+    """One step; the loss before it."""
+    model.train()
+    images, labels = batch
+    if recipe.randaugment:
+        images = augmented(
+            images, operations=recipe.randaugment, magnitude=recipe.magnitude, normalization=recipe.normalization
+        )
+    share, other = 1.0, labels
+    if recipe.mixup:
+        share = float(np.random.default_rng(drawn).beta(recipe.mixup, recipe.mixup))
+        images, other = share * images + (1 - share) * images.flip(0), labels.flip(0)
+    answers = model(images)
+    loss = _loss(answers, labels, recipe) * share
+    if share < 1.0:
+        loss = loss + _loss(answers, other, recipe) * (1 - share)
+    if teacher is not None:
+        with torch.no_grad():
+            told = teacher(images).softmax(1)
+        loss = 0.5 * loss + 0.5 * functional.cross_entropy(answers, told)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _loss(answers: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    return functional.cross_entropy(answers, labels, label_smoothing=recipe.label_smoothing)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running mean of weights and of batch norm's figures towards the model's."""
+    mean, new = averaged.state_dict(), model.state_dict()
+    real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([mean[n] for n in real], [new[n].to(mean[n].dtype) for n in real], 1 - decay)
+    for name in mean.keys() - set(real):
+        mean[name].copy_(new[name])
+
+
+def _set_momentum(model: nn.Module, steps: int) -> None:
+    """Let batch norm forget over a share of the steps at most."""
+    least = min(1.0, 1 / (NORM_WINDOW * steps))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum < least:
+            module.momentum = least
+
+
+def _set_dropout(model: nn.Module, share: float | None) -> None:
+    if share is not None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+
+
+def _mixed(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step * 7919 + 17) % (2**63)
+
+
+class _own_draws:  # noqa: N801 - used as a function
+    """Leaves torch's generators as they were."""
+
+    def __init__(self, device: str) -> None:
+        self._fork = torch.random.fork_rng(enabled=True, devices=[0] if device.startswith("cuda") else [])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._fork.__exit__(*raised)

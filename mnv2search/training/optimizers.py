@@ -1,0 +1,123 @@
+"""Optimizers and learning rates of a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from mnv2search.training.recipe import Recipe
+
+__all__ = ["RmsPropTf", "learning_rate", "optimizer_of"]
+
+
+class RmsPropTf(Optimizer):
+    """TensorFlow's RMSProp, with which slim's rates and epsilon 1.0 were found.
+
+    Unlike torch's, epsilon stands inside the root, the mean of squares starts at 1, and the learning rate is part of
+    what the momentum accumulates. Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
+
+    Args:
+        groups: parameters, or groups of them.
+        lr: learning rate.
+        decay: of the mean of squares.
+        momentum: of the steps.
+        eps: added to the mean of squares.
+        weight_decay: coupled: added to the gradient.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[Any],
+        *,
+        lr: float,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            groups, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step; `closure` computes the loss anew where it is given."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+        return loss
+
+    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if not state:
+            state["mean_square"] = torch.ones_like(parameter)
+            state["moment"] = torch.zeros_like(parameter)
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        state["mean_square"].mul_(group["decay"]).addcmul_(gradient, gradient, value=1 - group["decay"])
+        root = state["mean_square"].add(group["eps"]).sqrt_()
+        state["moment"].mul_(group["momentum"]).addcdiv_(gradient, root, value=group["lr"])
+        parameter.sub_(state["moment"])
+
+
+def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer over two groups: the weights that decay, and all else."""
+    decaying = [p for name, p in _weights(model) if _decays(name, p)]
+    kept = {id(p) for p in decaying}
+    groups = [
+        {"params": decaying, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in model.parameters() if id(p) not in kept], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=recipe.lr, eps=recipe.epsilon)
+    return RmsPropTf(groups, lr=recipe.lr, decay=recipe.rms_decay, momentum=recipe.momentum, eps=recipe.epsilon)
+
+
+def learning_rate(recipe: Recipe, *, step: int, steps: int, epoch_steps: float, batch: int) -> float:
+    """The rate of a step, counted from 0.
+
+    >>> recipe = Recipe(lr=0.2, lr_batch=64, batch=64, schedule="cosine")
+    >>> [round(learning_rate(recipe, step=s, steps=10, epoch_steps=5, batch=64), 3) for s in (0, 5)]
+    [0.2, 0.1]
+
+    Args:
+        recipe: to follow.
+        step: counted from 0.
+        steps: of the whole training.
+        epoch_steps: steps of an epoch.
+        batch: images a step.
+    """
+    highest = recipe.lr * batch / recipe.lr_batch
+    # a short training rises for a fifth of it at most
+    rising = min(recipe.warmup_epochs * epoch_steps, steps / 5)
+    if step < rising:
+        return highest * (step + 1) / (rising + 1)
+    if recipe.schedule == "exponential":
+        return float(highest * recipe.decay_rate ** math.floor((step - rising) / (recipe.decay_epochs * epoch_steps)))
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    """Every weight with the kind of layer it belongs to."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            # Source: slim's training_scope: the regularizer of depthwise weights is None.
+            kind = "depthwise" if module.groups > 1 and module.groups == module.in_channels else "weight"
+            yield kind, cast(nn.Parameter, module.weight)
+        elif isinstance(module, nn.Linear):
+            yield "weight", cast(nn.Parameter, module.weight)
+
+
+def _decays(kind: str, parameter: Tensor) -> bool:
+    return kind == "weight" and parameter.ndim > 1

@@ -1,0 +1,190 @@
+"""Recipes: how a network is trained, as flat YAML files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import yaml
+
+from mnv2search.errors import DataError, OptionError, UnknownNameError
+from mnv2search.spec.source import Source, Table, Text, decoded, parse
+
+__all__ = ["Recipe", "load_recipe", "recipe_names"]
+
+FOLDER = Path(__file__).parent / "recipes"
+Optimizer: TypeAlias = Literal["sgd", "adamw", "rmsprop-tf"]
+Schedule: TypeAlias = Literal["cosine", "exponential"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("sgd", "adamw", "rmsprop-tf"),
+    "schedule": ("cosine", "exponential"),
+    "normalization": ("imagenet", "tensorflow", "unit"),
+}
+# key -> (least, most) of the numbers
+LIMITS: dict[str, tuple[float, float]] = {
+    "lr": (1e-8, 100.0),
+    "lr_batch": (1, 65536),
+    "momentum": (0.0, 0.999),
+    "rms_decay": (0.0, 0.9999),
+    "epsilon": (1e-12, 10.0),
+    "decay_rate": (0.01, 1.0),
+    "decay_epochs": (0.01, 1000.0),
+    "warmup_epochs": (0.0, 1000.0),
+    "weight_decay": (0.0, 1.0),
+    "batch": (2, 65536),
+    "epochs": (1, 100_000),
+    "label_smoothing": (0.0, 0.9),
+    "ema": (0.0, 0.999999),
+    "clip_norm": (0.0, 1e6),
+    "dropout": (0.0, 0.95),
+    "least_area": (0.01, 1.0),
+    "shift_px": (0, 64),
+    "randaugment": (0, 10),
+    "magnitude": (0, 30),
+    "mixup": (0.0, 10.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        name: of the file without its ending.
+        optimizer: ``sgd`` with Nesterov's momentum, ``adamw``, or ``rmsprop-tf``: TensorFlow's, with epsilon inside
+            the root and the rate inside the momentum.
+        lr: learning rate at its highest, for a batch of `lr_batch`, and in proportion to the batch.
+        lr_batch: see `lr`.
+        momentum: of ``sgd`` and ``rmsprop-tf``.
+        rms_decay: of the mean of squares of ``rmsprop-tf``.
+        epsilon: of ``adamw`` and ``rmsprop-tf``.
+        schedule: ``cosine`` to nothing, or ``exponential``: times `decay_rate` every `decay_epochs`.
+        decay_rate: see `schedule`.
+        decay_epochs: see `schedule`.
+        warmup_epochs: over which the rate rises from nothing.
+        weight_decay: of the weights of convolutions and of the classifier; not of depthwise ones, norms and biases.
+        batch: images a step.
+        epochs: passes over the images.
+        label_smoothing: share of the target that is spread over all classes.
+        ema: decay of the running mean of the weights that is evaluated and kept; 0 keeps the weights themselves.
+        clip_norm: of the gradient; 0 does not clip.
+        dropout: before the classifier; None leaves it as the spec says.
+        least_area: share of an image that a random cut keeps at least; 1 takes the middle.
+        mirror: swap left and right of half of the images.
+        shift_px: cut after padding by so many px in place of random areas; 0 does not.
+        randaugment: operations of RandAugment on each image.
+        magnitude: of these operations, 0 to 30.
+        mixup: alpha of mixup; 0 does not mix.
+        normalization: of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
+    """
+
+    name: str = "custom"
+    optimizer: Optimizer = "sgd"
+    lr: float = 0.1
+    lr_batch: int = 256
+    momentum: float = 0.9
+    rms_decay: float = 0.9
+    epsilon: float = 1e-8
+    schedule: Schedule = "cosine"
+    decay_rate: float = 0.98
+    decay_epochs: float = 1.0
+    warmup_epochs: float = 0.0
+    weight_decay: float = 4e-5
+    batch: int = 64
+    epochs: int = 100
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    clip_norm: float = 0.0
+    dropout: float | None = None
+    least_area: float = 0.25
+    mirror: bool = True
+    shift_px: int = 0
+    randaugment: int = 0
+    magnitude: int = 9
+    mixup: float = 0.0
+    normalization: Literal["imagenet", "tensorflow", "unit"] = "imagenet"
+
+    def __post_init__(self) -> None:
+        for key, (least, most) in LIMITS.items():
+            value = getattr(self, key)
+            if value is not None and not least <= value <= most:
+                raise OptionError(f"recipe: {key} is {value}", hint=f"use {least:g} to {most:g}")
+        for key, allowed in CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise OptionError(f"recipe: {key} is {getattr(self, key)!r}", hint=f"use {', '.join(allowed)}")
+
+    def dumps(self) -> str:
+        """The recipe as YAML, every value written out."""
+        return yaml.safe_dump({k: v for k, v in asdict(self).items() if k != "name"}, sort_keys=False)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that come along."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_recipe(path_or_name: str) -> Recipe:
+    """A recipe that comes along, by its name, or a file.
+
+    >>> load_recipe("slim").optimizer
+    'rmsprop-tf'
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+        SpecError: the file has mistakes; each with its place.
+    """
+    path = Path(path_or_name)
+    if path.suffix not in (".yaml", ".yml"):
+        if path_or_name not in recipe_names():
+            raise UnknownNameError("recipe", path_or_name, recipe_names())
+        path = FOLDER / f"{path_or_name}.yaml"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
+    return _read(decoded(data, file=str(path)), file=str(path), name=path.stem)
+
+
+def _read(text: str, *, file: str, name: str) -> Recipe:
+    source, node = parse(text, file=file)
+    values: dict[str, Any] = {}
+    known = {field.name: str(field.type) for field in fields(Recipe) if field.name != "name"}
+    if not isinstance(node, Table):
+        source.add((1, 1), "a recipe is a table of keys and values", "write lines such as `lr: 0.1`")
+    else:
+        for key, value in node.entries:
+            place = (key.line, key.column)
+            if key.text not in known:
+                source.add(place, f"a recipe has no {key.text!r}", f"it has {', '.join(sorted(known))}")
+            elif not isinstance(value, Text):
+                source.add(place, f"{key.text} is one value", "write a number or a word")
+            else:
+                at = (value.line, value.column)
+                _take(source, at, key.text, known[key.text], value.text, values)
+    source.refuse()
+    return Recipe(name=name, **values)
+
+
+def _take(source: Source, at: tuple[int, int], key: str, kind: str, text: str, values: dict[str, Any]) -> None:
+    """Add one value, or note what is wrong with it."""
+    if key in CHOICES:
+        if text not in CHOICES[key]:
+            source.add(at, f"{key} is {text!r}", f"use {', '.join(CHOICES[key])}")
+        values[key] = text
+        return
+    if kind == "bool":
+        if text not in ("true", "false"):
+            source.add(at, f"{key} is {text!r}", "use true or false")
+        values[key] = text == "true"
+        return
+    read: Callable[[str], float] = int if kind == "int" else float
+    try:
+        values[key] = None if text == "null" and "None" in kind else read(text)
+    except ValueError:
+        source.add(at, f"{key} is {text!r}", f"use {'a whole number' if kind == 'int' else 'a number'}")
+        return
+    least, most = LIMITS[key]
+    if values[key] is not None and not least <= values[key] <= most:
+        source.add(at, f"{key} is {text}", f"use {least:g} to {most:g}")
