@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ __all__ = ["TrainingReport", "train_spec"]
 REPORT, HISTORY = "training.json", "history.jsonl"
 # Images whose headers tell how large the set's images are.
 LOOKED_AT = 64
+BOARD_STEPS = 10
 # Where images are no larger than the network's input, they are shifted by this share of it and not cut.
 SHIFT = 1 / 8
 
@@ -50,7 +54,7 @@ class TrainingReport:
         inheritance: what came over from other weights, or None.
         device: of torch.
         threads: of torch.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl`` and ``training.json``.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and event files of TensorBoard.
     """
 
     spec: ModelSpec
@@ -132,21 +136,22 @@ def train_spec(
         inheritance = inherit(model, _network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
     cutting = Cutting(side=side, normalization=recipe.normalization)
-    trained = train(
-        model,
-        parts[0],
-        parts[1],
-        recipe,
-        folder=folder,
-        seed=seed,
-        epochs=epochs,
-        time_s=time_s,
-        data=images.fingerprint,
-        device=device,
-        teacher=taught,
-        on_progress=_noting(folder / HISTORY, on_progress),
-        stop=stop,
-    )
+    with _noted(folder, on_progress) as noted:
+        trained = train(
+            model,
+            parts[0],
+            parts[1],
+            recipe,
+            folder=folder,
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            data=images.fingerprint,
+            device=device,
+            teacher=taught,
+            on_progress=noted,
+            stop=stop,
+        )
     test = evaluate(read_network(folder / BEST).to(device), parts[2], cutting, device=device)
     report = TrainingReport(
         spec=spec,
@@ -232,15 +237,38 @@ def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     return teacher.to(device).requires_grad_(False)
 
 
-def _noting(path: Path, told: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Also appends every evaluation to a file of JSON lines."""
+@contextmanager
+def _noted(folder: Path, told: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    """Also appends every evaluation to a file of JSON lines, and writes what TensorBoard shows where it is there."""
+    board = _board(folder)
 
     def note(progress: Progress) -> None:
-        if progress.evaluated is not None:
-            line = asdict(progress)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        figures = progress.evaluated
+        if figures is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / HISTORY, "a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(progress)) + "\n")
+        if board is not None and (figures is not None or progress.step % BOARD_STEPS == 0):
+            board.add_scalar("train/loss", progress.loss, progress.step)
+            board.add_scalar("train/lr", progress.lr, progress.step)
+            board.add_scalar("train/images_per_s", progress.images_per_s, progress.step)
+            if figures is not None:
+                board.add_scalar("held_out/top1", figures.top1, progress.step)
+                board.add_scalar("held_out/loss", figures.loss, progress.step)
         told(progress)
 
-    return note
+    try:
+        yield note
+    finally:
+        if board is not None:
+            board.close()
+
+
+def _board(folder: Path) -> Any:
+    """A writer of TensorBoard's event files, or None where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what its own dependencies call old
+        from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,119 @@
+"""`mnv2search data` and `mnv2search train` on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pictures import draw_pictures
+
+from mnv2search.export.formats.state_dict import read_network
+
+Run = Callable[..., Any]
+SPEC = """mnv2search: 1
+name: mine
+width: 0.25
+resolution: 32
+last: 64
+blocks:
+  - [1, 16, 1, 1]
+  - [6, 24, 2, 2]
+"""
+RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 3\nema: 0.9\n"
+
+
+@pytest.fixture
+def laid(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    (tmp_path / "quick.yaml").write_text(RECIPE)
+    return draw_pictures(tmp_path / "photos")
+
+
+def test_data_is_described(run: Run, laid: Path) -> None:
+    (laid / "red" / "torn.jpg").write_bytes(b"torn")
+    (laid / "blue" / "notes.txt").write_text("no image")
+    done = run("data", "photos", "--json")
+    told = json.loads(done.out)
+    assert told["classes"] == ["blue", "green", "red"]
+    assert [sum(told["counts"][split]) for split in ("train", "val", "test")] == [42, 7, 12]
+    assert [Path(p).name for p in told["unreadable"]] == ["torn.jpg"]
+    assert told["others"] == 1
+    shown = run("data", "photos")
+    assert shown.code == 0
+    assert "1 images cannot be read" in shown.out
+    assert "images in photos" in shown.out
+
+
+def test_the_same_picture_in_two_parts_is_told_of(run: Run, tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "set" / "train")
+    draw_pictures(tmp_path / "set" / "test", count=4, seed=5)
+    twin = tmp_path / "set" / "test" / "red" / "twin.png"
+    twin.write_bytes((tmp_path / "set" / "train" / "red" / "003.png").read_bytes())
+    told = json.loads(run("data", "set", "--json").out)
+    assert [[Path(p).name for p in pair] for pair in told["repeated"]] == [["003.png", "twin.png"]]
+
+
+def test_a_network_is_trained(run: Run, laid: Path, tmp_path: Path) -> None:
+    done = run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told == json.loads((tmp_path / "out" / "training.json").read_text())
+    assert told["steps"] == 15
+    assert told["held_out"]["images"] == 6
+    assert told["test"]["images"] == 12
+    assert told["test"]["low"] <= told["test"]["top1"] <= told["test"]["high"]
+    network = read_network(tmp_path / "out" / "best.pt")
+    assert network.spec.head is not None
+    assert network.spec.head.classes == 3
+    assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 3
+    compiled = run("compile", "out/best.pt", "-o", "net.onnx", "--precision", "int8", "--calibration", "photos")
+    assert compiled.code == 0, compiled.err
+    assert "its ranges come from 60 images" in " ".join(compiled.err.split())
+
+
+def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: Path) -> None:
+    run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "small")
+    wider = ("train", "mine.yaml", "--width", "0.5", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1")
+    done = run(*wider, "--from", "small/best.pt", "-o", "wide")
+    assert done.code == 0, done.err
+    assert "of the parameters came over, the classifier too" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data", "nowhere"], "nowhere is no folder of images"),
+        (["--data", "photos", "--epochs", "1", "--time", "1m"], "--epochs or --time"),
+        (["--data", "photos", "--recipe", "quik"], "quik"),
+        (["--data", "photos", "--from", "mine.yaml"], "cannot be read as weights"),
+    ],
+)
+def test_mistakes_are_told_with_exit_code_2(run: Run, laid: Path, words: list[str], says: str) -> None:
+    done = run("train", "mine.yaml", *words)
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_ctrl_c_keeps_the_last_step(laid: Path, tmp_path: Path) -> None:
+    words = ["train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "4000", "-o", "out"]
+    command = [sys.executable, "-m", "mnv2search", *words, "--json"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=dict(os.environ))
+    ends = time.monotonic() + 60
+    while not (tmp_path / "out" / "last.ckpt").exists() and time.monotonic() < ends:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    told = json.loads(out)
+    saved = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
+    assert told["stopped"]
+    assert saved["step"] == told["steps"] < 20000
