@@ -1,4 +1,7 @@
-"""Evaluators by name: ``imagenet``, ``command:PROGRAM {spec}``, ``python:module:function``, ``recorded:TABLE``."""
+"""Evaluators by name.
+
+``imagenet``, ``train:data=FOLDER``, ``command:PROGRAM {spec}``, ``python:module:function``, ``recorded:TABLE``.
+"""
 
 from __future__ import annotations
 

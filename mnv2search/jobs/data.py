@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from mnv2search.latency.cache import default_folder
 from mnv2search.training.images import SPLITS, Example, ImageSet, Split, read_image_set
+from mnv2search.training.prepared import image_folder
 
-__all__ = ["Description", "Sizes", "describe", "image_folder"]
+__all__ = ["Description", "Sizes", "describe"]
 
 # Of a class among its siblings, below which it is called rare.
 RARE = 0.1
@@ -48,11 +48,6 @@ class Description:
     unreadable: tuple[Path, ...]
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
-
-
-def image_folder() -> Path:
-    """Where unpacked and decoded images are kept."""
-    return default_folder(os.environ).parent / "images"
 
 
 def describe(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,30 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.export.formats.state_dict import read_network
-from mnv2search.jobs.data import image_folder
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.training.batches import CROP, Cutting
-from mnv2search.training.images import Example, ImageSet, read_image_set
+from mnv2search.training.batches import Cutting
+from mnv2search.training.images import SPLITS, ImageSet, read_image_set
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, Trained, evaluate, train
-from mnv2search.training.pixels import MOST_BYTES, Pixels, decoded
+from mnv2search.training.pixels import MOST_BYTES
+from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 
 __all__ = ["TrainingReport", "train_spec"]
 
 REPORT, HISTORY = "training.json", "history.jsonl"
-# Images whose headers tell how large the set's images are.
-LOOKED_AT = 64
 BOARD_STEPS = 10
-# Where images are no larger than the network's input, they are shifted by this share of it and not cut.
-SHIFT = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,28 +112,26 @@ def train_spec(
     images = read_image_set(data, seed=seed, unpack_to=image_folder())
     source = weights_spec or spec
     spec = _with_classes(spec, len(images.classes))
-    side = spec.resolution
-    small = _short_px(images.train) <= side
-    short_px = side if small else math.ceil(side / CROP)
-    if small and not recipe.shift_px:
-        recipe = replace(recipe, shift_px=max(1, round(side * SHIFT)))
-    parts: list[Pixels] = []
-    for split in ("train", "val", "test"):
-        examples = images.part(split)
-        parts.append(
-            decoded(examples, short_px=short_px, folder=image_folder(), most_bytes=most_bytes, on_progress=on_decoded)
-        )
+    prepared = prepare(
+        images,
+        side=spec.resolution,
+        recipe=recipe,
+        splits=SPLITS,
+        most_bytes=most_bytes,
+        on_progress=on_decoded,
+    )
+    recipe, parts = prepared.recipe, prepared.parts
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
         inheritance = inherit(model, _network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
-    cutting = Cutting(side=side, normalization=recipe.normalization)
+    cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
     with _noted(folder, on_progress) as noted:
         trained = train(
             model,
-            parts[0],
-            parts[1],
+            parts["train"],
+            parts["val"],
             recipe,
             folder=folder,
             seed=seed,
@@ -152,14 +143,14 @@ def train_spec(
             on_progress=noted,
             stop=stop,
         )
-    test = evaluate(read_network(folder / BEST).to(device), parts[2], cutting, device=device)
+    test = evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device)
     report = TrainingReport(
         spec=spec,
         images=images,
         recipe=recipe,
         trained=trained,
         test=test,
-        unreadable=tuple(path for part in parts for path in part.unreadable),
+        unreadable=prepared.unreadable,
         inheritance=inheritance,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         threads=torch.get_num_threads(),
@@ -204,18 +195,6 @@ def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
     if spec.head is None:
         raise OptionError(f"{spec.name} has no classifier", hint="give its spec a head with classes")
     return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
-
-
-def _short_px(examples: tuple[Example, ...]) -> float:
-    """Median short side of some of the images; infinite where none can be read."""
-    found = []
-    for example in examples[:: max(1, len(examples) // LOOKED_AT)]:
-        try:
-            with Image.open(example.path) as opened:
-                found.append(min(opened.size))
-        except (OSError, ValueError, SyntaxError):
-            continue
-    return statistics.median(found) if found else math.inf
 
 
 def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:

@@ -1,0 +1,102 @@
+"""Accuracy by training each network on the user's images: honest and slow."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.errors import EvaluatorError, OptionError, TrainingError
+from mnv2search.model.build import build
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.training.images import read_image_set
+from mnv2search.training.loop import Progress, train
+from mnv2search.training.prepared import image_folder, prepare
+from mnv2search.training.recipe import load_recipe
+
+__all__ = ["TrainEvaluator"]
+
+EPOCHS, RECIPE = 3, "modern"
+
+
+class TrainEvaluator:
+    """Trains every network from random weights with the same recipe, and evaluates it on held-out images.
+
+    The test images of the set play no part.
+
+    Args:
+        data: path of the images; see `mnv2search.training.images.read_image_set`.
+        epochs: of training.
+        recipe: name or path of one.
+    """
+
+    def __init__(self, *, data: str, epochs: int = EPOCHS, recipe: str = RECIPE) -> None:
+        if epochs < 1:
+            raise OptionError(f"evaluator train: epochs is {epochs}", hint="use 1 or more")
+        self._data, self._epochs, self._recipe_name = data, epochs, recipe
+        self._recipe = load_recipe(recipe)
+        self._images = read_image_set(Path(data), unpack_to=image_folder())
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the accuracies mean."""
+        images = self._images
+        changed = changed_options(
+            epochs=(str(self._epochs), str(EPOCHS)), recipe=(self._recipe_name, RECIPE)
+        ).removesuffix(",")
+        return EvaluatorInfo(
+            name=f"train:data={self._data}{',' if changed else ''}{changed}",
+            version=f"1-{images.fingerprint}",
+            kind="trained",
+            dataset=Path(self._data).name,
+            metric="top1",
+            detail=(
+                f"{self._epochs} epochs of the recipe {self._recipe_name} on {len(images.train)} images, evaluated "
+                f"on {len(images.val)} held-out ones"
+            ),
+        )
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy after the training, with the interval of so many images.
+
+        `report` is told after every epoch, counted from 1.
+
+        Raises:
+            EvaluatorError: the spec has no classifier, or the training fails.
+            StopEarly: `report` asked for it.
+        """
+        if spec.head is None:
+            raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a head with classes")
+        spec = replace(spec, head=replace(spec.head, classes=len(self._images.classes)))
+        prepared = prepare(self._images, side=spec.resolution, recipe=self._recipe, splits=("train", "val"))
+
+        def told(progress: Progress) -> None:
+            if progress.evaluated is not None:
+                report(progress.epoch, progress.evaluated.top1)
+
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+            try:
+                found = train(
+                    build(spec, seed=seed),
+                    prepared.parts["train"],
+                    prepared.parts["val"],
+                    prepared.recipe,
+                    folder=Path(folder),
+                    seed=seed,
+                    epochs=self._epochs,
+                    on_progress=told,
+                )
+            except TrainingError as error:
+                raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
+        low, high = found.best.interval
+        info = self.info
+        return Accuracy(
+            value=found.best.top1,
+            low=low,
+            high=high,
+            metric=info.metric,
+            kind=info.kind,
+            dataset=info.dataset,
+            seed=seed,
+        )
