@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.errors import TrainingError
+from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.codec import dumps
 from mnv2search.training.augment import augmented
@@ -163,7 +163,8 @@ def train(
         stop: asked after every step whether to stop; then a checkpoint is written.
 
     Raises:
-        TrainingError: the loss is no number, there is one image or none, or the folder holds another training.
+        OptionError: the folder holds another training.
+        TrainingError: the loss is no number, there is one image or none, or the checkpoint cannot be read or written.
     """
     if len(pixels) < 2:
         raise TrainingError(f"there are {len(pixels)} images to learn from", hint="give more")
@@ -213,7 +214,7 @@ class _Training:
             return False
         for key, value in self.job.items():
             if saved.job.get(key) != value:
-                raise TrainingError(
+                raise OptionError(
                     f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
                     hint="go on with what it was begun with, or give another folder",
                 )

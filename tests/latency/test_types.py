@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from mnv2search.latency.types import PASSING, DeviceInfo, Latency, Verdict
+from mnv2search.report.rows import device_text
 
 INFO = DeviceInfo(name="fake", hardware="none", runtime="fake", runtime_version="1")
 TEN = Latency(
@@ -44,3 +45,8 @@ def test_what_changes_from_day_to_day_leaves_the_fingerprint(change: dict[str, o
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     assert INFO.fingerprint == "ed5c9d981e08"
+
+
+def test_ranges_of_random_images_are_called_so() -> None:
+    shown = device_text(replace(TEN, device=replace(INFO, dtype="int8")))
+    assert "int8 with ranges from random images, batch 1" in shown

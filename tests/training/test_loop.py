@@ -12,7 +12,7 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.errors import SpecError, TrainingError, UnknownNameError
+from mnv2search.errors import OptionError, SpecError, TrainingError, UnknownNameError
 from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
@@ -116,9 +116,9 @@ def test_a_training_by_time_finds_its_own_number_of_steps(parts: tuple[Pixels, P
 
 def test_another_training_in_the_folder_is_left_alone(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     trained(parts, tmp_path, replace(RECIPE, epochs=1))
-    with pytest.raises(TrainingError, match="holds a training with another recipe"):
+    with pytest.raises(OptionError, match="holds a training with another recipe"):
         trained(parts, tmp_path, replace(RECIPE, epochs=1, lr=0.01))
-    with pytest.raises(TrainingError, match="with another seed"):
+    with pytest.raises(OptionError, match="with another seed"):
         trained(parts, tmp_path, replace(RECIPE, epochs=1), seed=1)
 
 
