@@ -43,7 +43,8 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         )
     yield (
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.0f} "
-        f"images/s on {report.device} with {report.threads} threads; recipe {report.recipe.name}"
+        f"images/s on {report.device} with {report.threads} threads{' in bfloat16' if trained.half else ''}; recipe "
+        f"{report.recipe.name}"
     )
     if report.recipe.shift_px:
         most = report.recipe.shift_px

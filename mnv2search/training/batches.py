@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ class Cutting:
 
 def training_batches(
     pixels: Pixels, cutting: Cutting, *, batch: int, seed: int, epoch: int, first: int = 0, ahead: int = AHEAD
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """One epoch of full batches in random order, from batch number `first` on.
 
     What is drawn depends on the seed, the epoch and the number of the batch and on nothing else, so that an epoch may
@@ -89,7 +89,7 @@ def training_batches(
 
 def evaluation_batches(
     pixels: Pixels, cutting: Cutting, *, batch: int, indices: Sequence[int] | None = None, ahead: int = AHEAD
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The middle of every image, in order; the last batch may be smaller.
 
     Args:
@@ -159,7 +159,7 @@ def _scaled(part: Bytes, side: int) -> Tensor:
     return functional.interpolate(tensor[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def _made(make: Callable[[int], Batch], numbers: range, ahead: int) -> Iterator[Batch]:
+def _made(make: Callable[[int], Batch], numbers: range, ahead: int) -> Generator[Batch]:
     """The batches of these numbers, made by a thread of its own while the last ones are used."""
     if not ahead:
         yield from map(make, numbers)

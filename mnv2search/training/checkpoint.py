@@ -35,6 +35,7 @@ class Checkpoint:
         model: state dict.
         averaged: state dict of the running mean of the weights, or None.
         optimizer: state dict.
+        half: whether convolutions are computed in bfloat16.
     """
 
     job: dict[str, Any]
@@ -46,6 +47,7 @@ class Checkpoint:
     model: dict[str, Any]
     averaged: dict[str, Any] | None
     optimizer: dict[str, Any]
+    half: bool
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ NORM_WINDOW = 0.05
 TRIAL_STEPS = 24
 TIME_SHARE = 0.9
 UNKNOWN_STEPS = 1_000_000
+# Steps that tell whether bfloat16 is faster, and how much faster it has to be: without arithmetic for it, it is ten
+# times slower, and a tenth is not worth its rounding.
+HALF_TRIALS = 3
+HALF_FASTER = 0.85
 CHECKPOINT_S = 60.0
 EVALUATION_BATCH = 128
 
@@ -101,6 +105,7 @@ class Trained:
         losses: training loss of every step of this process.
         resumed_at: step that this process began at; 0 for a new training.
         stopped: it was asked to stop before its end.
+        half: it computed in bfloat16.
     """
 
     best: Figures
@@ -112,6 +117,7 @@ class Trained:
     losses: tuple[float, ...]
     resumed_at: int = 0
     stopped: bool = False
+    half: bool = False
 
 
 @dataclass(slots=True)
@@ -124,6 +130,7 @@ class _State:
     best_step: int = 0
     running_loss: float = math.nan
     losses: list[float] = field(default_factory=list)
+    half: bool = False
 
 
 def train(
@@ -139,6 +146,7 @@ def train(
     data: str = "",
     device: str = "cpu",
     teacher: nn.Module | None = None,
+    half: bool | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
@@ -159,6 +167,8 @@ def train(
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         teacher: a network whose answers are learned from too, half and half.
+        half: compute convolutions in bfloat16 (autocast); None does where a trial on this machine says that it is
+            clearly faster, and goes on with what a checkpoint was begun with.
         on_progress: told after every step.
         stop: asked after every step whether to stop; then a checkpoint is written.
 
@@ -169,8 +179,10 @@ def train(
     if len(pixels) < 2:
         raise TrainingError(f"there are {len(pixels)} images to learn from", hint="give more")
     training = _Training(model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device)
-    if not training.resume() and time_s is None:
-        training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
+    if not training.resume():
+        training.state.half = training.half_is_faster() if half is None else half
+        if time_s is None:
+            training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
     return training.run(time_s=time_s, teacher=teacher, on_progress=on_progress, stop=stop)
 
 
@@ -229,8 +241,27 @@ class _Training:
             best=best,
             best_step=saved.best_step,
             running_loss=saved.running_loss,
+            half=saved.half,
         )
         return True
+
+    def half_is_faster(self) -> bool:
+        """Whether steps in bfloat16 are clearly faster than in single precision, by a few of each in turn."""
+        if self.device.startswith("cuda"):
+            return bool(torch.cuda.is_bf16_supported())
+        tried = copy.deepcopy(self.model)
+        optimizer = optimizer_of(tried, self.recipe)
+        batches = training_batches(self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, ahead=0)
+        plain = replace(self.recipe, randaugment=0, mixup=0.0)
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        with _own_draws(self.device), closing(batches):
+            batch = next(batches)
+            for _ in range(HALF_TRIALS):
+                for half, found in seconds.items():
+                    begin = time.perf_counter()
+                    _descend(tried, optimizer, plain, batch, None, (0, 0), half=half)
+                    found.append(time.perf_counter() - begin)
+        return min(seconds[True]) < HALF_FASTER * min(seconds[False])
 
     def run(
         self,
@@ -270,6 +301,7 @@ class _Training:
             losses=tuple(state.losses),
             resumed_at=resumed_at,
             stopped=stopped,
+            half=state.half,
         )
 
     def _batches(self) -> Generator[Batch]:
@@ -291,7 +323,8 @@ class _Training:
         _set_momentum(self.model, steps)
         torch.manual_seed(_mixed(self.seed, state.step))
         placed = Batch(batch.images.to(self.device), batch.labels.to(self.device))
-        loss = _descend(self.model, self.optimizer, self.recipe, placed, teacher, (self.seed, state.step))
+        drawn = (self.seed, state.step)
+        loss = _descend(self.model, self.optimizer, self.recipe, placed, teacher, drawn, half=state.half)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss of step {state.step + 1} is {loss}",
@@ -329,6 +362,7 @@ class _Training:
                 model=self.model.state_dict(),
                 averaged=None if self.averaged is None else self.averaged.state_dict(),
                 optimizer=self.optimizer.state_dict(),
+                half=state.half,
             ),
         )
 
@@ -386,6 +420,8 @@ def _descend(
     batch: Batch,
     teacher: nn.Module | None,
     drawn: tuple[int, int],
+    *,
+    half: bool,
 ) -> float:
     """One step; the loss before it."""
     model.train()
@@ -398,7 +434,9 @@ def _descend(
     if recipe.mixup:
         share = float(np.random.default_rng(drawn).beta(recipe.mixup, recipe.mixup))
         images, other = share * images + (1 - share) * images.flip(0), labels.flip(0)
-    answers = model(images)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        answers = model(images)
+    answers = answers.float()
     loss = _loss(answers, labels, recipe) * share
     if share < 1.0:
         loss = loss + _loss(answers, other, recipe) * (1 - share)

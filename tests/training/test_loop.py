@@ -52,7 +52,14 @@ def trained(
         return bool(stop_at) and len(steps) >= stop_at
 
     found = train(
-        model, *parts, recipe, folder=folder, seed=seed, on_progress=lambda p: steps.append(p.step), stop=stop
+        model,
+        *parts,
+        recipe,
+        folder=folder,
+        seed=seed,
+        half=False,
+        on_progress=lambda p: steps.append(p.step),
+        stop=stop,
     )
     return found, model
 
@@ -98,6 +105,19 @@ def test_a_finished_training_has_nothing_to_do(parts: tuple[Pixels, Pixels], tmp
     first, _ = trained(parts, tmp_path)
     again, _ = trained(parts, tmp_path)
     assert (again.losses, again.best, again.steps) == ((), first.best, first.steps)
+
+
+def test_bfloat16_is_gone_on_with(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", half=True)
+    begun = iter([False] * 5 + [True])
+    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=True, stop=lambda: next(begun))
+    rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=False)
+    full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", half=False)
+    assert (whole.half, rest.half, full.half) == (True, True, False)
+    assert rest.losses == whole.losses[6:]
+    assert full.losses[0] != whole.losses[0]
+    assert full.losses[0] == pytest.approx(whole.losses[0], rel=0.02)
 
 
 def test_randaugment_is_part_of_a_recipe(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
