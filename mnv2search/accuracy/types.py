@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, SearchSpace
 
-__all__ = ["Accuracy", "AccuracyEvaluator", "EvaluatorInfo", "Kind", "Report", "StopEarly", "changed_options"]
+__all__ = [
+    "Accuracy",
+    "AccuracyEvaluator",
+    "EvaluatorInfo",
+    "Kind",
+    "Preparation",
+    "Prepares",
+    "Report",
+    "StopEarly",
+    "changed_options",
+]
 
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
@@ -95,6 +107,46 @@ class AccuracyEvaluator(Protocol):
         Raises:
             EvaluatorError: the accuracy could not be determined.
             StopEarly: `report` asked for it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What an evaluator may know before the first network is evaluated.
+
+    Attributes:
+        space: whose networks it will be asked for.
+        band: picks that are predicted to fit the budget, without being far below it; sorted by multiply-adds.
+        folder: to keep its work in, so that an interrupted run goes on with it; None keeps nothing.
+        time_s: wall time that it may take; None where only a number of trials was asked for.
+        seed: of everything that is drawn.
+        tell: hears what is being done, and the share of it that is done.
+    """
+
+    space: SearchSpace
+    band: tuple[Pick, ...]
+    folder: Path | None
+    time_s: float | None
+    seed: int
+    tell: Callable[[str, float], None]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An evaluator that has to do something for the whole space first, such as train weights that all share.
+
+    It is asked for networks of that space alone.
+    """
+
+    def prepare(self, preparation: Preparation) -> tuple[str, ...]:
+        """Make ready for networks of a space.
+
+        Returns:
+            What a reader of the results has to know, such as that less was trained than would be sound.
+
+        Raises:
+            EvaluatorError: it cannot be done.
         """
         ...
 

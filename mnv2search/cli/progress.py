@@ -24,6 +24,7 @@ __all__ = ["SearchDisplay", "measuring", "profiling", "searching"]
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",
     "calibration": "measuring first networks",
+    "preparation": "preparing",
     "search": "searching",
     "final": "measuring the front side by side",
 }
@@ -126,6 +127,8 @@ def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
 
 
 def _line(progress: SearchProgress) -> str:
+    if progress.doing:
+        return progress.doing
     total = "" if progress.trials_total is None else f" of {progress.trials_total}"
     parts = [
         f"{progress.trials}{total} trials",

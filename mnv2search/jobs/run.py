@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ STUDY_FILE = "study.sqlite3"
 AUTO = 0
 PROBE_S = 60.0
 LOCK = ".lock"
+# What an evaluator keeps for itself, such as the weights of a supernet.
+WORK = "work"
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -228,6 +231,7 @@ def _searched(
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed),
         cache=LatencyCache(),
+        work=folder / WORK,
     )
     if left is None:
         return Outcome(folder=folder, manifest=manifest, result=search.result(), already_finished=True)
@@ -242,7 +246,7 @@ def _searched(
     manifest = replace(manifest, status=status, elapsed_s=used_s + result.elapsed_s, finished_at=_now())
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)
-    return Outcome(folder=folder, manifest=manifest, result=result, notes=notes)
+    return Outcome(folder=folder, manifest=manifest, result=result, notes=(*notes, *result.notes))
 
 
 def _saved(search: Search) -> tuple[str, ...]:
@@ -350,6 +354,7 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "front").glob("*.yaml"):
         path.unlink()
+    shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
 @contextmanager

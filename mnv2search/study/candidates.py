@@ -27,6 +27,7 @@ Pick = tuple[int, ...]
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
 HEADROOM = 0.015
 REMEMBERED = 100_000
+FEWEST = 50
 
 
 @runtime_checkable
@@ -46,6 +47,7 @@ class _Static(NamedTuple):
     violation: float
     bound: float
     identity: int
+    madds: int
 
 
 class Candidates:
@@ -116,6 +118,26 @@ class Candidates:
         places = np.unique(np.linspace(0, len(within) - 1, num=min(count, len(within))).round().astype(int))
         return tuple(picks[within[place]] for place in places)
 
+    def band(self, picks: Sequence[Pick], *, least: float, count: int = 1000) -> tuple[Pick, ...]:
+        """The picks that are predicted to fit, and to take at least a part of the budget; by multiply-adds.
+
+        Where hardly any does, those that are predicted to come nearest make up `FEWEST` of them.
+
+        Args:
+            picks: to choose from.
+            least: part of the budget.
+            count: at most.
+        """
+        described = self.describe(np.array(picks))
+        assert described.violation is not None
+        budget_ms = self._budget.latency_ms
+        away = described.violation + np.maximum(0.0, least - described.cost / budget_ms)
+        order = np.argsort(away, kind="stable")
+        fitting = int((away == 0).sum())
+        chosen = [picks[int(i)] for i in order[: max(min(fitting, count), min(FEWEST, len(picks)))]]
+        madds = {pick: found.madds for pick, found in zip(chosen, self._looked_up(chosen), strict=True)}
+        return tuple(sorted(chosen, key=lambda pick: madds[pick]))
+
     def _looked_up(self, picks: Sequence[Pick]) -> list[_Static]:
         missing = [pick for pick in dict.fromkeys(picks) if pick not in self._static]
         if missing:
@@ -130,10 +152,12 @@ class Candidates:
         bounds = np.zeros(len(plans)) if self._bounds is None else self._bounds.lower_bounds(plans)
         self.predicted += len(plans)
         for pick, laid_out, bound in zip(picks, plans, bounds, strict=True):
+            cost = cost_of(laid_out)
             self._static[pick] = _Static(
                 plan=laid_out,
                 features=features_of(laid_out),
-                violation=self._budget.cost_violation(cost_of(laid_out)),
+                violation=self._budget.cost_violation(cost),
                 bound=float(bound),
                 identity=hash(canonical(self.space, pick)),
+                madds=cost.madds,
             )

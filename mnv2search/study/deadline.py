@@ -9,6 +9,8 @@ __all__ = ["Deadline"]
 # Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement.
 BASELINE_ENDS = 0.2
 CALIBRATION_ENDS = 0.3
+# Of a search whose evaluator has to prepare itself, such as to train weights that all networks share.
+PREPARATION_ENDS = 0.55
 SEARCH_ENDS = 0.7
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, Preparation, Prepares
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
@@ -21,7 +22,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick, TellsBounds
-from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, SEARCH_ENDS, Deadline
+from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, PREPARATION_ENDS, SEARCH_ENDS, Deadline
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
@@ -36,6 +37,8 @@ FIRST_PICKS = 12
 FIRST_DRAWS = 200
 # Measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
+# Draws among which those are found that an evaluator prepares itself for.
+BAND_DRAWS = 4000
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
 # Networks of the baseline that are measured again beside the front, and the only ones whose accuracy is asked for
@@ -60,6 +63,7 @@ class Search:
         previous: what an earlier part of the same run evaluated; nothing of it is evaluated again.
         listener: hears of everything that is finished.
         cache: what earlier processes learned of the device; None begins with nothing.
+        work: folder in which an evaluator that prepares itself keeps its work; None keeps nothing.
         clock: seconds that never go backwards.
     """
 
@@ -75,6 +79,7 @@ class Search:
         previous: Sequence[Evaluated] = (),
         listener: Listener | None = None,
         cache: LatencyCache | None = None,
+        work: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not space.axes:
@@ -85,6 +90,9 @@ class Search:
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
         self._device = device
         self._is_cheap = isinstance(evaluator, TellsBounds)
+        self._prepares = isinstance(evaluator, Prepares)
+        self._work = work
+        self._notes: tuple[str, ...] = ()
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock)
         self._cache = cache
@@ -110,6 +118,7 @@ class Search:
         """
         self._candidates.check_bounds()
         self._measure_baseline()
+        self._prepare_evaluator()
         journal = self._open_journal()
         self._measure_first_picks(journal)
         while not self._is_over():
@@ -126,6 +135,7 @@ class Search:
             sampler_cpu_s=self._sampler_cpu_s,
             predictor_error=self._predictor.error,
             exhausted=self._exhausted,
+            notes=self._notes,
         )
 
     # -- the parts of a run --------------------------------------------------------------------------------------
@@ -136,9 +146,39 @@ class Search:
         measured = dict(zip(grid, latencies, strict=True))
         fitting = [spec for spec in grid if measured[spec].verdict(self._budget.latency_ms) == "fits"]
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
+        if self._prepares:
+            rivals = []  # it knows networks of the space alone
         for spec in grid:
             self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if spec in rivals else None)
         self._learn()
+
+    def _prepare_evaluator(self) -> None:
+        """Let the evaluator do what it has to do for the whole space, biased to what the device has time for."""
+        if not isinstance(self._evaluator, Prepares):
+            return
+        random = Random(self._settings.seed)
+        first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=FIRST_PICKS)
+        specs = [self._candidates.spec(pick, name=f"{self._space.name}-first{i}") for i, pick in enumerate(first)]
+        latencies = self._measured(specs, phase="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
+        self._predictor.fit(
+            [
+                *((e.spec, e.latency.median_ms) for e in self._baseline.values() if e.latency is not None),
+                *((spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)),
+            ]
+        )
+        self._notes = self._evaluator.prepare(
+            Preparation(
+                space=self._space,
+                band=self._candidates.band(sorted(self._drawn(random, BAND_DRAWS)), least=REGION_BEGINS),
+                folder=self._work,
+                time_s=self._deadline.until(PREPARATION_ENDS),
+                seed=self._settings.seed,
+                tell=self._tell_prepared,
+            )
+        )
+
+    def _drawn(self, random: Random, count: int) -> set[Pick]:
+        return {canonical(self._space, random_pick(self._space, random)) for _ in range(count)}
 
     def _open_journal(self) -> Journal:
         """The study with its sampler; trials of an earlier part of the run are in its file."""
@@ -170,9 +210,9 @@ class Search:
         if wanted <= 0:
             return
         random = Random(self._settings.seed)
-        drawn = {canonical(self._space, random_pick(self._space, random)) for _ in range(FIRST_DRAWS)}
+        drawn = self._drawn(random, FIRST_DRAWS)
         picks = self._candidates.spread(sorted(drawn - set(self._known)), count=wanted)
-        for group in [picks] if self._is_cheap else [(pick,) for pick in picks]:
+        for group in [picks] if self._is_cheap or self._prepares else [(pick,) for pick in picks]:
             if self._is_over():
                 return
             evaluations = self._evaluate(group, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
@@ -192,7 +232,8 @@ class Search:
 
     def _asked(self, journal: Journal) -> list[Asked]:
         """New picks, as many as are measured side by side; a repeated one is answered from memory."""
-        room = self._settings.batch if self._settings.sampler == "hybrid" and self._is_cheap else 1
+        batched = self._is_cheap or self._prepares
+        room = self._settings.batch if self._settings.sampler == "hybrid" and batched else 1
         if self._settings.trials is not None:
             room = min(room, self._settings.trials - len(self._known))
         new: dict[Pick, Asked] = {}
@@ -326,7 +367,10 @@ class Search:
         out_of_trials = trials is not None and len(self._known) >= trials
         return self._exhausted or out_of_trials or self._deadline.passed(SEARCH_ENDS)
 
-    def _tell_progress(self, phase: Phase) -> None:
+    def _tell_prepared(self, doing: str, share: float) -> None:
+        self._tell_progress("preparation", doing=doing, share=share)
+
+    def _tell_progress(self, phase: Phase, *, doing: str = "", share: float = 0.0) -> None:
         feasible = [e for e in self._known.values() if e.is_feasible and e.accuracy is not None]
         self._listener.progress(
             Progress(
@@ -338,5 +382,7 @@ class Search:
                 best=max(feasible, key=bound_of, default=None),
                 elapsed_s=self._deadline.elapsed_s,
                 left_s=self._deadline.left_s,
+                doing=doing,
+                share=share,
             )
         )

@@ -20,6 +20,7 @@ def result_of(
     sampler_cpu_s: float | None = None,
     predictor_error: float | None = None,
     exhausted: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> SearchResult:
     """The result that these evaluations amount to; a later one of the same network replaces an earlier one.
 
@@ -54,6 +55,7 @@ def result_of(
         sampler_cpu_s=sampler_cpu_s,
         predictor_error=predictor_error,
         exhausted=exhausted,
+        notes=notes,
     )
 
 

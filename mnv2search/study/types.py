@@ -11,7 +11,7 @@ from mnv2search.evaluation import Evaluation
 
 __all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "silent"]
 
-Phase = Literal["baseline", "calibration", "search", "final"]
+Phase = Literal["baseline", "calibration", "preparation", "search", "final"]
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
 
 
@@ -68,6 +68,8 @@ class Progress:
         predicted: networks whose latency was only predicted.
         best: the most accurate network within the budget so far.
         left_s: of the time asked for; None where only trials were.
+        doing: what a preparation is at, in words.
+        share: of the preparation that is done, 0 to 1.
     """
 
     phase: Phase
@@ -78,6 +80,8 @@ class Progress:
     best: Evaluation | None
     elapsed_s: float
     left_s: float | None
+    doing: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,7 @@ class SearchResult:
         sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.
         exhausted: every network of the space was evaluated.
+        notes: what a reader of the accuracies has to know.
     """
 
     front: tuple[Evaluation, ...]
@@ -118,6 +123,7 @@ class SearchResult:
     sampler_cpu_s: float | None
     predictor_error: float | None
     exhausted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def silent() -> Listener:

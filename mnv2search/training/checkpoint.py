@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mnv2search.model.build import MobileNet
 from mnv2search.model.weights import UNREADABLE
 from mnv2search.spec.codec import dumps
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network"]
+__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
 
 FORMAT = 1
 # As `mnv2search.export.formats.state_dict` writes it.
@@ -92,11 +93,24 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        TrainingError: the disk does not take it.
+    """
+    _placed(path, lambda beside: beside.write_bytes(data))
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
+    _placed(path, lambda beside: torch.save(content, beside))
+
+
+def _placed(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, beside)
+        write(beside)
         beside.replace(path)
     except (OSError, RuntimeError) as error:
         raise TrainingError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from mnv2search.model.elastic import SharedWeights
 from mnv2search.training.recipe import Recipe
 
 __all__ = ["RmsPropTf", "learning_rate", "optimizer_of"]
@@ -117,6 +118,8 @@ def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
             yield kind, cast(nn.Parameter, module.weight)
         elif isinstance(module, nn.Linear):
             yield "weight", cast(nn.Parameter, module.weight)
+        elif isinstance(module, SharedWeights):
+            yield "depthwise" if module.depthwise else "weight", module.weight
 
 
 def _decays(kind: str, parameter: Tensor) -> bool:

@@ -1,0 +1,319 @@
+"""Accuracy with inherited weights: one training for all networks of a space, then each evaluated with its part."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
+from mnv2search.errors import EvaluatorError, OptionError, TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.model.elastic import ElasticNet
+from mnv2search.spec.codec import dumps
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Axis, Pick, SearchSpace, pick_of, resolve
+from mnv2search.training.batches import Cutting, evaluation_batches
+from mnv2search.training.fidelity import Fidelity, chosen, reduced
+from mnv2search.training.images import read_image_set
+from mnv2search.training.loop import Figures, Progress, evaluate
+from mnv2search.training.pixels import Pixels
+from mnv2search.training.prepared import image_folder, prepare
+from mnv2search.training.recalibrate import recalibrated
+from mnv2search.training.recipe import Recipe, load_recipe
+from mnv2search.training.sandwich import PASSES, Sandwich, step_rate
+from mnv2search.training.supernet import train_supernet
+
+__all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
+
+RECIPE = "supernet"
+# Below this the order of inherited accuracies is close to chance. Source: docs/accuracy.md, "The supernet".
+ENOUGH_IMAGES = 30_000
+# What the fidelity is chosen for: more images at less fidelity, until there are so many.
+WANTED_IMAGES = 40_000
+# Without a time, the training sees the images so often.
+EPOCHS = 20
+RECALIBRATION_IMAGES = 256
+STATE = "supernet.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What a supernet was trained as.
+
+    Attributes:
+        fidelity: of its networks.
+        steps: of the training; 0 where the time decides.
+        images: seen, once it is trained.
+        seconds: of wall time that the training took, in the last process.
+    """
+
+    fidelity: Fidelity
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+class SupernetEvaluator:
+    """Trains weights that all networks of a space share, and evaluates each with its part of them.
+
+    The test images of the set play no part. Accuracies are of kind ``inherited``: they rank networks, and are not
+    what a network reaches when it is trained on its own.
+
+    Args:
+        data: path of the images; see `mnv2search.training.images.read_image_set`.
+        recipe: name or path of one.
+        epochs: passes over the images, in place of the time that the search allows; 0 takes the time.
+        fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses
+            by the time.
+    """
+
+    def __init__(self, *, data: str, recipe: str = RECIPE, epochs: int = 0, fidelity: str = "auto") -> None:
+        if epochs < 0:
+            raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
+        self._data, self._recipe_name, self._epochs, self._fidelity_text = data, recipe, epochs, fidelity
+        self._recipe = load_recipe(recipe)
+        self._fidelity = _parsed(fidelity)
+        self._images = read_image_set(Path(data), unpack_to=image_folder())
+        self._net: ElasticNet | None = None
+        self._state: _State | None = None
+        self._chosen: list[int] = []
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the accuracies mean."""
+        images = self._images
+        changed = changed_options(
+            recipe=(self._recipe_name, RECIPE),
+            epochs=(str(self._epochs), "0"),
+            fidelity=(self._fidelity_text, "auto"),
+        ).removesuffix(",")
+        seen = "" if self._state is None else f"; it saw {self._state.images:,} images at {self._state.fidelity}"
+        return EvaluatorInfo(
+            name=f"supernet:data={self._data}{',' if changed else ''}{changed}",
+            version=f"1-{images.fingerprint}",
+            kind="inherited",
+            dataset=Path(self._data).name,
+            metric="top1",
+            detail=(
+                f"weights shared by all networks, trained on {len(images.train)} images, evaluated on "
+                f"{len(images.val)} held-out ones{seen}"
+            ),
+        )
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the trained networks.
+
+        Raises:
+            EvaluatorError: nothing is trained yet.
+        """
+        return self._trained()[1].fidelity
+
+    def prepare(self, preparation: Preparation) -> tuple[str, ...]:
+        """Train the shared weights, or go on where the folder says that a training stopped.
+
+        Raises:
+            EvaluatorError: the space has networks that cannot share weights, or the training fails.
+        """
+        begin = time.monotonic()
+        space = _with_classes(preparation.space, len(self._images.classes))
+        band = preparation.band
+        with ExitStack() as stack:
+            folder = preparation.folder or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-"))
+            )
+            try:
+                known = _read_state(folder)
+                state = known or _State(fidelity=self._chosen_fidelity(space, band, preparation))
+                pixels, recipe, side = self._prepared(space, band, state.fidelity)
+                net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
+                _write_state(folder, state)
+                left_s = None if preparation.time_s is None else preparation.time_s - (time.monotonic() - begin)
+                done = train_supernet(
+                    net,
+                    pixels,
+                    recipe,
+                    Sandwich(band),
+                    side=side,
+                    folder=folder,
+                    job=self._job(space, recipe, state, preparation.seed),
+                    seed=preparation.seed,
+                    steps=self._steps(pixels, recipe, preparation),
+                    time_s=None if self._epochs or left_s is None else max(left_s, 1.0),
+                    on_progress=lambda p: preparation.tell(_told(p), p.step / p.steps if p.steps else 0.0),
+                )
+                state = replace(state, steps=done.steps, images=done.images, seconds=done.seconds)
+                _write_state(folder, state)
+            except (TrainingError, OptionError) as error:
+                raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
+        self._net, self._state, self._space = net, state, space
+        self._held_out, self._calibration = self._evaluation_images(space, band, state.fidelity)
+        return self._notes(state)
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy with inherited weights, batch norms recalibrated, with the interval of so many images.
+
+        Raises:
+            EvaluatorError: the network is not one of the space, or nothing is trained yet.
+        """
+        model = self.member(spec)
+        figures = self._figures(model)
+        report(1, figures.top1)
+        low, high = figures.interval
+        info, fidelity = self.info, self.fidelity
+        return Accuracy(
+            value=figures.top1,
+            low=low,
+            high=high,
+            metric=info.metric,
+            kind=info.kind,
+            dataset=info.dataset,
+            seed=seed,
+            note="" if fidelity.is_full else f"with inherited weights at {fidelity}",
+        )
+
+    def member(self, spec: ModelSpec) -> MobileNet:
+        """A network with its part of the weights at the fidelity of the training, in evaluation mode.
+
+        Raises:
+            EvaluatorError: it is not one of the space, or nothing is trained yet.
+        """
+        net, _ = self._trained()
+        pick = pick_of(net.space, _spec_with_classes(spec, len(self._images.classes)))
+        if pick is None:
+            raise EvaluatorError(
+                f"{spec.name} is not one of the space {net.space.name} whose weights were trained",
+                hint="evaluate networks of that space only",
+            )
+        placed = net.place(pick)
+        model = net.member(placed)
+        side = placed.plan.spec.resolution
+        batches = evaluation_batches(
+            self._calibration, self._cutting(side), batch=RECALIBRATION_IMAGES // 2, indices=self._chosen, ahead=0
+        )
+        recalibrated(model, (batch.images for batch in batches))
+        return model
+
+    # -- parts of a preparation ----------------------------------------------------------------------------------
+
+    def _chosen_fidelity(self, space: SearchSpace, band: Sequence[Pick], preparation: Preparation) -> Fidelity:
+        """As asked, or by what a few steps say of the speed of this machine."""
+        if self._fidelity is not None:
+            return self._fidelity
+        if self._epochs or preparation.time_s is None:
+            return Fidelity()
+        some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
+        networks = [resolve(space, pick) for pick in some]
+        preparation.tell("timing a few steps", 0.0)
+        rate = step_rate(space, some, batch=self._recipe.batch)
+        return chosen(
+            networks, time_s=preparation.time_s, madds_per_s=rate, images=WANTED_IMAGES, passes=PASSES
+        ).fidelity
+
+    def _prepared(self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity) -> tuple[Pixels, Recipe, int]:
+        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
+        prepared = prepare(self._images, side=side, recipe=self._recipe, splits=("train",))
+        return prepared.parts["train"], prepared.recipe, side
+
+    def _evaluation_images(
+        self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity
+    ) -> tuple[Pixels, Pixels]:
+        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
+        parts = prepare(self._images, side=side, recipe=self._recipe, splits=("train", "val")).parts
+        count = len(parts["train"])
+        generator = np.random.default_rng(0)
+        self._chosen = generator.choice(count, min(RECALIBRATION_IMAGES, count), replace=False).tolist()
+        return parts["val"], parts["train"]
+
+    def _steps(self, pixels: Pixels, recipe: Recipe, preparation: Preparation) -> int | None:
+        if not self._epochs and preparation.time_s is not None:
+            return None
+        return (self._epochs or EPOCHS) * max(1, len(pixels) // recipe.batch)
+
+    def _job(self, space: SearchSpace, recipe: Recipe, state: _State, seed: int) -> dict[str, str]:
+        return {
+            "space": dumps(space),
+            "recipe": recipe.dumps(),
+            "images": self._images.fingerprint,
+            "fidelity": str(state.fidelity),
+            "seed": str(seed),
+        }
+
+    def _notes(self, state: _State) -> tuple[str, ...]:
+        notes = [f"the supernet saw {state.images:,} images at {state.fidelity}, {state.seconds:.0f} s of training"]
+        if state.images < ENOUGH_IMAGES:
+            notes.append(
+                f"fewer than {ENOUGH_IMAGES:,} images: the order of its networks is weak evidence; give more --time"
+            )
+        return tuple(notes)
+
+    def _figures(self, model: MobileNet) -> Figures:
+        return evaluate(model, self._held_out, self._cutting(model.spec.resolution))
+
+    def _cutting(self, side: int) -> Cutting:
+        return Cutting(side=side, normalization=self._recipe.normalization)
+
+    def _trained(self) -> tuple[ElasticNet, _State]:
+        if self._net is None or self._state is None:
+            raise EvaluatorError("the supernet is not trained yet", hint="prepare it for a space first")
+        return self._net, self._state
+
+
+def _parsed(text: str) -> Fidelity | None:
+    if text == "auto":
+        return None
+    try:
+        width, _, resolution = text.partition("x")
+        found = Fidelity(float(width), float(resolution or width))
+    except ValueError:
+        found = Fidelity(0.0, 0.0)
+    if not (0 < found.width <= 1 and 0 < found.resolution <= 1):
+        raise OptionError(
+            f"evaluator supernet: fidelity is {text!r}",
+            hint="write auto, or factors above 0 and at most 1 of width and resolution, such as 0.5x0.75",
+        )
+    return found
+
+
+def _spec_with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
+    if spec.head is None:
+        raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a head with classes")
+    return replace(spec, head=replace(spec.head, classes=classes))
+
+
+def _with_classes(space: SearchSpace, classes: int) -> SearchSpace:
+    axes: tuple[Axis, ...] = space.axes
+    return SearchSpace(template=_spec_with_classes(space.template, classes), axes=axes)
+
+
+def _told(progress: Progress) -> str:
+    total = f" of {progress.steps}" if progress.steps else ""
+    return (
+        f"training the supernet: step {progress.step}{total}, loss {progress.loss:.3f}, "
+        f"{progress.images_per_s:.0f} images/s"
+    )
+
+
+def _read_state(folder: Path) -> _State | None:
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return _State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+
+
+def _write_state(folder: Path, state: _State) -> None:
+    from mnv2search.training.checkpoint import write_whole
+
+    write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())

@@ -1,0 +1,310 @@
+"""One set of weights for every network of a search space: each takes its part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnv2search.errors import OptionError
+from mnv2search.model.blocks import ACTIVATIONS
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.depthwise import depthwise
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
+from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
+
+__all__ = ["ElasticNet", "Located", "SharedWeights", "located", "smallest_and_largest"]
+
+# Of the classifier's weights, as `mnv2search.model.build.initialize` draws them.
+CLASSIFIER_DEVIATION = 0.01
+
+_ACT: dict[str, Callable[[Tensor], Tensor]] = {
+    # in place, for a norm's gradient needs what the norm was given and not what it gave
+    "relu6": lambda x: functional.relu6(x, inplace=True),
+    "relu": lambda x: functional.relu(x, inplace=True),
+    "hard_swish": functional.hardswish,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid": functional.hardsigmoid,
+}
+assert _ACT.keys() == ACTIVATIONS.keys()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Located:
+    """A network of a space with the place of each of its units among the shared weights.
+
+    Attributes:
+        plan: its layers.
+        slots: for each unit, the name of its place.
+    """
+
+    plan: Plan
+    slots: tuple[str, ...]
+
+
+def located(
+    space: SearchSpace, pick: Pick, *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
+) -> Located:
+    """The network of a pick: the r-th block that a row of the template makes stands at that row's r-th place.
+
+    Args:
+        space: that the pick is of.
+        pick: one option index for every axis.
+        change: what becomes of the spec before it is laid out, such as another width; its rows must stay.
+    """
+    spec = change(resolve(space, pick))
+    laid_out = plan(spec)
+    rows = origins(space, pick)
+    counted: dict[int, int] = {}
+    slots: list[str] = []
+    for unit, at in zip(laid_out.units, laid_out.at, strict=True):
+        if unit.kind != "block":
+            slots.append(unit.kind)
+            continue
+        row = rows[int(at[at.index("[") + 1 : at.index("]")])]
+        counted[row] = counted.get(row, -1) + 1
+        slots.append(f"row{row}_{counted[row]}")
+    return Located(plan=laid_out, slots=tuple(slots))
+
+
+def smallest_and_largest(space: SearchSpace) -> tuple[Pick, Pick]:
+    """The picks with the least and the greatest option of every axis of numbers; other axes take their first."""
+    least, most = [], []
+    for axis in space.axes:
+        if all(isinstance(o, int | float) and not isinstance(o, bool) for o in axis.options):
+            # a stride takes away what it is larger by
+            sign = -1 if axis.at.endswith("stride") else 1
+            values = [sign * cast(float, option) for option in axis.options]
+            least.append(values.index(min(values)))
+            most.append(values.index(max(values)))
+        else:
+            least.append(0)
+            most.append(0)
+    return canonical(space, least), canonical(space, most)
+
+
+class SharedWeights(nn.Module):
+    """The weights of one layer at its largest; None where it has not."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.depthwise = layer.groups > 1
+        ins = 1 if self.depthwise else layer.c_in
+        shape = (layer.c_out, ins) if layer.role == "classifier" else (layer.c_out, ins, layer.kernel, layer.kernel)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(layer.c_out)) if layer.bias else None
+        normed = layer.normalizer != "none"
+        self.norm_weight = nn.Parameter(torch.ones(layer.c_out)) if normed else None
+        self.norm_bias = nn.Parameter(torch.zeros(layer.c_out)) if normed else None
+
+    def of(self, layer: Layer) -> Tensor:
+        """The part of the weights that a layer takes: its first channels, the middle of the kernel."""
+        weight = self.weight[: layer.c_out]
+        if layer.groups == 1:
+            weight = weight[:, : layer.c_in]
+        border = (weight.shape[-1] - layer.kernel) // 2 if weight.ndim == 4 else 0
+        return weight[..., border:-border, border:-border] if border else weight
+
+
+class ElasticNet(nn.Module):
+    """Weights shared by all networks of a space, as wide, deep and with as large kernels as the largest needs them.
+
+    A narrower layer takes the first channels, a smaller kernel the middle, a shallower row its first blocks, and a
+    network of another resolution the same weights on other images. Batch norms work with the figures of the batch:
+    a network that is to be evaluated gets figures of its own, see `member`.
+
+    Args:
+        space: whose networks share them.
+        change: of every spec, see `located`.
+        seed: of the first weights.
+
+    Raises:
+        OptionError: networks of the space have layers whose parts cannot be shared.
+
+    Source: shared slices: Yu et al., arXiv 1812.08928 and 1903.05134; kernels and depth: Cai et al., arXiv
+    1908.09791; resolution and first batch norm of residual blocks: Yu et al., arXiv 2003.11142.
+    """
+
+    def __init__(
+        self, space: SearchSpace, *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.space, self.change = space, change
+        largest: dict[tuple[str, str], Layer] = {}
+        added: set[str] = set()
+        for pick in _extreme_picks(space):
+            member = located(space, pick, change=change)
+            for unit, slot in zip(member.plan.units, member.slots, strict=True):
+                if unit.shortcut != "none":
+                    added.add(slot)
+                for layer in unit.layers:
+                    key = (slot, _role(unit, layer))
+                    largest[key] = _union(largest.get(key), layer)
+        self.slots = nn.ModuleDict()
+        for (slot, role), layer in largest.items():
+            if slot not in self.slots:
+                self.slots[slot] = nn.ModuleDict()
+            cast(nn.ModuleDict, self.slots[slot])[role] = SharedWeights(layer)
+        self._initialize(seed, added)
+
+    def place(self, pick: Pick) -> Located:
+        """The network of a pick."""
+        return located(self.space, pick, change=self.change)
+
+    def forward(self, x: Tensor, network: Located) -> Tensor:
+        """Logits (N, classes) of images (N, 3, S, S), S being the network's resolution, or its last map."""
+        for unit, slot in zip(network.plan.units, network.slots, strict=True):
+            weights = cast(nn.ModuleDict, self.slots[slot])
+            if unit.kind == "classifier":
+                head = cast(SharedWeights, weights["classifier"])
+                x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+                dropout = network.plan.spec.head.dropout if network.plan.spec.head else 0.0
+                x = functional.dropout(x, dropout, self.training)
+                x = functional.linear(x, head.of(unit.layers[0]), head.bias)
+            else:
+                x = _unit(x, unit, weights, network.plan.spec.batch_norm.eps)
+        return x
+
+    def member(self, network: Located) -> MobileNet:
+        """A network on its own with a copy of its weights; its batch norms' running figures are still to be found."""
+        model = build(network.plan, seed=0)
+        with torch.no_grad():
+            for (index, _), bound in model.bound():
+                unit = network.plan.units[index]
+                shared = self._weights(network.slots[index], _role(unit, bound.layer))
+                target = cast(nn.Conv2d, bound.conv)
+                target.weight.copy_(shared.of(bound.layer))
+                if target.bias is not None and shared.bias is not None:
+                    target.bias.copy_(shared.bias[: bound.layer.c_out])
+                if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm):
+                    assert shared.norm_weight is not None
+                    assert shared.norm_bias is not None
+                    bound.norm.weight.copy_(shared.norm_weight[: bound.layer.c_out])
+                    bound.norm.bias.copy_(shared.norm_bias[: bound.layer.c_out])
+        return model
+
+    def adopt(self, network: Located, model: MobileNet) -> None:
+        """Take the weights of a network on its own into the shared ones; the inverse of `member`."""
+        with torch.no_grad():
+            for (index, _), bound in model.bound():
+                unit = network.plan.units[index]
+                shared = self._weights(network.slots[index], _role(unit, bound.layer))
+                source = cast(nn.Conv2d, bound.conv)
+                shared.of(bound.layer).copy_(source.weight)
+                if source.bias is not None and shared.bias is not None:
+                    shared.bias[: bound.layer.c_out] = source.bias
+                if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm):
+                    assert shared.norm_weight is not None
+                    assert shared.norm_bias is not None
+                    shared.norm_weight[: bound.layer.c_out] = bound.norm.weight
+                    shared.norm_bias[: bound.layer.c_out] = bound.norm.bias
+
+    def _weights(self, slot: str, role: str) -> SharedWeights:
+        return cast(SharedWeights, cast(nn.ModuleDict, self.slots[slot])[role])
+
+    def _initialize(self, seed: int, added: Iterable[str]) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for slot, roles in self.slots.items():
+            for role, module in cast(nn.ModuleDict, roles).items():
+                weight = cast(SharedWeights, module).weight
+                if role == "classifier":
+                    nn.init.normal_(weight, 0.0, CLASSIFIER_DEVIATION, generator=generator)
+                else:
+                    nn.init.kaiming_normal_(weight, mode="fan_out", generator=generator)
+            if slot in added:
+                # a block that adds to its input begins as the identity, so that depth may vary from the first step
+                last = cast(SharedWeights, list(cast(nn.ModuleDict, roles).values())[-1])
+                if last.norm_weight is not None:
+                    nn.init.zeros_(last.norm_weight)
+
+
+def _role(unit: Unit, layer: Layer) -> str:
+    """The name of a layer's weights within its slot; a fused block's expansion is another one than a pointwise."""
+    if unit.block is not None and unit.block.operator == "fused" and layer.role == "expansion":
+        return "fused"
+    return layer.role
+
+
+def _extreme_picks(space: SearchSpace) -> Iterator[Pick]:
+    """Picks whose layers are the largest, once with every option of the axes that are not of numbers."""
+    _, largest = smallest_and_largest(space)
+    yield largest
+    for index, axis in enumerate(space.axes):
+        if any(isinstance(o, bool) or not isinstance(o, int | float) for o in axis.options):
+            for option in range(len(axis.options)):
+                yield canonical(space, (*largest[:index], option, *largest[index + 1 :]))
+        elif axis.at.endswith(("stride", "expansion")):
+            # without an expansion a block adds its input where with one it may not, and the other way round
+            smallest = min(range(len(axis.options)), key=lambda i: cast(float, axis.options[i]))
+            yield canonical(space, (*largest[:index], smallest, *largest[index + 1 :]))
+
+
+def _union(one: Layer | None, other: Layer) -> Layer:
+    if other.parts:
+        raise OptionError(
+            f"a split {other.role} cannot be shared between networks",
+            hint="leave split_expansion and split_projection",
+        )
+    if one is None:
+        return other
+    if (one.groups > 1) != (other.groups > 1) and min(one.c_in, other.c_in) > 1:
+        raise OptionError(f"one {other.role} is grouped and another is not", hint="make them alike in all networks")
+    return replace_layer(one, other)
+
+
+def replace_layer(one: Layer, other: Layer) -> Layer:
+    """A layer as large as two."""
+    return one._replace(
+        c_in=max(one.c_in, other.c_in),
+        c_out=max(one.c_out, other.c_out),
+        kernel=max(one.kernel, other.kernel),
+        groups=max(one.groups, other.groups),
+        bias=one.bias or other.bias,
+        normalizer=one.normalizer if one.normalizer != "none" else other.normalizer,
+    )
+
+
+def _unit(x: Tensor, unit: Unit, weights: nn.ModuleDict, eps: float) -> Tensor:
+    y, squeezed = x, x
+    for layer in unit.layers:
+        shared = cast(SharedWeights, weights[_role(unit, layer)])
+        if layer.role == "squeeze":
+            squeezed = _layer(functional.adaptive_avg_pool2d(y, 1), layer, shared, eps)
+        elif layer.role == "excite":
+            y = y * _layer(squeezed, layer, shared, eps)
+        else:
+            y = _layer(y, layer, shared, eps)
+    if unit.shortcut == "none":
+        return y
+    if unit.shortcut == "pad":
+        if unit.stride > 1:
+            x = functional.avg_pool2d(x, unit.stride, ceil_mode=True, count_include_pad=False)
+        x = functional.pad(x, (0, 0, 0, 0, 0, unit.c_out - unit.c_in))
+    return y + x
+
+
+def _layer(x: Tensor, layer: Layer, shared: SharedWeights, eps: float) -> Tensor:
+    """Convolution, norm with the batch's own figures, activation."""
+    before, after = layer.pad
+    if before != after:
+        x, before = functional.pad(x, (before, after, before, after)), 0
+    bias = shared.bias[: layer.c_out] if layer.bias and shared.bias is not None else None
+    if layer.groups > 1 and layer.groups == layer.c_out and layer.dilation == 1 and bias is None:
+        x = depthwise(x, shared.of(layer), stride=layer.stride, pad=before)
+    else:
+        x = functional.conv2d(x, shared.of(layer), bias, layer.stride, before, layer.dilation, layer.groups)
+    if layer.normalizer != "none":
+        assert shared.norm_weight is not None
+        assert shared.norm_bias is not None
+        scale, shift = shared.norm_weight[: layer.c_out], shared.norm_bias[: layer.c_out]
+        if layer.normalizer == "batch":
+            x = functional.batch_norm(x, None, None, scale, shift, True, 0.0, eps)
+        else:
+            x = functional.group_norm(x, GROUP_NORM_GROUPS, scale, shift)
+    return x if layer.activation == "none" else _ACT[layer.activation](x)

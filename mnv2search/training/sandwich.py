@@ -1,0 +1,76 @@
+"""Which networks a step of a supernet's training shows its images to."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional
+
+from mnv2search.cost import cost_of
+from mnv2search.model.elastic import ElasticNet
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, SearchSpace, resolve
+
+__all__ = ["PASSES", "Sandwich", "by_madds", "step_rate"]
+
+# The largest, the smallest, and one or more between.
+PASSES = 3
+# Of the picks, in order of their multiply-adds, that count as the largest, and as the smallest.
+END_SHARE = 0.02
+TIMED = 3
+
+
+class Sandwich:
+    """Draws one of the largest networks first, then one of the smallest, then any.
+
+    All come from the picks that it was made of, so that weights are trained for what a search will look at.
+
+    Args:
+        picks: in order of multiply-adds.
+        passes: networks a step.
+
+    Source: Yu and Huang, arXiv 1903.05134.
+    """
+
+    def __init__(self, picks: Sequence[Pick], *, passes: int = PASSES) -> None:
+        self._picks, self._passes = tuple(picks), passes
+        self._ends = max(1, int(END_SHARE * len(picks)))
+
+    def __call__(self, rng: random.Random) -> Sequence[Pick]:
+        """The networks of one step, the teacher first."""
+        largest = rng.choice(self._picks[-self._ends :])
+        smallest = rng.choice(self._picks[: self._ends])
+        return [largest, smallest, *(rng.choice(self._picks) for _ in range(self._passes - 2))]
+
+
+def by_madds(
+    space: SearchSpace, picks: Sequence[Pick], *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
+) -> tuple[Pick, ...]:
+    """The picks in order of their networks' multiply-adds."""
+    return tuple(sorted(picks, key=lambda pick: cost_of(change(resolve(space, pick))).madds))
+
+
+def step_rate(space: SearchSpace, picks: Sequence[Pick], *, batch: int) -> float:
+    """Multiply-adds (of one evaluation) that a second of training is worth here, by a few passes there and back.
+
+    Args:
+        space: whose networks are timed.
+        picks: some of it; the smallest ones are timed.
+        batch: images at once.
+    """
+    net = ElasticNet(space)
+    done, spent_s = 0.0, 0.0
+    for number, pick in enumerate(by_madds(space, picks)[: TIMED + 1]):
+        placed = net.place(pick)
+        side = placed.plan.spec.resolution
+        images = torch.rand(min(batch, 16), 3, side, side).contiguous(memory_format=torch.channels_last)
+        begin = time.perf_counter()
+        answers = net(images, placed)
+        functional.cross_entropy(answers, torch.zeros(len(images), dtype=torch.long)).backward()  # type: ignore[no-untyped-call]
+        if number:  # the first pass is slow
+            spent_s += time.perf_counter() - begin
+            done += cost_of(placed.plan).madds * len(images)
+    return done / max(spent_s, 1e-9)

@@ -1,0 +1,42 @@
+"""Depthwise convolutions give what torch's own give, and so do their gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mnv2search.model import depthwise as module
+from mnv2search.model.depthwise import depthwise
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8, 13])
+def test_answers_and_gradients_are_torchs(
+    side: int, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_AT_ONCE", 2 * 6 * side * side)  # more than one part
+    generator = torch.Generator().manual_seed(side)
+    x = torch.randn(5, 6, side, side, generator=generator, dtype=torch.float32)
+    weight = torch.randn(6, 1, kernel, kernel, generator=generator)
+    found = []
+    for convolve in (
+        lambda a, b: depthwise(a, b, stride=stride, pad=kernel // 2),
+        lambda a, b: functional.conv2d(a, b, None, stride, kernel // 2, 1, 6),
+    ):
+        a = x.clone(memory_format=torch.channels_last).requires_grad_()
+        b = weight.clone().requires_grad_()
+        y = convolve(a, b)
+        y.square().sum().backward()
+        found.append((y.detach(), a.grad, b.grad))
+    for own, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(own, torchs, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_gradients_that_are_needed_are_computed() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    weight = torch.randn(3, 1, 5, 5, requires_grad=True)
+    depthwise(x, weight, stride=1, pad=2).sum().backward()
+    assert weight.grad is not None
+    assert x.grad is None
