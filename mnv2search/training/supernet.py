@@ -25,7 +25,7 @@ from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
 from mnv2search.training.recipe import Recipe
 
-__all__ = ["Draw", "SupernetTrained", "fitted_to", "train_supernet"]
+__all__ = ["Draw", "SupernetTrained", "descend", "fitted_to", "train_supernet"]
 
 # A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
 TRIAL_STEPS = 12
@@ -232,7 +232,7 @@ class _Training:
             group["lr"] = lr
         picks = self.draw(random.Random(f"{self.seed} {self.step}"))
         images, labels = batch.images.to(self.device), batch.labels.to(self.device)
-        loss = _descend(self.net, self.optimizer, self.recipe, [self.net.place(p) for p in picks], images, labels)
+        loss = descend(self.net, self.optimizer, self.recipe, [self.net.place(p) for p in picks], images, labels)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss of step {self.step + 1} of the supernet is {loss}",
@@ -264,7 +264,7 @@ class _Training:
         )
 
 
-def _descend(
+def descend(
     net: ElasticNet,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
