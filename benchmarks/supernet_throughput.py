@@ -6,8 +6,8 @@ The space is once-for-all's own for MobileNetV2 blocks (`OFAProxylessNASNets`: k
 2, 3, 4), written in our language. Its step is that of `ofa/imagenet_classification/elastic_nn/training/
 progressive_shrinking.py`, `train_one_epoch`, with knowledge distillation: the answers of the full network, then
 `dynamic_batch_size` networks there and back, then the optimizer. Steps alternate; times are of the processor. Two
-comparisons: each with the networks that it draws itself, and both with the very same networks. torchvision, which `ofa`
-imports for its images, plays no part in a step and is left out.
+comparisons: each with the networks that it draws itself, and both with the very same networks. torchvision, which
+`ofa` imports for its images, plays no part in a step and is left out.
 """
 
 from __future__ import annotations
@@ -101,7 +101,12 @@ class Ours:
 
 def _without_torchvision() -> None:
     """Stand-ins for what `ofa` imports of torchvision and its step does not use."""
-    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.datasets"):
+    for name in (
+        "torchvision",
+        "torchvision.transforms",
+        "torchvision.transforms.functional",
+        "torchvision.datasets",
+    ):
         sys.modules.setdefault(name, types.ModuleType(name))
     transforms = sys.modules["torchvision.transforms"]
     for name in ("RandomResizedCrop", "Resize", "RandomCrop"):
@@ -170,7 +175,8 @@ def main() -> None:
             rows["the same networks"].append(same)
     print(
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s), "
-        f"batch {arguments.batch}, {arguments.side} px, {arguments.networks} networks a step, {arguments.rounds} rounds\n"
+        f"batch {arguments.batch}, {arguments.side} px, {arguments.networks} networks a step, "
+        f"{arguments.rounds} rounds\n"
     )
     print("| networks | ours, images/s and core | once-for-all, images/s and core | ratio, median [quartiles] |")
     print("|---|---|---|---|")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -128,7 +128,8 @@ class ElasticNet(nn.Module):
         OptionError: networks of the space have layers whose parts cannot be shared.
 
     Source: shared slices: Yu et al., arXiv 1812.08928 and 1903.05134; kernels and depth: Cai et al., arXiv
-    1908.09791; resolution and first batch norm of residual blocks: Yu et al., arXiv 2003.11142.
+    1908.09791; resolution: Yu et al., arXiv 2003.11142. The last batch norms of residual blocks do not begin at zero
+    as there: in trainings of minutes that costs rank correlation (0.74 in place of 0.86 after 32,000 images).
     """
 
     def __init__(
@@ -137,12 +138,9 @@ class ElasticNet(nn.Module):
         super().__init__()
         self.space, self.change = space, change
         largest: dict[tuple[str, str], Layer] = {}
-        added: set[str] = set()
         for pick in _extreme_picks(space):
             member = located(space, pick, change=change)
             for unit, slot in zip(member.plan.units, member.slots, strict=True):
-                if unit.shortcut != "none":
-                    added.add(slot)
                 for layer in unit.layers:
                     key = (slot, _role(unit, layer))
                     largest[key] = _union(largest.get(key), layer)
@@ -151,7 +149,7 @@ class ElasticNet(nn.Module):
             if slot not in self.slots:
                 self.slots[slot] = nn.ModuleDict()
             cast(nn.ModuleDict, self.slots[slot])[role] = SharedWeights(layer)
-        self._initialize(seed, added)
+        self._initialize(seed)
 
     def place(self, pick: Pick) -> Located:
         """The network of a pick."""
@@ -208,20 +206,15 @@ class ElasticNet(nn.Module):
     def _weights(self, slot: str, role: str) -> SharedWeights:
         return cast(SharedWeights, cast(nn.ModuleDict, self.slots[slot])[role])
 
-    def _initialize(self, seed: int, added: Iterable[str]) -> None:
+    def _initialize(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        for slot, roles in self.slots.items():
+        for roles in self.slots.values():
             for role, module in cast(nn.ModuleDict, roles).items():
                 weight = cast(SharedWeights, module).weight
                 if role == "classifier":
                     nn.init.normal_(weight, 0.0, CLASSIFIER_DEVIATION, generator=generator)
                 else:
                     nn.init.kaiming_normal_(weight, mode="fan_out", generator=generator)
-            if slot in added:
-                # a block that adds to its input begins as the identity, so that depth may vary from the first step
-                last = cast(SharedWeights, list(cast(nn.ModuleDict, roles).values())[-1])
-                if last.norm_weight is not None:
-                    nn.init.zeros_(last.norm_weight)
 
 
 def _role(unit: Unit, layer: Layer) -> str:

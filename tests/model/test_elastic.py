@@ -138,16 +138,6 @@ def test_later_blocks_of_a_row_have_places_of_their_own() -> None:
     assert [s for s in many.slots if s.startswith("row1")] == ["row1_0", "row1_1", "row1_2"]
 
 
-def test_added_blocks_begin_as_the_identity() -> None:
-    net = ElasticNet(space_of(SPACES["every axis of numbers"])).train()
-    smallest, _ = smallest_and_largest(net.space)
-    at = next(i for i, axis in enumerate(net.space.axes) if axis.at == "blocks[1].repeats")
-    deeper = (*smallest[:at], 2, *smallest[at + 1 :])
-    images = torch.randn(4, 3, 24, 24)
-    with torch.no_grad():
-        torch.testing.assert_close(net(images, net.place(smallest)), net(images, net.place(deeper)))
-
-
 def test_split_convolutions_are_refused() -> None:
     text = SPACES["every axis of numbers"].replace("t: [2, 4], c: [32, 48]", "t: 4, split_expansion: 2, c: 32")
     with pytest.raises(OptionError, match="split"):

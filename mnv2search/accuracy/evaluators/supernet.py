@@ -270,9 +270,9 @@ class SupernetEvaluator:
 def _parsed(text: str) -> Fidelity | None:
     if text == "auto":
         return None
+    width, by, resolution = text.partition("x")
     try:
-        width, _, resolution = text.partition("x")
-        found = Fidelity(float(width), float(resolution or width))
+        found = Fidelity(float(width), float(resolution if by else width))
     except ValueError:
         found = Fidelity(0.0, 0.0)
     if not (0 < found.width <= 1 and 0 < found.resolution <= 1):

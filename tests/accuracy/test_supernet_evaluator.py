@@ -1,0 +1,237 @@
+"""Weights that all networks of a space share: trained once, gone on with, inherited by each."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mnv2search.accuracy.evaluators import supernet as module
+from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import Preparation, Prepares
+from mnv2search.errors import EvaluatorError, OptionError
+from mnv2search.evaluation import no_report
+from mnv2search.model.elastic import ElasticNet
+from mnv2search.spec.codec import loads
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
+from mnv2search.training.fidelity import Fidelity, chosen, reduced
+from mnv2search.training.images import read_image_set
+from mnv2search.training.prepared import prepare
+from mnv2search.training.recipe import load_recipe
+from mnv2search.training.sandwich import Sandwich, by_madds
+from mnv2search.training.supernet import SupernetTrained, train_supernet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from pictures import draw_pictures
+
+SPACE = """
+mnv2search: 1
+name: tiny
+resolution: [24, 32]
+width: [0.5, 1.0]
+stem: {c: 16, k: 3, s: 1}
+blocks:
+  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
+  - {c: 32, n: 1, s: 2, t: [2, 4]}
+last: 64
+head: {classes: 7, dropout: 0.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"), count=40, side=32, noise=40)
+
+
+@pytest.fixture
+def space() -> SearchSpace:
+    found = loads(SPACE)
+    assert isinstance(found, SearchSpace)
+    return found
+
+
+def picks_of(space: SearchSpace, count: int = 40) -> tuple[Pick, ...]:
+    rng = random.Random(0)
+    return by_madds(space, sorted({random_pick(space, rng) for _ in range(count)}))
+
+
+def prepared_for(
+    evaluator: SupernetEvaluator, space: SearchSpace, *, folder: Path | None = None, time_s: float | None = None
+) -> tuple[str, ...]:
+    return evaluator.prepare(
+        Preparation(
+            space=space, band=picks_of(space), folder=folder, time_s=time_s, seed=0, tell=lambda _doing, _share: None
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path) -> SupernetEvaluator:
+    evaluator = SupernetEvaluator(data=str(pictures), epochs=30)
+    found = loads(SPACE)
+    assert isinstance(found, SearchSpace)
+    prepared_for(evaluator, found)
+    return evaluator
+
+
+def test_networks_tell_the_pictures_apart_with_inherited_weights(
+    trained: SupernetEvaluator, space: SearchSpace
+) -> None:
+    found = [trained.evaluate(resolve(space, pick), seed=0, report=no_report) for pick in picks_of(space)[::8]]
+    assert min(a.value for a in found) > 0.8
+    assert {(a.kind, a.metric) for a in found} == {("inherited", "top1")}
+
+
+def test_evaluating_twice_gives_the_same(trained: SupernetEvaluator, space: SearchSpace) -> None:
+    spec = resolve(space, picks_of(space)[3])
+    first, second = (trained.evaluate(spec, seed=0, report=no_report) for _ in range(2))
+    assert first == second
+
+
+def test_a_member_has_the_classes_of_the_data_and_its_own_size(
+    trained: SupernetEvaluator, space: SearchSpace
+) -> None:
+    spec = resolve(space, picks_of(space)[-1])
+    member = trained.member(spec)
+    assert member.spec.head is not None
+    assert member.spec.head.classes == 3
+    assert (member.spec.width, member.spec.resolution) == (spec.width, spec.resolution)
+    assert not member.training
+
+
+def test_a_network_of_another_space_is_refused(trained: SupernetEvaluator, space: SearchSpace) -> None:
+    other = reduced(resolve(space, picks_of(space)[0]), Fidelity(0.7, 1.0))
+    with pytest.raises(EvaluatorError, match="not one of the space"):
+        trained.evaluate(other, seed=0, report=no_report)
+
+
+def test_it_is_refused_before_it_is_trained(pictures: Path, space: SearchSpace) -> None:
+    evaluator = SupernetEvaluator(data=str(pictures))
+    with pytest.raises(EvaluatorError, match="not trained"):
+        evaluator.evaluate(resolve(space, picks_of(space)[0]), seed=0, report=no_report)
+
+
+def test_too_few_images_are_said(pictures: Path, space: SearchSpace) -> None:
+    notes = prepared_for(SupernetEvaluator(data=str(pictures), epochs=1), space)
+    assert any("weak evidence" in note for note in notes)
+
+
+def test_enough_images_are_not_complained_of(
+    pictures: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ENOUGH_IMAGES", 10)
+    notes = prepared_for(SupernetEvaluator(data=str(pictures), epochs=1), space)
+    assert not any("weak evidence" in note for note in notes)
+
+
+def test_a_finished_training_in_the_folder_is_not_done_again(
+    pictures: Path, space: SearchSpace, tmp_path: Path
+) -> None:
+    spec = resolve(space, picks_of(space)[5])
+    figures = []
+    for _ in range(2):
+        evaluator = SupernetEvaluator(data=str(pictures), epochs=3)
+        prepared_for(evaluator, space, folder=tmp_path)
+        figures.append(evaluator.evaluate(spec, seed=0, report=no_report))
+        stamp = (tmp_path / "last.ckpt").stat().st_mtime_ns
+    assert figures[0] == figures[1]
+    assert (tmp_path / "last.ckpt").stat().st_mtime_ns == stamp
+
+
+def test_a_folder_of_another_training_is_refused(pictures: Path, space: SearchSpace, tmp_path: Path) -> None:
+    prepared_for(SupernetEvaluator(data=str(pictures), epochs=1), space, folder=tmp_path)
+    wider = loads(SPACE.replace("c: 32", "c: 40"))
+    assert isinstance(wider, SearchSpace)
+    with pytest.raises(EvaluatorError, match="another space"):
+        prepared_for(SupernetEvaluator(data=str(pictures), epochs=1), wider, folder=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["0", "2", "x", "0.5x", "0.5x1.5", "nan", "-1x1"])
+def test_a_fidelity_that_is_none_is_refused(pictures: Path, text: str) -> None:
+    with pytest.raises(OptionError, match="fidelity"):
+        SupernetEvaluator(data=str(pictures), fidelity=text)
+
+
+def test_it_opens_by_its_own_name(pictures: Path) -> None:
+    evaluator = open_evaluator(f"supernet:data={pictures},epochs=2,fidelity=0.5x0.75")
+    assert isinstance(evaluator, Prepares)
+    assert open_evaluator(evaluator.info.name).info == evaluator.info
+
+
+def test_an_interrupted_training_goes_on_with_the_same_steps(
+    pictures: Path, space: SearchSpace, tmp_path: Path
+) -> None:
+    images = read_image_set(pictures)
+    recipe = load_recipe("supernet")
+    pixels = prepare(images, side=32, recipe=recipe, splits=("train",))
+    whole, halves = ElasticNet(space, seed=1), ElasticNet(space, seed=1)
+
+    def go_on(net: ElasticNet, folder: str, stop_at: int = -1) -> SupernetTrained:
+        done: list[int] = []
+        return train_supernet(
+            net,
+            pixels.parts["train"],
+            pixels.recipe,
+            Sandwich(picks_of(space)),
+            side=32,
+            folder=tmp_path / folder,
+            job={"space": "tiny"},
+            steps=6,
+            on_progress=lambda progress: done.append(progress.step),
+            stop=lambda: done[-1] == stop_at,
+        )
+
+    uninterrupted = go_on(whole, "whole")
+    first = go_on(halves, "halves", stop_at=2)
+    resumed = ElasticNet(space, seed=99)
+    second = go_on(resumed, "halves")
+    assert first.stopped
+    assert second.resumed_at == 2
+    assert first.losses + second.losses == uninterrupted.losses
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_networks_between_learn_from_the_answers_of_the_largest(space: SearchSpace) -> None:
+    draws = Sandwich(picks_of(space), passes=4)
+    drawn = [draws(random.Random(seed)) for seed in range(50)]
+    ordered = picks_of(space)
+    assert {d[0] for d in drawn} == {ordered[-1]}
+    assert {d[1] for d in drawn} == {ordered[0]}
+    assert len({d[2] for d in drawn}) > 10
+
+
+def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
+    networks = [resolve(space, pick) for pick in picks_of(space)]
+    found = [
+        chosen(networks, time_s=time_s, madds_per_s=1e9, images=10_000, passes=3) for time_s in (1.0, 10.0, 1000.0)
+    ]
+    images = np.array([f.images for f in found])
+    assert found[-1].fidelity.is_full
+    assert found[0].fidelity.width < found[1].fidelity.width <= 1
+    assert (images[1:] >= 10_000).all()
+
+
+def test_a_reduced_network_keeps_something_of_its_last_map() -> None:
+    spec = loads(
+        SPACE.replace("[24, 32]", "32")
+        .replace("[0.5, 1.0]", "1.0")
+        .replace("[1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}", "1, s: 2, t: 2")
+        .replace("[2, 4]", "2")
+    )
+    assert isinstance(spec, ModelSpec)
+    assert reduced(spec, Fidelity(1.0, 0.1)).resolution == 8
