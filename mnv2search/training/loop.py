@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.errors import OptionError, TrainingError
+from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.codec import dumps
+from mnv2search.training.ahead import Feed, feed_of
 from mnv2search.training.augment import augmented
 from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
@@ -174,10 +175,14 @@ def train(
 
     Raises:
         OptionError: the folder holds another training.
-        TrainingError: the loss is no number, there is one image or none, or the checkpoint cannot be read or written.
+        DataError: there are fewer images than a batch has.
+        TrainingError: the loss is no number, or the checkpoint cannot be read or written.
     """
-    if len(pixels) < 2:
-        raise TrainingError(f"there are {len(pixels)} images to learn from", hint="give more")
+    if len(pixels) < recipe.batch:
+        raise DataError(
+            f"there are {len(pixels)} images to learn from, fewer than a batch of {recipe.batch}",
+            hint=f"give more, or a recipe with a batch of at most {max(2, len(pixels))}",
+        )
     training = _Training(model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device)
     if not training.resume():
         training.state.half = training.half_is_faster() if half is None else half
@@ -204,7 +209,7 @@ class _Training:
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pixels, self.held_out, self.recipe = pixels, held_out, recipe
         self.folder, self.seed, self.device = folder, seed, device
-        self.batch = min(recipe.batch, len(pixels))
+        self.batch = recipe.batch
         self.epoch_steps = len(pixels) // self.batch
         _set_dropout(model, recipe.dropout)
         self.optimizer = optimizer_of(model, recipe)
@@ -251,7 +256,9 @@ class _Training:
             return bool(torch.cuda.is_bf16_supported())
         tried = copy.deepcopy(self.model)
         optimizer = optimizer_of(tried, self.recipe)
-        batches = training_batches(self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, ahead=0)
+        batches = training_batches(
+            self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, feed=Feed(ahead=0)
+        )
         plain = replace(self.recipe, randaugment=0, mixup=0.0)
         seconds: dict[bool, list[float]] = {False: [], True: []}
         with _own_draws(self.device), closing(batches):
@@ -310,7 +317,13 @@ class _Training:
         while not state.steps or state.step < state.steps:
             epoch, first = divmod(state.step, self.epoch_steps)
             yield from training_batches(
-                self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=epoch, first=first
+                self.pixels,
+                self.cutting,
+                batch=self.batch,
+                seed=self.seed,
+                epoch=epoch,
+                first=first,
+                feed=feed_of(self.device),
             )
 
     def _step(self, batch: Batch, teacher: nn.Module | None) -> float:
@@ -322,7 +335,7 @@ class _Training:
             group["lr"] = lr
         _set_momentum(self.model, steps)
         torch.manual_seed(_mixed(self.seed, state.step))
-        placed = Batch(batch.images.to(self.device), batch.labels.to(self.device))
+        placed = Batch(batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device))
         drawn = (self.seed, state.step)
         loss = _descend(self.model, self.optimizer, self.recipe, placed, teacher, drawn, half=state.half)
         if not math.isfinite(loss):
@@ -405,7 +418,7 @@ def evaluate(model: nn.Module, pixels: Pixels, cutting: Cutting, *, device: str 
     was_training = model.training
     model.eval()
     right, loss = 0.0, 0.0
-    for images, labels in evaluation_batches(pixels, cutting, batch=EVALUATION_BATCH):
+    for images, labels in evaluation_batches(pixels, cutting, batch=EVALUATION_BATCH, feed=feed_of(device)):
         answers = model(images.to(device))
         right += float((answers.argmax(1) == labels.to(device)).sum())
         loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))

@@ -12,10 +12,11 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.errors import OptionError, SpecError, TrainingError, UnknownNameError
+from mnv2search.errors import DataError, OptionError, SpecError, TrainingError, UnknownNameError
 from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
+from mnv2search.training.ahead import Feed, made_ahead
 from mnv2search.training.batches import Cutting, evaluation_batches, training_batches
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import BEST, LAST, Figures, Trained, evaluate, train
@@ -142,6 +143,12 @@ def test_another_training_in_the_folder_is_left_alone(parts: tuple[Pixels, Pixel
         trained(parts, tmp_path, replace(RECIPE, epochs=1), seed=1)
 
 
+def test_fewer_images_than_a_batch_are_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are 42 images to learn from, fewer than a batch of 64") as raised:
+        trained(parts, tmp_path, replace(RECIPE, batch=64))
+    assert raised.value.hint == "give more, or a recipe with a batch of at most 42"
+
+
 def test_a_torn_checkpoint_is_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     (tmp_path / LAST).write_bytes(b"torn")
     with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read") as raised:
@@ -169,13 +176,43 @@ def test_a_teacher_is_learned_from(parts: tuple[Pixels, Pixels], tmp_path: Path)
 def test_batches_may_begin_in_the_middle(parts: tuple[Pixels, Pixels]) -> None:
     cutting = Cutting(side=24)
     whole = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2))
-    rest = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2, first=3, ahead=0))
+    rest = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2, first=3, feed=Feed(ahead=0)))
     assert len(whole) == 5
     for one, other in zip(whole[3:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     other_epoch = next(training_batches(parts[0], cutting, batch=8, seed=1, epoch=3))
     assert not torch.equal(whole[0].labels, other_epoch.labels)
+
+
+def test_more_threads_make_the_same_batches(parts: tuple[Pixels, Pixels]) -> None:
+    feeds = (Feed(ahead=0), Feed(), Feed(ahead=6, workers=3))
+    made = [list(training_batches(parts[0], Cutting(side=24), batch=8, seed=1, epoch=0, feed=feed)) for feed in feeds]
+    for batches in zip(*made, strict=True):
+        assert all(torch.equal(batches[0].images, other.images) for other in batches[1:])
+
+
+def test_batches_that_nobody_asks_for_any_more_are_not_made() -> None:
+    asked = list[int]()
+
+    def make(number: int) -> int:
+        asked.append(number)
+        return number
+
+    made = made_ahead(make, range(1000), Feed(ahead=3, workers=2))
+    assert [next(made), next(made)] == [0, 1]
+    made.close()
+    assert len(asked) <= 5
+
+
+def test_a_mistake_in_a_thread_reaches_whoever_asks() -> None:
+    def make(number: int) -> float:
+        return 1 / (2 - number)
+
+    made = made_ahead(make, range(5), Feed(ahead=2))
+    assert [next(made), next(made)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
 
 
 def test_evaluation_sees_every_image_once(parts: tuple[Pixels, Pixels]) -> None:
