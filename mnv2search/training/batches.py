@@ -65,6 +65,7 @@ def training_batches(
     seed: int,
     epoch: int,
     first: int = 0,
+    share: tuple[int, int] = (0, 1),
     feed: Feed = ONE_THREAD,
 ) -> Generator[Batch]:
     """One epoch of full batches in random order, from batch number `first` on.
@@ -79,6 +80,8 @@ def training_batches(
         seed: of everything that is drawn.
         epoch: counted from 0.
         first: number of the first batch.
+        share: (i, n) makes the i-th of n parts of every batch, cut as in the whole. A part holds with an image also
+            the one that stands as far from the end of the batch, with which mixup mixes it.
         feed: how batches are made before they are asked for.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(pixels))
@@ -86,7 +89,11 @@ def training_batches(
     def make(number: int) -> Batch:
         generator = np.random.default_rng([seed, epoch, number])
         chosen = order[number * batch : (number + 1) * batch]
-        images = torch.stack([_random_cut(pixels.image(int(i)), cutting, generator) for i in chosen])
+        # drawn for the whole batch, so that a part of it is cut as the whole is
+        cuts = [_drawn(int(high), int(wide), cutting, generator) for high, wide in pixels.shapes[chosen]]
+        own = [place for place in range(batch) if min(place, batch - 1 - place) % share[1] == share[0]]
+        images = torch.stack([_cut(pixels.image(int(chosen[place])), cutting, cuts[place]) for place in own])
+        chosen = chosen[own]
         return _finished(images, pixels.labels[chosen], cutting, pinned=feed.pinned)
 
     return made_ahead(make, range(first, len(pixels) // batch), feed)
@@ -121,20 +128,38 @@ def _finished(images: Tensor, labels: object, cutting: Cutting, *, pinned: bool)
     return Batch(made.images.pin_memory(), made.labels.pin_memory()) if pinned else made
 
 
-def _random_cut(image: Bytes, cutting: Cutting, generator: np.random.Generator) -> Tensor:
-    """A random part of the image, (3, S, S), 0 to 255."""
-    height, width = image.shape[:2]
+class _Cut(NamedTuple):
+    """Where an image is cut: for a shift the place in the padded image, else the part of it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+
+def _drawn(height: int, width: int, cutting: Cutting, generator: np.random.Generator) -> _Cut:
+    """A random part of an image of this size."""
     if cutting.shift_px:
-        tensor = _middle(image, cutting.side, cutting.side)
-        tensor = functional.pad(tensor, [cutting.shift_px] * 4)
         top, left = generator.integers(0, 2 * cutting.shift_px + 1, 2)
-        tensor = tensor[:, top : top + cutting.side, left : left + cutting.side]
+        place = int(top), int(left), cutting.side, cutting.side
     elif cutting.least_area >= 1:
-        tensor = _middle(image, cutting.side, min(height, width))
+        place = 0, 0, height, width
     else:
-        top, left, high, wide = _place(height, width, cutting, generator)
-        tensor = _scaled(image[top : top + high, left : left + wide], cutting.side)
-    return tensor.flip(-1) if cutting.mirror and generator.random() < 0.5 else tensor
+        place = _place(height, width, cutting, generator)
+    return _Cut(*place, mirrored=cutting.mirror and bool(generator.random() < 0.5))
+
+
+def _cut(image: Bytes, cutting: Cutting, cut: _Cut) -> Tensor:
+    """The part of the image, (3, S, S), 0 to 255."""
+    if cutting.shift_px:
+        tensor = functional.pad(_middle(image, cutting.side, cutting.side), [cutting.shift_px] * 4)
+        tensor = tensor[:, cut.top : cut.top + cut.height, cut.left : cut.left + cut.width]
+    elif cutting.least_area >= 1:
+        tensor = _middle(image, cutting.side, min(cut.height, cut.width))
+    else:
+        tensor = _scaled(image[cut.top : cut.top + cut.height, cut.left : cut.left + cut.width], cutting.side)
+    return tensor.flip(-1) if cut.mirrored else tensor
 
 
 def _place(height: int, width: int, cutting: Cutting, generator: np.random.Generator) -> tuple[int, int, int, int]:
