@@ -195,7 +195,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
         "stopped": trained.stopped,
         "inherited": None if report.inheritance is None else report.inheritance.share,
         "unreadable": [str(path) for path in report.unreadable],
-        "half": trained.half,
+        "precision": trained.precision,
         "device": report.device,
         "threads": report.threads,
         "processes": report.processes,

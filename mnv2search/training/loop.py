@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_ch
 from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
+from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.step import average, descend, set_dropout, set_momentum
 from mnv2search.training.team import ALONE, Team
@@ -78,7 +79,7 @@ class Trained:
         losses: training loss of every step of this process.
         resumed_at: step that this process began at; 0 for a new training.
         stopped: it was asked to stop before its end.
-        half: it computed in bfloat16.
+        precision: of the convolutions.
     """
 
     best: Figures
@@ -90,7 +91,7 @@ class Trained:
     losses: tuple[float, ...]
     resumed_at: int = 0
     stopped: bool = False
-    half: bool = False
+    precision: Precision = "float32"
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class _State:
     best_step: int = 0
     running_loss: float = math.nan
     losses: list[float] = field(default_factory=list)
-    half: bool = False
+    precision: Precision = "float32"
 
 
 def train(
@@ -120,7 +121,7 @@ def train(
     device: str = "cpu",
     team: Team = ALONE,
     teacher: nn.Module | None = None,
-    half: bool | None = None,
+    precision: Precision | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
@@ -143,8 +144,9 @@ def train(
         team: processes that train with this one, each on its share of every batch; the leader alone writes and is
             told of progress.
         teacher: a network whose answers are learned from too, half and half.
-        half: compute convolutions in bfloat16 (autocast); None does where a trial on this machine says that it is
-            clearly faster, and goes on with what a checkpoint was begun with.
+        precision: of the convolutions (autocast); None takes half precision where a trial on this machine says that
+            it is clearly faster, and on CUDA: bfloat16, or float16 where a GPU does not compute in that. A checkpoint
+            is gone on with in what it was begun with.
         on_progress: told after every step.
         stop: asked after every step whether to stop; then a checkpoint is written.
 
@@ -169,7 +171,7 @@ def train(
         model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device, team=team
     )
     if not training.resume():
-        training.state.half = team.agreed(training.half_is_faster) if half is None else half
+        training.set_precision(team.agreed(training.fastest) if precision is None else precision)
         if time_s is None:
             training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
     return training.run(time_s=time_s, teacher=teacher, on_progress=on_progress, stop=stop)
@@ -209,6 +211,7 @@ class _Training:
         self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": seed, "data": data}
         self.state = _State()
         self.shared: nn.Module = model
+        self.scaler = scaler_of("float32", device)
 
     def resume(self) -> bool:
         """Take up what the folder holds, if it holds anything."""
@@ -226,8 +229,10 @@ class _Training:
             best=best,
             best_step=saved.best_step,
             running_loss=saved.running_loss,
-            half=saved.half,
         )
+        self.set_precision(cast(Precision, saved.half_type) if saved.half else "float32")
+        if saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
         return True
 
     def _saved(self) -> Checkpoint | None:
@@ -240,25 +245,32 @@ class _Training:
                 )
         return saved
 
-    def half_is_faster(self) -> bool:
-        """Whether steps in bfloat16 are clearly faster than in single precision, by a few of each in turn."""
+    def set_precision(self, precision: Precision) -> None:
+        """Compute in it from now on."""
+        self.state.precision = precision
+        self.scaler = scaler_of(precision, self.device)
+
+    def fastest(self) -> Precision:
+        """Half precision where its steps are clearly faster than in single precision, by a few of each in turn."""
+        half = half_of(self.device)
         if self.device.startswith("cuda"):
-            return bool(torch.cuda.is_bf16_supported())
+            return half
         tried = copy.deepcopy(self.model)
         optimizer = optimizer_of(tried, self.recipe)
         batches = training_batches(
             self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, feed=Feed(ahead=0)
         )
         plain = replace(self.recipe, randaugment=0, mixup=0.0)
-        seconds: dict[bool, list[float]] = {False: [], True: []}
+        seconds: dict[Precision, list[float]] = {"float32": [], half: []}
+        scaler = scaler_of("float32", self.device)
         with _own_draws(self.device), closing(batches):
             batch = next(batches)
             for _ in range(HALF_TRIALS):
-                for half, found in seconds.items():
+                for precision, found in seconds.items():
                     begin = time.perf_counter()
-                    descend(tried, optimizer, plain, batch, None, (0, 0), half=half)
+                    descend(tried, optimizer, plain, batch, None, (0, 0), precision=precision, scaler=scaler)
                     found.append(time.perf_counter() - begin)
-        return min(seconds[True]) < HALF_FASTER * min(seconds[False])
+        return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"
 
     def run(
         self,
@@ -300,7 +312,7 @@ class _Training:
             losses=tuple(state.losses),
             resumed_at=resumed_at,
             stopped=stopped,
-            half=state.half,
+            precision=state.precision,
         )
 
     def _set_length(self, pace: _Pace) -> None:
@@ -337,7 +349,16 @@ class _Training:
         torch.manual_seed(_mixed(self.seed, state.step, self.team.rank))
         placed = Batch(batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device))
         drawn = (self.seed, state.step)
-        own = descend(self.shared, self.optimizer, self.recipe, placed, teacher, drawn, half=state.half)
+        own = descend(
+            self.shared,
+            self.optimizer,
+            self.recipe,
+            placed,
+            teacher,
+            drawn,
+            precision=state.precision,
+            scaler=self.scaler,
+        )
         loss = self.team.sums([own])[0] / self.team.size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -380,7 +401,9 @@ class _Training:
                 model=self.model.state_dict(),
                 averaged=None if self.averaged is None else self.averaged.state_dict(),
                 optimizer=self.optimizer.state_dict(),
-                half=state.half,
+                half=state.precision != "float32",
+                half_type=state.precision,
+                scaler=self.scaler.state_dict() or None,
             ),
         )
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from mnv2search.training.augment import augmented
 from mnv2search.training.batches import Batch
+from mnv2search.training.precision import Precision
 from mnv2search.training.recipe import Recipe
 
 __all__ = ["average", "descend", "set_dropout", "set_momentum"]
@@ -26,9 +27,21 @@ def descend(
     teacher: nn.Module | None,
     drawn: tuple[int, int],
     *,
-    half: bool,
+    precision: Precision,
+    scaler: torch.amp.GradScaler,
 ) -> float:
-    """One step; the loss before it."""
+    """One step; the loss before it.
+
+    Args:
+        model: to train, perhaps shared with other processes.
+        optimizer: of its weights.
+        recipe: how the batch is changed, and what the loss is.
+        batch: images and labels, where the model is.
+        teacher: a network whose answers are learned from too, half and half.
+        drawn: seed and number of the step.
+        precision: of the convolutions.
+        scaler: of the gradients; a step whose gradients are not finite in float16 is left out, and scaled less.
+    """
     model.train()
     images, labels = batch
     if recipe.randaugment:
@@ -39,7 +52,8 @@ def descend(
     if recipe.mixup:
         share = float(np.random.default_rng(drawn).beta(recipe.mixup, recipe.mixup))
         images, other = share * images + (1 - share) * images.flip(0), labels.flip(0)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+    lower = torch.float16 if precision == "float16" else torch.bfloat16
+    with torch.autocast(images.device.type, lower, enabled=precision != "float32"):
         answers = model(images)
     answers = answers.float()
     loss = _loss(answers, labels, recipe) * share
@@ -50,10 +64,12 @@ def descend(
             told = teacher(images).softmax(1)
         loss = 0.5 * loss + 0.5 * functional.cross_entropy(answers, told)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     if recipe.clip_norm:
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     return float(loss.detach())
 
 

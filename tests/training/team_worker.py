@@ -56,7 +56,9 @@ def trained(
         asked.append(1)
         return bool(stop_at) and len(asked) >= stop_at and team.rank == team.size - 1
 
-    return train(build(spec, seed=team.rank), *parts, RECIPE, folder=folder, half=False, team=team, seed=1, stop=stop)
+    return train(
+        build(spec, seed=team.rank), *parts, RECIPE, folder=folder, precision="float32", team=team, seed=1, stop=stop
+    )
 
 
 def main(folder: Path) -> None:
@@ -67,7 +69,9 @@ def main(folder: Path) -> None:
         whole = trained(SPEC, folder / "whole", parts, team)
         first = trained(SPEC, folder / "parts", parts, team, stop_at=5)
         rest = trained(SPEC, folder / "parts", parts, team)
-        timed = train(build(SPEC, seed=0), *parts, RECIPE, folder=folder / "timed", half=False, team=team, time_s=1.5)
+        timed = train(
+            build(SPEC, seed=0), *parts, RECIPE, folder=folder / "timed", precision="float32", team=team, time_s=1.5
+        )
         agreed = team.sums([timed.steps])[0] == team.size * timed.steps
         if team.is_leader:
             told = {

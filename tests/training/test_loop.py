@@ -17,12 +17,14 @@ from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.training.ahead import Feed, made_ahead
-from mnv2search.training.batches import Cutting, evaluation_batches, training_batches
+from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import BEST, LAST, Figures, Trained, evaluate, train
 from mnv2search.training.optimizers import RmsPropTf, learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels, decoded
+from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.recipe import Recipe, load_recipe, recipe_names
+from mnv2search.training.step import descend
 
 SPEC = ModelSpec(
     name="small",
@@ -58,7 +60,7 @@ def trained(
         recipe,
         folder=folder,
         seed=seed,
-        half=False,
+        precision="float32",
         on_progress=lambda p: steps.append(p.step),
         stop=stop,
     )
@@ -108,17 +110,48 @@ def test_a_finished_training_has_nothing_to_do(parts: tuple[Pixels, Pixels], tmp
     assert (again.losses, again.best, again.steps) == ((), first.best, first.steps)
 
 
-def test_bfloat16_is_gone_on_with(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=2)
-    whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", half=True)
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_half_precision_is_gone_on_with(half: Precision, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2, clip_norm=1.0)
+    whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", precision=half)
     begun = iter([False] * 5 + [True])
-    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=True, stop=lambda: next(begun))
-    rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=False)
-    full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", half=False)
-    assert (whole.half, rest.half, full.half) == (True, True, False)
+    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision=half, stop=lambda: next(begun))
+    rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision="float32")
+    full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", precision="float32")
+    assert (whole.precision, rest.precision, full.precision) == (half, half, "float32")
     assert rest.losses == whole.losses[6:]
     assert full.losses[0] != whole.losses[0]
     assert full.losses[0] == pytest.approx(whole.losses[0], rel=0.02)
+    assert whole.losses == pytest.approx(full.losses, rel=0.1)
+    scaled = torch.load(tmp_path / "parts" / LAST, weights_only=True)["scaler"]
+    assert (scaled is not None) == (half == "float16")
+
+
+def test_a_step_that_overflows_in_float16_is_left_out() -> None:
+    layer = nn.Conv2d(3, 3, 4, bias=False)
+    network = nn.Sequential(layer, nn.Flatten())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    batch = Batch(torch.full((2, 3, 4, 4), 1000.0), torch.tensor([0, 1]))
+    scaler, plain = scaler_of("float16", "cpu"), Recipe(batch=2, clip_norm=1.0)
+    first = layer.weight.detach().clone()
+    scales = []
+    for step in range(12):
+        descend(network, optimizer, plain, batch, None, (0, step), precision="float16", scaler=scaler)
+        scales.append(scaler.get_scale())
+        if step == 0:
+            assert torch.equal(layer.weight, first)
+    assert scales[0] == 32768.0
+    assert scales[-1] == scales[-2] < 32768.0
+    assert layer.weight.isfinite().all()
+    assert not torch.equal(layer.weight, first)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("half", ["bfloat16", "float16", None])
+def test_half_precision_on_a_gpu(half: Precision | None, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    found = train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, device="cuda", precision=half)
+    assert found.precision == (half or half_of("cuda"))
+    assert found.best.top1 >= 0.9
 
 
 def test_randaugment_is_part_of_a_recipe(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class TrainEvaluator:
                     folder=Path(folder),
                     seed=seed,
                     epochs=self._epochs,
-                    half=False,  # a trial of speed may end one way today and another tomorrow
+                    precision="float32",  # a trial of speed may end one way today and another tomorrow
                     on_progress=told,
                 )
             except TrainingError as error:
