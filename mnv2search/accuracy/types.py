@@ -9,7 +9,17 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Accuracy", "AccuracyEvaluator", "EvaluatorInfo", "Kind", "Report", "StopEarly", "changed_options"]
+__all__ = [
+    "Accuracy",
+    "AccuracyEvaluator",
+    "CanHalve",
+    "EvaluatorInfo",
+    "Halving",
+    "Kind",
+    "Report",
+    "StopEarly",
+    "changed_options",
+]
 
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
@@ -96,6 +106,29 @@ class AccuracyEvaluator(Protocol):
             EvaluatorError: the accuracy could not be determined.
             StopEarly: `report` asked for it.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halving:
+    """At which steps evaluations are compared, and how few of them go on.
+
+    Attributes:
+        rungs: steps, as they are reported, before the last.
+        reduction: one in so many goes on from each.
+    """
+
+    rungs: tuple[int, ...]
+    reduction: int
+
+
+@runtime_checkable
+class CanHalve(Protocol):
+    """An evaluator whose reports on the way may be compared, so that what falls behind is stopped early."""
+
+    @property
+    def halving(self) -> Halving | None:
+        """The rungs; None where every evaluation is to be finished."""
         ...
 
 

@@ -104,6 +104,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "sampler_cpu_s": result.sampler_cpu_s,
         "predictor_error": result.predictor_error,
         "exhausted": result.exhausted,
+        "stopped": result.stopped,
     }
 
 
@@ -122,7 +123,8 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, An
 def _effort(result: SearchResult) -> str:
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
+    stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
-        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid evaluated"
+        f"{result.trials} networks of the space{stopped} and {len(result.baseline)} of the MobileNetV2 grid evaluated"
         f"{predicted}; {result.elapsed_s:.0f} s"
     )

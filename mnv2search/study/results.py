@@ -54,6 +54,7 @@ def result_of(
         sampler_cpu_s=sampler_cpu_s,
         predictor_error=predictor_error,
         exhausted=exhausted,
+        stopped=sum(e.is_stopped for e in space.values()),
     )
 
 

@@ -105,6 +105,7 @@ class SearchResult:
         sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.
         exhausted: every network of the space was evaluated.
+        stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
     """
 
     front: tuple[Evaluation, ...]
@@ -118,6 +119,7 @@ class SearchResult:
     sampler_cpu_s: float | None
     predictor_error: float | None
     exhausted: bool = False
+    stopped: int = 0
 
 
 def silent() -> Listener:
