@@ -10,7 +10,7 @@ from typing import Any
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import gain_over
-from mnv2search.report.rows import Rows, accuracy_text, front_rows, measured_text
+from mnv2search.report.rows import Rows, accuracy_phrase, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
@@ -38,7 +38,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
         f"ship {ship.spec.name}: {measured_text(ship.latency)} ms measured, {margin:.2f} ms "
         f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
     )
-    yield f"  {ship.accuracy.kind} {ship.accuracy.metric} {accuracy_text(ship.accuracy)} % ({ship.accuracy.dataset})"
+    yield f"  {accuracy_phrase(ship.accuracy)}"
     if (gain := gain_over(ship, result.baseline)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
