@@ -91,30 +91,26 @@ def command(
     from mnv2search.report.training import training_lines
     from mnv2search.spec.codec import load_spec
     from mnv2search.training.recipe import load_recipe
-    from mnv2search.training.team import OtherProcessError, joined
+    from mnv2search.training.team import joined
 
-    network = chosen_spec(spec, **choice)
-    folder = output or Path("results") / f"{network.name}-trained"
-    with joined(accelerator) as team, _interrupts(team) as interrupted:
-        try:
-            with _shown(quiet=quiet or as_json or not team.is_leader) as show:
-                report = train_spec(
-                    network,
-                    data=data,
-                    folder=folder,
-                    recipe=load_recipe(recipe),
-                    seed=seed,
-                    epochs=epochs,
-                    time_s=time_s,
-                    weights=weights,
-                    weights_spec=None if from_spec is None else load_spec(from_spec),
-                    teacher=teacher,
-                    team=team,
-                    on_progress=show,
-                    stop=interrupted,
-                )
-        except OtherProcessError as error:  # where it failed it is told
-            sys.exit(error.exit_code)
+    with joined(accelerator) as team, _told_once(team), _interrupts(team) as interrupted:
+        network = chosen_spec(spec, **choice)
+        with _shown(quiet=quiet or as_json or not team.is_leader) as show:
+            report = train_spec(
+                network,
+                data=data,
+                folder=output or Path("results") / f"{network.name}-trained",
+                recipe=load_recipe(recipe),
+                seed=seed,
+                epochs=epochs,
+                time_s=time_s,
+                weights=weights,
+                weights_spec=None if from_spec is None else load_spec(from_spec),
+                teacher=teacher,
+                team=team,
+                on_progress=show,
+                stop=interrupted,
+            )
     if team.is_leader:
         if as_json:
             emit_json(report_json(report))
@@ -124,6 +120,22 @@ def command(
         if team.is_leader:
             note("interrupted; the same command goes on where it stopped")
         sys.exit(130)
+
+
+@contextmanager
+def _told_once(team: Team) -> Iterator[None]:
+    """Lets the first process of each machine alone tell of mistakes, which all of its processes meet."""
+    from mnv2search.errors import Mnv2SearchError
+    from mnv2search.training.team import OtherProcessError
+
+    try:
+        yield
+    except OtherProcessError as error:  # where it failed it is told
+        sys.exit(error.exit_code)
+    except Mnv2SearchError as error:
+        if team.local_rank == 0:
+            raise
+        sys.exit(error.exit_code)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,10 +20,12 @@ from mnv2search.spec.codec import dumps
 from mnv2search.training.ahead import Feed, feed_of
 from mnv2search.training.batches import Batch, Cutting, training_batches
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
+from mnv2search.training.draws import own_draws, seed_step
 from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
 from mnv2search.training.precision import Precision, half_of, scaler_of
+from mnv2search.training.progress import Pace, Progress, State, Trained
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.step import average, descend, set_dropout, set_momentum
 from mnv2search.training.team import ALONE, Team
@@ -31,80 +33,12 @@ from mnv2search.training.team import ALONE, Team
 __all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "train"]
 
 LAST, BEST = "last.ckpt", "best.pt"
-# A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
-TRIAL_STEPS = 24
-TIME_SHARE = 0.9
 UNKNOWN_STEPS = 1_000_000
 # Steps that tell whether bfloat16 is faster, and how much faster it has to be: without arithmetic for it, it is ten
 # times slower, and a tenth is not worth its rounding.
 HALF_TRIALS = 3
 HALF_FASTER = 0.85
 CHECKPOINT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a training is.
-
-    Attributes:
-        step: steps done.
-        steps: of the whole.
-        epoch: the epoch it is in, counted from 1.
-        loss: running mean of the training loss.
-        lr: of the last step.
-        images_per_s: so far.
-        evaluated: figures on the held-out images, if this was told after an evaluation.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    loss: float
-    lr: float
-    images_per_s: float
-    evaluated: Figures | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """The outcome of a training.
-
-    Attributes:
-        best: figures of the best evaluation, on the held-out images.
-        best_step: after which it was.
-        steps: done.
-        epochs: done, in part.
-        seconds: of training and evaluation in this process.
-        images_per_s: of training.
-        losses: training loss of every step of this process.
-        resumed_at: step that this process began at; 0 for a new training.
-        stopped: it was asked to stop before its end.
-        precision: of the convolutions.
-    """
-
-    best: Figures
-    best_step: int
-    steps: int
-    epochs: float
-    seconds: float
-    images_per_s: float
-    losses: tuple[float, ...]
-    resumed_at: int = 0
-    stopped: bool = False
-    precision: Precision = "float32"
-
-
-@dataclass(slots=True)
-class _State:
-    """What changes from step to step."""
-
-    step: int = 0
-    steps: int = 0
-    best: Figures | None = None
-    best_step: int = 0
-    running_loss: float = math.nan
-    losses: list[float] = field(default_factory=list)
-    precision: Precision = "float32"
 
 
 def train(
@@ -209,7 +143,7 @@ class _Training:
             shift_px=recipe.shift_px,
         )
         self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": seed, "data": data}
-        self.state = _State()
+        self.state = State()
         self.shared: nn.Module = model
         self.scaler = scaler_of("float32", device)
 
@@ -223,7 +157,7 @@ class _Training:
             self.averaged.load_state_dict(saved.averaged)
         self.optimizer.load_state_dict(saved.optimizer)
         best = None if saved.best is None else Figures(saved.best[0], saved.best[1], int(saved.best[2]))
-        self.state = _State(
+        self.state = State(
             step=saved.step,
             steps=saved.steps,
             best=best,
@@ -263,7 +197,7 @@ class _Training:
         plain = replace(self.recipe, randaugment=0, mixup=0.0)
         seconds: dict[Precision, list[float]] = {"float32": [], half: []}
         scaler = scaler_of("float32", self.device)
-        with _own_draws(self.device), closing(batches):
+        with own_draws(self.device), closing(batches):
             batch = next(batches)
             for _ in range(HALF_TRIALS):
                 for precision, found in seconds.items():
@@ -283,8 +217,8 @@ class _Training:
         """All steps that are left."""
         state, resumed_at = self.state, self.state.step
         self.shared = self.team.shared(self.model)
-        pace, written, stopped = _Pace(resumed_at, time_s), time.monotonic(), False
-        with _own_draws(self.device), ExitStack() as stack:
+        pace, written, stopped = Pace(resumed_at, time_s), time.monotonic(), False
+        with own_draws(self.device), ExitStack() as stack:
             for batch in stack.enter_context(closing(self._batches())):
                 lr = self._step(batch, teacher)
                 self._set_length(pace)
@@ -315,7 +249,7 @@ class _Training:
             precision=state.precision,
         )
 
-    def _set_length(self, pace: _Pace) -> None:
+    def _set_length(self, pace: Pace) -> None:
         """Let the pace of the leader tell how many steps there are, where a time was given."""
         unknown = not self.state.steps
         pace.stepped(self.state)
@@ -346,7 +280,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         set_momentum(self.model, steps)
-        torch.manual_seed(_mixed(self.seed, state.step, self.team.rank))
+        seed_step(self.seed, state.step, self.team.rank)
         placed = Batch(batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device))
         drawn = (self.seed, state.step)
         own = descend(
@@ -407,7 +341,7 @@ class _Training:
             ),
         )
 
-    def _progress(self, lr: float, pace: _Pace, evaluated: Figures | None) -> Progress:
+    def _progress(self, lr: float, pace: Pace, evaluated: Figures | None) -> Progress:
         state = self.state
         return Progress(
             step=state.step,
@@ -418,41 +352,3 @@ class _Training:
             images_per_s=pace.per_s(state.step) * self.batch,
             evaluated=evaluated,
         )
-
-
-class _Pace:
-    """How fast it goes, and with a limit of time how many steps that makes."""
-
-    def __init__(self, first: int, time_s: float | None) -> None:
-        self.begin = self._since = time.monotonic()
-        self._first, self._time_s, self._warm = first, time_s, False
-
-    def stepped(self, state: _State) -> None:
-        """Told after every step."""
-        if not self._warm:
-            self._warm, self._first, self._since = True, state.step, time.monotonic()  # the first step is slow
-        if not state.steps and self._time_s is not None and state.step - self._first == TRIAL_STEPS:
-            left_s = TIME_SHARE * (self._time_s - (time.monotonic() - self.begin))
-            state.steps = max(state.step + 1, state.step + int(left_s * self.per_s(state.step)))
-
-    def per_s(self, step: int) -> float:
-        """Steps a second."""
-        return (step - self._first) / max(time.monotonic() - self._since, 1e-9)
-
-
-def _mixed(seed: int, step: int, rank: int) -> int:
-    return (seed * 1_000_003 + step * 7919 + rank * 15_485_863 + 17) % (2**63)
-
-
-class _own_draws:  # noqa: N801 - used as a function
-    """Leaves torch's generators as they were."""
-
-    def __init__(self, device: str) -> None:
-        used = torch.device(device)
-        self._fork = torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else [])
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._fork.__exit__(*raised)

@@ -113,11 +113,19 @@ def test_one_process_alone_writes_and_tells(laid: Path) -> None:
 
 
 @needs_gloo
-def test_what_is_wrong_is_told_once(laid: Path) -> None:
-    running = torchrun([*WORDS, "--data", "nowhere"], laid)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data", "nowhere"], "error: nowhere is no folder of images"),
+        (["--recipe", "quik"], "error: unknown recipe 'quik'"),
+    ],
+    ids=["data", "recipe"],
+)
+def test_what_is_wrong_is_told_once(words: list[str], says: str, laid: Path) -> None:
+    running = torchrun([*WORDS, *words], laid)
     out, err = running.communicate(timeout=300)
     assert running.returncode != 0
-    assert err.count("error: nowhere is no folder of images") == 1
+    assert err.count(says) == 1
     assert "exitcode  : 2" in err
     assert out == ""
 
