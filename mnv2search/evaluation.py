@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, Report, StopEarly
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
 from mnv2search.latency.types import Latency, LatencyDevice
@@ -88,6 +88,9 @@ class Evaluation:
         budget: what it was held against.
         seed: of the evaluation.
         elapsed_s: wall time that the evaluation took.
+        curve: accuracies reported on the way, each as (step, value).
+        expected: of an evaluation that was stopped early, and so has no accuracy, what a search reckons with; never
+            shown.
     """
 
     spec: ModelSpec
@@ -97,6 +100,13 @@ class Evaluation:
     budget: Budget
     seed: int
     elapsed_s: float
+    curve: tuple[tuple[int, float], ...] = ()
+    expected: float | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Its accuracy was being determined, but was no longer worth the time."""
+        return self.expected is not None
 
     @property
     def violation(self) -> float:
@@ -149,13 +159,19 @@ def completed(
     budget: Budget,
     seed: int,
     evaluator: AccuracyEvaluator | None = None,
+    report: Report = no_report,
     elapsed_s: float = 0.0,
 ) -> Evaluation:
-    """The evaluation of a network whose latency is already known; the accuracy is asked for only if it fits."""
+    """The evaluation of a network whose latency is already known; the accuracy is asked for only if it fits.
+
+    It stays None where `report` stops the evaluator early.
+    """
     known = Evaluation(
         spec=spec, cost=cost, latency=latency, accuracy=None, budget=budget, seed=seed, elapsed_s=elapsed_s
     )
     if evaluator is None or not known.is_feasible:
         return known
-    accuracy = evaluator.evaluate(spec, seed=seed, report=no_report)
-    return replace(known, accuracy=accuracy)
+    try:
+        return replace(known, accuracy=evaluator.evaluate(spec, seed=seed, report=report))
+    except StopEarly:
+        return known

@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
+        "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",

@@ -244,6 +244,8 @@ def _record_json(record: Record) -> dict[str, Any]:
         "budget": asdict(evaluation.budget),
         "seed": evaluation.seed,
         "elapsed_s": evaluation.elapsed_s,
+        "curve": [list(point) for point in evaluation.curve],
+        "expected": evaluation.expected,
         "pick": list(record.pick),
         "spec": dumps(evaluation.spec),
     }
@@ -265,6 +267,8 @@ def _record_value(data: Mapping[str, Any]) -> Record:
         budget=Budget(**data["budget"]),
         seed=data["seed"],
         elapsed_s=data["elapsed_s"],
+        curve=tuple((step, value) for step, value in data.get("curve", ())),
+        expected=data.get("expected"),
     )
     pick: Sequence[int] = data["pick"]
     return Record(trial=data["trial"], stage=data["stage"], evaluation=evaluation, pick=tuple(pick))

@@ -14,7 +14,9 @@ from mnv2search.spec.space import Pick, SearchSpace
 __all__ = [
     "Accuracy",
     "AccuracyEvaluator",
+    "CanHalve",
     "EvaluatorInfo",
+    "Halving",
     "Kind",
     "Preparation",
     "Prepares",
@@ -37,10 +39,10 @@ class StopEarly(Exception):  # noqa: N818 - a request, not an error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """The accuracy of one network.
+    """The accuracy of one network, or the score that stands for it.
 
     Attributes:
-        value: 0 to 1.
+        value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
         low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
         high: upper end.
         metric: what is counted, such as ``top1``.
@@ -60,7 +62,8 @@ class Accuracy:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.value) and 0 <= self.low <= self.value <= self.high <= 1):
+        ordered = math.isfinite(self.value) and self.low <= self.value <= self.high
+        if not ordered or (self.kind != "proxy" and not (self.low >= 0 and self.high <= 1)):
             raise ValueError(
                 f"accuracy {self.value} with interval {self.low} to {self.high} is not 0 <= low <= value <= high <= 1"
             )
@@ -148,6 +151,29 @@ class Prepares(Protocol):
         Raises:
             EvaluatorError: it cannot be done.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halving:
+    """At which steps evaluations are compared, and how few of them go on.
+
+    Attributes:
+        rungs: steps, as they are reported, before the last.
+        reduction: one in so many goes on from each.
+    """
+
+    rungs: tuple[int, ...]
+    reduction: int
+
+
+@runtime_checkable
+class CanHalve(Protocol):
+    """An evaluator whose reports on the way may be compared, so that what falls behind is stopped early."""
+
+    @property
+    def halving(self) -> Halving | None:
+        """The rungs; None where every evaluation is to be finished."""
         ...
 
 

@@ -18,7 +18,9 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 def command(source: Path, seed: int, as_json: bool, quiet: bool) -> None:
     """Describe the images of DATA: classes, counts, sizes, and what is wrong with them.
 
-    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of one.
+    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of one; a
+    parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
+    :CONFIG where it has several. Add ?label=COLUMN or ?image=COLUMN where a table has several that may be meant.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.text import Text
 
 from mnv2search.cli.output import stderr_console
-from mnv2search.report.rows import accuracy_text, measured_text
+from mnv2search.report.rows import accuracy_phrase, measured_text
 
 if TYPE_CHECKING:
     from mnv2search.latency.timing import OnProgress
@@ -136,10 +136,7 @@ def _line(progress: SearchProgress) -> str:
         f"{progress.predicted:,} predicted only",
     ]
     if (best := progress.best) is not None and best.accuracy is not None:
-        parts.append(
-            f"best within budget: {accuracy_text(best.accuracy)} % ({best.accuracy.kind}) "
-            f"at {measured_text(best.latency)} ms"
-        )
+        parts.append(f"best within budget: {accuracy_phrase(best.accuracy)} at {measured_text(best.latency)} ms")
     return ", ".join(parts)
 
 

@@ -43,7 +43,8 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     default="imagenet",
     show_default=True,
     metavar="EVALUATOR",
-    help="imagenet (an estimate), command:PROGRAM {spec}, python:module:function, or recorded:TABLE.",
+    help="imagenet (an estimate), train:data=DATA, command:PROGRAM {spec}, python:module:function, recorded:TABLE, "
+    "or proxy (a score and no accuracy).",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(

@@ -17,6 +17,7 @@ from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
     from mnv2search.training.loop import Progress
+    from mnv2search.training.team import Team
 
 
 @click.command("train")
@@ -90,62 +91,75 @@ def command(
     from mnv2search.report.training import training_lines
     from mnv2search.spec.codec import load_spec
     from mnv2search.training.recipe import load_recipe
+    from mnv2search.training.team import joined
 
-    network = chosen_spec(spec, **choice)
-    folder = output or Path("results") / f"{network.name}-trained"
-    with _interrupts() as interrupted, _shown(quiet=quiet or as_json) as show:
-        report = train_spec(
-            network,
-            data=data,
-            folder=folder,
-            recipe=load_recipe(recipe),
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            weights=weights,
-            weights_spec=None if from_spec is None else load_spec(from_spec),
-            teacher=teacher,
-            device=_device(accelerator),
-            on_progress=show,
-            stop=interrupted,
-        )
-    if as_json:
-        emit_json(report_json(report))
-    else:
-        answer(training_lines(report))
+    with joined(accelerator) as team, _told_once(team), _interrupts(team) as interrupted:
+        network = chosen_spec(spec, **choice)
+        with _shown(quiet=quiet or as_json or not team.is_leader) as show:
+            report = train_spec(
+                network,
+                data=data,
+                folder=output or Path("results") / f"{network.name}-trained",
+                recipe=load_recipe(recipe),
+                seed=seed,
+                epochs=epochs,
+                time_s=time_s,
+                weights=weights,
+                weights_spec=None if from_spec is None else load_spec(from_spec),
+                teacher=teacher,
+                team=team,
+                on_progress=show,
+                stop=interrupted,
+            )
+    if team.is_leader:
+        if as_json:
+            emit_json(report_json(report))
+        else:
+            answer(training_lines(report))
     if report.trained.stopped:
-        note("interrupted; the same command goes on where it stopped")
+        if team.is_leader:
+            note("interrupted; the same command goes on where it stopped")
         sys.exit(130)
 
 
-def _device(accelerator: str) -> str:
-    import torch
+@contextmanager
+def _told_once(team: Team) -> Iterator[None]:
+    """Lets the first process of each machine alone tell of mistakes, which all of its processes meet."""
+    from mnv2search.errors import Mnv2SearchError
+    from mnv2search.training.team import OtherProcessError
 
-    from mnv2search.errors import OptionError
-
-    if accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise OptionError("there is no CUDA device here", hint="leave out --accelerator")
-    return accelerator
+    try:
+        yield
+    except OtherProcessError as error:  # where it failed it is told
+        sys.exit(error.exit_code)
+    except Mnv2SearchError as error:
+        if team.local_rank == 0:
+            raise
+        sys.exit(error.exit_code)
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Lets the first Ctrl-C end the step and write a checkpoint; the second one ends at once."""
+def _interrupts(team: Team) -> Iterator[Callable[[], bool]]:
+    """Lets the first Ctrl-C end the step and write a checkpoint; the second one ends at once.
+
+    In a team one Ctrl-C arrives twice, from the terminal and from torchrun, which ends what takes too long, and
+    sends SIGTERM where it is ended.
+    """
     asked = False
 
     def interrupt(_: int, __: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and team.size == 1:
             raise KeyboardInterrupt
         asked = True
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    signals = (signal.SIGINT,) if team.size == 1 else (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, interrupt) for one in signals]
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
 
 
 @contextmanager

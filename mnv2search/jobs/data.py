@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from mnv2search.training.images import SPLITS, Example, ImageSet, Split, read_image_set
+from mnv2search.training.pixels import UNREADABLE_SHARE
 from mnv2search.training.prepared import image_folder
 
 __all__ = ["Description", "Sizes", "describe"]
@@ -38,6 +39,7 @@ class Description:
         counts: images of each class in each part, by part, in the order of the classes.
         sizes: of the readable images.
         unreadable: files that are no sound images.
+        is_readable_enough: no part has more of them than a training leaves out.
         repeated: files whose very same content is in another part too: what is learned by heart there is known here.
         rare: classes with less than a tenth of the median class's images in ``train``.
     """
@@ -46,6 +48,7 @@ class Description:
     counts: dict[Split, tuple[int, ...]]
     sizes: Sizes | None
     unreadable: tuple[Path, ...]
+    is_readable_enough: bool
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
 
@@ -72,12 +75,14 @@ def describe(
     examples = [(split, e) for split in SPLITS for e in images.part(split)]
     shorts: list[int] = []
     unreadable: list[Path] = []
+    broken: Counter[Split] = Counter()
     by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looked = pool.map(lambda item: _looked_at(item[1]), examples)
         for done, ((split, example), (short, digest)) in enumerate(zip(examples, looked, strict=True), start=1):
             if short is None:
                 unreadable.append(example.path)
+                broken[split] += 1
             else:
                 shorts.append(short)
                 by_content[digest].append((split, example.path))
@@ -89,6 +94,7 @@ def describe(
         counts=counts,
         sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
         unreadable=tuple(unreadable),
+        is_readable_enough=all(broken[split] <= UNREADABLE_SHARE * len(images.part(split)) for split in SPLITS),
         repeated=tuple(repeated),
         rare=tuple(n for n, c in zip(images.classes, counts["train"], strict=True) if c < RARE * typical),
     )

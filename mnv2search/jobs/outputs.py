@@ -10,7 +10,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.records import write_text
 from mnv2search.report.csv import front_csv
 from mnv2search.report.plot import front_png
-from mnv2search.report.rows import accuracy_text, measured_text
+from mnv2search.report.rows import accuracy_phrase, measured_text
 from mnv2search.spec.codec import dumps
 from mnv2search.study.types import SearchResult
 
@@ -55,7 +55,7 @@ def _commented(evaluation: Evaluation) -> str:
         info = evaluation.latency.device
         lines.append(f"# on {info.runtime} {info.runtime_version}, {info.hardware}, threads {info.threads}")
     if accuracy is not None:
-        lines.append(f"# {accuracy.kind} {accuracy.metric} ({accuracy.dataset}) {accuracy_text(accuracy)} %")
+        lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
     return "\n".join(lines) + "\n" + dumps(evaluation.spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +20,14 @@ from mnv2search.model.weights import load_weights
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.batches import Cutting
+from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.images import SPLITS, ImageSet, read_image_set
 from mnv2search.training.inherit import Inheritance, inherit
-from mnv2search.training.loop import BEST, LAST, Figures, Progress, Trained, evaluate, train
+from mnv2search.training.loop import BEST, LAST, Progress, Trained, train
 from mnv2search.training.pixels import MOST_BYTES
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.team import ALONE, Team
 
 __all__ = ["TrainingReport", "train_spec"]
 
@@ -47,6 +49,7 @@ class TrainingReport:
         inheritance: what came over from other weights, or None.
         device: of torch.
         threads: of torch.
+        processes: that trained together.
         folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and event files of TensorBoard.
     """
 
@@ -59,6 +62,7 @@ class TrainingReport:
     inheritance: Inheritance | None
     device: str
     threads: int
+    processes: int
     folder: Path
 
 
@@ -74,7 +78,7 @@ def train_spec(
     weights: Path | None = None,
     weights_spec: ModelSpec | None = None,
     teacher: Path | None = None,
-    device: str = "cpu",
+    team: Team = ALONE,
     most_bytes: float = MOST_BYTES,
     on_decoded: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -97,28 +101,28 @@ def train_spec(
             which are inherited alike.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, whose answers are learned from too.
-        device: of torch, such as ``cuda``.
+        team: this process, with the device that it trains on, among those that train with it; the leader alone
+            writes.
         most_bytes: that decoded images may take on the disk.
         on_decoded: told how many images are decoded.
         on_progress: told after every step.
         stop: asked after every step.
 
     Raises:
-        OptionError: the spec has no classifier.
+        OptionError: the spec has no classifier, or `folder` holds another training.
+        OtherProcessError: another process of the team failed.
         DataError: the images cannot be learned from.
         WeightsError: the weights do not fit.
         TrainingError: the training cannot begin or go on.
     """
-    images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    device = team.device
+    images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
     source = weights_spec or spec
     spec = _with_classes(spec, len(images.classes))
-    prepared = prepare(
-        images,
-        side=spec.resolution,
-        recipe=recipe,
-        splits=SPLITS,
-        most_bytes=most_bytes,
-        on_progress=on_decoded,
+    prepared = team.in_turn(
+        lambda: prepare(
+            images, side=spec.resolution, recipe=recipe, splits=SPLITS, most_bytes=most_bytes, on_progress=on_decoded
+        )
     )
     recipe, parts = prepared.recipe, prepared.parts
     model = build(spec, seed=seed)
@@ -126,8 +130,7 @@ def train_spec(
     if weights is not None and not (folder / LAST).exists():
         inheritance = inherit(model, _network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
-    cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
-    with _noted(folder, on_progress) as noted:
+    with _noted(folder, on_progress) if team.is_leader else nullcontext(on_progress) as noted:
         trained = train(
             model,
             parts["train"],
@@ -139,11 +142,15 @@ def train_spec(
             time_s=time_s,
             data=images.fingerprint,
             device=device,
+            team=team,
             teacher=taught,
             on_progress=noted,
             stop=stop,
         )
-    test = evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device)
+    cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
+    test = team.agreed(
+        lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device)
+    )
     report = TrainingReport(
         spec=spec,
         images=images,
@@ -154,9 +161,11 @@ def train_spec(
         inheritance=inheritance,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         threads=torch.get_num_threads(),
+        processes=team.size,
         folder=folder,
     )
-    write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
+    if team.is_leader:
+        write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
     return report
 
 
@@ -186,9 +195,10 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
         "stopped": trained.stopped,
         "inherited": None if report.inheritance is None else report.inheritance.share,
         "unreadable": [str(path) for path in report.unreadable],
-        "half": trained.half,
+        "precision": trained.precision,
         "device": report.device,
         "threads": report.threads,
+        "processes": report.processes,
     }
 
 

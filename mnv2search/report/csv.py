@@ -34,10 +34,11 @@ COLUMNS = (
 
 
 def front_csv(front: Sequence[Evaluation]) -> str:
-    """The text of `front.csv`; accuracies are shares of 1."""
+    """The text of `front.csv`; accuracies are shares of 1, and scores are headed as such."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
+    writer.writerow([name.replace("accuracy", "score") if is_score else name for name in COLUMNS])
     for evaluation in front:
         accuracy, latency, cost = evaluation.accuracy, evaluation.latency, evaluation.cost
         if accuracy is None or latency is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mnv2search.report.rows import Column, Rows
+from mnv2search.training.pixels import UNREADABLE_SHARE
 
 if TYPE_CHECKING:
     from mnv2search.jobs.data import Description
@@ -36,6 +37,7 @@ def data_lines(found: Description) -> Iterator[str]:
         yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
     for part, source in images.made:
         yield f"{part} is drawn from {source}, the same share of every class (seed {images.seed})"
+    yield from (f"left out: {what}" for what in images.left_out)
     if images.others:
         yield f"{images.others} files are no images and are left out"
     most, least = max(found.counts["train"]), min(found.counts["train"])
@@ -44,7 +46,8 @@ def data_lines(found: Description) -> Iterator[str]:
     if found.rare:
         yield f"rare classes, below a tenth of the median: {', '.join(found.rare)}"
     if found.unreadable:
-        yield f"{len(found.unreadable)} images cannot be read:"
+        verdict = "left out of a training" if found.is_readable_enough else "too many for a training"
+        yield f"{len(found.unreadable)} images cannot be read, {verdict} ({UNREADABLE_SHARE:.0%} of a part may be):"
         yield from (f"  {path}" for path in found.unreadable[:MOST_NAMED])
         if len(found.unreadable) > MOST_NAMED:
             yield f"  and {len(found.unreadable) - MOST_NAMED} more"
@@ -63,10 +66,12 @@ def data_json(found: Description) -> dict[str, Any]:
         "made": [list(pair) for pair in images.made],
         "seed": images.seed,
         "others": images.others,
+        "left_out": list(images.left_out),
         "short_px": None
         if found.sizes is None
         else {"least": found.sizes.least, "median": found.sizes.median, "most": found.sizes.most},
         "unreadable": [str(path) for path in found.unreadable],
+        "is_readable_enough": found.is_readable_enough,
         "repeated": [[str(one), str(other)] for one, other in found.repeated],
         "rare": list(found.rare),
     }

@@ -33,7 +33,7 @@ def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evalua
 
 
 def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | None:
-    """The gain over the best rival; None where there is none.
+    """The gain over the best rival; None where there is none, or where scores stand for accuracies.
 
     Two estimates share the unknown training recipe, so their difference has an interval of its own, narrower than
     those of the two; other accuracies are taken as independent.
@@ -42,8 +42,8 @@ def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | 
     if rival is None:
         return None
     own, other = evaluation.accuracy, rival.accuracy
-    if own is None or other is None:
-        return None
+    if own is None or other is None or own.kind == "proxy":
+        return None  # differences of scores are no points of accuracy
     if own.kind == "estimated":
         from mnv2search.accuracy.estimate import gain
         from mnv2search.accuracy.evaluators.imagenet import features_of

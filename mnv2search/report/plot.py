@@ -38,7 +38,11 @@ def front_png(
     axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")
     sample = next((e for e in (*front, *baseline) if e.accuracy and e.latency), None)
     if sample is not None and sample.accuracy is not None and sample.latency is not None:
-        axes.set_ylabel(f"{sample.accuracy.kind} {sample.accuracy.metric} ({sample.accuracy.dataset}), %")
+        axes.set_ylabel(
+            f"{sample.accuracy.kind} {sample.accuracy.metric} (no accuracy)"
+            if sample.accuracy.kind == "proxy"
+            else f"{sample.accuracy.kind} {sample.accuracy.metric} ({sample.accuracy.dataset}), %"
+        )
         info = sample.latency.device
         figure.supxlabel(
             f"{info.runtime} {info.runtime_version}, {info.hardware}, {info.threads} thread(s), {info.dtype}, "
@@ -58,7 +62,11 @@ def front_png(
 
 
 def _points(evaluations: Sequence[Evaluation]) -> tuple[list[float], list[float]]:
-    known = [(e.latency.median_ms, 100 * e.accuracy.value) for e in evaluations if e.latency and e.accuracy]
+    known = [
+        (e.latency.median_ms, e.accuracy.value * (1 if e.accuracy.kind == "proxy" else 100))
+        for e in evaluations
+        if e.latency and e.accuracy
+    ]
     return [x for x, _ in known], [y for _, y in known]
 
 

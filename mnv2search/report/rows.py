@@ -18,7 +18,9 @@ from mnv2search.spec.plan import Plan, Unit
 __all__ = [
     "Column",
     "Rows",
+    "accuracy_phrase",
     "accuracy_text",
+    "accuracy_unit",
     "cost_rows",
     "device_rows",
     "front_rows",
@@ -83,12 +85,29 @@ def measured_text(latency: Latency | None) -> str:
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
-    """An accuracy in percent with its interval."""
+    """An accuracy in percent with its interval, or a score as it is."""
     if accuracy is None:
         return "not evaluated"
+    if accuracy.kind == "proxy":
+        return f"{accuracy.value:.4g}"
     if accuracy.low == accuracy.high:
         return f"{100 * accuracy.value:.1f}"
     return interval_text(100 * accuracy.low, 100 * accuracy.value, 100 * accuracy.high, digits=1)
+
+
+def accuracy_unit(accuracy: Accuracy) -> str:
+    """The unit of `accuracy_text`; a score has none."""
+    return "" if accuracy.kind == "proxy" else "%"
+
+
+def accuracy_phrase(accuracy: Accuracy) -> str:
+    """What it is, how much, and on which images.
+
+    >>> accuracy_phrase(Accuracy(value=0.7, low=0.6, high=0.8, metric="top1", kind="trained", dataset="mine"))
+    'trained top1 70.0 [60.0, 80.0] % (mine)'
+    """
+    told = f"{accuracy.kind} {accuracy.metric} {accuracy_text(accuracy)}"
+    return f"{told} (no accuracy)" if accuracy.kind == "proxy" else f"{told} % ({accuracy.dataset})"
 
 
 def layer_rows(plan: Plan) -> Rows:
@@ -249,10 +268,9 @@ def front_rows(
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
     ordered = sorted(front, key=lambda e: -(e.accuracy.low if e.accuracy else 0.0))
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
-    word = accuracy.kind if accuracy else "accuracy"
     columns = (
         NAME,
-        Column(f"{word} {accuracy.metric if accuracy else ''} [90 % interval]".replace("  ", " "), "%"),
+        _accuracy_column(accuracy),
         Column("measured latency [95 % interval]", "ms"),
         Column("margin", "%"),
         Column("gain over baseline [90 % interval]", "points"),
@@ -263,6 +281,13 @@ def front_rows(
     rows = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
     notes = list(_front_notes(ordered, baseline, accuracy))
     return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
+
+
+def _accuracy_column(accuracy: Accuracy | None) -> Column:
+    if accuracy is None:
+        return Column("accuracy [90 % interval]", "%")
+    interval = "" if accuracy.kind == "proxy" else " [90 % interval]"
+    return Column(f"{accuracy.kind} {accuracy.metric}{interval}", accuracy_unit(accuracy))
 
 
 def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[str, ...]:
@@ -289,10 +314,12 @@ def _front_notes(
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are no evidence"
         )
+    if accuracy is not None and accuracy.kind == "proxy":
+        yield accuracy.note
     if front and front[0].latency is not None:
         yield device_text(front[0].latency)
         yield "margin: from the upper end of the interval to the budget"
-    if baseline:
+    if baseline and not (accuracy is not None and accuracy.kind == "proxy"):
         yield (
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
             "taken to be trained alike"

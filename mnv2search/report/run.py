@@ -10,7 +10,7 @@ from typing import Any
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import gain_over
-from mnv2search.report.rows import Rows, accuracy_text, front_rows, measured_text
+from mnv2search.report.rows import Rows, accuracy_phrase, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
@@ -38,7 +38,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
         f"ship {ship.spec.name}: {measured_text(ship.latency)} ms measured, {margin:.2f} ms "
         f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
     )
-    yield f"  {ship.accuracy.kind} {ship.accuracy.metric} {accuracy_text(ship.accuracy)} % ({ship.accuracy.dataset})"
+    yield f"  {accuracy_phrase(ship.accuracy)}"
     if (gain := gain_over(ship, result.baseline)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
@@ -104,6 +104,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "sampler_cpu_s": result.sampler_cpu_s,
         "predictor_error": result.predictor_error,
         "exhausted": result.exhausted,
+        "stopped": result.stopped,
     }
 
 
@@ -122,7 +123,8 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, An
 def _effort(result: SearchResult) -> str:
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
+    stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
-        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid evaluated"
+        f"{result.trials} networks of the space{stopped} and {len(result.baseline)} of the MobileNetV2 grid evaluated"
         f"{predicted}; {result.elapsed_s:.0f} s"
     )

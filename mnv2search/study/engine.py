@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from mnv2search.accuracy.types import AccuracyEvaluator, Preparation, Prepares
+from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Preparation, Prepares
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
@@ -26,6 +26,7 @@ from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, PREPARATI
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
+from mnv2search.study.rungs import Rungs
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
 
@@ -93,6 +94,8 @@ class Search:
         self._prepares = isinstance(evaluator, Prepares)
         self._work = work
         self._notes: tuple[str, ...] = ()
+        halving = evaluator.halving if isinstance(evaluator, CanHalve) else None
+        self._rungs = None if halving is None else Rungs(halving)
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock)
         self._cache = cache
@@ -333,9 +336,20 @@ class Search:
         """Complete one evaluation, keep it and hand it out."""
         begin = self._deadline.elapsed_s
         seed = self._settings.seed
+        # the baseline is compared with, so its trainings are all finished
+        watch = self._rungs.watch(latency.median_ms) if self._rungs and latency and stage != "baseline" else None
         evaluation = completed(
-            spec, cost=cost_of(spec), latency=latency, budget=self._budget, seed=seed, evaluator=evaluator
+            spec,
+            cost=cost_of(spec),
+            latency=latency,
+            budget=self._budget,
+            seed=seed,
+            evaluator=evaluator,
+            report=watch or no_report,
         )
+        if self._rungs and watch and watch.curve:
+            expected = self._rungs.expected(watch.curve) if evaluation.accuracy is None else None
+            evaluation = replace(evaluation, curve=watch.curve, expected=expected)
         if stage == "baseline" and self._is_cheap and evaluation.accuracy is None:
             # a rival at equal latency counts as one even where another limit excludes it
             accuracy = self._evaluator.evaluate(spec, seed=seed, report=no_report)
@@ -355,6 +369,9 @@ class Search:
             self._baseline[item.evaluation.spec] = item.evaluation
         elif item.pick:
             self._known[item.pick] = item.evaluation
+            if self._rungs is not None and item.evaluation.curve:
+                final = None if item.evaluation.accuracy is None else item.evaluation.accuracy.low
+                self._rungs.add(median_ms_of(item.evaluation), item.evaluation.curve, final)
 
     def _learn(self) -> None:
         known = (*self._baseline.values(), *self._known.values())

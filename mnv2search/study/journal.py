@@ -130,6 +130,7 @@ def _stored(path: str) -> optuna.Study:
 
 def _values(evaluation: Evaluation) -> list[float]:
     accuracy = NO_ACCURACY if evaluation.accuracy is None else evaluation.accuracy.low
+    accuracy = accuracy if evaluation.expected is None else evaluation.expected
     latency = evaluation.budget.latency_ms * (1 + evaluation.violation)
     if evaluation.latency is not None:
         latency = evaluation.latency.median_ms
@@ -139,6 +140,7 @@ def _values(evaluation: Evaluation) -> list[float]:
 def _attributes(evaluation: Evaluation) -> dict[str, object]:
     return {
         "violation": [evaluation.violation],
-        "accuracy_known": evaluation.accuracy is not None,
+        "accuracy_known": evaluation.accuracy is not None or evaluation.is_stopped,
+        "is_stopped": evaluation.is_stopped,
         "name": evaluation.spec.name,
     }

@@ -56,6 +56,7 @@ def result_of(
         predictor_error=predictor_error,
         exhausted=exhausted,
         notes=notes,
+        stopped=sum(e.is_stopped for e in space.values()),
     )
 
 

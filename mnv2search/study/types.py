@@ -110,6 +110,7 @@ class SearchResult:
         predictor_error: cross-validated mean relative error of the latency prediction.
         exhausted: every network of the space was evaluated.
         notes: what a reader of the accuracies has to know.
+        stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
     """
 
     front: tuple[Evaluation, ...]
@@ -124,6 +125,7 @@ class SearchResult:
     predictor_error: float | None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
+    stopped: int = 0
 
 
 def silent() -> Listener:

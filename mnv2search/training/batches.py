@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import queue
-import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnv2search.training.ahead import ONE_THREAD, Feed, made_ahead
 from mnv2search.training.pixels import Bytes, Pixels
 
 __all__ = ["CROP", "NORMALIZATIONS", "Batch", "Cutting", "evaluation_batches", "training_batches"]
@@ -27,7 +26,6 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
 # Images are stored with a short side of the network's side over this, and evaluated on the middle of them.
 CROP = 0.875
 CROP_TRIES = 10
-AHEAD = 4
 
 
 class Batch(NamedTuple):
@@ -60,7 +58,15 @@ class Cutting:
 
 
 def training_batches(
-    pixels: Pixels, cutting: Cutting, *, batch: int, seed: int, epoch: int, first: int = 0, ahead: int = AHEAD
+    pixels: Pixels,
+    cutting: Cutting,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
+    feed: Feed = ONE_THREAD,
 ) -> Generator[Batch]:
     """One epoch of full batches in random order, from batch number `first` on.
 
@@ -74,21 +80,27 @@ def training_batches(
         seed: of everything that is drawn.
         epoch: counted from 0.
         first: number of the first batch.
-        ahead: batches that another thread makes before they are asked for; 0 makes them here.
+        share: (i, n) makes the i-th of n parts of every batch, cut as in the whole. A part holds with an image also
+            the one that stands as far from the end of the batch, with which mixup mixes it.
+        feed: how batches are made before they are asked for.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(pixels))
 
     def make(number: int) -> Batch:
         generator = np.random.default_rng([seed, epoch, number])
         chosen = order[number * batch : (number + 1) * batch]
-        images = torch.stack([_random_cut(pixels.image(int(i)), cutting, generator) for i in chosen])
-        return _finished(images, pixels.labels[chosen], cutting)
+        # drawn for the whole batch, so that a part of it is cut as the whole is
+        cuts = [_drawn(int(high), int(wide), cutting, generator) for high, wide in pixels.shapes[chosen]]
+        own = [place for place in range(batch) if min(place, batch - 1 - place) % share[1] == share[0]]
+        images = torch.stack([_cut(pixels.image(int(chosen[place])), cutting, cuts[place]) for place in own])
+        chosen = chosen[own]
+        return _finished(images, pixels.labels[chosen], cutting, pinned=feed.pinned)
 
-    return _made(make, range(first, len(pixels) // batch), ahead)
+    return made_ahead(make, range(first, len(pixels) // batch), feed)
 
 
 def evaluation_batches(
-    pixels: Pixels, cutting: Cutting, *, batch: int, indices: Sequence[int] | None = None, ahead: int = AHEAD
+    pixels: Pixels, cutting: Cutting, *, batch: int, indices: Sequence[int] | None = None, feed: Feed = ONE_THREAD
 ) -> Generator[Batch]:
     """The middle of every image, in order; the last batch may be smaller.
 
@@ -97,38 +109,57 @@ def evaluation_batches(
         cutting: its side and normalisation count.
         batch: images in a batch.
         indices: of the images; None takes all.
-        ahead: see `training_batches`.
+        feed: see `training_batches`.
     """
     chosen = np.arange(len(pixels)) if indices is None else np.asarray(indices)
 
     def make(number: int) -> Batch:
         own = chosen[number * batch : (number + 1) * batch]
         images = torch.stack([_middle(pixels.image(int(i)), cutting.side, pixels.short_px) for i in own])
-        return _finished(images, pixels.labels[own], cutting)
+        return _finished(images, pixels.labels[own], cutting, pinned=feed.pinned)
 
-    return _made(make, range(math.ceil(len(chosen) / batch)), ahead)
+    return made_ahead(make, range(math.ceil(len(chosen) / batch)), feed)
 
 
-def _finished(images: Tensor, labels: object, cutting: Cutting) -> Batch:
+def _finished(images: Tensor, labels: object, cutting: Cutting, *, pinned: bool) -> Batch:
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in NORMALIZATIONS[cutting.normalization])
     normalised = images.div_(255.0).sub_(mean).div_(deviation)
-    return Batch(normalised.contiguous(memory_format=torch.channels_last), torch.as_tensor(labels, dtype=torch.long))
+    made = Batch(normalised.contiguous(memory_format=torch.channels_last), torch.as_tensor(labels, dtype=torch.long))
+    return Batch(made.images.pin_memory(), made.labels.pin_memory()) if pinned else made
 
 
-def _random_cut(image: Bytes, cutting: Cutting, generator: np.random.Generator) -> Tensor:
-    """A random part of the image, (3, S, S), 0 to 255."""
-    height, width = image.shape[:2]
+class _Cut(NamedTuple):
+    """Where an image is cut: for a shift the place in the padded image, else the part of it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+
+def _drawn(height: int, width: int, cutting: Cutting, generator: np.random.Generator) -> _Cut:
+    """A random part of an image of this size."""
     if cutting.shift_px:
-        tensor = _middle(image, cutting.side, cutting.side)
-        tensor = functional.pad(tensor, [cutting.shift_px] * 4)
         top, left = generator.integers(0, 2 * cutting.shift_px + 1, 2)
-        tensor = tensor[:, top : top + cutting.side, left : left + cutting.side]
+        place = int(top), int(left), cutting.side, cutting.side
     elif cutting.least_area >= 1:
-        tensor = _middle(image, cutting.side, min(height, width))
+        place = 0, 0, height, width
     else:
-        top, left, high, wide = _place(height, width, cutting, generator)
-        tensor = _scaled(image[top : top + high, left : left + wide], cutting.side)
-    return tensor.flip(-1) if cutting.mirror and generator.random() < 0.5 else tensor
+        place = _place(height, width, cutting, generator)
+    return _Cut(*place, mirrored=cutting.mirror and bool(generator.random() < 0.5))
+
+
+def _cut(image: Bytes, cutting: Cutting, cut: _Cut) -> Tensor:
+    """The part of the image, (3, S, S), 0 to 255."""
+    if cutting.shift_px:
+        tensor = functional.pad(_middle(image, cutting.side, cutting.side), [cutting.shift_px] * 4)
+        tensor = tensor[:, cut.top : cut.top + cut.height, cut.left : cut.left + cut.width]
+    elif cutting.least_area >= 1:
+        tensor = _middle(image, cutting.side, min(cut.height, cut.width))
+    else:
+        tensor = _scaled(image[cut.top : cut.top + cut.height, cut.left : cut.left + cut.width], cutting.side)
+    return tensor.flip(-1) if cut.mirrored else tensor
 
 
 def _place(height: int, width: int, cutting: Cutting, generator: np.random.Generator) -> tuple[int, int, int, int]:
@@ -157,41 +188,3 @@ def _scaled(part: Bytes, side: int) -> Tensor:
     if tensor.shape[-2:] == (side, side):
         return tensor
     return functional.interpolate(tensor[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
-
-
-def _made(make: Callable[[int], Batch], numbers: range, ahead: int) -> Generator[Batch]:
-    """The batches of these numbers, made by a thread of its own while the last ones are used."""
-    if not ahead:
-        yield from map(make, numbers)
-        return
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(ahead)
-    stop = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for number in numbers:
-                put(make(number))
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the next batch
-            put(error)
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        worker.join()

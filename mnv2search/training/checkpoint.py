@@ -36,7 +36,9 @@ class Checkpoint:
         model: state dict.
         averaged: state dict of the running mean of the weights, or None.
         optimizer: state dict.
-        half: whether convolutions are computed in bfloat16.
+        half: whether convolutions are computed in half precision.
+        half_type: in which one.
+        scaler: state dict of the gradients' scale, which float16 needs; None elsewhere.
     """
 
     job: dict[str, Any]
@@ -49,6 +51,8 @@ class Checkpoint:
     averaged: dict[str, Any] | None
     optimizer: dict[str, Any]
     half: bool
+    half_type: str = "bfloat16"
+    scaler: dict[str, Any] | None = None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from mnv2search.errors import DataError
+from mnv2search.training.folders import TAR_SUFFIXES, listed_folder, unpacked
+from mnv2search.training.listing import SPLITS, Example, Listing, Split
+from mnv2search.training.tables import HUB, is_table, listed_table
 
 __all__ = ["SPLITS", "Example", "ImageSet", "Split", "read_image_set"]
 
-Split: TypeAlias = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-# How the folders of splits are called.
-NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-# Shares that are set aside where the tree does not do it: for the final figures, and for what a search looks at.
+# Shares that are set aside where the source does not do it: for the final figures, and for what a search looks at.
 TEST_SHARE = 0.2
 VAL_SHARE = 0.15
-# A tar beyond this is no set of images for one machine, or means harm.
-MOST_TAR_BYTES = 200e9
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """An image and the index of its class."""
-
-    path: Path
-    label: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +34,7 @@ class ImageSet:
         made: the parts that were drawn from another by the seed, as (part, of which).
         seed: of the draw.
         others: files in the tree that are no images.
+        left_out: what else of the source is not used, each with its reason.
     """
 
     root: Path
@@ -68,6 +45,7 @@ class ImageSet:
     made: tuple[tuple[Split, Split], ...] = ()
     seed: int = 0
     others: int = 0
+    left_out: tuple[str, ...] = ()
 
     def part(self, split: Split) -> tuple[Example, ...]:
         """The images of a part."""
@@ -95,38 +73,33 @@ class ImageSet:
 
 
 def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None) -> ImageSet:
-    """The images of a tree of class folders, with or without split folders above them, or of a tar of such a tree.
+    """The images of a source, in three parts.
 
-    ``root/train/CLASS/*.jpg`` and ``root/test/CLASS/*.jpg`` (or ``val``), or ``root/CLASS/*.jpg``. Where only one
-    part besides `train` is there it is for the final figures, and what a search decides by is drawn from `train`;
-    where there is none both are drawn. Draws take the same share of every class.
+    A source is a tree of class folders, with or without split folders above them (``root/train/CLASS/*.jpg`` and
+    ``root/test/CLASS/*.jpg`` or ``val``, or ``root/CLASS/*.jpg``), a tar of such a tree, or a table: see
+    `mnv2search.training.tables`. Where only one part besides `train` is there it is for the final figures, and what a
+    search decides by is drawn from `train`; where there is none both are drawn. Draws take the same share of every
+    class.
 
     Args:
-        source: a folder, or a tar.
+        source: a folder, a tar, a parquet file, or ``hf:`` and the name of a set on the Hugging Face hub.
         seed: of the draws.
-        unpack_to: folder for the files of a tar; needed for one.
+        unpack_to: folder for the images of a tar or a table; needed for one.
 
     Raises:
         DataError: there is no such thing, or what is in it cannot be learned from: no images, fewer than two
             classes, a class that one part lacks, fewer images of a class than parts.
+        MissingExtraError: a table needs a package that is not installed.
     """
-    root = _unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
-    if not root.is_dir():
-        raise DataError(f"{source} is no folder of images", hint="give a folder with one folder per class")
-    root = _down(root)
-    parts, others = _parts(root)
-    classes = tuple(sorted({name for part in parts.values() for name in part}))
+    listing = _listing(source, unpack_to)
+    classes = listing.classes
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders of classes"
         raise DataError(
             f"{source} holds {found}",
             hint="lay it out as CLASS/*.jpg, or train/CLASS/*.jpg and test/CLASS/*.jpg, with two classes or more",
         )
-    index = {name: label for label, name in enumerate(classes)}
-    listed = {
-        split: [Example(path, index[name]) for name in sorted(part) for path in part[name]]
-        for split, part in parts.items()
-    }
+    listed: dict[Split, Sequence[Example]] = dict(listing.parts)
     made: list[tuple[Split, Split]] = []
     generator = random.Random(seed)
     if "test" not in listed and "val" in listed and "train" in listed:
@@ -146,9 +119,23 @@ def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None
             test=tuple(listed["test"]),
             made=tuple(made),
             seed=seed,
-            others=others,
+            others=listing.others,
+            left_out=listing.left_out,
         )
     )
+
+
+def _listing(source: Path, unpack_to: Path | None) -> Listing:
+    """What the source holds, whichever kind it is."""
+    if is_table(source):
+        return listed_table(source, unpack_to)
+    root = unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
+    if not root.is_dir():
+        hint = "give a folder with one folder per class"
+        if not root.exists() and not root.is_absolute() and len(root.parts) == 2:
+            hint += f", or {HUB}{root.as_posix()} for a set of that name on the Hugging Face hub"
+        raise DataError(f"{source} is no folder of images", hint=hint)
+    return listed_folder(root)
 
 
 def _checked(images: ImageSet) -> ImageSet:
@@ -162,45 +149,6 @@ def _checked(images: ImageSet) -> ImageSet:
                 hint="add some, or remove the class from every part",
             )
     return images
-
-
-def _down(root: Path) -> Path:
-    """The folder that the classes or parts are in: a tar often holds one folder with everything."""
-    while True:
-        inside = [p for p in root.iterdir() if not p.name.startswith(".")]
-        folders = [p for p in inside if p.is_dir()]
-        alone = len(folders) == 1 and not any(p.suffix.lower() in SUFFIXES for p in inside)
-        if not alone or folders[0].name.lower() in NAMES or not any(p.is_dir() for p in folders[0].iterdir()):
-            return root
-        root = folders[0]
-
-
-def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int]:
-    """The images by part and class, and how many other files there are."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    splits = [(p, NAMES[p.name.lower()]) for p in folders if p.name.lower() in NAMES]
-    if splits and not any(split == "train" for _, split in splits):
-        raise DataError(f"{root} has {splits[0][0].name}/ but no train/", hint="add it, or leave out the parts")
-    twice = [name for name, count in Counter(split for _, split in splits).items() if count > 1]
-    if twice:
-        raise DataError(f"{root} has two folders for {twice[0]}", hint="keep one of them")
-    if splits and len(splits) < len(folders):
-        stray = next(p for p in folders if p.name.lower() not in NAMES)
-        raise DataError(
-            f"{root} has parts ({splits[0][0].name}/) and {stray.name}/ beside them",
-            hint="move every class into the parts",
-        )
-    found: dict[Split, dict[str, list[Path]]] = {}
-    others = 0
-    for folder, split in splits or [(root, "train")]:
-        found[split] = {}
-        for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            files = sorted(p for p in inner.rglob("*") if p.is_file())
-            images = [p for p in files if p.suffix.lower() in SUFFIXES]
-            others += len(files) - len(images)
-            if images:
-                found[split][inner.name] = images
-    return found, others
 
 
 def _drawn(
@@ -222,38 +170,6 @@ def _drawn(
         kept += [e for i, e in enumerate(own) if i not in chosen]
         drawn += [e for i, e in enumerate(own) if i in chosen]
     return kept, drawn
-
-
-def _unpacked(source: Path, folder: Path | None) -> Path:
-    """A folder with the files of a tar, unpacked once."""
-    if folder is None:
-        raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
-    try:
-        stat = source.stat()
-        mark = hashlib.sha256(f"{source.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-        target = folder / mark
-        if target.is_dir():
-            return target
-        part = folder / f"{mark}.part"
-        part.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(source) as archive:
-            size = 0
-            for member in archive:
-                size += member.size
-                if size > MOST_TAR_BYTES:
-                    raise DataError(
-                        f"{source} holds more than {MOST_TAR_BYTES / 1e9:.0f} GB", hint="unpack it yourself"
-                    )
-                if member.isfile():
-                    archive.extract(member, part, filter="data")
-        part.rename(target)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {source}", hint="check the path") from None
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(f"{source} is no sound tar: {error}", hint="make it anew, or give the folder") from error
-    except OSError as error:
-        raise DataError(f"{source} cannot be unpacked: {error.strerror or error}", hint="check the disk") from error
-    return target
 
 
 def _listed(names: Sequence[str]) -> str:

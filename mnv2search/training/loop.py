@@ -7,130 +7,38 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from mnv2search.errors import OptionError, TrainingError
+from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.codec import dumps
-from mnv2search.training.augment import augmented
-from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
+from mnv2search.training.ahead import Feed, feed_of
+from mnv2search.training.batches import Batch, Cutting, training_batches
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
+from mnv2search.training.draws import own_draws, seed_step
+from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
+from mnv2search.training.precision import Precision, half_of, scaler_of
+from mnv2search.training.progress import Pace, Progress, State, Trained
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.step import average, descend, set_dropout, set_momentum
+from mnv2search.training.team import ALONE, Team
 
 __all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "train"]
 
 LAST, BEST = "last.ckpt", "best.pt"
-# Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
-# a training of a few hundred steps would be evaluated with the figures of its beginning.
-NORM_WINDOW = 0.05
-# A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
-TRIAL_STEPS = 24
-TIME_SHARE = 0.9
 UNKNOWN_STEPS = 1_000_000
 # Steps that tell whether bfloat16 is faster, and how much faster it has to be: without arithmetic for it, it is ten
 # times slower, and a tenth is not worth its rounding.
 HALF_TRIALS = 3
 HALF_FASTER = 0.85
 CHECKPOINT_S = 60.0
-EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How well a network does on some images.
-
-    Attributes:
-        top1: share whose class is named right.
-        loss: cross-entropy, mean.
-        count: images.
-    """
-
-    top1: float
-    loss: float
-    count: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """90 % interval of the share. Source: Wilson, 1927."""
-        z = 1.645
-        centre = (self.top1 + z * z / (2 * self.count)) / (1 + z * z / self.count)
-        half = z * math.sqrt(self.top1 * (1 - self.top1) / self.count + z * z / (4 * self.count**2))
-        half /= 1 + z * z / self.count
-        return max(0.0, min(self.top1, centre - half)), min(1.0, max(self.top1, centre + half))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a training is.
-
-    Attributes:
-        step: steps done.
-        steps: of the whole.
-        epoch: the epoch it is in, counted from 1.
-        loss: running mean of the training loss.
-        lr: of the last step.
-        images_per_s: so far.
-        evaluated: figures on the held-out images, if this was told after an evaluation.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    loss: float
-    lr: float
-    images_per_s: float
-    evaluated: Figures | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """The outcome of a training.
-
-    Attributes:
-        best: figures of the best evaluation, on the held-out images.
-        best_step: after which it was.
-        steps: done.
-        epochs: done, in part.
-        seconds: of training and evaluation in this process.
-        images_per_s: of training.
-        losses: training loss of every step of this process.
-        resumed_at: step that this process began at; 0 for a new training.
-        stopped: it was asked to stop before its end.
-        half: it computed in bfloat16.
-    """
-
-    best: Figures
-    best_step: int
-    steps: int
-    epochs: float
-    seconds: float
-    images_per_s: float
-    losses: tuple[float, ...]
-    resumed_at: int = 0
-    stopped: bool = False
-    half: bool = False
-
-
-@dataclass(slots=True)
-class _State:
-    """What changes from step to step."""
-
-    step: int = 0
-    steps: int = 0
-    best: Figures | None = None
-    best_step: int = 0
-    running_loss: float = math.nan
-    losses: list[float] = field(default_factory=list)
-    half: bool = False
 
 
 def train(
@@ -145,8 +53,9 @@ def train(
     time_s: float | None = None,
     data: str = "",
     device: str = "cpu",
+    team: Team = ALONE,
     teacher: nn.Module | None = None,
-    half: bool | None = None,
+    precision: Precision | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
@@ -166,21 +75,37 @@ def train(
         time_s: wall time in place of epochs: how many steps fit is found by the first few.
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
+        team: processes that train with this one, each on its share of every batch; the leader alone writes and is
+            told of progress.
         teacher: a network whose answers are learned from too, half and half.
-        half: compute convolutions in bfloat16 (autocast); None does where a trial on this machine says that it is
-            clearly faster, and goes on with what a checkpoint was begun with.
+        precision: of the convolutions (autocast); None takes half precision where a trial on this machine says that
+            it is clearly faster, and on CUDA: bfloat16, or float16 where a GPU does not compute in that. A checkpoint
+            is gone on with in what it was begun with.
         on_progress: told after every step.
         stop: asked after every step whether to stop; then a checkpoint is written.
 
     Raises:
-        OptionError: the folder holds another training.
-        TrainingError: the loss is no number, there is one image or none, or the checkpoint cannot be read or written.
+        OptionError: the folder holds another training, or a batch cannot be divided among the processes.
+        DataError: there are fewer images than a batch has.
+        TrainingError: the loss is no number, or the checkpoint cannot be read or written.
     """
-    if len(pixels) < 2:
-        raise TrainingError(f"there are {len(pixels)} images to learn from", hint="give more")
-    training = _Training(model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device)
+    if len(pixels) < recipe.batch:
+        raise DataError(
+            f"there are {len(pixels)} images to learn from, fewer than a batch of {recipe.batch}",
+            hint=f"give more, or a recipe with a batch of at most {max(2, len(pixels))}",
+        )
+    if recipe.batch % (2 * team.size) and team.size > 1:
+        raise OptionError(
+            f"a batch of {recipe.batch} images cannot be divided among {team.size} processes",
+            hint=f"use a recipe whose batch is a multiple of {2 * team.size}: images are mixed in pairs",
+        )
+    if team.sums([len(pixels), len(held_out)]) != (team.size * len(pixels), team.size * len(held_out)):
+        raise TrainingError("the processes see different numbers of images", hint="give all of them the same data")
+    training = _Training(
+        model, pixels, held_out, recipe, folder=folder, seed=seed, data=data, device=device, team=team
+    )
     if not training.resume():
-        training.state.half = training.half_is_faster() if half is None else half
+        training.set_precision(team.agreed(training.fastest) if precision is None else precision)
         if time_s is None:
             training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
     return training.run(time_s=time_s, teacher=teacher, on_progress=on_progress, stop=stop)
@@ -200,13 +125,14 @@ class _Training:
         seed: int,
         data: str,
         device: str,
+        team: Team,
     ) -> None:
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pixels, self.held_out, self.recipe = pixels, held_out, recipe
-        self.folder, self.seed, self.device = folder, seed, device
-        self.batch = min(recipe.batch, len(pixels))
+        self.folder, self.seed, self.device, self.team = folder, seed, device, team
+        self.batch = recipe.batch
         self.epoch_steps = len(pixels) // self.batch
-        _set_dropout(model, recipe.dropout)
+        set_dropout(model, recipe.dropout)
         self.optimizer = optimizer_of(model, recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False) if recipe.ema else None
         self.cutting = Cutting(
@@ -217,51 +143,68 @@ class _Training:
             shift_px=recipe.shift_px,
         )
         self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": seed, "data": data}
-        self.state = _State()
+        self.state = State()
+        self.shared: nn.Module = model
+        self.scaler = scaler_of("float32", device)
 
     def resume(self) -> bool:
         """Take up what the folder holds, if it holds anything."""
-        saved = read_checkpoint(self.folder / LAST)
+        saved = self.team.agreed(self._saved)
         if saved is None:
             return False
-        for key, value in self.job.items():
-            if saved.job.get(key) != value:
-                raise OptionError(
-                    f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
-                    hint="go on with what it was begun with, or give another folder",
-                )
         self.model.load_state_dict(saved.model)
         if self.averaged is not None and saved.averaged is not None:
             self.averaged.load_state_dict(saved.averaged)
         self.optimizer.load_state_dict(saved.optimizer)
         best = None if saved.best is None else Figures(saved.best[0], saved.best[1], int(saved.best[2]))
-        self.state = _State(
+        self.state = State(
             step=saved.step,
             steps=saved.steps,
             best=best,
             best_step=saved.best_step,
             running_loss=saved.running_loss,
-            half=saved.half,
         )
+        self.set_precision(cast(Precision, saved.half_type) if saved.half else "float32")
+        if saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
         return True
 
-    def half_is_faster(self) -> bool:
-        """Whether steps in bfloat16 are clearly faster than in single precision, by a few of each in turn."""
+    def _saved(self) -> Checkpoint | None:
+        saved = read_checkpoint(self.folder / LAST)
+        for key, value in self.job.items():
+            if saved is not None and saved.job.get(key) != value:
+                raise OptionError(
+                    f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
+                    hint="go on with what it was begun with, or give another folder",
+                )
+        return saved
+
+    def set_precision(self, precision: Precision) -> None:
+        """Compute in it from now on."""
+        self.state.precision = precision
+        self.scaler = scaler_of(precision, self.device)
+
+    def fastest(self) -> Precision:
+        """Half precision where its steps are clearly faster than in single precision, by a few of each in turn."""
+        half = half_of(self.device)
         if self.device.startswith("cuda"):
-            return bool(torch.cuda.is_bf16_supported())
+            return half
         tried = copy.deepcopy(self.model)
         optimizer = optimizer_of(tried, self.recipe)
-        batches = training_batches(self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, ahead=0)
+        batches = training_batches(
+            self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=0, feed=Feed(ahead=0)
+        )
         plain = replace(self.recipe, randaugment=0, mixup=0.0)
-        seconds: dict[bool, list[float]] = {False: [], True: []}
-        with _own_draws(self.device), closing(batches):
+        seconds: dict[Precision, list[float]] = {"float32": [], half: []}
+        scaler = scaler_of("float32", self.device)
+        with own_draws(self.device), closing(batches):
             batch = next(batches)
             for _ in range(HALF_TRIALS):
-                for half, found in seconds.items():
+                for precision, found in seconds.items():
                     begin = time.perf_counter()
-                    _descend(tried, optimizer, plain, batch, None, (0, 0), half=half)
+                    descend(tried, optimizer, plain, batch, None, (0, 0), precision=precision, scaler=scaler)
                     found.append(time.perf_counter() - begin)
-        return min(seconds[True]) < HALF_FASTER * min(seconds[False])
+        return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"
 
     def run(
         self,
@@ -273,15 +216,17 @@ class _Training:
     ) -> Trained:
         """All steps that are left."""
         state, resumed_at = self.state, self.state.step
-        pace, written, stopped = _Pace(resumed_at, time_s), time.monotonic(), False
-        with _own_draws(self.device), ExitStack() as stack:
+        self.shared = self.team.shared(self.model)
+        pace, written, stopped = Pace(resumed_at, time_s), time.monotonic(), False
+        with own_draws(self.device), ExitStack() as stack:
             for batch in stack.enter_context(closing(self._batches())):
                 lr = self._step(batch, teacher)
-                pace.stepped(state)
+                self._set_length(pace)
                 ends = state.step == state.steps
                 evaluated = self._judge() if ends or state.step % self.epoch_steps == 0 else None
-                on_progress(self._progress(lr, pace, evaluated))
-                stopped = not ends and stop()
+                if self.team.is_leader:
+                    on_progress(self._progress(lr, pace, evaluated))
+                stopped = not ends and self.team.is_any(stop())
                 if ends or stopped or evaluated is not None or time.monotonic() - written > CHECKPOINT_S:
                     self._save()
                     written = time.monotonic()
@@ -301,8 +246,15 @@ class _Training:
             losses=tuple(state.losses),
             resumed_at=resumed_at,
             stopped=stopped,
-            half=state.half,
+            precision=state.precision,
         )
+
+    def _set_length(self, pace: Pace) -> None:
+        """Let the pace of the leader tell how many steps there are, where a time was given."""
+        unknown = not self.state.steps
+        pace.stepped(self.state)
+        if unknown and self.state.steps:
+            self.state.steps = self.team.agreed(lambda: self.state.steps)
 
     def _batches(self) -> Generator[Batch]:
         """Batches from the one after the last step on, until there is no step left."""
@@ -310,7 +262,14 @@ class _Training:
         while not state.steps or state.step < state.steps:
             epoch, first = divmod(state.step, self.epoch_steps)
             yield from training_batches(
-                self.pixels, self.cutting, batch=self.batch, seed=self.seed, epoch=epoch, first=first
+                self.pixels,
+                self.cutting,
+                batch=self.batch,
+                seed=self.seed,
+                epoch=epoch,
+                first=first,
+                share=(self.team.rank, self.team.size),
+                feed=feed_of(self.device),
             )
 
     def _step(self, batch: Batch, teacher: nn.Module | None) -> float:
@@ -320,11 +279,21 @@ class _Training:
         lr = learning_rate(self.recipe, step=state.step, steps=steps, epoch_steps=self.epoch_steps, batch=self.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        _set_momentum(self.model, steps)
-        torch.manual_seed(_mixed(self.seed, state.step))
-        placed = Batch(batch.images.to(self.device), batch.labels.to(self.device))
+        set_momentum(self.model, steps)
+        seed_step(self.seed, state.step, self.team.rank)
+        placed = Batch(batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device))
         drawn = (self.seed, state.step)
-        loss = _descend(self.model, self.optimizer, self.recipe, placed, teacher, drawn, half=state.half)
+        own = descend(
+            self.shared,
+            self.optimizer,
+            self.recipe,
+            placed,
+            teacher,
+            drawn,
+            precision=state.precision,
+            scaler=self.scaler,
+        )
+        loss = self.team.sums([own])[0] / self.team.size
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss of step {state.step + 1} is {loss}",
@@ -332,7 +301,7 @@ class _Training:
             )
         state.step += 1
         if self.averaged is not None:
-            _average(self.averaged, self.model, min(self.recipe.ema, state.step / (state.step + 10)))
+            average(self.averaged, self.model, min(self.recipe.ema, state.step / (state.step + 10)))
         state.losses.append(loss)
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
@@ -340,14 +309,18 @@ class _Training:
     def _judge(self) -> Figures:
         """Figures on the held-out images; the weights are kept where they are the best so far."""
         state, shown = self.state, self.model if self.averaged is None else self.averaged
-        found = evaluate(shown, self.held_out, self.cutting, device=self.device)
+        self.team.take_buffers(shown)
+        found = evaluate(shown, self.held_out, self.cutting, device=self.device, team=self.team)
         if state.best is None or found.top1 >= state.best.top1:
             state.best, state.best_step = found, state.step
-            write_network(self.folder / BEST, shown)
+            if self.team.is_leader:
+                write_network(self.folder / BEST, shown)
         return found
 
     def _save(self) -> None:
         state = self.state
+        if not self.team.is_leader:
+            return
         if not state.steps:
             return  # how long it is to be is not known yet, so there is little to lose
         write_checkpoint(
@@ -362,11 +335,13 @@ class _Training:
                 model=self.model.state_dict(),
                 averaged=None if self.averaged is None else self.averaged.state_dict(),
                 optimizer=self.optimizer.state_dict(),
-                half=state.half,
+                half=state.precision != "float32",
+                half_type=state.precision,
+                scaler=self.scaler.state_dict() or None,
             ),
         )
 
-    def _progress(self, lr: float, pace: _Pace, evaluated: Figures | None) -> Progress:
+    def _progress(self, lr: float, pace: Pace, evaluated: Figures | None) -> Progress:
         state = self.state
         return Progress(
             step=state.step,
@@ -377,122 +352,3 @@ class _Training:
             images_per_s=pace.per_s(state.step) * self.batch,
             evaluated=evaluated,
         )
-
-
-class _Pace:
-    """How fast it goes, and with a limit of time how many steps that makes."""
-
-    def __init__(self, first: int, time_s: float | None) -> None:
-        self.begin = self._since = time.monotonic()
-        self._first, self._time_s, self._warm = first, time_s, False
-
-    def stepped(self, state: _State) -> None:
-        """Told after every step."""
-        if not self._warm:
-            self._warm, self._first, self._since = True, state.step, time.monotonic()  # the first step is slow
-        if not state.steps and self._time_s is not None and state.step - self._first == TRIAL_STEPS:
-            left_s = TIME_SHARE * (self._time_s - (time.monotonic() - self.begin))
-            state.steps = max(state.step + 1, state.step + int(left_s * self.per_s(state.step)))
-
-    def per_s(self, step: int) -> float:
-        """Steps a second."""
-        return (step - self._first) / max(time.monotonic() - self._since, 1e-9)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, pixels: Pixels, cutting: Cutting, *, device: str = "cpu") -> Figures:
-    """How well a network does on images, cut as for evaluation; it is left in the mode that it was in."""
-    was_training = model.training
-    model.eval()
-    right, loss = 0.0, 0.0
-    for images, labels in evaluation_batches(pixels, cutting, batch=EVALUATION_BATCH):
-        answers = model(images.to(device))
-        right += float((answers.argmax(1) == labels.to(device)).sum())
-        loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
-    model.train(was_training)
-    return Figures(right / len(pixels), loss / len(pixels), len(pixels))
-
-
-def _descend(
-    model: MobileNet,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    batch: Batch,
-    teacher: nn.Module | None,
-    drawn: tuple[int, int],
-    *,
-    half: bool,
-) -> float:
-    """One step; the loss before it."""
-    model.train()
-    images, labels = batch
-    if recipe.randaugment:
-        images = augmented(
-            images, operations=recipe.randaugment, magnitude=recipe.magnitude, normalization=recipe.normalization
-        )
-    share, other = 1.0, labels
-    if recipe.mixup:
-        share = float(np.random.default_rng(drawn).beta(recipe.mixup, recipe.mixup))
-        images, other = share * images + (1 - share) * images.flip(0), labels.flip(0)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-        answers = model(images)
-    answers = answers.float()
-    loss = _loss(answers, labels, recipe) * share
-    if share < 1.0:
-        loss = loss + _loss(answers, other, recipe) * (1 - share)
-    if teacher is not None:
-        with torch.no_grad():
-            told = teacher(images).softmax(1)
-        loss = 0.5 * loss + 0.5 * functional.cross_entropy(answers, told)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _loss(answers: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    return functional.cross_entropy(answers, labels, label_smoothing=recipe.label_smoothing)
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running mean of weights and of batch norm's figures towards the model's."""
-    mean, new = averaged.state_dict(), model.state_dict()
-    real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
-    torch._foreach_lerp_([mean[n] for n in real], [new[n].to(mean[n].dtype) for n in real], 1 - decay)
-    for name in mean.keys() - set(real):
-        mean[name].copy_(new[name])
-
-
-def _set_momentum(model: nn.Module, steps: int) -> None:
-    """Let batch norm forget over a share of the steps at most."""
-    least = min(1.0, 1 / (NORM_WINDOW * steps))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum < least:
-            module.momentum = least
-
-
-def _set_dropout(model: nn.Module, share: float | None) -> None:
-    if share is not None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = share
-
-
-def _mixed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step * 7919 + 17) % (2**63)
-
-
-class _own_draws:  # noqa: N801 - used as a function
-    """Leaves torch's generators as they were."""
-
-    def __init__(self, device: str) -> None:
-        self._fork = torch.random.fork_rng(enabled=True, devices=[0] if device.startswith("cuda") else [])
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._fork.__exit__(*raised)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mnv2search.errors import DataError
 from mnv2search.training.images import Example
 
-__all__ = ["Bytes", "Pixels", "decoded"]
+__all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
@@ -141,7 +141,7 @@ def _decode(
                     offset += file.write(pixels.tobytes())
                 if done % 64 == 0 or done == len(examples):
                     on_progress(done)
-        if len(broken) > max(unreadable_share * len(examples), 0) or not rows:
+        if len(broken) > unreadable_share * len(examples) or not rows:
             raise DataError(
                 f"{len(broken)} of {len(examples)} images cannot be read, such as {broken[0]}",
                 hint=f"remove or mend them; {unreadable_share:.0%} may be broken",

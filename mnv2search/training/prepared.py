@@ -62,7 +62,7 @@ def prepare(
         on_progress: told how many images of a part are decoded.
 
     Raises:
-        DataError: too many images are broken, or they take too much room.
+        DataError: too many images are broken, or all of a class in a part, or they take too much room.
     """
     small = _short_px(images.train) <= side
     short_px = side if small else math.ceil(side / CROP)
@@ -75,7 +75,9 @@ def prepare(
         )
         for split in splits
     }
-    return Prepared(parts=parts, recipe=recipe)
+    prepared = Prepared(parts=parts, recipe=recipe)
+    images.without(prepared.unreadable)  # refuses a part that lost the last image of a class
+    return prepared
 
 
 def image_folder() -> Path:

@@ -83,7 +83,7 @@ def test_the_error_of_the_readme_is_the_error_that_is_told(run: Run, tmp_path: P
 
 def test_the_commands_of_the_readme_run_in_order(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my-space.yaml").write_text(blocks("yaml")[1])
-    draw_pictures(tmp_path / "photos")
+    draw_pictures(tmp_path / "photos", count=40)
     words = [quick(w) for text in blocks("console") for w in commands(text)]
     codes = {" ".join(w): run(*w).code for w in words}
     assert len(codes) >= 9
@@ -117,7 +117,7 @@ def examples(name: str) -> list[list[str]]:
 def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> None:
     Path("search_spaces").symlink_to(ROOT / "search_spaces")
     Path("results").symlink_to(results)
-    draw_pictures(Path("photos"))
+    draw_pictures(Path("photos"), count=40)
     export(SMALL, Path("best.pt"))
     words = examples(name)
     assert words

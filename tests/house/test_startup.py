@@ -14,6 +14,7 @@ COMMANDS = [
     "compile",
     "data",
     "train",
+    "scores",
     "check",
     "cost",
     "latency",

@@ -27,8 +27,8 @@ def test_answers_and_gradients_are_torchs(
     ):
         a = x.clone(memory_format=torch.channels_last).requires_grad_()
         b = weight.clone().requires_grad_()
-        y = convolve(a, b)
-        y.square().sum().backward()
+        y = convolve(a, b)  # type: ignore[no-untyped-call]
+        y.square().sum().backward()  # type: ignore[no-untyped-call]
         found.append((y.detach(), a.grad, b.grad))
     for own, torchs in zip(*found, strict=True):
         torch.testing.assert_close(own, torchs, rtol=1e-4, atol=1e-4)
@@ -37,6 +37,6 @@ def test_answers_and_gradients_are_torchs(
 def test_only_the_gradients_that_are_needed_are_computed() -> None:
     x = torch.randn(2, 3, 8, 8)
     weight = torch.randn(3, 1, 5, 5, requires_grad=True)
-    depthwise(x, weight, stride=1, pad=2).sum().backward()
+    depthwise(x, weight, stride=1, pad=2).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert x.grad is None

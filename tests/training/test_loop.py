@@ -12,16 +12,19 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.errors import OptionError, SpecError, TrainingError, UnknownNameError
+from mnv2search.errors import DataError, OptionError, SpecError, TrainingError, UnknownNameError
 from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
-from mnv2search.training.batches import Cutting, evaluation_batches, training_batches
+from mnv2search.training.ahead import Feed, made_ahead
+from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import BEST, LAST, Figures, Trained, evaluate, train
 from mnv2search.training.optimizers import RmsPropTf, learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels, decoded
+from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.recipe import Recipe, load_recipe, recipe_names
+from mnv2search.training.step import descend
 
 SPEC = ModelSpec(
     name="small",
@@ -57,7 +60,7 @@ def trained(
         recipe,
         folder=folder,
         seed=seed,
-        half=False,
+        precision="float32",
         on_progress=lambda p: steps.append(p.step),
         stop=stop,
     )
@@ -107,17 +110,48 @@ def test_a_finished_training_has_nothing_to_do(parts: tuple[Pixels, Pixels], tmp
     assert (again.losses, again.best, again.steps) == ((), first.best, first.steps)
 
 
-def test_bfloat16_is_gone_on_with(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=2)
-    whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", half=True)
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_half_precision_is_gone_on_with(half: Precision, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2, clip_norm=1.0)
+    whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", precision=half)
     begun = iter([False] * 5 + [True])
-    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=True, stop=lambda: next(begun))
-    rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", half=False)
-    full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", half=False)
-    assert (whole.half, rest.half, full.half) == (True, True, False)
+    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision=half, stop=lambda: next(begun))
+    rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision="float32")
+    full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", precision="float32")
+    assert (whole.precision, rest.precision, full.precision) == (half, half, "float32")
     assert rest.losses == whole.losses[6:]
     assert full.losses[0] != whole.losses[0]
     assert full.losses[0] == pytest.approx(whole.losses[0], rel=0.02)
+    assert whole.losses == pytest.approx(full.losses, rel=0.1)
+    scaled = torch.load(tmp_path / "parts" / LAST, weights_only=True)["scaler"]
+    assert (scaled is not None) == (half == "float16")
+
+
+def test_a_step_that_overflows_in_float16_is_left_out() -> None:
+    layer = nn.Conv2d(3, 3, 4, bias=False)
+    network = nn.Sequential(layer, nn.Flatten())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    batch = Batch(torch.full((2, 3, 4, 4), 1000.0), torch.tensor([0, 1]))
+    scaler, plain = scaler_of("float16", "cpu"), Recipe(batch=2, clip_norm=1.0)
+    first = layer.weight.detach().clone()
+    scales = []
+    for step in range(12):
+        descend(network, optimizer, plain, batch, None, (0, step), precision="float16", scaler=scaler)
+        scales.append(scaler.get_scale())
+        if step == 0:
+            assert torch.equal(layer.weight, first)
+    assert scales[0] == 32768.0
+    assert scales[-1] == scales[-2] < 32768.0
+    assert layer.weight.isfinite().all()
+    assert not torch.equal(layer.weight, first)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("half", ["bfloat16", "float16", None])
+def test_half_precision_on_a_gpu(half: Precision | None, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    found = train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, device="cuda", precision=half)
+    assert found.precision == (half or half_of("cuda"))
+    assert found.best.top1 >= 0.9
 
 
 def test_randaugment_is_part_of_a_recipe(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
@@ -140,6 +174,12 @@ def test_another_training_in_the_folder_is_left_alone(parts: tuple[Pixels, Pixel
         trained(parts, tmp_path, replace(RECIPE, epochs=1, lr=0.01))
     with pytest.raises(OptionError, match="with another seed"):
         trained(parts, tmp_path, replace(RECIPE, epochs=1), seed=1)
+
+
+def test_fewer_images_than_a_batch_are_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are 42 images to learn from, fewer than a batch of 64") as raised:
+        trained(parts, tmp_path, replace(RECIPE, batch=64))
+    assert raised.value.hint == "give more, or a recipe with a batch of at most 42"
 
 
 def test_a_torn_checkpoint_is_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
@@ -169,13 +209,43 @@ def test_a_teacher_is_learned_from(parts: tuple[Pixels, Pixels], tmp_path: Path)
 def test_batches_may_begin_in_the_middle(parts: tuple[Pixels, Pixels]) -> None:
     cutting = Cutting(side=24)
     whole = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2))
-    rest = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2, first=3, ahead=0))
+    rest = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2, first=3, feed=Feed(ahead=0)))
     assert len(whole) == 5
     for one, other in zip(whole[3:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     other_epoch = next(training_batches(parts[0], cutting, batch=8, seed=1, epoch=3))
     assert not torch.equal(whole[0].labels, other_epoch.labels)
+
+
+def test_more_threads_make_the_same_batches(parts: tuple[Pixels, Pixels]) -> None:
+    feeds = (Feed(ahead=0), Feed(), Feed(ahead=6, workers=3))
+    made = [list(training_batches(parts[0], Cutting(side=24), batch=8, seed=1, epoch=0, feed=feed)) for feed in feeds]
+    for batches in zip(*made, strict=True):
+        assert all(torch.equal(batches[0].images, other.images) for other in batches[1:])
+
+
+def test_batches_that_nobody_asks_for_any_more_are_not_made() -> None:
+    asked = list[int]()
+
+    def make(number: int) -> int:
+        asked.append(number)
+        return number
+
+    made = made_ahead(make, range(1000), Feed(ahead=3, workers=2))
+    assert [next(made), next(made)] == [0, 1]
+    made.close()
+    assert len(asked) <= 5
+
+
+def test_a_mistake_in_a_thread_reaches_whoever_asks() -> None:
+    def make(number: int) -> float:
+        return 1 / (2 - number)
+
+    made = made_ahead(make, range(5), Feed(ahead=2))
+    assert [next(made), next(made)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
 
 
 def test_evaluation_sees_every_image_once(parts: tuple[Pixels, Pixels]) -> None:

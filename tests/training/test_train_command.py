@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from pictures import draw_pictures
+from PIL import Image
 
 from mnv2search.export.formats.state_dict import read_network
 
@@ -80,6 +81,32 @@ def test_a_network_is_trained(run: Run, laid: Path, tmp_path: Path) -> None:
     assert "its ranges come from 60 images" in " ".join(compiled.err.split())
 
 
+def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
+    from mnv2search.training.images import read_image_set
+
+    words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--json")
+    before = json.loads(run(*words, "-o", "before").out)
+    for example in read_image_set(tmp_path / "photos").test:
+        Image.new("RGB", (40, 40), (255, 255, 255)).save(example.path)
+    after = json.loads(run(*words, "-o", "after").out)
+    assert (after["held_out"], after["best_step"]) == (before["held_out"], before["best_step"])
+    assert after["test"]["loss"] != before["test"]["loss"]
+    one, other = (read_network(tmp_path / name / "best.pt").state_dict() for name in ("before", "after"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_part_that_loses_a_class_to_broken_images_is_told_of(run: Run, laid: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    draw_pictures(parts / "train", count=60)
+    draw_pictures(parts / "test", count=60, seed=1)
+    for path in sorted((parts / "test" / "green").iterdir())[1:]:
+        path.unlink()
+    (parts / "test" / "green" / "000.png").write_bytes(b"torn")
+    done = run("train", "mine.yaml", "--data", "parts", "--recipe", "quick.yaml")
+    assert done.code == 2
+    assert "parts: test has no image of green" in " ".join(done.err.split())
+
+
 def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: Path) -> None:
     run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "small")
     wider = ("train", "mine.yaml", "--width", "0.5", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1")
@@ -94,6 +121,7 @@ def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: 
         (["--data", "nowhere"], "nowhere is no folder of images"),
         (["--data", "photos", "--epochs", "1", "--time", "1m"], "--epochs or --time"),
         (["--data", "photos", "--recipe", "quik"], "quik"),
+        (["--data", "photos"], "fewer than a batch of 64"),
         (["--data", "photos", "--from", "mine.yaml"], "cannot be read as weights"),
     ],
 )

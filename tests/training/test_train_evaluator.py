@@ -11,8 +11,9 @@ import pytest
 from pictures import draw_pictures
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, StopEarly
+from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Halving, StopEarly
 from mnv2search.errors import DataError, EvaluatorError, OptionError
+from mnv2search.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.testing.contracts import EvaluatorContract, network_of
 
@@ -50,6 +51,25 @@ def test_its_name_opens_it_again(text: str) -> None:
     assert info.name == text
 
 
+@pytest.mark.parametrize(
+    ("epochs", "halving", "rungs"),
+    [(3, 3, (1,)), (4, 3, (1, 3)), (30, 3, (1, 3, 9, 27)), (8, 2, (1, 2, 4)), (1, 3, ())],
+)
+def test_rungs_are_powers_below_the_last_epoch(text: str, epochs: int, halving: int, rungs: tuple[int, ...]) -> None:
+    evaluator = open_evaluator(text.replace("epochs=2", f"epochs={epochs},halving={halving}"))
+    assert isinstance(evaluator, CanHalve)
+    assert evaluator.halving == Halving(rungs=rungs, reduction=halving)
+
+
+def test_halving_can_be_left_out(text: str) -> None:
+    evaluator = open_evaluator(f"{text},halving=0")
+    assert isinstance(evaluator, CanHalve)
+    assert evaluator.halving is None
+    assert open_evaluator(evaluator.info.name).info == evaluator.info
+    with pytest.raises(OptionError, match="halving is 1"):
+        open_evaluator(f"{text},halving=1")
+
+
 def test_mistakes(text: str) -> None:
     with pytest.raises(DataError, match="is no folder of images"):
         open_evaluator("train:data=nowhere")
@@ -60,10 +80,16 @@ def test_mistakes(text: str) -> None:
         open_evaluator(text).evaluate(headless, seed=0, report=lambda *_: None)
 
 
-def test_a_search_trains_its_candidates(run: Run, text: str) -> None:
-    words = ["--space", "tiny32", "--latency-ms", "1", "--device", "simulated", "--trials", "6", "--name", "own"]
+def test_a_search_trains_its_candidates(run: Run, text: str, tmp_path: Path) -> None:
+    words = ["--space", "tiny32", "--latency-ms", "1", "--device", "simulated", "--trials", "7", "--name", "own"]
     done = run("run", *words, "--accuracy", text, "--json")
     assert done.code == 0, done.err
     front = json.loads(done.out)["front"]
     assert front
     assert all(member["accuracy"]["kind"] == "trained" for member in front)
+    records = [r.evaluation for r in read_records(tmp_path / "results" / "own")]
+    stopped = [e for e in records if e.is_stopped]
+    assert json.loads(done.out)["stopped"] == len(stopped)
+    assert all(len(e.curve) == 1 and e.accuracy is None for e in stopped)
+    assert {e.spec.name for e in stopped}.isdisjoint(member["name"] for member in front)
+    assert any(len(e.curve) == 2 and e.accuracy is not None for e in records)

@@ -7,11 +7,10 @@ import random
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
@@ -20,7 +19,8 @@ from mnv2search.model.elastic import ElasticNet
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Axis, Pick, SearchSpace, pick_of, resolve
-from mnv2search.training.batches import Cutting, evaluation_batches
+from mnv2search.training.ahead import Feed
+from mnv2search.training.batches import Cutting, training_batches
 from mnv2search.training.fidelity import Fidelity, chosen, reduced
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Figures, Progress, evaluate
@@ -84,7 +84,7 @@ class SupernetEvaluator:
         self._images = read_image_set(Path(data), unpack_to=image_folder())
         self._net: ElasticNet | None = None
         self._state: _State | None = None
-        self._chosen: list[int] = []
+        self._used = self._recipe
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -154,7 +154,7 @@ class SupernetEvaluator:
                 _write_state(folder, state)
             except (TrainingError, OptionError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
-        self._net, self._state, self._space = net, state, space
+        self._net, self._state, self._used = net, state, recipe
         self._held_out, self._calibration = self._evaluation_images(space, band, state.fidelity)
         return self._notes(state)
 
@@ -196,10 +196,17 @@ class SupernetEvaluator:
         placed = net.place(pick)
         model = net.member(placed)
         side = placed.plan.spec.resolution
-        batches = evaluation_batches(
-            self._calibration, self._cutting(side), batch=RECALIBRATION_IMAGES // 2, indices=self._chosen, ahead=0
+        cutting = replace(
+            self._cutting(side),
+            least_area=self._used.least_area,
+            mirror=self._used.mirror,
+            shift_px=self._used.shift_px,
         )
-        recalibrated(model, (batch.images for batch in batches))
+        batch = min(RECALIBRATION_IMAGES, len(self._calibration)) // 2
+        with closing(
+            training_batches(self._calibration, cutting, batch=batch, seed=0, epoch=0, feed=Feed(ahead=0))
+        ) as batches:
+            recalibrated(model, (found.images for found in islice(batches, 2)))
         return model
 
     # -- parts of a preparation ----------------------------------------------------------------------------------
@@ -228,9 +235,6 @@ class SupernetEvaluator:
     ) -> tuple[Pixels, Pixels]:
         side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
         parts = prepare(self._images, side=side, recipe=self._recipe, splits=("train", "val")).parts
-        count = len(parts["train"])
-        generator = np.random.default_rng(0)
-        self._chosen = generator.choice(count, min(RECALIBRATION_IMAGES, count), replace=False).tolist()
         return parts["val"], parts["train"]
 
     def _steps(self, pixels: Pixels, recipe: Recipe, preparation: Preparation) -> int | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import ModelSpec
@@ -17,7 +18,7 @@ from mnv2search.training.recipe import load_recipe
 
 __all__ = ["TrainEvaluator"]
 
-EPOCHS, RECIPE = 3, "modern"
+EPOCHS, RECIPE, HALVING = 3, "modern", 3
 
 
 class TrainEvaluator:
@@ -29,12 +30,16 @@ class TrainEvaluator:
         data: path of the images; see `mnv2search.training.images.read_image_set`.
         epochs: of training.
         recipe: name or path of one.
+        halving: of the candidates of a search, one in so many goes on after 1 epoch, after as many epochs as this is,
+            after the square of it, and so on; 0 trains every one to the end. See `mnv2search.study.rungs`.
     """
 
-    def __init__(self, *, data: str, epochs: int = EPOCHS, recipe: str = RECIPE) -> None:
+    def __init__(self, *, data: str, epochs: int = EPOCHS, recipe: str = RECIPE, halving: int = HALVING) -> None:
         if epochs < 1:
             raise OptionError(f"evaluator train: epochs is {epochs}", hint="use 1 or more")
-        self._data, self._epochs, self._recipe_name = data, epochs, recipe
+        if halving < 0 or halving == 1:
+            raise OptionError(f"evaluator train: halving is {halving}", hint="use 2 or more, or 0 for none")
+        self._data, self._epochs, self._recipe_name, self._reduction = data, epochs, recipe, halving
         self._recipe = load_recipe(recipe)
         self._images = read_image_set(Path(data), unpack_to=image_folder())
 
@@ -43,7 +48,9 @@ class TrainEvaluator:
         """What the accuracies mean."""
         images = self._images
         changed = changed_options(
-            epochs=(str(self._epochs), str(EPOCHS)), recipe=(self._recipe_name, RECIPE)
+            epochs=(str(self._epochs), str(EPOCHS)),
+            recipe=(self._recipe_name, RECIPE),
+            halving=(str(self._reduction), str(HALVING)),
         ).removesuffix(",")
         return EvaluatorInfo(
             name=f"train:data={self._data}{',' if changed else ''}{changed}",
@@ -56,6 +63,14 @@ class TrainEvaluator:
                 f"on {len(images.val)} held-out ones"
             ),
         )
+
+    @property
+    def halving(self) -> Halving | None:
+        """The epochs after which a search compares candidates; None where all are trained to the end."""
+        if not self._reduction:
+            return None
+        powers = takewhile(lambda epoch: epoch < self._epochs, (self._reduction**n for n in count()))
+        return Halving(rungs=tuple(powers), reduction=self._reduction)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy after the training, with the interval of so many images.
@@ -85,7 +100,7 @@ class TrainEvaluator:
                     folder=Path(folder),
                     seed=seed,
                     epochs=self._epochs,
-                    half=False,  # a trial of speed may end one way today and another tomorrow
+                    precision="float32",  # a trial of speed may end one way today and another tomorrow
                     on_progress=told,
                 )
             except TrainingError as error:

@@ -1,0 +1,173 @@
+"""Scores of networks that nobody has trained: they only rank, and on another data set they may rank the other way.
+
+Each is computed here from its paper's formula, on random weights and random images, so that it needs no data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mnv2search.errors import EvaluatorError
+from mnv2search.model.blocks import SqueezeExcite
+from mnv2search.model.build import build
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["SCORES", "WARNING", "Score", "naswot", "naswot_of", "synflow", "synflow_of", "zen", "zen_of"]
+
+Score: TypeAlias = Callable[[ModelSpec, int], float]
+"""Takes a network and a seed."""
+
+WARNING = (
+    "a score, no accuracy, and its sign flips between data sets: among networks of equal multiply-adds NASWOT "
+    "correlates with accuracy at +0.81 on CIFAR-10 and at -0.57 on ImageNet, synflow at +0.3 at most and at -0.39"
+)
+SWITCHES = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
+NASWOT_IMAGES = 32
+ZEN_IMAGES, ZEN_SHIFT = 16, 0.01
+
+
+def synflow(spec: ModelSpec, seed: int) -> float:
+    """The common logarithm of synaptic flow; see `synflow_of`."""
+    return synflow_of(build(spec, seed=seed), spec.resolution)
+
+
+def naswot(spec: ModelSpec, seed: int) -> float:
+    """How differently the network's switches answer to 32 random images; see `naswot_of`.
+
+    Raises:
+        EvaluatorError: no activation of the network switches.
+    """
+    images = torch.randn(NASWOT_IMAGES, 3, spec.resolution, spec.resolution, generator=_generator(seed))
+    return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no switches
+
+
+def zen(spec: ModelSpec, seed: int) -> float:
+    """How much the features move with the images, had there been no norms; see `zen_of`.
+
+    Weights are standard normal and shortcuts are left out, as in the paper.
+
+    Raises:
+        EvaluatorError: the network has no batch norm.
+    """
+    plain = replace(spec, head=None, blocks=tuple(replace(row, residual="off") for row in spec.blocks))
+    generator = _generator(seed)
+    model = build(plain, seed=seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, generator=generator)
+    shape = ZEN_IMAGES, 3, spec.resolution, spec.resolution
+    images, noise = (torch.randn(shape, generator=generator) for _ in range(2))
+    return zen_of(model, images, images + ZEN_SHIFT * noise)
+
+
+SCORES: Mapping[str, Score] = {"naswot": naswot, "synflow": synflow, "zen": zen}
+
+
+def synflow_of(model: nn.Module, side: int) -> float:
+    """The common logarithm of the sum over all weights of convolutions and linear layers of ``|w| dR/d|w|``.
+
+    R is the sum of the answers to an image of ones, with the absolute values of all parameters and without
+    activations, in which state the network is linear in each layer.
+
+    Args:
+        model: changed in place: its parameters, activations and precision.
+        side: of the image in px.
+
+    Source: Tanaka et al., arXiv 2006.05467, equation 3 and algorithm 1.
+    """
+    _make_linear(model)
+    model.double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    flow = model(torch.ones(1, 3, side, side, dtype=torch.float64)).sum()
+    slopes = torch.autograd.grad(flow, weights)
+    return math.log10(sum(float((w.detach() * g).sum()) for w, g in zip(weights, slopes, strict=True)))
+
+
+@torch.no_grad()
+def naswot_of(model: nn.Module, images: Tensor) -> float:
+    """The log determinant of the matrix that counts, for each two images, on which switches they agree.
+
+    Raises:
+        EvaluatorError: no activation of the network switches.
+
+    Source: Mellor et al., arXiv 2006.04647, equations 2 and 3.
+    """
+    agreed = torch.zeros(len(images), len(images), dtype=torch.float64)
+
+    def look(_: nn.Module, __: tuple[Any, ...], out: Tensor) -> None:
+        on = (out > 0).flatten(1).float()
+        agreed.add_((on @ on.T + (1 - on) @ (1 - on).T).double())
+
+    switches = list(_switches(model))
+    if not switches:
+        raise EvaluatorError("there is no activation that switches", hint="use another score")
+    with _hooked([switch.register_forward_hook(look) for switch in switches]):
+        model.train()(images)
+    return float(torch.linalg.slogdet(agreed).logabsdet)
+
+
+@torch.no_grad()
+def zen_of(model: nn.Module, images: Tensor, moved: Tensor) -> float:
+    """The logarithm of how far the answers move from one batch to the other, with the scale that batch norm took out.
+
+    That scale is, for each norm, the root of the mean variance of the channels that come in.
+
+    Raises:
+        EvaluatorError: the network has no batch norm.
+
+    Source: Lin et al., arXiv 2102.01063, algorithm 1.
+    """
+    scales: list[float] = []
+
+    def look(_: nn.Module, given: tuple[Any, ...]) -> None:
+        scales.append(0.5 * math.log(float(given[0].var((0, 2, 3), correction=0).mean()) + 1e-30))
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise EvaluatorError("there is no batch norm, which the zen score rests on", hint="use another score")
+    model.train()
+    with _hooked([norm.register_forward_pre_hook(look) for norm in norms]):
+        answers = model(images)
+    distance = (answers - model(moved)).flatten(1).norm(dim=1).mean()
+    return math.log(float(distance) + 1e-30) + sum(scales)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _switches(module: nn.Module) -> Iterator[nn.Module]:
+    """The activations, those of gates left out."""
+    for child in module.children():
+        if isinstance(child, SWITCHES):
+            yield child
+        elif not isinstance(child, SqueezeExcite):
+            yield from _switches(child)
+
+
+def _make_linear(module: nn.Module) -> None:
+    """Let activations pass everything, as they do what is positive and small; gates stay."""
+    for name, child in module.named_children():
+        if isinstance(child, SWITCHES):
+            setattr(module, name, nn.Identity())
+        elif not isinstance(child, SqueezeExcite):
+            _make_linear(child)
+
+
+@contextmanager
+def _hooked(handles: list[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

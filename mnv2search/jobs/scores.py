@@ -1,0 +1,112 @@
+"""What training-free scores follow on a space: how they rank its networks, beside what counting alone says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mnv2search.accuracy.scores import SCORES
+from mnv2search.cost import cost_of, layer_params
+from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import SearchSpace, canonical, random_pick, resolve
+
+__all__ = ["COUNTED", "ScoreReport", "score_space"]
+
+COUNTED = ("depth", "multiply-adds", "body parameters")
+FEWEST = 4
+# Draws for each network that is asked for, before a space counts as exhausted.
+DRAWS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReport:
+    """Scores of some networks of a space.
+
+    Attributes:
+        space: its name.
+        seed: of the draw of networks, of weights and of images.
+        scores: names of the scores.
+        values: of each network in turn, by the names of scores and of `COUNTED`.
+    """
+
+    space: str
+    seed: int
+    scores: tuple[str, ...]
+    values: Mapping[str, tuple[float, ...]]
+
+    @property
+    def count(self) -> int:
+        """Networks that were scored."""
+        return len(self.values[COUNTED[0]])
+
+    def spearman(self, one: str, other: str) -> float | None:
+        """Rank correlation of two of the values; None where one of them is the same throughout."""
+        from scipy.stats import spearmanr  # late: half a second
+
+        pair = self.values[one], self.values[other]
+        if any(len(set(values)) < 2 for values in pair):
+            return None
+        return float(spearmanr(*pair).statistic)
+
+
+def score_space(
+    space: SearchSpace,
+    *,
+    scores: Sequence[str] = tuple(SCORES),
+    networks: int = 32,
+    seed: int = 0,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> ScoreReport:
+    """Score networks drawn from a space.
+
+    Args:
+        space: to draw from.
+        scores: names of `mnv2search.accuracy.scores.SCORES`.
+        networks: to draw, all different; a space that has fewer is scored whole.
+        seed: of everything that is drawn.
+        on_progress: told how many networks are scored.
+
+    Raises:
+        UnknownNameError: there is no such score.
+        OptionError: too few networks for a rank correlation.
+        EvaluatorError: a network lacks what a score rests on.
+    """
+    for name in scores:
+        if name not in SCORES:
+            raise UnknownNameError("score", name, SCORES)
+    specs = _drawn(space, networks, seed)
+    if len(specs) < FEWEST:
+        raise OptionError(
+            f"{len(specs)} networks of {space.name} are too few to correlate",
+            hint=f"score {FEWEST} or more of a space that has as many",
+        )
+    rows: list[dict[str, float]] = []
+    for done, spec in enumerate(specs, start=1):
+        rows.append({**_counted(spec), **{name: SCORES[name](spec, seed) for name in scores}})
+        on_progress(done)
+    return ScoreReport(
+        space=space.name,
+        seed=seed,
+        scores=tuple(scores),
+        values={name: tuple(row[name] for row in rows) for name in rows[0]},
+    )
+
+
+def _drawn(space: SearchSpace, count: int, seed: int) -> list[ModelSpec]:
+    """So many different networks, or as many as there are."""
+    generator = random.Random(seed)
+    picks: dict[tuple[int, ...], None] = {}
+    for _ in range(DRAWS * count):
+        if len(picks) < count:
+            picks[canonical(space, random_pick(space, generator))] = None
+    return [resolve(space, pick) for pick in picks]
+
+
+def _counted(spec: ModelSpec) -> dict[str, float]:
+    laid_out = plan(spec)
+    depth = sum(unit.kind == "block" for unit in laid_out.features)
+    body = sum(layer_params(layer) for unit in laid_out.features for layer in unit.layers)
+    return dict(zip(COUNTED, (depth, cost_of(laid_out).madds, body), strict=True))

@@ -1,0 +1,101 @@
+"""Successive halving: trainings that fall behind those of networks of similar latency are stopped early.
+
+Optuna prunes no study of two objectives, and a slow network should not be the measure of a fast one. So the rule of
+its `SuccessiveHalvingPruner` is applied among the networks that a candidate has to beat: those about as fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from mnv2search.accuracy.types import Halving, StopEarly
+
+__all__ = ["FASTER", "SLOWER", "Curve", "Rungs", "Watch"]
+
+Curve = tuple[tuple[int, float], ...]
+"""Accuracies reported on the way, each as (step, value)."""
+
+# A candidate's rivals are networks at most this much slower, which is the closeness of a measurement in a search, ...
+SLOWER = 1.05
+# ... and at most this much faster: much faster ones are weaker, and would make every slow candidate look good.
+FASTER = 0.75
+
+
+class _Seen(NamedTuple):
+    median_ms: float
+    curve: dict[int, float]
+    final: float | None
+
+
+class Watch:
+    """Listens to one training, and stops it at a rung where too many rivals were better."""
+
+    def __init__(self, rungs: Rungs, median_ms: float) -> None:
+        self._rungs, self._median_ms = rungs, median_ms
+        self.curve: Curve = ()
+
+    def __call__(self, step: int, value: float) -> None:
+        """Takes the accuracy after a step.
+
+        Raises:
+            StopEarly: the training is no longer worth its time.
+        """
+        self.curve += ((step, value),)
+        if self._rungs.is_behind(self._median_ms, step, value):
+            raise StopEarly(f"at step {step}")
+
+
+class Rungs:
+    """What trainings reached at each rung.
+
+    Args:
+        halving: where the rungs are, and how few climb on.
+
+    Source: Li et al., arXiv 1810.05934 (asynchronous successive halving, in its stopping form).
+    """
+
+    def __init__(self, halving: Halving) -> None:
+        self._halving = halving
+        self._seen: list[_Seen] = []
+
+    def watch(self, median_ms: float) -> Watch:
+        """What listens to the training of a network of this latency."""
+        return Watch(self, median_ms)
+
+    def is_behind(self, median_ms: float, step: int, value: float) -> bool:
+        """Whether a network is not among the best at a rung; never before as many as one in which climbs were there.
+
+        Of n rivals and the candidate, the best ⌊(n + 1) / reduction⌋ climb on, and equal ones with them.
+        """
+        if step not in self._halving.rungs:
+            return False
+        rivals = [
+            seen.curve[step]
+            for seen in self._seen
+            if FASTER * median_ms <= seen.median_ms <= SLOWER * median_ms and step in seen.curve
+        ]
+        climbing = (len(rivals) + 1) // self._halving.reduction
+        return climbing > 0 and sum(rival > value for rival in rivals) >= climbing
+
+    def add(self, median_ms: float, curve: Sequence[tuple[int, float]], final: float | None) -> None:
+        """A training that has ended.
+
+        Args:
+            median_ms: latency of its network.
+            curve: what it reported.
+            final: lower end of its accuracy, or None if it was stopped early.
+        """
+        self._seen.append(_Seen(median_ms, dict(curve), final))
+
+    def expected(self, curve: Sequence[tuple[int, float]]) -> float:
+        """What a training that was stopped might have come to, for a search to reckon with and nobody to be shown.
+
+        Its last accuracy times the median growth of the trainings that went on from there.
+        """
+        step, value = curve[-1]
+        grown = [
+            seen.final / seen.curve[step] for seen in self._seen if seen.final is not None and seen.curve.get(step)
+        ]
+        return min(1.0, value * median(grown)) if grown else value

@@ -1,0 +1,151 @@
+"""Several processes that train one network together, as torchrun starts them.
+
+What they exchange goes through torch.distributed: gloo on CPUs, NCCL on GPUs. A process alone exchanges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import distributed, nn
+
+from mnv2search.errors import Mnv2SearchError, OptionError
+
+__all__ = ["ALONE", "OtherProcessError", "Team", "joined"]
+
+T = TypeVar("T")
+# The first process of a machine decodes the images, or evaluates at the end, while the others wait.
+PATIENCE = timedelta(hours=2)
+
+
+class OtherProcessError(Mnv2SearchError):
+    """Another process of the team has failed, and told why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """This process among those that train with it.
+
+    Attributes:
+        rank: number of this process; 0 leads: it alone writes and tells.
+        size: processes in all.
+        local_rank: number of this process on its machine.
+        device: of torch, on which this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    device: str = "cpu"
+
+    @property
+    def is_leader(self) -> bool:
+        """It writes the files and tells the progress."""
+        return self.rank == 0
+
+    def shared(self, network: nn.Module) -> nn.Module:
+        """The network with gradients that are the mean over all processes, and the leader's weights."""
+        if self.size == 1:
+            return network
+        placed = torch.device(self.device)
+        return nn.parallel.DistributedDataParallel(network, device_ids=[placed] if placed.type == "cuda" else None)
+
+    def sums(self, values: Sequence[float]) -> tuple[float, ...]:
+        """The sum of each value over all processes."""
+        if self.size == 1:
+            return tuple(values)
+        added = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(added)
+        return tuple(added.tolist())
+
+    def is_any(self, claim: bool) -> bool:
+        """Whether it is true in any process."""
+        return self.sums([float(claim)])[0] > 0
+
+    def take_buffers(self, network: nn.Module) -> None:
+        """Take over the leader's running figures of batch norm, which are each process's own until then."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def agreed(self, make: Callable[[], T]) -> T:
+        """What the leader makes, in every process.
+
+        Raises:
+            OtherProcessError: the leader could not make it; there, its own error is raised.
+        """
+        made, failure = _tried(make) if self.is_leader else (None, None)
+        self._refuse(failure)
+        told = [made]
+        if self.size > 1:
+            distributed.broadcast_object_list(told, 0)
+        return told[0]  # type: ignore[return-value]
+
+    def in_turn(self, make: Callable[[], T]) -> T:
+        """What each process makes, first the first one of a machine, then the others, who find what it left on disk.
+
+        Raises:
+            OtherProcessError: a first one could not make it; there, its own error is raised.
+        """
+        made, failure = _tried(make) if self.local_rank == 0 else (None, None)
+        self._refuse(failure)
+        return make() if made is None else made
+
+    def _refuse(self, failure: Mnv2SearchError | None) -> None:
+        """Fail everywhere where one process failed."""
+        failed = self.is_any(failure is not None)
+        if failure is not None:
+            raise failure
+        if failed:
+            raise OtherProcessError("another process has failed", hint="see what it told")
+
+
+ALONE = Team()
+
+
+@contextmanager
+def joined(accelerator: str) -> Iterator[Team]:
+    """The team that torchrun made this process part of, or this process alone.
+
+    Args:
+        accelerator: ``cpu``, ``cuda``, or ``auto``, which takes CUDA where it is there.
+
+    Raises:
+        OptionError: there is no CUDA device, or fewer than processes on this machine.
+    """
+    is_cuda = torch.cuda.is_available() if accelerator == "auto" else accelerator == "cuda"
+    if is_cuda and not torch.cuda.is_available():
+        raise OptionError("there is no CUDA device here", hint="leave out --accelerator")
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        yield Team(device="cuda" if is_cuda else "cpu")
+        return
+    local_rank = distributed.get_node_local_rank()
+    if is_cuda:
+        if local_rank >= torch.cuda.device_count():
+            raise OptionError(
+                f"there are {torch.cuda.device_count()} CUDA devices here, fewer than processes",
+                hint=f"use --nproc-per-node {torch.cuda.device_count()}",
+            )
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=PATIENCE)
+    try:
+        yield Team(
+            rank=distributed.get_rank(),
+            size=distributed.get_world_size(),
+            local_rank=local_rank,
+            device=f"cuda:{local_rank}" if is_cuda else "cpu",
+        )
+    finally:
+        distributed.destroy_process_group()
+
+
+def _tried(make: Callable[[], T]) -> tuple[T | None, Mnv2SearchError | None]:
+    try:
+        return make(), None
+    except Mnv2SearchError as error:
+        return None, error
