@@ -52,6 +52,7 @@ head: {classes: 10, dropout: 0.0}
 CHOICES = ((1, 1, "none"), (3, 3, "relu"), (6, 5, "relu"))
 STAGES = (2, 3, 3)
 PASSES = 4
+EPOCHS = 2.0
 WARM_STEPS = 40
 RATED = 32
 ASKED = 64
@@ -88,12 +89,14 @@ def trained(
     from mnv2search.training.prepared import image_folder, prepare
     from mnv2search.training.recalibrate import recalibrated
     from mnv2search.training.recipe import load_recipe
+    from mnv2search.training.sandwich import suited
     from mnv2search.training.supernet import train_supernet
 
     torch.set_num_threads(1)
     fidelity = Fidelity(0.5, 0.5)
     images = read_image_set(shared_data() / "sets" / "cifar10_jpg.tar.xz", unpack_to=image_folder())
     prepared = prepare(images, side=16, recipe=load_recipe("supernet"), splits=("train", "val"))
+    recipe = suited(prepared.recipe, epochs=EPOCHS)
     net = ElasticNet(space, change=lambda spec: reduced(spec, fidelity), seed=seed)
     largest, smallest = pick_of(space, (2,) * 8), pick_of(space, (0,) * 8)
 
@@ -119,9 +122,9 @@ def trained(
         net = ElasticNet(space, change=lambda spec: reduced(spec, fidelity), seed=seed)
         count = int(core_seconds / (warm.cpu_s / WARM_STEPS))
         done = steps(count, Path(folder) / "whole")
-    cutting = Cutting(side=16, normalization=prepared.recipe.normalization)
+    cutting = Cutting(side=16, normalization=recipe.normalization)
     held_out = prepared.parts["val"]
-    learned = replace(cutting, shift_px=prepared.recipe.shift_px, least_area=prepared.recipe.least_area)
+    learned = replace(cutting, shift_px=recipe.shift_px, least_area=recipe.least_area, mirror=recipe.mirror)
     calibration = next(
         training_batches(prepared.parts["train"], learned, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
     ).images

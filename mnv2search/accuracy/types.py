@@ -6,10 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
+
+if TYPE_CHECKING:
+    from mnv2search.model.build import MobileNet
+    from mnv2search.training.images import ImageSet
 
 __all__ = [
     "Accuracy",
@@ -17,6 +21,7 @@ __all__ = [
     "CanHalve",
     "EvaluatorInfo",
     "Halving",
+    "HasWeights",
     "Kind",
     "Preparation",
     "Prepares",
@@ -80,6 +85,7 @@ class EvaluatorInfo:
         dataset: on which images.
         metric: what is counted.
         detail: one sentence for people.
+        classes: that networks must tell apart; None where it does not matter.
     """
 
     name: str
@@ -88,6 +94,7 @@ class EvaluatorInfo:
     dataset: str
     metric: str
     detail: str = ""
+    classes: int | None = None
 
 
 @runtime_checkable
@@ -165,6 +172,28 @@ class Halving:
 
     rungs: tuple[int, ...]
     reduction: int
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """An evaluator that knows images, and weights for the networks that it was prepared for."""
+
+    @property
+    def images(self) -> ImageSet:
+        """What it learned from and decides by, with the parts that play no role before the end."""
+        ...
+
+    def is_full_size(self) -> bool:
+        """Whether its networks are those that it is asked for, and not smaller ones that stand for them."""
+        ...
+
+    def member(self, spec: ModelSpec) -> MobileNet:
+        """A network with weights, in evaluation mode, at the size at which it was trained.
+
+        Raises:
+            EvaluatorError: it has none for this network.
+        """
+        ...
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ PHASES = {
     "preparation": "preparing",
     "search": "searching",
     "final": "measuring the front side by side",
+    "finetune": "training the best networks",
 }
 # Without a terminal a line is written when this much time has passed, as a sign of life.
 PLAIN_EVERY_S = 10.0

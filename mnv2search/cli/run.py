@@ -14,9 +14,12 @@ from mnv2search.cli.options import Count, Duration, Positive, device_option, jso
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
+    from mnv2search.evaluation import Budget
+    from mnv2search.jobs.run import Outcome
     from mnv2search.study.types import SearchResult
 
 DEFAULT_TIME_S = 90.0
+DEFAULT_DATA_TIME_S = 1200.0
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 NOTHING_FITS = 3
 # What may stand beside --resume; everything else is in the folder's manifest.
@@ -39,16 +42,30 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 )
 @device_option
 @click.option(
+    "--data",
+    metavar="DATA",
+    help="Your images, see `mnv2search data --help`: search for the networks that are best on them.",
+)
+@click.option(
     "--accuracy",
-    default="imagenet",
-    show_default=True,
     metavar="EVALUATOR",
-    help="imagenet (an estimate), train:data=DATA, command:PROGRAM {spec}, python:module:function, recorded:TABLE, "
-    "or proxy (a score and no accuracy).",
+    help="imagenet (an estimate), supernet or train (with --data), command:PROGRAM {spec}, python:module:function, "
+    "recorded:TABLE, or proxy (a score and no accuracy). supernet with --data, else imagenet, if left out.",
+)
+@click.option(
+    "--finetune/--no-finetune",
+    "finetunes",
+    default=None,
+    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best. The "
+    "default with --data and a supernet; takes a third of the time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
-    "--time", "time_s", type=Duration(), metavar="TIME", help="Wall time for everything; 90s if no --trials."
+    "--time",
+    "time_s",
+    type=Duration(),
+    metavar="TIME",
+    help="Wall time for everything; 90s (with --data 20m) if no --trials.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -82,7 +99,9 @@ def command(
     space: str,
     round_to: str | None,
     device: str,
-    accuracy: str,
+    data: str | None,
+    accuracy: str | None,
+    finetunes: bool | None,
     trials: int | None,
     time_s: float | None,
     sampler: str,
@@ -104,12 +123,11 @@ def command(
     Example:
       mnv2search run --latency-ms 15
       mnv2search run --latency-ms 15 --time 30s --name quick
+      mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
     from mnv2search.evaluation import Budget
     from mnv2search.jobs.run import AUTO, Request, resume_request, run
-    from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
-    from mnv2search.report.table import draw
     from mnv2search.study.types import Settings
 
     if (resume is None) == (latency_ms is None):
@@ -126,10 +144,13 @@ def command(
         request = resume_request(resumed, settings=longer)
     else:
         assert latency_ms is not None
+        evaluator = _evaluator(accuracy, data)
+        default_s = DEFAULT_TIME_S if data is None else DEFAULT_DATA_TIME_S
+        timed = time_s if trials is not None or time_s is not None else default_s
         request = Request(
             space=space,
             device=device,
-            evaluator=accuracy,
+            evaluator=evaluator,
             budget=Budget(
                 latency_ms=latency_ms,
                 latency_min_ms=latency_min_ms,
@@ -140,7 +161,7 @@ def command(
             ),
             settings=Settings(
                 trials=trials,
-                time_s=time_s if trials is not None or time_s is not None else DEFAULT_TIME_S,
+                time_s=timed,
                 sampler=sampler,
                 seed=seed,
             ),
@@ -148,6 +169,7 @@ def command(
             name=name,
             command=("mnv2search", *sys.argv[1:]),
             force=force,
+            finetunes=(evaluator.startswith("supernet") and timed is not None) if finetunes is None else finetunes,
             round_to=None if round_to is None else AUTO if round_to == "auto" else int(round_to),
         )
     folder: list[Path] = []
@@ -162,21 +184,49 @@ def command(
             note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {again}")
         sys.exit(130)
     result = outcome.result
-    if as_json:
-        emit_json(run_json(result, folder=outcome.folder, status=outcome.manifest.status))
-    elif result.front:
-        draw(run_rows(result), stdout_console())
-        answer(ship_lines(result, folder=outcome.folder))
-        if outcome.already_finished:
-            note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
-    else:
-        answer(nothing_fits_lines(result, budget=request.budget, status=outcome.manifest.status))
+    _show(outcome, budget=request.budget, as_json=as_json, quiet=quiet)
     for text in outcome.notes:
         note(text)
     if confirms and result.front and not outcome.already_finished:
         _confirm(outcome.folder, result, device=request.device, quiet=quiet or as_json)
     if not result.front:
         sys.exit(NOTHING_FITS)
+
+
+def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> None:
+    """The answer: a document, or tables and what to ship."""
+    from mnv2search.jobs.finetune import finetuned_json
+    from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+    from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.table import draw
+
+    result, trained = outcome.result, outcome.finetuned
+    if as_json:
+        document = run_json(result, folder=outcome.folder, status=outcome.manifest.status)
+        emit_json(document | ({} if trained is None else {"finetuned": finetuned_json(trained)}))
+    elif not result.front:
+        answer(nothing_fits_lines(result, budget=budget, status=outcome.manifest.status))
+    elif trained is not None:
+        draw(run_rows(result), stdout_console())
+        draw(finetuned_rows(trained), stdout_console())
+        answer(finetuned_lines(trained, folder=outcome.folder))
+    else:
+        draw(run_rows(result), stdout_console())
+        answer(ship_lines(result, folder=outcome.folder))
+    if result.front and outcome.already_finished and not as_json:
+        note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
+
+
+def _evaluator(accuracy: str | None, data: str | None) -> str:
+    """The text that opens the evaluator."""
+    if data is None:
+        return accuracy or "imagenet"
+    name, colon, options = (accuracy or "supernet").partition(":")
+    if name not in ("supernet", "train"):
+        raise click.UsageError(f"--accuracy {name} does not take --data: leave out one of the two")
+    if "," in data:
+        raise click.UsageError("the path of --data holds a comma: rename it, or give it by a link")
+    return f"{name}:data={data}{',' if colon and options else ''}{options}"
 
 
 def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:

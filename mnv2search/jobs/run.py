@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
+from mnv2search.jobs.finetune import Finetuned, candidates_of, finetune, ship_trained, write_inherited
 from mnv2search.jobs.outputs import write_outputs
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
@@ -37,6 +38,8 @@ from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.training.progress import Progress as Training
+from mnv2search.training.recipe import load_recipe
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
@@ -47,6 +50,10 @@ PROBE_S = 60.0
 LOCK = ".lock"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
+FINETUNE = "finetune"
+FINETUNE_RECIPE = "modern"
+# Of the time, for training the best networks on their own.
+FINETUNE_SHARE = 0.35
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -62,6 +69,7 @@ class Request:
         name: of the run's folder; None makes one from space, budget and device.
         command: the words of the command line, for the manifest.
         force: begin anew where the folder already holds another run.
+        finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
         round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
             None leaves the space's own.
     """
@@ -75,6 +83,7 @@ class Request:
     name: str | None = None
     command: tuple[str, ...] = ()
     force: bool = False
+    finetunes: bool = False
     round_to: int | None = None
 
 
@@ -84,6 +93,7 @@ class Outcome:
 
     Attributes:
         already_finished: nothing was left to do; the results are those of before.
+        finetuned: what training the most accurate networks of the front on their own came to.
         notes: what did not work, though the run did.
     """
 
@@ -91,6 +101,7 @@ class Outcome:
     manifest: Manifest
     result: SearchResult
     already_finished: bool = False
+    finetuned: Finetuned | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -118,6 +129,8 @@ def run(
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
         evaluator = open_evaluator(request.evaluator)
+        _check_finetuning(request, evaluator)
+        space = _with_classes(space, evaluator.info.classes)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with _locked(folder):
             manifest = _continued(folder, manifest, force=request.force)
@@ -137,7 +150,8 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
         RecordError: there is no manifest that can be read.
     """
     manifest = read_manifest(folder)
-    recorded = Settings(**manifest.settings)  # type: ignore[arg-type]
+    finetunes = bool(manifest.settings.get("finetune", False))
+    recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
     return Request(
         space=str(folder / "space.yaml"),
         device=manifest.device.name,
@@ -147,6 +161,7 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
         root=folder.parent,
         name=folder.name,
         command=manifest.command,
+        finetunes=finetunes,
     )
 
 
@@ -204,7 +219,8 @@ def _searched(
     on_progress: Callable[[Progress], None],
 ) -> Outcome:
     previous = _previous(folder)
-    left = _left(request.settings, manifest, previous)
+    settings = _of_search(request)
+    left = _left(settings, manifest, previous)
     writer = RecordWriter(folder / EVALUATIONS)
     write_manifest(folder, manifest)
     used_s = manifest.elapsed_s
@@ -226,7 +242,7 @@ def _searched(
         device=device,
         evaluator=evaluator,
         budget=request.budget,
-        settings=left or request.settings,
+        settings=left or settings,
         study_path=str(folder / STUDY_FILE),
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed),
@@ -242,11 +258,94 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    status = "finished" if result.front else "nothing fits"
-    manifest = replace(manifest, status=status, elapsed_s=used_s + result.elapsed_s, finished_at=_now())
+    manifest = replace(manifest, elapsed_s=used_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)
-    return Outcome(folder=folder, manifest=manifest, result=result, notes=(*notes, *result.notes))
+    finetuned = _trained(folder, manifest, request, result, evaluator, on_progress)
+    status = "finished" if result.front else "nothing fits"
+    manifest = replace(manifest, status=status, finished_at=_now())
+    write_manifest(folder, manifest)
+    return Outcome(
+        folder=folder, manifest=manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
+    )
+
+
+def _trained(
+    folder: Path,
+    manifest: Manifest,
+    request: Request,
+    result: SearchResult,
+    evaluator: AccuracyEvaluator,
+    on_progress: Callable[[Progress], None],
+) -> Finetuned | None:
+    """Weights beside the front, as far as the evaluator has them, and the best networks trained on their own."""
+    if not isinstance(evaluator, HasWeights) or not result.front:
+        return None
+    if evaluator.is_full_size():
+        write_inherited(folder / "front", result.front, evaluator.member)
+    if not request.finetunes or request.settings.time_s is None:
+        return None
+
+    def told(name: str, progress: Training) -> None:
+        total = f" of {progress.steps}" if progress.steps else ""
+        doing = f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}"
+        on_progress(
+            Progress(
+                phase="finetune",
+                trials=result.trials,
+                trials_total=None,
+                measured=0,
+                predicted=0,
+                best=None,
+                elapsed_s=0.0,
+                left_s=None,
+                doing=doing,
+            )
+        )
+
+    try:
+        found = finetune(
+            candidates_of(result.front),
+            evaluator.images,
+            folder=folder / FINETUNE,
+            recipe=load_recipe(FINETUNE_RECIPE),
+            time_s=FINETUNE_SHARE * request.settings.time_s,
+            seed=request.settings.seed,
+            first_weights=evaluator.member,
+            on_progress=told,
+        )
+    except KeyboardInterrupt:
+        write_manifest(folder, replace(manifest, status="interrupted"))
+        raise
+    ship_trained(folder, found)
+    return found
+
+
+def _of_search(request: Request) -> Settings:
+    """What is left for the search of what was asked for."""
+    settings = request.settings
+    if not request.finetunes or settings.time_s is None:
+        return settings
+    return replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s)
+
+
+def _check_finetuning(request: Request, evaluator: AccuracyEvaluator) -> None:
+    if not request.finetunes:
+        return
+    if not isinstance(evaluator, HasWeights):
+        raise OptionError(
+            f"{evaluator.info.name} has no images to train networks on", hint="give --data, or leave out --finetune"
+        )
+    if request.settings.time_s is None:
+        raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
+
+
+def _with_classes(space: SearchSpace, classes: int | None) -> SearchSpace:
+    """The space with the classes of the data, so that what is measured is what is trained."""
+    head = space.template.head
+    if classes is None or head is None or head.classes == classes:
+        return space
+    return SearchSpace(template=replace(space.template, head=replace(head, classes=classes)), axes=space.axes)
 
 
 def _saved(search: Search) -> tuple[str, ...]:
@@ -309,6 +408,7 @@ def _manifest(
             "sampler": settings.sampler,
             "seed": settings.seed,
             "batch": settings.batch,
+            "finetune": request.finetunes,
         },
     )
 
@@ -354,7 +454,10 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "front").glob("*.yaml"):
         path.unlink()
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    for path in (*(folder / "front").glob("*.pt"), folder / "ship.pt"):
+        path.unlink(missing_ok=True)
+    for name in (WORK, FINETUNE):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit
 
 __all__ = [
+    "NAME",
     "Column",
     "Rows",
     "accuracy_phrase",

@@ -11,7 +11,7 @@ from mnv2search.evaluation import Evaluation
 
 __all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "silent"]
 
-Phase = Literal["baseline", "calibration", "preparation", "search", "final"]
+Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
 
 

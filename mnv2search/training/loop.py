@@ -50,6 +50,7 @@ def train(
     folder: Path,
     seed: int = 0,
     epochs: int | None = None,
+    steps: int | None = None,
     time_s: float | None = None,
     data: str = "",
     device: str = "cpu",
@@ -72,6 +73,7 @@ def train(
         folder: for ``last.ckpt`` and ``best.pt``; what is there is gone on with.
         seed: of everything that is drawn.
         epochs: in place of the recipe's.
+        steps: in place of epochs.
         time_s: wall time in place of epochs: how many steps fit is found by the first few.
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
@@ -106,7 +108,9 @@ def train(
     )
     if not training.resume():
         training.set_precision(team.agreed(training.fastest) if precision is None else precision)
-        if time_s is None:
+        if steps is not None:
+            training.state.steps = max(1, steps)
+        elif time_s is None:
             training.state.steps = max(1, (recipe.epochs if epochs is None else epochs) * training.epoch_steps)
     return training.run(time_s=time_s, teacher=teacher, on_progress=on_progress, stop=stop)
 

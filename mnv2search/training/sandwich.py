@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch.nn import functional
@@ -13,14 +14,18 @@ from mnv2search.cost import cost_of
 from mnv2search.model.elastic import ElasticNet
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
+from mnv2search.training.recipe import Recipe
 
-__all__ = ["PASSES", "Sandwich", "by_madds", "step_rate"]
+__all__ = ["PASSES", "Sandwich", "by_madds", "step_rate", "suited"]
 
 # The largest, the smallest, and one or more between.
 PASSES = 3
 # Of the picks, in order of their multiply-adds, that count as the largest, and as the smallest.
 END_SHARE = 0.02
 TIMED = 3
+# A training that sees every image less often than this learns nothing by heart: cutting and mirroring only cost it
+# (rank correlation 0.86 in place of 0.89 after 32,000 images of 42,500).
+FEW_EPOCHS = 3.0
 
 
 class Sandwich:
@@ -44,6 +49,13 @@ class Sandwich:
         largest = rng.choice(self._picks[-self._ends :])
         smallest = rng.choice(self._picks[: self._ends])
         return [largest, smallest, *(rng.choice(self._picks) for _ in range(self._passes - 2))]
+
+
+def suited(recipe: Recipe, *, epochs: float) -> Recipe:
+    """The recipe without cutting, shifting and mirroring where images are seen only a few times."""
+    if epochs >= FEW_EPOCHS:
+        return recipe
+    return replace(recipe, least_area=1.0, shift_px=0, mirror=False)
 
 
 def by_madds(

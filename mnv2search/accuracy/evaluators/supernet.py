@@ -21,14 +21,14 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Axis, Pick, SearchSpace, pick_of, resolve
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
-from mnv2search.training.fidelity import Fidelity, chosen, reduced
-from mnv2search.training.images import read_image_set
+from mnv2search.training.fidelity import FIDELITIES, Fidelity, chosen, reduced
+from mnv2search.training.images import ImageSet, read_image_set
 from mnv2search.training.loop import Figures, Progress, evaluate
 from mnv2search.training.pixels import Pixels
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recalibrate import recalibrated
 from mnv2search.training.recipe import Recipe, load_recipe
-from mnv2search.training.sandwich import PASSES, Sandwich, step_rate
+from mnv2search.training.sandwich import PASSES, Sandwich, step_rate, suited
 from mnv2search.training.supernet import train_supernet
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
@@ -50,12 +50,14 @@ class _State:
 
     Attributes:
         fidelity: of its networks.
-        steps: of the training; 0 where the time decides.
+        epochs: over the images that the training is expected to make.
+        steps: of the training, once it is over.
         images: seen, once it is trained.
         seconds: of wall time that the training took, in the last process.
     """
 
     fidelity: Fidelity
+    epochs: float
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -102,6 +104,7 @@ class SupernetEvaluator:
             kind="inherited",
             dataset=Path(self._data).name,
             metric="top1",
+            classes=len(images.classes),
             detail=(
                 f"weights shared by all networks, trained on {len(images.train)} images, evaluated on "
                 f"{len(images.val)} held-out ones{seen}"
@@ -116,6 +119,19 @@ class SupernetEvaluator:
             EvaluatorError: nothing is trained yet.
         """
         return self._trained()[1].fidelity
+
+    def is_full_size(self) -> bool:
+        """Whether its networks are trained as large as they are.
+
+        Raises:
+            EvaluatorError: nothing is trained yet.
+        """
+        return self.fidelity.is_full
+
+    @property
+    def images(self) -> ImageSet:
+        """The images, in their parts."""
+        return self._images
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
         """Train the shared weights, or go on where the folder says that a training stopped.
@@ -132,8 +148,8 @@ class SupernetEvaluator:
             )
             try:
                 known = _read_state(folder)
-                state = known or _State(fidelity=self._chosen_fidelity(space, band, preparation))
-                pixels, recipe, side = self._prepared(space, band, state.fidelity)
+                state = known or self._planned(space, band, preparation)
+                pixels, recipe, side = self._prepared(space, band, state)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
                 _write_state(folder, state)
                 left_s = None if preparation.time_s is None else preparation.time_s - (time.monotonic() - begin)
@@ -211,24 +227,26 @@ class SupernetEvaluator:
 
     # -- parts of a preparation ----------------------------------------------------------------------------------
 
-    def _chosen_fidelity(self, space: SearchSpace, band: Sequence[Pick], preparation: Preparation) -> Fidelity:
-        """As asked, or by what a few steps say of the speed of this machine."""
-        if self._fidelity is not None:
-            return self._fidelity
+    def _planned(self, space: SearchSpace, band: Sequence[Pick], preparation: Preparation) -> _State:
+        """Fidelity and length as asked, or by what a few steps say of the speed of this machine."""
         if self._epochs or preparation.time_s is None:
-            return Fidelity()
+            return _State(fidelity=self._fidelity or Fidelity(), epochs=self._epochs or EPOCHS)
         some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
-        networks = [resolve(space, pick) for pick in some]
         preparation.tell("timing a few steps", 0.0)
-        rate = step_rate(space, some, batch=self._recipe.batch)
-        return chosen(
-            networks, time_s=preparation.time_s, madds_per_s=rate, images=WANTED_IMAGES, passes=PASSES
-        ).fidelity
+        found = chosen(
+            [resolve(space, pick) for pick in some],
+            time_s=preparation.time_s,
+            madds_per_s=step_rate(space, some, batch=self._recipe.batch),
+            images=WANTED_IMAGES,
+            passes=PASSES,
+            fidelities=FIDELITIES if self._fidelity is None else (self._fidelity,),
+        )
+        return _State(fidelity=found.fidelity, epochs=found.images / len(self._images.train))
 
-    def _prepared(self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity) -> tuple[Pixels, Recipe, int]:
-        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
+    def _prepared(self, space: SearchSpace, band: Sequence[Pick], state: _State) -> tuple[Pixels, Recipe, int]:
+        side = max(reduced(resolve(space, pick), state.fidelity).resolution for pick in band)
         prepared = prepare(self._images, side=side, recipe=self._recipe, splits=("train",))
-        return prepared.parts["train"], prepared.recipe, side
+        return prepared.parts["train"], suited(prepared.recipe, epochs=state.epochs), side
 
     def _evaluation_images(
         self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity

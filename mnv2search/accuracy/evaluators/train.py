@@ -58,6 +58,7 @@ class TrainEvaluator:
             kind="trained",
             dataset=Path(self._data).name,
             metric="top1",
+            classes=len(images.classes),
             detail=(
                 f"{self._epochs} epochs of the recipe {self._recipe_name} on {len(images.train)} images, evaluated "
                 f"on {len(images.val)} held-out ones"

@@ -1,0 +1,204 @@
+"""The last few networks of a search, each trained on its own with as many steps as the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mnv2search.cost import cost_of
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Evaluation
+from mnv2search.export.formats.state_dict import read_network
+from mnv2search.jobs.outputs import front_path
+from mnv2search.model.build import MobileNet, build
+from mnv2search.records import write_text
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.study.results import median_ms_of
+from mnv2search.training.batches import Cutting
+from mnv2search.training.checkpoint import write_network
+from mnv2search.training.images import ImageSet
+from mnv2search.training.inherit import inherit
+from mnv2search.training.loop import BEST, Figures, Progress, evaluate, train
+from mnv2search.training.prepared import prepare
+from mnv2search.training.recipe import Recipe
+
+__all__ = [
+    "CANDIDATES",
+    "Finetuned",
+    "candidates_of",
+    "finetune",
+    "finetuned_json",
+    "ship_trained",
+    "write_inherited",
+]
+
+# Trained on their own; more would leave too little time for each.
+CANDIDATES = 4
+REPORT = "finetune.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """What the trainings came to.
+
+    Attributes:
+        networks: in the order in which they were given.
+        held_out: figures of each on the images that the search decides by.
+        steps: of each training.
+        images: seen in each.
+        best: which of them is the most accurate.
+        test: its figures on images that played no part in anything before.
+        weights: where its weights are.
+    """
+
+    networks: tuple[Evaluation, ...]
+    held_out: tuple[Figures, ...]
+    steps: int
+    images: int
+    best: int
+    test: Figures
+    weights: Path
+
+
+def candidates_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
+    """The most accurate networks of a front, at most so many."""
+    known = [e for e in front if e.accuracy is not None]
+    return tuple(sorted(known, key=lambda e: e.accuracy.value if e.accuracy else 0.0, reverse=True)[:count])
+
+
+def finetune(
+    candidates: Sequence[Evaluation],
+    images: ImageSet,
+    *,
+    folder: Path,
+    recipe: Recipe,
+    time_s: float,
+    seed: int,
+    first_weights: Callable[[ModelSpec], MobileNet] | None = None,
+    on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
+) -> Finetuned:
+    """Train each network with equally many steps, and decide by the held-out images; a training goes on in `folder`.
+
+    The dearest network is trained first, for its share of the time by multiply-adds; the others take as many steps.
+
+    Args:
+        candidates: networks to decide among.
+        images: to learn from, to decide by, and for the final figures.
+        folder: gets a folder for each network; the best one's weights are in its ``best.pt``.
+        recipe: of every training.
+        time_s: wall time for all of them.
+        seed: of everything that is drawn.
+        first_weights: gives a network whose weights one begins with; None begins with random ones.
+        on_progress: told the name of the network and where its training is.
+
+    Raises:
+        RecordError: there is nothing to decide among.
+        DataError: the images cannot be learned from.
+        TrainingError: a training fails.
+    """
+    if not candidates:
+        raise RecordError("there is no network to train", hint="search for longer")
+    order = sorted(range(len(candidates)), key=lambda i: -cost_of(candidates[i].spec).madds)
+    total = sum(cost_of(e.spec).madds for e in candidates)
+    steps: int | None = _known_steps(folder)
+    held_out: dict[int, Figures] = {}
+    for index in order:
+        spec = candidates[index].spec
+        prepared = prepare(images, side=spec.resolution, recipe=recipe, splits=("train", "val"))
+        own = folder / spec.name
+        model = build(spec, seed=seed)
+        if first_weights is not None:
+            inherit(model, first_weights(spec))
+        done = train(
+            model,
+            prepared.parts["train"],
+            prepared.parts["val"],
+            prepared.recipe,
+            folder=own,
+            seed=seed,
+            steps=steps,
+            time_s=None if steps is not None else time_s * cost_of(spec).madds / total,
+            data=images.fingerprint,
+            precision="float32",  # a trial of speed may end one way for one network and another for the next
+            on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+        )
+        if steps is None:
+            steps = done.steps
+            write_text(folder / REPORT, json.dumps({"steps": steps}) + "\n")
+        held_out[index] = done.best
+    assert steps is not None
+    best = max(held_out, key=lambda i: (held_out[i].top1, -median_ms_of(candidates[i])))
+    weights = folder / candidates[best].spec.name / BEST
+    network = read_network(weights)
+    side = network.spec.resolution
+    tested = prepare(images, side=side, recipe=recipe, splits=("test",))
+    found = Finetuned(
+        networks=tuple(candidates),
+        held_out=tuple(held_out[i] for i in range(len(candidates))),
+        steps=steps,
+        images=steps * recipe.batch,
+        best=best,
+        test=evaluate(network, tested.parts["test"], Cutting(side=side, normalization=recipe.normalization)),
+        weights=weights,
+    )
+    write_text(folder / REPORT, json.dumps(finetuned_json(found), indent=2) + "\n")
+    return found
+
+
+def finetuned_json(found: Finetuned) -> dict[str, Any]:
+    """All figures as JSON values; accuracies are shares of 1."""
+
+    def told(figures: Figures) -> dict[str, Any]:
+        low, high = figures.interval
+        return {**asdict(figures), "low": low, "high": high}
+
+    return {
+        "steps": found.steps,
+        "images": found.images,
+        "networks": [
+            {"name": e.spec.name, "held_out": told(figures)}
+            for e, figures in zip(found.networks, found.held_out, strict=True)
+        ],
+        "best": found.networks[found.best].spec.name,
+        "test": told(found.test),
+        "weights": str(found.weights),
+    }
+
+
+def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:
+    """Write the weights of each member of a front beside its spec.
+
+    Raises:
+        TrainingError: the disk does not take them.
+    """
+    for evaluation in front:
+        write_network(folder / f"{evaluation.spec.name}.pt", member(evaluation.spec))
+
+
+def ship_trained(folder: Path, found: Finetuned) -> None:
+    """Make the best trained network the one to ship (``ship.yaml``, ``ship.pt``), and keep all weights in ``front``.
+
+    Raises:
+        TrainingError: the disk does not take them.
+        RecordError: likewise.
+    """
+    for evaluation in found.networks:
+        network = read_network(found.weights.parent.parent / evaluation.spec.name / BEST)
+        write_network(folder / "front" / f"{evaluation.spec.name}.pt", network)
+    best = found.networks[found.best]
+    write_network(folder / "ship.pt", read_network(found.weights))
+    write_text(folder / "ship.yaml", front_path(folder, best).read_text(encoding="utf-8"))
+
+
+def _known_steps(folder: Path) -> int | None:
+    """How many steps an interrupted run found to fit."""
+    path = folder / REPORT
+    if not path.exists():
+        return None
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error

@@ -1,0 +1,55 @@
+"""The last few networks of a search after their trainings, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.finetune import Finetuned
+    from mnv2search.training.figures import Figures
+
+__all__ = ["finetuned_lines", "finetuned_rows"]
+
+
+def finetuned_rows(found: Finetuned) -> Rows:
+    """A row for each network that was trained on its own."""
+    columns = (
+        NAME,
+        Column("trained top1 [90 % interval]", "%, held-out images"),
+        Column("measured latency [95 % interval]", "ms"),
+    )
+    rows = tuple(
+        (evaluation.spec.name, _percent(figures), measured_text(evaluation.latency))
+        for evaluation, figures in zip(found.networks, found.held_out, strict=True)
+    )
+    return Rows(
+        title=f"The most accurate of the front, each trained on its own for {found.steps:,} steps",
+        columns=columns,
+        rows=rows,
+        stressed=frozenset({found.best}),
+        notes=(f"{found.images:,} images seen by each, and {found.held_out[0].count:,} held out to decide by",),
+    )
+
+
+def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
+    """Which network to ship, and where its weights are."""
+    best = found.networks[found.best]
+    yield (
+        f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
+        f"{best.budget.latency_ms:g} ms by the upper end of its interval"
+    )
+    yield (
+        f"  trained top1 {_percent(found.test)} % on {found.test.count:,} test images, which played no part before "
+        "(90 % interval)"
+    )
+    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
+    yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
+
+
+def _percent(figures: Figures) -> str:
+    low, high = figures.interval
+    return interval_text(100 * low, 100 * figures.top1, 100 * high, digits=1)
