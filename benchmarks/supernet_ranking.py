@@ -51,7 +51,7 @@ head: {classes: 10, dropout: 0.0}
 # strided pointwise convolution, which a depthwise of kernel 1 without activation before the projection amounts to.
 CHOICES = ((1, 1, "none"), (3, 3, "relu"), (6, 5, "relu"))
 STAGES = (2, 3, 3)
-PASSES = 4
+PASSES = 3
 EPOCHS = 2.0
 WARM_STEPS = 40
 RATED = 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
-__all__ = ["SearchDisplay", "measuring", "profiling", "searching"]
+__all__ = ["SearchDisplay", "measuring", "preparing", "profiling", "searching"]
 
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",
@@ -76,6 +77,31 @@ def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
     ) as bar:
         task = bar.add_task("profiling", total=1.0, measured=0)
         yield lambda share, measured: bar.update(task, completed=share, measured=measured)
+
+
+@contextmanager
+def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """What to call with what is being done and the share of it that is done; without a terminal a line now and then."""
+    console = stderr_console()
+    if quiet:
+        yield lambda _doing, _share: None
+        return
+    if not console.is_terminal:
+        told_s = -PLAIN_EVERY_S
+
+        def tell(doing: str, _share: float) -> None:
+            nonlocal told_s
+            if time.monotonic() - told_s >= PLAIN_EVERY_S:
+                told_s = time.monotonic()
+                print(doing, file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    with Progress(
+        BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda doing, share: bar.update(task, completed=share, description=doing)
 
 
 class SearchDisplay:

@@ -28,6 +28,7 @@ from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
 from mnv2search.study.rungs import Rungs
 from mnv2search.study.sampler import make_sampler
+from mnv2search.study.trust import order_notes
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
 
 __all__ = ["Search"]
@@ -121,11 +122,13 @@ class Search:
         """
         self._candidates.check_bounds()
         self._measure_baseline()
-        self._prepare_evaluator()
+        self.prepare(until=PREPARATION_ENDS)
         journal = self._open_journal()
         self._measure_first_picks(journal)
         while not self._is_over():
             self._step(journal)
+        if self._prepares:
+            self._notes += order_notes(self._known, self._candidates.describe, cards=self._space.cards)
         self._measure_finalists()
         return self.result()
 
@@ -155,10 +158,20 @@ class Search:
             self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if spec in rivals else None)
         self._learn()
 
-    def _prepare_evaluator(self) -> None:
-        """Let the evaluator do what it has to do for the whole space, biased to what the device has time for."""
+    def prepare(self, *, until: float = 1.0) -> tuple[str, ...]:
+        """Let the evaluator do what it has to do for the whole space, biased to what the device has time for.
+
+        Args:
+            until: share of the whole time at which it has to be over.
+
+        Returns:
+            What it has to say; nothing where it needs no preparation.
+
+        Raises:
+            EvaluatorError: it cannot be done.
+        """
         if not isinstance(self._evaluator, Prepares):
-            return
+            return ()
         random = Random(self._settings.seed)
         first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=FIRST_PICKS)
         specs = [self._candidates.spec(pick, name=f"{self._space.name}-first{i}") for i, pick in enumerate(first)]
@@ -174,11 +187,12 @@ class Search:
                 space=self._space,
                 band=self._candidates.band(sorted(self._drawn(random, BAND_DRAWS)), least=REGION_BEGINS),
                 folder=self._work,
-                time_s=self._deadline.until(PREPARATION_ENDS),
+                time_s=self._deadline.until(until),
                 seed=self._settings.seed,
                 tell=self._tell_prepared,
             )
         )
+        return self._notes
 
     def _drawn(self, random: Random, count: int) -> set[Pick]:
         return {canonical(self._space, random_pick(self._space, random)) for _ in range(count)}

@@ -53,7 +53,7 @@ class _State:
         epochs: over the images that the training is expected to make.
         steps: of the training, once it is over.
         images: seen, once it is trained.
-        seconds: of wall time that the training took, in the last process.
+        seconds: of wall time that the training took.
     """
 
     fidelity: Fidelity
@@ -75,14 +75,18 @@ class SupernetEvaluator:
         epochs: passes over the images, in place of the time that the search allows; 0 takes the time.
         fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses
             by the time.
+        folder: of a supernet that `mnv2search supernet` trained, or began to; empty trains one for the search.
     """
 
-    def __init__(self, *, data: str, recipe: str = RECIPE, epochs: int = 0, fidelity: str = "auto") -> None:
+    def __init__(
+        self, *, data: str, recipe: str = RECIPE, epochs: int = 0, fidelity: str = "auto", folder: str = ""
+    ) -> None:
         if epochs < 0:
             raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
         self._data, self._recipe_name, self._epochs, self._fidelity_text = data, recipe, epochs, fidelity
         self._recipe = load_recipe(recipe)
         self._fidelity = _parsed(fidelity)
+        self._folder = folder
         self._images = read_image_set(Path(data), unpack_to=image_folder())
         self._net: ElasticNet | None = None
         self._state: _State | None = None
@@ -96,6 +100,7 @@ class SupernetEvaluator:
             recipe=(self._recipe_name, RECIPE),
             epochs=(str(self._epochs), "0"),
             fidelity=(self._fidelity_text, "auto"),
+            folder=(self._folder, ""),
         ).removesuffix(",")
         seen = "" if self._state is None else f"; it saw {self._state.images:,} images at {self._state.fidelity}"
         return EvaluatorInfo(
@@ -143,9 +148,8 @@ class SupernetEvaluator:
         space = _with_classes(preparation.space, len(self._images.classes))
         band = preparation.band
         with ExitStack() as stack:
-            folder = preparation.folder or Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-"))
-            )
+            own = Path(self._folder) if self._folder else preparation.folder
+            folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
             try:
                 known = _read_state(folder)
                 state = known or self._planned(space, band, preparation)
@@ -166,7 +170,7 @@ class SupernetEvaluator:
                     time_s=None if self._epochs or left_s is None else max(left_s, 1.0),
                     on_progress=lambda p: preparation.tell(_told(p), p.step / p.steps if p.steps else 0.0),
                 )
-                state = replace(state, steps=done.steps, images=done.images, seconds=done.seconds)
+                state = replace(state, steps=done.steps, images=done.images, seconds=state.seconds + done.seconds)
                 _write_state(folder, state)
             except (TrainingError, OptionError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error

@@ -1,0 +1,191 @@
+"""How far the accuracies of a search rank networks as trainings of their own do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
+
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.evaluation import Evaluation
+from mnv2search.jobs.recall import evaluated_of
+from mnv2search.model.build import build
+from mnv2search.records import read_records, write_text
+from mnv2search.training.figures import Figures
+from mnv2search.training.images import read_image_set
+from mnv2search.training.loop import Progress, train
+from mnv2search.training.prepared import image_folder, prepare
+from mnv2search.training.recipe import Recipe
+
+__all__ = ["Ranked", "Statistic", "rank", "ranked_json"]
+
+FEWEST = 4
+BOOTSTRAPS = 2000
+FOLDER, REPORT = "audit", "audit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A rank correlation with its 90 % interval over which networks were drawn (bootstrap)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """What trainings of their own say of the accuracies of a search.
+
+    Attributes:
+        networks: that were trained.
+        trained: figures of each on held-out images.
+        epochs: of each training.
+        recipe: of each training.
+        kendall: tau-b of the search's accuracies with the trained ones.
+        spearman: likewise.
+        by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.
+    """
+
+    networks: tuple[Evaluation, ...]
+    trained: tuple[Figures, ...]
+    epochs: int
+    recipe: str
+    kendall: Statistic
+    spearman: Statistic
+    by_madds: float
+
+
+def rank(
+    folder: Path,
+    *,
+    data: Path,
+    recipe: Recipe,
+    members: int,
+    epochs: int,
+    seed: int = 0,
+    on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
+) -> Ranked:
+    """Train some networks of a run from random weights, all by the same recipe, and compare the order.
+
+    The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
+    run, so that an audit that was interrupted goes on.
+
+    Args:
+        folder: of the run.
+        data: images to train on; the test images play no part.
+        recipe: of every training.
+        members: networks to train.
+        epochs: of every training.
+        seed: of first weights and draws.
+        on_progress: told the name of the network and where its training is.
+
+    Raises:
+        OptionError: fewer than four members are asked for.
+        RecordError: the folder has no run, or too few networks with an accuracy.
+        DataError: the images cannot be learned from.
+        TrainingError: a training fails.
+    """
+    if members < FEWEST:
+        raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
+    chosen = _spread(_known(folder), members)
+    images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    trained = []
+    for evaluation in chosen:
+        spec = evaluation.spec
+        if spec.head is None or spec.head.classes != len(images.classes):
+            raise OptionError(
+                f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
+            )
+        prepared = prepare(images, side=spec.resolution, recipe=recipe, splits=("train", "val"))
+        done = train(
+            build(spec, seed=seed),
+            prepared.parts["train"],
+            prepared.parts["val"],
+            prepared.recipe,
+            folder=folder / FOLDER / spec.name,
+            seed=seed,
+            epochs=epochs,
+            data=images.fingerprint,
+            precision="float32",
+            on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+        )
+        trained.append(done.best)
+    said = np.array([e.accuracy.value for e in chosen if e.accuracy is not None])
+    true = np.array([figures.top1 for figures in trained])
+    madds = np.array([e.cost.madds for e in chosen], dtype=float)
+    found = Ranked(
+        networks=chosen,
+        trained=tuple(trained),
+        epochs=epochs,
+        recipe=recipe.name,
+        kendall=_statistic(lambda a, b: float(kendalltau(a, b)[0]), said, true, seed=seed),
+        spearman=_statistic(lambda a, b: float(spearmanr(a, b)[0]), said, true, seed=seed),
+        by_madds=float(spearmanr(madds, true)[0]),
+    )
+    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
+    return found
+
+
+def ranked_json(found: Ranked) -> dict[str, Any]:
+    """All figures as JSON values."""
+    return {
+        "epochs": found.epochs,
+        "recipe": found.recipe,
+        "kendall": asdict(found.kendall),
+        "spearman": asdict(found.spearman),
+        "spearman_of_madds": found.by_madds,
+        "networks": [
+            {
+                "name": e.spec.name,
+                "madds": e.cost.madds,
+                "searched": None if e.accuracy is None else asdict(e.accuracy),
+                "trained": asdict(figures),
+            }
+            for e, figures in zip(found.networks, found.trained, strict=True)
+        ],
+    }
+
+
+def _known(folder: Path) -> list[Evaluation]:
+    """Networks of the space with an accuracy, each once, the newest evaluation of it."""
+    found: dict[Any, Evaluation] = {}
+    for record in read_records(folder):
+        item = evaluated_of(record)
+        if item.pick and item.evaluation.accuracy is not None:
+            found[item.pick] = item.evaluation
+    return list(found.values())
+
+
+def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
+    if len(known) < FEWEST:
+        raise RecordError(
+            f"the run has {len(known)} networks with an accuracy, fewer than {FEWEST}", hint="search for longer"
+        )
+    ordered = sorted(known, key=lambda e: e.accuracy.value if e.accuracy else 0.0)
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return tuple(ordered[i] for i in places)
+
+
+def _statistic(
+    of: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    seed: int,
+) -> Statistic:
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(BOOTSTRAPS):
+        rows = rng.integers(0, len(one), len(one))
+        if np.ptp(one[rows]) > 0 and np.ptp(other[rows]) > 0:
+            drawn.append(of(one[rows], other[rows]))
+    value = of(one, other) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
+    low, high = np.quantile(drawn, (0.05, 0.95)) if drawn else (-1.0, 1.0)
+    return Statistic(value, float(min(low, value)), float(max(high, value)))
