@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnv2search.cli.options import first_option, json_option, pick_option, quiet_option, resized_options
 from mnv2search.cli.output import emit_json, note, stdout_console
+
+if TYPE_CHECKING:
+    from mnv2search.spec.model_spec import ModelSpec
 
 
 @click.command("compile")
@@ -70,7 +73,8 @@ def command(
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
     Each written file is loaded again and compared with the network. A .pt file, as `mnv2search train` writes it, may
-    stand for SPEC and --weights.
+    stand for SPEC and --weights. Where --weights is left out and NET.pt stands beside SPEC NET.yaml, as a search on
+    images leaves it, its weights are taken.
 
     \b
     Example:
@@ -92,6 +96,8 @@ def command(
         network, weights = read_network(Path(spec)).spec, Path(spec)
     else:
         network = chosen_spec(spec, **choice)
+        if weights is None and outputs:
+            weights = _weights_beside(spec, network, quiet=quiet)
     compiled = compile_spec(
         network,
         outputs=outputs,
@@ -109,3 +115,17 @@ def command(
     draw(layer_rows(compiled.plan), stdout_console())
     for line in compiled_notes(compiled):
         note(line, quiet=quiet)
+
+
+def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | None:
+    """The file of weights that stands beside a spec and holds that very network; says so, or why it is not taken."""
+    beside = Path(spec).with_suffix(".pt")
+    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
+        return None
+    from mnv2search.export.formats.state_dict import read_network
+
+    if read_network(beside).spec == network:
+        note(f"weights: {beside}, which stands beside the spec", quiet=quiet)
+        return beside
+    note(f"{beside} beside the spec holds another network: the weights are random", quiet=quiet)
+    return None

@@ -81,7 +81,7 @@ def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
 
 @contextmanager
 def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """What to call with what is being done and the share of it that is done; without a terminal a line now and then."""
+    """What to call with what is being done and the share of it that is done; a line now and then off a terminal."""
     console = stderr_console()
     if quiet:
         yield lambda _doing, _share: None

@@ -15,7 +15,7 @@ from pathlib import Path
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.elastic import ElasticNet
+from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Axis, Pick, SearchSpace, pick_of, resolve
@@ -213,7 +213,7 @@ class SupernetEvaluator:
                 f"{spec.name} is not one of the space {net.space.name} whose weights were trained",
                 hint="evaluate networks of that space only",
             )
-        placed = net.place(pick)
+        placed = located(net.space, pick, change=lambda found: replace(net.change(found), name=spec.name))
         model = net.member(placed)
         side = placed.plan.spec.resolution
         cutting = replace(

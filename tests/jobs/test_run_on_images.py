@@ -1,0 +1,252 @@
+"""A run on images: shared weights, a front with weights beside its specs, and the best trained on their own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.export.formats.state_dict import read_network
+from mnv2search.jobs import run as module
+from mnv2search.jobs.run import Outcome, Request, resume_request
+from mnv2search.jobs.run import run as run_job
+from mnv2search.spec.codec import load_spec
+from mnv2search.study.types import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from pictures import draw_pictures
+
+SPACE = """
+mnv2search: 1
+name: tiny
+resolution: [24, 32]
+width: [0.5, 1.0]
+stem: {c: 16, k: 3, s: 1}
+blocks:
+  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
+  - {c: 32, n: [1, 2], s: 2, t: [2, 4]}
+last: 64
+head: {classes: 1000, dropout: 0.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"), count=50, side=32, noise=60)
+
+
+def request_of(folder: Path, pictures: Path, **changed: Any) -> Request:
+    space = folder / "tiny.yaml"
+    space.write_text(SPACE, encoding="utf-8")
+    wanted: dict[str, Any] = {
+        "space": str(space),
+        "device": "simulated",
+        "evaluator": f"supernet:data={pictures},epochs=8,fidelity=1",
+        "budget": Budget(latency_ms=50.0),
+        "settings": Settings(trials=20),
+        "root": folder / "results",
+        "name": "it",
+    }
+    return Request(**(wanted | changed))
+
+
+def ran(request: Request) -> Outcome:
+    return run_job(request, on_progress=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return ran(request_of(tmp_path_factory.mktemp("run"), pictures))
+
+
+def test_the_front_has_inherited_accuracies_and_the_classes_of_the_data(outcome: Outcome) -> None:
+    accuracies = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
+    assert accuracies
+    assert {a.kind for a in accuracies} == {"inherited"}
+    assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {3}
+
+
+def test_every_member_of_the_front_has_weights_beside_its_spec(outcome: Outcome) -> None:
+    specs = sorted((outcome.folder / "front").glob("*.yaml"))
+    assert specs
+    for path in specs:
+        assert read_network(path.with_suffix(".pt")).spec == load_spec(str(path))
+
+
+def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
+    assert outcome.result.baseline
+    assert all(e.latency is not None and e.accuracy is None for e in outcome.result.baseline)
+
+
+def test_a_reader_is_told_what_the_accuracies_rest_on(outcome: Outcome) -> None:
+    assert any("images" in note and "full size" in note for note in outcome.notes)
+    assert any("weak evidence" in note for note in outcome.notes)
+    assert any("rank correlation" in note or "too few" in note for note in outcome.notes)
+
+
+def test_a_reduced_supernet_leaves_no_weights_that_do_not_fit(tmp_path: Path, pictures: Path) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    found = ran(request_of(tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=13)))
+    assert not list((found.folder / "front").glob("*.pt"))
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(module, "FINETUNE_SHARE", 0.5)
+        request = request_of(
+            tmp_path_factory.mktemp("run"),
+            pictures,
+            evaluator=f"supernet:data={pictures},epochs=2,fidelity=0.5",
+            settings=Settings(trials=14, time_s=12.0),
+            finetunes=True,
+        )
+        return ran(request)
+
+
+def test_the_best_are_trained_with_equal_steps_and_the_best_of_them_is_shipped(finetuned: Outcome) -> None:
+    found, folder = finetuned.finetuned, finetuned.folder
+    assert found is not None
+    assert len(found.networks) == len(found.held_out)
+    assert found.held_out[found.best].top1 == max(f.top1 for f in found.held_out)
+    steps = {torch.load(p, weights_only=True)["step"] for p in (folder / "finetune").glob("*/last.ckpt")}
+    assert steps == {found.steps}
+    shipped = read_network(folder / "ship.pt").spec
+    assert shipped == load_spec(str(folder / "ship.yaml"))
+    assert shipped.name == found.networks[found.best].spec.name
+    assert json.loads((folder / "finetune" / "finetune.json").read_text())["best"] == shipped.name
+
+
+def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
+    assert finetuned.finetuned is not None
+    for evaluation in finetuned.finetuned.networks:
+        path = finetuned.folder / "front" / f"{evaluation.spec.name}.pt"
+        assert read_network(path).spec == evaluation.spec
+
+
+def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
+    assert resume_request(finetuned.folder).finetunes
+
+
+def test_there_is_nothing_to_train_without_images(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="no images"):
+        ran(request_of(tmp_path, pictures, evaluator="imagenet", finetunes=True, settings=Settings(time_s=10.0)))
+
+
+def test_there_is_no_time_to_divide_without_a_time(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="time"):
+        ran(request_of(tmp_path, pictures, finetunes=True))
+
+
+def test_an_interrupted_supernet_is_gone_on_with(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(tmp_path, pictures, settings=Settings(trials=13))
+    from mnv2search.training import supernet
+
+    monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
+    seen: list[str] = []
+
+    def stop_in_the_middle(progress: Any) -> None:
+        seen.append(progress.doing)
+        if "step 5 " in progress.doing:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(request, on_progress=stop_in_the_middle)
+    again: list[str] = []
+    found = run_job(request, on_progress=lambda progress: again.append(progress.doing))
+    assert found.result.front
+    trained = [doing for doing in again if doing.startswith("training the supernet")]
+    assert not any("step 4 " in doing for doing in trained)
+    assert any("step 5 " in doing or "step 6 " in doing for doing in trained)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "a,b"], "comma"),
+        (["--data", "x", "--accuracy", "imagenet"], "does not take --data"),
+        (["--finetune"], "no images"),
+    ],
+)
+def test_mistakes_with_images_are_told(run: Callable[..., Any], words: list[str], said: str) -> None:
+    result = run("run", "--latency-ms", "5", "--space", "tiny32", "--device", "simulated", "--time", "5s", *words)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_compile_takes_the_weights_beside_a_spec(run: Callable[..., Any], outcome: Outcome, tmp_path: Path) -> None:
+    spec = next(iter(sorted((outcome.folder / "front").glob("*.yaml"))))
+    result = run("compile", str(spec), "-o", str(tmp_path / "net.pt"))
+    assert result.code == 0
+    assert "beside the spec" in result.err
+    written, kept = read_network(tmp_path / "net.pt"), read_network(spec.with_suffix(".pt"))
+    assert all(torch.equal(a, b) for a, b in zip(written.parameters(), kept.parameters(), strict=True))
+
+
+def test_weights_of_another_network_are_not_taken(run: Callable[..., Any], outcome: Outcome, tmp_path: Path) -> None:
+    first, *_, last = sorted((outcome.folder / "front").glob("*.yaml"))
+    (tmp_path / "net.yaml").write_bytes(first.read_bytes())
+    (tmp_path / "net.pt").write_bytes(last.with_suffix(".pt").read_bytes())
+    result = run("compile", str(tmp_path / "net.yaml"), "-o", str(tmp_path / "out.pt"))
+    assert result.code == 0
+    assert "another network" in result.err
+
+
+def test_an_audit_trains_networks_over_the_range_and_compares(
+    run: Callable[..., Any], outcome: Outcome, pictures: Path
+) -> None:
+    result = run("audit", str(outcome.folder), "--data", str(pictures), "--members", "4", "--epochs", "1", "--json")
+    assert result.code == 0
+    found = json.loads(result.out)
+    assert len(found["networks"]) == 4
+    assert -1 <= found["kendall"]["low"] <= found["kendall"]["value"] <= found["kendall"]["high"] <= 1
+    said = [n["searched"]["value"] for n in found["networks"]]
+    assert said == sorted(said)
+
+
+def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
+    from mnv2search.jobs.rank import rank
+    from mnv2search.training.recipe import load_recipe
+
+    with pytest.raises(RecordError):
+        rank(tmp_path, data=pictures, recipe=load_recipe("modern"), members=4, epochs=1)
+
+
+def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
+    space = tmp_path / "tiny.yaml"
+    space.write_text(SPACE, encoding="utf-8")
+    built = run(
+        *("supernet", "--space", str(space), "--data", str(pictures), "--epochs", "1"),
+        *("-o", str(tmp_path / "shared"), "--json"),
+    )
+    assert built.code == 0
+    document = json.loads(built.out)
+    stamp = (tmp_path / "shared" / "last.ckpt").stat().st_mtime_ns
+    result = run(
+        *("run", "--latency-ms", "50", "--space", str(space), "--device", "simulated", "--trials", "13"),
+        *("--accuracy", document["evaluator"], "--output-dir", str(tmp_path / "results"), "--json"),
+    )
+    assert result.code == 0
+    assert json.loads(result.out)["front"]
+    assert (tmp_path / "shared" / "last.ckpt").stat().st_mtime_ns == stamp
