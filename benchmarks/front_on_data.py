@@ -3,12 +3,12 @@
 Run: `python benchmarks/front_on_data.py --data cifar10.tar.xz --space tiny32 --latency-ms 0.4 0.7 1.2 --time 10m
 [--epochs 3] [--seeds 3] [--recipe modern] [--device onnxruntime] [-o FILE.json]`
 
-For every seed one search under the largest budget, with shared weights, in the time given. Then for every budget the
-network of its front with the highest inherited accuracy among those that fit (by the upper end of the interval), and
-of the MobileNetV2 width x resolution grid measured in the same run the two that come nearest to the budget, are
-trained from random weights by the same recipe for as many epochs; the better of the two grid networks on held-out
-images counts. Figures are of the test images. Costs are processor time: of the search, and of training the whole grid as its
-multiply-adds say it would take at the rate of the grid networks that were trained.
+For every seed one search under the largest budget, with shared weights, in the time given. Then for every budget
+the network of its front with the highest inherited accuracy among those that fit (by the upper end of the
+interval), and of the MobileNetV2 width x resolution grid measured in the same run the two that come nearest to the
+budget, are trained from random weights by the same recipe for as many epochs; the better of the two grid networks
+on held-out images counts. Figures are of the test images. Costs are processor time: of the search, and of training
+the whole grid as its multiply-adds say it would take at the rate of the grid networks that were trained.
 """
 
 from __future__ import annotations
