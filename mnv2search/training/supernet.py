@@ -32,6 +32,8 @@ TRIAL_STEPS = 12
 TIME_SHARE = 0.97
 UNKNOWN_STEPS = 1_000_000
 CHECKPOINT_S = 20.0
+# Of what all but the teacher learn, from the labels; the rest from the teacher's answers, which say little at first.
+LABEL_SHARE = 0.5
 
 
 class Draw(Protocol):
@@ -85,8 +87,8 @@ def train_supernet(
 ) -> SupernetTrained:
     """Train shared weights, or go on where a training in `folder` stopped.
 
-    Each step takes one batch, which all of its networks see. The first learns from the labels, the others from its
-    answers (in-place distillation); one step of the optimizer follows for all of them. Every draw depends on the seed
+    Each step takes one batch, which all of its networks see. The first learns from the labels, the others half from
+    them and half from its answers (in-place distillation); one step of the optimizer follows for all of them. Every draw depends on the seed
     and the number of the step alone.
 
     Args:
@@ -281,7 +283,9 @@ def descend(
     told = answers.detach().softmax(1)
     for pupil in pupils:
         own = net(fitted_to(images, pupil.plan.spec.resolution), pupil)
-        (functional.cross_entropy(own, told) / len(networks)).backward()  # type: ignore[no-untyped-call]
+        learned = LABEL_SHARE * functional.cross_entropy(own, labels, label_smoothing=recipe.label_smoothing)
+        learned = learned + (1 - LABEL_SHARE) * functional.cross_entropy(own, told)
+        (learned / len(networks)).backward()  # type: ignore[no-untyped-call]
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
     optimizer.step()
