@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_what_is_written_is_read_back(tmp_path: Path, latency_ms: float) -> None
     for one in written:
         writer.write(one)
     assert read_records(tmp_path) == tuple(written)
+
+
+def test_a_training_that_was_stopped_is_read_back_as_one(tmp_path: Path) -> None:
+    whole = record()
+    stopped = replace(whole.evaluation, accuracy=None, curve=((1, 0.25), (3, 0.5)), expected=0.625)
+    RecordWriter(tmp_path / EVALUATIONS).write(replace(whole, evaluation=stopped))
+    assert read_records(tmp_path)[0].evaluation == stopped
+    assert stopped.is_stopped
+    assert not whole.evaluation.is_stopped
+
+
+def test_a_line_of_before_there_were_curves_is_read(tmp_path: Path) -> None:
+    written = record()
+    RecordWriter(tmp_path / EVALUATIONS).write(written)
+    line = json.loads((tmp_path / EVALUATIONS).read_text())
+    del line["curve"], line["expected"]
+    (tmp_path / EVALUATIONS).write_text(json.dumps(line) + "\n")
+    assert read_records(tmp_path) == (written,)
 
 
 @pytest.mark.parametrize("kept", [1, 40, -1])

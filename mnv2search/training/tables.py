@@ -143,7 +143,7 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
             f"{told.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
             hint="check the network, or download the set and give its folder",
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
@@ -156,6 +156,8 @@ def _hint(told: _Source) -> str:
 
 def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
     """Write every image to a file of its own, and an index of what they show."""
+    import datasets
+
     beside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
                 f"the images of {told.place} cannot be written to {target.parent}: {_first_line(error)}",
                 hint="make room, or choose another folder by XDG_CACHE_HOME",
             ) from error
-    except ValueError as error:  # of pyarrow, in the middle of a file
+    except (ValueError, datasets.exceptions.DatasetsError) as error:  # in the middle of a file
         if isinstance(error, DataError):
             raise
         raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error

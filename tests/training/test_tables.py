@@ -208,6 +208,26 @@ def test_a_file_that_is_no_parquet(run: Run, tmp_path: Path) -> None:
     assert (done.code, "there is no file none.parquet" in done.err) == (2, True)
 
 
+def test_a_folder_with_a_program_is_not_run(run: Run, tree: Path, tmp_path: Path) -> None:
+    folder = folder_of_files(tree, tmp_path)
+    (folder / "mine.py").write_text("raise SystemExit(7)\n")
+    done = run("data", "mine")
+    assert done.code == 2
+    assert "mine cannot be read as a table: Dataset scripts are no longer supported" in " ".join(done.err.split())
+
+
+def test_a_file_that_is_torn_in_the_middle(run: Run, tree: Path, tmp_path: Path) -> None:
+    path = one_file(tree, tmp_path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 3
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(content)
+    done = run("data", "mine.parquet", "--json")
+    assert "Traceback" not in done.err
+    assert done.code == 2 or json.loads(done.out)["unreadable"]
+    assert not list((tmp_path / "cache" / "images").glob("*.part"))
+
+
 def test_images_of_a_folder_are_no_table(tree: Path) -> None:
     assert not is_table(tree)
     assert not is_table(tree / "missing")
