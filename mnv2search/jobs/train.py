@@ -18,7 +18,7 @@ from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.records import write_text
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.batches import Cutting
 from mnv2search.training.images import SPLITS, ImageSet, read_image_set
 from mnv2search.training.inherit import Inheritance, inherit
@@ -193,7 +193,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
 
 
 def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    if spec.head is None:
+    if not isinstance(spec.head, Classifier):
         raise OptionError(f"{spec.name} has no classifier", hint="give its spec a head with classes")
     return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
 
@@ -210,7 +210,7 @@ def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
 def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     teacher = read_network(path)
     head = teacher.spec.head
-    if head is None or spec.head is None or head.classes != spec.head.classes:
+    if not (isinstance(head, Classifier) and isinstance(spec.head, Classifier)) or head.classes != spec.head.classes:
         raise TrainingError(f"the teacher {path} has other classes", hint="train it on the same data first")
     if teacher.spec.resolution != spec.resolution and teacher.side_px is not None:
         raise TrainingError(f"the teacher {path} takes images of {teacher.side_px} px only", hint="take another")
