@@ -92,8 +92,8 @@ def text_of_count(count: int) -> str:
     return str(count) if count < 1e6 else f"{count:.1e}"
 
 
-def test_the_five_spaces_ship() -> None:
-    assert SPACES == ["mnasnet", "mnv2", "mnv2-multipliers", "proxyless", "tiny32"]
+def test_the_seven_spaces_ship() -> None:
+    assert SPACES == ["deeplab-513", "mnasnet", "mnv2", "mnv2-multipliers", "proxyless", "ssdlite", "tiny32"]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -127,6 +127,9 @@ def test_random_picks_of_a_space_resolve(name: str) -> None:
         ("mnv2-multipliers", "mobilenetv2_140"),
         ("mnasnet", "mnasnet_b1_1.0"),
         ("proxyless", "proxyless_mobile"),
+        ("ssdlite", "ssdlite_mobilenet_v2"),
+        ("deeplab-513", "deeplabv3_mobilenet_v2"),
+        ("deeplab-513", "deeplabv3_mobilenet_v2_os8"),
     ],
 )
 def test_a_space_contains_the_network_it_is_built_around(space: str, network: str) -> None:
