@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from mnv2search.errors import DataError
 
-__all__ = ["SPLITS", "Example", "ImageSet", "Split", "read_image_set"]
+__all__ = ["SPLITS", "Example", "ImageSet", "Split", "read_image_set", "unpacked"]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -110,7 +110,7 @@ def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None
         DataError: there is no such thing, or what is in it cannot be learned from: no images, fewer than two
             classes, a class that one part lacks, fewer images of a class than parts.
     """
-    root = _unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
+    root = unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
     if not root.is_dir():
         raise DataError(f"{source} is no folder of images", hint="give a folder with one folder per class")
     root = _down(root)
@@ -224,7 +224,7 @@ def _drawn(
     return kept, drawn
 
 
-def _unpacked(source: Path, folder: Path | None) -> Path:
+def unpacked(source: Path, folder: Path | None) -> Path:
     """A folder with the files of a tar, unpacked once."""
     if folder is None:
         raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
