@@ -18,7 +18,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.jobs.search import search
 from mnv2search.jobs.train import train_spec
+from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.codec import load_space
-from mnv2search.spec.space import SearchSpace
 from mnv2search.study.types import Listener
 from mnv2search.training.recipe import Recipe, load_recipe
 
@@ -80,23 +80,14 @@ def fitting(evaluations: Sequence[Evaluation], budget_ms: float) -> list[Evaluat
     return sorted(found, key=lambda e: -(e.latency.median_ms if e.latency else 0.0))
 
 
-def with_classes(space: SearchSpace, classes: int) -> SearchSpace:
-    """The space for so many classes."""
-    assert space.template.head is not None
-    head = replace(space.template.head, classes=classes)
-    return SearchSpace(template=replace(space.template, head=head), axes=space.axes)
-
-
 def result_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     """The search and all trainings of one seed."""
     recipe = load_recipe(arguments.recipe)
     evaluator = SupernetEvaluator(data=str(arguments.data))
-    classes = evaluator.info.classes
-    assert classes is not None
     budgets = sorted(arguments.latency_ms)
     begin = time.process_time()
     result = search(
-        with_classes(load_space(arguments.space), classes),
+        space_with_classes(load_space(arguments.space), len(evaluator.images.classes)),
         budget=Budget(latency_ms=budgets[-1]),
         device=arguments.device,
         evaluator=evaluator,

@@ -24,7 +24,8 @@ class Cost:
         params_no_bn: without normalizers, as TensorFlow-slim's tables count.
         madds: multiply-adds of convolutions and linear layers; no bias, normalizer, pooling, activation or
             residual addition.
-        peak_activation_bytes: largest over all layers of input + output + a residual still alive, at batch 1.
+        peak_activation_bytes: largest over all layers of input + output + a residual still alive + what a detector's
+            or segmenter's head reads later, at batch 1.
         size_bytes: weights with batch norm folded into biases.
     """
 
@@ -53,13 +54,15 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
     6948864
     """
     params = bare = folded = madds = peak = 0
-    for unit in (plan(spec) if isinstance(spec, ModelSpec) else spec).units:
+    laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
+    waiting = _waiting_elements(laid_out)
+    for index, unit in enumerate(laid_out.units):
         cost = unit_cost(unit)
         params += cost.params
         bare += cost.params_no_bn
         folded += cost.params_folded
         madds += cost.madds
-        peak = max(peak, cost.peak_elements)
+        peak = max(peak, cost.peak_elements + (waiting[index] if waiting else 0))
     size = BYTES[precision]
     return Cost(
         params=params,
@@ -92,11 +95,35 @@ def layer_params(layer: Layer) -> int:
     return layer.weights + layer.c_out * (layer.bias + 2 * (layer.normalizer != "none"))
 
 
+def _waiting_elements(laid_out: Plan) -> list[int]:
+    """For every unit, the elements that wait beside it for the units of a dense head to read them; else nothing."""
+    if not laid_out.dense:
+        return []
+    made: dict[str, tuple[int, int]] = {}
+    for index, unit in enumerate(laid_out.units):
+        place = unit.name or f"layer_{index + 1}"
+        made[place] = made[f"{place}/output"] = index, unit.c_out * unit.side_out**2
+        made |= {f"{place}/{one.role}_output": (index, one.c_out * one.side_out**2) for one in unit.layers}
+    last_read: dict[str, int] = {}
+    for index, unit in enumerate(laid_out.units):
+        last_read |= dict.fromkeys(unit.reads, index)
+    waiting = [0] * len(laid_out.units)
+    for name, last in last_read.items():
+        start, elements = made[name]
+        for index in range(start + 1, last + 1):
+            reads = laid_out.units[index].reads or (f"layer_{index}",)
+            if name not in reads:
+                waiting[index] += elements
+    return waiting
+
+
 def _alive_elements(unit: Unit) -> list[int]:
     """Elements alive while each layer runs: input, output, the residual, and the tensor that a gate waits for."""
     residual = unit.c_in * unit.side_in**2 if unit.shortcut != "none" else 0
     alive: list[int] = []
     gated = 0
+    if unit.kind in ("pooling", "resize"):  # what they read or write is larger than what their layers see
+        alive.append(unit.c_in * unit.side_in**2 + unit.c_out * unit.side_out**2)
     for index, layer in enumerate(unit.layers):
         if layer.role == "squeeze":
             gated = unit.layers[index - 1].c_out * unit.layers[index - 1].side_out ** 2 if index else residual

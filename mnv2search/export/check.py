@@ -17,7 +17,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Difference", "ExportReport", "Run", "difference", "network", "write_checked"]
+__all__ = ["Difference", "ExportReport", "Run", "accept", "difference", "network", "write_checked"]
 
 Run = Callable[[Tensor], Tensor]
 
@@ -87,8 +87,18 @@ def write_checked(
     write: Callable[[Path], None],
     load: Callable[[Path], Run],
     precision: Precision = FP32,
+    reference: Run | None = None,
 ) -> ExportReport:
     """Writes a file with `write`, loads it with `load`, compares the two and renames the file to `to`.
+
+    Args:
+        model: the network.
+        to: the file.
+        seed: of the images.
+        write: writes the network into a file.
+        load: what a file computes.
+        precision: of the numbers.
+        reference: what the file is to compute; None takes the network itself.
 
     Raises:
         ExportError: the file cannot be written, or differs by more than the precision explains.
@@ -96,9 +106,9 @@ def write_checked(
     beside = to.with_name(f".{os.getpid()}-{to.name}")
     try:
         _write(write, beside, to)
-        found = difference(model, load(beside), seed=seed, precision=precision)
+        found = difference(model, load(beside), seed=seed, precision=precision, reference=reference)
         size_bytes = beside.stat().st_size
-        _accept(found, precision, to)
+        accept(found, precision, to)
         beside.replace(to)
     except OSError as error:
         raise ExportError(f"{to} cannot be written: {error.strerror or error}", hint="check the folder") from error
@@ -118,7 +128,12 @@ def write_checked(
     )
 
 
-def _accept(found: Difference, precision: Precision, to: Path) -> None:
+def accept(found: Difference, precision: Precision, to: Path) -> None:
+    """Refuse what differs by more than the precision explains.
+
+    Raises:
+        ExportError: it does.
+    """
     if precision.kind == "fp32" and not found.largest <= precision.accepted:
         raise ExportError(
             f"what was written to {to} differs from the network by {found.largest:.2g} of its largest output",
@@ -143,8 +158,11 @@ def _write(write: Callable[[Path], None], beside: Path, to: Path) -> None:
         raise ExportError(f"{to} cannot be written: {str(error).splitlines()[0]}", hint="check the folder") from error
 
 
-def difference(model: MobileNet, run: Run, *, seed: int, precision: Precision = FP32) -> Difference:
+def difference(
+    model: MobileNet, run: Run, *, seed: int, precision: Precision = FP32, reference: Run | None = None
+) -> Difference:
     """How far `run` computes from `model`, on images of the calibration where there are any, else on random ones."""
+    expect: Run = model if reference is None else reference
     side_px = model.spec.resolution
     if precision.images is not None:
         batches = [torch.from_numpy(precision.images[:1]), torch.from_numpy(precision.images[1:MOST_COMPARED])]
@@ -157,7 +175,7 @@ def difference(model: MobileNet, run: Run, *, seed: int, precision: Precision = 
         if not len(batch):
             continue
         with torch.no_grad():
-            expected, found = model(batch), run(batch)
+            expected, found = expect(batch), run(batch)
         images += len(batch)
         if expected.shape != found.shape or not (expected.isfinite().all() and found.isfinite().all()):
             return Difference(float("inf"), float("inf"), None, images)

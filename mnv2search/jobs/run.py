@@ -34,6 +34,7 @@ from mnv2search.records import (
     read_records,
     write_manifest,
 )
+from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
@@ -130,7 +131,8 @@ def run(
         space = _rounded(space, request, device, folder)
         evaluator = open_evaluator(request.evaluator)
         _check_finetuning(request, evaluator)
-        space = _with_classes(space, evaluator.info.classes)
+        if (classes := evaluator.info.classes) is not None:
+            space = space_with_classes(space, classes)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with _locked(folder):
             manifest = _continued(folder, manifest, force=request.force)
@@ -338,14 +340,6 @@ def _check_finetuning(request: Request, evaluator: AccuracyEvaluator) -> None:
         )
     if request.settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
-
-
-def _with_classes(space: SearchSpace, classes: int | None) -> SearchSpace:
-    """The space with the classes of the data, so that what is measured is what is trained."""
-    head = space.template.head
-    if classes is None or head is None or head.classes == classes:
-        return space
-    return SearchSpace(template=replace(space.template, head=replace(head, classes=classes)), axes=space.axes)
 
 
 def _saved(search: Search) -> tuple[str, ...]:

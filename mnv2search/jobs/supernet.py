@@ -13,6 +13,7 @@ from mnv2search.accuracy.types import Accuracy, Preparation
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.codec import load_space
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
@@ -79,7 +80,7 @@ def build_supernet(
         DeviceError: the device cannot be used.
     """
     evaluator = SupernetEvaluator(data=str(data), recipe=recipe, epochs=epochs, fidelity=fidelity, folder=str(folder))
-    whole = _with_classes(load_space(space), evaluator.info.classes)
+    whole = space_with_classes(load_space(space), len(evaluator.images.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
@@ -107,13 +108,6 @@ def build_supernet(
         notes=notes,
         evaluator=evaluator.info.name,
     )
-
-
-def _with_classes(space: SearchSpace, classes: int | None) -> SearchSpace:
-    head = space.template.head
-    if head is None or classes is None:
-        return space
-    return SearchSpace(template=replace(space.template, head=replace(head, classes=classes)), axes=space.axes)
 
 
 def _some(space: SearchSpace, picks: Sequence[Pick]) -> tuple[ModelSpec, ...]:

@@ -6,19 +6,20 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mnv2search.errors import OptionError, TrainingError
+from mnv2search.errors import TrainingError
 from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.records import write_text
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.classes import with_classes
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.batches import Cutting
 from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.images import SPLITS, ImageSet, read_image_set
@@ -118,7 +119,7 @@ def train_spec(
     device = team.device
     images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
     source = weights_spec or spec
-    spec = _with_classes(spec, len(images.classes))
+    spec = with_classes(spec, len(images.classes))
     prepared = team.in_turn(
         lambda: prepare(
             images, side=spec.resolution, recipe=recipe, splits=SPLITS, most_bytes=most_bytes, on_progress=on_decoded
@@ -202,12 +203,6 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    if spec.head is None:
-        raise OptionError(f"{spec.name} has no classifier", hint="give its spec a head with classes")
-    return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
-
-
 def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
     """The network of a `.pt` file of ours, or one with published weights."""
     if weights.suffix == ".pt":
@@ -220,7 +215,7 @@ def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
 def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     teacher = read_network(path)
     head = teacher.spec.head
-    if head is None or spec.head is None or head.classes != spec.head.classes:
+    if not (isinstance(head, Classifier) and isinstance(spec.head, Classifier)) or head.classes != spec.head.classes:
         raise TrainingError(f"the teacher {path} has other classes", hint="train it on the same data first")
     if teacher.spec.resolution != spec.resolution and teacher.side_px is not None:
         raise TrainingError(f"the teacher {path} takes images of {teacher.side_px} px only", hint="take another")

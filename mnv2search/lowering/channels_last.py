@@ -11,6 +11,7 @@ from mnv2search.lowering.arbitrary import arbitrary_arrays
 from mnv2search.lowering.fold import folded
 from mnv2search.lowering.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
+from mnv2search.lowering.support import refuse_dense
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
@@ -48,8 +49,9 @@ def laid_out(
         half: store weights and biases in half precision, each made single again by an operator.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan.
+        OptionError: `weights` lack a layer of the plan, or the network detects or segments.
     """
+    refuse_dense(plan, "a TFLite model or XNNPACK program")
     side = plan.spec.resolution
     walk = _Walk(graph, graph.input((batch, side, side, 3), INPUT), ranges, half=half)
     place = 0

@@ -11,6 +11,7 @@ from mnv2search.lowering.arbitrary import arbitrary_arrays
 from mnv2search.lowering.fold import folded
 from mnv2search.lowering.ncnn_graph import INPUT, Graph, Params
 from mnv2search.lowering.quantize import Key, Ranges
+from mnv2search.lowering.support import refuse_dense
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
@@ -47,8 +48,9 @@ def ncnn_files(
             single precision.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan.
+        OptionError: `weights` lack a layer of the plan, or the network detects or segments.
     """
+    refuse_dense(plan, "ncnn")
     walk = _Walk(ranges)
     place = 0
     for index, unit in enumerate(plan.units):

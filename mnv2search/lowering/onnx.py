@@ -11,6 +11,7 @@ from mnv2search.errors import OptionError
 from mnv2search.lowering.arbitrary import arbitrary_arrays
 from mnv2search.lowering.fold import folded
 from mnv2search.lowering.onnx_graph import OPSET, Graph
+from mnv2search.lowering.onnx_heads import answer_shape, is_of_classes, joined, spread, write_answer
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
@@ -75,6 +76,7 @@ def onnx_model(
     """
     graph = graph or Graph()
     tensor = graph.keep((-1, "image"), INPUT)
+    known: dict[str, str] = {}
     place = 0
     for unit_index, unit in enumerate(plan.units):
         arrays: list[LayerArrays] = []
@@ -85,34 +87,46 @@ def onnx_model(
                 found = weights[unit_index, layer_index]
             else:
                 raise OptionError(f"the weights lack {plan.at[unit_index]}, layer {layer_index} ({layer.role})")
-            arrays.append(folded(found, eps=plan.spec.batch_norm.eps) if fold else found)
+            arrays.append(folded(found, eps=plan.norm_of(unit).eps) if fold else found)
             place += 1
-        graph.prefix = f"layer_{unit_index + 1}" if unit.kind != "classifier" else "classifier"
-        tensor = _Writer(graph, unit_index, plan.spec.batch_norm.eps).unit(unit, arrays, tensor)
+        graph.prefix = unit.name or (f"layer_{unit_index + 1}" if unit.kind != "classifier" else "classifier")
+        writer = _Writer(graph, unit_index, plan.norm_of(unit).eps, known)
+        if unit.reads:
+            tensor = joined(graph, plan, unit, [known[name] for name in unit.reads], batch)
+        tensor = writer.unit(unit, arrays, tensor)
+        known[graph.prefix] = known[f"{graph.prefix}/output"] = tensor
+    if plan.dense:
+        write_answer(graph, plan, known)
     _finish(graph, plan, batch, show=show)
     return graph
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Adds one unit to a graph."""
+    """Adds one unit to a graph; what lies inside it is noted in `known`, by the names of endpoints."""
 
     graph: Graph
     index: int
     eps: float
+    known: dict[str, str]
 
     def unit(self, unit: Unit, arrays: list[LayerArrays], tensor: str) -> str:
         if unit.kind == "classifier":
             return self._classifier(arrays[0], tensor)
         graph = self.graph
+        if unit.kind == "pooling":
+            tensor = self._keep("squeezed", graph.node("GlobalAveragePool", [tensor]))
         entry = gated = tensor
         for i, (layer, of_layer) in enumerate(zip(unit.layers, arrays, strict=True)):
             if layer.role == "squeeze":
                 gated = tensor
                 tensor = self._keep("squeezed", graph.node("GlobalAveragePool", [tensor]))
             tensor = self._layer(i, layer, of_layer, tensor)
+            self.known[f"{graph.prefix}/{layer.role}_output"] = tensor
             if layer.role == "excite":
                 tensor = self._keep("gated", graph.node("Mul", [gated, tensor]))
+        if unit.kind == "pooling":
+            return spread(graph, tensor, unit.side_out)
         if unit.shortcut == "none":
             return tensor
         return self._keep("sum", graph.node("Add", [self._shortcut(unit, entry), tensor]))
@@ -225,15 +239,15 @@ class _Writer:
 
 def _finish(graph: Graph, plan: Plan, batch: int | None, *, show: bool) -> None:
     """Name the graph, its input and its outputs."""
-    side, last = plan.spec.resolution, plan.units[-1]
+    side = plan.spec.resolution
     images: int | str = "N" if batch is None else batch
-    flat = [images, last.c_out]
-    shape = flat if last.kind == "classifier" else [*flat, last.side_out, last.side_out]
+    shape = [images, *answer_shape(plan)]
+    kind = TensorProto.INT64 if is_of_classes(plan) else TensorProto.FLOAT
     graph.finish(OUTPUT)
     made = graph.model.graph
     made.name = plan.spec.name
     made.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [images, 3, side, side]))
-    made.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
+    made.output.append(helper.make_tensor_value_info(OUTPUT, kind, shape))
     if show:
         shown = dict.fromkeys(name for name in graph.kept.values() if name not in (INPUT, OUTPUT))
         made.output.extend(ValueInfoProto(name=name) for name in shown)

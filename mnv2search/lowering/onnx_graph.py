@@ -51,7 +51,7 @@ class Graph:
         self._initializers: list[tuple[bytes, NDArray[Any]]] = []
         self._count = 0
 
-    def node(self, kind: str, inputs: Sequence[str], **attributes: int | float | list[int]) -> str:
+    def node(self, kind: str, inputs: Sequence[str], **attributes: int | float | str | list[int]) -> str:
         """The name of the output of a new node."""
         self._count += 1
         name = f"{self.prefix}/{kind}_{self._count}"
@@ -59,12 +59,18 @@ class Graph:
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         return name
 
-    def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
-        """The names of the parts of a tensor cut along its channels."""
-        name = self.node("Split", [tensor, self.array(np.array(sizes, np.int64))], axis=1)
-        names = [f"{name}.{i}" for i in range(len(sizes))]
+    def outputs(
+        self, kind: str, inputs: Sequence[str], count: int, **attributes: int | float | list[int]
+    ) -> list[str]:
+        """The names of the outputs of a new node that has several."""
+        name = self.node(kind, inputs, **attributes)
+        names = [f"{name}.{i}" for i in range(count)]
         self.model.graph.node[-1].output[:] = names
         return names
+
+    def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
+        """The names of the parts of a tensor cut along its channels."""
+        return self.outputs("Split", [tensor, self.array(np.array(sizes, np.int64))], len(sizes), axis=1)
 
     def array(self, values: Array) -> str:
         """The name of a new initializer."""

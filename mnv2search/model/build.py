@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, cast
 
 import torch
@@ -12,7 +12,10 @@ from torch.nn import functional
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.model.blocks import Block, BoundLayer, conv_norm_act
 from mnv2search.model.classifier import classifier
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.model.deeplab import DeepLabHead
+from mnv2search.model.dense import DenseHead, enlarged
+from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 
 __all__ = ["InitScheme", "MobileNet", "build", "initialize"]
@@ -40,8 +43,9 @@ class MobileNet(nn.Module):
                 for unit in laid_out.features
             )
         )
-        if laid_out.classifier is not None and laid_out.spec.head is not None:
+        if laid_out.classifier is not None and isinstance(laid_out.spec.head, Classifier):
             self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
+        self.head = _dense_head(laid_out)
         self.side_px = laid_out.spec.resolution if _depends_on_side(laid_out) else None
 
     @property
@@ -50,16 +54,31 @@ class MobileNet(nn.Module):
         return self.plan.spec
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, 3, H, W), or the last map (N, C, H', W') without a classifier.
+        """Logits (N, classes) of images (N, 3, H, W), or the last map (N, C, H', W') without a head.
+
+        For what a detector or a segmenter answers see `finished` of its head.
 
         Raises:
             OptionError: TensorFlow's padding was worked out for another side.
         """
+        if self.head is not None:
+            return self.head.finished(self.predictions(x), (x.shape[-2], x.shape[-1]))
         self._check_side(x)
         x = self.features(x)
         if self.plan.classifier is None:
             return x
         return cast(Tensor, self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1)))
+
+    def predictions(self, x: Tensor) -> Tensor:
+        """What a loss is computed on, of images (N, 3, H, W).
+
+        Of a classifier that is what `forward` gives; of a detector the encoded boxes and logits of every anchor; of
+        a segmenter the logits on the side of its map.
+        """
+        if self.head is None:
+            return cast(Tensor, self(x))
+        self._check_side(x)
+        return self.head.predictions(self.head.tensors(self._read(x, self.head.wanted)))
 
     def endpoints(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The named tensors, in the order of `names`; nothing after the last of them is computed.
@@ -76,11 +95,15 @@ class MobileNet(nn.Module):
             if name not in known:
                 raise UnknownNameError("endpoint", name, known)
         self._check_side(x)
-        found: dict[str, Tensor] = {}
-        for computed in self._stages(x):
-            found |= computed
-            if all(name in found for name in wanted):
-                break
+        inner = [name for name in wanted if not name.startswith("head/")]
+        if self.head is None or len(inner) == len(wanted):
+            found = self._read(x, set(inner))
+        else:
+            found = self._read(x, {*inner, *self.head.wanted})
+            found |= self.head.tensors(found)
+            if "head/resized" in wanted:
+                size = (x.shape[-2], x.shape[-1])
+                found["head/resized"] = enlarged(found["head/logits"], size)
         return {name: found[name] for name in wanted}
 
     def bound(self) -> Iterator[tuple[tuple[int, int], BoundLayer]]:
@@ -94,6 +117,19 @@ class MobileNet(nn.Module):
                 yield (index, 0), BoundLayer(unit.layers[0], conv, norm)
         if self.plan.classifier is not None:
             yield (len(self.features), 0), BoundLayer(self.plan.classifier.layers[0], self.classifier[1], None)
+        last, layer_number = -1, 0
+        for number, bound in self.head.bound() if self.head is not None else ():
+            layer_number, last = (layer_number + 1 if number == last else 0), number
+            yield (len(self.features) + number, layer_number), bound
+
+    def _read(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """The tensors of those names in the features and the classifier; nothing after the last is computed."""
+        found: dict[str, Tensor] = {}
+        for computed in self._stages(x):
+            found |= {name: tensor for name, tensor in computed.items() if name in names}
+            if len(found) == len(names):
+                break
+        return found
 
     def _stages(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         for number, module in enumerate(self.features, start=1):
@@ -111,7 +147,7 @@ class MobileNet(nn.Module):
     def _check_side(self, x: Tensor) -> None:
         if self.side_px is not None and (x.shape[-1] != self.side_px or x.shape[-2] != self.side_px):
             raise OptionError(
-                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but padding same is laid out for {self.side_px} px",
+                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but the network is laid out for {self.side_px} px",
                 hint="build the spec with the resolution you want; the weights fit every resolution",
             )
 
@@ -135,7 +171,7 @@ def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: in
     Args:
         model: the network.
         scheme: `torchvision` (Kaiming normal over the fan out, N(0, 0.01) for the classifier) or `slim` (normal of
-            0.09, cut at two deviations).
+            0.09, cut at two deviations). The predictors of dense heads are drawn as TensorFlow draws them in both.
         seed: of the weights; None takes a fresh one from the operating system.
 
     Source: torchvision, models/mobilenetv2.py; tensorflow/models, mobilenet.py, `training_scope`.
@@ -152,7 +188,21 @@ def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: in
             _fill(module, scheme, generator)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
             module.reset_parameters()
+    if model.head is not None:
+        model.head.reset()
+        deviation = model.head.predictor_deviation
+        for _, bound in model.head.bound():
+            if bound.layer.role == "predictor":
+                weight = cast(nn.Conv2d, bound.conv).weight
+                nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
     return model
+
+
+def _dense_head(laid_out: Plan) -> DenseHead | None:
+    head = laid_out.spec.head
+    if isinstance(head, SsdLite):
+        return SsdLiteHead(laid_out, head)
+    return DeepLabHead(laid_out, head) if isinstance(head, DeepLab) else None
 
 
 def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Generator) -> None:
@@ -167,7 +217,9 @@ def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Ge
 
 
 def _depends_on_side(laid_out: Plan) -> bool:
-    """Whether a strided layer is padded in TensorFlow's way, which differs between odd and even sides."""
+    """Whether anchors fix the side, or a strided layer padded in TensorFlow's way: it tells odd sides from even."""
     spec = laid_out.spec
+    if isinstance(spec.head, SsdLite):
+        return True
     modes = ((unit.block.padding if unit.block else None) or spec.padding for unit in laid_out.features)
     return any(mode == "same" and unit.stride > 1 for mode, unit in zip(modes, laid_out.features, strict=True))

@@ -14,7 +14,7 @@ from mnv2search.errors import OptionError
 from mnv2search.model.blocks import ACTIVATIONS
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.depthwise import depthwise
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
 
@@ -136,6 +136,10 @@ class ElasticNet(nn.Module):
         self, space: SearchSpace, *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec, seed: int = 0
     ) -> None:
         super().__init__()
+        if space.template.head is not None and not isinstance(space.template.head, Classifier):
+            raise OptionError(
+                f"{space.name} is not a space of classifiers", hint="give its head classes, or leave the head out"
+            )
         self.space, self.change = space, change
         largest: dict[tuple[str, str], Layer] = {}
         for pick in _extreme_picks(space):
@@ -162,8 +166,8 @@ class ElasticNet(nn.Module):
             if unit.kind == "classifier":
                 head = cast(SharedWeights, weights["classifier"])
                 x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
-                dropout = network.plan.spec.head.dropout if network.plan.spec.head else 0.0
-                x = functional.dropout(x, dropout, self.training)
+                classifier = cast(Classifier, network.plan.spec.head)
+                x = functional.dropout(x, classifier.dropout, self.training)
                 x = functional.linear(x, head.of(unit.layers[0]), head.bias)
             else:
                 x = _unit(x, unit, weights, network.plan.spec.batch_norm.eps)

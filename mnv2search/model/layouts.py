@@ -73,7 +73,7 @@ def _ends(plan: Plan, stem: Names, last: Names, head: str) -> Iterator[tuple[Add
     """The layers outside the blocks."""
     named = {"stem": stem, "last": last, "classifier": Names(head, "")}
     for index, unit in enumerate(plan.units):
-        if unit.kind != "block":
+        if unit.kind in named:
             yield (index, 0), named[unit.kind]
 
 

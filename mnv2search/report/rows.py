@@ -13,7 +13,7 @@ from mnv2search.latency.registry import Availability
 from mnv2search.latency.types import Latency
 from mnv2search.report.gain import gain_over
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Plan, Unit
+from mnv2search.spec.plan import Layer, Plan, Unit
 
 __all__ = [
     "NAME",
@@ -143,18 +143,18 @@ def layer_rows(plan: Plan) -> Rows:
 
 def _layer_row(number: int, unit: Unit, plan: Plan) -> tuple[str, ...]:
     cost = unit_cost(unit)
-    spatial = max(unit.layers, key=lambda layer: layer.kernel)
+    kernel = max((layer.kernel for layer in unit.layers), default=1)
     hidden = next((layer.c_out for layer in unit.layers if layer.role == "expansion"), unit.c_in)
     block = unit.block
     return (
-        "classifier" if unit.kind == "classifier" else f"layer_{number}",
+        "classifier" if unit.kind == "classifier" else unit.name or f"layer_{number}",
         f"{unit.side_in} x {unit.c_in}",
         _operator(unit),
         "" if block is None else f"{hidden / unit.c_in:.3g}",
         str(unit.c_out),
         "" if block is None else _repeat(number - 1, plan),
         str(unit.stride) if unit.kind != "classifier" else "",
-        str(spatial.kernel) if unit.kind != "classifier" else "",
+        str(kernel) if unit.kind != "classifier" else "",
         f"{sum(layer_params(layer) for layer in unit.layers):,}",
         millions(cost.madds),
         f"{4 * cost.peak_elements / 1000:,.0f}",
@@ -169,6 +169,11 @@ def _repeat(index: int, plan: Plan) -> str:
 def _operator(unit: Unit) -> str:
     if unit.kind == "classifier":
         return "pool, linear"
+    if unit.kind in ("pooling", "resize"):
+        return "pool, conv 1x1, spread" if unit.kind == "pooling" else f"enlarge to {unit.side_out} px"
+    if unit.name:
+        kinds = [_convolution(layer) for layer in unit.layers]
+        return " + ".join(([f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []) + kinds)
     if unit.block is None:
         return f"conv {unit.layers[0].kernel}x{unit.layers[0].kernel}"
     words = ["fused" if unit.block.operator == "fused" else "bottleneck"]
@@ -181,6 +186,12 @@ def _operator(unit: Unit) -> str:
     if unit.shortcut != "none":
         words.append("+ input" if unit.shortcut == "identity" else "+ padded input")
     return " ".join(words)
+
+
+def _convolution(layer: Layer) -> str:
+    words = "depthwise" if layer.groups > 1 else "conv"
+    rate = f" dilation {layer.dilation}" if layer.dilation > 1 else ""
+    return f"{words} {layer.kernel}x{layer.kernel}{rate}"
 
 
 def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", "int8"] = "fp32") -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from mnv2search.errors import Problem
 from mnv2search.spec import model_spec as ms
@@ -36,6 +36,9 @@ KEYS: Mapping[type, Mapping[str, str]] = {
     },
     ms.Stem: {"c": "channels", "k": "kernel", "s": "stride"},
     ms.Classifier: {"classes": "classes", "dropout": "dropout"},
+    ms.SsdLite: {f.name: f.name for f in fields(ms.SsdLite) if f.name != "extras"},
+    ms.DeepLab: {f.name: f.name for f in fields(ms.DeepLab)},
+    ms.ExtraLayer: {"c": "channels"},
     ms.BatchNorm: {"eps": "eps", "momentum": "momentum"},
     ms.BlockSpec: {
         "t": "expansion",
@@ -116,12 +119,16 @@ def _hint(kind: type, name: str, value: Scalar, fix: str) -> str:
     return fix
 
 
-def spelled(kind: type, name: str, value: Scalar) -> str:
+def spelled(kind: type, name: str, value: Scalar | tuple[Scalar, ...]) -> str:
     """The text of a field's value in canonical form: whole expansions without a point, other reals with one.
+
+    Of a field that is a list, the text of all entries.
 
     >>> spelled(ms.BlockSpec, "expansion", 6.0), spelled(ms.ModelSpec, "width", 1)
     ('6', '1.0')
     """
+    if isinstance(value, tuple):
+        return f"[{', '.join(spelled(kind, name, entry) for entry in value)}]"
     if value is not None and name in rules.REALS[kind]:
         real = float(value)
         return str(int(real)) if name == "expansion" and real.is_integer() else repr(real)

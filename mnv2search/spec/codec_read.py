@@ -9,6 +9,7 @@ from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules, space_check
 from mnv2search.spec.codec_fields import DEFAULT_COLUMNS, FORMAT_VERSION, KEYS, STRUCTURAL
+from mnv2search.spec.codec_head import HeadReader
 from mnv2search.spec.codec_nodes import NodeReader
 from mnv2search.spec.source import Items, Node, Source, Table, Text, parse
 from mnv2search.spec.space import Scalar, SearchSpace
@@ -54,9 +55,11 @@ class _Reader(NodeReader):
         if isinstance(root, Table):
             self.version(table.get("mnv2search"))
         self.columns = self.columns_of(table.get("columns"))
-        for key, kind in (("stem", ms.Stem), ("batch_norm", ms.BatchNorm), ("head", ms.Classifier)):
+        for key, kind in (("stem", ms.Stem), ("batch_norm", ms.BatchNorm)):
             if key in table:
                 values[key] = self.section(key, kind, table[key])
+        if "head" in table:
+            values["head"] = HeadReader(self).head(table["head"])
         rows = self.rows(table.get("blocks"))
         for key in ("name", "blocks"):
             if key not in table and isinstance(root, Table):
@@ -106,8 +109,6 @@ class _Reader(NodeReader):
 
     def section(self, key: str, kind: type, node: Node) -> object:
         self.places[key] = (node.line, node.column)
-        if key == "head" and isinstance(node, Text) and node.text == "none":
-            return None
         values: dict[str, Any] = {}
         for name, child in self.table(node, key, KEYS[kind]).items():
             self.field(kind, KEYS[kind][name], child, f"{key}.", values)

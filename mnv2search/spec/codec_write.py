@@ -22,6 +22,9 @@ _ALWAYS: Mapping[type, frozenset[str]] = {
     ms.ModelSpec: frozenset({"name", "resolution", "width"}),
     ms.Stem: frozenset({"channels", "kernel", "stride"}),
     ms.Classifier: frozenset({"classes", "dropout"}),
+    ms.SsdLite: frozenset({"classes"}),
+    ms.DeepLab: frozenset({"classes"}),
+    ms.ExtraLayer: frozenset({"channels"}),
     ms.BatchNorm: frozenset({"eps", "momentum"}),
     ms.BlockSpec: frozenset({"expansion", "channels", "repeats", "stride"}),
 }
@@ -43,8 +46,23 @@ def write(value: ms.ModelSpec | SearchSpace) -> str:
     lines.append("blocks:")
     lines += [f"  - {_row(block, number, options)}" for number, block in enumerate(spec.blocks)]
     lines.append(f"last: {last}")
-    lines.append(f"head: {'none' if spec.head is None else _flow(_entries(spec.head, 'head.', options))}")
+    lines.append(f"head: {'none' if spec.head is None else _head(spec.head, options)}")
     return "\n".join(lines) + "\n"
+
+
+def _head(head: ms.Head, options: Options) -> str:
+    entries = _entries(head, "head.", options)
+    if isinstance(head, ms.Classifier):
+        return _flow(entries)
+    word = next(word for word, kind in ms.HEADS.items() if kind is type(head))
+    if isinstance(head, ms.SsdLite) and _has_own_extras(head, options):
+        rows = (_flow(_entries(one, f"head.extras[{i}].", options)) for i, one in enumerate(head.extras))
+        entries["extras"] = f"[{', '.join(rows)}]"
+    return _flow({"kind": word, **entries})
+
+
+def _has_own_extras(head: ms.SsdLite, options: Options) -> bool:
+    return head.extras != ms.SsdLite().extras or any(at.startswith("head.extras[") for at in options)
 
 
 def _row(block: ms.BlockSpec, number: int, options: Options) -> str:
@@ -66,7 +84,9 @@ def _row(block: ms.BlockSpec, number: int, options: Options) -> str:
 
 
 def _entries(
-    value: ms.ModelSpec | ms.Stem | ms.Classifier | ms.BatchNorm | ms.BlockSpec, prefix: str, options: Options
+    value: ms.ModelSpec | ms.Stem | ms.Head | ms.ExtraLayer | ms.BatchNorm | ms.BlockSpec,
+    prefix: str,
+    options: Options,
 ) -> dict[str, str]:
     """Key and text of every field that is chosen, always shown, or not at its default."""
     kind = type(value)

@@ -7,34 +7,40 @@ problem found.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from mnv2search.errors import SpecError
+from mnv2search.spec.heads import HEADS, Classifier, DeepLab, ExtraLayer, Head, SsdLite
+from mnv2search.spec.words import (
+    Activation,
+    DepthwiseLocation,
+    KeepLast,
+    Normalizer,
+    Operator,
+    Padding,
+    Residual,
+    Transform,
+)
 
 __all__ = [
+    "HEADS",
     "Activation",
     "BatchNorm",
     "BlockSpec",
     "Classifier",
+    "DeepLab",
     "DepthwiseLocation",
+    "ExtraLayer",
+    "Head",
     "KeepLast",
     "ModelSpec",
     "Normalizer",
     "Operator",
     "Padding",
     "Residual",
+    "SsdLite",
     "Stem",
     "Transform",
 ]
-
-Activation = Literal["relu6", "relu", "hard_swish", "silu", "none"]
-DepthwiseLocation = Literal["expansion", "input", "output", "none"]
-KeepLast = Literal["auto", "always", "never"]
-Normalizer = Literal["batch", "group", "none"]
-Operator = Literal["inverted_residual", "fused"]
-Padding = Literal["symmetric", "same", "valid"]
-Residual = Literal["auto", "off", "pad"]
-Transform = Literal["none", "squeeze_excite", "squeeze_excite_v3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +64,6 @@ class Stem:
     channels: int = 32
     kernel: int = 3
     stride: int = 2
-
-    def __post_init__(self) -> None:
-        _ask_rules(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classifier:
-    """Global average pool, dropout and a linear layer with bias."""
-
-    classes: int = 1000
-    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         _ask_rules(self)
@@ -142,9 +137,9 @@ class ModelSpec:
         resolution: side of the square input in px.
         stem: first convolution.
         last_channels: outputs of the last 1x1 convolution before width; None builds none.
-        head: classifier, or None for a feature extractor.
+        head: what stands on the features, or None for a feature extractor.
         channel_divisor: scaled channels are rounded to a multiple of it.
-        min_channels: scaled channels are at least this; None takes `channel_divisor`.
+        min_channels: scaled channels are at least this; None takes the detector's, or else `channel_divisor`.
         keep_stem: the width multiplier leaves the stem alone.
         keep_last: `auto` keeps the last convolution's width below width 1 and scales it above (the published
             checkpoints), `always` keeps it, `never` scales it.
@@ -163,7 +158,7 @@ class ModelSpec:
     resolution: int = 224
     stem: Stem = field(default_factory=Stem)
     last_channels: int | None = 1280
-    head: Classifier | None = field(default_factory=Classifier)
+    head: Head | None = field(default_factory=Classifier)
     channel_divisor: int = 8
     min_channels: int | None = None
     keep_stem: bool = False
@@ -178,7 +173,7 @@ class ModelSpec:
         _ask_rules(self)
 
 
-def _ask_rules(value: ModelSpec | BlockSpec | Stem | Classifier | BatchNorm) -> None:
+def _ask_rules(value: ModelSpec | BlockSpec | Stem | BatchNorm) -> None:
     from mnv2search.spec import rules
 
     if problems := tuple(rules.problems(value)):

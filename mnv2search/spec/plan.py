@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from mnv2search.errors import Problem, SpecError
-from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.head_plan import head_units
+from mnv2search.spec.layers import Layer, Role, Shortcut, Unit, make_divisible, padded
+from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, DeepLab, ModelSpec, SsdLite
 
-__all__ = ["GROUP_NORM_GROUPS", "Layer", "Plan", "Unit", "make_divisible", "plan", "split_channels"]
-
-Role = Literal["stem", "expansion", "depthwise", "squeeze", "excite", "projection", "last", "classifier"]
-Shortcut = Literal["none", "identity", "pad"]
+__all__ = ["GROUP_NORM_GROUPS", "Layer", "Plan", "Shortcut", "Unit", "make_divisible", "plan", "split_channels"]
 
 # Source: tensorflow/models, mobilenet_v2.py, `mobilenet_base_group_norm`.
 GROUP_NORM_GROUPS = 8
@@ -25,84 +24,13 @@ GROUP_NORM_GROUPS = 8
 TRANSFORMS = {"squeeze_excite": (3, "sigmoid"), "squeeze_excite_v3": (4, "hard_sigmoid")}
 
 
-class Layer(NamedTuple):
-    """One convolution (or the classifier's linear layer) with all its numbers.
-
-    A named tuple and not a dataclass: a search lays out millions of them, and this builds three times faster.
-
-    Attributes:
-        role: what the layer is for; a fused block's k x k convolution is its expansion.
-        c_in: input channels.
-        c_out: output channels.
-        kernel: side of the kernel in px.
-        stride: 1 or 2.
-        dilation: 1 or more.
-        groups: of the convolution.
-        parts: (inputs, outputs) of each part of a split convolution; empty where it is not split.
-        pad: rows added before and after, alike for columns.
-        side_in: of the square input map in px.
-        side_out: of the square output map in px.
-        bias: whether there is a bias.
-        normalizer: `batch`, `group` or `none`.
-        activation: an activation, or `sigmoid` or `hard_sigmoid` for a gate.
-    """
-
-    role: Role
-    c_in: int
-    c_out: int
-    kernel: int
-    stride: int
-    dilation: int
-    groups: int
-    parts: tuple[tuple[int, int], ...]
-    pad: tuple[int, int]
-    side_in: int
-    side_out: int
-    bias: bool
-    normalizer: str
-    activation: str
-
-    @property
-    def weights(self) -> int:
-        """Weights of the kernel, without bias and norm."""
-        dense = sum(i * o for i, o in self.parts) if self.parts else self.c_in * self.c_out // self.groups
-        return self.kernel * self.kernel * dense
-
-
-class Unit(NamedTuple):
-    """The stem, one block, the last convolution or the classifier.
-
-    Attributes:
-        kind: which of them; before a `classifier` comes a global average pool.
-        layers: in the order of computation; `squeeze` and `excite` act on the pooled hidden tensor and their
-            result is multiplied onto it.
-        c_in: input channels.
-        c_out: output channels.
-        side_in: in px.
-        side_out: in px.
-        stride: as built, after output-stride rewriting.
-        shortcut: `identity`, `pad` (pooled and zero-padded input) or `none`.
-        block: the row it comes from, or None.
-    """
-
-    kind: Literal["stem", "block", "last", "classifier"]
-    layers: tuple[Layer, ...]
-    c_in: int
-    c_out: int
-    side_in: int
-    side_out: int
-    stride: int
-    shortcut: Shortcut
-    block: BlockSpec | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A network laid out: `units[i]` is slim's ``layer_{i + 1}``, the classifier (if any) comes last.
+    """A network laid out: `units[i]` is slim's ``layer_{i + 1}``, after which come those of the head.
 
     Attributes:
         spec: what was laid out.
-        units: in order.
+        units: in an order in which they can be computed.
         at: address in the spec of each unit, such as ``stem`` or ``blocks[2]``.
     """
 
@@ -112,13 +40,28 @@ class Plan:
 
     @property
     def features(self) -> tuple[Unit, ...]:
-        """The units without the classifier."""
-        return self.units[:-1] if self.spec.head is not None else self.units
+        """The units without the head."""
+        if self.spec.head is None:
+            return self.units
+        if isinstance(self.spec.head, Classifier):
+            return self.units[:-1]
+        return tuple(unit for unit in self.units if not unit.name)
 
     @property
     def classifier(self) -> Unit | None:
-        """The classifier's unit, or None for a feature extractor."""
-        return self.units[-1] if self.spec.head is not None else None
+        """The classifier's unit, or None for another head or none."""
+        return self.units[-1] if isinstance(self.spec.head, Classifier) else None
+
+    @property
+    def dense(self) -> tuple[Unit, ...]:
+        """The units of a detector's or a segmenter's head; empty for a classifier and for a feature extractor."""
+        return tuple(unit for unit in self.units if unit.name)
+
+    def norm_of(self, unit: Unit) -> BatchNorm:
+        """The batch-norm constants of a unit."""
+        if unit.name and isinstance(self.spec.head, DeepLab):
+            return replace(self.spec.batch_norm, eps=self.spec.head.norm_eps)
+        return self.spec.batch_norm
 
     def endpoints(self) -> tuple[str, ...]:
         """Names of the tensors that can be asked for, in order of computation.
@@ -143,18 +86,6 @@ def plan(spec: ModelSpec) -> Plan:
         units.append(unit)
         at.append(where)
     return Plan(spec=spec, units=tuple(units), at=tuple(at))
-
-
-def make_divisible(value: float, divisor: int, minimum: int | None = None) -> int:
-    """`value` rounded to a multiple of `divisor`, never below `minimum` and never more than 10 % down.
-
-    >>> [make_divisible(v, 8) for v in (11.2, 5.6, 8.4, 12, 18)]
-    [16, 8, 8, 16, 24]
-
-    Source: tensorflow/models, mobilenet.py, `make_divisible`.
-    """
-    rounded = max(divisor if minimum is None else minimum, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def split_channels(total: int, ways: int, divisor: int) -> tuple[int, ...]:
@@ -208,13 +139,15 @@ def _endpoints(laid_out: Plan) -> Iterator[str]:
         yield f"layer_{number}"
     if laid_out.classifier is not None:
         yield from ("global_pool", "logits")
+    yield from (unit.name for unit in laid_out.dense)
 
 
 def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
     """Every unit with its address; the state of slim's output-stride loop lives here."""
     target, reached, rate = spec.output_stride, 1, 1
     side, width, divisor = spec.resolution, spec.width, spec.channel_divisor
-    minimum = divisor if spec.min_channels is None else spec.min_channels
+    least = spec.head.min_channels if isinstance(spec.head, SsdLite) else divisor
+    minimum = least if spec.min_channels is None else spec.min_channels
     common = (spec.activation, spec.normalizer, spec.padding)
 
     def placed(stride: int) -> tuple[int, int]:
@@ -231,6 +164,7 @@ def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
     stride, dilation = placed(stem.stride)
     unit = _plain_unit("stem", 3, channels, stem.kernel, stride, dilation, side, *common)
     yield "stem", unit
+    features = [unit]
     for row, block in enumerate(spec.blocks):
         c_out = make_divisible(block.channels * width, divisor, minimum)
         for repeat in range(block.repeats):
@@ -244,36 +178,18 @@ def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
                     Problem(at=f"blocks[{row}].{d.at}", what=d.message, fix=d.hint) for d in error.diagnostics
                 )
                 raise SpecError.from_problems(problems) from None
+            features.append(unit)
             yield f"blocks[{row}]", unit
     if spec.last_channels is not None:
         kept = spec.keep_last == "always" or (spec.keep_last == "auto" and width < 1)
         channels = spec.last_channels if kept else make_divisible(spec.last_channels * width, divisor, minimum)
         unit = _plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.side_out, *common)
+        features.append(unit)
         yield "last_channels", unit
-    if spec.head is not None:
+    if isinstance(spec.head, Classifier):
         yield "head", _classifier_unit(unit.c_out, spec.head.classes, unit.side_out)
-
-
-def _padded(padding: str, side: int, kernel: int, stride: int, dilation: int) -> tuple[tuple[int, int], int]:
-    """(pad before, pad after) and the output side. Source: TensorFlow's SAME and VALID; PyTorch's `Conv2d`."""
-    reach = dilation * (kernel - 1)
-    if padding == "symmetric":
-        return (reach // 2, reach // 2), (side - 1) // stride + 1
-    if padding == "same":
-        out = -(-side // stride)
-        total = max((out - 1) * stride + reach + 1 - side, 0)
-        return (total // 2, total - total // 2), out
-    if side <= reach:
-        raise SpecError.from_problems(
-            [
-                Problem(
-                    at="padding",
-                    what=f"padding valid leaves nothing of a {side} px map under a kernel of {reach + 1} px",
-                    fix="use a larger resolution, or padding symmetric",
-                )
-            ]
-        )
-    return (0, 0), (side - reach - 1) // stride + 1
+    elif spec.head is not None:
+        yield from head_units(spec, spec.head, features)
 
 
 @lru_cache(maxsize=4096)
@@ -289,7 +205,7 @@ def _plain_unit(
     normalizer: str,
     padding: str,
 ) -> Unit:
-    pad, out = _padded(padding, side, kernel, stride, dilation)
+    pad, out = padded(padding, side, kernel, stride, dilation)
     layer = Layer(
         kind,
         c_in,
@@ -380,7 +296,7 @@ def _block_layers(
 
     def depthwise(after: str) -> None:
         nonlocal depth, side
-        pad, out = _padded(padding, side, block.kernel, stride, dilation)
+        pad, out = padded(padding, side, block.kernel, stride, dilation)
         wide = depth * block.depthwise_multiplier
         layers.append(
             Layer(
@@ -411,7 +327,7 @@ def _block_layers(
     if location == "input" and not fused:
         depthwise("none")
     if fused:
-        pad, out = _padded(padding, side, block.kernel, stride, dilation)
+        pad, out = padded(padding, side, block.kernel, stride, dilation)
         layers.append(
             Layer(
                 "expansion",

@@ -8,13 +8,18 @@ from dataclasses import fields
 from typing import get_args
 
 from mnv2search.errors import Problem, nearest
+from mnv2search.spec import head_rules
 from mnv2search.spec import model_spec as ms
+from mnv2search.spec.head_rules import DECODER_STRIDES, MAX_CHANNELS, MAX_LISTED
 
 __all__ = [
     "BOOLEANS",
     "CHOICES",
+    "ENUMERATED",
     "INTEGERS",
+    "LISTS",
     "MAX_CHANNELS",
+    "MAX_LISTED",
     "MAX_NAME_LENGTH",
     "MAX_RESOLUTION",
     "MAX_UNITS",
@@ -22,21 +27,27 @@ __all__ = [
     "OUTPUT_STRIDES",
     "REALS",
     "STRIDES",
+    "TEXTS",
     "field_problem",
     "problems",
 ]
 
 MAX_UNITS = 512
-MAX_CHANNELS = 65_536
 MAX_RESOLUTION = 4096
 MAX_NAME_LENGTH = 120
 OUTPUT_STRIDES = (2, 4, 8, 16, 32)
 STRIDES = (1, 2)
+# Numbers of which only a few are taken, and what to write in their place.
+ENUMERATED: Mapping[str, tuple[tuple[int, ...], str]] = {
+    "stride": (STRIDES, "use 1 to keep the resolution or 2 to halve it"),
+    "output_stride": (OUTPUT_STRIDES, "use 2, 4, 8, 16 or 32"),
+    "decoder_stride": (DECODER_STRIDES, "use 2, 4, 8 or 16, or leave it out"),
+}
 
 # field -> (smallest, largest); the largest keeps a plan within memory.
 INTEGERS: Mapping[type, Mapping[str, tuple[int, int]]] = {
     ms.Stem: {"channels": (1, MAX_CHANNELS), "kernel": (1, 31), "stride": (1, 2)},
-    ms.Classifier: {"classes": (1, 1_000_000)},
+    **head_rules.INTEGERS,
     ms.BatchNorm: {},
     ms.BlockSpec: {
         "channels": (1, MAX_CHANNELS),
@@ -63,7 +74,7 @@ INTEGERS: Mapping[type, Mapping[str, tuple[int, int]]] = {
 # field -> (smallest, largest, whether the smallest itself is excluded)
 REALS: Mapping[type, Mapping[str, tuple[float, float, bool]]] = {
     ms.Stem: {},
-    ms.Classifier: {"dropout": (0.0, 0.99, False)},
+    **head_rules.REALS,
     ms.BatchNorm: {"eps": (0.0, 1.0, True), "momentum": (0.0, 1.0, True)},
     ms.BlockSpec: {"expansion": (1.0, 64.0, False)},
     ms.ModelSpec: {"width": (0.0, 100.0, True)},
@@ -71,7 +82,7 @@ REALS: Mapping[type, Mapping[str, tuple[float, float, bool]]] = {
 
 CHOICES: Mapping[type, Mapping[str, tuple[str, ...]]] = {
     ms.Stem: {},
-    ms.Classifier: {},
+    **head_rules.CHOICES,
     ms.BatchNorm: {},
     ms.BlockSpec: {
         "operator": get_args(ms.Operator),
@@ -94,7 +105,7 @@ CHOICES: Mapping[type, Mapping[str, tuple[str, ...]]] = {
 
 OPTIONAL: Mapping[type, frozenset[str]] = {
     ms.Stem: frozenset(),
-    ms.Classifier: frozenset(),
+    **head_rules.OPTIONAL,
     ms.BatchNorm: frozenset(),
     ms.BlockSpec: frozenset({"expand_to", "activation", "depthwise_activation", "normalizer", "padding"}),
     ms.ModelSpec: frozenset({"last_channels", "min_channels", "output_stride"}),
@@ -102,18 +113,22 @@ OPTIONAL: Mapping[type, frozenset[str]] = {
 
 BOOLEANS: Mapping[type, frozenset[str]] = {
     ms.Stem: frozenset(),
-    ms.Classifier: frozenset(),
+    **head_rules.BOOLEANS,
     ms.BatchNorm: frozenset(),
     ms.BlockSpec: frozenset(),
     ms.ModelSpec: frozenset({"keep_stem"}),
 }
 
+# Fields of heads that are lists, with the fewest entries; and fields of free text. Other kinds have neither.
+LISTS = head_rules.LISTS
+TEXTS = head_rules.TEXTS
+
 _FIELDS: Mapping[type, tuple[str, ...]] = {
-    kind: tuple(f.name for f in fields(kind) if f.name not in {"blocks", "stem", "head", "batch_norm"})
-    for kind in (ms.Stem, ms.Classifier, ms.BatchNorm, ms.BlockSpec, ms.ModelSpec)
+    kind: tuple(f.name for f in fields(kind) if f.name not in {"blocks", "stem", "head", "batch_norm", "extras"})
+    for kind in INTEGERS
 }
 
-Value = ms.ModelSpec | ms.BlockSpec | ms.Stem | ms.Classifier | ms.BatchNorm
+Value = ms.ModelSpec | ms.BlockSpec | ms.Stem | ms.Head | ms.ExtraLayer | ms.BatchNorm
 
 
 def problems(value: Value) -> Iterator[Problem]:
@@ -133,17 +148,37 @@ def problems(value: Value) -> Iterator[Problem]:
         yield from _block_problems(value)
     elif isinstance(value, ms.ModelSpec):
         yield from _model_problems(value)
+    elif isinstance(value, ms.SsdLite | ms.DeepLab):
+        yield from head_rules.problems(value)
 
 
 def _field_problems(value: Value) -> Iterator[Problem]:
     kind = type(value)
     for name in _FIELDS[kind]:
-        if (problem := field_problem(kind, name, getattr(value, name))) is not None:
+        if name in LISTS.get(kind, {}):
+            yield from _list_problems(kind, name, getattr(value, name))
+        elif (problem := field_problem(kind, name, getattr(value, name))) is not None:
             yield problem
 
 
+def _list_problems(kind: type, name: str, values: tuple[object, ...]) -> Iterator[Problem]:
+    if not LISTS[kind][name] <= len(values) <= MAX_LISTED:
+        yield list_length_problem(kind, name, len(values))
+        return
+    for number, entry in enumerate(values):
+        if (problem := field_problem(kind, name, entry)) is not None:
+            yield Problem(at=f"{name}[{number}]", what=problem.what, fix=problem.fix)
+
+
+def list_length_problem(kind: type, name: str, length: int) -> Problem:
+    """The problem of a list with too few or too many entries."""
+    return Problem(
+        at=name, what=f"{name} has {length} entries", fix=f"write {LISTS[kind][name]} to {MAX_LISTED} entries"
+    )
+
+
 def field_problem(kind: type, name: str, value: object) -> Problem | None:
-    """What is wrong with one field on its own, or None.
+    """What is wrong with one field on its own, or with one entry of a field that is a list; or None.
 
     Args:
         kind: the class that has the field, such as `BlockSpec`.
@@ -167,6 +202,10 @@ def field_problem(kind: type, name: str, value: object) -> Problem | None:
         return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix)
     if name in BOOLEANS[kind] and type(value) is not bool:
         return Problem(at=name, what=f"{name} is {_shown(value)}", fix="write true or false")
+    if (pattern := TEXTS.get(kind, {}).get(name)) is not None and not (
+        isinstance(value, str) and pattern.fullmatch(value)
+    ):
+        return Problem(at=name, what=f"{name} is {_shown(value)}", fix=head_rules.ENDPOINT_FIX)
     if name == "name" and not (isinstance(value, str) and _is_name(value)):
         return Problem(
             at=name,
@@ -177,14 +216,12 @@ def field_problem(kind: type, name: str, value: object) -> Problem | None:
 
 
 def _integer_problem(name: str, value: object, low: int, high: int) -> Problem | None:
-    fix, is_whole = "", type(value) is int
-    if name == "stride":
-        fix = "" if is_whole and value in STRIDES else "use 1 to keep the resolution or 2 to halve it"
-    elif name == "output_stride":
-        fix = "" if is_whole and value in OUTPUT_STRIDES else "use 2, 4, 8, 16 or 32"
+    fix = ""
+    if name in ENUMERATED:
+        fix = "" if type(value) is int and value in ENUMERATED[name][0] else ENUMERATED[name][1]
     elif type(value) is not int or not low <= value <= high:
         fix = f"write a whole number from {low} to {high}"
-    elif name == "kernel" and value % 2 == 0:
+    elif name.endswith("kernel") and value % 2 == 0:
         fix = f"use an odd kernel such as {value - 1} or {value + 1}"
     return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix) if fix else None
 
@@ -280,8 +317,10 @@ def _model_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
             fix=f"use fewer repeats: at most {MAX_UNITS} are planned",
         )
         return
-    if (target := spec.output_stride) is not None:
-        yield from _output_stride_problems(spec, target)
+    found = list(_output_stride_problems(spec, spec.output_stride)) if spec.output_stride is not None else []
+    yield from found
+    if isinstance(spec.head, ms.SsdLite | ms.DeepLab) and not found:
+        yield from head_rules.place_problems(spec, spec.head)
     yield from _shape_problems(spec)
 
 
@@ -312,9 +351,13 @@ def _shape_problems(spec: ms.ModelSpec) -> Iterator[Problem]:
     """Problems that only the walk over the layers can see; the walk is skipped where there can be none."""
     from mnv2search.spec.plan import width_problems
 
-    plain = spec.padding != "valid" and all(
-        b.split_expansion == b.split_projection == 1 and b.padding != "valid" and b.normalizer != "group"
-        for b in spec.blocks
+    plain = (
+        not isinstance(spec.head, ms.SsdLite | ms.DeepLab)
+        and spec.padding != "valid"
+        and all(
+            b.split_expansion == b.split_projection == 1 and b.padding != "valid" and b.normalizer != "group"
+            for b in spec.blocks
+        )
     )
     widest = max(
         *(b.channels * max(b.expansion, 1) * b.depthwise_multiplier for b in spec.blocks),

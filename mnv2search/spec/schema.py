@@ -46,7 +46,7 @@ def json_schema() -> Schema:
             "minItems": 1,
             "maxItems": rules.MAX_UNITS,
         },
-        "head": {"anyOf": [{"$ref": "#/definitions/head"}, {"const": "none"}]},
+        "head": {"anyOf": [*({"$ref": f"#/definitions/{word}"} for word in ms.HEADS), {"enum": ["none", *ms.HEADS]}]},
         "batch_norm": {"$ref": "#/definitions/batch_norm"},
         **_properties(ms.ModelSpec),
     }
@@ -56,7 +56,10 @@ def json_schema() -> Schema:
         **_object(properties, required=["mnv2search", "name", "blocks"]),
         "definitions": {
             "stem": _object(_properties(ms.Stem)),
-            "head": _object(_properties(ms.Classifier)),
+            **{word: _head(word, kind) for word, kind in ms.HEADS.items()},
+            "extra": {
+                "anyOf": [_scalar(ms.ExtraLayer, "channels"), _object(_properties(ms.ExtraLayer), required=["c"])]
+            },
             "batch_norm": _object(_properties(ms.BatchNorm)),
             "row": _row(),
             "bare_row": {"type": "array", "items": {"$ref": "#/definitions/cell"}, "minItems": 1},
@@ -86,6 +89,15 @@ def _object(properties: Schema, *, required: list[str] | None = None) -> Schema:
     return {**whole, "required": required} if required else whole
 
 
+def _head(word: str, kind: type) -> Schema:
+    properties = {"kind": {"const": word, "description": "which head"}, **_properties(kind)}
+    if kind is ms.SsdLite:
+        extras: Schema = {"type": "array", "items": {"$ref": "#/definitions/extra"}, "maxItems": rules.MAX_LISTED}
+        described = _descriptions(kind)["extras"]
+        properties["extras"] = {"description": described, "anyOf": [extras, {"const": "none"}]}
+    return _object(properties, required=None if kind is ms.Classifier else ["kind"])
+
+
 def _row() -> Schema:
     properties = _properties(ms.BlockSpec)
     each = {key: schema for key, schema in properties.items() if key not in ("n", "s")}
@@ -99,13 +111,24 @@ def _properties(kind: type) -> Schema:
     properties: Schema = {}
     for key, name in KEYS[kind].items():
         scalar = _scalar(kind, name)
-        schema = scalar if name == "name" else _choosable(scalar)
+        schema = scalar if name == "name" or name in rules.TEXTS.get(kind, {}) else _choosable(scalar)
+        if name in rules.LISTS.get(kind, {}):
+            schema = _list(scalar, rules.LISTS[kind][name])
         if name in described:
             schema = {"description": described[name], **schema}
         if defaults[name] is not MISSING and defaults[name] is not None:
-            schema = {**schema, "default": defaults[name]}
+            schema = {**schema, "default": _as_json(defaults[name])}
         properties[key] = schema
     return properties
+
+
+def _as_json(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _list(scalar: Schema, fewest: int) -> Schema:
+    several = {"type": "array", "items": scalar, "minItems": fewest, "maxItems": rules.MAX_LISTED}
+    return several if fewest else {"anyOf": [several, {"const": "none"}]}
 
 
 def _choosable(scalar: Schema) -> Schema:
@@ -126,15 +149,15 @@ def _scalar(kind: type, name: str) -> Schema:
         return {"enum": list(rules.CHOICES[kind][name])}
     if name in rules.BOOLEANS[kind]:
         return {"type": "boolean"}
+    if name in rules.TEXTS.get(kind, {}):
+        return {"type": "string", "pattern": f"^(?:{rules.TEXTS[kind][name].pattern})$"}
     return {"type": ["string", "number"], "maxLength": rules.MAX_NAME_LENGTH, "minLength": 1}
 
 
 def _integer(name: str, low: int, high: int) -> Schema:
-    if name == "stride":
-        return {"enum": list(rules.STRIDES)}
-    if name == "output_stride":
-        return {"enum": list(rules.OUTPUT_STRIDES)}
-    odd: Schema = {"not": {"multipleOf": 2}} if name == "kernel" else {}
+    if name in rules.ENUMERATED:
+        return {"enum": list(rules.ENUMERATED[name][0])}
+    odd: Schema = {"not": {"multipleOf": 2}} if name.endswith("kernel") else {}
     return {"type": "integer", "minimum": low, "maximum": high, **odd}
 
 

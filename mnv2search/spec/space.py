@@ -169,12 +169,15 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
         "normalizer": template.normalizer,
         "batch_norm": template.batch_norm,
     }
+    inner: dict[str, dict[str, Any]] = {}
     for axis, section, name, options in layout.top:
         option: Any = options[pick[axis]]
         if section:
-            values[section] = replace(values[section], **{name: option})
+            inner.setdefault(section, {})[name] = option
         else:
             values[name] = option
+    for section, chosen in inner.items():
+        _put(values, section, chosen)
     blocks: list[BlockSpec] = []
     for row in layout.rows:
         try:
@@ -185,6 +188,17 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
                 [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
             ) from None
     return ModelSpec(name=template.name, blocks=tuple(blocks), **values)
+
+
+def _put(values: dict[str, Any], section: str, chosen: dict[str, Any]) -> None:
+    """Change fields of a section, or of one extra layer of a head, in `values`."""
+    owner, _, extra = section.partition(".extras[")
+    if extra:
+        extras = list(values[owner].extras)
+        number = int(extra.removesuffix("]"))
+        extras[number] = replace(extras[number], **chosen)
+        chosen = {"extras": tuple(extras)}
+    values[owner] = replace(values[owner], **chosen)
 
 
 def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
@@ -308,7 +322,8 @@ def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
     """
     indices = [0] * len(space.axes)
     for axis, section, name, options in space._layout.top:
-        value = getattr(getattr(spec, section) if section else spec, name, ...)
+        address = space_rules.address_of(f"{section}.{name}" if section else name)
+        value = getattr(address.owner(spec), name, ...)
         if value not in options:
             return None
         indices[axis] = options.index(value)
@@ -322,6 +337,10 @@ def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
 
 def _same_elsewhere(one: object, other: object, chosen: set[str], prefix: str = "") -> bool:
     """Whether two values of one type agree in all fields, those of their sections too, but the chosen ones."""
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        owner = prefix.removesuffix(".")
+        pairs = enumerate(zip(one, other, strict=True))
+        return all(_same_elsewhere(a, b, chosen, f"{owner}[{number}].") for number, (a, b) in pairs)
     if not is_dataclass(one) or type(one) is not type(other):
         return one == other
     return all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
@@ -30,9 +30,15 @@ Scalar = int | float | str | bool | None
 MAX_AXES = 4096
 MAX_OPTIONS = 1000
 
-SECTIONS = {"stem": ms.Stem, "head": ms.Classifier, "batch_norm": ms.BatchNorm}
+# Section -> the classes that it may be; a field of a head may belong to some of them only.
+SECTIONS: Mapping[str, tuple[type, ...]] = {
+    "stem": (ms.Stem,),
+    "head": tuple(ms.HEADS.values()),
+    "batch_norm": (ms.BatchNorm,),
+}
 _ADDRESS = re.compile(
-    r"(?:blocks\[(?P<row>\d{1,6})\](?:\.each\[(?P<each>\d{1,6})\])?\.|(?P<section>stem|head|batch_norm)\.)?(?P<field>\w+)"
+    r"(?:blocks\[(?P<row>\d{1,6})\](?:\.each\[(?P<each>\d{1,6})\])?\."
+    r"|head\.extras\[(?P<extra>\d{1,6})\]\.|(?P<section>stem|head|batch_norm)\.)?(?P<field>\w+)"
 )
 _WHOLE = ("name", "blocks", "stem", "head", "batch_norm")
 
@@ -44,7 +50,8 @@ class Address:
     Attributes:
         row: index among the rows, or None.
         each: index of the repeat, or None.
-        section: `stem`, `head`, `batch_norm` or empty.
+        section: `stem`, `head`, `batch_norm`, `head.extras[1]` or empty.
+        extra: index of a detector's extra layer, or None.
         field: the field's name.
         order: sorts addresses as the fields of the values stand.
     """
@@ -52,13 +59,26 @@ class Address:
     row: int | None
     each: int | None
     section: str
+    extra: int | None
     field: str
     order: tuple[int, int, int, int]
 
     @property
-    def kind(self) -> type:
-        """The class that has the field."""
-        return ms.BlockSpec if self.row is not None else SECTIONS.get(self.section, ms.ModelSpec)
+    def kinds(self) -> tuple[type, ...]:
+        """The classes that may have the field."""
+        if self.row is not None:
+            return (ms.BlockSpec,)
+        return (ms.ExtraLayer,) if self.extra is not None else SECTIONS.get(self.section, (ms.ModelSpec,))
+
+    def owner(self, spec: ms.ModelSpec) -> object:
+        """The value of `spec` that has the field, or None where there is none."""
+        if self.row is not None:
+            return spec.blocks[self.row] if self.row < len(spec.blocks) else None
+        if self.extra is not None:
+            extras = spec.head.extras if isinstance(spec.head, ms.SsdLite) else ()
+            return extras[self.extra] if self.extra < len(extras) else None
+        owner = getattr(spec, self.section) if self.section else spec
+        return owner if hasattr(owner, self.field) else None
 
 
 @lru_cache(maxsize=16_384)
@@ -74,20 +94,16 @@ def address_of(at: str) -> Address:
     found = _ADDRESS.fullmatch(at)
     if found is None:
         raise ValueError(at)
-    row, each, section, name = found["row"], found["each"], found["section"] or "", found["field"]
-    address = Address(
-        row=None if row is None else int(row),
-        each=None if each is None else int(each),
-        section=section,
-        field=name,
-        order=(0, 0, 0, 0),
-    )
-    names = [f.name for f in fields(address.kind)]
+    row, each, extra = (None if found[part] is None else int(found[part]) for part in ("row", "each", "extra"))
+    section, name = found["section"] or ("" if extra is None else f"head.extras[{extra}]"), found["field"]
+    address = Address(row=row, each=each, section=section, extra=extra, field=name, order=(0, 0, 0, 0))
+    listed = {one for kind in address.kinds for one in rules.LISTS.get(kind, {})}
+    names = list(dict.fromkeys(f.name for kind in address.kinds for f in fields(kind) if f.name not in listed))
     if name not in names or (not section and row is None and name in _WHOLE):
         raise ValueError(at)
-    top = [f.name for f in fields(ms.ModelSpec)].index(section or name) if row is None else 0
-    order = (-1 if row is None else int(row), top, -1 if each is None else int(each), names.index(name))
-    return replace(address, order=order)
+    top = [f.name for f in fields(ms.ModelSpec)].index(section.partition(".")[0] or name) if row is None else 0
+    inner = next((index for index in (each, extra) if index is not None), -1)
+    return replace(address, order=(-1 if row is None else row, top, inner, names.index(name)))
 
 
 def matches(pattern: str, at: str) -> bool:
@@ -161,7 +177,7 @@ def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar
             yield Problem(at=at, what=f"{at} has two axes", fix="put all options into one")
         seen[at] = options
         yield from _place_problems(template, at, address)
-        yield from _option_problems(at, address, options)
+        yield from _option_problems(at, address, address.owner(template), options)
     if all(_is_address(at) for at, _ in axes):
         yield from _first_problems(template, axes)
         yield from _each_problems(template, seen)
@@ -184,12 +200,13 @@ def _place_problems(template: ms.ModelSpec, at: str, address: Address) -> Iterat
             what=f"{address.field} is chosen for each repeat",
             fix=f"{address.field} belongs to the row: put its options there",
         )
-    if address.section == "head" and template.head is None:
-        yield Problem(at=at, what=f"{at} is chosen where head is none", fix="give the network a head")
+    if address.section.startswith("head") and address.owner(template) is None:
+        word = next((word for word, kind in ms.HEADS.items() if type(template.head) is kind), "none")
+        yield Problem(at=at, what=f"{at} is chosen where head is {word}", fix="give the network a head that has it")
 
 
-def _option_problems(at: str, address: Address, options: tuple[Scalar, ...]) -> Iterator[Problem]:
-    kind, name = address.kind, address.field
+def _option_problems(at: str, address: Address, owner: object, options: tuple[Scalar, ...]) -> Iterator[Problem]:
+    kind, name = type(owner) if owner is not None else address.kinds[0], address.field
     if not 2 <= len(options) <= MAX_OPTIONS:
         yield Problem(at=at, what=f"{at} has {len(options)} options", fix=f"write 2 to {MAX_OPTIONS} options")
     if len({(isinstance(o, bool), o) for o in options}) < len(options):
@@ -204,11 +221,7 @@ def _option_problems(at: str, address: Address, options: tuple[Scalar, ...]) -> 
 def _first_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Iterator[Problem]:
     for at, options in axes:
         address = address_of(at)
-        owner: object = template
-        if address.row is not None:
-            owner = template.blocks[address.row] if address.row < len(template.blocks) else None
-        elif address.section:
-            owner = getattr(template, address.section)
+        owner = address.owner(template)
         if owner is not None and options and getattr(owner, address.field) != options[0]:
             yield Problem(
                 at=at,

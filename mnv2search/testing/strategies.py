@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
+from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
 
-__all__ = ["block_specs", "edits", "names", "picks", "search_spaces", "specs"]
+__all__ = ["block_specs", "dense_specs", "edits", "names", "picks", "search_spaces", "specs"]
 
 _TOKEN = re.compile(r"[\w.\-]+|\s+|.", re.DOTALL)
 _INTRUDERS = (
@@ -123,6 +124,56 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
     except SpecError:
         reject()
     return spec
+
+
+@st.composite
+def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
+    """Valid networks with a detector's or a segmenter's head, small enough to build."""
+    base = draw(specs(max_rows=3))
+    head = draw(_detectors() | _segmenters())
+    changed: dict[str, Any] = {
+        "head": head,
+        "resolution": max(base.resolution, MIN_DETECTOR_SIDE),
+        "last_channels": None,
+    }
+    try:
+        return replace(base, **changed)
+    except SpecError:
+        reject()
+
+
+def _detectors() -> st.SearchStrategy[ms.SsdLite]:
+    extras = st.lists(st.builds(ms.ExtraLayer, channels=st.sampled_from([24, 40])), min_size=1, max_size=3)
+    taps = st.sampled_from([("last",), ("layer_1", "last"), ("before_last_stride", "last"), ("layer_2/output",)])
+    return st.builds(
+        ms.SsdLite,
+        classes=st.integers(1, 4),
+        taps=taps,
+        extras=extras.map(tuple),
+        min_channels=st.sampled_from([8, 16]),
+        depthwise_extras=st.booleans(),
+        depthwise_predictors=st.booleans(),
+        predictor_kernel=st.sampled_from([1, 3]),
+        ratios=st.sampled_from([(1.0,), (1.0, 2.0, 0.5)]),
+        interpolated=st.booleans(),
+        reduced_first=st.booleans(),
+        output=st.sampled_from(["raw", "boxes"]),
+    )
+
+
+def _segmenters() -> st.SearchStrategy[ms.DeepLab]:
+    return st.builds(
+        ms.DeepLab,
+        classes=st.integers(2, 5),
+        channels=st.sampled_from([8, 16]),
+        image_pooling=st.booleans(),
+        aspp_rates=st.sampled_from([(), (2,), (2, 3)]),
+        aspp_separable=st.booleans(),
+        decoder_stride=st.sampled_from([None, 2, 4]),
+        decoder_channels=st.sampled_from([8, 16]),
+        activation=st.sampled_from(["relu", "relu6"]),
+        output=st.sampled_from(["logits", "resized"]),
+    )
 
 
 _MODEL_OPTIONS: dict[str, st.SearchStrategy[Any]] = {

@@ -88,8 +88,8 @@ def train_supernet(
     """Train shared weights, or go on where a training in `folder` stopped.
 
     Each step takes one batch, which all of its networks see. The first learns from the labels, the others half from
-    them and half from its answers (in-place distillation); one step of the optimizer follows for all of them. Every draw depends on the seed
-    and the number of the step alone.
+    them and half from its answers (in-place distillation); one step of the optimizer follows for all of them. Every
+    draw depends on the seed and the number of the step alone.
 
     Args:
         net: the weights, trained in place.

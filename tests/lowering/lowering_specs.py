@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "model"))
 
+from dense_specs import DENSE, detector, segmenter
 from model_specs import EXOTIC, images, lively, mobilenet_v2, small
 
-__all__ = ["EXOTIC", "images", "lively", "mobilenet_v2", "small"]
+__all__ = ["DENSE", "EXOTIC", "detector", "images", "lively", "mobilenet_v2", "segmenter", "small"]

@@ -245,7 +245,7 @@ def test_padding_same_and_symmetric_differ_on_even_sides_only() -> None:
 
 
 def test_padding_same_refuses_another_side() -> None:
-    with pytest.raises(OptionError, match="the input is 33 x 33 px, but padding same is laid out for 32 px"):
+    with pytest.raises(OptionError, match="the input is 33 x 33 px, but the network is laid out for 32 px"):
         build(EXOTIC["same-even"], seed=0)(torch.zeros(1, 3, 33, 33))
 
 

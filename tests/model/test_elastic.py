@@ -12,7 +12,7 @@ from torch import nn
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, located, smallest_and_largest
 from mnv2search.spec.codec import load_space, loads
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.training.fidelity import Fidelity, reduced
 
@@ -153,7 +153,7 @@ def test_the_smallest_pick_has_the_least_of_everything() -> None:
 
 
 def small_without_dropout(spec: ModelSpec) -> ModelSpec:
-    assert spec.head is not None
+    assert isinstance(spec.head, Classifier)
     return reduced(replace(spec, head=replace(spec.head, dropout=0.0)), Fidelity(0.35, 0.35))
 
 

@@ -206,7 +206,75 @@ def test_a_list_of_one_is_no_choice() -> None:
         pytest.param(
             "head: {clases: 3}", "head", "unknown key 'clases' in head", "did you mean classes?", id="nested key"
         ),
-        pytest.param("head: 10", "head", "head is not a mapping", "such as classes", id="wrong shape"),
+        pytest.param("head: 10", "head", "head is '10'", "use one of none, classifier, ssdlite", id="no such head"),
+        pytest.param("head: [10]", "head", "head is not a mapping", "such as classes", id="wrong shape"),
+        pytest.param("head: {kind: ssd}", "head", "head is 'ssd'", "use one of classifier, ssdlite", id="no kind"),
+        pytest.param("head: {kind: []}", "head.kind", "head.kind is not a word", "use one of", id="kind no word"),
+        pytest.param(
+            "head: {kind: ssdlite, dropout: 0.1}",
+            "head",
+            "unknown key 'dropout' in head",
+            "",
+            id="key of another head",
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, taps: layer_1}", "head.taps", "head.taps is not a list", "[a, b]", id="list wanted"
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, taps: []}", "head.taps", "head.taps has 0 entries", "1 to 16", id="empty list"
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, taps: [layer_0]}", "head.taps", "head.taps is 'layer_0'", "such as", id="no layer"
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, extras: [{}]}",
+            "head.extras[0]",
+            "head.extras[0].channels is missing",
+            "c",
+            id="no c",
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, extras: [{c: 0}]}",
+            "head.extras[0].channels",
+            "head.extras[0].channels is 0",
+            "whole number",
+            id="extra without channels",
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, taps: [layer_9, last]}",
+            "head.taps[0]",
+            "head.taps[0]: there is no endpoint layer_9",
+            "layer_1",
+            id="tap beyond the network",
+        ),
+        pytest.param(
+            "head: {kind: ssdlite, smallest_scale: 0.95}",
+            "head.smallest_scale",
+            "head.smallest_scale is 0.95 and largest_scale 0.95",
+            "below",
+            id="no scales between",
+        ),
+        pytest.param(
+            "head: {kind: deeplab, aspp_rates: [6, 0]}",
+            "head.aspp_rates",
+            "head.aspp_rates is 0",
+            "whole number",
+            id="rate 0",
+        ),
+        pytest.param(
+            "head: {kind: deeplab, decoder_stride: 3}",
+            "head.decoder_stride",
+            "head.decoder_stride is 3",
+            "2, 4, 8 or 16",
+            id="decoder stride 3",
+        ),
+        pytest.param(
+            "head: {kind: deeplab, decoder_tap: layer_2}",
+            "head.decoder_tap",
+            "head.decoder_tap is layer_2 where there is no decoder",
+            "decoder_stride",
+            id="tap without decoder",
+        ),
         pytest.param(
             "columns: [t, n]", "columns", "columns repeats a key or lacks c", "with c among them", id="columns"
         ),

@@ -7,7 +7,7 @@ import pytest
 
 from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, ModelSpec, Stem
-from mnv2search.spec.rules import CHOICES, INTEGERS, MAX_UNITS, OPTIONAL, REALS, field_problem
+from mnv2search.spec.rules import CHOICES, ENUMERATED, INTEGERS, MAX_UNITS, OPTIONAL, REALS, field_problem
 
 ROW = BlockSpec(channels=24, stride=2)
 
@@ -175,7 +175,7 @@ NUMBERS = [
     for kind in table
     for name, (low, high, *_) in table[kind].items()
 ]
-ENUMS = {"stride", "output_stride"}
+ENUMS = set(ENUMERATED)
 
 
 @pytest.mark.parametrize(

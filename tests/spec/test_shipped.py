@@ -71,12 +71,29 @@ FAMILY = [
 ]
 
 
+# Source: arXiv 1801.04381, Tables 5 to 7, and tensorflow/models, for what is printed; the exact figures were counted
+# on the layers that their code builds, convolutions only. Columns: name, multiply-adds, params without batch norm,
+# params.
+DENSE = [
+    ("ssdlite_mobilenet_v2", 788_830_144, 4_286_261, 4_337_013),
+    ("ssdlite_mobilenet_v2_coco", 749_503_856, 4_449_791, 4_500_543),
+    ("ssd_mobilenet_v2", 1_259_068_672 + 611_212_800, 14_773_173 + 2_189_760, 17_000_501),
+    ("ssd_mobilenet_v2_coco", 1_875_065_840, 16_798_847, 16_837_567),
+    ("deeplabv3_mobilenet_v2", 2_740_709_056, 2_080_469, 2_113_557),
+    ("deeplabv3_mobilenet_v2_os8", 8_825_853_632, 2_080_469, 2_113_557),
+    ("deeplabv3_mobilenet_v2_aspp", 5_363_508_928, 4_488_917, 4_523_541),
+    ("deeplabv3_mobilenet_v2_separable_aspp", 3_231_856_768, 2_531_477, 2_568_021),
+    ("deeplabv3_mobilenet_v2_0.5", 867_496_704, 679_701, 697_013),
+    ("deeplabv3_mobilenet_v2_0.5_os8", 2_818_640_640, 679_701, 697_013),
+]
+
+
 def text_of_count(count: int) -> str:
     return str(count) if count < 1e6 else f"{count:.1e}"
 
 
-def test_the_five_spaces_ship() -> None:
-    assert SPACES == ["mnasnet", "mnv2", "mnv2-multipliers", "proxyless", "tiny32"]
+def test_the_seven_spaces_ship() -> None:
+    assert SPACES == ["deeplab-513", "mnasnet", "mnv2", "mnv2-multipliers", "proxyless", "ssdlite", "tiny32"]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -110,6 +127,9 @@ def test_random_picks_of_a_space_resolve(name: str) -> None:
         ("mnv2-multipliers", "mobilenetv2_140"),
         ("mnasnet", "mnasnet_b1_1.0"),
         ("proxyless", "proxyless_mobile"),
+        ("ssdlite", "ssdlite_mobilenet_v2"),
+        ("deeplab-513", "deeplabv3_mobilenet_v2"),
+        ("deeplab-513", "deeplabv3_mobilenet_v2_os8"),
     ],
 )
 def test_a_space_contains_the_network_it_is_built_around(space: str, network: str) -> None:
@@ -128,7 +148,7 @@ def test_every_published_file_is_in_the_catalogue() -> None:
 
 
 def test_catalogue_names_are_unique() -> None:
-    assert len(set(names())) == len(catalog()) == len(SLIM) + len(FAMILY)
+    assert len(set(names())) == len(catalog()) == len(SLIM) + len(FAMILY) + len(DENSE)
 
 
 @pytest.mark.parametrize("one", catalog(), ids=lambda one: one.name)
@@ -160,6 +180,23 @@ def test_family_networks_count_exactly(name: str, madds: int, params_no_bn: int,
     cost = cost_of(entry(name).spec)
     assert (cost.madds, cost.params_no_bn, cost.params) == (madds, params_no_bn, params)
     assert cost.size_bytes == 4 * folded
+
+
+@pytest.mark.parametrize(("name", "madds", "params_no_bn", "params"), DENSE, ids=[row[0] for row in DENSE])
+def test_dense_networks_count_exactly(name: str, madds: int, params_no_bn: int, params: int) -> None:
+    cost = cost_of(entry(name).spec)
+    assert (cost.madds, cost.params_no_bn, cost.params) == (madds, params_no_bn, params)
+
+
+# Source: arXiv 1801.04381, Tables 6 and 7; dilated networks are within what TensorFlow's way of dilating adds.
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("ssdlite_mobilenet_v2", 0.02), ("deeplabv3_mobilenet_v2", 0.005), ("deeplabv3_mobilenet_v2_0.5", 0.02)],
+)
+def test_dense_networks_are_near_what_is_published(name: str, tolerance: float) -> None:
+    one = entry(name)
+    cost, (published,) = cost_of(one.spec), one.published
+    assert published.madds == pytest.approx(cost.madds, rel=tolerance)
 
 
 # Source: tensorflow/models, mobilenet_v2.py at each width, stem to last convolution.

@@ -28,7 +28,10 @@ def rows_of(table: str) -> dict[str, tuple[str, str]]:
 
 TABLES = dict(
     zip(
-        (ms.ModelSpec, ms.Stem, ms.Classifier, ms.BatchNorm, ms.BlockSpec),
+        (
+            *(ms.ModelSpec, ms.Stem, ms.Classifier, ms.BatchNorm, ms.BlockSpec),
+            *(ms.SsdLite, ms.ExtraLayer, ms.DeepLab),
+        ),
         map(rows_of, TEXT.split(HEADER)[1:]),
         strict=True,
     )
@@ -39,8 +42,17 @@ IDS = [f"{kind.__name__}.{key}" for kind, key, _ in KEYED]
 
 def range_of(kind: type, name: str) -> str:
     """The range of a field as the tables spell it."""
-    if name in ("stride", "output_stride"):
-        return ", ".join(str(one) for one in (rules.STRIDES if name == "stride" else rules.OUTPUT_STRIDES))
+    if name in rules.LISTS.get(kind, {}):
+        return f"list of {entry_range(kind, name)}"
+    return entry_range(kind, name)
+
+
+def entry_range(kind: type, name: str) -> str:
+    """The range of a field, or of one entry of a list."""
+    if name in rules.TEXTS.get(kind, {}):
+        return "endpoints" if name in rules.LISTS[kind] else "an endpoint"
+    if name in rules.ENUMERATED:
+        return ", ".join(str(one) for one in rules.ENUMERATED[name][0])
     if name in rules.INTEGERS[kind]:
         low, high = rules.INTEGERS[kind][name]
         return f"{low} to {high}"
@@ -58,7 +70,7 @@ def test_an_example_loads_and_can_be_laid_out(text: str) -> None:
 
 
 def test_there_is_a_space_among_the_examples() -> None:
-    assert [isinstance(loads(text), SearchSpace) for text in EXAMPLES] == [False, False, True]
+    assert [isinstance(loads(text), SearchSpace) for text in EXAMPLES] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -70,7 +82,8 @@ def test_the_python_example_runs(code: str) -> None:
 
 @pytest.mark.parametrize("kind", KEYS, ids=lambda kind: kind.__name__)
 def test_a_table_has_every_key_and_no_other(kind: type) -> None:
-    assert set(TABLES[kind]) == {*KEYS[kind], *(STRUCTURAL if kind is ms.ModelSpec else ())}
+    others = {ms.ModelSpec: STRUCTURAL, ms.SsdLite: ("extras",)}.get(kind, ())
+    assert set(TABLES[kind]) == {*KEYS[kind], *others}
 
 
 @pytest.mark.parametrize(("kind", "key", "name"), KEYED, ids=IDS)

@@ -71,8 +71,13 @@ def features_of(laid_out: Plan) -> Features:
     5
 
     Raises:
-        EvaluatorError: the resolution is below 96 px, or the total stride below 16.
+        EvaluatorError: the resolution is below 96 px, the total stride below 16, or the head no classifier.
     """
+    if laid_out.dense:
+        raise EvaluatorError(
+            f"no ImageNet estimate for {laid_out.spec.name}: its head detects or segments and classifies nothing",
+            hint="train on your own data, or ask a program: --accuracy 'command:PROGRAM {spec}'",
+        )
     units = laid_out.features
     _refuse_small_images(laid_out.spec.resolution, _total_stride(units))
     counts = [_counts(unit) for unit in units]

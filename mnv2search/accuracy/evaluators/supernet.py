@@ -16,9 +16,10 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Repo
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
+from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Axis, Pick, SearchSpace, pick_of, resolve
+from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
 from mnv2search.training.fidelity import FIDELITIES, Fidelity, chosen, reduced
@@ -145,7 +146,7 @@ class SupernetEvaluator:
             EvaluatorError: the space has networks that cannot share weights, or the training fails.
         """
         begin = time.monotonic()
-        space = _with_classes(preparation.space, len(self._images.classes))
+        space = space_with_classes(preparation.space, len(self._images.classes))
         band = preparation.band
         with ExitStack() as stack:
             own = Path(self._folder) if self._folder else preparation.folder
@@ -207,7 +208,7 @@ class SupernetEvaluator:
             EvaluatorError: it is not one of the space, or nothing is trained yet.
         """
         net, _ = self._trained()
-        pick = pick_of(net.space, _spec_with_classes(spec, len(self._images.classes)))
+        pick = pick_of(net.space, with_classes(spec, len(self._images.classes)))
         if pick is None:
             raise EvaluatorError(
                 f"{spec.name} is not one of the space {net.space.name} whose weights were trained",
@@ -307,17 +308,6 @@ def _parsed(text: str) -> Fidelity | None:
             hint="write auto, or factors above 0 and at most 1 of width and resolution, such as 0.5x0.75",
         )
     return found
-
-
-def _spec_with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    if spec.head is None:
-        raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a head with classes")
-    return replace(spec, head=replace(spec.head, classes=classes))
-
-
-def _with_classes(space: SearchSpace, classes: int) -> SearchSpace:
-    axes: tuple[Axis, ...] = space.axes
-    return SearchSpace(template=_spec_with_classes(space.template, classes), axes=axes)
 
 
 def _told(progress: Progress) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Progress, train
 from mnv2search.training.prepared import image_folder, prepare
@@ -82,8 +82,8 @@ class TrainEvaluator:
             EvaluatorError: the spec has no classifier, or the training fails.
             StopEarly: `report` asked for it.
         """
-        if spec.head is None:
-            raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a head with classes")
+        if not isinstance(spec.head, Classifier):
+            raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a classifier")
         spec = replace(spec, head=replace(spec.head, classes=len(self._images.classes)))
         prepared = prepare(self._images, side=spec.resolution, recipe=self._recipe, splits=("train", "val"))
 

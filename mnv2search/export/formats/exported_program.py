@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from mnv2search.errors import OptionError
 from mnv2search.export.check import ExportReport, Run, network, write_checked
 from mnv2search.model.build import MobileNet
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import ModelSpec, SsdLite
 
 __all__ = ["ExportedProgramExporter"]
 
@@ -19,7 +20,16 @@ class ExportedProgramExporter:
     suffix = ".pt2"
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the program, loads it and compares the two."""
+        """Writes the program, loads it and compares the two.
+
+        Raises:
+            OptionError: the network's answer is what non-maximum suppression leaves, which cannot be traced.
+        """
+        if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
+            raise OptionError(
+                f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",
+                hint="write .onnx, or give the head output: boxes",
+            )
         model = network(spec, weights=weights, seed=seed)
         return write_checked(model, to, seed=seed, write=lambda path: _write(model, path), load=_load)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 
 from mnv2search.export.formats import source_parts as parts
+from mnv2search.lowering.support import refuse_dense
+from mnv2search.spec.model_spec import Classifier
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 
 __all__ = ["source_text"]
@@ -26,7 +28,11 @@ def source_text(plan: Plan, *, side_px: int | None) -> str:
     Args:
         plan: of the network.
         side_px: the only side that the network takes, or None if it takes any.
+
+    Raises:
+        OptionError: the network detects or segments.
     """
+    refuse_dense(plan, "a module of source")
     layers = [layer for unit in plan.features for layer in unit.layers]
     shortcuts = {unit.shortcut for unit in plan.features} - {"none"}
     uneven = any(len(set(layer.parts)) > 1 for layer in layers)
@@ -103,7 +109,7 @@ def _constants(plan: Plan, side_px: int | None) -> str:
         f"SHORTCUTS: dict[int, str] = {{{listed}}}",
         f"ACTIVATIONS = {{{', '.join(f'{name!r}: {ACTIVATIONS[name]}' for name in sorted(used))}}}".replace("'", '"'),
     ]
-    if spec.head is not None and plan.classifier is not None:
+    if isinstance(spec.head, Classifier) and plan.classifier is not None:
         lines.append(f"FEATURES, CLASSES, DROPOUT = {plan.classifier.c_in}, {spec.head.classes}, {spec.head.dropout}")
     if any(layer.normalizer == "batch" for unit in plan.features for layer in unit.layers):
         lines.append(f"NORM_EPS, NORM_MOMENTUM = {spec.batch_norm.eps!r}, {spec.batch_norm.momentum!r}")

@@ -1,0 +1,157 @@
+"""What heads of detectors and segmenters need in an ONNX graph: joins, other sides, boxes and their suppression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mnv2search.lowering.onnx_graph import Graph
+from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
+from mnv2search.spec.model_spec import DeepLab, SsdLite
+from mnv2search.spec.plan import Plan, Unit
+
+__all__ = ["answer_shape", "is_of_classes", "joined", "spread", "write_answer"]
+
+# Half a pixel beyond the side that is wanted: the standard rounds the product of side and factor down.
+BEYOND = 0.5
+
+
+def answer_shape(plan: Plan) -> tuple[int, ...]:
+    """The shape of what the network answers for one image.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> from mnv2search.spec.plan import plan
+    >>> answer_shape(plan(entry("ssdlite_mobilenet_v2").spec))
+    (2034, 84)
+    """
+    head, last = plan.spec.head, plan.units[-1]
+    if isinstance(head, SsdLite):
+        if head.output == "detections":
+            return head.detections, 6
+        return sum(anchors_per_map(plan)), 4 + head.classes + (head.output == "raw")
+    if is_of_classes(plan):
+        return last.side_out, last.side_out
+    return (last.c_out,) if last.kind == "classifier" else (last.c_out, last.side_out, last.side_out)
+
+
+def is_of_classes(plan: Plan) -> bool:
+    """Whether the answer is numbers of classes, which are integers."""
+    return isinstance(plan.spec.head, DeepLab) and plan.spec.head.output == "classes"
+
+
+def joined(graph: Graph, plan: Plan, unit: Unit, tensors: Sequence[str], batch: int | None) -> str:
+    """What a unit of a head reads: enlarged to the side it wants, several side by side in channels.
+
+    Args:
+        graph: to add to.
+        plan: the network.
+        unit: that reads.
+        tensors: that it reads, as `unit.reads` names them.
+        batch: images per inference; None leaves it open.
+    """
+    made = {one.name: one for one in plan.dense}
+    side = unit.side_out if unit.kind == "resize" else unit.side_in
+    same: list[str] = []
+    for name, tensor in zip(unit.reads, tensors, strict=True):
+        source = made.get(name)
+        smaller = source is not None and source.side_out != side
+        same.append(_enlarged(graph, source, side, tensor, batch) if source is not None and smaller else tensor)
+    if len(same) == 1:
+        return same[0]
+    return graph.keep((plan.units.index(unit), "joined"), graph.node("Concat", same, axis=1))
+
+
+def spread(graph: Graph, tensor: str, side: int) -> str:
+    """A map of one place on all places of a larger one."""
+    return graph.node("Expand", [tensor, graph.array(np.array([1, 1, side, side], np.int64))])
+
+
+def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
+    """Add what stands behind the units: the last node computes the answer."""
+    head = plan.spec.head
+    graph.prefix = "answer"
+    if isinstance(head, SsdLite):
+        _write_boxes(graph, plan, head, known)
+    elif is_of_classes(plan):
+        graph.node("ArgMax", [known["head/resized"]], axis=1, keepdims=0)
+
+
+def _enlarged(graph: Graph, source: Unit, side: int, tensor: str, batch: int | None) -> str:
+    """Bilinear with corners on corners."""
+    modes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    if batch is None:
+        factor = (side + BEYOND) / source.side_out
+        return graph.node("Resize", [tensor, "", graph.array(np.array([1, 1, factor, factor], np.float32))], **modes)
+    sizes = graph.array(np.array([batch, source.c_out, side, side], np.int64))
+    return graph.node("Resize", [tensor, "", "", sizes], **modes)
+
+
+def _write_boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, str]) -> None:
+    maps = range(1, len(anchors_per_map(plan)) + 1)
+    places = graph.node("Concat", [_rows(graph, known[f"head/boxes_{i}"], 4) for i in maps], axis=1)
+    logits = [_rows(graph, known[f"head/scores_{i}"], head.classes + 1) for i in maps]
+    scores = graph.node("Concat", logits, axis=1)
+    if head.output == "raw":
+        graph.node("Concat", [places, scores], axis=2)
+        return
+    corners = _decoded(graph, plan, places)
+    scores = graph.node("Sigmoid", [_slice(graph, scores, 1, head.classes + 1)])
+    if head.output == "boxes":
+        graph.node("Concat", [corners, scores], axis=2)
+        return
+    _write_detections(graph, head, sum(anchors_per_map(plan)), corners, scores)
+
+
+def _rows(graph: Graph, tensor: str, length: int) -> str:
+    """(N, H * W * k, length) of a map (N, k * length, H, W)."""
+    last = graph.node("Transpose", [tensor], perm=[0, 2, 3, 1])
+    return graph.node("Reshape", [last, graph.array(np.array([0, -1, length], np.int64))])
+
+
+def _slice(graph: Graph, tensor: str, start: int, end: int) -> str:
+    """Part of the last of three axes."""
+    bounds = [graph.array(np.array([value], np.int64)) for value in (start, end, 2)]
+    return graph.node("Slice", [tensor, *bounds])
+
+
+def _decoded(graph: Graph, plan: Plan, places: str) -> str:
+    """Corners (N, A, 4) within the image; the arithmetic is that of `mnv2search.model.boxes.decoded`."""
+    boxes = np.array(anchors(plan), np.float32)
+    centres, sides = graph.array(boxes[None, :, :2]), graph.array(boxes[None, :, 2:])
+    unscaled = graph.node("Div", [places, graph.array(np.array(CODER_SCALES, np.float32))])
+    most = graph.array(np.array(math.log(MOST_GROWTH), np.float32))
+    growth = graph.node("Exp", [graph.node("Min", [_slice(graph, unscaled, 2, 4), most])])
+    half = graph.node("Mul", [graph.node("Mul", [growth, sides]), graph.array(np.array(0.5, np.float32))])
+    centre = graph.node("Add", [graph.node("Mul", [_slice(graph, unscaled, 0, 2), sides]), centres])
+    ends = [graph.node("Sub", [centre, half]), graph.node("Add", [centre, half])]
+    bounds = [graph.array(np.array(value, np.float32)) for value in (0, 1)]
+    return graph.node("Clip", [graph.node("Concat", ends, axis=2), *bounds])
+
+
+def _write_detections(graph: Graph, head: SsdLite, boxes: int, corners: str, scores: str) -> None:
+    """The best of what is left after suppression, class by class: (N, detections, 6), filled up with zeros."""
+    by_class = graph.node("Transpose", [scores], perm=[0, 2, 1])
+    limits = [
+        graph.array(np.array(head.detections, np.int64)),
+        graph.array(np.array(head.iou_threshold, np.float32)),
+        graph.array(np.array(head.score_threshold, np.float32)),
+    ]
+    chosen = graph.node("NonMaxSuppression", [corners, by_class, *limits])
+    nothing = graph.node("Mul", [by_class, graph.array(np.array(0, np.float32))])
+    kept = graph.node("ScatterND", [nothing, chosen, graph.node("GatherND", [by_class, chosen])])
+    flat = graph.node("Reshape", [kept, graph.array(np.array([0, -1], np.int64))])
+    count = min(head.detections, boxes * head.classes)
+    best, at = graph.outputs("TopK", [flat, graph.array(np.array([count], np.int64))], 2, axis=1)
+    whole = graph.array(np.array(boxes, np.int64))
+    last = graph.array(np.array([2], np.int64))
+    place = graph.node("Unsqueeze", [graph.node("Mod", [at, whole]), last])
+    number = graph.node("Cast", [graph.node("Div", [at, whole])], to=1)
+    column = graph.node("Unsqueeze", [best, last])
+    there = graph.node("Cast", [graph.node("Greater", [column, graph.array(np.array(0, np.float32))])], to=1)
+    found = [graph.node("GatherND", [corners, place], batch_dims=1), column, graph.node("Unsqueeze", [number, last])]
+    rows = graph.node("Mul", [graph.node("Concat", found, axis=2), there])
+    if count < head.detections:
+        pads = [0, 0, 0, 0, head.detections - count, 0]
+        graph.node("Pad", [rows, graph.array(np.array(pads, np.int64))])

@@ -1,0 +1,97 @@
+"""Boxes: between corners and what a detector predicts, how far two overlap, and which of many remain."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH
+
+__all__ = ["as_centres", "as_corners", "decoded", "encoded", "ious", "suppressed"]
+
+# Sides are at least this share of the image where their logarithm is taken.
+SMALLEST_SIDE = 1e-6
+
+
+def as_corners(boxes: Tensor) -> Tensor:
+    """(..., 4) corners (x0, y0, x1, y1) of boxes given as (x, y, width, height) about their centres."""
+    half = boxes[..., 2:] / 2
+    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
+
+
+def as_centres(boxes: Tensor) -> Tensor:
+    """(..., 4) boxes (x, y, width, height) about their centres from corners."""
+    return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def encoded(corners: Tensor, anchors: Tensor) -> Tensor:
+    """What a detector should predict for boxes.
+
+    Args:
+        corners: (..., 4) of the boxes.
+        anchors: (..., 4) about their centres.
+
+    Source: tensorflow/models, object_detection/box_coders/faster_rcnn_box_coder.py.
+    """
+    boxes = as_centres(corners)
+    scales = anchors.new_tensor(CODER_SCALES)
+    offsets = (boxes[..., :2] - anchors[..., :2]) / anchors[..., 2:]
+    growths = torch.log(boxes[..., 2:].clamp(min=SMALLEST_SIDE) / anchors[..., 2:])
+    return torch.cat([offsets, growths], dim=-1) * scales
+
+
+def decoded(predicted: Tensor, anchors: Tensor) -> Tensor:
+    """(..., 4) corners of what was predicted, within the image.
+
+    >>> anchor = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    >>> decoded(torch.zeros(1, 4), anchor)
+    tensor([[0.4000, 0.3000, 0.6000, 0.7000]])
+    """
+    unscaled = predicted / anchors.new_tensor(CODER_SCALES)
+    growths = unscaled[..., 2:].clamp(max=math.log(MOST_GROWTH))
+    centres = unscaled[..., :2] * anchors[..., 2:] + anchors[..., :2]
+    return as_corners(torch.cat([centres, torch.exp(growths) * anchors[..., 2:]], dim=-1)).clamp(0.0, 1.0)
+
+
+def ious(ones: Tensor, others: Tensor) -> Tensor:
+    """(..., N, M) intersection over union of boxes (..., N, 4) and (..., M, 4) by corners; 0 where both are empty.
+
+    >>> ious(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 3.0, 1.0]]))
+    tensor([[0.3333]])
+    """
+    low = torch.maximum(ones[..., :, None, :2], others[..., None, :, :2])
+    high = torch.minimum(ones[..., :, None, 2:], others[..., None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (ones, others)]
+    union = areas[0][..., :, None] + areas[1][..., None, :] - shared
+    return torch.where(union > 0, shared / union.clamp(min=torch.finfo(union.dtype).tiny), 0.0)
+
+
+def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, most: int) -> Tensor:
+    """(C, N) scores of one image with those set to 0 that non-maximum suppression leaves out, class by class.
+
+    Class by class, the best box that is left is kept and those that overlap it more than `iou` go, until `most` are
+    kept or none is left. All classes take a step at a time.
+
+    Args:
+        scores: (C, N) of every class and box.
+        corners: (N, 4).
+        score: boxes of this score or less are left out.
+        iou: of two boxes that overlap more, the lower-scored is left out.
+        most: kept of each class.
+    """
+    overlaps = ious(corners, corners) > iou
+    left = torch.where(scores > score, scores, 0.0)
+    kept = torch.zeros_like(scores)
+    classes = torch.arange(len(scores), device=scores.device)
+    for _ in range(min(most, scores.shape[1])):
+        best, at = left.max(dim=1)
+        if not bool((best > 0).any()):
+            break
+        kept[classes, at] = torch.where(best > 0, best, kept[classes, at])
+        gone = overlaps[at]
+        gone[classes, at] = True
+        left = left.masked_fill(gone, 0.0)
+    return kept

@@ -1,0 +1,35 @@
+"""The head of a segmenter: logits for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mnv2search.model.dense import DenseHead, enlarged
+from mnv2search.spec.model_spec import DeepLab
+from mnv2search.spec.plan import Plan
+
+__all__ = ["DeepLabHead"]
+
+
+class DeepLabHead(DenseHead):
+    """Branches, their join, a decoder where there is one, and the logits; dropout after the join."""
+
+    # Source: tensorflow/models, deeplab/model.py, `get_branch_logits`.
+    predictor_deviation = 0.01
+
+    def __init__(self, laid_out: Plan, head: DeepLab) -> None:
+        super().__init__(laid_out, dropout=head.dropout)
+        self.spec = head
+
+    def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """(N, classes, H, W): logits, on the side of the map that they were computed on."""
+        return tensors["head/logits"]
+
+    def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
+        """As `output` says: the logits as they are or at the image's size, or (N, H, W) the highest one's number."""
+        if self.spec.output == "logits":
+            return predictions
+        resized = enlarged(predictions, size)
+        return resized if self.spec.output == "resized" else resized.argmax(1)

@@ -1,0 +1,100 @@
+"""What the heads of detectors and segmenters have in common: units that read endpoints and one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnv2search.model.blocks import BoundLayer, conv_norm_act
+from mnv2search.spec.model_spec import BatchNorm
+from mnv2search.spec.plan import Plan, Unit
+
+__all__ = ["DenseHead", "HeadUnit", "enlarged"]
+
+
+class HeadUnit(nn.Module):
+    """The layers of one unit of a head, each a sequence of convolution, norm and activation."""
+
+    def __init__(self, unit: Unit, batch_norm: BatchNorm, *, dropout: float) -> None:
+        super().__init__()
+        self.unit = unit
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(nn.Sequential(*conv_norm_act(layer, batch_norm)) for layer in unit.layers)
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """The unit's output for what it reads, maps of shape (N, C, H, W)."""
+        largest = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0])
+        y = torch.cat([enlarged(x, largest) for x in inputs], dim=1) if len(inputs) > 1 else inputs[0]
+        if self.unit.kind == "pooling":
+            y = functional.adaptive_avg_pool2d(y, 1)
+        for layer in self.layers:
+            y = layer(y)
+        y = cast(Tensor, self.dropout(y))
+        return y.expand(-1, -1, *largest) if self.unit.kind == "pooling" else y
+
+    def bound(self) -> Iterator[BoundLayer]:
+        """Every layer with its modules."""
+        for layer, module in zip(self.unit.layers, self.layers, strict=True):
+            parts = list(cast(nn.Sequential, module))
+            yield BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None)
+
+
+class DenseHead(nn.Module):
+    """A head as its plan has it; subclasses say what becomes of the answers.
+
+    Args:
+        laid_out: the network.
+        dropout: share of the channels of a join that are dropped in training.
+    """
+
+    predictor_deviation: float
+    """Of the normal distribution that the weights of predictors are drawn from."""
+
+    def __init__(self, laid_out: Plan, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(
+            HeadUnit(unit, laid_out.norm_of(unit), dropout=dropout if unit.kind == "join" else 0.0)
+            for unit in laid_out.dense
+            if unit.kind != "resize"
+        )
+        made = {unit.name for unit in laid_out.dense}
+        self.wanted = frozenset(name for unit in laid_out.dense for name in unit.reads if name not in made)
+
+    def reset(self) -> None:
+        """Set what is neither a weight nor a statistic."""
+
+    def tensors(self, endpoints: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The output of every unit by its name.
+
+        Args:
+            endpoints: of the backbone, those that are `wanted`.
+        """
+        found = dict(endpoints)
+        for module in self.units:
+            unit = cast(HeadUnit, module).unit
+            found[unit.name] = module([found[name] for name in unit.reads])
+        return {name: tensor for name, tensor in found.items() if name not in endpoints}
+
+    def bound(self) -> Iterator[tuple[int, BoundLayer]]:
+        """Every layer with its modules, and the number of its unit in the head."""
+        for number, module in enumerate(self.units):
+            yield from ((number, bound) for bound in cast(HeadUnit, module).bound())
+
+    def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What a loss is computed on, from the outputs of the units."""
+        raise NotImplementedError
+
+    def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
+        """The network's answer, as the spec's `output` asks for it; `size` is the image's height and width."""
+        raise NotImplementedError
+
+
+def enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A map of another height and width, bilinear with corners on corners; the same map where it has them."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return functional.interpolate(x, size=list(size), mode="bilinear", align_corners=True)

@@ -1,0 +1,236 @@
+"""Readers of boxes: COCO's JSON and Pascal VOC's XML, each entry checked on its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnv2search.errors import DataError
+from mnv2search.training.folders import SUFFIXES
+from mnv2search.training.scenes import Corners, Fault, Part, Scene, size_of
+
+__all__ = ["checked_box", "read_coco", "read_voc"]
+
+
+class _Box(NamedTuple):
+    entry: str
+    corners: Corners
+    label: int
+
+
+def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corners | None, str]:
+    """The corners within the image, and what is wrong with them: nothing, that they were clipped, or why they go.
+
+    >>> checked_box((-5, 0, 10, 10), (20, 20))
+    ((0.0, 0.0, 10.0, 10.0), 'the box (-5, 0, 10, 10) reaches beyond the image of 20 x 20 px')
+    >>> checked_box((3, 3, 3, 9), (20, 20))
+    (None, 'the box (3, 3, 3, 9) has no area')
+    """
+    shown = f"the box ({', '.join(str(value)[:12] for value in corners)})"
+    if len(corners) != 4 or not all(_is_number(value) for value in corners):
+        return None, f"{shown} is not four numbers"
+    x0, y0, x1, y1 = (float(str(value)) for value in corners)
+    if x1 <= x0 or y1 <= y0:
+        return None, f"{shown} has no area"
+    width, height = size
+    within = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if within[2] <= within[0] or within[3] <= within[1]:
+        return None, f"{shown} lies outside the image of {width} x {height} px"
+    if within != (x0, y0, x1, y1):
+        return within, f"{shown} reaches beyond the image of {width} x {height} px"
+    return within, ""
+
+
+def read_coco(file: Path) -> Part:
+    """The scenes of a JSON file with `images`, `annotations` and `categories`.
+
+    Images are looked for beside the file, in `images` beside it, and where `file_name` says. Crowds are left out.
+
+    Raises:
+        DataError: the file is no such JSON.
+    """
+    content = _json(file)
+    categories = sorted(content["categories"], key=lambda one: int(one["id"]))
+    labels = {int(one["id"]): number for number, one in enumerate(categories)}
+    if not labels:
+        raise DataError(f"{file} has no categories", hint="list the classes under categories")
+    raw: dict[object, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    faults: list[Fault] = []
+    known = {one.get("id") for one in content["images"]}
+    for number, one in enumerate(content["annotations"]):
+        entry = f"annotation {one.get('id', number)}"
+        if one.get("image_id") not in known:
+            faults.append(Fault(file, entry, f"there is no image {one.get('image_id')!r}"))
+        elif not one.get("iscrowd"):
+            raw[one["image_id"]].append((entry, one))
+    scenes: list[Scene] = []
+    for number, image in enumerate(content["images"]):
+        path = _image_path(file, str(image.get("file_name", "")))
+        size = None if path is None else size_of(path)
+        if path is None or size is None:
+            what = "there is no such file" if path is None else "it is no sound image"
+            faults.append(Fault(file, f"image {image.get('id', number)} ({image.get('file_name')})", what))
+            continue
+        boxes = _coco_boxes(file, raw[image.get("id")], labels, size, faults)
+        scenes.append(_scene(path, size, boxes))
+    names = tuple(str(one.get("name", one["id"])) for one in categories)
+    return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
+
+
+def _coco_boxes(
+    file: Path,
+    raw: Iterable[tuple[str, Mapping[str, Any]]],
+    labels: Mapping[int, int],
+    size: tuple[int, int],
+    faults: list[Fault],
+) -> list[_Box]:
+    found: list[_Box] = []
+    for entry, one in raw:
+        box, category = one.get("bbox"), one.get("category_id")
+        if not isinstance(category, int) or category not in labels:
+            faults.append(Fault(file, entry, f"the class id {category!r} is none of {_listed(labels)}"))
+            continue
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+            faults.append(Fault(file, entry, f"bbox is {str(box)[:40]}, not [x, y, width, height]"))
+            continue
+        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        _take(found, faults, Fault(file, entry, ""), corners, size, labels[category])
+    return found
+
+
+def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> Part:
+    """The scenes of XML files, one an image; pixels are counted from 1.
+
+    Args:
+        files: of annotations.
+        classes: names that are known; None takes those of the files, in alphabetical order.
+
+    Raises:
+        DataError: no file is sound.
+    """
+    faults: list[Fault] = []
+    trees = [(file, tree) for file in files if (tree := _xml(file, faults)) is not None]
+    names = classes or tuple(sorted({_text(one, "name") for _, tree in trees for one in tree.iter("object")} - {""}))
+    labels = {name: number for number, name in enumerate(names)}
+    scenes: list[Scene] = []
+    entries = len(files)
+    for file, tree in trees:
+        path = _voc_image(file, _text(tree, "filename"))
+        size = None if path is None else size_of(path)
+        if path is None or size is None:
+            what = "there is no such file" if path is None else "it is no sound image"
+            faults.append(Fault(file, f"filename {_text(tree, 'filename')!r}", what))
+            continue
+        boxes: list[_Box] = []
+        for number, one in enumerate(tree.iter("object"), start=1):
+            entries += 1
+            _take_object(boxes, faults, Fault(file, f"object {number}", ""), one, labels, size)
+        scenes.append(_scene(path, size, boxes))
+    return Part(names, tuple(scenes), tuple(faults), max(1, entries))
+
+
+def _take_object(
+    boxes: list[_Box],
+    faults: list[Fault],
+    place: Fault,
+    one: ET.Element,
+    labels: Mapping[str, int],
+    size: tuple[int, int],
+) -> None:
+    name, box = _text(one, "name"), one.find("bndbox")
+    if name not in labels:
+        faults.append(place._replace(what=f"the class {name!r} is none of {_listed(labels)}"))
+        return
+    texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
+    try:
+        x0, y0, x1, y1 = (float(text) for text in texts)
+    except ValueError:
+        faults.append(place._replace(what=f"bndbox has {', '.join(texts)[:40] or 'nothing'}, not four numbers"))
+        return
+    _take(boxes, faults, place, (x0 - 1, y0 - 1, x1, y1), size, labels[name])
+
+
+def _take(
+    boxes: list[_Box], faults: list[Fault], place: Fault, corners: Sequence[float], size: tuple[int, int], label: int
+) -> None:
+    """Keep a box, as far as it lies in the image, and note what was wrong with it."""
+    within, wrong = checked_box(corners, size)
+    if wrong:
+        faults.append(place._replace(what=wrong, done="skipped" if within is None else "clipped"))
+    if within is not None:
+        boxes.append(_Box(place.entry, within, label))
+
+
+def _scene(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Scene:
+    return Scene(
+        image=path,
+        size=size,
+        boxes=tuple(box.corners for box in boxes),
+        labels=tuple(box.label for box in boxes),
+    )
+
+
+def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not text in UTF-8", hint="write it as JSON") from error
+    except json.JSONDecodeError as error:
+        where = f"{file}:{error.lineno}:{error.colno}"
+        raise DataError(f"{where}: {error.msg}", hint="write it as JSON") from error
+    keys = ("images", "annotations", "categories")
+    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
+    if not lists or not all(isinstance(one, dict) for key in keys for one in content[key]):
+        raise DataError(f"{file} has no lists images, annotations and categories", hint="give COCO's JSON")
+    if not all(isinstance(one.get("id"), int) for one in content["categories"]):
+        raise DataError(f"{file} has categories without a whole number as id", hint="give every one an id")
+    found: dict[str, list[dict[str, Any]]] = content
+    return found
+
+
+def _xml(file: Path, faults: list[Fault]) -> ET.Element | None:
+    try:
+        return ET.parse(file).getroot()
+    except (ET.ParseError, OSError, ValueError) as error:
+        faults.append(Fault(file, "", f"it is no sound XML ({error})"))
+        return None
+
+
+def _text(node: ET.Element | None, key: str) -> str:
+    found = None if node is None else node.find(key)
+    return "" if found is None or found.text is None else found.text.strip()
+
+
+def _image_path(file: Path, name: str) -> Path | None:
+    """Where an image is, without leaving the folder above the annotations."""
+    if not name:
+        return None
+    top = file.parent.parent.resolve()
+    for folder in (file.parent, file.parent / "images", file.parent.parent, file.parent.parent / file.stem):
+        path = folder / name
+        if path.is_file() and path.resolve().is_relative_to(top):
+            return path
+    found = sorted(file.parent.parent.glob(f"*/{Path(name).name}"))
+    return found[0] if len(found) == 1 else None
+
+
+def _voc_image(file: Path, name: str) -> Path | None:
+    folders = (file.parent.parent / "JPEGImages", file.parent.parent / "images", file.parent, file.parent.parent)
+    names = [Path(name).name] if name else [file.stem + suffix for suffix in sorted(SUFFIXES)]
+    return next((folder / one for folder in folders for one in names if (folder / one).is_file()), None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _listed(names: Iterable[object]) -> str:
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")

@@ -1,0 +1,138 @@
+"""A set of scenes from a folder or a tar, whatever layout its annotations have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mnv2search.errors import DataError
+from mnv2search.training.boxes_data import read_coco, read_voc
+from mnv2search.training.folders import TAR_SUFFIXES, unpacked
+from mnv2search.training.listing import NAMES, Split
+from mnv2search.training.masks_data import named_classes, read_masks
+from mnv2search.training.scenes import Part, SceneSet, Task, assembled, with_classes
+
+__all__ = ["read_scene_set"]
+
+LAYOUTS = {
+    "detection": "train/annotations.json with train/images/ (COCO), or Annotations/*.xml with JPEGImages/ (VOC)",
+    "segmentation": "train/images/ with train/masks/, or images/ with masks/",
+}
+
+
+def read_scene_set(
+    source: Path, task: Task, *, seed: int = 0, unpack_to: Path | None = None, void: int = 255
+) -> SceneSet:
+    """The scenes of a folder, or of a tar of one.
+
+    Detection reads COCO's JSON (one file in each of `train`, `val` and `test`; several in `annotations`, named after
+    the parts; or one alone) and Pascal VOC's XML (in `Annotations`, with the parts of `ImageSets/Main` where there
+    are any, or in each of `train`, `val` and `test`). Segmentation reads images and masks of the same names. Parts
+    that are missing are drawn.
+
+    Args:
+        source: a folder, or a tar.
+        task: what is to be read.
+        seed: of the draws.
+        unpack_to: folder for the files of a tar.
+        void: number of the pixels of masks that count for nothing.
+
+    Raises:
+        DataError: there is nothing of the kind, or it cannot be learned from.
+    """
+    root = unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
+    if not root.is_dir():
+        raise DataError(f"{source} is no folder", hint=f"give a folder with {LAYOUTS[task]}")
+    root = _down(root)
+    parts = _boxes(root) if task == "detection" else _masks(root, void)
+    if "train" not in parts:
+        found = f"only {', '.join(parts)}" if parts else "nothing to learn from"
+        raise DataError(f"{source} has {found}", hint=f"lay it out as {LAYOUTS[task]}")
+    return assembled(source, task, parts, seed=seed, void=void)
+
+
+def _boxes(root: Path) -> dict[Split, Part]:
+    folders = _split_folders(root)
+    if folders:
+        return _aligned({split: part for split, folder in folders.items() if (part := _boxes_in(folder)) is not None})
+    named = {
+        split: file
+        for file in sorted((root / "annotations").glob("*.json"))
+        for word, split in NAMES.items()
+        if re.search(rf"(?<![a-z]){word}(?![a-z])", re.sub(r"\d", " ", file.stem.lower()))
+    }
+    if named:
+        return {split: read_coco(file) for split, file in named.items()}
+    listed = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in ("train", "val", "test")}
+    if listed["train"].is_file():
+        lists = {split: file for split, file in listed.items() if file.is_file()}
+        return _aligned({NAMES[split]: _listed_voc(root, file) for split, file in lists.items()})
+    alone = _boxes_in(root)
+    return {} if alone is None else {"train": alone}
+
+
+def _boxes_in(folder: Path) -> Part | None:
+    """What one folder holds, by COCO's layout or Pascal VOC's."""
+    files = sorted(folder.glob("*.json")) or sorted((folder / "annotations").glob("*.json"))
+    if len(files) > 1:
+        raise DataError(
+            f"{folder} has {len(files)} JSON files, {files[0].name} and {files[1].name} among them",
+            hint="keep one in each part",
+        )
+    if files:
+        return read_coco(files[0])
+    annotations = next(
+        (f for f in (folder / "Annotations", folder / "annotations", folder) if any(f.glob("*.xml"))), None
+    )
+    return None if annotations is None else read_voc(sorted(annotations.glob("*.xml")))
+
+
+def _listed_voc(root: Path, file: Path) -> Part:
+    stems = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_voc([root / "Annotations" / f"{stem}.xml" for stem in stems])
+
+
+def _aligned(parts: dict[Split, Part]) -> dict[Split, Part]:
+    """Parts whose classes are named by what is in them, with the classes of all."""
+    names = {part.classes for part in parts.values()}
+    if len(names) <= 1 or "train" not in parts:
+        return parts
+    train = parts["train"].classes
+    if not all(set(part.classes) <= set(train) for part in parts.values()):
+        return parts
+    return {split: with_classes(part, train) for split, part in parts.items()}
+
+
+def _masks(root: Path, void: int) -> dict[Split, Part]:
+    folders = _split_folders(root)
+    names = named_classes([root, *folders.values()])
+    if not folders:
+        return {"train": read_masks(root, void=void, classes=names)}
+    if "train" not in folders:
+        return {}
+    train = read_masks(folders["train"], void=void, classes=names)
+    others = {split: folder for split, folder in folders.items() if split != "train"}
+    return {
+        "train": train,
+        **{split: read_masks(folder, void=void, classes=train.classes) for split, folder in others.items()},
+    }
+
+
+def _split_folders(root: Path) -> dict[Split, Path]:
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower() in NAMES]
+    found: dict[Split, Path] = {}
+    for folder in folders:
+        split = NAMES[folder.name.lower()]
+        if split in found:
+            raise DataError(f"{root} has two folders for {split}", hint="keep one of them")
+        found[split] = folder
+    return found
+
+
+def _down(root: Path) -> Path:
+    """The folder that the parts are in: a tar often holds one folder with everything."""
+    while True:
+        inside = [path for path in root.iterdir() if not path.name.startswith(".")]
+        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in NAMES:
+            return root
+        root = inside[0]
