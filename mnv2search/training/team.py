@@ -98,11 +98,13 @@ class Team:
 
     def _refuse(self, failure: Mnv2SearchError | None) -> None:
         """Fail everywhere where one process failed."""
-        failed = self.is_any(failure is not None)
+        failed, code = self.sums([float(failure is not None), 0.0 if failure is None else float(failure.exit_code)])
         if failure is not None:
             raise failure
         if failed:
-            raise OtherProcessError("another process has failed", hint="see what it told")
+            other = OtherProcessError("another process has failed", hint="see what it told")
+            other.exit_code = round(code / failed)  # torchrun tells the code of whichever process ends first
+            raise other
 
 
 ALONE = Team()
