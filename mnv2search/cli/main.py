@@ -22,6 +22,7 @@ COMMANDS = {
     "compile": "Lay out a spec as a network, and write it in other formats.",
     "data": "Describe a set of images before anything is trained on it.",
     "train": "Train a network on images.",
+    "predict": "Draw what a trained network sees into images.",
     "check": "Check specs and search spaces; report every problem with its place.",
     "cost": "Count the parameters, multiply-adds and memory of specs.",
     "latency": "Measure the latency of specs, side by side.",

@@ -27,7 +27,7 @@ from mnv2search.training.pixels import MOST_BYTES
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 
-__all__ = ["TrainingReport", "train_spec"]
+__all__ = ["HISTORY", "REPORT", "TrainingReport", "network_of", "train_spec"]
 
 REPORT, HISTORY = "training.json", "history.jsonl"
 BOARD_STEPS = 10
@@ -124,7 +124,7 @@ def train_spec(
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
-        inheritance = inherit(model, _network_of(weights, source))
+        inheritance = inherit(model, network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
     cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
     with _noted(folder, on_progress) as noted:
@@ -198,7 +198,7 @@ def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
     return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
 
 
-def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
     """The network of a `.pt` file of ours, or one with published weights."""
     if weights.suffix == ".pt":
         return read_network(weights)
