@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "evaluator": {
         "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
+        "train-dense": "mnv2search.accuracy.evaluators.train_dense:TrainDenseEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",

@@ -1,6 +1,7 @@
 """Evaluators by name.
 
-``imagenet``, ``train:data=FOLDER``, ``command:PROGRAM {spec}``, ``python:module:function``, ``recorded:TABLE``.
+``imagenet``, ``train:data=FOLDER``, ``train-dense:task=detection,data=FOLDER``, ``command:PROGRAM {spec}``,
+``python:module:function``, ``recorded:TABLE``.
 """
 
 from __future__ import annotations

@@ -101,9 +101,9 @@ def command(
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.cli.train_dense import trained_dense
     from mnv2search.jobs.train import report_json, train_spec
-    from mnv2search.jobs.train_dense import is_dense
     from mnv2search.report.training import training_lines
     from mnv2search.spec.codec import load_spec
+    from mnv2search.training.dense_spec import is_dense
     from mnv2search.training.recipe import load_recipe
 
     network = chosen_spec(spec, **choice)

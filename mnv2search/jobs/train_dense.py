@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mnv2search.errors import OptionError
 from mnv2search.jobs.train import HISTORY, REPORT, network_of
 from mnv2search.model.build import build
 from mnv2search.records import write_text
-from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
 from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
+from mnv2search.training.dense_spec import task_of, with_classes
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.scene_batches import loaded_parts
 from mnv2search.training.scene_sets import read_scene_set
-from mnv2search.training.scenes import SceneSet, Task
+from mnv2search.training.scenes import SceneSet
 
-__all__ = ["DenseTrainingReport", "dense_report_json", "is_dense", "task_of", "train_dense_spec", "with_classes"]
+__all__ = ["DenseTrainingReport", "dense_report_json", "train_dense_spec"]
 
 VOID_NUMBER = 255
 
@@ -56,32 +56,6 @@ class DenseTrainingReport:
     device: str
     threads: int
     folder: Path
-
-
-def is_dense(spec: ModelSpec) -> bool:
-    """Whether a network detects or segments."""
-    return isinstance(spec.head, SsdLite | DeepLab)
-
-
-def task_of(spec: ModelSpec) -> Task:
-    """What a dense network is for.
-
-    Raises:
-        OptionError: it classifies, or has no head.
-    """
-    if isinstance(spec.head, SsdLite):
-        return "detection"
-    if isinstance(spec.head, DeepLab):
-        return "segmentation"
-    raise OptionError(f"{spec.name} neither detects nor segments", hint="give it head: ssdlite or head: deeplab")
-
-
-def with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    """The network with as many classes as the data has."""
-    head = spec.head
-    if not isinstance(head, SsdLite | DeepLab) or head.classes == classes:
-        return spec
-    return replace(spec, head=replace(head, classes=classes))
 
 
 def train_dense_spec(

@@ -14,6 +14,7 @@ COMMANDS = [
     "compile",
     "data",
     "train",
+    "predict",
     "check",
     "cost",
     "latency",

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 from dense_specs import detector, segmenter
 
 from mnv2search.errors import OptionError, TrainingError
-from mnv2search.jobs.train_dense import task_of, train_dense_spec, with_classes
+from mnv2search.jobs.train_dense import train_dense_spec
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.codec import dumps
@@ -26,6 +26,7 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.dense_figures import dense_figures
 from mnv2search.training.dense_loop import train_dense
 from mnv2search.training.dense_loss import VOID
+from mnv2search.training.dense_spec import task_of, with_classes
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import LAST
 from mnv2search.training.matching import targets_of
