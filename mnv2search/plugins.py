@@ -35,6 +35,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
         "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
+        "train-dense": "mnv2search.accuracy.evaluators.train_dense:TrainDenseEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",

@@ -1,7 +1,7 @@
 """Evaluators by name.
 
-``imagenet``, ``train:data=DATA``, ``proxy:score=NAME``, ``command:PROGRAM {spec}``, ``python:module:function``,
-``recorded:TABLE``.
+``imagenet``, ``supernet:data=DATA``, ``train:data=DATA``, ``train-dense:task=detection,data=DATA``,
+``proxy:score=NAME``, ``command:PROGRAM {spec}``, ``python:module:function``, ``recorded:TABLE``.
 """
 
 from __future__ import annotations

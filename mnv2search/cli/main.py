@@ -22,6 +22,7 @@ COMMANDS = {
     "compile": "Lay out a spec as a network, and write it in other formats.",
     "data": "Describe a set of images before anything is trained on it.",
     "train": "Train a network on images.",
+    "predict": "Draw what a trained network sees into images.",
     "supernet": "Train weights that all networks of a space share, for searches to come.",
     "audit": "Check a search's accuracies against trainings of their own.",
     "scores": "Correlate training-free scores with what counting says of networks of a space.",

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
 )
 @click.option(
-    "--recipe", default="modern", show_default=True, metavar="NAME|FILE", help="slim, modern, or a YAML file."
+    "--recipe",
+    metavar="NAME|FILE",
+    help="slim, modern, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
+)
+@click.option(
+    "--void",
+    type=click.IntRange(0, 255),
+    default=255,
+    show_default=True,
+    help="Number of the pixels of masks that count for nothing.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="In place of the recipe's.")
 @click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Of training, in place of epochs.")
@@ -62,7 +71,8 @@ if TYPE_CHECKING:
 def command(
     spec: str,
     data: Path,
-    recipe: str,
+    recipe: str | None,
+    void: int,
     epochs: int | None,
     time_s: float | None,
     weights: Path | None,
@@ -77,6 +87,9 @@ def command(
 ) -> None:
     """Train the network of SPEC on the images of DATA.
 
+    A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
+    folders of images and masks.
+
     FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
     same command goes on with it, exactly where it stopped.
 
@@ -87,20 +100,46 @@ def command(
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
+    from mnv2search.cli.train_dense import trained_dense
     from mnv2search.jobs.train import report_json, train_spec
     from mnv2search.report.training import training_lines
     from mnv2search.spec.codec import load_spec
+    from mnv2search.training.dense_spec import is_dense
     from mnv2search.training.recipe import load_recipe
     from mnv2search.training.team import joined
 
-    with joined(accelerator) as team, _told_once(team), _interrupts(team) as interrupted:
+    with joined(accelerator) as team, _told_once(team):
         network = chosen_spec(spec, **choice)
-        with _shown(quiet=quiet or as_json or not team.is_leader) as show:
+        folder = output or Path("results") / f"{network.name}-trained"
+        if is_dense(network):
+            if teacher is not None or team.size > 1:
+                what = "--distill is" if teacher is not None else "several processes are"
+                raise click.UsageError(f"{what} for classifiers")
+            stopped = trained_dense(
+                network,
+                data=data,
+                folder=folder,
+                recipe=recipe or "dense",
+                seed=seed,
+                epochs=epochs,
+                time_s=time_s,
+                weights=weights,
+                from_spec=from_spec,
+                void=void,
+                device=team.device,
+                as_json=as_json,
+                quiet=quiet,
+                interrupts=lambda: _interrupts(team),
+            )
+            _end(stopped=stopped, tells=True)
+            return
+        silent = quiet or as_json or not team.is_leader
+        with _interrupts(team) as interrupted, _shown(quiet=silent) as show:
             report = train_spec(
                 network,
                 data=data,
-                folder=output or Path("results") / f"{network.name}-trained",
-                recipe=load_recipe(recipe),
+                folder=folder,
+                recipe=load_recipe(recipe or "modern"),
                 seed=seed,
                 epochs=epochs,
                 time_s=time_s,
@@ -116,8 +155,12 @@ def command(
             emit_json(report_json(report))
         else:
             answer(training_lines(report))
-    if report.trained.stopped:
-        if team.is_leader:
+    _end(stopped=report.trained.stopped, tells=team.is_leader)
+
+
+def _end(*, stopped: bool, tells: bool) -> None:
+    if stopped:
+        if tells:
             note("interrupted; the same command goes on where it stopped")
         sys.exit(130)
 

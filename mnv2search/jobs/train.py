@@ -30,7 +30,7 @@ from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.team import ALONE, Team
 
-__all__ = ["TrainingReport", "train_spec"]
+__all__ = ["HISTORY", "REPORT", "TrainingReport", "network_of", "train_spec"]
 
 REPORT, HISTORY = "training.json", "history.jsonl"
 BOARD_STEPS = 10
@@ -129,7 +129,7 @@ def train_spec(
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
-        inheritance = inherit(model, _network_of(weights, source))
+        inheritance = inherit(model, network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
     with _noted(folder, on_progress) if team.is_leader else nullcontext(on_progress) as noted:
         trained = train(
@@ -203,7 +203,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def _network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
     """The network of a `.pt` file of ours, or one with published weights."""
     if weights.suffix == ".pt":
         return read_network(weights)

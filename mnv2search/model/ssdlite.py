@@ -49,9 +49,13 @@ class SsdLiteHead(DenseHead):
         """
         if self.spec.output == "raw":
             return predictions
-        corners, scores = decoded(predictions[..., :4], self.anchors), predictions[..., 5:].sigmoid()
-        boxes = torch.cat([corners, scores], dim=2)
+        boxes = self.boxes_of(predictions)
         return boxes if self.spec.output == "boxes" else self.detections(boxes)
+
+    def boxes_of(self, predictions: Tensor) -> Tensor:
+        """(N, A, 4 + classes): corners over the image's side, then scores."""
+        corners, scores = decoded(predictions[..., :4], self.anchors), predictions[..., 5:].sigmoid()
+        return torch.cat([corners, scores], dim=2)
 
     def detections(self, boxes: Tensor) -> Tensor:
         """(N, detections, 6): what non-maximum suppression leaves of boxes (N, A, 4 + classes), best first."""

@@ -88,6 +88,7 @@ class _Inheriting:
                 continue
             channels = self._row(units, counterparts, channels)
         classifier = self._classifier(channels)
+        self._dense_head()
         return Inheritance(
             inherited=self.inherited,
             parameters=self.parameters,
@@ -140,6 +141,21 @@ class _Inheriting:
             else:
                 self._copy(bound, source, leaving if bound is last else hidden, hidden)
 
+    def _dense_head(self) -> None:
+        """Layers of a dense head come over where the backbones are alike and the layers of one shape."""
+        new, old = self.new.dense, self.old.dense
+        if not new or not old or self.new.features != self.old.features:
+            return
+        for name, fresh in new.items():
+            kept = old.get(name)
+            if kept is None or [b.layer for b in fresh] != [b.layer for b in kept]:
+                continue
+            for mine, theirs in zip(fresh, kept, strict=True):
+                for target, source in ((mine.conv, theirs.conv), (mine.norm, theirs.norm)):
+                    if target is not None and source is not None:
+                        target.load_state_dict(source.state_dict())
+                        self.inherited += sum(p.numel() for p in target.parameters())
+
     def _classifier(self, channels: Map) -> bool:
         if self.new.classifier is None or self.old.classifier is None:
             return False
@@ -191,10 +207,13 @@ class _Layers:
         self.places: dict[str, list[int]] = defaultdict(list)
         self._plan = model.plan
         for index, (laid_out, at) in enumerate(zip(model.plan.units, model.plan.at, strict=True)):
-            if laid_out.kind != "classifier":
+            if laid_out.kind != "classifier" and not laid_out.name:
                 # the blocks of a row that differ have addresses below the row's
                 place = at[: at.index("]") + 1] if at.startswith(ROW) else laid_out.kind
                 self.places[place].append(index)
+        units = model.plan.units
+        self.features = [(unit.c_in, unit.c_out, len(unit.layers)) for unit in model.plan.features]
+        self.dense = {units[index].name: bound for index, bound in self.layers.items() if units[index].name}
         self.classifier = cast(nn.Linear, model.classifier[1]) if model.plan.classifier is not None else None
 
     def width(self, unit: int) -> int:

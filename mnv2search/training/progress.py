@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mnv2search.training.figures import Figures
 from mnv2search.training.precision import Precision
 
-__all__ = ["Pace", "Progress", "State", "Trained"]
+__all__ = ["TIME_SHARE", "TRIAL_STEPS", "Pace", "Progress", "State", "Trained"]
 
 # A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
 TRIAL_STEPS = 24

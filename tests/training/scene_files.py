@@ -80,14 +80,14 @@ def write_voc(root: Path, count: int = 8) -> Path:
     return root
 
 
-def write_masks(root: Path, **counts: int) -> Path:
-    """Parts with images and masks: background 0, then the classes; the rim of the image is void."""
+def write_masks(root: Path, *, alike: bool = False, **counts: int) -> Path:
+    """Parts with images and masks: background 0, then the classes, or one for both; the image's rim is void."""
     number = 0
     for split, count in (counts or {"train": 6, "val": 3, "test": 3}).items():
         for _ in range(count):
             (x0, y0, x1, y1), label = draw_scene(root / split / "images" / f"{number:03}.png", number)
             mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-            mask[y0:y1, x0:x1] = label + 1
+            mask[y0:y1, x0:x1] = 1 if alike else label + 1
             mask[0] = 255
             (root / split / "masks").mkdir(exist_ok=True)
             Image.fromarray(mask).save(root / split / "masks" / f"{number:03}.png")

@@ -1,0 +1,77 @@
+"""`mnv2search predict`: what a trained network sees, drawn into images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mnv2search.cli.options import json_option
+from mnv2search.cli.output import answer, emit_json
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.predict import Prediction
+
+SHOWN = 5
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL")
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="IMAGE..."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("predicted"),
+    show_default=True,
+    metavar="FOLDER",
+)
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Least score of the boxes shown.",
+)
+@click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    help="Of the images; as in the training, if left out.",
+)
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@json_option
+def command(
+    model: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    score: float,
+    normalization: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw what the network of MODEL, a .pt file, sees in each IMAGE.
+
+    FOLDER gets a PNG file for each: boxes with their classes and scores, a mask over the image, or the five likeliest
+    classes.
+
+    \b
+    Example:
+      mnv2search predict best.pt photos/red/000.png -o predicted
+    """
+    from mnv2search.jobs.predict import predict  # late: --help must not pay for it
+
+    found = predict(model, images, folder=output, least_score=score, normalization=normalization, force=force)
+    if as_json:
+        emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
+    else:
+        answer(_line(one) for one in found)
+
+
+def _line(prediction: Prediction) -> str:
+    seen = ", ".join(f"{one.name} {one.score:.2f}" for one in prediction.found[:SHOWN]) or "nothing"
+    more = len(prediction.found) - SHOWN
+    return f"{prediction.image}: {seen}{f' and {more} more' if more > 0 else ''}; drawn into {prediction.drawn}"

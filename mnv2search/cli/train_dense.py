@@ -1,0 +1,80 @@
+"""The part of `mnv2search train` for detectors and segmenters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnv2search.cli.output import answer, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.spec.model_spec import ModelSpec
+    from mnv2search.training.dense_loop import DenseProgress
+    from mnv2search.training.scenes import SceneSet
+
+__all__ = ["trained_dense"]
+
+
+def trained_dense(
+    network: ModelSpec,
+    *,
+    data: Path,
+    folder: Path,
+    recipe: str,
+    seed: int,
+    epochs: int | None,
+    time_s: float | None,
+    weights: Path | None,
+    from_spec: str | None,
+    void: int,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    interrupts: Callable[[], AbstractContextManager[Callable[[], bool]]],
+) -> bool:
+    """Train, tell how it goes and what it came to; whether it was stopped before its end."""
+    from mnv2search.jobs.train import HISTORY
+    from mnv2search.jobs.train_dense import dense_report_json, train_dense_spec
+    from mnv2search.report.dense_training import (
+        dense_progress_text,
+        dense_training_lines,
+        draw_curves,
+        faults_lines,
+    )
+    from mnv2search.spec.codec import load_spec
+    from mnv2search.training.recipe import load_recipe
+
+    def read(scenes: SceneSet) -> None:
+        for line in faults_lines(scenes):
+            note(line)
+
+    def told(progress: DenseProgress) -> None:
+        if progress.evaluated is not None and not (quiet or as_json):
+            note(dense_progress_text(progress))
+
+    with interrupts() as interrupted:
+        report = train_dense_spec(
+            network,
+            data=data,
+            folder=folder,
+            recipe=load_recipe(recipe),
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            void=void,
+            device=device,
+            on_read=read,
+            on_progress=told,
+            stop=interrupted,
+        )
+    if (folder / HISTORY).exists():
+        draw_curves(folder / HISTORY, folder / "curves.png")
+    if as_json:
+        emit_json(dense_report_json(report))
+    else:
+        answer(dense_training_lines(report))
+    return report.trained.stopped

@@ -1,0 +1,185 @@
+"""A detector or a segmenter trained from beginning to end: data, first weights, the loop, and the final figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnv2search.jobs.train import HISTORY, REPORT, network_of
+from mnv2search.model.build import build
+from mnv2search.records import write_text
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.training.dense_figures import DenseFigures, dense_figures
+from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
+from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.inherit import Inheritance, inherit
+from mnv2search.training.loop import BEST, LAST
+from mnv2search.training.prepared import image_folder
+from mnv2search.training.recipe import Recipe
+from mnv2search.training.scene_batches import loaded_parts
+from mnv2search.training.scene_sets import read_scene_set
+from mnv2search.training.scenes import SceneSet
+
+__all__ = ["DenseTrainingReport", "dense_report_json", "train_dense_spec"]
+
+VOID_NUMBER = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseTrainingReport:
+    """What a training came to.
+
+    Attributes:
+        spec: that was trained, with the classes of the data.
+        scenes: what it was trained on, with what was wrong with it.
+        recipe: as it was used.
+        trained: how the training went; its figures are those of the held-out images that chose the weights.
+        test: figures on images that played no part in it.
+        inheritance: what came over from other weights, or None.
+        device: of torch.
+        threads: of torch.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and ``curves.png``.
+    """
+
+    spec: ModelSpec
+    scenes: SceneSet
+    recipe: Recipe
+    trained: DenseTrained
+    test: DenseFigures
+    inheritance: Inheritance | None
+    device: str
+    threads: int
+    folder: Path
+
+
+def train_dense_spec(
+    spec: ModelSpec,
+    *,
+    data: Path,
+    folder: Path,
+    recipe: Recipe,
+    seed: int = 0,
+    epochs: int | None = None,
+    time_s: float | None = None,
+    weights: Path | None = None,
+    weights_spec: ModelSpec | None = None,
+    void: int = VOID_NUMBER,
+    device: str = "cpu",
+    on_read: Callable[[SceneSet], None] = lambda _: None,
+    on_progress: Callable[[DenseProgress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> DenseTrainingReport:
+    """Train a detector or a segmenter on scenes, or go on with a training in `folder`.
+
+    Args:
+        spec: to train; it gets the classes of the data.
+        data: see `mnv2search.training.scene_sets.read_scene_set`.
+        folder: to write to; a training in it is gone on with.
+        recipe: how.
+        seed: of first weights, draws, and parts of the data that are drawn.
+        epochs: in place of the recipe's.
+        time_s: of training, in place of epochs.
+        weights: first weights: a `.pt` file of ours, a classifier's among them, or a file of published weights.
+        weights_spec: the network that published weights belong to.
+        void: number of the pixels of masks that count for nothing.
+        device: of torch, such as ``cuda``.
+        on_read: told of the scenes before the training, and with them of what is wrong.
+        on_progress: told after every step.
+        stop: asked after every step.
+
+    Raises:
+        OptionError: the network classifies, or the recipe has what only classifiers have.
+        DataError: the scenes cannot be learned from.
+        WeightsError: the weights do not fit.
+        TrainingError: the training cannot begin or go on.
+    """
+    check_recipe(recipe)
+    scenes = read_scene_set(data, task_of(spec), seed=seed, unpack_to=image_folder(), void=void)
+    on_read(scenes)
+    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes))
+    parts = loaded_parts(scenes, side=spec.resolution)
+    model = build(spec, seed=seed)
+    inheritance = None
+    if weights is not None and not (folder / LAST).exists():
+        inheritance = inherit(model, network_of(weights, source))
+    with _noted(folder, on_progress) as told:
+        trained = train_dense(
+            model,
+            parts[0],
+            parts[1],
+            recipe,
+            classes=scenes.classes,
+            folder=folder,
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            data=scenes.fingerprint,
+            device=device,
+            on_progress=told,
+            stop=stop,
+        )
+    best = network_of(folder / BEST, spec).to(device)
+    test = dense_figures(best, parts[2], scenes.classes, normalization=recipe.normalization, device=device)
+    report = DenseTrainingReport(
+        spec=spec,
+        scenes=scenes,
+        recipe=recipe,
+        trained=trained,
+        test=test,
+        inheritance=inheritance,
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        threads=torch.get_num_threads(),
+        folder=folder,
+    )
+    write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
+    return report
+
+
+def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
+    """The report as JSON values."""
+
+    def told(figures: DenseFigures) -> dict[str, Any]:
+        return {figures.metric: figures.value, **dict(figures.details), "images": figures.count}
+
+    trained, scenes = report.trained, report.scenes
+    return {
+        "name": report.spec.name,
+        "task": scenes.task,
+        "data": str(scenes.root),
+        "fingerprint": scenes.fingerprint,
+        "classes": list(scenes.classes),
+        "faults": [str(fault) for fault in scenes.faults],
+        "recipe": asdict(report.recipe),
+        "held_out": told(trained.best),
+        "test": told(report.test),
+        "best_step": trained.best_step,
+        "steps": trained.steps,
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "images_per_s": trained.images_per_s,
+        "resumed_at": trained.resumed_at,
+        "stopped": trained.stopped,
+        "inherited": None if report.inheritance is None else report.inheritance.share,
+        "device": report.device,
+        "threads": report.threads,
+    }
+
+
+@contextmanager
+def _noted(folder: Path, told: Callable[[DenseProgress], None]) -> Iterator[Callable[[DenseProgress], None]]:
+    """Also appends every evaluation to a file of JSON lines."""
+
+    def note(progress: DenseProgress) -> None:
+        if progress.evaluated is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / HISTORY, "a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(progress)) + "\n")
+        told(progress)
+
+    yield note

@@ -1,0 +1,113 @@
+"""What a network sees, drawn: files, names, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "model"))
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from dense_specs import detector, segmenter
+from model_specs import small
+from scene_files import draw_scene
+
+from mnv2search.errors import DataError, ExportError, OptionError
+from mnv2search.export import export
+from mnv2search.jobs.predict import predict
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+
+Run = Callable[..., Any]
+CLASSIFIER = small(BlockSpec(channels=16, stride=2))
+
+
+def files(spec: ModelSpec, folder: Path) -> tuple[Path, Path]:
+    """(network, image)."""
+    export(spec, folder / "net.pt")
+    draw_scene(folder / "image.png", 0)
+    return folder / "net.pt", folder / "image.png"
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [
+        pytest.param(detector(detections=7, score_threshold=0.0), 7, id="boxes"),
+        pytest.param(segmenter(), None, id="mask"),
+        pytest.param(CLASSIFIER, 5, id="labels"),
+    ],
+)
+def test_what_is_seen_is_drawn_at_the_size_of_the_image(spec: ModelSpec, count: int | None, tmp_path: Path) -> None:
+    model, image = files(spec, tmp_path)
+    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=0.0)
+    assert found.drawn == tmp_path / "out" / "image-predicted.png"
+    assert pixels(found.drawn).shape == pixels(image).shape
+    assert (pixels(found.drawn) != pixels(image)).any()
+    scores = [one.score for one in found.found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == count or (count is None and sum(scores) == pytest.approx(1.0))
+
+
+def test_boxes_lie_in_the_image(tmp_path: Path) -> None:
+    model, image = files(detector(detections=20, score_threshold=0.0), tmp_path)
+    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=0.0)
+    boxes = np.array([one.box for one in found.found])
+    assert (boxes >= 0).all()
+    assert (boxes <= np.array([64, 48, 64, 48])).all()
+
+
+def test_a_high_threshold_shows_the_image_alone(tmp_path: Path) -> None:
+    model, image = files(detector(), tmp_path)
+    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=1.0)
+    assert found.found == ()
+    assert (pixels(found.drawn) == pixels(image)).all()
+
+
+def test_classes_have_the_names_of_the_training(tmp_path: Path) -> None:
+    model, image = files(segmenter(classes=2), tmp_path)
+    told = {"name": "segmenter", "classes": ["sky", "road"], "recipe": {"normalization": "unit"}}
+    (tmp_path / "training.json").write_text(json.dumps(told), encoding="utf-8")
+    (found,) = predict(model, [image], folder=tmp_path / "out")
+    assert {one.name for one in found.found} <= {"sky", "road"}
+
+
+def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    predict(model, [image], folder=tmp_path / "out")
+    with pytest.raises(ExportError, match="exists"):
+        predict(model, [image], folder=tmp_path / "out")
+    assert predict(model, [image], folder=tmp_path / "out", force=True)
+
+
+def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
+    model, _ = files(CLASSIFIER, tmp_path)
+    with pytest.raises(DataError, match="there is no such file"):
+        predict(model, [tmp_path / "missing.png"], folder=tmp_path / "out")
+    with pytest.raises(DataError, match="it is no sound image"):
+        predict(model, [model], folder=tmp_path / "out")
+
+
+def test_a_feature_extractor_says_nothing(tmp_path: Path) -> None:
+    model, image = files(small(BlockSpec(channels=16), head=None), tmp_path)
+    with pytest.raises(OptionError, match="has no head"):
+        predict(model, [image], folder=tmp_path / "out")
+
+
+def test_the_command_prints_a_line_an_image(run: Run, tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    done = run("predict", str(model), str(image), "-o", "out")
+    assert done.code == 0, done.err
+    assert done.out.startswith(str(image))
+    told = json.loads(run("predict", str(model), str(image), "-o", "out", "--force", "--json").out)
+    assert told[0]["drawn"] == "out/image-predicted.png"

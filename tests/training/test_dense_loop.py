@@ -1,0 +1,253 @@
+"""Detectors and segmenters learn: augmentation, figures, resumption, first weights, the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scene_files import HEIGHT, WIDTH, write_coco, write_masks
+
+sys.path.append(str(Path(__file__).parents[1] / "model"))
+
+from dense_specs import detector, segmenter
+
+from mnv2search.errors import OptionError, TrainingError
+from mnv2search.jobs.train_dense import train_dense_spec
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.spec.codec import dumps
+from mnv2search.spec.model_spec import Classifier, ModelSpec
+from mnv2search.training.dense_figures import dense_figures
+from mnv2search.training.dense_loop import train_dense
+from mnv2search.training.dense_loss import VOID
+from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.inherit import inherit
+from mnv2search.training.loop import LAST
+from mnv2search.training.matching import targets_of
+from mnv2search.training.recipe import Recipe, load_recipe
+from mnv2search.training.scene_batches import LoadedScenes, augmented, loaded_parts
+from mnv2search.training.scene_sets import read_scene_set
+from mnv2search.training.scenes import SceneSet
+
+Run = Callable[..., Any]
+RECIPE = Recipe(
+    name="quick", optimizer="adamw", lr=3e-3, lr_batch=8, batch=8, epochs=4, least_area=0.6, clip_norm=10.0
+)
+DETECTOR, SEGMENTER = detector(classes=2), segmenter(classes=3, output="logits")
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+    root = write_coco(tmp_path_factory.mktemp("boxes"), train=40, val=12, test=12)
+    return read_scene_set(root, "detection")
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+    root = write_masks(tmp_path_factory.mktemp("masks"), train=32, val=8, test=8)
+    return read_scene_set(root, "segmentation")
+
+
+def trained(spec: ModelSpec, scenes: SceneSet, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
+    model = build(spec, seed=0)
+    train, val, _ = loaded_parts(scenes, side=spec.resolution)
+    return model, train_dense(model, train, val, RECIPE, classes=scenes.classes, folder=folder, **options)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_boxes_move_with_their_objects(boxes: SceneSet, seed: int) -> None:
+    side = 96
+    loaded = LoadedScenes(boxes.train[:6], side=side, void=VOID)
+    torch.manual_seed(seed)
+    moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
+        assert (corners >= 0).all()
+        assert (corners <= 1).all()
+        for box, label in zip(corners, labels, strict=True):
+            # A square is of one strong colour: red for class 0, green for class 1.
+            strong = image[int(label)] - image[1 - int(label)] > 0.3
+            rows, columns = torch.where(strong)
+            found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / side
+            assert torch.allclose(found.float(), box, atol=2.5 / side)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_masks_move_with_their_objects(masks: SceneSet, seed: int) -> None:
+    side = 96
+    loaded = LoadedScenes(masks.train[:6], side=side, void=VOID)
+    torch.manual_seed(seed)
+    moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    assert moved.masks is not None
+    for image, mask in zip(moved.images, moved.masks, strict=True):
+        assert set(mask.unique().tolist()) <= {0, 1, 2, VOID}
+        for label in (1, 2):
+            strong = image[label - 1] - image[2 - label] > 0.3
+            assert float((strong != (mask == label))[mask != VOID].float().mean()) < 0.03
+
+
+def answering(spec: ModelSpec, answers: Callable[[int], torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> MobileNet:
+    """A network whose predictions for the scenes in their order are given."""
+    model = build(spec, seed=0)
+    asked = iter(range(1000))
+
+    def predictions(images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([answers(next(asked)) for _ in images])
+
+    monkeypatch.setattr(model, "predictions", predictions)
+    return model
+
+
+def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = LoadedScenes(boxes.val, side=48, void=VOID)
+    head = build(DETECTOR, seed=0).head
+    assert isinstance(head, SsdLiteHead)
+
+    def answer(number: int) -> torch.Tensor:
+        batch = loaded.batch([number])
+        targets = targets_of(batch.corners[0], batch.labels[0], head.anchors)
+        logits = torch.where(torch.nn.functional.one_hot(targets.classes, 3) > 0, 9.0, -9.0)
+        return torch.cat([targets.boxes, logits], dim=1)
+
+    model = answering(DETECTOR, answer, monkeypatch)
+    found = dense_figures(model, loaded, boxes.classes, normalization="imagenet")
+    assert (found.metric, found.count) == ("map", 12)
+    assert found.value == pytest.approx(1.0)
+    assert dict(found.details)["ap50"] == pytest.approx(1.0)
+
+
+def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = LoadedScenes(boxes.val, side=48, void=VOID)
+    spec = detector(classes=2, score_threshold=0.5)
+    head = build(spec, seed=0).head
+    assert isinstance(head, SsdLiteHead)
+    model = answering(spec, lambda _: torch.full((len(head.anchors), 7), -9.0), monkeypatch)
+    assert dense_figures(model, loaded, boxes.classes, normalization="imagenet").value == 0.0
+
+
+def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = LoadedScenes(masks.val, side=49, void=VOID)
+    background = torch.zeros(3, 7, 7)
+    background[0] = 1.0
+    model = answering(SEGMENTER, lambda _: background, monkeypatch)
+    found = dense_figures(model, loaded, masks.classes, normalization="imagenet")
+    truth = torch.stack([torch.from_numpy(loaded.truth(number)) for number in range(8)])
+    share = float((truth == 0).sum() / (truth != VOID).sum())
+    assert truth.shape == (8, HEIGHT, WIDTH)
+    assert found.value == pytest.approx(share / 3, rel=1e-4)
+    assert dict(found.details)["pixels"] == pytest.approx(share, rel=1e-4)
+
+
+def test_a_detector_learns(boxes: SceneSet, tmp_path: Path) -> None:
+    _, found = trained(DETECTOR, boxes, tmp_path, epochs=16)
+    assert sum(found.losses[-10:]) < 0.7 * sum(found.losses[:10])
+    assert dict(found.best.details)["ap50"] > 0.5
+
+
+def test_a_segmenter_learns(tmp_path: Path) -> None:
+    scenes = read_scene_set(write_masks(tmp_path / "set", alike=True, train=32, val=8, test=8), "segmentation")
+    model = build(segmenter(classes=2, channels=32), seed=0)
+    train, val, _ = loaded_parts(scenes, side=49)
+    quick = replace(RECIPE, lr=0.02, epochs=18, least_area=1.0)
+    found = train_dense(model, train, val, quick, classes=scenes.classes, folder=tmp_path / "out")
+    assert found.best.value > 0.6  # background alone makes 0.45
+
+
+def test_a_training_goes_on_exactly_where_it_stopped(boxes: SceneSet, tmp_path: Path) -> None:
+    whole, _ = trained(DETECTOR, boxes, tmp_path / "whole", epochs=2)
+    steps = iter(range(100))
+    _, first = trained(DETECTOR, boxes, tmp_path / "parts", epochs=2, stop=lambda: next(steps) == 2)
+    again, second = trained(DETECTOR, boxes, tmp_path / "parts", epochs=2)
+    assert (first.stopped, first.steps, second.resumed_at, second.steps) == (True, 3, 3, 10)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_another_training_in_the_folder_is_refused(boxes: SceneSet, tmp_path: Path) -> None:
+    trained(DETECTOR, boxes, tmp_path, epochs=1)
+    with pytest.raises(OptionError, match="holds a training with another set of images"):
+        trained(DETECTOR, boxes, tmp_path, epochs=1, data="other")
+
+
+def test_a_training_by_time_ends(boxes: SceneSet, tmp_path: Path) -> None:
+    _, found = trained(DETECTOR, boxes, tmp_path, time_s=4.0)
+    assert found.steps > 24
+    assert (tmp_path / LAST).exists()
+
+
+def test_a_loss_that_is_no_number_is_told(boxes: SceneSet, tmp_path: Path) -> None:
+    model = build(DETECTOR, seed=0)
+    with torch.no_grad():
+        next(iter(model.parameters())).fill_(float("nan"))
+    train, val, _ = loaded_parts(boxes, side=48)
+    with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
+        train_dense(model, train, val, RECIPE, classes=boxes.classes, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["modern"])
+def test_a_recipe_of_classifiers_is_refused(boxes: SceneSet, tmp_path: Path, name: str) -> None:
+    train, val, _ = loaded_parts(boxes, side=48)
+    with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detectors and segmenters lack"):
+        train_dense(build(DETECTOR, seed=0), train, val, load_recipe(name), classes=boxes.classes, folder=tmp_path)
+
+
+@pytest.mark.parametrize("spec", [DETECTOR, SEGMENTER], ids=["detector", "segmenter"])
+def test_a_classifier_gives_first_weights(spec: ModelSpec) -> None:
+    classifier = build(replace(spec, head=Classifier(classes=5), last_channels=64), seed=1)
+    model = build(spec, seed=0)
+    found = inherit(model, classifier)
+    backbone = sum(p.numel() for p in model.features.parameters())
+    assert found.inherited == backbone
+    given = classifier.state_dict()
+    backbone_state = {name: t for name, t in model.state_dict().items() if name.startswith("features.")}
+    assert all(
+        torch.equal(tensor, given[name]) for name, tensor in backbone_state.items() if "num_batches" not in name
+    )
+
+
+def test_a_detector_of_other_classes_gives_all_but_its_scores() -> None:
+    source, model = build(detector(classes=7), seed=1), build(DETECTOR, seed=0)
+    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    inherit(model, source)
+    assert source.head is not None
+    names = {module.unit.name: f"head.units.{i}" for i, module in enumerate(source.head.units)}  # type: ignore[union-attr]
+    state, given = model.state_dict(), source.state_dict()
+    for name in state:
+        kept = any(name.startswith(f"{names[f'head/scores_{k}']}.") for k in (1, 2, 3, 4))
+        assert torch.equal(state[name], fresh[name] if kept else given[name]), name
+
+
+def test_the_data_decides_the_classes() -> None:
+    head = with_classes(DETECTOR, 9).head
+    assert getattr(head, "classes", None) == 9
+    with pytest.raises(OptionError, match="neither detects nor segments"):
+        task_of(replace(DETECTOR, head=None))
+
+
+def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: Path) -> None:
+    report = train_dense_spec(detector(classes=5), data=boxes.root, folder=tmp_path, recipe=RECIPE, epochs=2, seed=0)
+    assert getattr(report.spec.head, "classes", None) == 2
+    written = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
+    assert written["held_out"]["map"] == report.trained.best.value
+    assert written["test"]["images"] == 12
+    assert len((tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize(("spec", "task"), [(DETECTOR, "boxes"), (SEGMENTER, "masks")], ids=["boxes", "masks"])
+def test_the_command_trains(
+    spec: ModelSpec, task: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    scenes: SceneSet = request.getfixturevalue(task)
+    (tmp_path / "net.yaml").write_text(dumps(spec), encoding="utf-8")
+    words = ["train", str(tmp_path / "net.yaml"), "--data", str(scenes.root), "--epochs", "1"]
+    result = run(*words, "-o", str(tmp_path / "out"))
+    assert result.code == 0, result.err
+    assert "test, which played no part" in result.out
+    assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
