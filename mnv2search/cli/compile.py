@@ -91,7 +91,7 @@ def command(
     if spec.endswith(".pt"):
         if weights is not None or any(choice.values()):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
-        from mnv2search.export.formats.state_dict import read_network
+        from mnv2search.model.saved import read_network
 
         network, weights = read_network(Path(spec)).spec, Path(spec)
     else:
@@ -122,7 +122,7 @@ def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | Non
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
-    from mnv2search.export.formats.state_dict import read_network
+    from mnv2search.model.saved import read_network
 
     if read_network(beside).spec == network:
         note(f"weights: {beside}, which stands beside the spec", quiet=quiet)

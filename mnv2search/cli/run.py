@@ -53,6 +53,13 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "recorded:TABLE, or proxy (a score and no accuracy). supernet with --data, else imagenet, if left out.",
 )
 @click.option(
+    "--from",
+    "weights",
+    metavar="FILE",
+    help="First weights of a supernet: a .pt file of any network with as many rows, or published ones.",
+)
+@click.option("--from-spec", metavar="SPEC", help="The network that published weights of --from belong to.")
+@click.option(
     "--finetune/--no-finetune",
     "finetunes",
     default=None,
@@ -101,6 +108,8 @@ def command(
     device: str,
     data: str | None,
     accuracy: str | None,
+    weights: str | None,
+    from_spec: str | None,
     finetunes: bool | None,
     trials: int | None,
     time_s: float | None,
@@ -144,7 +153,7 @@ def command(
         request = resume_request(resumed, settings=longer)
     else:
         assert latency_ms is not None
-        evaluator = _evaluator(accuracy, data)
+        evaluator = _evaluator(accuracy, data, weights, from_spec)
         default_s = DEFAULT_TIME_S if data is None else DEFAULT_DATA_TIME_S
         timed = time_s if trials is not None or time_s is not None else default_s
         request = Request(
@@ -217,16 +226,21 @@ def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> No
         note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
 
 
-def _evaluator(accuracy: str | None, data: str | None) -> str:
+def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from_spec: str | None) -> str:
     """The text that opens the evaluator."""
-    if data is None:
-        return accuracy or "imagenet"
-    name, colon, options = (accuracy or "supernet").partition(":")
-    if name not in ("supernet", "train"):
+    name, _, options = (accuracy or ("imagenet" if data is None else "supernet")).partition(":")
+    if data is not None and name not in ("supernet", "train"):
         raise click.UsageError(f"--accuracy {name} does not take --data: leave out one of the two")
-    if "," in data:
-        raise click.UsageError("the path of --data holds a comma: rename it, or give it by a link")
-    return f"{name}:data={data}{',' if colon and options else ''}{options}"
+    if (weights or from_spec) and name != "supernet":
+        raise click.UsageError("--from is for the shared weights of a search on images: add --data")
+    given = {"data": data, "weights": weights, "weights_spec": from_spec}
+    added = [f"{key}={value}" for key, value in given.items() if value is not None]
+    for text in added:
+        if "," in text:
+            raise click.UsageError(f"the path {text.partition('=')[2]!r} holds a comma: rename it, or give a link")
+    if not added:
+        return accuracy or "imagenet"
+    return f"{name}:{','.join([*added, *([options] if options else [])])}"
 
 
 def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:

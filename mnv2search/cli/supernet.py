@@ -28,6 +28,14 @@ DEFAULT_TIME_S = 600.0
 )
 @click.option("--recipe", default="supernet", show_default=True, metavar="NAME|FILE")
 @click.option(
+    "--from",
+    "weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="First weights: a .pt file of any network with as many rows, or published ones.",
+)
+@click.option("--from-spec", default="", metavar="SPEC", help="The network that published weights belong to.")
+@click.option(
     "--latency-ms",
     type=Positive(),
     metavar="MS",
@@ -51,6 +59,8 @@ def command(
     epochs: int | None,
     fidelity: str,
     recipe: str,
+    weights: Path | None,
+    from_spec: str,
     latency_ms: float | None,
     device: str,
     seed: int,
@@ -85,6 +95,8 @@ def command(
             epochs=epochs or 0,
             fidelity=fidelity,
             recipe=recipe,
+            weights=weights,
+            weights_spec=from_spec,
             latency_ms=latency_ms,
             device=device,
             seed=seed,

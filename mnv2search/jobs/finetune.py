@@ -11,9 +11,9 @@ from typing import Any
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.export.formats.state_dict import read_network
 from mnv2search.jobs.outputs import front_path
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.results import median_ms_of

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mnv2search.errors import DataError, ExportError, OptionError
-from mnv2search.export.formats.state_dict import read_network
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import enlarged
+from mnv2search.model.saved import read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.training.batches import CROP

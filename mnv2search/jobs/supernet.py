@@ -53,6 +53,8 @@ def build_supernet(
     epochs: int = 0,
     fidelity: str = "auto",
     recipe: str = "supernet",
+    weights: Path | None = None,
+    weights_spec: str = "",
     latency_ms: float | None = None,
     device: str = "onnxruntime",
     seed: int = 0,
@@ -68,6 +70,8 @@ def build_supernet(
         epochs: over the images, in place of a time; 0 takes the time.
         fidelity: see `SupernetEvaluator`.
         recipe: name or path of one.
+        weights: first weights: a `.pt` file of any network with as many rows, or published ones.
+        weights_spec: the network that published weights belong to.
         latency_ms: budget of a later search: networks that fit it are trained rather than others; None trains all.
         device: that the budget is meant for; some networks are measured on it.
         seed: of everything that is drawn.
@@ -79,7 +83,15 @@ def build_supernet(
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """
-    evaluator = SupernetEvaluator(data=str(data), recipe=recipe, epochs=epochs, fidelity=fidelity, folder=str(folder))
+    evaluator = SupernetEvaluator(
+        data=str(data),
+        recipe=recipe,
+        epochs=epochs,
+        fidelity=fidelity,
+        folder=str(folder),
+        weights="" if weights is None else str(weights),
+        weights_spec=weights_spec,
+    )
     whole = space_with_classes(load_space(space), len(evaluator.images.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))

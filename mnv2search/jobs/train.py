@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from mnv2search.errors import TrainingError
-from mnv2search.export.formats.state_dict import read_network
-from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.build import build
+from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.batches import Cutting
 from mnv2search.training.figures import Figures, evaluate
+from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import SPLITS, ImageSet, read_image_set
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST, Progress, Trained, train
@@ -30,7 +30,7 @@ from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.team import ALONE, Team
 
-__all__ = ["HISTORY", "REPORT", "TrainingReport", "network_of", "train_spec"]
+__all__ = ["HISTORY", "REPORT", "TrainingReport", "train_spec"]
 
 REPORT, HISTORY = "training.json", "history.jsonl"
 BOARD_STEPS = 10
@@ -201,15 +201,6 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
         "threads": report.threads,
         "processes": report.processes,
     }
-
-
-def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
-    """The network of a `.pt` file of ours, or one with published weights."""
-    if weights.suffix == ".pt":
-        return read_network(weights)
-    model = build(spec, seed=0)
-    load_weights(model, weights)
-    return model
 
 
 def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from mnv2search.jobs.train import HISTORY, REPORT, network_of
+from mnv2search.jobs.train import HISTORY, REPORT
 from mnv2search.model.build import build
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
 from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
 from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.first_weights import network_of
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST
 from mnv2search.training.prepared import image_folder

@@ -12,14 +12,13 @@ import torch
 
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
+from mnv2search.model.saved import FORMAT as NETWORK_FORMAT
 from mnv2search.model.weights import UNREADABLE
 from mnv2search.spec.codec import dumps
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
 
 FORMAT = 1
-# As `mnv2search.export.formats.state_dict` writes it.
-NETWORK_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

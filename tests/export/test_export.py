@@ -23,10 +23,10 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import difference, write_checked
 from mnv2search.export.formats.source import SourceExporter
 from mnv2search.export.formats.source_text import source_text
-from mnv2search.export.formats.state_dict import read_network
 from mnv2search.export.precision import FP32
 from mnv2search.lowering.onnx import onnx_bytes
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_network
 from mnv2search.plugins import load, names
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -13,8 +13,8 @@ from pictures import draw_pictures
 from torch import nn
 
 from mnv2search.errors import DataError, OptionError, SpecError, TrainingError, UnknownNameError
-from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_network
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.training.ahead import Feed, made_ahead
 from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches

@@ -19,8 +19,8 @@ from team_worker import PLAIN, RECIPE, SPEC, parts_of, trained
 from torch import distributed
 
 from mnv2search.errors import OptionError
-from mnv2search.export.formats.state_dict import read_network
 from mnv2search.model.build import build
+from mnv2search.model.saved import read_network
 from mnv2search.training.batches import Cutting, training_batches
 from mnv2search.training.loop import train
 from mnv2search.training.pixels import Pixels

@@ -17,7 +17,7 @@ import torch
 from pictures import draw_pictures
 from PIL import Image
 
-from mnv2search.export.formats.state_dict import read_network
+from mnv2search.model.saved import read_network
 
 Run = Callable[..., Any]
 SPEC = """mnv2search: 1

@@ -13,17 +13,19 @@ from itertools import islice
 from pathlib import Path
 
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
-from mnv2search.errors import EvaluatorError, OptionError, TrainingError
+from mnv2search.errors import EvaluatorError, OptionError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.spec.classes import space_with_classes, with_classes
-from mnv2search.spec.codec import dumps
+from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
 from mnv2search.training.fidelity import FIDELITIES, Fidelity, chosen, reduced
+from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import ImageSet, read_image_set
+from mnv2search.training.inherit_shared import inherit_shared
 from mnv2search.training.loop import Figures, Progress, evaluate
 from mnv2search.training.pixels import Pixels
 from mnv2search.training.prepared import image_folder, prepare
@@ -77,10 +79,21 @@ class SupernetEvaluator:
         fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses
             by the time.
         folder: of a supernet that `mnv2search supernet` trained, or began to; empty trains one for the search.
+        weights: first weights: a `.pt` file of ours with any network of as many rows, or published ones; empty begins
+            with random ones.
+        weights_spec: the network that published weights belong to; empty takes the name of the space.
     """
 
     def __init__(
-        self, *, data: str, recipe: str = RECIPE, epochs: int = 0, fidelity: str = "auto", folder: str = ""
+        self,
+        *,
+        data: str,
+        recipe: str = RECIPE,
+        epochs: int = 0,
+        fidelity: str = "auto",
+        folder: str = "",
+        weights: str = "",
+        weights_spec: str = "",
     ) -> None:
         if epochs < 0:
             raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
@@ -88,6 +101,7 @@ class SupernetEvaluator:
         self._recipe = load_recipe(recipe)
         self._fidelity = _parsed(fidelity)
         self._folder = folder
+        self._weights, self._weights_spec = weights, weights_spec
         self._images = read_image_set(Path(data), unpack_to=image_folder())
         self._net: ElasticNet | None = None
         self._state: _State | None = None
@@ -102,6 +116,8 @@ class SupernetEvaluator:
             epochs=(str(self._epochs), "0"),
             fidelity=(self._fidelity_text, "auto"),
             folder=(self._folder, ""),
+            weights=(self._weights, ""),
+            weights_spec=(self._weights_spec, ""),
         ).removesuffix(",")
         seen = "" if self._state is None else f"; it saw {self._state.images:,} images at {self._state.fidelity}"
         return EvaluatorInfo(
@@ -156,6 +172,7 @@ class SupernetEvaluator:
                 state = known or self._planned(space, band, preparation)
                 pixels, recipe, side = self._prepared(space, band, state)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
+                inherited = self._inherit(net, space)
                 _write_state(folder, state)
                 left_s = None if preparation.time_s is None else preparation.time_s - (time.monotonic() - begin)
                 done = train_supernet(
@@ -173,11 +190,11 @@ class SupernetEvaluator:
                 )
                 state = replace(state, steps=done.steps, images=done.images, seconds=state.seconds + done.seconds)
                 _write_state(folder, state)
-            except (TrainingError, OptionError) as error:
+            except (TrainingError, OptionError, WeightsError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
         self._net, self._state, self._used = net, state, recipe
         self._held_out, self._calibration = self._evaluation_images(space, band, state.fidelity)
-        return self._notes(state)
+        return (*inherited, *self._notes(state))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights, batch norms recalibrated, with the interval of so many images.
@@ -253,6 +270,14 @@ class SupernetEvaluator:
         prepared = prepare(self._images, side=side, recipe=self._recipe, splits=("train",))
         return prepared.parts["train"], suited(prepared.recipe, epochs=state.epochs), side
 
+    def _inherit(self, net: ElasticNet, space: SearchSpace) -> tuple[str, ...]:
+        """Begin with the weights that were given; says how many came over."""
+        if not self._weights:
+            return ()
+        source = load_spec(self._weights_spec) if self._weights_spec else space.template
+        found = inherit_shared(net, network_of(Path(self._weights), source))
+        return (f"first weights: {found.share:.0%} of the shared parameters came from {self._weights}",)
+
     def _evaluation_images(
         self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity
     ) -> tuple[Pixels, Pixels]:
@@ -271,6 +296,7 @@ class SupernetEvaluator:
             "recipe": recipe.dumps(),
             "images": self._images.fingerprint,
             "fidelity": str(state.fidelity),
+            "weights": self._weights,
             "seed": str(seed),
         }
 

@@ -1,0 +1,21 @@
+"""Networks whose weights another training begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_network
+from mnv2search.model.weights import load_weights
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["network_of"]
+
+
+def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+    """The network of a `.pt` file of ours, or one with published weights."""
+    if weights.suffix == ".pt":
+        return read_network(weights)
+    model = build(spec, seed=0)
+    load_weights(model, weights)
+    return model
