@@ -47,7 +47,12 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
-    "--time", "time_s", type=Duration(), metavar="TIME", help="Wall time for everything; 90s if no --trials."
+    "--time",
+    "time_s",
+    type=Duration(),
+    metavar="TIME",
+    help="Wall time for everything but --confirm; 90s if no --trials. Give 30s or more: the MobileNetV2 grid and "
+    "the first networks of the space are measured once however little it is, even where that takes longer.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

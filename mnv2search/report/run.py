@@ -53,10 +53,13 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
     if status not in ("finished", "nothing fits"):
         yield "there is no front yet: this run ended before its final measurement; go on with run --resume"
         return
+    if result.trials == 0:
+        yield "time ran out before any network of the space was measured: go on with run --resume, longer with --time"
+        return
     yield f"nothing fits {_limits(budget)}"
     fastest = result.fastest
     if fastest is None or fastest.latency is None:
-        yield "  no network of the space was measured: the counted limits excluded every one that was looked at"
+        yield from _counted_out(result)
         return
     yield (
         f"  fastest of the space that was measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
@@ -66,6 +69,23 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         yield f"  to give up: {text}"
 
 
+def _counted_out(result: SearchResult) -> Iterator[str]:
+    """That nothing was measured, the network that came nearest, and the limits that would let it in."""
+    yield f"  none was measured: the counted limits excluded {_all_of(result.trials)} that the search looked at"
+    if (closest := result.closest) is None:
+        return
+    over = [
+        f"{name} {getattr(closest.cost, name):,}" for name in COUNTED if getattr(closest.budget, name) is not None
+    ]
+    yield f"  nearest to the limits: {closest.spec.name} with {', '.join(over)}"
+    for text in _to_give_up(closest):
+        yield f"  to give up: {text}"
+
+
+def _all_of(count: int) -> str:
+    return "the one network" if count == 1 else f"all {count:,} networks"
+
+
 def _limits(budget: Budget) -> str:
     """Every limit of a budget, in the words of the command line."""
     low = "" if budget.latency_min_ms is None else f"{budget.latency_min_ms:g} to "
@@ -73,11 +93,11 @@ def _limits(budget: Budget) -> str:
     return ", ".join([f"{low}{budget.latency_ms:g} ms", *counted])
 
 
-def _to_give_up(fastest: Evaluation) -> Iterator[str]:
-    """For each limit that the fastest network breaks, what it would have to be."""
-    budget, latency = fastest.budget, fastest.latency
+def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
+    """For each limit that a network breaks, what it would have to be."""
+    budget, latency = evaluation.budget, evaluation.latency
     for name in COUNTED:
-        cap, counted = getattr(budget, name), getattr(fastest.cost, name)
+        cap, counted = getattr(budget, name), getattr(evaluation.cost, name)
         if cap is not None and counted > cap:
             yield f"raise the limit of {name} from {cap:,} to {counted:,} or more"
     if latency is None:
@@ -98,6 +118,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "front": [_member(e, result) for e in result.front],
         "baseline": [_member(e, None) for e in result.baseline],
         "fastest": None if result.fastest is None else _member(result.fastest, None),
+        "closest": None if result.closest is None else _member(result.closest, None),
         "trials": result.trials,
         "predicted": result.predicted,
         "elapsed_s": result.elapsed_s,

@@ -40,11 +40,23 @@ def test_the_latency_that_would_do_really_would() -> None:
     [
         (Budget(latency_ms=5.0, latency_min_ms=4.5), "faster than 4.5 ms"),
         (Budget(latency_ms=0.1, latency_min_ms=0.05), "raise --latency-ms"),
-        (Budget(latency_ms=5.0, params=10), "no network of the space was measured"),
+        (Budget(latency_ms=5.0, params=10), "raise the limit of params from 10 to 1,678,409"),
+        (Budget(latency_ms=5.0, params=10), "excluded the one network that the search looked at"),
     ],
 )
 def test_what_to_give_up_is_the_limit_that_is_broken(budget: Budget, said: str) -> None:
     assert said in told(budget)
+
+
+def test_limits_that_exclude_everything_are_said_with_the_counts_that_come_nearest() -> None:
+    near = weighed(Budget(latency_ms=5.0, params=10))
+    assert f"{near.spec.name} with params {near.cost.params:,}" in told(Budget(latency_ms=5.0, params=10))
+
+
+def test_time_that_ran_out_before_anything_was_looked_at_is_not_laid_to_the_budget() -> None:
+    lines = [*nothing_fits_lines(result_of([], elapsed_s=1.0), budget=Budget(latency_ms=5.0), status="nothing fits")]
+    assert len(lines) == 1
+    assert lines[0].startswith("time ran out")
 
 
 def test_a_run_without_its_final_measurement_is_not_said_to_fit_nothing() -> None:
