@@ -10,9 +10,11 @@ from typing import Any
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import gain_over
-from mnv2search.report.rows import Rows, accuracy_text, front_rows, measured_text
+from mnv2search.report.rows import Rows, accuracy_text, counted, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
+# Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
+NEXT_TO = 0.005
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 __all__ = ["nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
@@ -23,7 +25,7 @@ def run_rows(result: SearchResult) -> Rows:
     return front_rows(
         result.front,
         baseline=result.baseline,
-        title=f"Pareto front: {len(result.front)} network" + "s" * (len(result.front) != 1),
+        title=f"Pareto front: {counted(len(result.front), 'network')}",
     )
 
 
@@ -44,8 +46,36 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
             "the best of the MobileNetV2 grid that is no slower"
         )
+    yield from _alternative(result)
+    yield from _no_gain(result)
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     yield f"  {_effort(result)}"
+
+
+def _alternative(result: SearchResult) -> Iterator[str]:
+    """The fastest member that is clearly faster than what is shipped and next to as accurate, where there is one."""
+    ship = result.ship
+    if ship is None or ship.latency is None or ship.accuracy is None:
+        return
+    # the front is ordered by latency, fastest first
+    for other in result.front:
+        if other.latency is None or other.accuracy is None:
+            continue
+        less = ship.accuracy.value - other.accuracy.value
+        if less <= NEXT_TO and other.latency.ci_high_ms < ship.latency.ci_low_ms:
+            faster = 1 - other.latency.median_ms / ship.latency.median_ms
+            yield (
+                f"  {other.spec.name} takes {100 * faster:.0f} % less time for {max(0.0, 100 * less):.1f} points less"
+            )
+            return
+
+
+def _no_gain(result: SearchResult) -> Iterator[str]:
+    """That MobileNetV2 is not beaten, where no interval of a gain lies above 0."""
+    gains = [gain for e in result.front if (gain := gain_over(e, result.baseline)) is not None]
+    if gains and all(gain.low <= 0 for gain in gains):
+        more = "" if result.exhausted else ": give more --time"
+        yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
 
 
 def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
@@ -144,6 +174,6 @@ def _effort(result: SearchResult) -> str:
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
     return (
-        f"{result.trials} networks of the space and {len(result.baseline)} of the MobileNetV2 grid evaluated"
-        f"{predicted}; {result.elapsed_s:.0f} s"
+        f"{counted(result.trials, 'network')} of the space and {len(result.baseline)} of the MobileNetV2 grid "
+        f"evaluated{predicted}; {result.elapsed_s:.0f} s"
     )
