@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,9 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "time_s",
     type=Duration(),
     metavar="TIME",
-    help="Wall time for everything; 90s (with --data 20m) if no --trials.",
+    help="Wall time for everything but --confirm; 90s (with --data 20m) if no --trials. Give 30s or more: the "
+    "MobileNetV2 grid and the first networks of the space are measured once however little it is, even where that "
+    "takes longer.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -91,7 +94,8 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "confirms",
     default=True,
     show_default=True,
-    help="At the end, compare the front with what the runtime's own converter makes of it; takes time of its own.",
+    help="At the end, compare the front with what the runtime's own converter makes of it. Takes time beyond --time: "
+    "with some converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Begin anew where the folder holds another run.")
 @json_option
@@ -139,11 +143,11 @@ def command(
     from mnv2search.jobs.run import AUTO, Request, resume_request, run
     from mnv2search.study.types import Settings
 
-    if (resume is None) == (latency_ms is None):
+    if resume is None and latency_ms is None:
         raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
     if resume is not None:
         _refuse_other_options()
-        resumed = Path(resume) if Path(resume).parent != Path() else root / resume
+        resumed = _resumed(resume, root)
         longer = None
         if trials is not None or time_s is not None:
             recorded = resume_request(resumed).settings
@@ -188,9 +192,7 @@ def command(
             outcome = run(request, on_progress=show, on_folder=folder.append)
     except KeyboardInterrupt:
         if folder:
-            again = f"mnv2search run --resume {folder[0].name}"
-            again += "" if root == Path("results") else f" --output-dir {root}"
-            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {again}")
+            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {_again(folder[0])}")
         sys.exit(130)
     result = outcome.result
     _show(outcome, budget=request.budget, as_json=as_json, quiet=quiet)
@@ -243,16 +245,37 @@ def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from
     return f"{name}:{','.join([*added, *([options] if options else [])])}"
 
 
+def _resumed(resume: str, root: Path) -> Path:
+    """The folder of the run that `--resume` names, with `--output-dir`."""
+    return Path(resume) if Path(resume).parent != Path() else root / resume
+
+
+def _again(folder: Path) -> str:
+    """The command line that goes on with the run in a folder."""
+    if folder.parent == Path("results"):
+        return f"mnv2search run --resume {shlex.quote(folder.name)}"
+    if folder.parent == Path():  # a name alone would be looked for in results
+        return f"mnv2search run --resume {shlex.quote(folder.name)} --output-dir ."
+    return f"mnv2search run --resume {shlex.quote(str(folder))}"
+
+
 def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:
     """Compare the front with the converter's; what does not work is said, and leaves the run as it is."""
     from mnv2search.cli.progress import measuring
     from mnv2search.errors import DeviceError
-    from mnv2search.jobs.confirm import confirm_front, confirmation_line
+    from mnv2search.jobs.confirm import CONFIRMATION, confirm_front, confirmation_line, disagreements
+
+    def begin(converter: str) -> None:
+        note(
+            f"comparing the {len(specs)} networks of the front with what {converter} makes of them: this takes time "
+            "beyond --time, with some converters minutes; --no-confirm skips it",
+            quiet=quiet,
+        )
 
     specs = [evaluation.spec for evaluation in result.front]
     try:
         with measuring(len(specs), quiet=quiet, verb="confirming") as advance:
-            found = confirm_front(folder, specs, device=device, on_progress=advance)
+            found = confirm_front(folder, specs, device=device, on_begin=begin, on_progress=advance)
     except DeviceError as error:
         note(f"the front was not compared with the runtime's own converter: {error.message}\nhint: {error.hint}")
     except KeyboardInterrupt:
@@ -261,6 +284,9 @@ def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) ->
     else:
         if found is not None:
             note(confirmation_line(found), quiet=quiet)
+            for line in disagreements(found):
+                note(f"  {line}", quiet=quiet)
+            note(f"  every figure: {folder / CONFIRMATION}", quiet=quiet)
 
 
 def _refuse_other_options() -> None:

@@ -77,7 +77,8 @@ def calibration_images(
             f"{len(broken)} of {len(chosen)} images of {folder} cannot be read, such as {broken[0]}",
             hint="remove or mend them",
         )
-    return Calibration(images=np.stack(found).astype(np.float32), broken=tuple(broken))
+    # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
+    return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=tuple(broken))
 
 
 def _read(files: list[Path], side: int) -> Iterator[tuple[Path, Floats | None]]:

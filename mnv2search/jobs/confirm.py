@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -37,6 +37,7 @@ __all__ = [
     "confirm",
     "confirm_front",
     "confirmation_line",
+    "disagreements",
     "write_confirmations",
 ]
 
@@ -151,7 +152,12 @@ def confirm(
 
 
 def confirm_front(
-    folder: Path, specs: Sequence[ModelSpec], *, device: str, on_progress: Callable[[int], None] = lambda _: None
+    folder: Path,
+    specs: Sequence[ModelSpec],
+    *,
+    device: str,
+    on_begin: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[Confirmation, ...] | None:
     """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
 
@@ -159,6 +165,7 @@ def confirm_front(
         folder: of the run.
         specs: its front.
         device: text that opens the device of the run.
+        on_begin: told what the converter is before the first network, since it takes long.
         on_progress: told after every network how many are done.
 
     Raises:
@@ -172,8 +179,9 @@ def confirm_front(
                 "a benchmark program does not tell what a network answers",
                 hint="with python=PATH in place of binary=PATH it would be",
             )
-        if not can_confirm(opened):
+        if not isinstance(opened, ArtifactDevice) or not can_confirm(opened):
             return None
+        on_begin(opened.runtime.converter)
         found = confirm(opened, specs, on_progress=on_progress)
     write_confirmations(folder / CONFIRMATION, found)
     return found
@@ -192,6 +200,21 @@ def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
         f"{agree} of {len(confirmations)} agree with {confirmations[0].converter} in answer (largest difference "
         f"{worst:.2g} of the PyTorch network's) and latency (ours over theirs {min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
+    """A line for each network that does not agree: in what, by how much, and how much would be accepted."""
+    for one in confirmations:
+        if not one.answers_agree:
+            yield (
+                f"{one.name} differs in answer: ours by {one.difference:.2g} of the PyTorch network's, theirs by "
+                f"{one.converter_difference:.2g}; {one.tolerance:g} is accepted"
+            )
+        if not one.speeds_agree:
+            yield (
+                f"{one.name} differs in latency: ours takes {one.ratio:.3f} ± {one.ratio_half_width:.3f} times as "
+                f"long as theirs; 1 ± {max(EQUAL_SPEED, one.ratio_half_width):.3f} is accepted"
+            )
 
 
 def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:

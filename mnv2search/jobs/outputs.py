@@ -10,7 +10,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.records import write_text
 from mnv2search.report.csv import front_csv
 from mnv2search.report.plot import front_png
-from mnv2search.report.rows import accuracy_phrase, measured_text
+from mnv2search.report.rows import accuracy_phrase, counted, measured_text
 from mnv2search.spec.codec import dumps
 from mnv2search.study.types import SearchResult
 
@@ -38,7 +38,7 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
         dominated=result.dominated,
         baseline=result.baseline,
         budget_ms=budget.latency_ms,
-        title=f"{folder.name}: {len(result.front)} networks within {budget.latency_ms:g} ms",
+        title=f"{folder.name}: {counted(len(result.front), 'network')} within {budget.latency_ms:g} ms",
     )
     _write_bytes(folder / "front.png", image)
 

@@ -52,7 +52,8 @@ class Visit(NamedTuple):
         p90_ms: of the runs.
         reference_ms: the low quantile of the reference, mean of before and after.
         samples: runs that were used.
-        dropped: runs that were preempted.
+        dropped: runs that were preempted and thrown away.
+        preempted: runs that were preempted, thrown away or not.
     """
 
     level_ms: float
@@ -61,6 +62,7 @@ class Visit(NamedTuple):
     reference_ms: float
     samples: int
     dropped: int
+    preempted: int
 
 
 class Estimate(NamedTuple):
@@ -117,20 +119,22 @@ def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
             reference_ms=reference_ms,
             samples=runs.count,
             dropped=0,
+            preempted=0,
         )
     if by_cpu:
         kept = [cpu / 1e6 for wall, cpu in runs if wall <= cpu * (1 + PREEMPTED_SHARE) + PREEMPTED_NS]
-        dropped = len(runs) - len(kept)
+        preempted = len(runs) - len(kept)
         times = kept if len(kept) >= 3 else [cpu / 1e6 for _, cpu in runs]
     else:
-        times, dropped = [wall / 1e6 for wall, _ in runs], 0
+        times, preempted = [wall / 1e6 for wall, _ in runs], 0
     return Visit(
         level_ms=quantile(times, LEVEL_QUANTILE),
         median_ms=quantile(times, 0.5),
         p90_ms=quantile(times, 0.9),
         reference_ms=reference_ms,
-        samples=len(runs) - dropped,
-        dropped=dropped,
+        samples=len(times),
+        dropped=len(runs) - len(times),
+        preempted=preempted,
     )
 
 
@@ -176,7 +180,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
         samples=samples,
         dropped=dropped,
         noisy=disturbance > NOISY_SLOWDOWN
-        or dropped > NOISY_DROPPED * (samples + dropped)
+        or sum(v.preempted for v in visits) > NOISY_DROPPED * (samples + dropped)
         or scatter > NOISY_HALF_WIDTH,
     )
 

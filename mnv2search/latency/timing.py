@@ -275,6 +275,7 @@ class Measurer:
             device=self._device.info,
             taken_at=self._now().isoformat(timespec="seconds"),
             noisy=found.noisy,
+            visits=len(self._visits[spec]),
         )
 
 

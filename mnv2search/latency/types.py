@@ -31,6 +31,9 @@ Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
 # What may change from day to day without making latencies incomparable.
 PASSING = frozenset({"system", "temperature_c"})
 
+# Fewer visits than this say nothing of how noisy a machine is.
+FEW_VISITS = 5
+
 Runner: TypeAlias = Callable[[], None]
 """Runs one inference and returns when it is finished."""
 
@@ -100,7 +103,8 @@ class Latency:
         kind: whether a clock or the predictor said so.
         device: what it was measured on.
         taken_at: end of the measurement, ISO 8601 in UTC.
-        noisy: the machine was too noisy for the interval to be trusted.
+        noisy: the interval is not to be trusted; mostly because the machine was noisy.
+        visits: bursts at different times that it rests on; None for a prediction, and in records of earlier versions.
     """
 
     median_ms: float
@@ -113,6 +117,12 @@ class Latency:
     device: DeviceInfo
     taken_at: str
     noisy: bool = False
+    visits: int | None = None
+
+    @property
+    def is_hasty(self) -> bool:
+        """Not to be trusted for want of visits, whatever the machine was like."""
+        return self.noisy and self.visits is not None and self.visits < FEW_VISITS
 
     def verdict(self, budget_ms: float) -> Verdict:
         """Whether the whole interval lies within the budget, beyond it, or neither.

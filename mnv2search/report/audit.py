@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows, measured_text
+from mnv2search.report.rows import Column, Rows, counted, device_line, measured_text
 
 if TYPE_CHECKING:
     from mnv2search.jobs.audit import Audit
@@ -44,10 +44,10 @@ def audit_rows(audit: Audit) -> Rows:
 def audit_lines(audit: Audit) -> Iterator[str]:
     """What the errors come to."""
     info = audit.device
-    yield f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.dtype}"
+    yield device_line(info)
     yield (
-        f"{len(audit.items)} networks of {audit.space}, none of them among the {audit.learned_from} learned from; "
-        f"their own 95 % half-width is {100 * audit.half_width:.1f} % (median)"
+        f"{counted(len(audit.items), 'network')} of {audit.space}, none of them among the {audit.learned_from} "
+        f"learned from; their own 95 % half-width is {100 * audit.half_width:.1f} % (median)"
     )
     rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
     yield (
@@ -110,15 +110,14 @@ def audit_png(audit: Audit) -> bytes:
     axes.set_ylabel("predicted latency, ms")
     info = audit.device
     axes.set_title(
-        f"{len(audit.items)} networks of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
+        f"{counted(len(audit.items), 'network')} of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
         f"{100 * audit.within(TIGHT):.0f} % within 5 %",
         loc="left",
         fontsize=10,
         color=INK,
     )
     figure.supxlabel(
-        f"{info.runtime} {info.runtime_version}, {info.hardware}, {info.threads} thread(s), {info.dtype}, "
-        f"batch {info.batch}",
+        device_line(info),
         fontsize=8,
         color=MUTED,
     )
@@ -133,10 +132,10 @@ def audit_png(audit: Audit) -> bytes:
 def profile_lines(profile: Profile) -> Iterator[str]:
     """What was measured, and how well it predicts."""
     info = profile.device
-    yield f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.dtype}"
+    yield device_line(info)
     yield (
-        f"{profile.measured} networks of {', '.join(profile.spaces)} measured in {profile.elapsed_s:.0f} s, "
-        f"{profile.kept} of earlier still hold"
+        f"{counted(profile.measured, 'network')} of {', '.join(profile.spaces)} measured in "
+        f"{profile.elapsed_s:.0f} s, {profile.kept} of earlier still hold"
     )
     if profile.dropped_earlier:
         yield "what was measured earlier was dropped: it missed today's measurements (another clock, or other work)"

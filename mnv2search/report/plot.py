@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
+from mnv2search.report.rows import device_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +46,7 @@ def front_png(
         )
         info = sample.latency.device
         figure.supxlabel(
-            f"{info.runtime} {info.runtime_version}, {info.hardware}, {info.threads} thread(s), {info.dtype}, "
-            f"batch {info.batch}",
+            device_line(info, hosts=[e.latency.device.host for e in front if e.latency]),
             fontsize=8,
             color=MUTED,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows, measured_text
+from mnv2search.report.rows import Column, Rows, device_line, measured_text
 
 if TYPE_CHECKING:
     from mnv2search.jobs.probe import Probe
@@ -46,11 +46,7 @@ def kernel_rows(probe: Probe) -> Rows:
 
 def probe_lines(probe: Probe) -> Iterator[str]:
     """What it comes to."""
-    info = probe.device
-    yield (
-        f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.threads} thread(s), "
-        f"{info.dtype}, batch {info.batch}"
-    )
+    yield device_line(probe.device)
     told = ", ".join(f"{point.multiple}: {100 * point.misfit:.1f} %" for point in probe.multiples)
     yield f"what blocks of so many channels leave unexplained (root mean square): {told}"
     for cliff in probe.cliffs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of, layer_params, unit_cost
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.registry import Availability
-from mnv2search.latency.types import Latency
+from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.report.gain import gain_over
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit
@@ -23,23 +23,32 @@ __all__ = [
     "accuracy_text",
     "accuracy_unit",
     "cost_rows",
+    "counted",
+    "device_line",
     "device_rows",
+    "device_text",
     "front_rows",
     "interval_text",
     "latency_rows",
     "layer_rows",
     "measured_text",
     "millions",
+    "trouble_lines",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading with its unit; numbers stand right."""
+    """A heading with its unit; numbers stand right.
+
+    Attributes:
+        spare: which columns a narrow terminal leaves out, the highest first; 0 is never left out.
+    """
 
     title: str
     unit: str = ""
     align: Literal["left", "right"] = "right"
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class Rows:
 
 
 NAME = Column("network", align="left")
+GAIN = 4  # place of the gain among the columns of a front
 
 
 def millions(count: int) -> str:
@@ -240,26 +250,60 @@ def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Ro
             f"{latency.p90_ms:.2f}",
             str(latency.samples),
             str(latency.dropped),
-            latency.kind + (", noisy" if latency.noisy else ""),
+            latency.kind + (", too few visits" if latency.is_hasty else ", noisy" if latency.noisy else ""),
             millions(cost_of(spec).madds),
         )
         for spec, latency in zip(specs, latencies, strict=True)
     )
-    notes = [device_text(latencies[0])] if latencies else []
-    if any(latency.noisy for latency in latencies):
-        notes.append("the machine was too noisy for the rows marked noisy: repeat when it is quiet")
+    notes = [device_text(latencies)] if latencies else []
+    notes += trouble_lines(latencies)
     return Rows(title="latency", columns=columns, rows=rows, notes=tuple(notes))
 
 
-def device_text(latency: Latency) -> str:
-    """One line that says what a latency was measured on."""
-    info = latency.device
+def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
+    """Why some of the latencies are not to be trusted, and what would help."""
+    marked = [latency for latency in latencies if latency.noisy]
+    if any(latency.is_hasty for latency in marked):
+        yield "too few visits to some networks in the time allowed: give more --time"
+    if any(not latency.is_hasty for latency in marked):
+        yield "the machine was too noisy for some of these figures: repeat when it is quiet"
+
+
+def device_text(latencies: Sequence[Latency]) -> str:
+    """One line that says what latencies were measured on; the machines of a pool differ in their host alone.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not latencies:
+        raise ValueError("no latencies")
+    return device_line(latencies[0].device, hosts=[latency.device.host for latency in latencies])
+
+
+def device_line(info: DeviceInfo, *, hosts: Sequence[str] = ()) -> str:
+    """One line that says what a device is.
+
+    Args:
+        info: the device.
+        hosts: machines of a pool; those of `info` if left out.
+    """
     # what is measured has arbitrary weights, so that no images of the user's could say more
     dtype = "int8 with ranges from random images" if info.dtype == "int8" else info.dtype
+    where = ", ".join(sorted(dict.fromkeys(hosts or (info.host,))))
+    pinned = f" on core{'s' * (not info.pinned.isdigit())} {info.pinned}" if info.pinned else ""
     return (
-        f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({info.host}), {info.threads} "
-        f"thread{'s' if info.threads > 1 else ''}, {dtype}, batch {info.batch}"
+        f"device: {info.runtime} {info.runtime_version} on {info.hardware} ({where}), "
+        f"{counted(info.threads, 'thread')}{pinned}, {dtype}, batch {info.batch}"
     )
+
+
+def counted(count: int, thing: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "thread"), counted(17_258, "network")
+    ('1 thread', '17,258 networks')
+    """
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def device_rows(found: Sequence[Availability]) -> Rows:
@@ -284,14 +328,17 @@ def front_rows(
         NAME,
         _accuracy_column(accuracy),
         Column("measured latency [95 % interval]", "ms"),
-        Column("margin", "%"),
-        Column("gain over baseline [90 % interval]", "points"),
-        Column("multiply-adds", "M"),
-        Column("params", "M"),
-        Column("side", "px"),
+        Column("margin", "%", spare=2),
+        Column("gain over baseline [90 % interval]", "points", spare=1),
+        Column("multiply-adds", "M", spare=5),
+        Column("params", "M", spare=4),
+        Column("side", "px", spare=3),
     )
     rows = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
-    notes = list(_front_notes(ordered, baseline, accuracy))
+    gains = any(gain_over(evaluation, baseline) is not None for evaluation in ordered)
+    if not gains:  # as where accuracies are those of shared weights, which the baseline has no part in
+        columns, rows = (*columns[:GAIN], *columns[GAIN + 1 :]), tuple((*r[:GAIN], *r[GAIN + 1 :]) for r in rows)
+    notes = list(_front_notes(ordered, baseline, accuracy, gains=gains))
     return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
 
 
@@ -319,7 +366,7 @@ def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[
 
 
 def _front_notes(
-    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None
+    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, gains: bool
 ) -> Iterable[str]:
     if accuracy is not None and accuracy.kind == "estimated":
         yield (
@@ -328,10 +375,15 @@ def _front_notes(
         )
     if accuracy is not None and accuracy.kind == "proxy":
         yield accuracy.note
-    if front and front[0].latency is not None:
-        yield device_text(front[0].latency)
+    if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
+        yield device_text(latencies)
         yield "margin: from the upper end of the interval to the budget"
-    if baseline and not (accuracy is not None and accuracy.kind == "proxy"):
+    if accuracy is not None and accuracy.kind == "inherited":
+        yield (
+            "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
+            "reaches when it is trained"
+        )
+    if gains:
         yield (
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
             "taken to be trained alike"

@@ -10,9 +10,11 @@ from typing import Any
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import gain_over
-from mnv2search.report.rows import Rows, accuracy_phrase, front_rows, measured_text
+from mnv2search.report.rows import Rows, accuracy_phrase, counted, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
+# Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
+NEXT_TO = 0.005
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 __all__ = ["nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
@@ -23,7 +25,7 @@ def run_rows(result: SearchResult) -> Rows:
     return front_rows(
         result.front,
         baseline=result.baseline,
-        title=f"Pareto front: {len(result.front)} network" + "s" * (len(result.front) != 1),
+        title=f"Pareto front: {counted(len(result.front), 'network')}",
     )
 
 
@@ -44,8 +46,36 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
             "the best of the MobileNetV2 grid that is no slower"
         )
+    yield from _alternative(result)
+    yield from _no_gain(result)
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     yield f"  {_effort(result)}"
+
+
+def _alternative(result: SearchResult) -> Iterator[str]:
+    """The fastest member that is clearly faster than what is shipped and next to as accurate, where there is one."""
+    ship = result.ship
+    if ship is None or ship.latency is None or ship.accuracy is None or ship.accuracy.kind == "proxy":
+        return
+    # the front is ordered by latency, fastest first
+    for other in result.front:
+        if other.latency is None or other.accuracy is None:
+            continue
+        less = ship.accuracy.value - other.accuracy.value
+        if less <= NEXT_TO and other.latency.ci_high_ms < ship.latency.ci_low_ms:
+            faster = 1 - other.latency.median_ms / ship.latency.median_ms
+            yield (
+                f"  {other.spec.name} takes {100 * faster:.0f} % less time for {max(0.0, 100 * less):.1f} points less"
+            )
+            return
+
+
+def _no_gain(result: SearchResult) -> Iterator[str]:
+    """That MobileNetV2 is not beaten, where no interval of a gain lies above 0."""
+    gains = [gain for e in result.front if (gain := gain_over(e, result.baseline)) is not None]
+    if gains and all(gain.low <= 0 for gain in gains):
+        more = "" if result.exhausted else ": give more --time"
+        yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
 
 
 def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
@@ -53,10 +83,13 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
     if status not in ("finished", "nothing fits"):
         yield "there is no front yet: this run ended before its final measurement; go on with run --resume"
         return
+    if result.trials == 0:
+        yield "time ran out before any network of the space was measured: go on with run --resume, longer with --time"
+        return
     yield f"nothing fits {_limits(budget)}"
     fastest = result.fastest
     if fastest is None or fastest.latency is None:
-        yield "  no network of the space was measured: the counted limits excluded every one that was looked at"
+        yield from _counted_out(result)
         return
     yield (
         f"  fastest of the space that was measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
@@ -66,6 +99,23 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         yield f"  to give up: {text}"
 
 
+def _counted_out(result: SearchResult) -> Iterator[str]:
+    """That nothing was measured, the network that came nearest, and the limits that would let it in."""
+    yield f"  none was measured: the counted limits excluded {_all_of(result.trials)} that the search looked at"
+    if (closest := result.closest) is None:
+        return
+    over = [
+        f"{name} {getattr(closest.cost, name):,}" for name in COUNTED if getattr(closest.budget, name) is not None
+    ]
+    yield f"  nearest to the limits: {closest.spec.name} with {', '.join(over)}"
+    for text in _to_give_up(closest):
+        yield f"  to give up: {text}"
+
+
+def _all_of(count: int) -> str:
+    return "the one network" if count == 1 else f"all {count:,} networks"
+
+
 def _limits(budget: Budget) -> str:
     """Every limit of a budget, in the words of the command line."""
     low = "" if budget.latency_min_ms is None else f"{budget.latency_min_ms:g} to "
@@ -73,11 +123,11 @@ def _limits(budget: Budget) -> str:
     return ", ".join([f"{low}{budget.latency_ms:g} ms", *counted])
 
 
-def _to_give_up(fastest: Evaluation) -> Iterator[str]:
-    """For each limit that the fastest network breaks, what it would have to be."""
-    budget, latency = fastest.budget, fastest.latency
+def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
+    """For each limit that a network breaks, what it would have to be."""
+    budget, latency = evaluation.budget, evaluation.latency
     for name in COUNTED:
-        cap, counted = getattr(budget, name), getattr(fastest.cost, name)
+        cap, counted = getattr(budget, name), getattr(evaluation.cost, name)
         if cap is not None and counted > cap:
             yield f"raise the limit of {name} from {cap:,} to {counted:,} or more"
     if latency is None:
@@ -98,6 +148,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "front": [_member(e, result) for e in result.front],
         "baseline": [_member(e, None) for e in result.baseline],
         "fastest": None if result.fastest is None else _member(result.fastest, None),
+        "closest": None if result.closest is None else _member(result.closest, None),
         "trials": result.trials,
         "predicted": result.predicted,
         "elapsed_s": result.elapsed_s,
@@ -125,6 +176,6 @@ def _effort(result: SearchResult) -> str:
     predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
-        f"{result.trials} networks of the space{stopped} and {len(result.baseline)} of the MobileNetV2 grid evaluated"
-        f"{predicted}; {result.elapsed_s:.0f} s"
+        f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline)} of the MobileNetV2 "
+        f"grid evaluated{predicted}; {result.elapsed_s:.0f} s"
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypeVar
+
 from rich import box
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from mnv2search.report.rows import Rows
 
-__all__ = ["draw", "drawn"]
+__all__ = ["draw", "drawn", "fitted"]
+
+T = TypeVar("T")
 
 WIDEST = 400
 
@@ -35,11 +41,42 @@ def drawn(rows: Rows) -> Table:
     return table
 
 
+def fitted(rows: Rows, console: Console) -> Rows:
+    """The rows without the spare columns for which the console has no room; a note tells what is left out."""
+    left_out: list[str] = []
+    kept = rows
+    while _width(kept, console) > console.width and (spare := max(c.spare for c in kept.columns)):
+        index = next(i for i, column in enumerate(kept.columns) if column.spare == spare)
+        left_out.append(kept.columns[index].title)
+        kept = replace(
+            kept,
+            columns=_without(kept.columns, index),
+            rows=tuple(_without(row, index) for row in kept.rows),
+            footer=_without(kept.footer, index),
+        )
+    if not left_out:
+        return rows
+    words = ", ".join(reversed(left_out))
+    return replace(kept, notes=(f"left out for lack of room: {words} (a wider terminal, or --json)", *kept.notes))
+
+
+def _without(values: tuple[T, ...], index: int) -> tuple[T, ...]:
+    return (*values[:index], *values[index + 1 :])
+
+
+def _width(rows: Rows, console: Console) -> int:
+    """How wide the table comes out on the console, which rich 15 does not always bring down to what it measures."""
+    lines = Segment.split_lines(console.render(drawn(rows)))
+    return max(sum(segment.cell_length for segment in line) for line in lines)
+
+
 def draw(rows: Rows, console: Console) -> None:
     """Print the rows and their notes.
 
-    A table wider than the console is printed whole, and the terminal breaks its lines: no number is broken by us.
+    A table that is wider than the console even without its spare columns is printed whole, and the terminal breaks
+    its lines: no number is broken by us.
     """
+    rows = fitted(rows, console)
     table = drawn(rows)
     widest = console.options.update_width(WIDEST)
     narrow = console.width

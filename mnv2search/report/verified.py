@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows, device_text, measured_text
+from mnv2search.report.rows import Column, Rows, counted, device_text, measured_text, trouble_lines
 
 if TYPE_CHECKING:
     from mnv2search.jobs.verify import Check
@@ -35,7 +35,9 @@ def verified_rows(checks: Sequence[Check]) -> Rows:
         )
         for check in checks
     )
-    return Rows(title="verified", columns=columns, rows=rows, notes=(device_text(checks[0].latency),))
+    return Rows(
+        title="verified", columns=columns, rows=rows, notes=(device_text([check.latency for check in checks]),)
+    )
 
 
 def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
@@ -44,12 +46,11 @@ def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
     verdicts = [check.verdict for check in checks]
     moved = sum(check.is_beyond_intervals for check in checks)
     yield (
-        f"{counts} of {len(checks)} networks count and build as recorded; {verdicts.count('fits')} fit "
+        f"{counts} of {counted(len(checks), 'network')} count and build as recorded; {verdicts.count('fits')} fit "
         f"{checks[0].then.budget.latency_ms:g} ms, {verdicts.count('undecided')} undecided, "
         f"{verdicts.count('does not fit')} do not fit; {moved} moved beyond their intervals"
     )
-    if any(check.latency.noisy for check in checks):
-        yield "the machine was too noisy for some of these figures: repeat when it is quiet"
+    yield from trouble_lines(check.latency for check in checks)
 
 
 def verified_json(checks: Sequence[Check]) -> list[dict[str, Any]]:

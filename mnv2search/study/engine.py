@@ -230,8 +230,8 @@ class Search:
         drawn = self._drawn(random, FIRST_DRAWS)
         picks = self._candidates.spread(sorted(drawn - set(self._known)), count=wanted)
         for group in [picks] if self._is_cheap or self._prepares else [(pick,) for pick in picks]:
-            if self._is_over():
-                return
+            if self._is_over() and any(e.latency is not None for e in self._known.values()):
+                return  # however little time there is, a front or a refusal rests on a measurement
             evaluations = self._evaluate(group, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
             for pick, evaluation in zip(group, evaluations, strict=True):
                 journal.add(pick, evaluation)

@@ -49,6 +49,7 @@ def result_of(
         dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
         ship=max(members, key=bound_of, default=None),
         fastest=min(measured, key=median_ms_of, default=None),
+        closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
         predicted=predicted,
         elapsed_s=elapsed_s,

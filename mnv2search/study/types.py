@@ -103,6 +103,7 @@ class SearchResult:
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None where nothing fits.
         fastest: the fastest network measured.
+        closest: of the networks that counted limits excluded, the one that exceeds them least.
         trials: networks of the space that were evaluated.
         predicted: networks whose latency was only predicted; None where the result was read from records.
         elapsed_s: wall time.
@@ -118,6 +119,7 @@ class SearchResult:
     dominated: tuple[Evaluation, ...]
     ship: Evaluation | None
     fastest: Evaluation | None
+    closest: Evaluation | None
     trials: int
     predicted: int | None
     elapsed_s: float

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mnv2search.cli.run import _again, _resumed
+from mnv2search.study.engine import Search
 
 Run = Callable[..., Any]
 SPEC = """mnv2search: 1
@@ -164,10 +168,11 @@ def test_a_mistake_is_told_with_exit_code_2(run: Run, words: list[str], said: st
     assert "Traceback" not in done.err
 
 
-def test_other_options_beside_resume_are_refused(run: Run) -> None:
-    done = run("run", "--resume", "x", "--params", "3M")
+@pytest.mark.parametrize("option", ["--params", "--latency-ms"])
+def test_other_options_beside_resume_are_refused(run: Run, option: str) -> None:
+    done = run("run", "--resume", "x", option, "9")
     assert done.code == 2
-    assert "--params cannot be given with --resume" in done.err
+    assert f"{option} cannot be given with --resume" in done.err
 
 
 def test_what_a_function_prints_does_not_disturb_the_document(run: Run, tmp_path: Path) -> None:
@@ -183,6 +188,29 @@ def test_a_run_is_resumed_by_name_and_by_folder(run: Run) -> None:
     assert run(*words, "--name", "a").code == 0
     assert run("run", "--resume", "a", "--trials", "14").code == 0
     assert json.loads(run("run", "--resume", "results/a", "--trials", "15", "--json").out)["trials"] == 15
+
+
+@pytest.mark.parametrize("folder", ["results/a", "res/ci", "here", "/tmp/runs/a b"])
+def test_the_command_that_goes_on_names_the_folder(folder: str) -> None:
+    words = shlex.split(_again(Path(folder)))
+    root = Path(words[5]) if "--output-dir" in words else Path("results")
+    assert _resumed(words[3], root) == Path(folder)
+
+
+def test_ctrl_c_tells_a_command_that_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--latency-ms", "5", "--trials", "13", "--space", "mnv2-multipliers", "--device", "simulated")
+
+    class Stopped(Search):
+        def run(self) -> Any:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mnv2search.jobs.run.Search", Stopped)
+        done = run("run", *words, "--output-dir", "res", "--name", "ci")
+        again = run("run", "--resume", "res/ci")
+    assert (done.code, again.code) == (130, 130)
+    assert again.err.splitlines()[-1] == done.err.splitlines()[-1]
+    assert run(*shlex.split(done.err.splitlines()[-1].partition("mnv2search ")[2])).code == 0
 
 
 def test_weights_are_looked_at_without_an_output(run: Run, spec: str, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ def test_images_of_any_shape_and_mode_become_square_tensors(folder: Path) -> Non
     assert images.dtype == np.float32
 
 
+def test_the_pixels_of_a_channel_lie_together_in_memory(folder: Path) -> None:
+    assert calibration_images(folder, side=32).images.flags.c_contiguous
+
+
 def test_the_values_are_normalised_by_channel(folder: Path) -> None:
     images = calibration_images(folder / "a", side=32, normalization="tensorflow").images
     assert images[0, :, 0, 0] == pytest.approx([1.0, -1.0, 128 / 127.5 - 1], abs=1e-6)

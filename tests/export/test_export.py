@@ -264,3 +264,28 @@ def test_exporter_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("mine")
     SourceExporter().export(PLAIN, weights=None, to=tmp_path / "net.py", seed=0)
     assert "class Network" in (tmp_path / "net.py").read_text()
+
+
+OVERFULL = """
+import resource, sys
+from pathlib import Path
+from mnv2search.errors import ExportError
+from mnv2search.export import export
+from mnv2search.spec.codec import load_spec
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    export(load_spec("mobilenet_v2_0.35_96"), Path(sys.argv[1]))
+except ExportError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_a_disk_that_takes_no_more_is_told(suffix: str, tmp_path: Path) -> None:
+    to = tmp_path / f"net{suffix}"
+    done = subprocess.run(
+        [sys.executable, "-c", OVERFULL, str(to)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{to} cannot be written" in done.stdout
+    assert not list(tmp_path.iterdir())

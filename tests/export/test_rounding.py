@@ -69,6 +69,21 @@ def test_integers_are_small_and_close(suffix: str, weights: Path, tmp_path: Path
 
 
 @every_suffix
+def test_pictures_in_another_order_in_memory_are_the_same_pictures(
+    suffix: str, weights: Path, tmp_path: Path
+) -> None:
+    images = pictures()
+    channels_last = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    differences = [
+        export(
+            PLAIN, tmp_path / f"{i}{suffix}", weights=weights, precision=Precision(kind="int8", images=given)
+        ).rms_relative_difference
+        for i, given in enumerate((images, channels_last))
+    ]
+    assert differences[1] == pytest.approx(differences[0], rel=1e-4)
+
+
+@every_suffix
 def test_ranges_of_other_images_are_refused(suffix: str, weights: Path, tmp_path: Path) -> None:
     class Elsewhere(Precision):
         """Ranges a thirtieth as wide as those of the images that are compared."""

@@ -21,6 +21,7 @@ from mnv2search.jobs.confirm import (
     confirm,
     confirm_front,
     confirmation_line,
+    disagreements,
     write_confirmations,
 )
 from mnv2search.latency.registry import open_device
@@ -119,6 +120,24 @@ def test_the_line_counts_those_that_agree() -> None:
     good, bad = confirm(Paper(), [network_of()]), confirm(Paper(factor=1.01), [network_of()])
     line = confirmation_line([*good, *bad])
     assert line.startswith("1 of 2 agree with the other writer 1.0 in answer (largest difference 0.01 ")
+
+
+def test_each_network_that_does_not_agree_is_named_with_how_far_it_is_off() -> None:
+    good, bad = confirm(Paper(), [network_of()]), confirm(Paper(factor=1.01, ms=1.1), [network_of(resolution=64)])
+    answer, latency = disagreements([*good, *bad])
+    assert answer.startswith(f"{bad[0].name} differs in answer: ours by 0.01 of")
+    assert answer.endswith("0.0001 is accepted")
+    assert "1.100 ± 0.000 times as long" in latency
+
+
+def test_the_converter_is_announced_before_it_begins(tmp_path: Path) -> None:
+    told: list[str | int] = []
+    found = confirm_front(
+        tmp_path, [network_of()], device="onnxruntime", on_begin=told.append, on_progress=told.append
+    )
+    assert found is not None
+    assert told == [found[0].converter, 1]
+    assert (tmp_path / CONFIRMATION).exists()
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:

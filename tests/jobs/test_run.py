@@ -22,6 +22,7 @@ from mnv2search.jobs.recall import recall
 from mnv2search.jobs.run import STUDY_FILE, Outcome, Request, resume_request, run
 from mnv2search.jobs.verify import verify
 from mnv2search.records import EVALUATIONS, read_manifest, read_records
+from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.types import Progress, Settings
 
@@ -196,6 +197,11 @@ def test_verify_finds_nothing_moved_on_an_exact_device(done: Outcome) -> None:
     checks = verify(done.folder)
     assert len(checks) == len(done.result.front)
     assert all(check.holds and check.moved == pytest.approx(0, abs=1e-9) for check in checks)
+
+
+def test_verify_goes_through_the_front_as_its_table_does(done: Outcome) -> None:
+    checks = verify(done.folder)
+    assert [check.then.spec.name for check in checks] == [row[0] for row in run_rows(done.result).rows]
 
 
 def test_verify_notices_an_edited_file(done: Outcome) -> None:

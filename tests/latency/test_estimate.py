@@ -19,6 +19,7 @@ def visit(level_ms: float, reference_ms: float = 2.0) -> Visit:
         reference_ms=reference_ms,
         samples=10,
         dropped=1,
+        preempted=1,
     )
 
 
@@ -107,3 +108,9 @@ def test_a_few_quiet_visits_outweigh_many_disturbed_ones() -> None:
     disturbed = [visit(5.0 * 1.44, reference_ms=2.0 * 1.2)] * 15
     quiet = [visit(5.0)] * 5
     assert estimate([*disturbed, *quiet], 2.0).median_ms == pytest.approx(5.05, rel=0.01)
+
+
+def test_runs_that_are_used_for_want_of_better_ones_count_as_samples() -> None:
+    found = visit_of([(2 * MS, MS)] * 4, 2.0, by_cpu=True)
+    assert (found.samples, found.dropped, found.preempted) == (4, 0, 4)
+    assert estimate([found] * 9, 2.0).noisy

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.report.rows import cost_rows, front_rows
-from mnv2search.report.run import nothing_fits_lines
+from mnv2search.report.rows import Rows, cost_rows, front_rows, latency_rows
+from mnv2search.report.run import nothing_fits_lines, run_rows, ship_lines
 from mnv2search.report.table import draw
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated
+from mnv2search.study.types import Evaluated, SearchResult
 
 
 def weighed(budget: Budget) -> Evaluation:
@@ -40,11 +44,23 @@ def test_the_latency_that_would_do_really_would() -> None:
     [
         (Budget(latency_ms=5.0, latency_min_ms=4.5), "faster than 4.5 ms"),
         (Budget(latency_ms=0.1, latency_min_ms=0.05), "raise --latency-ms"),
-        (Budget(latency_ms=5.0, params=10), "no network of the space was measured"),
+        (Budget(latency_ms=5.0, params=10), "raise the limit of params from 10 to 1,678,409"),
+        (Budget(latency_ms=5.0, params=10), "excluded the one network that the search looked at"),
     ],
 )
 def test_what_to_give_up_is_the_limit_that_is_broken(budget: Budget, said: str) -> None:
     assert said in told(budget)
+
+
+def test_limits_that_exclude_everything_are_said_with_the_counts_that_come_nearest() -> None:
+    near = weighed(Budget(latency_ms=5.0, params=10))
+    assert f"{near.spec.name} with params {near.cost.params:,}" in told(Budget(latency_ms=5.0, params=10))
+
+
+def test_time_that_ran_out_before_anything_was_looked_at_is_not_laid_to_the_budget() -> None:
+    lines = [*nothing_fits_lines(result_of([], elapsed_s=1.0), budget=Budget(latency_ms=5.0), status="nothing fits")]
+    assert len(lines) == 1
+    assert lines[0].startswith("time ran out")
 
 
 def test_a_run_without_its_final_measurement_is_not_said_to_fit_nothing() -> None:
@@ -57,6 +73,122 @@ def test_no_number_is_broken_in_two_on_a_narrow_terminal(width: int) -> None:
     draw(cost_rows([load_spec("mobilenet_v2_1.0_224")]), Console(file=out, width=width))
     assert "13,956" in out.getvalue()
     assert "300.8" in out.getvalue()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one network: accuracy, 0 to 1, and latency in ms, each with a half-width."""
+
+    accuracy: float
+    latency_ms: float
+    name: str = "mobilenet_v2_0.35_96"
+    host: str = "local"
+
+
+def result(*front: Figures, baseline: Sequence[Figures] = (), exhausted: bool = False) -> SearchResult:
+    """The result of a search, with the stage of each network and figures of our choosing."""
+    items = [Evaluated(trial=-1, stage="final", pick=(), evaluation=evaluated(f)) for f in front]
+    items += [Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=evaluated(f)) for f in baseline]
+    return result_of(items, elapsed_s=1.0, exhausted=exhausted)
+
+
+def evaluated(figures: Figures) -> Evaluation:
+    own = weighed(Budget(latency_ms=20.0))
+    assert own.latency is not None
+    return replace(
+        own,
+        spec=replace(own.spec, name=figures.name),
+        latency=replace(
+            own.latency,
+            median_ms=figures.latency_ms,
+            ci_low_ms=0.97 * figures.latency_ms,
+            ci_high_ms=1.03 * figures.latency_ms,
+            device=replace(own.latency.device, host=figures.host, pinned="0"),
+        ),
+        accuracy=Accuracy(
+            value=figures.accuracy,
+            low=figures.accuracy - 0.01,
+            high=figures.accuracy + 0.01,
+            metric="top1",
+            kind="trained",
+            dataset="mine",
+        ),
+    )
+
+
+BEST = Figures(0.780, 14.0, "best")
+GRID = Figures(0.740, 5.0, "grid")
+
+
+def shipped(found: SearchResult) -> str:
+    return "\n".join(ship_lines(found, folder=Path("results/x")))
+
+
+def test_a_member_next_to_as_accurate_and_clearly_faster_is_named() -> None:
+    assert "near takes 14 % less time for 0.3 points less" in shipped(result(BEST, Figures(0.777, 12.0, "near")))
+
+
+@pytest.mark.parametrize(
+    "other", [Figures(0.770, 12.0, "other"), Figures(0.779, 13.8, "other")], ids=["worse", "no faster"]
+)
+def test_a_member_that_is_no_alternative_is_not_named(other: Figures) -> None:
+    assert "other" not in shipped(result(BEST, other))
+
+
+def test_a_front_that_does_not_beat_mobilenet_v2_is_said_to_need_more_time() -> None:
+    assert "give more --time" in shipped(result(Figures(0.745, 6.0, "close"), baseline=[GRID]))
+    assert "beats MobileNetV2" not in shipped(result(BEST, baseline=[GRID]))
+
+
+def test_more_time_is_not_asked_for_where_every_network_was_evaluated() -> None:
+    said = shipped(result(Figures(0.745, 6.0, "close"), baseline=[GRID], exhausted=True))
+    assert "beats MobileNetV2" in said
+    assert "--time" not in said
+
+
+def front_of_numbers() -> Rows:
+    return run_rows(result(Figures(0.7, 10.0, "mnv2-0001"), Figures(0.8, 14.0, "mnv2-0002"), baseline=[GRID]))
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [
+        (60, ["multiply-adds", "params", "side", "margin", "gain"]),
+        (80, ["multiply-adds", "params", "side", "margin"]),
+        (100, ["multiply-adds", "params"]),
+        (120, []),
+    ],
+)
+def test_a_front_fits_the_terminal_by_leaving_out_the_least_important(width: int, missing: list[str]) -> None:
+    out = io.StringIO()
+    draw(front_of_numbers(), Console(file=out, width=width))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    table, told = "\n".join(lines[:8]), out.getvalue().replace("\n", " ")
+    assert max(len(line) for line in lines) <= width
+    assert [name for name in ("multiply-adds", "params", "side", "margin", "gain") if name not in table] == missing
+    assert [name for name in missing if name not in told] == []
+    assert sum(line.startswith(" mnv2-000") for line in lines) == 2
+    assert ("left out for lack of room" in told) == bool(missing)
+
+
+def test_all_machines_of_a_pool_and_the_cores_are_named() -> None:
+    rows = front_rows(
+        [evaluated(Figures(0.7, 10.0, host="ssh://pi1")), evaluated(Figures(0.8, 14, host="ssh://pi2"))]
+    )
+    told = next(note for note in rows.notes if note.startswith("device:"))
+    assert "(ssh://pi1, ssh://pi2), 1 thread on core 0, fp32" in told
+
+
+@pytest.mark.parametrize(
+    ("visits", "cell", "note"),
+    [(1, "measured, too few visits", "give more --time"), (30, "measured, noisy", "repeat when it is quiet")],
+)
+def test_want_of_visits_is_not_called_noise(visits: int, cell: str, note: str) -> None:
+    own = weighed(Budget(latency_ms=5.0))
+    assert own.latency is not None
+    rows = latency_rows([own.spec], [replace(own.latency, noisy=True, visits=visits)])
+    assert cell in rows.rows[0]
+    assert note in rows.notes[-1]
 
 
 def test_an_estimate_is_called_one_and_a_measurement_too() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, EvaluatorInfo, Report
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device
@@ -155,6 +156,28 @@ def test_an_impossible_budget_ends_with_the_fastest_network() -> None:
     assert result.ship is None
     assert result.fastest is not None
     assert result.fastest.latency is not None
+
+
+@pytest.mark.parametrize("evaluator", [open_evaluator("imagenet"), Counting()], ids=["cheap", "dear"])
+def test_however_little_time_there_is_networks_of_the_space_are_measured(evaluator: AccuracyEvaluator) -> None:
+    with open_device("simulated") as device:
+        result = Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=100_000.0),
+            settings=Settings(time_s=1.0),
+            clock=itertools.count().__next__,  # a second passes at every look: the time is over at once
+        ).run()
+    assert result.trials > 0
+    assert result.front
+
+
+def test_where_counts_exclude_everything_the_nearest_is_known() -> None:
+    result = searched(trials=13, budget=Budget(latency_ms=50.0, params=100))
+    assert result.fastest is None
+    assert result.closest is not None
+    assert result.closest.cost.params > 100
 
 
 def test_capped_counts_exclude_networks_before_they_are_measured() -> None:

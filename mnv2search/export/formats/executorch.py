@@ -53,7 +53,10 @@ class ExecuTorchExporter:
                 program = portable_lib._load_for_executorch(str(path))
 
             def run(images: Tensor) -> Tensor:
-                return torch.cat([program.forward((image,))[0] for image in torch.split(images, 1)])
+                with quiet():  # the first run too
+                    # ExecuTorch 1.5 takes the numbers in the order in which they lie in memory
+                    answers = [program.forward((image.contiguous(),))[0] for image in torch.split(images, 1)]
+                return torch.cat(answers)
 
             return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -37,7 +38,10 @@ class ExportedProgramExporter:
 def _write(model: MobileNet, path: Path) -> None:
     images = torch.zeros(2, 3, model.spec.resolution, model.spec.resolution)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
-    torch.export.save(program, path)
+    # torch 2.13 ends the process where it cannot write to a file of its own
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
 
 
 def _load(path: Path) -> Run:
