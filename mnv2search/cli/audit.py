@@ -48,7 +48,8 @@ def command(
 
     \b
     Example:
-      mnv2search audit results/tiny32-5ms --data photos/ --members 8 --epochs 5
+      mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m --name mine
+      mnv2search audit mine --data photos/ --members 8 --epochs 5
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.jobs.rank import rank, ranked_json

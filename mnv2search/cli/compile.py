@@ -96,7 +96,7 @@ def command(
         network, weights = read_network(Path(spec)).spec, Path(spec)
     else:
         network = chosen_spec(spec, **choice)
-        if weights is None and outputs:
+        if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
             weights = _weights_beside(spec, network, quiet=quiet)
     compiled = compile_spec(
         network,
@@ -122,10 +122,16 @@ def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | Non
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
+    from mnv2search.errors import ExportError
     from mnv2search.model.saved import read_network
 
-    if read_network(beside).spec == network:
-        note(f"weights: {beside}, which stands beside the spec", quiet=quiet)
-        return beside
-    note(f"{beside} beside the spec holds another network: the weights are random", quiet=quiet)
-    return None
+    try:
+        held = read_network(beside).spec
+    except ExportError as error:
+        note(f"{error.message}: the weights are random", quiet=quiet)
+        return None
+    if held != network:
+        note(f"{beside} beside the spec holds another network: the weights are random", quiet=quiet)
+        return None
+    note(f"weights: {beside}, which stands beside the spec", quiet=quiet)
+    return beside

@@ -125,9 +125,9 @@ def rank(
         trained=tuple(trained),
         epochs=epochs,
         recipe=recipe.name,
-        kendall=_statistic(lambda a, b: float(kendalltau(a, b)[0]), said, true, seed=seed),
-        spearman=_statistic(lambda a, b: float(spearmanr(a, b)[0]), said, true, seed=seed),
-        by_madds=float(spearmanr(madds, true)[0]),
+        kendall=_statistic(kendalltau, said, true, seed=seed),
+        spearman=_statistic(spearmanr, said, true, seed=seed),
+        by_madds=_correlation(spearmanr, madds, true),
     )
     write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
     return found
@@ -173,19 +173,18 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
     return tuple(ordered[i] for i in places)
 
 
+def _correlation(of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(of(one, other)[0])
+
+
 def _statistic(
-    of: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    *,
-    seed: int,
+    of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int
 ) -> Statistic:
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(BOOTSTRAPS):
-        rows = rng.integers(0, len(one), len(one))
-        if np.ptp(one[rows]) > 0 and np.ptp(other[rows]) > 0:
-            drawn.append(of(one[rows], other[rows]))
-    value = of(one, other) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
-    low, high = np.quantile(drawn, (0.05, 0.95)) if drawn else (-1.0, 1.0)
+    value = _correlation(of, one, other)
+    drawn = [_correlation(of, one[rows], other[rows]) for rows in rng.integers(0, len(one), (BOOTSTRAPS, len(one)))]
+    low, high = np.quantile(drawn, (0.05, 0.95))
     return Statistic(value, float(min(low, value)), float(max(high, value)))

@@ -324,7 +324,7 @@ def front_rows(
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
     ordered = sorted(front, key=lambda e: -(e.accuracy.low if e.accuracy else 0.0))
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
-    columns = (
+    columns: tuple[Column, ...] = (
         NAME,
         _accuracy_column(accuracy),
         Column("measured latency [95 % interval]", "ms"),
@@ -334,7 +334,7 @@ def front_rows(
         Column("params", "M", spare=4),
         Column("side", "px", spare=3),
     )
-    rows = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
+    rows: tuple[tuple[str, ...], ...] = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
     gains = any(gain_over(evaluation, baseline) is not None for evaluation in ordered)
     if not gains:  # as where accuracies are those of shared weights, which the baseline has no part in
         columns, rows = (*columns[:GAIN], *columns[GAIN + 1 :]), tuple((*r[:GAIN], *r[GAIN + 1 :]) for r in rows)

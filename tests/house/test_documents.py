@@ -31,6 +31,8 @@ QUICK = {
     "devices audit": ["--device", "simulated"],
     "devices probe": ["--device", "simulated", "--time", "3s"],
     "train": ["--epochs", "1", "--resolution", "32"],
+    "supernet": ["--epochs", "1", "--fidelity", "0.35x0.5"],
+    "audit": ["--members", "4", "--epochs", "1"],
 }
 
 
@@ -52,12 +54,14 @@ def commands(text: str) -> list[list[str]]:
 def quick(words: list[str]) -> list[str]:
     own = QUICK.get(" ".join(words[:2]), QUICK.get(words[0], []))
     extra = [] if "--resume" in words else own
-    if words[0] == "train" and "--time" in words:
+    if words[0] in ("train", "supernet") and "--time" in words:
         at = words.index("--time")
         words = [*words[:at], *words[at + 2 :]]
     if words[0] != "run" or "--resume" in words:
         return [*words, *extra]
     at = words.index("--time") if "--time" in words else len(words)
+    if "--data" in words:
+        extra = [*extra, "--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"]
     return [*words[:at], "--trials", "14", *words[at + 2 :], *extra]
 
 
@@ -121,4 +125,4 @@ def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> N
     export(SMALL, Path("best.pt"))
     words = examples(name)
     assert words
-    assert [run(*quick(w), *(["--force"] if name == "run" else [])).code for w in words] == [0] * len(words)
+    assert [run(*quick(w), *(["--force"] if w[0] == "run" else [])).code for w in words] == [0] * len(words)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -250,3 +251,21 @@ def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pi
     assert result.code == 0
     assert json.loads(result.out)["front"]
     assert (tmp_path / "shared" / "last.ckpt").stat().st_mtime_ns == stamp
+
+
+def test_equal_accuracies_say_nothing_of_an_order() -> None:
+    from scipy.stats import spearmanr
+
+    from mnv2search.jobs.rank import Statistic, _statistic
+
+    assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
+
+
+def test_an_order_that_holds_is_told_with_its_interval() -> None:
+    from scipy.stats import spearmanr
+
+    from mnv2search.jobs.rank import _statistic
+
+    found = _statistic(spearmanr, np.arange(12.0), np.arange(12.0) ** 2, seed=0)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low > 0.9
