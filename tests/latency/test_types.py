@@ -48,5 +48,5 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 
 
 def test_ranges_of_random_images_are_called_so() -> None:
-    shown = device_text(replace(TEN, device=replace(INFO, dtype="int8")))
+    shown = device_text([replace(TEN, device=replace(INFO, dtype="int8"))])
     assert "int8 with ranges from random images, batch 1" in shown
