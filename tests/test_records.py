@@ -169,3 +169,8 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     writer.write(record(2))
     assert [r.trial for r in read_records(tmp_path)] == [0, 2]
+
+
+def test_a_name_that_no_file_can_have_is_told_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"n\.txt: cannot be written: File name too long"):
+        write_text(tmp_path / f"{'n' * 300}.txt", "text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,22 +69,33 @@ def audit_command(
 
     if output is not None and not output.parent.is_dir():
         raise click.UsageError(f"the folder of {output} does not exist")
+    if output is not None and not os.access(output.parent, os.W_OK):
+        raise click.UsageError(f"the folder of {output} cannot be written to: name a file elsewhere")
     with measuring(count, quiet=quiet or as_json) as advance:
         found = audit(device=device, space=space, count=count, seed=seed, time_s=time_s, on_progress=advance)
-    if output is not None:
-        output.write_bytes(audit_png(found))
-        note(f"wrote {output}", quiet=quiet)
     if as_json:
         emit_json(audit_json(found))
-        return
-    draw(audit_rows(found), stdout_console())
-    answer(audit_lines(found))
+    else:
+        draw(audit_rows(found), stdout_console())
+        answer(audit_lines(found))
+    if output is not None:
+        try:
+            output.write_bytes(audit_png(found))
+        except OSError as error:
+            raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+        note(f"wrote {output}", quiet=quiet)
 
 
 @command.command("probe")
 @device_option
 @click.option(
-    "--time", "time_s", type=Duration(), default="2min", show_default=True, help="Stop measuring after this time."
+    "--time",
+    "time_s",
+    type=Duration(),
+    metavar="TIME",
+    default="2m",
+    show_default=True,
+    help="Stop measuring after this time.",
 )
 @json_option
 @quiet_option

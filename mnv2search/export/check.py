@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def write_checked(
     except OSError as error:
         raise ExportError(f"{to} cannot be written: {error.strerror or error}", hint="check the folder") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that cannot be written to says so even of what is not there
+            beside.unlink(missing_ok=True)
     calibrated = 0 if precision.images is None else len(precision.images)
     return ExportReport(
         path=to,

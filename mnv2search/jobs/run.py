@@ -206,8 +206,12 @@ def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
 
 
 def _checked_name(name: str) -> str:
-    if not name or name.strip(".") == "" or any(c in name for c in "/\\\0") or not name.isprintable():
-        raise OptionError(f"the name of the run is {name!r}", hint="use letters, digits, dots and dashes, no slash")
+    bad = name.startswith("-") or name.strip(".") == "" or any(c in name for c in "/\\\0") or not name.isprintable()
+    if bad:
+        raise OptionError(
+            f"the name of the run is {name!r}",
+            hint="use what can be a folder's name: no slash, no dash at the start, not dots alone",
+        )
     return name
 
 

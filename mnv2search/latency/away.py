@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.cooling import Cooler, Cooling
-from mnv2search.latency.hosts.types import HostLostError, Transport
+from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.timing import Measurer
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency, Runs
@@ -40,6 +40,7 @@ class Patience:
         first_s: before the first attempt; each further one waits twice as long.
         longest_s: between two attempts.
         total_s: after which it is given up.
+        room_s: after which a machine is given up whose disk is full: that seldom mends itself.
         sleep: waits for so many seconds.
         clock: seconds that never go backwards.
     """
@@ -50,10 +51,11 @@ class Patience:
         first_s: float = 1.0,
         longest_s: float = 60.0,
         total_s: float = 600.0,
+        room_s: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._first_s, self._longest_s, self._total_s = first_s, longest_s, total_s
+        self._first_s, self._longest_s, self._total_s, self._room_s = first_s, longest_s, total_s, room_s
         self._sleep, self._clock = sleep, clock
         self._since_s: float | None = None
         self._wait_s = first_s
@@ -66,12 +68,25 @@ class Patience:
         """
         now_s = self._clock()
         self._since_s = now_s if self._since_s is None else self._since_s
+        if isinstance(error, NoRoomError):
+            self._wait_for_room(name, error, now_s - self._since_s)
+            return
         if now_s - self._since_s >= self._total_s:
             raise DeviceError(
                 f"{name} has been away for {self._total_s / 60:.0f} minutes: {error.message}",
                 hint="what was measured before is kept; run the same command again when the machine is back",
             ) from error
         LOG.warning("lost %s: %s; trying again in %.0f s", name, error.message, self._wait_s)
+        self._sleep(self._wait_s)
+        self._wait_s = min(2 * self._wait_s, self._longest_s)
+
+    def _wait_for_room(self, name: str, error: NoRoomError, waited_s: float) -> None:
+        if waited_s >= self._room_s:
+            raise DeviceError(
+                f"no room on {name} for {waited_s:.0f} s: {error.message}",
+                hint="free some there, or name another folder with the option work=FOLDER; what was measured is kept",
+            ) from error
+        LOG.warning("no room on %s: %s; trying again in %.0f s", name, error.message, self._wait_s)
         self._sleep(self._wait_s)
         self._wait_s = min(2 * self._wait_s, self._longest_s)
 

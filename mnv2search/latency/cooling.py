@@ -12,6 +12,8 @@ from mnv2search.latency.estimate import quantile
 __all__ = ["Cooler", "Cooling"]
 
 LOG = logging.getLogger("mnv2search.latency")
+# A shorter pause is not told: it would read as 0 s.
+WORTH_SAYING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,10 @@ class Cooler:
         pause_s = pause_s if left_s is None else min(pause_s, left_s / 4)
         if pause_s <= 0:
             return
-        LOG.warning("%s is %.0f %% slower than before: pausing %.0f s to cool", self._name, 100 * slowdown, pause_s)
+        if pause_s >= WORTH_SAYING_S:
+            LOG.warning(
+                "%s is %.0f %% slower than before: pausing %.0f s to cool", self._name, 100 * slowdown, pause_s
+            )
         self._sleep(pause_s)
         self._seen = len(levels_ms)
         self._paused_s += pause_s

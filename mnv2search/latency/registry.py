@@ -68,7 +68,9 @@ def open_device(text: str) -> LatencyDevice:
     """
     if SEPARATOR in text:
         return _pool(text.split(SEPARATOR))
-    address, _, host = text.partition("@")
+    address, at, host = text.partition("@")
+    if at and not host:
+        raise OptionError(f"device {text!r} names no host after the @", hint="leave out the @, or write @ssh://HOST")
     name, colon, tail = address.partition(":")
     factory = plugins.load("device", name)
     options = _options(tail, text) if colon else {}

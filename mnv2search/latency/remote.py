@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.away import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
 from mnv2search.latency.hosts.package import runner_package
-from mnv2search.latency.hosts.types import Channel, HostLostError, Transport
+from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
 from mnv2search.lowering.artifact import Artifact
@@ -152,7 +152,7 @@ class RemoteDevice(AwayDevice):
         if not isinstance(answer, dict):
             raise HostLostError(f"{self._transport.name} answered {line[:80]!r}")
         if answer.get("kind") == "machine":
-            raise HostLostError(f"{self._transport.name} cannot go on: {answer['error']}")
+            raise lost(f"{self._transport.name} cannot go on: {answer['error']}")
         return answer
 
     def _start(self) -> dict[str, Any]:
@@ -160,7 +160,12 @@ class RemoteDevice(AwayDevice):
         package = runner_package(self.runtime.engine)
         self._transport.push({package.name: package.content})
         self._channel = self._transport.start([self._python, package.name])
-        question = {"do": "hello", "engine": self.runtime.engine, "cores": self._cores}
+        question = {
+            "do": "hello",
+            "engine": self.runtime.engine,
+            "cores": self._cores,
+            "precision": self.runtime.precision,
+        }
         try:
             answer = self._answer(question, timeout_s=ANSWER_S)
         except HostLostError as error:

@@ -127,7 +127,7 @@ class RuntimeDevice(Device):
 
     Raises:
         DeviceError: the runtime is not installed.
-        OptionError: more threads than processors, or no such cores.
+        OptionError: more threads than processors, no such cores, or a precision that this processor does not have.
     """
 
     def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
@@ -142,6 +142,11 @@ class RuntimeDevice(Device):
         except runner.EngineError as error:
             hint = f"pip install 'mnv2search[{runtime.extra}]'" if runtime.extra else ""
             raise DeviceError(f"device {runtime.name} cannot be used: {error}", hint=hint) from error
+        if why := runner.refusal(runtime.engine, runtime.precision):
+            others = [p for p in runtime.precisions if not runner.refusal(runtime.engine, p)]
+            raise OptionError(
+                f"device {runtime.name} has no {runtime.precision} here: {why}", hint=f"use {' or '.join(others)}"
+            )
         self._before = os.sched_getaffinity(0) if cores else None
         try:
             pinned = pin(cores)
@@ -229,3 +234,9 @@ class RuntimeDevice(Device):
                 return runner.load(self.runtime.engine, folder, self.runtime.settings(spec))
             except runner.EngineError as error:
                 raise DeviceError(f"{self.runtime.name} refuses the network {spec.name}: {error}") from error
+            except MemoryError as error:
+                images = "an image" if self.runtime.batch == 1 else f"{self.runtime.batch:,} images"
+                raise DeviceError(
+                    f"{self.runtime.name}: the network {spec.name} with {images} does not fit in memory ({error})",
+                    hint="use a smaller batch",
+                ) from error

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows, counted, device_line, measured_text
+from mnv2search.report.rows import Column, Rows, counted, device_line, measured_text, ms_text
 
 if TYPE_CHECKING:
     from mnv2search.jobs.audit import Audit
@@ -31,7 +31,7 @@ def audit_rows(audit: Audit) -> Rows:
     rows = tuple(
         (
             f"{item.spec.name} #{number}",
-            f"{item.predicted.median_ms:.3g}",
+            ms_text(item.predicted.median_ms),
             measured_text(item.measured),
             f"{100 * item.error:+.1f}",
             "yes" if item.extrapolates else "",

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mnv2search.report.rows import counted
+
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
     from mnv2search.jobs.compile import Compiled
@@ -26,12 +28,15 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
     """Lines for people: the second count, and each file with how far it computes from the network."""
-    if (counted := compiled.fvcore_madds) is not None:
-        same = "the same" if counted == compiled.cost.madds else f"{counted - compiled.cost.madds:+,}"
-        yield f"fvcore counts {counted:,} multiply-adds in convolutions and linear layers: {same}"
+    if (madds := compiled.fvcore_madds) is not None:
+        same = "the same" if madds == compiled.cost.madds else f"{madds - compiled.cost.madds:+,}"
+        yield f"fvcore counts {madds:,} multiply-adds in convolutions and linear layers: {same}"
     if compiled.unreadable:
         count, first = len(compiled.unreadable), compiled.unreadable[0]
-        yield f"{count} images could not be read and were left out, such as {first}"
+        if count == 1:
+            yield f"1 image could not be read and was left out: {first}"
+        else:
+            yield f"{count} images could not be read and were left out, such as {first}"
     for report in compiled.exports:
         yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {_agreement(report)}"
 
@@ -44,9 +49,9 @@ def _agreement(report: ExportReport) -> str:
         )
     text = f"differs from the network in fp32 by {report.rms_relative_difference:.1%} (root mean square, relative)"
     if report.same_class is not None:
-        text += f" and names the same class for {report.same_class:.0%} of {report.images} images"
+        text += f" and names the same class for {report.same_class:.0%} of {counted(report.images, 'image')}"
     if report.calibration_images is None:
         return text
     if report.calibration_images:
-        return f"{text}; its ranges come from {report.calibration_images} images"
+        return f"{text}; its ranges come from {counted(report.calibration_images, 'image')}"
     return f"{text}; its ranges come from RANDOM NUMBERS: give --calibration FOLDER before you ship it"

@@ -55,7 +55,7 @@ def front_png(
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=True, framealpha=1.0, edgecolor="none", fontsize=8, loc="lower right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows, device_line, measured_text
+from mnv2search.report.rows import Column, Rows, device_line, measured_text, ms_text, plus_minus
 
 if TYPE_CHECKING:
     from mnv2search.jobs.probe import Probe
@@ -22,7 +22,7 @@ def channel_rows(probe: Probe) -> Rows:
         Column("over the trend", "%"),
     )
     rows = tuple(
-        (str(p.channels), measured_text(p.measured), f"{p.trend_ms:.3g}", f"{100 * p.excess:+.1f}")
+        (str(p.channels), measured_text(p.measured), ms_text(p.trend_ms), f"{100 * p.excess:+.1f}")
         for p in probe.channels
     )
     notes = ("the trend is a power of the channels, as if they filled the blocks in which the device computes them",)
@@ -38,7 +38,7 @@ def kernel_rows(probe: Probe) -> Rows:
         Column("multiply-adds, times the smallest"),
     )
     rows = tuple(
-        (f"{p.kernel}", f"{p.ms:.3g} ± {p.half_width_ms:.1g}", f"{p.ratio:.2f}", f"{p.madds_ratio:.2f}")
+        (f"{p.kernel}", plus_minus(p.ms, p.half_width_ms), f"{p.ratio:.2f}", f"{p.madds_ratio:.2f}")
         for p in probe.kernels
     )
     return Rows(title="latency of a depthwise convolution, 64 channels, 28 px", columns=columns, rows=rows)

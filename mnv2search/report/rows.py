@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,6 +34,8 @@ __all__ = [
     "layer_rows",
     "measured_text",
     "millions",
+    "ms_text",
+    "plus_minus",
     "trouble_lines",
 ]
 
@@ -90,9 +93,32 @@ def measured_text(latency: Latency | None) -> str:
     """A latency with its interval in ms; a prediction is marked with ~."""
     if latency is None:
         return "not measured"
-    digits = 3 if latency.median_ms < 1 else 2
+    digits = _digits(latency.median_ms)
     text = interval_text(latency.ci_low_ms, latency.median_ms, latency.ci_high_ms, digits=digits)
     return f"~{text}" if latency.kind == "predicted" else text
+
+
+def ms_text(value_ms: float) -> str:
+    """A latency without an interval, with as many digits as one that has one.
+
+    >>> ms_text(123.456), ms_text(0.12)
+    ('123.46', '0.120')
+    """
+    return f"{value_ms:.{_digits(value_ms)}f}"
+
+
+def _digits(value_ms: float) -> int:
+    return 3 if value_ms < 1 else 2
+
+
+def plus_minus(value: float, half_width: float) -> str:
+    """A value with its half-width, both to the first digit that the half-width leaves uncertain.
+
+    >>> plus_minus(0.02345, 0.0031), plus_minus(12.345, 1.9)
+    ('0.023 ± 0.003', '12 ± 2')
+    """
+    digits = max(0, -math.floor(math.log10(half_width))) if half_width > 0 else 3
+    return f"{value:.{digits}f} ± {half_width:.{digits}f}"
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:

@@ -104,7 +104,10 @@ def _missing(path: Path) -> OptionError | UnknownNameError:
     if path.suffix not in (".yaml", ".yml") and path.name == name:
         return UnknownNameError("spec or search space", name, known_names())
     beside = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")] if path.parent.is_dir() else []
-    near = [str(path.parent / n) for n in nearest(path.name, beside)] or list(nearest(path.stem, known_names()))
+    stems = {Path(name).stem: name for name in beside}  # a common ending makes no likeness
+    near = [str(path.parent / stems[stem]) for stem in nearest(path.stem, stems)] or list(
+        nearest(path.stem, known_names())
+    )
     hint = (
         f"did you mean {' or '.join(near)}?"
         if near

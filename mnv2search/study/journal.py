@@ -103,12 +103,19 @@ class Journal:
             self._kept.add_trial(trial)
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise RecordError(
-                f"the study cannot be written: {error}",
+                f"the study cannot be written: {_cause(error)}",
                 hint="free some space and run the same command again; finished trials are kept",
             ) from error
 
     def _pick(self, params: Mapping[str, object]) -> tuple[int, ...]:
         return tuple(axis.options.index(params[axis.at]) for axis in self._axes)
+
+
+def _cause(error: BaseException) -> str:
+    """What the innermost error says: those around it hold SQL and not the reason."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error)
 
 
 def _stored(path: str) -> optuna.Study:

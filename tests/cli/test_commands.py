@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +219,56 @@ def test_ctrl_c_tells_a_command_that_works(run: Run, monkeypatch: pytest.MonkeyP
 def test_weights_are_looked_at_without_an_output(run: Run, spec: str, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_text("hi")
     assert run("compile", spec, "--weights", "w.pt", "--no-fvcore").code == 2
+
+
+PYTHON = f"{shlex.quote(sys.executable)} -m mnv2search"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [(f"{PYTHON} cost mobilenet_v2_0.35_96 >&-", 0), (f"{PYTHON} cost nowhere >&- 2>&-", 2)],
+    ids=["output", "both"],
+)
+def test_a_stream_that_the_caller_closed_is_no_reason_to_fail(line: str, code: int) -> None:
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_letters_that_the_terminal_does_not_have_are_written_by_their_code(tmp_path: Path) -> None:
+    (tmp_path / "u.yaml").write_text(SPEC.replace("name: mine", "name: für"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mnv2search", "cost", "u.yaml"],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.getcwd()},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"f\xfcr" in done.stdout
+
+
+def test_a_plot_in_a_folder_that_cannot_be_written_to_is_refused_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    done = run("devices", "audit", "--device", "simulated", "-n", "2", "-o", "a.png")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be written to" in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_an_audit_is_printed_though_its_plot_finds_no_room(run: Run) -> None:
+    done = run("devices", "audit", "--device", "simulated", "-n", "3", "-o", "/dev/full")
+    assert done.code == 1
+    assert "mean error" in done.out
+    assert "/dev/full cannot be written: No space left on device" in done.err
+
+
+def test_a_file_that_is_missing_is_not_likened_to_another_by_its_ending(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ab.yaml").write_text(SPEC)
+    assert "ab.yaml" not in run("check", "cd.yaml").out
+    assert "did you mean ab.yaml?" in run("check", "abb.yaml").out
 
 
 def test_a_profile_then_an_audit(run: Run, tmp_path: Path) -> None:

@@ -216,6 +216,13 @@ def test_a_missing_folder_is_an_export_error(tmp_path: Path) -> None:
         export(PLAIN, tmp_path / "none" / "net.py")
 
 
+def test_a_name_that_no_file_can_have_is_told_as_it_was_given(tmp_path: Path) -> None:
+    to = tmp_path / f"{'n' * 250}.py"  # the file that is written beside it has a longer name
+    with pytest.raises(ExportError, match=r"n\.py cannot be written: File name too long") as raised:
+        export(PLAIN, to)
+    assert str(to) in raised.value.message
+
+
 def test_weights_that_do_not_fit_write_nothing(tmp_path: Path) -> None:
     weights = saved(build(EXOTIC["gated"]), tmp_path)
     with pytest.raises(WeightsError, match="do not fit small"):

@@ -106,7 +106,7 @@ def test_a_probe_says_what_it_found_with_units_and_device(latency: Callable[[flo
     assert "cliff: from 64 to 68 channels" in text
     assert text.endswith("round channels to multiples of 16: mnv2search run --round-to 16")
     assert len(channel_rows(found).rows) == len(CHANNELS)
-    assert kernel_rows(found).rows[0] == ("3", "0.1 ± 0.001", "1.00", "1.00")
+    assert kernel_rows(found).rows[0] == ("3", "0.100 ± 0.001", "1.00", "1.00")
 
 
 def test_a_device_is_probed() -> None:

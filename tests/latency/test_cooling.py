@@ -42,6 +42,15 @@ def test_slow_bursts_in_a_row_pause_it_and_say_so(
     assert "phone is 20 % slower than before: pausing 10 s to cool" in caplog.text
 
 
+def test_a_pause_of_no_length_is_not_spoken_of(
+    cooler: Cooler, pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mnv2search.latency"):
+        cooler.watch([6.0] * 4, undisturbed_ms=5.0, left_s=1.0)
+    assert pauses == [0.25]
+    assert caplog.text == ""
+
+
 def test_what_was_seen_before_a_pause_does_not_count_again(cooler: Cooler, pauses: list[float]) -> None:
     levels = [6.0] * 4
     cooler.watch(levels, undisturbed_ms=5.0, left_s=None)

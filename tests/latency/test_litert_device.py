@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mnv2search.errors import DeviceError
+from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
@@ -64,11 +65,19 @@ def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest
     from mnv2search.latency.runner.engines import litert
 
     monkeypatch.setattr(litert, "computes_in_half", lambda: False)
-    with (
-        open_device("litert:precision=fp16") as device,
-        pytest.raises(DeviceError, match="fp16 on processors with arithmetic for it only"),
-    ):
-        device.measure(network_of())
+    with pytest.raises(OptionError, match=r"has no fp16 here: .* on processors with arithmetic for it") as raised:
+        open_device("litert:precision=fp16")
+    assert raised.value.hint == "use fp32 or int8"
+
+
+def test_a_run_in_a_precision_that_is_not_there_leaves_nothing(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnv2search.latency.runner.engines import litert
+
+    monkeypatch.setattr(litert, "computes_in_half", lambda: False)
+    assert run("run", "--latency-ms", "5", "--device", "litert", "--precision", "fp16").code == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_answers_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

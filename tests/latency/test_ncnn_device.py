@@ -56,11 +56,9 @@ def test_one_thread_does_all_the_work_itself() -> None:
 def test_half_precision_is_refused_where_ncnn_would_not_compute_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ncnn = pytest.importorskip("ncnn", reason="ncnn is not installed")
     monkeypatch.setattr(ncnn, "cpu_support_arm_asimdhp", lambda: False)
-    with (
-        open_device("ncnn:precision=fp16") as device,
-        pytest.raises(DeviceError, match=r"fp16 on Arm v8\.2 processors only"),
-    ):
-        device.measure(network_of())
+    with pytest.raises(OptionError, match=r"fp16 on Arm v8\.2 processors only") as raised:
+        open_device("ncnn:precision=fp16")
+    assert raised.value.hint == "use fp32 or int8"
 
 
 def test_files_that_are_none_are_refused() -> None:

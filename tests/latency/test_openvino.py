@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from mnv2search.errors import DeviceError
+from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
@@ -126,8 +126,8 @@ def test_a_precision_that_the_processor_lacks_is_refused(monkeypatch: pytest.Mon
     from mnv2search.latency.runner.engines import openvino as engine
 
     monkeypatch.setitem(engine.PRECISIONS, "fp16", ("f16", "NOTHING"))
-    with pytest.raises(DeviceError, match=r"this processor does not compute in fp16: it is capable of .*FP32"):
-        RuntimeDevice(OpenVino(precision="fp16")).prepare(network_of())
+    with pytest.raises(OptionError, match=r"this processor does not compute in fp16: it is capable of .*FP32"):
+        RuntimeDevice(OpenVino(precision="fp16"))
 
 
 def test_a_graph_that_is_none_is_refused() -> None:

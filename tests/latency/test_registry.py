@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.errors import DeviceError, OptionError, UnknownNameError
 from mnv2search.latency.registry import available, open_device
 from mnv2search.latency.types import LatencyDevice, RunnerDevice
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
@@ -60,6 +60,7 @@ def test_a_device_measured_twice_reports_the_second_time_only() -> None:
     ("text", "message"),
     [
         ("onnxruntime@pi", "is on the host 'pi'"),
+        ("onnxruntime@", "names no host"),
         ("onnxruntime:threads", "has the option 'threads'"),
         ("onnxruntime:", "has the option ''"),
         ("onnxruntime:threads=1,threads=2", "has the option threads twice"),
@@ -83,6 +84,15 @@ def test_a_near_miss_is_offered(text: str, near: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         open_device(text)
     assert near in caught.value.hint
+
+
+def test_a_batch_that_no_memory_holds_is_told() -> None:
+    with (
+        open_device("onnxruntime:batch=100000000") as device,
+        pytest.raises(DeviceError, match="100,000,000 images does not fit in memory") as raised,
+    ):
+        device.measure(TINY)
+    assert raised.value.hint == "use a smaller batch"
 
 
 def test_every_device_is_available_or_says_why_not() -> None:

@@ -111,6 +111,23 @@ def test_a_lost_machine_is_tried_again_ever_more_slowly(caplog: pytest.LogCaptur
     assert "lost fake://board: pulled the plug; trying again in 1 s" in caplog.text
 
 
+def test_a_full_disk_over_there_is_called_one_and_not_waited_for_long(caplog: pytest.LogCaptureFixture) -> None:
+    waits: list[float] = []
+    full = {"error": "OSError: [Errno 28] No space left on device", "kind": "machine"}
+    board = Board([full] * 20)
+    patience = Patience(sleep=waits.append, clock=lambda: sum(waits))
+    device = RemoteDevice(OnnxRuntime(), board, patience=patience)
+    with (
+        caplog.at_level(logging.WARNING, "mnv2search.latency"),
+        pytest.raises(DeviceError, match="no room on fake://board for") as raised,
+    ):
+        device.bursts(asked(64))
+    assert 60 <= sum(waits) <= 120
+    assert "no room on fake://board" in caplog.text
+    assert "lost" not in caplog.text
+    assert "work=FOLDER" in raised.value.hint
+
+
 def test_after_it_came_back_patience_begins_anew() -> None:
     waits: list[float] = []
     lost = HostLostError("gone")

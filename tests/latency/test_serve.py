@@ -90,11 +90,18 @@ def test_the_package_serves_without_anything_else_of_ours(tmp_path: Path) -> Non
     [
         ({"do": "hello", "engine": "no.such.engine"}, "engine", "cannot be imported"),
         ({"do": "hello", "engine": ENGINE, "cores": "99-98"}, "options", "cores is '99-98'"),
+        ({"do": "hello", "engine": "choosy_engine", "precision": "fp16"}, "options", "not in fp16"),
         ({"do": "output", "artifact": "0" * 40, "settings": {}}, "machine", "FileNotFoundError"),
     ],
-    ids=["engine", "cores", "artifact"],
+    ids=["engine", "cores", "precision", "artifact"],
 )
-def test_what_goes_wrong_is_an_answer(tmp_path: Path, question: dict[str, object], kind: str, match: str) -> None:
+def test_what_goes_wrong_is_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: dict[str, object], kind: str, match: str
+) -> None:
+    (tmp_path / "choosy_engine.py").write_text(
+        "def version():\n    return '1'\n\ndef refusal(precision):\n    return 'not in ' + precision\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
     answer = Server(str(tmp_path)).answer(question)
     assert answer["kind"] == kind
     assert match in answer["error"]

@@ -17,7 +17,7 @@ from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.jobs.confirm import ArtifactDevice
 from mnv2search.latency.away import Patience
 from mnv2search.latency.hosts.ssh import SshTransport
-from mnv2search.latency.hosts.types import HostLostError
+from mnv2search.latency.hosts.types import Completed, HostLostError, NoRoomError
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
@@ -159,7 +159,7 @@ def test_an_unknown_host_key_is_refused(server: Server) -> None:
     with pytest.raises(DeviceError, match="cannot be used") as raised:
         open_device(text_of(server))
     assert not isinstance(raised.value, HostLostError)
-    assert "host key is not known" in raised.value.hint
+    assert f"host key is not known: connect once with ssh -F {server.config}" in raised.value.hint
 
 
 def test_another_host_key_is_refused(server: Server) -> None:
@@ -198,6 +198,36 @@ def test_a_machine_without_the_runtime_is_told(running: Server, tmp_path: Path) 
 def test_what_the_machine_does_not_have_is_a_mistake_of_the_user(running: Server, extra: str, match: str) -> None:
     with pytest.raises(OptionError, match=match):
         open_device(text_of(running, extra=extra))
+
+
+class Heard(SshTransport):
+    """Runs nothing, and keeps what it would have run."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.lines: list[str] = []
+
+    def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
+        self.lines.append(line)
+        return Completed(0, "", "")
+
+
+def test_two_connections_to_one_home_folder_do_not_write_to_one_file() -> None:
+    written = []
+    for transport in (Heard("pi1"), Heard("pi2")):
+        transport.push({"0123/model.onnx": b"1"})
+        written.append(transport.lines[-1].partition("cat > ")[2].split()[0])
+    assert written[0] != written[1]
+    assert all(name.startswith("0123/model.onnx.") and name.endswith(".part") for name in written)
+
+
+def test_a_full_disk_is_told_from_a_lost_machine() -> None:
+    class Full(Heard):
+        def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
+            return Completed(1, "", "cat: write error: No space left on device")
+
+    with pytest.raises(NoRoomError, match="cannot be copied to ssh://pi"):
+        Full("pi").push({"0123/model.onnx": b"1"})
 
 
 def test_a_full_disk_is_worth_another_try(running: Server) -> None:

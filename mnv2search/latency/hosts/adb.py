@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import secrets
 import shlex
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mnv2search.errors import DeviceError, MissingExtraError, OptionError
-from mnv2search.latency.hosts.types import Completed, HostLostError
+from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 __all__ = ["AdbChannel", "AdbTransport"]
 
@@ -58,6 +59,7 @@ class AdbTransport:
             raise OptionError(f"adb server is {server!r}", hint="write host:port, such as 127.0.0.1:5037")
         self._client: Any = adbutils.AdbClient(host, int(port)) if server else adbutils.AdbClient()
         self._serial, self._work = serial, work
+        self._token = secrets.token_hex(4)  # another process may send the same file to the same device
         self._device: Any = None
         self.name = f"adb://{serial}"
 
@@ -140,12 +142,12 @@ class AdbTransport:
         if slash:
             self._shell(f"mkdir -p {shlex.quote(folder)}", timeout_s=COMMAND_S)
         with self._failing(f"does not take {name}"):
-            self._device.sync.push(content, f"{self._work}/{name}.part")
-        final, part = shlex.quote(name), shlex.quote(f"{name}.part")
+            self._device.sync.push(content, f"{self._work}/{name}.{self._token}.part")
+        final, part = shlex.quote(name), shlex.quote(f"{name}.{self._token}.part")
         size = f'[ "$(wc -c < {part})" -eq {len(content)} ]'
         done = self._shell(f"{size} && mv {part} {final} || {{ rm -f {part}; exit 1; }}", timeout_s=COMMAND_S)
         if done.code != 0:
-            raise HostLostError(f"{name} did not arrive whole on {self.name}; its storage may be full")
+            raise lost(f"{name} did not arrive whole on {self.name}; its storage may be full")
 
     def _shell(self, line: str, *, timeout_s: float, inside: bool = True) -> Completed:
         """Run a shell line over there, made of quoted words only."""
@@ -167,7 +169,7 @@ class AdbTransport:
                 raise DeviceError(
                     f"{self.name} does not allow this computer", hint="accept the question on its screen"
                 ) from error
-            raise HostLostError(f"{self.name} {what}: {str(error) or type(error).__name__}") from error
+            raise lost(f"{self.name} {what}: {str(error) or type(error).__name__}") from error
 
 
 class AdbChannel:

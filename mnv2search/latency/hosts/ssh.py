@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.program import ProgramChannel
-from mnv2search.latency.hosts.types import Completed, HostLostError
+from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 __all__ = ["SshTransport"]
 
@@ -34,12 +35,12 @@ FINAL = (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key is another than before: find out why, then ssh-keygen -R",
     ),
-    ("Host key verification failed", "its host key is not known: connect once with ssh to check and accept it"),
-    ("No host key is known", "its host key is not known: connect once with ssh to check and accept it"),
-    ("Permission denied", "ssh needs a key or an agent that works without a question: try ssh -o BatchMode=yes"),
-    ("Too many authentication failures", "name the key in ~/.ssh/config (IdentityFile, IdentitiesOnly)"),
+    ("Host key verification failed", "its host key is not known: connect once with {ssh} to check and accept it"),
+    ("No host key is known", "its host key is not known: connect once with {ssh} to check and accept it"),
+    ("Permission denied", "ssh needs a key or an agent that works without a question: try {ssh} -o BatchMode=yes"),
+    ("Too many authentication failures", "name the key in {config} (IdentityFile, IdentitiesOnly)"),
     ("Could not resolve hostname", "check the name of the host"),
-    ("Bad configuration option", "mend ~/.ssh/config"),
+    ("Bad configuration option", "mend {config}"),
 )
 
 
@@ -63,6 +64,8 @@ class SshTransport:
         if shutil.which("ssh") is None:
             raise DeviceError("there is no ssh program on this machine", hint="install OpenSSH's client")
         self._config, self._work = config, work
+        # machines of a pool may share one home folder, and must not write to one file at once
+        self._token = secrets.token_hex(4)
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self.name = f"ssh://{address}"
 
@@ -84,7 +87,7 @@ class SshTransport:
             raise
         if made.code != 0:
             self.close()
-            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
+            raise lost(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
 
     def push(self, files: Mapping[str, bytes]) -> None:
         """Copy files into the work folder, but those that are there already.
@@ -130,7 +133,7 @@ class SshTransport:
         """One file, under another name until all of it is there."""
         folder, slash, _ = name.rpartition("/")
         made = f"mkdir -p {shlex.quote(folder)} && " if slash else ""
-        final, part = shlex.quote(name), shlex.quote(f"{name}.part")
+        final, part = shlex.quote(name), shlex.quote(f"{name}.{self._token}.part")
         size = f'[ "$(wc -c < {part})" -eq {len(content)} ]'
         done = self._command(
             f"{made}cat > {part} && {size} && mv {part} {final} || {{ rm -f {part}; exit 1; }}",
@@ -138,9 +141,7 @@ class SshTransport:
             timeout_s=COMMAND_S + len(content) / SLOWEST_LINK,
         )
         if done.code != 0:
-            raise HostLostError(
-                f"{name} cannot be copied to {self.name}: {done.errors.strip() or 'no space is left'}"
-            )
+            raise lost(f"{name} cannot be copied to {self.name}: {done.errors.strip() or 'no space is left'}")
 
     def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
         """Run a shell line over there, made of quoted words only, in the work folder unless told otherwise."""
@@ -160,7 +161,7 @@ class SshTransport:
             raise HostLostError(f"the connection to {self.name} broke") from error
         errors = done.stderr.decode(errors="replace")
         if done.returncode == SSH_FAILED:
-            raise _failure(self.name, errors)
+            raise _failure(self.name, errors, config=self._config)
         return Completed(done.returncode, done.stdout.decode(errors="replace"), errors)
 
     @property
@@ -209,11 +210,13 @@ def _parsed(address: str) -> tuple[str, str, int]:
     return user, host, int(port or 0)
 
 
-def _failure(name: str, errors: str) -> DeviceError:
-    """The error that ssh's own words stand for."""
+def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
+    """The error that ssh's own words stand for; its hint goes by the configuration that was used."""
+    program = f"ssh -F {shlex.quote(config)}" if config else "ssh"
     for words, hint in FINAL:
         if words in errors:
             lines = [line.strip() for line in errors.splitlines() if words in line]
-            return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=hint)
+            told = hint.format(ssh=program, config=config or "~/.ssh/config")
+            return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=told)
     said = " / ".join(line.strip() for line in errors.splitlines() if line.strip())
     return HostLostError(f"the connection to {name} failed: {said or 'ssh says nothing of why'}")

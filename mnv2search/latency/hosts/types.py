@@ -7,11 +7,23 @@ from typing import NamedTuple, Protocol
 
 from mnv2search.errors import DeviceError
 
-__all__ = ["Channel", "Completed", "HostLostError", "Transport"]
+__all__ = ["Channel", "Completed", "HostLostError", "NoRoomError", "Transport", "lost"]
+
+# What systems, and our own transports, say of a full disk.
+NO_ROOM = ("No space left on device", "Disk quota exceeded", "no space is left", "storage may be full")
 
 
 class HostLostError(DeviceError):
     """The connection broke, the machine went away or ran out of space: worth another try."""
+
+
+class NoRoomError(HostLostError):
+    """The disk of the machine is full: worth another try, but not for long."""
+
+
+def lost(message: str) -> HostLostError:
+    """The error for what a machine or its connection said; of its own kind where that is a full disk."""
+    return NoRoomError(message) if any(words in message for words in NO_ROOM) else HostLostError(message)
 
 
 class Completed(NamedTuple):

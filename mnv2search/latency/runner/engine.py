@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["EngineError", "Loaded", "image", "load", "version"]
+__all__ = ["EngineError", "Loaded", "image", "load", "refusal", "version"]
 
 
 class EngineError(RuntimeError):
@@ -39,6 +39,18 @@ def version(engine: str) -> str:
         EngineError: it is not installed.
     """
     return str(_module(engine).version())
+
+
+def refusal(engine: str, precision: str) -> str:
+    """Why this machine does not compute in a precision; empty where it does, or where the engine does not tell.
+
+    An engine tells by a function ``refusal(precision)`` of its own.
+
+    Raises:
+        EngineError: the runtime is not installed.
+    """
+    tell = getattr(_module(engine), "refusal", None)
+    return str(tell(precision)) if tell is not None else ""
 
 
 def load(engine: str, folder: str, settings: dict[str, Any]) -> Loaded:

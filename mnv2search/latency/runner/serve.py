@@ -1,8 +1,8 @@
 """The runner on another machine: answers questions, one JSON document a line, until its input ends.
 
 ``hello``
-    ``{"do": "hello", "engine": MODULE, "cores": TEXT}`` -> the identity of the machine, ``version`` of the runtime
-    and ``pinned``.
+    ``{"do": "hello", "engine": MODULE, "cores": TEXT, "precision": TEXT}`` -> the identity of the machine,
+    ``version`` of the runtime and ``pinned``.
 ``bursts``
     ``{"do": "bursts", "bursts": [{"artifact": DIGEST, "settings": {...}, "burst_ms": .., "warm_ms": .., "min_runs":
     ..}, ...]}`` -> ``runs``, a list of (wall, CPU) times in ns for each burst, and ``temperature_c``.
@@ -51,13 +51,18 @@ class Server:
             return {"error": str(error), "kind": "engine"}
         except CoresError as error:
             return {"error": str(error), "kind": "options"}
-        except (OSError, MemoryError) as error:
+        except MemoryError as error:
+            return {"error": f"it does not fit in memory ({error})", "kind": "engine"}
+        except OSError as error:
             return {"error": f"{type(error).__name__}: {error}", "kind": "machine"}
 
     def _hello(self, question: Dict[str, Any]) -> Dict[str, Any]:
         self._engine = question["engine"]
         prune(self._folder, MOST_BYTES)
         pinned = pin(question.get("cores", ""))
+        why = engines.refusal(self._engine, question.get("precision", "fp32"))
+        if why:
+            return {"error": why, "kind": "options"}
         return {**identity(), "version": engines.version(self._engine), "pinned": pinned}
 
     def _bursts(self, question: Dict[str, Any]) -> Dict[str, Any]:

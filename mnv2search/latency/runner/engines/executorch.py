@@ -13,7 +13,7 @@ from mnv2search.latency.runner.engine import EngineError, Loaded, image
 from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
 
-__all__ = ["VERSION", "load", "version"]
+__all__ = ["VERSION", "load", "refusal", "version"]
 
 # At import, so that a machine without ExecuTorch says so before anything is loaded.
 VERSION = metadata.version("executorch")
@@ -26,6 +26,13 @@ def version() -> str:
     return VERSION
 
 
+def refusal(precision: str) -> str:
+    """Why this processor does not compute in a precision; empty where it does."""
+    if precision != "fp16" or computes_in_half():
+        return ""
+    return "XNNPACK computes in fp16 on processors with arithmetic for it only, and this is none"
+
+
 def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     """The program loaded and the image in its input.
 
@@ -35,8 +42,9 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         EngineError: ExecuTorch refuses the program, the processor cannot compute in this precision, or this process
             has used another number of threads.
     """
-    if settings["precision"] == "fp16" and not computes_in_half():
-        raise EngineError("XNNPACK computes in fp16 on processors with arithmetic for it only, and this is none")
+    why = refusal(settings["precision"])
+    if why:
+        raise EngineError(why)
     # It says what it finds out about the processor and how many threads it takes.
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old

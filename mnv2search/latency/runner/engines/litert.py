@@ -13,12 +13,19 @@ from mnv2search.latency.runner.engine import EngineError, Loaded, image
 from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
 
-__all__ = ["load", "version"]
+__all__ = ["load", "refusal", "version"]
 
 
 def version() -> str:
     """The version of LiteRT."""
     return metadata.version("ai-edge-litert")
+
+
+def refusal(precision: str) -> str:
+    """Why this processor does not compute in a precision; empty where it does."""
+    if precision != "fp16" or computes_in_half():
+        return ""
+    return "LiteRT computes in fp16 on processors with arithmetic for it only, and this is none"
 
 
 def load(folder: str, settings: Dict[str, Any]) -> Loaded:
@@ -29,8 +36,9 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     Raises:
         EngineError: LiteRT refuses the network, or the processor cannot compute in this precision.
     """
-    if settings["precision"] == "fp16" and not computes_in_half():
-        raise EngineError("LiteRT computes in fp16 on processors with arithmetic for it only, and this is none")
+    why = refusal(settings["precision"])
+    if why:
+        raise EngineError(why)
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])
         with quiet():  # it says that it uses XNNPACK

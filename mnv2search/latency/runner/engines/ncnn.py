@@ -10,7 +10,7 @@ import numpy as np
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
 
-__all__ = ["load", "version"]
+__all__ = ["load", "refusal", "version"]
 
 # As pnnx names them.
 INPUT, OUTPUT = "in0", "out0"
@@ -19,6 +19,13 @@ INPUT, OUTPUT = "in0", "out0"
 def version() -> str:
     """The version of ncnn."""
     return str(ncnn.__version__)
+
+
+def refusal(precision: str) -> str:
+    """Why this processor does not compute in a precision; empty where it does."""
+    if precision != "fp16" or ncnn.cpu_support_arm_asimdhp():
+        return ""
+    return "ncnn computes in fp16 on Arm v8.2 processors only, and this is none"
 
 
 def load(folder: str, settings: dict[str, Any]) -> Loaded:
@@ -31,8 +38,9 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
         EngineError: ncnn refuses the network, or the processor cannot compute in this precision.
     """
     half = settings["precision"] == "fp16"
-    if half and not ncnn.cpu_support_arm_asimdhp():
-        raise EngineError("ncnn computes in fp16 on Arm v8.2 processors only, and this is none")
+    why = refusal(settings["precision"])
+    if why:
+        raise EngineError(why)
     net = ncnn.Net()
     net.opt.num_threads = settings["threads"]
     net.opt.lightmode = True

@@ -29,7 +29,7 @@ def unreported() -> Iterator[None]:
 with unreported():
     import openvino as ov
 
-__all__ = ["load", "ov", "unreported", "version"]
+__all__ = ["load", "ov", "refusal", "unreported", "version"]
 
 # precision -> (hint to the plugin, capability of the processor that it takes)
 PRECISIONS = {
@@ -45,6 +45,15 @@ def version() -> str:
     return str(ov.__version__).split("-")[0]
 
 
+def refusal(precision: str) -> str:
+    """Why this processor does not compute in a precision; empty where it does."""
+    _, capability = PRECISIONS[precision]
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if capability in capabilities:
+        return ""
+    return f"this processor does not compute in {precision}: it is capable of {', '.join(capabilities)}"
+
+
 def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     """The network compiled for the CPU plugin with the image bound to its input.
 
@@ -53,13 +62,11 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     Raises:
         EngineError: OpenVINO refuses the graph, or the processor lacks the precision.
     """
+    why = refusal(settings["precision"])
+    if why:
+        raise EngineError(why)
     core = ov.Core()
-    hint, capability = PRECISIONS[settings["precision"]]
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if capability not in capabilities:
-        raise EngineError(
-            f"this processor does not compute in {settings['precision']}: it is capable of {', '.join(capabilities)}"
-        )
+    hint, _ = PRECISIONS[settings["precision"]]
     options = {
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": settings["threads"],
