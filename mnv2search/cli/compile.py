@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of those images: ImageNet's mean and deviation, -1 to 1, or 0 to 1.",
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Evaluate the network and every written file on the test images of DATA; see `mnv2search data --help`.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
@@ -64,6 +70,7 @@ def command(
     precision: str,
     calibration: Path | None,
     normalization: str,
+    data: Path | None,
     force: bool,
     no_fvcore: bool,
     as_json: bool,
@@ -108,6 +115,7 @@ def command(
         precision=precision,
         calibration=calibration,
         normalization=normalization,
+        data=data,
     )
     if as_json:
         emit_json(compiled_json(compiled))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 
 from mnv2search.errors import ExportError, OptionError, UnknownNameError
 
 if TYPE_CHECKING:
-    from mnv2search.export.check import ExportReport
+    from mnv2search.export.check import ExportReport, Run
     from mnv2search.export.precision import Precision
     from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Exporter", "RoundingExporter", "export"]
+__all__ = ["Exporter", "LoadingExporter", "RoundingExporter", "export", "loaded"]
 
 
 class Exporter(Protocol):
@@ -41,6 +41,28 @@ class RoundingExporter(Protocol):
     ) -> ExportReport:
         """As `Exporter.export`, in the numbers of `precision`."""
         ...
+
+
+@runtime_checkable
+class LoadingExporter(Protocol):
+    """An exporter whose files can be run here."""
+
+    def load(self, path: Path) -> Run:
+        """What the network of a file computes: logits (N, classes) of images (N, 3, S, S)."""
+        ...
+
+
+def loaded(path: Path) -> Run | None:
+    """What the network of a written file computes; None where files of its format are not run here.
+
+    Raises:
+        UnknownNameError: no format has the suffix.
+        MissingExtraError: the runtime is not installed.
+    """
+    from mnv2search import plugins
+
+    exporter = plugins.load("exporter", path.suffix.removeprefix("."))()
+    return exporter.load(path) if isinstance(exporter, LoadingExporter) else None
 
 
 def precisions_of(exporter: object) -> tuple[str, ...]:

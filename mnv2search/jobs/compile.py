@@ -16,6 +16,7 @@ from mnv2search.spec.plan import Plan, plan
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
     from mnv2search.export.precision import Precision
+    from mnv2search.training.figures import Figures
 
 __all__ = ["Compiled", "compile_spec"]
 
@@ -28,6 +29,8 @@ class Compiled:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         exports: one report per written file.
         unreadable: images of the calibration that could not be read.
+        judged: what was evaluated on test images and how well it did: the network first, then each written file
+            that can be run here.
     """
 
     plan: Plan
@@ -35,6 +38,7 @@ class Compiled:
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
     unreadable: tuple[Path, ...] = ()
+    judged: tuple[tuple[str, Figures], ...] = ()
 
 
 def compile_spec(
@@ -48,6 +52,7 @@ def compile_spec(
     precision: str = "fp32",
     calibration: Path | None = None,
     normalization: str = "imagenet",
+    data: Path | None = None,
 ) -> Compiled:
     """Lay out a network, count it, and write it to each path in the format of its ending.
 
@@ -61,6 +66,7 @@ def compile_spec(
         precision: ``fp32``, ``fp16`` or ``int8``, of the files.
         calibration: folder of images to find the ranges of integers on; None takes random numbers.
         normalization: of those images; see `mnv2search.export.calibration`.
+        data: images on whose test part the network and the written files are evaluated.
 
     Raises:
         UnknownNameError: no exporter has that ending.
@@ -91,7 +97,56 @@ def compile_spec(
 
         load_weights(build(spec, seed=seed), weights)
     reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]
-    return Compiled(plan=laid_out, cost=cost, fvcore_madds=counted, exports=tuple(reports), unreadable=unreadable)
+    return Compiled(
+        plan=laid_out,
+        cost=cost,
+        fvcore_madds=counted,
+        exports=tuple(reports),
+        unreadable=unreadable,
+        judged=() if data is None else _judged(spec, weights, outputs, data, normalization),
+    )
+
+
+def _judged(
+    spec: ModelSpec, weights: Path | None, outputs: Sequence[Path], data: Path, normalization: str
+) -> tuple[tuple[str, Figures], ...]:
+    """Top-1 of the network and of what was written, on the same test images.
+
+    Raises:
+        OptionError: the weights are random, or the network has other classes than the images.
+    """
+    from torch import Tensor, nn
+
+    from mnv2search.export import loaded
+    from mnv2search.export.check import Run, network
+    from mnv2search.spec.model_spec import Classifier
+    from mnv2search.training.batches import Cutting
+    from mnv2search.training.figures import evaluate
+    from mnv2search.training.images import read_image_set
+    from mnv2search.training.prepared import image_folder, prepare
+    from mnv2search.training.recipe import Recipe
+
+    class Answering(nn.Module):
+        def __init__(self, run: Run) -> None:
+            super().__init__()
+            self.run = run
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.run(images)
+
+    images = read_image_set(data, unpack_to=image_folder())
+    if weights is None:
+        raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
+    if not isinstance(spec.head, Classifier) or spec.head.classes != len(images.classes):
+        raise OptionError(
+            f"{spec.name} does not tell the {len(images.classes)} classes of {data} apart",
+            hint="give the images that it was trained on",
+        )
+    prepared = prepare(images, side=spec.resolution, recipe=Recipe(), splits=("test",))
+    cutting = Cutting(side=spec.resolution, normalization=normalization)
+    runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0))]
+    runs += [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
+    return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
 
 
 def _precision(

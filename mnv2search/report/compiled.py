@@ -11,6 +11,7 @@ from mnv2search.report.rows import counted
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
     from mnv2search.jobs.compile import Compiled
+    from mnv2search.training.figures import Figures
 
 __all__ = ["compiled_json", "compiled_notes"]
 
@@ -23,6 +24,10 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
         "fvcore_madds": compiled.fvcore_madds,
         "unreadable_images": [str(path) for path in compiled.unreadable],
         "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
+        "judged": [
+            {"what": what, **asdict(figures), "low": figures.interval[0], "high": figures.interval[1]}
+            for what, figures in compiled.judged
+        ],
     }
 
 
@@ -37,8 +42,17 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
             yield f"1 image could not be read and was left out: {first}"
         else:
             yield f"{count} images could not be read and were left out, such as {first}"
+    if compiled.judged:
+        count = compiled.judged[0][1].count
+        told = "; ".join(f"{what} {_figures_text(figures)}" for what, figures in compiled.judged)
+        yield f"top-1 on {counted(count, 'test image')} [90 % interval]: {told}"
     for report in compiled.exports:
         yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {_agreement(report)}"
+
+
+def _figures_text(figures: Figures) -> str:
+    low, high = figures.interval
+    return f"{100 * figures.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _agreement(report: ExportReport) -> str:

@@ -269,3 +269,39 @@ def test_an_order_that_holds_is_told_with_its_interval() -> None:
     found = _statistic(spearmanr, np.arange(12.0), np.arange(12.0) ** 2, seed=0)
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low > 0.9
+
+
+def test_written_files_are_evaluated_beside_the_network(
+    run: Callable[..., Any], finetuned: Outcome, pictures: Path, tmp_path: Path
+) -> None:
+    images = next(path for path in pictures.iterdir() if path.is_dir())
+    files = [str(tmp_path / name) for name in ("net.onnx", "net.pt")]
+    result = run(
+        *("compile", str(finetuned.folder / "ship.pt"), "-o", files[0], "--data", str(pictures), "--json"),
+        *("--precision", "int8", "--calibration", str(images), "--no-fvcore"),
+    )
+    assert result.code == 0, result.err
+    whole, written = json.loads(result.out)["judged"]
+    assert finetuned.finetuned is not None
+    assert (whole["what"], written["what"]) == ("the network", files[0])
+    assert whole["top1"] == pytest.approx(finetuned.finetuned.test.top1)
+    assert abs(written["top1"] - whole["top1"]) <= 0.1
+    assert written["low"] <= written["top1"] <= written["high"]
+    again = run("compile", str(finetuned.folder / "ship.pt"), "-o", files[1], "--data", str(pictures), "--no-fvcore")
+    assert "top-1 on" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mobilenet_v2_0.35_96", "-o", "n.pt"], "random weights"),
+        (["mobilenet_v2_0.35_96", "--weights", "n.pt"], "does not tell the 3 classes"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    run: Callable[..., Any], pictures: Path, words: list[str], said: str
+) -> None:
+    run("compile", "mobilenet_v2_0.35_96", "-o", "n.pt", "--no-fvcore")
+    result = run("compile", *words, "--data", str(pictures), "--no-fvcore", "--force")
+    assert result.code == 2
+    assert said in result.err

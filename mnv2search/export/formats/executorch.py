@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,31 +34,40 @@ class ExecuTorchExporter:
         Raises:
             MissingExtraError: ExecuTorch is not installed.
         """
-        try:
-            with quiet(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
-                from executorch.extension.pybindings import portable_lib  # late: it is an extra
-        except ImportError as error:
-            raise MissingExtraError(
-                feature="checking a .pte file", package="executorch", extra="executorch"
-            ) from error
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
+        _library()  # before the work, what is missing
         content = executorch_bytes(model.plan, arrays, ranges=precision.ranges(model.plan, arrays))
 
         def write(path: Path) -> None:
             path.write_bytes(content)
 
-        def load(path: Path) -> Run:
-            with quiet():  # it says what it finds out about the processor
-                program = portable_lib._load_for_executorch(str(path))
+        return write_checked(model, to, seed=seed, write=write, load=self.load, precision=precision)
 
-            def run(images: Tensor) -> Tensor:
-                with quiet():  # the first run too
-                    # ExecuTorch 1.5 takes the numbers in the order in which they lie in memory
-                    answers = [program.forward((image.contiguous(),))[0] for image in torch.split(images, 1)]
-                return torch.cat(answers)
+    def load(self, path: Path) -> Run:
+        """What the program of a file computes.
 
-            return run
+        Raises:
+            MissingExtraError: ExecuTorch is not installed.
+        """
+        library = _library()
+        with quiet():  # it says what it finds out about the processor
+            program = library._load_for_executorch(str(path))
 
-        return write_checked(model, to, seed=seed, write=write, load=load, precision=precision)
+        def run(images: Tensor) -> Tensor:
+            with quiet():  # the first run too
+                # ExecuTorch 1.5 takes the numbers in the order in which they lie in memory
+                answers = [program.forward((image.contiguous(),))[0] for image in torch.split(images, 1)]
+            return torch.cat(answers)
+
+        return run
+
+
+def _library() -> Any:
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+            from executorch.extension.pybindings import portable_lib  # late: it is an extra
+    except ImportError as error:
+        raise MissingExtraError(feature="checking a .pte file", package="executorch", extra="executorch") from error
+    return portable_lib

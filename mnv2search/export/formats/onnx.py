@@ -45,7 +45,13 @@ class OnnxExporter:
             path.write_bytes(graph)
 
         reference = _selection(model, to, seed=seed, precision=precision, arrays=arrays, ranges=ranges)
-        return write_checked(model, to, seed=seed, write=write, load=_load, precision=precision, reference=reference)
+        return write_checked(
+            model, to, seed=seed, write=write, load=self.load, precision=precision, reference=reference
+        )
+
+    def load(self, path: Path) -> Run:
+        """What the graph of a file computes."""
+        return _load(path)
 
 
 def _selection(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mnv2search.export.check import ExportReport, network, write_checked
+from mnv2search.export.check import ExportReport, Run, network, write_checked
 from mnv2search.model.saved import FORMAT, read_network
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import ModelSpec
@@ -23,4 +23,8 @@ class StateDictExporter:
         """Writes the dict, builds the network anew from it and compares the two."""
         model = network(spec, weights=weights, seed=seed)
         content = {"mnv2search": FORMAT, "spec": dumps(spec), "state_dict": model.state_dict()}
-        return write_checked(model, to, seed=seed, write=lambda path: torch.save(content, path), load=read_network)
+        return write_checked(model, to, seed=seed, write=lambda path: torch.save(content, path), load=self.load)
+
+    def load(self, path: Path) -> Run:
+        """The network of a file."""
+        return read_network(path)

@@ -33,12 +33,7 @@ class TfliteExporter:
         Raises:
             MissingExtraError: LiteRT is not installed.
         """
-        try:
-            from ai_edge_litert.interpreter import Interpreter  # late: it is an extra
-        except ImportError as error:
-            raise MissingExtraError(
-                feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
-            ) from error
+        _interpreter()  # before the work, what is missing
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
@@ -47,10 +42,25 @@ class TfliteExporter:
         def write(path: Path) -> None:
             path.write_bytes(content)
 
-        def load(path: Path) -> Run:
-            return _answering(Interpreter(str(path), num_threads=1))
+        return write_checked(model, to, seed=seed, write=write, load=self.load, precision=precision)
 
-        return write_checked(model, to, seed=seed, write=write, load=load, precision=precision)
+    def load(self, path: Path) -> Run:
+        """What the model of a file computes.
+
+        Raises:
+            MissingExtraError: LiteRT is not installed.
+        """
+        return _answering(_interpreter()(str(path), num_threads=1))
+
+
+def _interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter  # late: it is an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
+        ) from error
+    return Interpreter
 
 
 def _answering(interpreter: Any) -> Run:
