@@ -50,8 +50,9 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 @click.option(
     "--accuracy",
     metavar="EVALUATOR",
-    help="imagenet (an estimate), supernet or train (with --data), command:PROGRAM {spec}, python:module:function, "
-    "recorded:TABLE, or proxy (a score and no accuracy). supernet with --data, else imagenet, if left out.",
+    help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
+    "python:module:function, recorded:TABLE, or proxy (a score and no accuracy). If left out, imagenet; with --data "
+    "supernet, or for detectors and segmenters train-dense.",
 )
 @click.option(
     "--from",
@@ -157,7 +158,7 @@ def command(
         request = resume_request(resumed, settings=longer)
     else:
         assert latency_ms is not None
-        evaluator = _evaluator(accuracy, data, weights, from_spec)
+        evaluator = _evaluator(accuracy, data, weights, from_spec, space)
         default_s = DEFAULT_TIME_S if data is None else DEFAULT_DATA_TIME_S
         timed = time_s if trials is not None or time_s is not None else default_s
         request = Request(
@@ -228,10 +229,10 @@ def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> No
         note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
 
 
-def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from_spec: str | None) -> str:
+def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from_spec: str | None, space: str) -> str:
     """The text that opens the evaluator."""
-    name, _, options = (accuracy or ("imagenet" if data is None else "supernet")).partition(":")
-    if data is not None and name not in ("supernet", "train"):
+    name, _, options = (accuracy or ("imagenet" if data is None else _learning(space))).partition(":")
+    if data is not None and name not in ("supernet", "train", "train-dense"):
         raise click.UsageError(f"--accuracy {name} does not take --data: leave out one of the two")
     if (weights or from_spec) and name != "supernet":
         raise click.UsageError("--from is for the shared weights of a search on images: add --data")
@@ -257,6 +258,17 @@ def _again(folder: Path) -> str:
     if folder.parent == Path():  # a name alone would be looked for in results
         return f"mnv2search run --resume {shlex.quote(folder.name)} --output-dir ."
     return f"mnv2search run --resume {shlex.quote(str(folder))}"
+
+
+def _learning(space: str) -> str:
+    """What learns from data where nothing else is asked for; detectors and segmenters do not share weights."""
+    from mnv2search.spec.codec import load_space
+    from mnv2search.spec.model_spec import DeepLab, SsdLite
+
+    head = load_space(space).template.head
+    if isinstance(head, SsdLite):
+        return "train-dense:task=detection"
+    return "train-dense:task=segmentation" if isinstance(head, DeepLab) else "supernet"
 
 
 def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:

@@ -279,3 +279,17 @@ def test_a_profile_then_an_audit(run: Run, tmp_path: Path) -> None:
     assert found["learned_from"] == profile["measured"] > 0
     assert len(found["networks"]) == 6
     assert plot.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("space", "learning"),
+    [
+        ("tiny32", "supernet:data=photos"),
+        ("ssdlite", "train-dense:data=photos,task=detection"),
+        ("deeplab-513", "train-dense:data=photos,task=segmentation"),
+    ],
+)
+def test_what_learns_from_data_follows_from_the_space(space: str, learning: str) -> None:
+    from mnv2search.cli.run import _evaluator
+
+    assert _evaluator(None, "photos", None, None, space) == learning

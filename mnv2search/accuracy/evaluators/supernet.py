@@ -37,7 +37,7 @@ from mnv2search.training.supernet import train_supernet
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
 RECIPE = "supernet"
-# Below this the order of inherited accuracies is close to chance. Source: docs/accuracy.md, "The supernet".
+# Before so many images are seen, the order of inherited accuracies is weak. See docs/accuracy.md, "Your own images".
 ENOUGH_IMAGES = 30_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
 WANTED_IMAGES = 40_000
