@@ -24,6 +24,7 @@ from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import BEST, Figures, Progress, evaluate, train
 from mnv2search.training.prepared import prepare
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.team import own_device
 
 __all__ = [
     "CANDIDATES",
@@ -103,7 +104,7 @@ def finetune(
         raise RecordError("there is no network to train", hint="search for longer")
     order = sorted(range(len(candidates)), key=lambda i: -cost_of(candidates[i].spec).madds)
     total = sum(cost_of(e.spec).madds for e in candidates)
-    steps: int | None = _known_steps(folder)
+    steps, device = _known_steps(folder), own_device()
     held_out: dict[int, Figures] = {}
     for index in order:
         spec = candidates[index].spec
@@ -111,7 +112,7 @@ def finetune(
         own = folder / spec.name
         model = build(spec, seed=seed)
         if first_weights is not None:
-            inherit(model, first_weights(spec))
+            inherit(model, first_weights(spec).cpu())
         done = train(
             model,
             prepared.parts["train"],
@@ -123,6 +124,7 @@ def finetune(
             time_s=None if steps is not None else time_s * cost_of(spec).madds / total,
             data=images.fingerprint,
             precision="float32",  # a trial of speed may end one way for one network and another for the next
+            device=device,
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
         )
         if steps is None:
@@ -141,7 +143,12 @@ def finetune(
         steps=steps,
         images=steps * recipe.batch,
         best=best,
-        test=evaluate(network, tested.parts["test"], Cutting(side=side, normalization=recipe.normalization)),
+        test=evaluate(
+            network.to(device),
+            tested.parts["test"],
+            Cutting(side=side, normalization=recipe.normalization),
+            device=device,
+        ),
         weights=weights,
     )
     write_text(folder / REPORT, json.dumps(finetuned_json(found), indent=2) + "\n")

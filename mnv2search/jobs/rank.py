@@ -22,6 +22,7 @@ from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Progress, train
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.team import own_device
 
 __all__ = ["Ranked", "Statistic", "rank", "ranked_json"]
 
@@ -114,6 +115,7 @@ def rank(
             epochs=epochs,
             data=images.fingerprint,
             precision="float32",
+            device=own_device(),
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
         )
         trained.append(done.best)

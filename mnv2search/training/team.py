@@ -16,7 +16,7 @@ from torch import distributed, nn
 
 from mnv2search.errors import Mnv2SearchError, OptionError
 
-__all__ = ["ALONE", "OtherProcessError", "Team", "joined"]
+__all__ = ["ALONE", "OtherProcessError", "Team", "joined", "own_device"]
 
 T = TypeVar("T")
 # The first process of a machine decodes the images, or evaluates at the end, while the others wait.
@@ -108,6 +108,11 @@ class Team:
 
 
 ALONE = Team()
+
+
+def own_device() -> str:
+    """Of torch, that a process which trains alone uses: CUDA where it is there."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from mnv2search.training.recalibrate import recalibrated
 from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.sandwich import PASSES, Sandwich, step_rate, suited
 from mnv2search.training.supernet import train_supernet
+from mnv2search.training.team import own_device
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
@@ -54,6 +55,7 @@ class _State:
     Attributes:
         fidelity: of its networks.
         epochs: over the images that the training is expected to make.
+        side: of the batches in px.
         steps: of the training, once it is over.
         images: seen, once it is trained.
         seconds: of wall time that the training took.
@@ -61,6 +63,7 @@ class _State:
 
     fidelity: Fidelity
     epochs: float
+    side: int = 0
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -106,6 +109,7 @@ class SupernetEvaluator:
         self._net: ElasticNet | None = None
         self._state: _State | None = None
         self._used = self._recipe
+        self._device = own_device()
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -170,7 +174,8 @@ class SupernetEvaluator:
             try:
                 known = _read_state(folder)
                 state = known or self._planned(space, band, preparation)
-                pixels, recipe, side = self._prepared(space, band, state)
+                parts = prepare(self._images, side=state.side, recipe=self._recipe, splits=("train", "val"))
+                pixels, recipe = parts.parts["train"], suited(parts.recipe, epochs=state.epochs)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
                 inherited = self._inherit(net, space)
                 _write_state(folder, state)
@@ -180,11 +185,12 @@ class SupernetEvaluator:
                     pixels,
                     recipe,
                     Sandwich(band),
-                    side=side,
+                    side=state.side,
                     folder=folder,
                     job=self._job(space, recipe, state, preparation.seed),
                     seed=preparation.seed,
                     steps=self._steps(pixels, recipe, preparation),
+                    device=self._device,
                     time_s=None if self._epochs or left_s is None else max(left_s, 1.0),
                     on_progress=lambda p: preparation.tell(_told(p), p.step / p.steps if p.steps else 0.0),
                 )
@@ -193,7 +199,7 @@ class SupernetEvaluator:
             except (TrainingError, OptionError, WeightsError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
         self._net, self._state, self._used = net, state, recipe
-        self._held_out, self._calibration = self._evaluation_images(space, band, state.fidelity)
+        self._held_out, self._calibration = parts.parts["val"], pixels
         return (*inherited, *self._notes(state))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
@@ -244,31 +250,28 @@ class SupernetEvaluator:
         with closing(
             training_batches(self._calibration, cutting, batch=batch, seed=0, epoch=0, feed=Feed(ahead=0))
         ) as batches:
-            recalibrated(model, (found.images for found in islice(batches, 2)))
+            recalibrated(model.to(self._device), (found.images.to(self._device) for found in islice(batches, 2)))
         return model
 
     # -- parts of a preparation ----------------------------------------------------------------------------------
 
     def _planned(self, space: SearchSpace, band: Sequence[Pick], preparation: Preparation) -> _State:
         """Fidelity and length as asked, or by what a few steps say of the speed of this machine."""
-        if self._epochs or preparation.time_s is None:
-            return _State(fidelity=self._fidelity or Fidelity(), epochs=self._epochs or EPOCHS)
-        some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
-        preparation.tell("timing a few steps", 0.0)
-        found = chosen(
-            [resolve(space, pick) for pick in some],
-            time_s=preparation.time_s,
-            madds_per_s=step_rate(space, some, batch=self._recipe.batch),
-            images=WANTED_IMAGES,
-            passes=PASSES,
-            fidelities=FIDELITIES if self._fidelity is None else (self._fidelity,),
-        )
-        return _State(fidelity=found.fidelity, epochs=found.images / len(self._images.train))
-
-    def _prepared(self, space: SearchSpace, band: Sequence[Pick], state: _State) -> tuple[Pixels, Recipe, int]:
-        side = max(reduced(resolve(space, pick), state.fidelity).resolution for pick in band)
-        prepared = prepare(self._images, side=side, recipe=self._recipe, splits=("train",))
-        return prepared.parts["train"], suited(prepared.recipe, epochs=state.epochs), side
+        fidelity, epochs = self._fidelity or Fidelity(), float(self._epochs or EPOCHS)
+        if not self._epochs and preparation.time_s is not None:
+            some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
+            preparation.tell("timing a few steps", 0.0)
+            found = chosen(
+                [resolve(space, pick) for pick in some],
+                time_s=preparation.time_s,
+                madds_per_s=step_rate(space, some, batch=self._recipe.batch, device=self._device),
+                images=WANTED_IMAGES,
+                passes=PASSES,
+                fidelities=FIDELITIES if self._fidelity is None else (self._fidelity,),
+            )
+            fidelity, epochs = found.fidelity, found.images / len(self._images.train)
+        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
+        return _State(fidelity=fidelity, epochs=epochs, side=side)
 
     def _inherit(self, net: ElasticNet, space: SearchSpace) -> tuple[str, ...]:
         """Begin with the weights that were given; says how many came over."""
@@ -277,13 +280,6 @@ class SupernetEvaluator:
         source = load_spec(self._weights_spec) if self._weights_spec else space.template
         found = inherit_shared(net, network_of(Path(self._weights), source))
         return (f"first weights: {found.share:.0%} of the shared parameters came from {self._weights}",)
-
-    def _evaluation_images(
-        self, space: SearchSpace, band: Sequence[Pick], fidelity: Fidelity
-    ) -> tuple[Pixels, Pixels]:
-        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
-        parts = prepare(self._images, side=side, recipe=self._recipe, splits=("train", "val")).parts
-        return parts["val"], parts["train"]
 
     def _steps(self, pixels: Pixels, recipe: Recipe, preparation: Preparation) -> int | None:
         if not self._epochs and preparation.time_s is not None:
@@ -309,7 +305,7 @@ class SupernetEvaluator:
         return tuple(notes)
 
     def _figures(self, model: MobileNet) -> Figures:
-        return evaluate(model, self._held_out, self._cutting(model.spec.resolution))
+        return evaluate(model, self._held_out, self._cutting(model.spec.resolution), device=self._device)
 
     def _cutting(self, side: int) -> Cutting:
         return Cutting(side=side, normalization=self._recipe.normalization)
