@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mnv2search.cli.options import json_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
+
+if TYPE_CHECKING:
+    from mnv2search.jobs.finetune import Finetuned
+    from mnv2search.study.types import SearchResult
 
 
 @click.command("front")
@@ -22,6 +27,7 @@ def command(folder: Path, as_json: bool) -> None:
       mnv2search front results/mnv2-15ms
     """
     from mnv2search.jobs.recall import recall  # late: --help must not pay for it
+    from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
     from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
 
@@ -30,8 +36,18 @@ def command(folder: Path, as_json: bool) -> None:
         emit_json(run_json(result, folder=folder, status=manifest.status))
     elif result.front:
         draw(run_rows(result), stdout_console())
-        answer(ship_lines(result, folder=folder))
+        if (folder / "finetune").is_dir() and (trained := _trained(folder, result)) is not None:
+            draw(finetuned_rows(trained), stdout_console())
+            answer(finetuned_lines(trained, folder=folder))
+        else:
+            answer(ship_lines(result, folder=folder))
     else:
         answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
     if not result.front:
         sys.exit(3)
+
+
+def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
+    from mnv2search.jobs.finetune import recall_finetuned  # loads torch, which other fronts do without
+
+    return recall_finetuned(folder / "finetune", result.front)

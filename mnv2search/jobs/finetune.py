@@ -32,6 +32,7 @@ __all__ = [
     "candidates_of",
     "finetune",
     "finetuned_json",
+    "recall_finetuned",
     "ship_trained",
     "write_inherited",
 ]
@@ -173,6 +174,40 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
         "test": told(found.test),
         "weights": str(found.weights),
     }
+
+
+def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | None:
+    """What was written of the trainings in a folder; None where there is nothing whole, or of another front.
+
+    Raises:
+        RecordError: the report cannot be read.
+    """
+    path = folder / REPORT
+    if not path.exists():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if "best" not in told:
+            return None  # interrupted before its end
+        by_name = {e.spec.name: e for e in front}
+        names = [network["name"] for network in told["networks"]]
+        if not by_name.keys() >= set(names):
+            return None
+        return Finetuned(
+            networks=tuple(by_name[name] for name in names),
+            held_out=tuple(_figures(network["held_out"]) for network in told["networks"]),
+            steps=told["steps"],
+            images=told["images"],
+            best=names.index(told["best"]),
+            test=_figures(told["test"]),
+            weights=Path(told["weights"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
+
+
+def _figures(told: dict[str, Any]) -> Figures:
+    return Figures(told["top1"], told["loss"], told["count"])
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:

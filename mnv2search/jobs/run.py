@@ -17,7 +17,14 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.jobs.finetune import Finetuned, candidates_of, finetune, ship_trained, write_inherited
+from mnv2search.jobs.finetune import (
+    Finetuned,
+    candidates_of,
+    finetune,
+    recall_finetuned,
+    ship_trained,
+    write_inherited,
+)
 from mnv2search.jobs.outputs import write_outputs
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
@@ -42,7 +49,7 @@ from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, 
 from mnv2search.training.progress import Progress as Training
 from mnv2search.training.recipe import load_recipe
 
-__all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
+__all__ = ["AUTO", "FINETUNE", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
 STUDY_FILE = "study.sqlite3"
 # What `Request.round_to` is to let the device decide, and how long it is asked.
@@ -256,7 +263,9 @@ def _searched(
         work=folder / WORK,
     )
     if left is None:
-        return Outcome(folder=folder, manifest=manifest, result=search.result(), already_finished=True)
+        result = search.result()
+        trained = recall_finetuned(folder / FINETUNE, result.front)
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     try:
         result = search.run()
     except KeyboardInterrupt:

@@ -143,6 +143,14 @@ def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
         assert read_network(path).spec == evaluation.spec
 
 
+def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], finetuned: Outcome) -> None:
+    result = run("front", str(finetuned.folder))
+    assert finetuned.finetuned is not None
+    best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
+    assert f"ship {best}:" in result.out
+    assert "each trained on its own" in result.out
+
+
 def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
     assert resume_request(finetuned.folder).finetunes
 
