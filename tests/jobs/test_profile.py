@@ -108,7 +108,7 @@ def test_an_audit_says_when_nothing_was_learned() -> None:
 def test_the_lines_of_an_audit_name_device_figures_and_counts() -> None:
     found = audit(device=DEVICE, space="mnv2", count=3)
     lines = "\n".join(audit_lines(found))
-    assert "simulated 1 on none (local), fp32" in lines
+    assert "simulated 1 on none (local), 1 thread, fp32" in lines
     assert "3 networks of mnv2, none of them among the 0 learned from" in lines
     assert f"mean error {100 * found.mean_error:.1f} %" in lines
 
