@@ -14,17 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights
+from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.jobs.finetune import (
-    Finetuned,
-    candidates_of,
-    finetune,
-    recall_finetuned,
-    ship_trained,
-    write_inherited,
-)
+from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
+from mnv2search.jobs.finetune import Finetuned, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
@@ -46,10 +40,8 @@ from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
-from mnv2search.training.progress import Progress as Training
-from mnv2search.training.recipe import load_recipe
 
-__all__ = ["AUTO", "FINETUNE", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
+__all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
 STUDY_FILE = "study.sqlite3"
 # What `Request.round_to` is to let the device decide, and how long it is asked.
@@ -58,10 +50,6 @@ PROBE_S = 60.0
 LOCK = ".lock"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
-FINETUNE = "finetune"
-FINETUNE_RECIPE = "modern"
-# Of the time, for training the best networks on their own.
-FINETUNE_SHARE = 0.35
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -137,7 +125,8 @@ def run(
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
         evaluator = open_evaluator(request.evaluator)
-        _check_finetuning(request, evaluator)
+        if request.finetunes:
+            check_finetuning(request.settings, evaluator)
         if (classes := evaluator.info.classes) is not None:
             space = space_with_classes(space, classes)
         manifest = _manifest(request, space, device, evaluator, folder.name)
@@ -232,7 +221,7 @@ def _searched(
     on_progress: Callable[[Progress], None],
 ) -> Outcome:
     previous = _previous(folder)
-    settings = _of_search(request)
+    settings = settings_of_search(request.settings) if request.finetunes else request.settings
     left = _left(settings, manifest, previous)
     writer = RecordWriter(folder / EVALUATIONS)
     write_manifest(folder, manifest)
@@ -276,83 +265,23 @@ def _searched(
     manifest = replace(manifest, elapsed_s=used_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)
-    finetuned = _trained(folder, manifest, request, result, evaluator, on_progress)
+    try:
+        finetuned = train_best(
+            folder,
+            result,
+            evaluator,
+            settings=request.settings if request.finetunes else None,
+            on_progress=on_progress,
+        )
+    except KeyboardInterrupt:
+        write_manifest(folder, replace(manifest, status="interrupted"))
+        raise
     status = "finished" if result.front else "nothing fits"
     manifest = replace(manifest, status=status, finished_at=_now())
     write_manifest(folder, manifest)
     return Outcome(
         folder=folder, manifest=manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
     )
-
-
-def _trained(
-    folder: Path,
-    manifest: Manifest,
-    request: Request,
-    result: SearchResult,
-    evaluator: AccuracyEvaluator,
-    on_progress: Callable[[Progress], None],
-) -> Finetuned | None:
-    """Weights beside the front, as far as the evaluator has them, and the best networks trained on their own."""
-    if not isinstance(evaluator, HasWeights) or not result.front:
-        return None
-    if evaluator.is_full_size():
-        write_inherited(folder / "front", result.front, evaluator.member)
-    if not request.finetunes or request.settings.time_s is None:
-        return None
-
-    def told(name: str, progress: Training) -> None:
-        total = f" of {progress.steps}" if progress.steps else ""
-        doing = f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}"
-        on_progress(
-            Progress(
-                phase="finetune",
-                trials=result.trials,
-                trials_total=None,
-                measured=0,
-                predicted=0,
-                best=None,
-                elapsed_s=0.0,
-                left_s=None,
-                doing=doing,
-            )
-        )
-
-    try:
-        found = finetune(
-            candidates_of(result.front),
-            evaluator.images,
-            folder=folder / FINETUNE,
-            recipe=load_recipe(FINETUNE_RECIPE),
-            time_s=FINETUNE_SHARE * request.settings.time_s,
-            seed=request.settings.seed,
-            first_weights=evaluator.member,
-            on_progress=told,
-        )
-    except KeyboardInterrupt:
-        write_manifest(folder, replace(manifest, status="interrupted"))
-        raise
-    ship_trained(folder, found)
-    return found
-
-
-def _of_search(request: Request) -> Settings:
-    """What is left for the search of what was asked for."""
-    settings = request.settings
-    if not request.finetunes or settings.time_s is None:
-        return settings
-    return replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s)
-
-
-def _check_finetuning(request: Request, evaluator: AccuracyEvaluator) -> None:
-    if not request.finetunes:
-        return
-    if not isinstance(evaluator, HasWeights):
-        raise OptionError(
-            f"{evaluator.info.name} has no images to train networks on", hint="give --data, or leave out --finetune"
-        )
-    if request.settings.time_s is None:
-        raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
 
 
 def _saved(search: Search) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import torch
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.jobs import run as module
+from mnv2search.jobs import best as module
 from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.model.saved import read_network
