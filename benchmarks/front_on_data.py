@@ -101,7 +101,10 @@ def result_of(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     )
     rows, grid_trainings = [], []
     for budget_ms in budgets:
-        own = max(fitting(result.front, budget_ms), key=lambda e: e.accuracy.value if e.accuracy else 0.0)
+        members = fitting(result.front, budget_ms)
+        if not members:
+            raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
+        own = max(members, key=lambda e: e.accuracy.value if e.accuracy else 0.0)
         rivals = fitting(result.baseline, budget_ms)[:RIVALS]
         ours = trained(own, arguments.data, recipe=recipe, epochs=arguments.epochs, seed=seed)
         others = [trained(e, arguments.data, recipe=recipe, epochs=arguments.epochs, seed=seed) for e in rivals]
