@@ -10,7 +10,7 @@ from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
-__all__ = ["FIDELITIES", "Fidelity", "chosen", "reduced"]
+__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
 
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
@@ -43,6 +43,10 @@ FIDELITIES = (
     Fidelity(0.35, 0.5),
     Fidelity(0.25, 0.5),
 )
+
+
+# Where weights are taken over from a trained network: a quarter of its channels is worth no more than random ones.
+WHOLE_WIDTHS = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(1.0, 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation, Prepares
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import no_report
-from mnv2search.model.elastic import ElasticNet
+from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
@@ -235,3 +236,16 @@ def test_a_reduced_network_keeps_something_of_its_last_map() -> None:
     )
     assert isinstance(spec, ModelSpec)
     assert reduced(spec, Fidelity(1.0, 0.1)).resolution == 8
+
+
+def test_weights_that_are_taken_over_keep_their_widths(pictures: Path, space: SearchSpace, tmp_path: Path) -> None:
+    from mnv2search.model.build import build
+    from mnv2search.training.checkpoint import write_network
+
+    largest = resolve(space, smallest_and_largest(space)[1])
+    rows = (replace(largest.blocks[0], repeats=2), largest.blocks[-1])
+    write_network(tmp_path / "donor.pt", build(replace(largest, blocks=rows), seed=0))
+    evaluator = SupernetEvaluator(data=str(pictures), weights=str(tmp_path / "donor.pt"))
+    notes = prepared_for(evaluator, space, time_s=1.0)
+    assert evaluator.fidelity.width == 1.0
+    assert any("of the shared parameters came from" in note for note in notes)

@@ -22,7 +22,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
-from mnv2search.training.fidelity import FIDELITIES, Fidelity, chosen, reduced
+from mnv2search.training.fidelity import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import ImageSet, read_image_set
 from mnv2search.training.inherit_shared import inherit_shared
@@ -261,13 +261,14 @@ class SupernetEvaluator:
         if not self._epochs and preparation.time_s is not None:
             some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
             preparation.tell("timing a few steps", 0.0)
+            offered = WHOLE_WIDTHS if self._weights else FIDELITIES
             found = chosen(
                 [resolve(space, pick) for pick in some],
                 time_s=preparation.time_s,
                 madds_per_s=step_rate(space, some, batch=self._recipe.batch, device=self._device),
                 images=WANTED_IMAGES,
                 passes=PASSES,
-                fidelities=FIDELITIES if self._fidelity is None else (self._fidelity,),
+                fidelities=offered if self._fidelity is None else (self._fidelity,),
             )
             fidelity, epochs = found.fidelity, found.images / len(self._images.train)
         side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
