@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -43,7 +44,7 @@ class HeadUnit(nn.Module):
             yield BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None)
 
 
-class DenseHead(nn.Module):
+class DenseHead(nn.Module, ABC):
     """A head as its plan has it; subclasses say what becomes of the answers.
 
     Args:
@@ -84,13 +85,13 @@ class DenseHead(nn.Module):
         for number, module in enumerate(self.units):
             yield from ((number, bound) for bound in cast(HeadUnit, module).bound())
 
+    @abstractmethod
     def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """What a loss is computed on, from the outputs of the units."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
         """The network's answer, as the spec's `output` asks for it; `size` is the image's height and width."""
-        raise NotImplementedError
 
 
 def enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:

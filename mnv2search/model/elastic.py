@@ -243,6 +243,7 @@ def _extreme_picks(space: SearchSpace) -> Iterator[Pick]:
 
 
 def _union(one: Layer | None, other: Layer) -> Layer:
+    """A layer as large as two."""
     if other.parts:
         raise OptionError(
             f"a split {other.role} cannot be shared between networks",
@@ -252,11 +253,6 @@ def _union(one: Layer | None, other: Layer) -> Layer:
         return other
     if (one.groups > 1) != (other.groups > 1) and min(one.c_in, other.c_in) > 1:
         raise OptionError(f"one {other.role} is grouped and another is not", hint="make them alike in all networks")
-    return replace_layer(one, other)
-
-
-def replace_layer(one: Layer, other: Layer) -> Layer:
-    """A layer as large as two."""
     return one._replace(
         c_in=max(one.c_in, other.c_in),
         c_out=max(one.c_out, other.c_out),
