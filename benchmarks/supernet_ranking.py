@@ -129,10 +129,15 @@ def trained(
         training_batches(prepared.parts["train"], learned, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
     ).images
 
-    def inherited(choice: tuple[int, ...]) -> float:
-        model = net.member(net.place(pick_of(space, choice)))
-        recalibrated(model, [calibration])
-        return 100 * evaluate(model, held_out, cutting).top1
+    told: dict[tuple[int, ...], tuple[float, float]] = {}
+
+    def inherited(choice: tuple[int, ...]) -> tuple[float, float]:
+        if choice not in told:
+            model = net.member(net.place(pick_of(space, choice)))
+            recalibrated(model, [calibration])
+            found = evaluate(model, held_out, cutting)
+            told[choice] = 100 * found.top1, found.loss
+        return told[choice]
 
     return inherited, {"steps": done.steps, "images": done.images, "core_s": done.cpu_s, "passes": done.passes}
 

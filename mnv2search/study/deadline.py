@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-__all__ = ["Deadline"]
+__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares"]
 
-# Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement.
-BASELINE_ENDS = 0.2
-CALIBRATION_ENDS = 0.3
+
+class Shares(NamedTuple):
+    """Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement."""
+
+    baseline: float
+    calibration: float
+    preparation: float
+    search: float
+
+
+PLAIN = Shares(baseline=0.2, calibration=0.3, preparation=0.3, search=0.7)
 # Of a search whose evaluator has to prepare itself, such as to train weights that all networks share.
-PREPARATION_ENDS = 0.55
-SEARCH_ENDS = 0.7
+PREPARED = Shares(baseline=0.12, calibration=0.17, preparation=0.62, search=0.82)
 
 
 class Deadline:

@@ -13,16 +13,13 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
 from mnv2search.latency.cache import LatencyCache
-from mnv2search.latency.pool import Pool, PoolMeasurer
-from mnv2search.latency.predictor import LatencyPredictor
-from mnv2search.latency.timing import Measurer
-from mnv2search.latency.timing import Settings as Closeness
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick, TellsBounds
-from mnv2search.study.deadline import BASELINE_ENDS, CALIBRATION_ENDS, PREPARATION_ENDS, SEARCH_ENDS, Deadline
+from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
+from mnv2search.study.gauge import Gauge
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
@@ -48,8 +45,6 @@ REGION_BEGINS = 0.35
 RIVALS = 3
 # A sampler that repeats itself this often has nothing new to say.
 MAX_REPEATS = 500
-# While searching a network need not be measured as closely as at the end.
-SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
 
 
 class Search:
@@ -90,18 +85,17 @@ class Search:
                 hint="measure it with mnv2search latency, or give a search space, such as mnv2",
             )
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
-        self._device = device
         self._is_cheap = isinstance(evaluator, TellsBounds)
         self._prepares = isinstance(evaluator, Prepares)
+        self._ends = PREPARED if self._prepares else PLAIN
         self._work = work
         self._notes: tuple[str, ...] = ()
         halving = evaluator.halving if isinstance(evaluator, CanHalve) else None
         self._rungs = None if halving is None else Rungs(halving)
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock)
-        self._cache = cache
-        self._measurer = self._new_measurer(SEARCH_CLOSENESS)
-        self._predictor = LatencyPredictor(device.info) if cache is None else cache.predictor(device)
+        self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache)
+        self._predictor = self._gauge.predictor
         self._candidates = Candidates(space, budget=budget, evaluator=evaluator, predictor=self._predictor)
         self._study_path = study_path
         self._known: dict[Pick, Evaluation] = {}
@@ -109,6 +103,7 @@ class Search:
         self._items: list[Evaluated] = []
         self._sampler_cpu_s = 0.0
         self._exhausted = False
+        self._first: Sequence[Pick] = ()
         for item in previous:
             self._recall(item)
         self._learn()
@@ -122,7 +117,7 @@ class Search:
         """
         self._candidates.check_bounds()
         self._measure_baseline()
-        self.prepare(until=PREPARATION_ENDS)
+        self.prepare(until=self._ends.preparation)
         journal = self._open_journal()
         self._measure_first_picks(journal)
         while not self._is_over():
@@ -148,7 +143,7 @@ class Search:
 
     def _measure_baseline(self) -> None:
         grid = [spec for spec in baseline_grid(self._space) if spec not in self._baseline]
-        latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(BASELINE_ENDS))
+        latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(self._ends.baseline))
         measured = dict(zip(grid, latencies, strict=True))
         fitting = [spec for spec in grid if measured[spec].verdict(self._budget.latency_ms) == "fits"]
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
@@ -173,9 +168,9 @@ class Search:
         if not isinstance(self._evaluator, Prepares):
             return ()
         random = Random(self._settings.seed)
-        first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=FIRST_PICKS)
-        specs = [self._candidates.spec(pick, name=f"{self._space.name}-first{i}") for i, pick in enumerate(first)]
-        latencies = self._measured(specs, phase="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
+        self._first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=FIRST_PICKS)
+        specs = self._named(self._first)
+        latencies = self._measured(specs, phase="calibration", time_s=self._deadline.until(self._ends.calibration))
         self._predictor.fit(
             [
                 *((e.spec, e.latency.median_ms) for e in self._baseline.values() if e.latency is not None),
@@ -226,13 +221,16 @@ class Search:
         wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known)
         if wanted <= 0:
             return
-        random = Random(self._settings.seed)
-        drawn = self._drawn(random, FIRST_DRAWS)
-        picks = self._candidates.spread(sorted(drawn - set(self._known)), count=wanted)
+        picks = [pick for pick in self._first if pick not in self._known][:wanted]  # measured already
+        if not picks:
+            drawn = self._drawn(Random(self._settings.seed), FIRST_DRAWS)
+            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted))
         for group in [picks] if self._is_cheap or self._prepares else [(pick,) for pick in picks]:
             if self._is_over() and any(e.latency is not None for e in self._known.values()):
                 return  # however little time there is, a front or a refusal rests on a measurement
-            evaluations = self._evaluate(group, stage="calibration", time_s=self._deadline.until(CALIBRATION_ENDS))
+            evaluations = self._evaluate(
+                group, stage="calibration", time_s=self._deadline.until(self._ends.calibration)
+            )
             for pick, evaluation in zip(group, evaluations, strict=True):
                 journal.add(pick, evaluation)
 
@@ -242,7 +240,7 @@ class Search:
         evaluations = self._evaluate(
             [canonical(self._space, a.pick) for a in asked],
             stage="search",
-            time_s=self._deadline.until(SEARCH_ENDS),
+            time_s=self._deadline.until(self._ends.search),
         )
         for question, evaluation in zip(asked, evaluations, strict=True):
             journal.tell(question, evaluation)
@@ -280,7 +278,7 @@ class Search:
         finalists = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
         rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
-        self._measurer = self._new_measurer(None)
+        self._gauge.begin_anew()
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
         accuracies = [e.accuracy for e in (*finalists, *rivals)]
         for index, (spec, latency) in enumerate(zip(specs, latencies, strict=True)):
@@ -293,24 +291,14 @@ class Search:
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
 
     def save_to_cache(self) -> None:
-        """Keep for later processes what was learned of the device.
-
-        Raises:
-            OSError: the cache cannot be written.
-        """
-        if self._cache is not None and self._measurer.reference_ms is not None:
-            self._cache.save(
-                self._device.info,
-                reference_ms=self._measurer.reference_ms,
-                observations=self._predictor.observations,
-            )
+        """Keep for later processes what was learned of the device; see `Gauge.save`."""
+        self._gauge.save()
 
     # -- evaluating ----------------------------------------------------------------------------------------------
 
     def _evaluate(self, picks: Sequence[Pick], *, stage: Stage, time_s: float | None) -> list[Evaluation]:
         """Measure picks side by side and ask for the accuracy of those that fit."""
-        start = len(self._known)
-        specs = [self._candidates.spec(p, name=f"{self._space.name}-{start + i:04d}") for i, p in enumerate(picks)]
+        specs = self._named(picks)
         allowed = [s for s in specs if self._budget.cost_violation(cost_of(s)) == 0]
         phase: Phase = "calibration" if stage == "calibration" else "search"
         latencies = dict(zip(allowed, self._measured(allowed, phase=phase, time_s=time_s), strict=True))
@@ -321,22 +309,13 @@ class Search:
         self._learn()
         return evaluations
 
-    def _new_measurer(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:
-        if self._cache is None:
-            members = self._device.members if isinstance(self._device, Pool) else (self._device,)
-            measurers = [Measurer(member, closeness) for member in members]
-            return PoolMeasurer(measurers) if len(measurers) > 1 else measurers[0]
-        return self._cache.measurer(self._device, closeness)
+    def _named(self, picks: Sequence[Pick]) -> list[ModelSpec]:
+        """The networks of picks that come next, named by their number."""
+        start = len(self._known)
+        return [self._candidates.spec(p, name=f"{self._space.name}-{start + i:04d}") for i, p in enumerate(picks)]
 
     def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
-        if not specs:
-            return ()
-        return self._measurer.measure(
-            specs,
-            time_s=time_s,
-            budget_ms=self._budget.latency_ms,
-            on_progress=lambda _: self._tell_progress(phase),
-        )
+        return self._gauge.measure(specs, time_s=time_s, on_progress=lambda _: self._tell_progress(phase))
 
     def _finish(
         self,
@@ -396,7 +375,7 @@ class Search:
     def _is_over(self) -> bool:
         trials = self._settings.trials
         out_of_trials = trials is not None and len(self._known) >= trials
-        return self._exhausted or out_of_trials or self._deadline.passed(SEARCH_ENDS)
+        return self._exhausted or out_of_trials or self._deadline.passed(self._ends.search)
 
     def _tell_prepared(self, doing: str, share: float) -> None:
         self._tell_progress("preparation", doing=doing, share=share)
