@@ -37,6 +37,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.timing import Measurer
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.codec import load_space, load_spec
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Listener, SearchResult
 from mnv2search.training.recipe import load_recipe
 
@@ -137,6 +138,7 @@ def result_of(arguments: argparse.Namespace, seed: int, rivals: dict[float, str]
     """
     result, search_cpu_s = searched(arguments, seed)
     rows: list[dict[str, Any]] = []
+    made: dict[ModelSpec, Training] = {}
     for budget_ms in sorted(arguments.latency_ms):
         members = fitting(result.front, budget_ms)
         if not members:
@@ -145,7 +147,10 @@ def result_of(arguments: argparse.Namespace, seed: int, rivals: dict[float, str]
         grid = fitting(result.baseline, budget_ms)
         known = [e for e in grid if e.spec.name == rivals.get(budget_ms)]
         own, *others = beside(arguments.device, [own, *(known or grid[:RIVALS])])
-        ours, *trainings = [trained(e, arguments, seed=seed) for e in (own, *others)]
+        for evaluation in (own, *others):
+            if evaluation.spec not in made:
+                made[evaluation.spec] = trained(evaluation, arguments, seed=seed)
+        ours, trainings = made[own.spec], [made[e.spec] for e in others]
         best = max(trainings, key=lambda t: t.held_out)
         rivals[budget_ms] = best.name
         rows.append({"budget_ms": budget_ms, "ours": ours, "grid": best, "grid_trainings": trainings})
@@ -154,7 +159,7 @@ def result_of(arguments: argparse.Namespace, seed: int, rivals: dict[float, str]
             f"{ours.test:.1%}, {best.name} ({best.latency_ms:.3f} ms, {best.madds / 1e6:.1f} M) {best.test:.1%}",
             flush=True,
         )
-    grid_trainings = [t for row in rows for t in row["grid_trainings"]]
+    grid_trainings = {t.name: t for row in rows for t in row["grid_trainings"]}.values()
     per_madd = sum(t.cpu_s for t in grid_trainings) / sum(t.madds for t in grid_trainings)
     grid_cpu_s = per_madd * sum(cost_of(e.spec).madds for e in fitting(result.baseline, max(arguments.latency_ms)))
     return {"seed": seed, "search_cpu_s": search_cpu_s, "grid_cpu_s": grid_cpu_s, "rows": rows}

@@ -58,6 +58,7 @@ class Candidates:
         budget: against which violations are predicted.
         evaluator: asked for bounds where it can tell them by arithmetic.
         predictor: of latency on the device.
+        least: part of the latency budget below which a network counts as one that does not fit.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Candidates:
         budget: Budget,
         evaluator: AccuracyEvaluator,
         predictor: LatencyPredictor,
+        least: float = 0.0,
     ) -> None:
         self.space = space
+        self._least = least
         self._budget = budget
         self._bounds = evaluator if isinstance(evaluator, TellsBounds) else None
         self._predictor = predictor
@@ -102,6 +105,7 @@ class Candidates:
         violation = np.array([s.violation for s in static]) + [
             self._budget.latency_violation(float(ms) * (1 + HEADROOM)) for ms in cost
         ]
+        violation += np.maximum(0.0, self._least - cost / self._budget.latency_ms)
         return Description(
             cost=cost,
             features=np.array([s.features for s in static]),
@@ -118,22 +122,19 @@ class Candidates:
         places = np.unique(np.linspace(0, len(within) - 1, num=min(count, len(within))).round().astype(int))
         return tuple(picks[within[place]] for place in places)
 
-    def band(self, picks: Sequence[Pick], *, least: float, count: int = 1000) -> tuple[Pick, ...]:
-        """The picks that are predicted to fit, and to take at least a part of the budget; by multiply-adds.
+    def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
+        """The picks that are predicted to fit, by multiply-adds.
 
         Where hardly any does, those that are predicted to come nearest make up `FEWEST` of them.
 
         Args:
             picks: to choose from.
-            least: part of the budget.
             count: at most.
         """
         described = self.describe(np.array(picks))
         assert described.violation is not None
-        budget_ms = self._budget.latency_ms
-        away = described.violation + np.maximum(0.0, least - described.cost / budget_ms)
-        order = np.argsort(away, kind="stable")
-        fitting = int((away == 0).sum())
+        order = np.argsort(described.violation, kind="stable")
+        fitting = int((described.violation == 0).sum())
         chosen = [picks[int(i)] for i in order[: max(min(fitting, count), min(FEWEST, len(picks)))]]
         madds = {pick: found.madds for pick, found in zip(chosen, self._looked_up(chosen), strict=True)}
         return tuple(sorted(chosen, key=lambda pick: madds[pick]))

@@ -96,7 +96,13 @@ class Search:
         self._deadline = Deadline(settings.time_s, clock=clock)
         self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache)
         self._predictor = self._gauge.predictor
-        self._candidates = Candidates(space, budget=budget, evaluator=evaluator, predictor=self._predictor)
+        self._candidates = Candidates(
+            space,
+            budget=budget,
+            evaluator=evaluator,
+            predictor=self._predictor,
+            least=REGION_BEGINS if self._prepares else 0.0,  # it knows the networks that it prepared itself for
+        )
         self._study_path = study_path
         self._known: dict[Pick, Evaluation] = {}
         self._baseline: dict[ModelSpec, Evaluation] = {}
@@ -180,7 +186,7 @@ class Search:
         self._notes = self._evaluator.prepare(
             Preparation(
                 space=self._space,
-                band=self._candidates.band(sorted(self._drawn(random, BAND_DRAWS)), least=REGION_BEGINS),
+                band=self._candidates.band(sorted(self._drawn(random, BAND_DRAWS))),
                 folder=self._work,
                 time_s=self._deadline.until(until),
                 seed=self._settings.seed,
@@ -273,8 +279,10 @@ class Search:
     def _measure_finalists(self) -> None:
         """Measure what may be on the front afresh, side by side with the best of the baseline."""
         known = [e for e in self._known.values() if e.accuracy is not None]
+        if self._prepares:  # little training favours networks too small for the budget
+            known = self._of_region(known) or known
         members = front_of(known)
-        asked_for = [e for e in members if median_ms_of(e) >= REGION_BEGINS * self._budget.latency_ms]
+        asked_for = self._of_region(members)
         finalists = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
         rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
@@ -289,6 +297,9 @@ class Search:
                 accuracy=known_accuracy,
             )
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
+
+    def _of_region(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        return [e for e in evaluations if median_ms_of(e) >= REGION_BEGINS * self._budget.latency_ms]
 
     def save_to_cache(self) -> None:
         """Keep for later processes what was learned of the device; see `Gauge.save`."""

@@ -1,4 +1,4 @@
-"""What a search knows of latency: what it measured, the predictor that learns of it, and what earlier runs learned."""
+"""What a search knows of latency: what it measured, the predictor that learns from it, what earlier runs learned."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, EvaluatorInfo, Preparation, Report
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space import Pick, SearchSpace
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings
 
@@ -256,3 +256,39 @@ def test_a_rival_beyond_another_limit_still_counts() -> None:
     baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
     assert any(e.cost.params > 1_700_000 for e in baseline)
     assert all(e.accuracy is not None for e in baseline)
+
+
+class Undertrained(Counting):
+    """Prepares itself, and so briefly that smaller networks come out better."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.band: tuple[Pick, ...] = ()
+
+    def prepare(self, preparation: Preparation) -> tuple[str, ...]:
+        self.band = tuple(preparation.band)
+        return ("prepared",)
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        self.asked.append(spec)
+        value = 0.9 / (1 + spec.width * spec.resolution / 400)
+        return Accuracy(value=value, low=value, high=value, metric="top1", kind="inherited", dataset="none")
+
+
+def test_a_prepared_evaluator_is_trusted_within_the_region_it_prepared_itself_for() -> None:
+    evaluator = Undertrained()
+    with open_device("simulated") as device:
+        result = Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=24),
+        ).run()
+    assert "prepared" in result.notes
+    assert evaluator.band
+    assert result.front
+    least = min(e.latency.median_ms for e in result.front if e.latency is not None)
+    assert least >= 0.35 * BUDGET_MS
+    smaller = [e for e in result.dominated if e.latency is not None and e.latency.median_ms < 0.35 * BUDGET_MS]
+    assert any(e.accuracy is not None for e in smaller), "the first networks hold none that would have won"
