@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="slim, modern, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
+    help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
 @click.option(
     "--void",
