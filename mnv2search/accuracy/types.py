@@ -55,6 +55,8 @@ class Accuracy:
         dataset: on which images.
         seed: of the training, or None where nothing is drawn.
         note: what a reader has to know before trusting it, such as that it extrapolates; empty mostly.
+        merit: what orders networks better than the accuracy does, such as a loss; more is better. None where there
+            is no such thing.
     """
 
     value: float
@@ -65,6 +67,7 @@ class Accuracy:
     dataset: str
     seed: int | None = None
     note: str = ""
+    merit: float | None = None
 
     def __post_init__(self) -> None:
         ordered = math.isfinite(self.value) and self.low <= self.value <= self.high
@@ -72,6 +75,13 @@ class Accuracy:
             raise ValueError(
                 f"accuracy {self.value} with interval {self.low} to {self.high} is not 0 <= low <= value <= high <= 1"
             )
+        if self.merit is not None and not math.isfinite(self.merit):
+            raise ValueError(f"merit {self.merit} is not a finite number")
+
+    @property
+    def rank(self) -> float:
+        """What a search maximises: the merit where there is one, otherwise the lower end of the interval."""
+        return self.low if self.merit is None else self.merit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.study.results import median_ms_of
+from mnv2search.study.results import median_ms_of, rank_of
 from mnv2search.training.batches import Cutting
 from mnv2search.training.checkpoint import write_network
 from mnv2search.training.images import ImageSet
@@ -66,9 +66,9 @@ class Finetuned:
 
 
 def candidates_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
-    """The most accurate networks of a front, at most so many."""
+    """The best networks of a front, at most so many."""
     known = [e for e in front if e.accuracy is not None]
-    return tuple(sorted(known, key=lambda e: e.accuracy.value if e.accuracy else 0.0, reverse=True)[:count])
+    return tuple(sorted(known, key=rank_of, reverse=True)[:count])
 
 
 def finetune(

@@ -17,6 +17,7 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.model.build import build
 from mnv2search.records import read_records, write_text
+from mnv2search.study.results import rank_of
 from mnv2search.training.figures import Figures
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Progress, train
@@ -119,7 +120,7 @@ def rank(
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
         )
         trained.append(done.best)
-    said = np.array([e.accuracy.value for e in chosen if e.accuracy is not None])
+    said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
     true = np.array([figures.top1 for figures in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
     found = Ranked(
@@ -170,7 +171,7 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
         raise RecordError(
             f"the run has {len(known)} networks with an accuracy, fewer than {FEWEST}", hint="search for longer"
         )
-    ordered = sorted(known, key=lambda e: e.accuracy.value if e.accuracy else 0.0)
+    ordered = sorted(known, key=rank_of)
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
     return tuple(ordered[i] for i in places)
 

@@ -14,7 +14,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.timing import OnProgress
 from mnv2search.latency.types import Latency, Verdict
 from mnv2search.spec.codec import load_spec
-from mnv2search.study.results import bound_of
+from mnv2search.study.results import rank_of
 
 __all__ = ["Check", "front_files", "verify"]
 
@@ -100,7 +100,7 @@ def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress
             raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
     if missing := sorted(recorded.keys() - set(names)):
         raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
-    specs.sort(key=lambda spec: -bound_of(recorded[spec.name]))  # as the table of the front
+    specs.sort(key=lambda spec: -rank_of(recorded[spec.name]))  # as the table of the front
     with open_device(manifest.device.name) as device:
         latencies = (
             LatencyCache()

@@ -348,7 +348,7 @@ def front_rows(
     front: Sequence[Evaluation], *, baseline: Sequence[Evaluation] = (), title: str = "Pareto front"
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
-    ordered = sorted(front, key=lambda e: -(e.accuracy.low if e.accuracy else 0.0))
+    ordered = sorted(front, key=lambda e: -(e.accuracy.rank if e.accuracy else 0.0))
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
     columns: tuple[Column, ...] = (
         NAME,

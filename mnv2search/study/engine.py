@@ -22,7 +22,7 @@ from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import Gauge
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
-from mnv2search.study.results import bound_of, front_of, median_ms_of, result_of, thinned
+from mnv2search.study.results import front_of, median_ms_of, rank_of, result_of, thinned
 from mnv2search.study.rungs import Rungs
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.trust import order_notes
@@ -221,7 +221,7 @@ class Search:
         """
         limit_ms = REGION_BEGINS * self._budget.latency_ms
         small = [e for e in self._baseline.values() if e.accuracy is not None and median_ms_of(e) <= limit_ms]
-        return (max(bound_of(e) for e in small), self._budget.latency_ms) if small else None
+        return (max(rank_of(e) for e in small), self._budget.latency_ms) if small else None
 
     def _measure_first_picks(self, journal: Journal) -> None:
         wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known)
@@ -400,7 +400,7 @@ class Search:
                 trials_total=self._settings.trials,
                 measured=sum(e.latency is not None for e in (*self._known.values(), *self._baseline.values())),
                 predicted=max(0, self._candidates.predicted - len(self._known)),
-                best=max(feasible, key=bound_of, default=None),
+                best=max(feasible, key=rank_of, default=None),
                 elapsed_s=self._deadline.elapsed_s,
                 left_s=self._deadline.left_s,
                 doing=doing,

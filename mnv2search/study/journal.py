@@ -136,7 +136,7 @@ def _stored(path: str) -> optuna.Study:
 
 
 def _values(evaluation: Evaluation) -> list[float]:
-    accuracy = NO_ACCURACY if evaluation.accuracy is None else evaluation.accuracy.low
+    accuracy = NO_ACCURACY if evaluation.accuracy is None else evaluation.accuracy.rank
     accuracy = accuracy if evaluation.expected is None else evaluation.expected
     latency = evaluation.budget.latency_ms * (1 + evaluation.violation)
     if evaluation.latency is not None:

@@ -9,7 +9,7 @@ from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Evaluated, SearchResult
 
-__all__ = ["bound_of", "front_of", "median_ms_of", "result_of", "thinned"]
+__all__ = ["front_of", "median_ms_of", "rank_of", "result_of", "thinned"]
 
 
 def result_of(
@@ -47,7 +47,7 @@ def result_of(
         front=members,
         baseline=tuple(baseline.values()),
         dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
-        ship=max(members, key=bound_of, default=None),
+        ship=max(members, key=rank_of, default=None),
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
@@ -61,9 +61,9 @@ def result_of(
     )
 
 
-def bound_of(evaluation: Evaluation) -> float:
-    """Lower end of the accuracy interval, 0 where no accuracy is known: what a search maximises."""
-    return evaluation.accuracy.low if evaluation.accuracy is not None else 0.0
+def rank_of(evaluation: Evaluation) -> float:
+    """What a search maximises: mostly the lower end of the accuracy's interval; 0 where no accuracy is known."""
+    return evaluation.accuracy.rank if evaluation.accuracy is not None else 0.0
 
 
 def median_ms_of(evaluation: Evaluation) -> float:
@@ -72,8 +72,8 @@ def median_ms_of(evaluation: Evaluation) -> float:
 
 
 def front_of(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """Non-dominated in the lower end of accuracy and the median of latency, fastest first."""
-    return tuple(front(evaluations, maximise=bound_of, minimise=median_ms_of))
+    """Non-dominated in what a search maximises and the median of latency, fastest first."""
+    return tuple(front(evaluations, maximise=rank_of, minimise=median_ms_of))
 
 
 def thinned(members: Sequence[Evaluation], most: int) -> tuple[Evaluation, ...]:

@@ -49,7 +49,7 @@ def held_out_correlation(
 
 def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> tuple[str, ...]:
     """What to say of how far the order of evaluated networks can be trusted."""
-    values = {pick: e.accuracy.value for pick, e in known.items() if e.accuracy is not None}
+    values = {pick: e.accuracy.rank for pick, e in known.items() if e.accuracy is not None}
     picks = np.array(list(values), dtype=np.int64).reshape(len(values), len(cards))
     found = None
     if len(values) >= FEWEST:

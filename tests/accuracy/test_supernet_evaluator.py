@@ -96,6 +96,9 @@ def test_networks_tell_the_pictures_apart_with_inherited_weights(
     found = [trained.evaluate(resolve(space, pick), seed=0, report=no_report) for pick in picks_of(space)[::8]]
     assert min(a.value for a in found) > 0.8
     assert {(a.kind, a.metric) for a in found} == {("inherited", "top1")}
+    merits = [a.merit for a in found if a.merit is not None]
+    assert len(merits) == len(found)
+    assert 0 < min(merits) < max(merits) <= 1  # as probabilities
 
 
 def test_evaluating_twice_gives_the_same(trained: SupernetEvaluator, space: SearchSpace) -> None:
