@@ -11,12 +11,10 @@ from mnv2search.errors import OptionError
 from mnv2search.jobs.finetune import Finetuned, candidates_of, finetune, ship_trained, write_inherited
 from mnv2search.study.types import Progress, SearchResult, Settings
 from mnv2search.training.progress import Progress as Training
-from mnv2search.training.recipe import load_recipe
 
 __all__ = ["FINETUNE", "check_finetuning", "settings_of_search", "train_best"]
 
 FINETUNE = "finetune"
-RECIPE = "modern"
 # Of the time, for training the best networks on their own.
 FINETUNE_SHARE = 0.35
 
@@ -88,7 +86,6 @@ def train_best(
         candidates_of(result.front),
         evaluator.images,
         folder=folder / FINETUNE,
-        recipe=load_recipe(RECIPE),
         time_s=FINETUNE_SHARE * settings.time_s,
         seed=settings.seed,
         first_weights=evaluator.member,

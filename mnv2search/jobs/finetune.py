@@ -16,6 +16,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
 from mnv2search.study.results import median_ms_of, rank_of
 from mnv2search.training.batches import Cutting
 from mnv2search.training.checkpoint import write_network
@@ -23,7 +24,8 @@ from mnv2search.training.images import ImageSet
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import BEST, Figures, Progress, evaluate, train
 from mnv2search.training.prepared import prepare
-from mnv2search.training.recipe import Recipe
+from mnv2search.training.rate import training_rate
+from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.team import own_device
 
 __all__ = [
@@ -40,6 +42,9 @@ __all__ = [
 # Trained on their own; more would leave too little time for each.
 CANDIDATES = 4
 REPORT = "finetune.json"
+# Of trainings that see every image less often than this, and of longer ones.
+SHORT_RECIPE, LONG_RECIPE, LONG_EPOCHS = "short", "modern", 20
+TIMED = 4  # passes that tell how fast this machine is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,7 @@ class Finetuned:
     """What the trainings came to.
 
     Attributes:
+        recipe: of every training, by name.
         networks: in the order in which they were given.
         held_out: figures of each on the images that the search decides by.
         steps: of each training.
@@ -56,6 +62,7 @@ class Finetuned:
         weights: where its weights are.
     """
 
+    recipe: str
     networks: tuple[Evaluation, ...]
     held_out: tuple[Figures, ...]
     steps: int
@@ -76,9 +83,9 @@ def finetune(
     images: ImageSet,
     *,
     folder: Path,
-    recipe: Recipe,
     time_s: float,
     seed: int,
+    recipe: Recipe | None = None,
     first_weights: Callable[[ModelSpec], MobileNet] | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Finetuned:
@@ -90,9 +97,10 @@ def finetune(
         candidates: networks to decide among.
         images: to learn from, to decide by, and for the final figures.
         folder: gets a folder for each network; the best one's weights are in its ``best.pt``.
-        recipe: of every training.
         time_s: wall time for all of them.
         seed: of everything that is drawn.
+        recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
+            ``modern``.
         first_weights: gives a network whose weights one begins with; None begins with random ones.
         on_progress: told the name of the network and where its training is.
 
@@ -106,6 +114,8 @@ def finetune(
     order = sorted(range(len(candidates)), key=lambda i: -cost_of(candidates[i].spec).madds)
     total = sum(cost_of(e.spec).madds for e in candidates)
     steps, device = _known_steps(folder), own_device()
+    if recipe is None:
+        recipe = load_recipe(_known_recipe(folder) or _suited(candidates, images, time_s=time_s, device=device))
     held_out: dict[int, Figures] = {}
     for index in order:
         spec = candidates[index].spec
@@ -130,7 +140,7 @@ def finetune(
         )
         if steps is None:
             steps = done.steps
-            write_text(folder / REPORT, json.dumps({"steps": steps}) + "\n")
+            write_text(folder / REPORT, json.dumps({"steps": steps, "recipe": recipe.name}) + "\n")
         held_out[index] = done.best
     assert steps is not None
     best = max(held_out, key=lambda i: (held_out[i].top1, -median_ms_of(candidates[i])))
@@ -139,6 +149,7 @@ def finetune(
     side = network.spec.resolution
     tested = prepare(images, side=side, recipe=recipe, splits=("test",))
     found = Finetuned(
+        recipe=recipe.name,
         networks=tuple(candidates),
         held_out=tuple(held_out[i] for i in range(len(candidates))),
         steps=steps,
@@ -164,6 +175,7 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
         return {**asdict(figures), "low": low, "high": high}
 
     return {
+        "recipe": found.recipe,
         "steps": found.steps,
         "images": found.images,
         "networks": [
@@ -194,6 +206,7 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         if not by_name.keys() >= set(names):
             return None
         return Finetuned(
+            recipe=told["recipe"],
             networks=tuple(by_name[name] for name in names),
             held_out=tuple(_figures(network["held_out"]) for network in told["networks"]),
             steps=told["steps"],
@@ -235,12 +248,32 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
     write_text(folder / "ship.yaml", front_path(folder, best).read_text(encoding="utf-8"))
 
 
+def _suited(candidates: Sequence[Evaluation], images: ImageSet, *, time_s: float, device: str) -> str:
+    """The name of the recipe for trainings of that length, by what a few passes say of the speed of this machine."""
+    smallest = min(candidates, key=lambda e: cost_of(e.spec).madds).spec
+    timed = (build(smallest).to(device), plan(smallest))
+    madds = sum(cost_of(e.spec).madds for e in candidates)
+    images_each = time_s * training_rate([timed] * TIMED, device=device) / madds
+    return LONG_RECIPE if images_each / len(images.train) >= LONG_EPOCHS else SHORT_RECIPE
+
+
 def _known_steps(folder: Path) -> int | None:
     """How many steps an interrupted run found to fit."""
+    found = _known(folder, "steps")
+    return None if found is None else int(found)
+
+
+def _known_recipe(folder: Path) -> str | None:
+    """The recipe that an interrupted run took."""
+    found = _known(folder, "recipe")
+    return None if found is None else str(found)
+
+
+def _known(folder: Path, key: str) -> Any:
     path = folder / REPORT
     if not path.exists():
         return None
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
+        return json.loads(path.read_text(encoding="utf-8"))[key]
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error

@@ -27,11 +27,14 @@ def finetuned_rows(found: Finetuned) -> Rows:
         for evaluation, figures in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
-        title=f"The most accurate of the front, each trained on its own for {found.steps:,} steps",
+        title=f"The best of the front, each trained on its own for {found.steps:,} steps",
         columns=columns,
         rows=rows,
         stressed=frozenset({found.best}),
-        notes=(f"{found.images:,} images seen by each, and {found.held_out[0].count:,} held out to decide by",),
+        notes=(
+            f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
+            "decide by",
+        ),
     )
 
 

@@ -14,6 +14,8 @@ __all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
 
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
+# Below this width channels are rounded up to 8 in so many layers that networks of different widths become alike.
+LEAST_WIDTH = 0.25
 # The last map must keep this side in px, or kernels see nothing but padding.
 LEAST_LAST_PX = 2
 
@@ -90,6 +92,8 @@ def chosen(
 ) -> Choice:
     """The most faithful fidelity at which a training in that time sees enough images, or the least faithful.
 
+    None makes a network narrower than 0.25, unless its width is below that as it is.
+
     Args:
         networks: some of those that are to be trained.
         time_s: of training.
@@ -101,7 +105,10 @@ def chosen(
     from mnv2search.cost import cost_of
 
     found = Choice(fidelity=fidelities[0], images=0.0)
+    narrowest = min(spec.width for spec in networks)
     for fidelity in fidelities:
+        if fidelity.width < 1 and narrowest * fidelity.width < LEAST_WIDTH:
+            continue
         try:
             madds = sum(cost_of(reduced(spec, fidelity)).madds for spec in networks) / len(networks)
         except SpecError:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-import torch
-from torch.nn import functional
+from functools import partial
 
 from mnv2search.cost import cost_of
 from mnv2search.model.elastic import ElasticNet
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
+from mnv2search.training.rate import training_rate
 from mnv2search.training.recipe import Recipe
 
 __all__ = ["PASSES", "Sandwich", "by_madds", "step_rate", "suited"]
@@ -65,27 +63,14 @@ def by_madds(
     return tuple(sorted(picks, key=lambda pick: cost_of(change(resolve(space, pick))).madds))
 
 
-def step_rate(space: SearchSpace, picks: Sequence[Pick], *, batch: int, device: str = "cpu") -> float:
+def step_rate(space: SearchSpace, picks: Sequence[Pick], *, device: str = "cpu") -> float:
     """Multiply-adds (of one evaluation) that a second of training is worth here, by a few passes there and back.
 
     Args:
         space: whose networks are timed.
         picks: some of it; the smallest ones are timed.
-        batch: images at once.
         device: of torch.
     """
     net = ElasticNet(space).to(device)
-    done, spent_s = 0.0, 0.0
-    for number, pick in enumerate(by_madds(space, picks)[: TIMED + 1]):
-        placed = net.place(pick)
-        side = placed.plan.spec.resolution
-        images = torch.rand(min(batch, 16), 3, side, side).contiguous(memory_format=torch.channels_last).to(device)
-        begin = time.perf_counter()
-        answers = net(images, placed)
-        functional.cross_entropy(answers, torch.zeros(len(images), dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        if number:  # the first pass is slow
-            spent_s += time.perf_counter() - begin
-            done += cost_of(placed.plan).madds * len(images)
-    return done / max(spent_s, 1e-9)
+    placed = [net.place(pick) for pick in by_madds(space, picks)[: TIMED + 1]]
+    return training_rate([(partial(net, network=one), one.plan) for one in placed], device=device)

@@ -19,7 +19,7 @@ from mnv2search.accuracy.types import Preparation, Prepares
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import no_report
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
-from mnv2search.spec.codec import loads
+from mnv2search.spec.codec import load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.training.fidelity import Fidelity, chosen, reduced
@@ -228,6 +228,13 @@ def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
     assert found[-1].fidelity.is_full
     assert found[0].fidelity.width < found[1].fidelity.width <= 1
     assert (images[1:] >= 10_000).all()
+
+
+def test_narrow_networks_are_not_made_narrower() -> None:
+    networks = [load_spec(f"mobilenet_v2_{name}") for name in ("0.35_96", "0.35_128")]
+    found = chosen(networks, time_s=0.1, madds_per_s=1e9, images=10_000, passes=3).fidelity
+    assert found.width == 0.75  # 0.5 would leave less than a quarter
+    assert found.resolution < 1
 
 
 def test_a_reduced_network_keeps_something_of_its_last_map() -> None:

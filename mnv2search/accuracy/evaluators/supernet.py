@@ -270,7 +270,7 @@ class SupernetEvaluator:
             found = chosen(
                 [resolve(space, pick) for pick in some],
                 time_s=preparation.time_s,
-                madds_per_s=step_rate(space, some, batch=self._recipe.batch, device=self._device),
+                madds_per_s=step_rate(space, some, device=self._device),
                 images=WANTED_IMAGES,
                 passes=PASSES,
                 fidelities=offered if self._fidelity is None else (self._fidelity,),

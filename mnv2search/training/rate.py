@@ -1,0 +1,38 @@
+"""How fast this machine trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional
+
+from mnv2search.cost import cost_of
+from mnv2search.spec.plan import Plan
+
+__all__ = ["training_rate"]
+
+BATCH = 16
+
+
+def training_rate(networks: Sequence[tuple[Callable[[torch.Tensor], torch.Tensor], Plan]], *, device: str) -> float:
+    """Multiply-adds (of one evaluation) that a second of training is worth here, by a pass there and back of each.
+
+    Args:
+        networks: what answers images (N, 3, side, side) with logits, and its plan; the first only warms up.
+        device: of torch.
+    """
+    done, spent_s = 0.0, 0.0
+    for number, (net, laid_out) in enumerate(networks):
+        side = laid_out.spec.resolution
+        images = torch.rand(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last).to(device)
+        begin = time.perf_counter()
+        answers = net(images)
+        functional.cross_entropy(answers, torch.zeros(BATCH, dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        if number:
+            spent_s += time.perf_counter() - begin
+            done += cost_of(laid_out).madds * BATCH
+    return done / max(spent_s, 1e-9)
