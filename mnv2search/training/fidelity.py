@@ -40,6 +40,7 @@ FIDELITIES = (
     Fidelity(),
     Fidelity(1.0, 0.75),
     Fidelity(0.75, 0.75),
+    Fidelity(1.0, 0.5),
     Fidelity(0.75, 0.5),
     Fidelity(0.5, 0.5),
     Fidelity(0.35, 0.5),
