@@ -17,7 +17,15 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 )
 @click.option("--members", type=click.IntRange(4), default=8, show_default=True, help="Networks to train.")
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Of each training.")
-@click.option("--recipe", default="modern", show_default=True, metavar="NAME|FILE", help="Of each training.")
+@click.option("--recipe", default="short", show_default=True, metavar="NAME|FILE", help="Of each training.")
+@click.option(
+    "--from",
+    "weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="First weights of each training, as the search had them; random ones if left out.",
+)
+@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
     "--output-dir",
@@ -35,6 +43,8 @@ def command(
     members: int,
     epochs: int,
     recipe: str,
+    weights: Path | None,
+    from_spec: str | None,
     seed: int,
     root: Path,
     as_json: bool,
@@ -42,8 +52,8 @@ def command(
 ) -> None:
     """Check whether the accuracies of the run NAME rank networks as trainings of their own do.
 
-    Some of its networks, spread over the accuracies that the search found, are trained from random weights by the
-    same recipe. Tells Kendall's and Spearman's rank correlation with their intervals. The same command goes on with
+    Some of its networks, spread over the accuracies that the search found, are trained on their own by the same
+    recipe. Tells Kendall's and Spearman's rank correlation with their intervals. The same command goes on with
     an audit that was interrupted.
 
     \b
@@ -55,6 +65,7 @@ def command(
     from mnv2search.jobs.rank import rank, ranked_json
     from mnv2search.report.ranked import ranked_lines, ranked_rows
     from mnv2search.report.table import draw
+    from mnv2search.spec.codec import load_spec
     from mnv2search.training.recipe import load_recipe
 
     folder = Path(name) if Path(name).parent != Path() else root / name
@@ -66,6 +77,8 @@ def command(
             members=members,
             epochs=epochs,
             seed=seed,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
             on_progress=lambda network, progress: tell(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
                 progress.step / progress.steps if progress.steps else 0.0,

@@ -17,9 +17,12 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.model.build import build
 from mnv2search.records import read_records, write_text
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.results import rank_of
 from mnv2search.training.figures import Figures
+from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import read_image_set
+from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import Progress, train
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
@@ -47,6 +50,7 @@ class Ranked:
 
     Attributes:
         networks: that were trained.
+        weights: that all trainings began with; None began with random ones.
         trained: figures of each on held-out images.
         epochs: of each training.
         recipe: of each training.
@@ -56,6 +60,7 @@ class Ranked:
     """
 
     networks: tuple[Evaluation, ...]
+    weights: Path | None
     trained: tuple[Figures, ...]
     epochs: int
     recipe: str
@@ -72,9 +77,11 @@ def rank(
     members: int,
     epochs: int,
     seed: int = 0,
+    weights: Path | None = None,
+    weights_spec: ModelSpec | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Ranked:
-    """Train some networks of a run from random weights, all by the same recipe, and compare the order.
+    """Train some networks of a run on their own, all by the same recipe, and compare the order.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
     run, so that an audit that was interrupted goes on.
@@ -86,18 +93,24 @@ def rank(
         members: networks to train.
         epochs: of every training.
         seed: of first weights and draws.
+        weights: first weights of every training: a `.pt` file of ours with any network of as many rows, or published
+            ones; None begins with random ones.
+        weights_spec: the network that published weights belong to.
         on_progress: told the name of the network and where its training is.
 
     Raises:
         OptionError: fewer than four members are asked for.
         RecordError: the folder has no run, or too few networks with an accuracy.
         DataError: the images cannot be learned from.
+        WeightsError: the weights do not fit.
         TrainingError: a training fails.
     """
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
     images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
+    trainings = folder / (FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
     trained = []
     for evaluation in chosen:
         spec = evaluation.spec
@@ -106,12 +119,15 @@ def rank(
                 f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
             )
         prepared = prepare(images, side=spec.resolution, recipe=recipe, splits=("train", "val"))
+        model = build(spec, seed=seed)
+        if first is not None:
+            inherit(model, first)
         done = train(
-            build(spec, seed=seed),
+            model,
             prepared.parts["train"],
             prepared.parts["val"],
             prepared.recipe,
-            folder=folder / FOLDER / spec.name,
+            folder=trainings / spec.name,
             seed=seed,
             epochs=epochs,
             data=images.fingerprint,
@@ -125,6 +141,7 @@ def rank(
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
     found = Ranked(
         networks=chosen,
+        weights=weights,
         trained=tuple(trained),
         epochs=epochs,
         recipe=recipe.name,
@@ -141,6 +158,7 @@ def ranked_json(found: Ranked) -> dict[str, Any]:
     return {
         "epochs": found.epochs,
         "recipe": found.recipe,
+        "weights": None if found.weights is None else str(found.weights),
         "kendall": asdict(found.kendall),
         "spearman": asdict(found.spearman),
         "spearman_of_madds": found.by_madds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, accuracy_unit, interval_text, millions
+from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, accuracy_unit, counted, interval_text, millions
 
 if TYPE_CHECKING:
     from mnv2search.jobs.rank import Ranked, Statistic
@@ -44,8 +44,8 @@ def ranked_lines(found: Ranked) -> Iterator[str]:
     yield f"Kendall {_told(found.kendall)}, Spearman {_told(found.spearman)} over {count} networks, 90 % intervals"
     yield f"multiply-adds alone: Spearman {found.by_madds:.2f}"
     yield (
-        f"each trained from random weights for {found.epochs} epochs by the recipe {found.recipe}; a short training "
-        "is a noisy judge itself"
+        f"each trained from {found.weights or 'random weights'} for {counted(found.epochs, 'epoch')} by the recipe "
+        f"{found.recipe}; a short training is a noisy judge itself"
     )
 
 

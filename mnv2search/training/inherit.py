@@ -14,8 +14,9 @@ from torch.nn import functional
 from mnv2search.errors import WeightsError
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
+from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Inheritance", "inherit"]
+__all__ = ["Inheritance", "corresponds", "inherit"]
 
 Map: TypeAlias = Tensor
 """(C,) for each channel of the new network the one of the old it takes after, or -1 for none."""
@@ -47,35 +48,53 @@ class Inheritance:
 def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     """Fill a network with the weights of another one of the family, as far as they have counterparts.
 
-    Rows of the specs correspond in their order, and so do the blocks of a row. A narrower network takes the channels
-    whose weights are largest, the same ones wherever the row's blocks are added up; a wider one begins with all of
-    them and its own random ones, from which nothing is read at first. Depthwise kernels are cut out of the middle or
-    padded with zeros. Further blocks of a row repeat its last one with a last norm of zero, so that they change
-    nothing until they have learned to.
+    Rows of the specs correspond in their order, and so do the blocks of a row. Where the specs have different numbers
+    of rows, their stages do: rows that go on with the channels of the row before and without a stride belong to it, as
+    where the blocks of a stage differ in expansion or kernel.
+
+    A narrower network takes the channels whose weights are largest, the same ones wherever the row's blocks are added
+    up; a wider one begins with all of them and its own random ones, from which nothing is read at first. Depthwise
+    kernels are cut out of the middle or padded with zeros. Further blocks of a row repeat its last one with a last norm
+    of zero, so that they change nothing until they have learned to.
 
     Args:
         new: to fill; what has no counterpart keeps its first weights.
         old: to take from.
 
     Raises:
-        WeightsError: the specs have different numbers of rows.
+        WeightsError: the specs have different numbers of stages.
 
     Source: channels by the L1 norm of their weights: Li et al., arXiv 1608.08710; a last norm of zero: Goyal et al.,
     arXiv 1706.02677, section 5.1.
     """
-    rows_new, rows_old = len(new.spec.blocks), len(old.spec.blocks)
-    if rows_new != rows_old:
+    if not corresponds(new.spec, old.spec):
         raise WeightsError(
-            f"{new.spec.name} has {rows_new} rows of blocks and {old.spec.name} has {rows_old}",
-            hint="take weights of a network with as many rows",
+            f"{new.spec.name} has {len(new.spec.blocks)} rows of blocks and {old.spec.name} has "
+            f"{len(old.spec.blocks)}, in different numbers of stages",
+            hint="take weights of a network with as many rows or stages",
         )
     with torch.no_grad():
         return _Inheriting(new, old).all()
 
 
+def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
+    """Whether a network can take over weights of another: their rows, or else their stages, are equally many."""
+    return len(new.blocks) == len(old.blocks) or _stages(new)[-1:] == _stages(old)[-1:]
+
+
+def _stages(spec: ModelSpec) -> list[int]:
+    """For each row the number of its stage, from 0."""
+    found: list[int] = []
+    for number, block in enumerate(spec.blocks):
+        goes_on = number > 0 and block.stride == 1 and block.channels == spec.blocks[number - 1].channels
+        found.append((found[-1] if found else -1) + (not goes_on))
+    return found
+
+
 class _Inheriting:
     def __init__(self, new: MobileNet, old: MobileNet) -> None:
-        self.new, self.old = _Layers(new), _Layers(old)
+        by_stage = len(new.spec.blocks) != len(old.spec.blocks)
+        self.new, self.old = _Layers(new, by_stage=by_stage), _Layers(old, by_stage=by_stage)
         self.parameters = sum(p.numel() for p in new.parameters())
         self.inherited = self.new_blocks = 0
 
@@ -198,18 +217,20 @@ class _Inheriting:
 
 
 class _Layers:
-    """The layers of a network by unit, and its units by their place in the spec."""
+    """The layers of a network by unit, and its units by their row in the spec, or by its stage."""
 
-    def __init__(self, model: MobileNet) -> None:
+    def __init__(self, model: MobileNet, *, by_stage: bool) -> None:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
         for (unit, _), bound in model.bound():
             self.layers[unit].append(bound)
         self.places: dict[str, list[int]] = defaultdict(list)
         self._plan = model.plan
+        stages = _stages(model.spec) if by_stage else range(len(model.spec.blocks))
         for index, (laid_out, at) in enumerate(zip(model.plan.units, model.plan.at, strict=True)):
             if laid_out.kind != "classifier" and not laid_out.name:
-                # the blocks of a row that differ have addresses below the row's
-                place = at[: at.index("]") + 1] if at.startswith(ROW) else laid_out.kind
+                place: str = laid_out.kind
+                if at.startswith(ROW):  # the blocks of a row that differ have addresses below the row's
+                    place = f"{ROW}{stages[int(at[len(ROW) : at.index(']')])]}]"
                 self.places[place].append(index)
         units = model.plan.units
         self.features = [(unit.c_in, unit.c_out, len(unit.layers)) for unit in model.plan.features]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,11 @@ from mnv2search.evaluation import Budget
 from mnv2search.jobs import best as module
 from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
+from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.types import Settings
+from mnv2search.training.checkpoint import write_network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
@@ -230,8 +233,24 @@ def test_an_audit_trains_networks_over_the_range_and_compares(
     found = json.loads(result.out)
     assert len(found["networks"]) == 4
     assert -1 <= found["kendall"]["low"] <= found["kendall"]["value"] <= found["kendall"]["high"] <= 1
-    said = [n["searched"]["value"] for n in found["networks"]]
+    said = [n["searched"]["merit"] for n in found["networks"]]
     assert said == sorted(said)
+
+
+def test_an_audit_begins_with_the_weights_that_the_search_had(
+    run: Callable[..., Any], outcome: Outcome, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(outcome.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "audit", ignore_errors=True)
+    shipped = load_spec(str(tmp_path / "run" / "ship.yaml"))
+    write_network(tmp_path / "first.pt", build(shipped, seed=3))
+    words = ["audit", str(tmp_path / "run"), "--data", str(pictures), "--members", "4", "--epochs", "1"]
+    result = run(*words, "--from", str(tmp_path / "first.pt"))
+    assert result.code == 0
+    assert f"each trained from {tmp_path / 'first.pt'} for 1 epoch".replace(" ", "") in "".join(result.out.split())
+    refused = run(*words, "--from", str(tmp_path / "none.pt"))
+    assert refused.code == 2
+    assert "none.pt" in refused.err
 
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:

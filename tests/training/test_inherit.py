@@ -122,3 +122,14 @@ def test_other_classes_leave_the_classifier_as_it_is() -> None:
 def test_other_rows_are_refused() -> None:
     with pytest.raises(WeightsError, match="new has 2 rows of blocks and old has 3"):
         inherit(build(replace(SPEC, name="new", blocks=ROWS[:2]), seed=0), lived_in(SPEC))
+
+
+def test_blocks_that_differ_within_a_stage_take_over_from_a_row() -> None:
+    """A row of two blocks, written as two rows because their kernels differ."""
+    old = lived_in(SPEC)
+    row_number = next(i for i, block in enumerate(ROWS) if block.repeats == 2)
+    first, rest = replace(ROWS[row_number], repeats=1), replace(ROWS[row_number], repeats=1, stride=1)
+    split = replace(SPEC, name="split", blocks=(*ROWS[:row_number], first, rest, *ROWS[row_number + 1 :]))
+    found = inherit(new := build(split, seed=9), old)
+    assert found.share == 1.0
+    assert same(new, old)
