@@ -49,13 +49,13 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     """Fill a network with the weights of another one of the family, as far as they have counterparts.
 
     Rows of the specs correspond in their order, and so do the blocks of a row. Where the specs have different numbers
-    of rows, their stages do: rows that go on with the channels of the row before and without a stride belong to it, as
-    where the blocks of a stage differ in expansion or kernel.
+    of rows, their stages do: rows that go on with the channels of the row before and without a stride belong to it,
+    as where the blocks of a stage differ in expansion or kernel.
 
     A narrower network takes the channels whose weights are largest, the same ones wherever the row's blocks are added
     up; a wider one begins with all of them and its own random ones, from which nothing is read at first. Depthwise
-    kernels are cut out of the middle or padded with zeros. Further blocks of a row repeat its last one with a last norm
-    of zero, so that they change nothing until they have learned to.
+    kernels are cut out of the middle or padded with zeros. Further blocks of a row repeat its last one with a last
+    norm of zero, so that they change nothing until they have learned to.
 
     Args:
         new: to fill; what has no counterpart keeps its first weights.
