@@ -8,10 +8,10 @@ import numpy as np
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.arbitrary import arbitrary_arrays
+from mnv2search.lowering.channels_last_heads import answered, enlarged
 from mnv2search.lowering.fold import folded
 from mnv2search.lowering.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
-from mnv2search.lowering.support import refuse_dense
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
@@ -49,9 +49,8 @@ def laid_out(
         half: store weights and biases in half precision, each made single again by an operator.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, or the network detects or segments.
+        OptionError: `weights` lack a layer of the plan.
     """
-    refuse_dense(plan, "a TFLite model or XNNPACK program")
     side = plan.spec.resolution
     walk = _Walk(graph, graph.input((batch, side, side, 3), INPUT), ranges, half=half)
     place = 0
@@ -64,22 +63,24 @@ def laid_out(
                 found = weights[index, layer_index]
             else:
                 raise OptionError(f"the weights lack {plan.at[index]}, layer {layer_index} ({layer.role})")
-            arrays.append(folded(found, eps=plan.spec.batch_norm.eps))
+            arrays.append(folded(found, eps=plan.norm_of(unit).eps))
             place += 1
         walk.unit(index, unit, arrays)
-    output = walk.finished()
+    output = answered(graph, plan, walk.known) if plan.dense else walk.finished()
     graph.name(output, OUTPUT)
     return output
 
 
 class _Walk:
-    """The graph in the making and the tensor that comes next."""
+    """The graph in the making, the tensor that comes next and those that heads read."""
 
     def __init__(self, graph: Graph, entry: int, ranges: Ranges | None, *, half: bool) -> None:
         self.graph = graph
         self._ranges = ranges
         self._half = half
         self._unit = -1
+        # by the names of endpoints
+        self.known: dict[str, int] = {}
         self._tensor = entry
         if ranges is not None:
             self._now("QUANTIZE", [entry], graph.shape(entry), "image")
@@ -87,17 +88,26 @@ class _Walk:
     def unit(self, index: int, unit: Unit, arrays: Sequence[LayerArrays]) -> None:
         """Add one unit."""
         self._unit = index
+        name = unit.name or f"layer_{index + 1}"
+        if unit.reads:
+            self._joined(unit)
+        if unit.kind == "pooling":
+            self._pooled(keep=True)
         entry = gated = self._tensor
         for i, (layer, of_layer) in enumerate(zip(unit.layers, arrays, strict=True)):
             if layer.role in ("squeeze", "classifier"):
                 gated = self._tensor
                 self._pooled(keep=layer.role == "squeeze")
             self._layer(i, layer, of_layer)
+            self.known[f"{name}/{layer.role}_output"] = self._tensor
             if layer.role == "excite":
                 self._now("MUL", [gated, self._tensor], self.graph.shape(gated), "gated")
         if unit.shortcut != "none":
             shortcut = self._shortcut(unit, entry)
             self._now("ADD", [shortcut, self._tensor], self.graph.shape(self._tensor), "sum", activation=0)
+        if unit.kind == "pooling":
+            self._tensor = enlarged(self.graph, self._tensor, unit.side_out)
+        self.known[name] = self.known[f"{name}/output"] = self._tensor
 
     def finished(self) -> int:
         """The output in floating point."""
@@ -116,6 +126,20 @@ class _Walk:
         key: Key = (self._unit, what)
         scale, zero = scale_and_zero(*self._ranges[key])
         return Quantization((scale,), zero)
+
+    def _joined(self, unit: Unit) -> None:
+        """What a unit of a head reads: several side by side in channels, the smaller ones enlarged."""
+        side = unit.side_out if unit.kind == "resize" else unit.side_in
+        read = [self.known[name] for name in unit.reads]
+        if len(read) > 1 and self._ranges is not None:
+            # What is joined has one scale, and the smaller map is the quicker one to change.
+            scale = self._of("joined")
+            read = [self.graph.operator("QUANTIZE", [t], self.graph.shape(t), quantization=scale) for t in read]
+        read = [enlarged(self.graph, tensor, side) for tensor in read]
+        self._tensor = read[0]
+        if len(read) > 1:
+            shape = (*self.graph.shape(read[0])[:3], sum(self.graph.shape(tensor)[3] for tensor in read))
+            self._now("CONCATENATION", read, shape, "joined", axis=3, activation=0)
 
     def _floating(self) -> None:
         self._tensor = self.graph.operator("DEQUANTIZE", [self._tensor], self.graph.shape(self._tensor))

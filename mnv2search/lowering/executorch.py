@@ -10,6 +10,7 @@ import numpy as np
 from mnv2search.lowering.channels_last import laid_out
 from mnv2search.lowering.flatbuffer import Flatbuffer
 from mnv2search.lowering.operators import Graph
+from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.xnnpack import xnnpack_bytes
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def executorch_bytes(
         half: compute in half precision.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan.
+        OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which XNNPACK cannot.
     """
+    refuse_choice(plan, "an ExecuTorch program on XNNPACK")
     graph = Graph(explicit=True)
     output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
     images, side, _, channels = graph.shape(0)

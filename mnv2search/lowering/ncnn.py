@@ -10,8 +10,9 @@ from mnv2search.errors import OptionError
 from mnv2search.lowering.arbitrary import arbitrary_arrays
 from mnv2search.lowering.fold import folded
 from mnv2search.lowering.ncnn_graph import INPUT, Graph, Params
+from mnv2search.lowering.ncnn_heads import enlarged, write_answer
 from mnv2search.lowering.quantize import Key, Ranges
-from mnv2search.lowering.support import refuse_dense
+from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
@@ -48,9 +49,10 @@ def ncnn_files(
             single precision.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, or the network detects or segments.
+        OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as
+            others do.
     """
-    refuse_dense(plan, "ncnn")
+    refuse_choice(plan, "ncnn")
     walk = _Walk(ranges)
     place = 0
     for index, unit in enumerate(plan.units):
@@ -62,35 +64,68 @@ def ncnn_files(
                 found = weights[index, layer_index]
             else:
                 raise OptionError(f"the weights lack {plan.at[index]}, layer {layer_index} ({layer.role})")
-            arrays.append(folded(found, eps=plan.spec.batch_norm.eps))
+            arrays.append(folded(found, eps=plan.norm_of(unit).eps))
             place += 1
         walk.unit(index, unit, arrays)
+    write_answer(walk.graph, plan, walk.known)
     return walk.graph.files()
 
 
 class _Walk:
-    """The graph in the making, the tensor that comes next and what its range is called."""
+    """The graph in the making, the tensor that comes next with its range's name, and those that heads read."""
 
     def __init__(self, ranges: Ranges | None) -> None:
         self.graph = Graph()
         self._ranges = ranges
         self._tensor = INPUT
         self._key: Key = (-1, "image")
+        # by the names of endpoints
+        self.known: dict[str, str] = {}
+        self._keys: dict[str, Key] = {}
+        self._sides: dict[str, int] = {}
 
     def unit(self, index: int, unit: Unit, arrays: Sequence[LayerArrays]) -> None:
         """Add one unit."""
+        if unit.reads:
+            self._joined(index, unit)
+        if unit.kind == "pooling":
+            self._now(self.graph.layer("Pooling", [self._tensor], GLOBAL_AVERAGE), (index, "squeezed"))
         entry = gated = self._tensor
         for layer_index, (layer, of_layer) in enumerate(zip(unit.layers, arrays, strict=True)):
             if layer.role in ("squeeze", "classifier"):
                 gated = self._tensor
                 self._now(self.graph.layer("Pooling", [gated], GLOBAL_AVERAGE), (index, "squeezed"))
-            self._now(self._computed(layer, of_layer), (index, layer_index))
+            pooled = unit.kind == "pooling"
+            self._now(self._computed(layer, of_layer, pooled=pooled), (index, layer_index))
+            self._note(unit, index, f"{layer.role}_output", layer.side_out)
             if layer.role == "excite":
                 product = self.graph.layer("BinaryOp", [gated, self._tensor], {0: MULTIPLY})
                 self._now(product, (index, "gated"))
         if unit.shortcut != "none":
             added = self.graph.layer("BinaryOp", [self._tensor, self._shortcut(unit, entry)], {0: ADD})
             self._now(added, (index, "sum"))
+        if unit.kind == "pooling":
+            self._tensor = enlarged(self.graph, self._tensor, unit.side_out)
+        self._note(unit, index, "output", unit.side_out)
+        self._note(unit, index, "", unit.side_out)
+
+    def _note(self, unit: Unit, index: int, inside: str, side: int) -> None:
+        """Remember what comes next by the name of an endpoint."""
+        name = unit.name or f"layer_{index + 1}"
+        name = f"{name}/{inside}" if inside else name
+        self.known[name], self._keys[name], self._sides[name] = self._tensor, self._key, side
+
+    def _joined(self, index: int, unit: Unit) -> None:
+        """What a unit of a head reads: several side by side in channels, the smaller ones enlarged."""
+        side = unit.side_out if unit.kind == "resize" else unit.side_in
+        read = [
+            self.known[name] if self._sides[name] == side else enlarged(self.graph, self.known[name], side)
+            for name in unit.reads
+        ]
+        if len(read) == 1:
+            self._now(read[0], self._keys[unit.reads[0]])
+        else:
+            self._now(self.graph.layer("Concat", read, {0: 0}), (index, "joined"))
 
     def _now(self, tensor: str, key: Key) -> None:
         self._tensor, self._key = tensor, key
@@ -115,11 +150,11 @@ class _Walk:
         """
         return len(set(layer.parts)) > (1 if self._ranges is None else 0)
 
-    def _computed(self, layer: Layer, arrays: LayerArrays) -> str:
-        """The layer with its norm and its activation."""
+    def _computed(self, layer: Layer, arrays: LayerArrays, *, pooled: bool) -> str:
+        """The layer with its norm and its activation; of a pooled map, which is a row, it is an inner product."""
         alone = not self._is_cut(layer) and arrays.gamma is None
         fused = FUSED.get(layer.activation) if alone else None
-        tensor = self._convolution(layer, arrays, fused or {})
+        tensor = self._convolution(layer, arrays, fused or {}, pooled=pooled)
         if arrays.gamma is not None and arrays.beta is not None:
             norm = {0: GROUP_NORM_GROUPS, 1: layer.c_out, 2: GROUP_NORM_EPS, 3: 1}
             tensor = self.graph.layer("GroupNorm", [tensor], norm, [arrays.gamma, arrays.beta])
@@ -128,8 +163,8 @@ class _Walk:
             tensor = self.graph.layer(kind, [tensor], params)
         return tensor
 
-    def _convolution(self, layer: Layer, arrays: LayerArrays, fused: Params) -> str:
-        if layer.role in ("squeeze", "excite", "classifier"):
+    def _convolution(self, layer: Layer, arrays: LayerArrays, fused: Params, *, pooled: bool) -> str:
+        if pooled or layer.role in ("squeeze", "excite", "classifier"):
             weight = arrays.weight[0]
             params = {0: layer.c_out, 1: int(arrays.bias is not None), 2: weight.size, **fused}
             return self.graph.inner_product(self._tensor, params, weight, arrays.bias, largest=self._largest)

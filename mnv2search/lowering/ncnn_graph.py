@@ -97,9 +97,9 @@ class Graph:
         rows = weight.reshape(len(weight), -1)
         return self._weighted("InnerProduct", tensor, params, rows, bias, PER_OUTPUT, HIGHEST, largest)
 
-    def slices(self, tensor: str, sizes: Sequence[int]) -> list[str]:
-        """The names of the parts of a tensor cut along its channels."""
-        name = self.layer("Slice", [tensor], {0: tuple(sizes), 1: 0})
+    def slices(self, tensor: str, sizes: Sequence[int], *, axis: int = 0) -> list[str]:
+        """The names of the parts of a tensor cut along an axis, which is its channels if nothing else is said."""
+        name = self.layer("Slice", [tensor], {0: tuple(sizes), 1: axis})
         names = [f"{name}.{i}" for i in range(len(sizes))]
         self._layers[-1].outputs[:] = names
         return names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,12 +58,16 @@ class Operator:
         inputs: numbers of tensors.
         output: number of a tensor.
         options: by the names that the writers know.
+        others: further outputs, after the first.
+        told: options of an operator that is known by a name.
     """
 
     kind: str
     inputs: tuple[int, ...]
     output: int
     options: Mapping[str, int]
+    others: tuple[int, ...] = ()
+    told: Mapping[str, float] = field(default_factory=dict)
 
 
 class Graph:
@@ -118,6 +122,22 @@ class Graph:
         output = self._add(Tensor(shape=shape, kind=made, quantization=quantization))
         self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
         return output
+
+    def places(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], **options: int) -> int:
+        """The number of the output of a new operator that gives 64-bit integers."""
+        output = self._add(Tensor(shape=shape, kind=np.dtype(np.int64)))
+        self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
+        return output
+
+    def named(
+        self, name: str, inputs: Sequence[int], shapes: Sequence[tuple[int, ...]], told: Mapping[str, float]
+    ) -> list[int]:
+        """The numbers of the outputs, in single precision, of a new operator that is known by a name."""
+        first, *others = [self._add(Tensor(shape=shape, kind=np.dtype(np.float32))) for shape in shapes]
+        self.operators.append(
+            Operator(kind=name, inputs=tuple(inputs), output=first, options={}, others=tuple(others), told=told)
+        )
+        return [first, *others]
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Of a tensor."""

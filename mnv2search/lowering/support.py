@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from mnv2search.errors import OptionError
+from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan
 
-__all__ = ["refuse_dense"]
+__all__ = ["refuse_choice"]
 
 
-def refuse_dense(plan: Plan, what: str) -> None:
-    """Refuse a network whose head reads several maps.
+def refuse_choice(plan: Plan, what: str) -> None:
+    """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.
 
     Args:
         plan: the network.
-        what: that cannot hold it, such as ``ncnn``.
+        what: that cannot choose, such as ``ncnn``.
 
     Raises:
-        OptionError: the network detects or segments.
+        OptionError: the head's output is ``detections`` or ``classes``.
     """
-    if plan.dense:
+    head = plan.spec.head
+    if isinstance(head, SsdLite) and head.output == "detections":
         raise OptionError(
-            f"{what} cannot take {plan.spec.name}: its head reads several maps, and it holds chains of layers only",
-            hint="use ONNX, which onnxruntime and openvino run, or PyTorch",
+            f"{what} cannot hold the non-maximum suppression of {plan.spec.name}",
+            hint="give the head output: boxes and suppress outside of it; .onnx and .tflite hold it",
+        )
+    if isinstance(head, DeepLab) and head.output == "classes":
+        raise OptionError(
+            f"{what} cannot choose the class of each pixel of {plan.spec.name}",
+            hint="give the head output: resized and take the highest outside of it; .onnx and .tflite hold that too",
         )

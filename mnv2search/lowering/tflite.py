@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from flatbuffers import flexbuffers
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.channels_last import laid_out
+from mnv2search.lowering.channels_last_heads import SUPPRESSION
 from mnv2search.lowering.flatbuffer import Flatbuffer
 from mnv2search.lowering.operators import Graph, Operator, Tensor
 from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.types import NetworkArrays
+from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 
 __all__ = ["tflite_bytes"]
@@ -24,8 +27,11 @@ KINDS = {
     np.dtype(np.float32): 0,
     np.dtype(np.float16): 1,
     np.dtype(np.int32): 2,
+    np.dtype(np.int64): 4,
     np.dtype(np.int8): 9,
 }
+# The code of operators that are known by a name.
+CUSTOM = 32
 # An int8 code came first; larger codes are in a field that was added.
 LARGEST_OLD_CODE = 127
 # Weights are read in place.
@@ -71,13 +77,20 @@ OPERATORS: Mapping[str, _Kind] = {
     "LOGISTIC": _Kind(14, 0, (), 2),
     "MUL": _Kind(18, 21, _ACTIVATION, 2),
     "RESHAPE": _Kind(22, 0, (), 1),
+    "RESIZE_BILINEAR": _Kind(23, 15, (("", "Int32"), ("", "Int32"), ("corners", "Bool")), 3),
     "PAD": _Kind(34, 22, (), 2),
     "MEAN": _Kind(40, 27, (("keep_dims", "Bool"),), 2),
     "SUB": _Kind(41, 28, _ACTIVATION, 1),
+    "EXP": _Kind(47, 33, (), 1),
+    "MAXIMUM": _Kind(55, 39, (), 1),
+    "ARG_MAX": _Kind(56, 40, (("numbers", "Int8"),), 2),
+    "MINIMUM": _Kind(57, 39, (), 1),
     "SLICE": _Kind(65, 48, (), 2),
+    "LOG": _Kind(73, 0, (), 1),
     "RSQRT": _Kind(76, 0, (), 1),
     "QUANTIZE": _Kind(114, 89, (), 1),
     "HARD_SWISH": _Kind(117, 91, (), 1),
+    SUPPRESSION: _Kind(CUSTOM, 0, (), 1),
 }
 
 
@@ -101,8 +114,14 @@ def tflite_bytes(
         half: store the weights in half precision, and let the runtime compute in it.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, or both `ranges` and `half` are asked for.
+        OptionError: `weights` lack a layer of the plan, both `ranges` and `half` are asked for, or non-maximum
+            suppression of several images, which LiteRT's operator does not take.
     """
+    if batch > 1 and isinstance(plan.spec.head, SsdLite) and plan.spec.head.output == "detections":
+        raise OptionError(
+            f"LiteRT suppresses the boxes of one image at a time, and batch is {batch}",
+            hint="use batch 1, or give the head output: boxes",
+        )
     if half and ranges is not None:
         raise OptionError("a network is in half precision or in integers", hint="leave out one of half and ranges")
     graph = Graph()
@@ -162,18 +181,22 @@ class _Writer:
     def _operator(self, operator: Operator, code: int) -> int:
         file, kind = self._file, OPERATORS[operator.kind]
         fields = {0: ("Uint32", code)}
-        offsets = {1: file.numbers(operator.inputs), 2: file.numbers([operator.output])}
+        offsets = {1: file.numbers(operator.inputs), 2: file.numbers([operator.output, *operator.others])}
+        if kind.code == CUSTOM:
+            told = np.frombuffer(flexbuffers.Dumps(dict(operator.told)), np.uint8)
+            offsets[5] = file.raw([told], ALIGNMENT)
         if kind.options:
             given = operator.options
             slots = {i: (type_, given[name]) for i, (name, type_) in enumerate(kind.slots) if name in given}
             offsets[4] = file.table(len(kind.slots), {}, slots)
             fields[3] = "Uint8", kind.options
-        return file.table(5, offsets, fields)
+        return file.table(6, offsets, fields)
 
     def _code(self, kind: str, version: int) -> int:
         code = OPERATORS[kind].code
         old = min(code, LARGEST_OLD_CODE)
-        return self._file.table(4, {}, {0: ("Int8", old), 2: ("Int32", version), 3: ("Int32", code)})
+        named = {1: self._file.text(kind)} if code == CUSTOM else {}
+        return self._file.table(4, named, {0: ("Int8", old), 2: ("Int32", version), 3: ("Int32", code)})
 
     def _signature(self, output: int) -> int:
         """What the newer interfaces find inputs and outputs by."""

@@ -22,7 +22,7 @@ IS_INPUT, IS_OUTPUT = 1, 2
 # Members of the unions of values and of quantizations.
 IS_PLAIN, IS_QUANTIZED = 1, 2
 PER_CHANNEL, PER_TENSOR = 1, 2
-KEEP_DIMS = 64
+KEEP_DIMS, ALIGN_CORNERS = 64, 8
 # Members of the union of nodes.
 NODES = {
     "ADD": 1,
@@ -39,6 +39,9 @@ NODES = {
     "MEAN": 19,
     "RESHAPE": 20,
     "HARD_SWISH": 24,
+    "RESIZE_BILINEAR": 9,
+    "MINIMUM": 12,
+    "EXP": 44,
     "SLICE": 35,
     "RSQRT": 40,
 }
@@ -125,7 +128,7 @@ class _Writer:
 
     @property
     def _is_direct(self) -> bool:
-        return len(self._graph.shape(self._output)) == 2 and not self._half
+        return len(self._graph.shape(self._output)) != 4 and not self._half
 
     def _outer(self, shape: Sequence[int]) -> int:
         """The value that the caller reads."""
@@ -163,6 +166,8 @@ class _Writer:
         elif kind == "SLICE":
             begin, size = (self._graph.constant(tensor).tolist() for tensor in operator.inputs[1:])
             self._node(kind, [len(size), begin, size, *inputs, output, 0])
+        elif kind == "RESIZE_BILINEAR":
+            self._node(kind, [*self._graph.shape(operator.output)[1:3], *inputs, output, ALIGN_CORNERS])
         elif kind == "CONCATENATION":
             self._concatenated(operator, inputs, output)
         else:
@@ -183,20 +188,21 @@ class _Writer:
 
     def _concatenated(self, operator: Operator, inputs: Sequence[int], output: int) -> None:
         """Join some, then what that gives with some more, for a node takes five at most."""
-        most, graph = max(CONCATENATIONS), self._graph
-        widths = [graph.shape(tensor)[3] for tensor in operator.inputs]
-        parts, joined = list(inputs), widths[0]
+        most, graph, axis = max(CONCATENATIONS), self._graph, operator.options["axis"]
+        lengths = [graph.shape(tensor)[axis] for tensor in operator.inputs]
+        parts, joined = list(inputs), lengths[0]
         while len(parts) > most:
-            joined += sum(widths[1:most])
-            shape = (*graph.shape(operator.output)[:3], joined)
+            joined += sum(lengths[1:most])
+            shape = list(graph.shape(operator.output))
+            shape[axis] = joined
             whole = self._value_like(graph.tensors[operator.output], shape)
-            self._joined(parts[:most], whole)
-            parts, widths = [whole, *parts[most:]], [joined, *widths[most:]]
-        self._joined(parts, output)
+            self._joined(axis, parts[:most], whole)
+            parts, lengths = [whole, *parts[most:]], [joined, *lengths[most:]]
+        self._joined(axis, parts, output)
 
-    def _joined(self, parts: Sequence[int], output: int) -> None:
+    def _joined(self, axis: int, parts: Sequence[int], output: int) -> None:
         padded = [*parts, *[0] * (max(CONCATENATIONS) - len(parts))]
-        self._node(CONCATENATIONS[len(parts)], [3, *padded[:4], output, 0, padded[4]])
+        self._node(CONCATENATIONS[len(parts)], [axis, *padded[:4], output, 0, padded[4]])
 
     def _transposed(self, tensor: int, output: int, order: tuple[int, ...]) -> None:
         self._node("TRANSPOSE", [len(order), order, tensor, output, 0])

@@ -10,6 +10,7 @@ from export_specs import DENSE, detector, lively, segmenter
 
 from mnv2search.errors import ExportError, OptionError
 from mnv2search.export import export
+from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import write_checked
 from mnv2search.export.formats import onnx as onnx_format
 from mnv2search.lowering.onnx import onnx_bytes
@@ -19,12 +20,36 @@ from mnv2search.spec.model_spec import ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt", ".pt2"])
-@pytest.mark.parametrize("spec", [DENSE["detector"], DENSE["segmenter, decoder"]], ids=["detector", "segmenter"])
-def test_what_is_written_agrees_with_the_network(spec: ModelSpec, suffix: str, tmp_path: Path) -> None:
-    weights = tmp_path / "weights.pth"
+def saved(spec: ModelSpec, folder: Path) -> Path:
+    """A file of weights that give answers of all sizes."""
+    weights = folder / "weights.pth"
     torch.save(lively(spec).state_dict(), weights)
-    report = export(spec, tmp_path / f"net{suffix}", weights=weights)
+    return weights
+
+
+SUFFIXES = {
+    ".onnx": "onnxruntime",
+    ".pt": "torch",
+    ".pt2": "torch",
+    ".py": "torch",
+    ".tflite": "ai_edge_litert",
+    ".pte": "executorch",
+}
+BOTH = pytest.mark.parametrize(
+    "spec", [DENSE["detector"], DENSE["segmenter, decoder"]], ids=["detector", "segmenter"]
+)
+CHOOSING = pytest.mark.parametrize(
+    "spec",
+    [detector(output="detections", score_threshold=0.05, detections=20), segmenter(output="classes")],
+    ids=["detections", "classes"],
+)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@BOTH
+def test_what_is_written_agrees_with_the_network(spec: ModelSpec, suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip(SUFFIXES[suffix], reason="the runtime is not installed")
+    report = export(spec, tmp_path / f"net{suffix}", weights=saved(spec, tmp_path))
     assert report.max_relative_difference <= 1e-5
     assert report.size_bytes > 0
 
@@ -55,11 +80,27 @@ def test_a_traced_program_cannot_hold_suppression(tmp_path: Path) -> None:
         export(detector(output="detections"), tmp_path / "net.pt2")
 
 
-@pytest.mark.parametrize("suffix", [".tflite", ".pte", ".py"])
-@pytest.mark.parametrize("spec", [detector(), segmenter()], ids=["detector", "segmenter"])
-def test_formats_of_chains_say_that_they_are(spec: ModelSpec, suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=f"cannot take {spec.name}: its head reads several maps"):
-        export(spec, tmp_path / f"net{suffix}")
+@CHOOSING
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".py"])
+def test_a_choice_among_answers_is_written(spec: ModelSpec, suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip(SUFFIXES[suffix], reason="the runtime is not installed")
+    report = export(spec, tmp_path / f"net{suffix}", weights=saved(spec, tmp_path))
+    assert report.max_relative_difference <= 1e-5
+
+
+@CHOOSING
+def test_a_program_of_xnnpack_cannot_choose(spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"an ExecuTorch program on XNNPACK cannot .*{spec.name}") as caught:
+        export(spec, tmp_path / "net.pte")
+    assert "outside of it" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_classes_with_wrong_logits_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = layer_arrays(lively(segmenter()))
+    monkeypatch.setattr(onnx_format, "layer_arrays", lambda _: other)
+    with pytest.raises(ExportError, match="differs from the network"):
+        export(segmenter(output="classes"), tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,14 +21,14 @@ def detector(name: str = "detector", *, spec: dict[str, Any] | None = None, **he
     values: dict[str, Any] = {"classes": 3, "extras": EXTRAS}
     made = SsdLite(**(values | head))
     settings: dict[str, Any] = {"resolution": 48, "stem": Stem(channels=16), "last_channels": 64}
-    return ModelSpec(name=name, blocks=ROWS, head=made, **(settings | (spec or {})))
+    return ModelSpec(name=name, head=made, **({"blocks": ROWS} | settings | (spec or {})))
 
 
 def segmenter(name: str = "segmenter", *, spec: dict[str, Any] | None = None, **head: Any) -> ModelSpec:
     """A segmenter of few layers on 49 px, with changes of its head and of the rest."""
     made = DeepLab(**({"classes": 4, "channels": 16} | head))
     settings: dict[str, Any] = {"resolution": 49, "stem": Stem(channels=16), "last_channels": None}
-    return ModelSpec(name=name, blocks=ROWS, head=made, **(settings | (spec or {})))
+    return ModelSpec(name=name, head=made, **({"blocks": ROWS} | settings | (spec or {})))
 
 
 DENSE: dict[str, ModelSpec] = {

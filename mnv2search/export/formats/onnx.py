@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -10,15 +9,13 @@ import torch
 from torch import Tensor
 
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.export.check import ExportReport, Run, accept, difference, network, write_checked
+from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.choosing import choice_of
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
 from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
-from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.types import NetworkArrays
-from mnv2search.model.build import MobileNet, build
-from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.spec.model_spec import ModelSpec, SsdLite
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan
 
 __all__ = ["OnnxExporter"]
 
@@ -36,15 +33,18 @@ class OnnxExporter:
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
-        if ranges is None:
-            graph = onnx_bytes(model.plan, arrays, batch=None)
-        else:
-            graph = onnx_int8_bytes(model.plan, arrays, ranges=ranges, batch=None)
+
+        def lowered(plan: Plan) -> bytes:
+            if ranges is None:
+                return onnx_bytes(plan, arrays, batch=None)
+            return onnx_int8_bytes(plan, arrays, ranges=ranges, batch=None)
+
+        graph = lowered(model.plan)
 
         def write(path: Path) -> None:
             path.write_bytes(graph)
 
-        reference = _selection(model, to, seed=seed, precision=precision, arrays=arrays, ranges=ranges)
+        reference = choice_of(model, to, seed=seed, precision=precision, run=lambda plan: _load(lowered(plan)))
         return write_checked(
             model, to, seed=seed, write=write, load=self.load, precision=precision, reference=reference
         )
@@ -52,32 +52,6 @@ class OnnxExporter:
     def load(self, path: Path) -> Run:
         """What the graph of a file computes."""
         return _load(path)
-
-
-def _selection(
-    model: MobileNet, to: Path, *, seed: int, precision: Precision, arrays: NetworkArrays, ranges: Ranges | None
-) -> Run | None:
-    """What a graph with non-maximum suppression is to compute: the selection among the boxes of the same graph.
-
-    Which of two boxes with nearly the same score is kept hangs on the last bit, so the boxes are compared with the
-    network's and the selection with that from these boxes.
-
-    Raises:
-        ExportError: the boxes differ.
-    """
-    head = model.spec.head
-    if not (isinstance(head, SsdLite) and isinstance(model.head, SsdLiteHead)) or head.output != "detections":
-        return None
-    twin = build(replace(model.spec, head=replace(head, output="boxes")), seed=0)
-    twin.load_state_dict(model.state_dict())
-    graph = (
-        onnx_bytes(twin.plan, arrays, batch=None)
-        if ranges is None
-        else onnx_int8_bytes(twin.plan, arrays, ranges=ranges, batch=None)
-    )
-    boxes, selected = _load(graph), model.head.detections
-    accept(difference(twin.eval(), boxes, seed=seed, precision=precision), precision, to)
-    return lambda images: selected(boxes(images))
 
 
 def _load(path: Path | bytes) -> Run:

@@ -9,12 +9,12 @@ It needs nothing but torch:
     model = network("weights.pt").eval()  # or network(), with untrained weights
     {out} = model(images)  # images: (N, 3, {side}, {side})
 
-The names of the parameters are those of torchvision's `mobilenet_v2`.
+{names}
 """
 
 from __future__ import annotations
 
-from itertools import groupby
+{math}from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -92,13 +92,13 @@ CONVOLUTION_PLAIN = """    return nn.Conv2d(
 
 STEPS_HEAD = '''
 
-def steps(row: Row) -> list[nn.Module]:
+def steps(row: Row{options}) -> list[nn.Module]:
     """Convolution, norm and activation of a row."""
     modules = [convolution(row)]
 '''
 
 STEPS_BATCH = """    if row.norm == "batch":
-        modules.append(nn.BatchNorm2d(row.c_out, eps=NORM_EPS, momentum=NORM_MOMENTUM))
+        modules.append(nn.BatchNorm2d(row.c_out, eps={eps}, momentum=NORM_MOMENTUM))
 """
 
 STEPS_GROUP = """    if row.norm == "group":
@@ -154,24 +154,30 @@ BLOCK_GATE = """            if row.role == "squeeze":
         self.conv = nn.Sequential(*modules)
 """
 
+BLOCK_STATE = """        self.shortcut = shortcut
+"""
+
+BLOCK_PAD_STATE = """        self.shortcut = shortcut
+        self.stride = max(row.s for row in rows)
+        self.new_channels = rows[-1].c_out - rows[0].c_in
+"""
+
 BLOCK_WITHOUT = """
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 """
 
-BLOCK_ADD = """        self.shortcut = shortcut
-
+BLOCK_ADD = """
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(x) if self.shortcut == "identity" else self.conv(x)
 """
 
-BLOCK_PAD = """        self.shortcut = shortcut
-        self.stride = max(row.s for row in rows)
-        self.new_channels = rows[-1].c_out - rows[0].c_in
-
+BLOCK_PAD = """
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        if self.shortcut == "pad":
+"""
+
+BLOCK_PADDED = """        if self.shortcut == "pad":
             if self.stride > 1:
                 x = functional.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
             x = functional.pad(x, (0, 0, 0, 0, 0, self.new_channels))
@@ -205,7 +211,7 @@ NETWORK_FORWARD = """        for module in self.modules():
                 nn.init.normal_(module.weight, 0.0, 0.01)
             if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-
+{head}
     def forward(self, x: Tensor) -> Tensor:
 """
 

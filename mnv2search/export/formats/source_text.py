@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
+from mnv2search.export.formats import source_head_parts as head_parts
+from mnv2search.export.formats import source_head_text as head_text
 from mnv2search.export.formats import source_parts as parts
-from mnv2search.lowering.support import refuse_dense
-from mnv2search.spec.model_spec import Classifier
-from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
+from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
 __all__ = ["source_text"]
 
+NAMES = "The names of the parameters are those of torchvision's `mobilenet_v2`."
+NAMES_OF_HEADS = (
+    "The names of the parameters are those of torchvision's `mobilenet_v2`, and those of the head its own."
+)
 COLUMNS = ("unit", "role", "c_in", "c_out", "k", "s", "d", "groups", "pad", "norm", "act")
 ACTIVATIONS = {
     "relu6": "nn.ReLU6",
@@ -28,26 +33,24 @@ def source_text(plan: Plan, *, side_px: int | None) -> str:
     Args:
         plan: of the network.
         side_px: the only side that the network takes, or None if it takes any.
-
-    Raises:
-        OptionError: the network detects or segments.
     """
-    refuse_dense(plan, "a module of source")
-    layers = [layer for unit in plan.features for layer in unit.layers]
+    layers = [layer for unit in _convolved(plan) for layer in unit.layers]
     shortcuts = {unit.shortcut for unit in plan.features} - {"none"}
     uneven = any(len(set(layer.parts)) > 1 for layer in layers)
     padded = any(layer.pad[0] != layer.pad[1] for layer in layers)
     gated = any(layer.role == "squeeze" for layer in layers)
-    functional = padded or gated or "pad" in shortcuts or plan.classifier is not None
+    functional = padded or gated or "pad" in shortcuts or plan.spec.head is not None
     sections = [
-        "\n\n".join((_header(plan, functional=functional), "\n".join(_table(plan)), _constants(plan, side_px))),
+        "\n\n".join((_header(plan, functional=functional), *_tables(plan), _constants(plan, side_px))),
         parts.ROW.replace("{groups_type}", "int | tuple[tuple[int, int], ...]" if uneven else "int"),
         parts.PADDED if padded else "",
         parts.SPLIT if uneven else "",
         _convolution(uneven=uneven, padded=padded),
-        _steps({layer.normalizer for layer in layers}),
+        _steps({layer.normalizer for layer in layers}, own_eps=isinstance(plan.spec.head, DeepLab)),
         parts.GATE if gated else "",
-        _block(shortcuts, gated=gated) if any(unit.kind == "block" for unit in plan.features) else "",
+        _block(plan, shortcuts, gated=gated) if any(unit.kind == "block" for unit in plan.features) else "",
+        *(head_text.functions(plan) if plan.dense else ()),
+        head_text.modules(plan) if plan.dense else "",
         _network(plan, side_px),
         parts.LOAD,
     ]
@@ -58,22 +61,50 @@ def _header(plan: Plan, *, functional: bool) -> str:
     spec = plan.spec
     name = spec.name.replace("\\", "\\\\").replace('"', '\\"')
     out = "logits" if plan.classifier is not None else "features"
+    if isinstance(spec.head, SsdLite | DeepLab):
+        out = head_text.ANSWERS[spec.head.output]
     imported = parts.FUNCTIONAL if functional else ""
-    return parts.HEADER.format(name=name, side=spec.resolution, out=out, functional=imported).rstrip("\n")
+    decodes = isinstance(spec.head, SsdLite) and spec.head.output != "raw"
+    return parts.HEADER.format(
+        name=name,
+        side=spec.resolution,
+        out=out,
+        functional=imported,
+        math="import math\n" if decodes else "",
+        names=NAMES_OF_HEADS if plan.dense else NAMES,
+    ).rstrip("\n")
+
+
+def _convolved(plan: Plan) -> tuple[Unit, ...]:
+    """The units whose layers stand in the tables."""
+    return (*plan.features, *head_text.made_units(plan))
+
+
+def _tables(plan: Plan) -> Iterator[str]:
+    yield "\n".join(_table(plan))
+    if plan.dense:
+        rows = _rows(head_text.made_units(plan))
+        head = ["# The head's convolutions, one row each as above.", *_aligned_rows("HEAD_LAYERS", rows)]
+        yield "\n".join(head)
+
+
+def _rows(units: Sequence[Unit]) -> list[tuple[str, ...]]:
+    return [(str(number), *_cells(layer)) for number, unit in enumerate(units, start=1) for layer in unit.layers]
 
 
 def _table(plan: Plan) -> Iterator[str]:
     """One row a convolution, in aligned columns."""
-    rows = [
-        (str(number), *_cells(layer)) for number, unit in enumerate(plan.features, start=1) for layer in unit.layers
-    ]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, COLUMNS, strict=True)]
     yield "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding before"
     yield "# and after (of rows and columns alike), norm and activation. A convolution without norm has a bias."
     if any(len(set(layer.parts)) > 1 for unit in plan.features for layer in unit.layers):
         yield "# Where groups lists pairs, the channels are split into parts of these inputs and outputs."
+    yield from _aligned_rows("LAYERS", _rows(plan.features))
+
+
+def _aligned_rows(name: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, COLUMNS, strict=True)]
     yield "# fmt: off"
-    yield "LAYERS = ("
+    yield f"{name} = ("
     yield f"    # {'  '.join(name.ljust(width) for name, width in zip(COLUMNS, widths, strict=True))}".rstrip()
     for row in rows:
         cells = " ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True))
@@ -102,7 +133,7 @@ def _constants(plan: Plan, side_px: int | None) -> str:
         for number, unit in enumerate(plan.features, start=1)
         if unit.shortcut != "none"
     ]
-    used = {layer.activation for unit in plan.features for layer in unit.layers} - {"none"}
+    used = {layer.activation for unit in _convolved(plan) for layer in unit.layers} - {"none"}
     listed = "\n" + "".join(shortcuts) if shortcuts else ""
     lines = [
         "# Units that add their input to their output.",
@@ -111,8 +142,10 @@ def _constants(plan: Plan, side_px: int | None) -> str:
     ]
     if isinstance(spec.head, Classifier) and plan.classifier is not None:
         lines.append(f"FEATURES, CLASSES, DROPOUT = {plan.classifier.c_in}, {spec.head.classes}, {spec.head.dropout}")
-    if any(layer.normalizer == "batch" for unit in plan.features for layer in unit.layers):
+    if any(layer.normalizer == "batch" for unit in _convolved(plan) for layer in unit.layers):
         lines.append(f"NORM_EPS, NORM_MOMENTUM = {spec.batch_norm.eps!r}, {spec.batch_norm.momentum!r}")
+    if plan.dense:
+        lines += head_text.head_constants(plan)
     if side_px is not None:
         lines.append(f"SIDE_PX = {side_px}  # the padding was laid out for this side alone")
     return "\n".join(lines)
@@ -125,22 +158,38 @@ def _convolution(*, uneven: bool, padded: bool) -> str:
     return "".join((*lines, parts.CONVOLUTION_PLAIN))
 
 
-def _steps(normalizers: set[str]) -> str:
-    text = parts.STEPS_HEAD
-    text += parts.STEPS_BATCH if "batch" in normalizers else ""
+def _steps(normalizers: set[str], *, own_eps: bool) -> str:
+    own = own_eps and "batch" in normalizers
+    text = parts.STEPS_HEAD.replace("{options}", ", norm_eps: float = NORM_EPS" if own else "")
+    batch = parts.STEPS_BATCH.replace("{eps}", "norm_eps" if own else "NORM_EPS")
+    text += batch if "batch" in normalizers else ""
     text += parts.STEPS_GROUP.format(groups=GROUP_NORM_GROUPS) if "group" in normalizers else ""
     return text + parts.STEPS_END
 
 
-def _block(shortcuts: Set[str], *, gated: bool) -> str:
+def _block(plan: Plan, shortcuts: Set[str], *, gated: bool) -> str:
     text = parts.BLOCK_HEAD + (parts.BLOCK_GATE if gated else parts.BLOCK_PLAIN)
+    pads = "pad" in shortcuts
+    if shortcuts:
+        text += parts.BLOCK_PAD_STATE if pads else parts.BLOCK_STATE
+    if plan.dense and head_text.endpoints_inside(plan):
+        text += head_parts.BLOCK_FORWARD
+        if not shortcuts:
+            return text + head_parts.BLOCK_ALONE
+        return text + (parts.BLOCK_PADDED if pads else head_parts.BLOCK_ADDED)
     if not shortcuts:
         return text + parts.BLOCK_WITHOUT
-    return text + (parts.BLOCK_PAD if "pad" in shortcuts else parts.BLOCK_ADD)
+    return text + (parts.BLOCK_PAD + parts.BLOCK_PADDED if pads else parts.BLOCK_ADD)
 
 
 def _network(plan: Plan, side_px: int | None) -> str:
     head = plan.classifier is not None
-    text = parts.NETWORK_HEAD + (parts.NETWORK_CLASSIFIER if head else "") + parts.NETWORK_FORWARD
+    text = parts.NETWORK_HEAD + (parts.NETWORK_CLASSIFIER if head else "")
+    text += head_parts.NETWORK_HEAD if plan.dense else ""
+    if isinstance(plan.spec.head, SsdLite) and plan.spec.head.output != "raw":
+        text += head_parts.NETWORK_ANCHORS
+    text += parts.NETWORK_FORWARD.replace("{head}", head_parts.NETWORK_PREDICTORS if plan.dense else "")
     text += parts.NETWORK_SIDE if side_px is not None else ""
+    if plan.dense:
+        return text + head_text.forward(plan)
     return text + (parts.NETWORK_LOGITS if head else parts.NETWORK_FEATURES)

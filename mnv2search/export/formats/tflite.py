@@ -11,10 +11,12 @@ from torch import Tensor
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.choosing import choice_of
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.lowering.tflite import tflite_bytes
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan
 
 __all__ = ["TfliteExporter"]
 
@@ -37,12 +39,22 @@ class TfliteExporter:
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
-        content = tflite_bytes(model.plan, arrays, ranges=ranges, half=precision.kind == "fp16")
+
+        def lowered(plan: Plan) -> bytes:
+            return tflite_bytes(plan, arrays, ranges=ranges, half=precision.kind == "fp16")
+
+        def run(plan: Plan) -> Run:
+            return _answering(_interpreter()(model_content=lowered(plan), num_threads=1))
+
+        content = lowered(model.plan)
 
         def write(path: Path) -> None:
             path.write_bytes(content)
 
-        return write_checked(model, to, seed=seed, write=write, load=self.load, precision=precision)
+        reference = choice_of(model, to, seed=seed, precision=precision, run=run)
+        return write_checked(
+            model, to, seed=seed, write=write, load=self.load, precision=precision, reference=reference
+        )
 
     def load(self, path: Path) -> Run:
         """What the model of a file computes.
