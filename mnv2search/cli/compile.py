@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnv2search.cli.options import first_option, json_option, pick_option, quiet_option, resized_options
+from mnv2search.cli.options import (
+    first_option,
+    head_output_option,
+    json_option,
+    pick_option,
+    quiet_option,
+    resized_options,
+)
 from mnv2search.cli.output import emit_json, note, stdout_console
 
 if TYPE_CHECKING:
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
 @resized_options
+@head_output_option
 @pick_option
 @first_option
 @json_option
@@ -73,6 +81,7 @@ def command(
     data: Path | None,
     force: bool,
     no_fvcore: bool,
+    head_output: str | None,
     as_json: bool,
     quiet: bool,
     **choice: Any,
@@ -87,6 +96,7 @@ def command(
     Example:
       mnv2search compile mobilenet_v2_1.0_224
       mnv2search compile mobilenet_v2_1.0_224 -o mobilenet_v2.onnx --force
+      mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
@@ -94,6 +104,7 @@ def command(
     from mnv2search.report.compiled import compiled_json, compiled_notes
     from mnv2search.report.rows import layer_rows
     from mnv2search.report.table import draw
+    from mnv2search.spec.answers import answering
 
     if spec.endswith(".pt"):
         if weights is not None or any(choice.values()):
@@ -105,6 +116,8 @@ def command(
         network = chosen_spec(spec, **choice)
         if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
             weights = _weights_beside(spec, network, quiet=quiet)
+    if head_output is not None:
+        network = answering(network, head_output)
     compiled = compile_spec(
         network,
         outputs=outputs,

@@ -11,6 +11,7 @@ from mnv2search.cli.options import (
     Duration,
     device_option,
     first_option,
+    head_output_option,
     json_option,
     pick_option,
     quiet_option,
@@ -26,6 +27,7 @@ from mnv2search.cli.output import emit_json, note, stdout_console
     "--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time, such as 30s."
 )
 @resized_options
+@head_output_option
 @pick_option
 @first_option
 @json_option
@@ -40,12 +42,15 @@ def command(
     \b
     Example:
       mnv2search latency mobilenet_v2_1.0_224 mobilenet_v2_0.5_160 --time 10s
+      mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.cli.specs import chosen_specs
     from mnv2search.jobs.latency import measure_together
     from mnv2search.report.rows import latency_rows
     from mnv2search.report.table import draw
+    from mnv2search.spec.answers import answer_text, output_of
+    from mnv2search.spec.plan import plan
 
     networks = chosen_specs(specs, **choice)
     with measuring(len(networks), quiet=quiet or as_json) as advance:
@@ -53,6 +58,10 @@ def command(
     for text in notes:
         note(text, quiet=quiet)
     if as_json:
-        emit_json([{"name": s.name, **asdict(m)} for s, m in zip(networks, latencies, strict=True)])
+        told = zip(networks, latencies, strict=True)
+        emit_json([{"name": s.name, "head_output": output_of(s), **asdict(m)} for s, m in told])
     else:
+        for network in networks:
+            if text := answer_text(plan(network)):
+                note(f"{network.name}: {text}", quiet=quiet)
         draw(latency_rows(networks, latencies), stdout_console())

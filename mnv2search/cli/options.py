@@ -13,6 +13,7 @@ __all__ = [
     "Duration",
     "device_option",
     "first_option",
+    "head_output_option",
     "json_option",
     "pick_option",
     "quiet_option",
@@ -23,6 +24,8 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DEVICE = "onnxruntime"
+# Those of `mnv2search.spec.answers`, which would have to be imported.
+HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # Stands between the devices of a pool in its text.
 POOL = " + "
@@ -157,6 +160,16 @@ def first_option(command: F) -> F:
     """`--first`: the first option wherever nothing was picked."""
     return click.option(
         "--first", is_flag=True, help="In a search space, take the first option of what is not picked."
+    )(command)
+
+
+def head_output_option(command: F) -> F:
+    """`--head-output`: what a detector or a segmenter answers, in place of the file's `head.output`."""
+    return click.option(
+        "--head-output",
+        type=click.Choice(HEAD_OUTPUTS),
+        help="What a detector (raw, boxes, detections) or segmenter (logits, resized, classes) answers, in place of "
+        "the file's; detections has non-maximum suppression in it.",
     )(command)
 
 

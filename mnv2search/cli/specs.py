@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mnv2search.errors import OptionError
+from mnv2search.spec.answers import answering
 from mnv2search.spec.codec import load
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, resolve_values
@@ -20,14 +21,18 @@ def chosen_specs(
     first: bool = False,
     width: float | None = None,
     resolution: int | None = None,
+    head_output: str | None = None,
 ) -> tuple[ModelSpec, ...]:
     """The networks that arguments and options of the command line stand for.
 
     Raises:
         SpecError: a file has problems, or is a search space with choices left open.
-        OptionError: a pick is not of the form AT=VALUE.
+        OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
     """
-    return tuple(chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution) for name in names)
+    return tuple(
+        chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution, head_output=head_output)
+        for name in names
+    )
 
 
 def chosen_spec(
@@ -37,6 +42,7 @@ def chosen_spec(
     first: bool = False,
     width: float | None = None,
     resolution: int | None = None,
+    head_output: str | None = None,
 ) -> ModelSpec:
     """The same for one network."""
     loaded = load(name)
@@ -49,7 +55,8 @@ def chosen_spec(
         changes["width"] = width
     if resolution is not None:
         changes["resolution"] = resolution
-    return replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
+    sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
+    return sized if head_output is None else answering(sized, head_output)
 
 
 def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:

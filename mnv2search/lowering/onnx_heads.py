@@ -9,36 +9,14 @@ import numpy as np
 
 from mnv2search.lowering.onnx_graph import Graph
 from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
-from mnv2search.spec.model_spec import DeepLab, SsdLite
+from mnv2search.spec.answers import is_of_classes
+from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan, Unit
 
-__all__ = ["answer_shape", "is_of_classes", "joined", "spread", "write_answer"]
+__all__ = ["joined", "spread", "write_answer"]
 
 # Half a pixel beyond the side that is wanted: the standard rounds the product of side and factor down.
 BEYOND = 0.5
-
-
-def answer_shape(plan: Plan) -> tuple[int, ...]:
-    """The shape of what the network answers for one image.
-
-    >>> from mnv2search.spec.catalog import entry
-    >>> from mnv2search.spec.plan import plan
-    >>> answer_shape(plan(entry("ssdlite_mobilenet_v2").spec))
-    (2034, 84)
-    """
-    head, last = plan.spec.head, plan.units[-1]
-    if isinstance(head, SsdLite):
-        if head.output == "detections":
-            return head.detections, 6
-        return sum(anchors_per_map(plan)), 4 + head.classes + (head.output == "raw")
-    if is_of_classes(plan):
-        return last.side_out, last.side_out
-    return (last.c_out,) if last.kind == "classifier" else (last.c_out, last.side_out, last.side_out)
-
-
-def is_of_classes(plan: Plan) -> bool:
-    """Whether the answer is numbers of classes, which are integers."""
-    return isinstance(plan.spec.head, DeepLab) and plan.spec.head.output == "classes"
 
 
 def joined(graph: Graph, plan: Plan, unit: Unit, tensors: Sequence[str], batch: int | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mnv2search.report.rows import counted
+from mnv2search.spec.answers import answer_text, output_of
 
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
@@ -20,6 +21,7 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
     """One document with our field names as keys."""
     return {
         "name": compiled.plan.spec.name,
+        "head_output": output_of(compiled.plan.spec),
         **asdict(compiled.cost),
         "fvcore_madds": compiled.fvcore_madds,
         "unreadable_images": [str(path) for path in compiled.unreadable],
@@ -33,6 +35,8 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
     """Lines for people: the second count, and each file with how far it computes from the network."""
+    if text := answer_text(compiled.plan):
+        yield text
     if (madds := compiled.fvcore_madds) is not None:
         same = "the same" if madds == compiled.cost.madds else f"{madds - compiled.cost.madds:+,}"
         yield f"fvcore counts {madds:,} multiply-adds in convolutions and linear layers: {same}"
