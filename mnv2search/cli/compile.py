@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     "--calibration",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Images that int8 finds its ranges on, 128 at most; else random numbers.",
+    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data for a detector or a "
+    "segmenter, or random numbers.",
 )
 @click.option(
     "--normalization",
@@ -59,7 +60,8 @@ if TYPE_CHECKING:
     "--data",
     type=click.Path(path_type=Path),
     metavar="DATA",
-    help="Evaluate the network and every written file on the test images of DATA; see `mnv2search data --help`.",
+    help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
+    "`mnv2search data --help`.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")

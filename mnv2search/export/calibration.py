@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
 
-__all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images"]
+__all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images", "images_of"]
 
 MOST_IMAGES = 128
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -26,6 +26,8 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, float, float], tuple[float, floa
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 BROKEN_SHARE = 0.1
+# Folders beside photographs whose images are none.
+MASKS = frozenset({"masks", "annotations", "segmentationclass", "segmentationobject"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +44,13 @@ class Calibration:
 
 
 def calibration_images(
-    folder: Path, *, side: int, normalization: str = "imagenet", count: int = MOST_IMAGES, seed: int = 0
+    folder: Path,
+    *,
+    side: int,
+    normalization: str = "imagenet",
+    count: int = MOST_IMAGES,
+    seed: int = 0,
+    whole: bool = False,
 ) -> Calibration:
     """Some images of a folder and those below it, drawn at random, cut and normalised as for evaluation.
 
@@ -52,36 +60,69 @@ def calibration_images(
         normalization: ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
         count: at most so many.
         seed: of the draw.
+        whole: stretch all of an image to the side, as detectors and segmenters see it, and leave out folders of
+            masks.
 
     Raises:
         OptionError: there are no images, or more than a tenth cannot be read, or there is no such normalisation.
     """
-    if normalization not in NORMALIZATIONS:
-        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
     if not folder.is_dir():
         raise OptionError(f"{folder} is no folder", hint="give a folder of images")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+    if whole:
+        files = [f for f in files if MASKS.isdisjoint(p.lower() for p in f.relative_to(folder).parts[:-1])]
     if not files:
         raise OptionError(f"{folder} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
-    chosen = sorted(random.Random(seed).sample(files, min(count, len(files))))
+    return images_of(
+        files, source=folder, side=side, normalization=normalization, count=count, seed=seed, whole=whole
+    )
+
+
+def images_of(
+    files: Sequence[Path],
+    *,
+    source: Path,
+    side: int,
+    normalization: str = "imagenet",
+    count: int = MOST_IMAGES,
+    seed: int = 0,
+    whole: bool = False,
+) -> Calibration:
+    """Some of these images, at least one; see `calibration_images`.
+
+    Args:
+        files: to draw from.
+        source: that they come from, for messages.
+        side: of the network's input in px.
+        normalization: of the images.
+        count: at most so many.
+        seed: of the draw.
+        whole: stretch all of an image to the side.
+
+    Raises:
+        OptionError: more than a tenth cannot be read, or there is no such normalisation.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
+    chosen = sorted(random.Random(seed).sample(sorted(files), min(count, len(files))))
     mean, deviation = (np.array(v, np.float32).reshape(3, 1, 1) for v in NORMALIZATIONS[normalization])
     found: list[Floats] = []
     broken: list[Path] = []
-    for file, pixels in _read(chosen, side):
+    for file, pixels in _read(chosen, side, whole=whole):
         if pixels is None:
             broken.append(file)
         else:
             found.append((pixels - mean) / deviation)
     if not found or len(broken) > BROKEN_SHARE * len(chosen):
         raise OptionError(
-            f"{len(broken)} of {len(chosen)} images of {folder} cannot be read, such as {broken[0]}",
+            f"{len(broken)} of {len(chosen)} images of {source} cannot be read, such as {broken[0]}",
             hint="remove or mend them",
         )
     # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
     return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=tuple(broken))
 
 
-def _read(files: list[Path], side: int) -> Iterator[tuple[Path, Floats | None]]:
+def _read(files: list[Path], side: int, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:
     """Each file with its pixels, (3, S, S) between 0 and 1; None where it cannot be read."""
     from PIL import Image, ImageOps  # late: only quantisation needs it
 
@@ -89,13 +130,16 @@ def _read(files: list[Path], side: int) -> Iterator[tuple[Path, Floats | None]]:
     for file in files:
         try:
             with Image.open(file) as opened:
-                picture = ImageOps.exif_transpose(opened).convert("RGB")
+                picture = (opened if whole else ImageOps.exif_transpose(opened)).convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError):
             yield file, None
             continue
-        scale = short / min(picture.size)
-        sides = (max(short, round(picture.width * scale)), max(short, round(picture.height * scale)))
-        picture = picture.resize(sides, Image.Resampling.BILINEAR)
-        left, top = (sides[0] - side) // 2, (sides[1] - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
+        if whole:
+            picture = picture.resize((side, side), Image.Resampling.BILINEAR)
+        else:
+            scale = short / min(picture.size)
+            sides = (max(short, round(picture.width * scale)), max(short, round(picture.height * scale)))
+            picture = picture.resize(sides, Image.Resampling.BILINEAR)
+            left, top = (sides[0] - side) // 2, (sides[1] - side) // 2
+            picture = picture.crop((left, top, left + side, top + side))
         yield file, np.asarray(picture, np.float32).transpose(2, 0, 1) / np.float32(255)

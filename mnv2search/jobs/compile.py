@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from mnv2search import plugins
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import ExportError, OptionError, UnknownNameError
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 
 if TYPE_CHECKING:
+    from mnv2search.export.calibration import Calibration
     from mnv2search.export.check import ExportReport
     from mnv2search.export.precision import Precision
-    from mnv2search.training.figures import Figures
+    from mnv2search.jobs.judged import Judged
 
 __all__ = ["Compiled", "compile_spec"]
 
@@ -29,8 +30,7 @@ class Compiled:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         exports: one report per written file.
         unreadable: images of the calibration that could not be read.
-        judged: what was evaluated on test images and how well it did: the network first, then each written file
-            that can be run here.
+        judged: what was evaluated on test images and how well it did.
     """
 
     plan: Plan
@@ -38,7 +38,7 @@ class Compiled:
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
     unreadable: tuple[Path, ...] = ()
-    judged: tuple[tuple[str, Figures], ...] = ()
+    judged: Judged = ()
 
 
 def compile_spec(
@@ -64,23 +64,26 @@ def compile_spec(
         force: overwrite existing files.
         with_fvcore: build the network and let fvcore count it too.
         precision: ``fp32``, ``fp16`` or ``int8``, of the files.
-        calibration: folder of images to find the ranges of integers on; None takes random numbers.
+        calibration: folder of images, or of scenes with boxes or masks, to find the ranges of integers on; None
+            takes random numbers, or for a detector or a segmenter the training images of `data`.
         normalization: of those images; see `mnv2search.export.calibration`.
         data: images on whose test part the network and the written files are evaluated.
 
     Raises:
         UnknownNameError: no exporter has that ending.
+        DataError: `data` cannot be read as the network needs it.
         OptionError: a file exists and `force` is not given, a format has no such precision, or the images cannot be
             read; nothing was written.
         ExportError: a file cannot be written, or computes something else than the network.
         WeightsError: the weights do not fit.
     """
     from mnv2search.export import export
+    from mnv2search.jobs.judged import judged
 
     if not outputs and (precision != "fp32" or calibration is not None):
         raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
     _check_targets(outputs, force=force, precision=precision)
-    numbers, unreadable = _precision(spec, precision, calibration, normalization)
+    numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
     laid_out = plan(spec)
     cost = cost_of(laid_out)
     counted = None
@@ -103,56 +106,16 @@ def compile_spec(
         fvcore_madds=counted,
         exports=tuple(reports),
         unreadable=unreadable,
-        judged=() if data is None else _judged(spec, weights, outputs, data, normalization),
+        judged=() if data is None else judged(spec, weights, outputs, data, normalization),
     )
 
 
-def _judged(
-    spec: ModelSpec, weights: Path | None, outputs: Sequence[Path], data: Path, normalization: str
-) -> tuple[tuple[str, Figures], ...]:
-    """Top-1 of the network and of what was written, on the same test images.
-
-    Raises:
-        OptionError: the weights are random, or the network has other classes than the images.
-    """
-    from torch import Tensor, nn
-
-    from mnv2search.export import loaded
-    from mnv2search.export.check import Run, network
-    from mnv2search.spec.model_spec import Classifier
-    from mnv2search.training.batches import Cutting
-    from mnv2search.training.figures import evaluate
-    from mnv2search.training.images import read_image_set
-    from mnv2search.training.prepared import image_folder, prepare
-    from mnv2search.training.recipe import Recipe
-
-    class Answering(nn.Module):
-        def __init__(self, run: Run) -> None:
-            super().__init__()
-            self.run = run
-
-        def forward(self, images: Tensor) -> Tensor:
-            return self.run(images)
-
-    images = read_image_set(data, unpack_to=image_folder())
-    if weights is None:
-        raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
-    if not isinstance(spec.head, Classifier) or spec.head.classes != len(images.classes):
-        raise OptionError(
-            f"{spec.name} does not tell the {len(images.classes)} classes of {data} apart",
-            hint="give the images that it was trained on",
-        )
-    prepared = prepare(images, side=spec.resolution, recipe=Recipe(), splits=("test",))
-    cutting = Cutting(side=spec.resolution, normalization=normalization)
-    runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0))]
-    runs += [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
-    return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
-
-
 def _precision(
-    spec: ModelSpec, kind: str, calibration: Path | None, normalization: str
+    spec: ModelSpec, kind: str, calibration: Path | None, normalization: str, data: Path | None
 ) -> tuple[Precision | None, tuple[Path, ...]]:
     """The numbers to write, and images that could not be read."""
+    if kind == "int8" and calibration is None and _is_dense(spec):
+        calibration = data
     if kind == "fp32" and calibration is None:
         return None, ()
     from mnv2search.export.precision import Precision
@@ -161,10 +124,35 @@ def _precision(
         return Precision(kind=kind), ()
     if kind != "int8":
         raise OptionError(f"{kind} needs no images to calibrate with", hint="add --precision int8")
-    from mnv2search.export.calibration import calibration_images
-
-    found = calibration_images(calibration, side=spec.resolution, normalization=normalization)
+    found = _calibration(spec, calibration, normalization)
     return Precision(kind=kind, images=found.images), found.broken
+
+
+def _is_dense(spec: ModelSpec) -> bool:
+    return isinstance(spec.head, SsdLite | DeepLab)
+
+
+def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
+    """Images cut as for evaluation: of classifiers the middle, of scenes the whole, and of those for learning."""
+    from mnv2search.export.calibration import calibration_images, images_of
+
+    side = spec.resolution
+    if not _is_dense(spec):
+        return calibration_images(source, side=side, normalization=normalization)
+    from mnv2search.errors import DataError
+    from mnv2search.training.dense_spec import task_of
+    from mnv2search.training.prepared import image_folder
+    from mnv2search.training.scene_sets import read_scene_set
+
+    try:
+        scenes = read_scene_set(source, task_of(spec), unpack_to=image_folder())
+    except DataError:
+        if not source.is_dir():
+            raise
+        # images on their own: nothing but their pixels is needed
+        return calibration_images(source, side=side, normalization=normalization, whole=True)
+    files = [scene.image for scene in scenes.train]
+    return images_of(files, source=source, side=side, normalization=normalization, whole=True)
 
 
 def _check_targets(outputs: Sequence[Path], *, force: bool, precision: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from mnv2search.report.dense_training import NAMES
 from mnv2search.report.rows import counted
 from mnv2search.spec.answers import answer_text, output_of
 
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
     from mnv2search.jobs.compile import Compiled
+    from mnv2search.training.dense_figures import DenseFigures
     from mnv2search.training.figures import Figures
 
 __all__ = ["compiled_json", "compiled_notes"]
@@ -26,11 +28,23 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
         "fvcore_madds": compiled.fvcore_madds,
         "unreadable_images": [str(path) for path in compiled.unreadable],
         "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
-        "judged": [
-            {"what": what, **asdict(figures), "low": figures.interval[0], "high": figures.interval[1]}
-            for what, figures in compiled.judged
-        ],
+        "judged": [_judged_json(what, figures) for what, figures in compiled.judged],
     }
+
+
+def _judged_json(what: str, figures: Figures | DenseFigures) -> dict[str, Any]:
+    dense, top1 = _kinds(figures)
+    if dense is not None:
+        return {"what": what, **asdict(dense), "details": dict(dense.details)}
+    assert top1 is not None
+    return {"what": what, **asdict(top1), "low": top1.interval[0], "high": top1.interval[1]}
+
+
+def _kinds(figures: Figures | DenseFigures) -> tuple[DenseFigures | None, Figures | None]:
+    """The figures as a dense network's, or as a classifier's; their classes cannot be imported without torch."""
+    if hasattr(figures, "metric"):
+        return cast("DenseFigures", figures), None
+    return None, figures
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
@@ -47,16 +61,22 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
         else:
             yield f"{count} images could not be read and were left out, such as {first}"
     if compiled.judged:
-        count = compiled.judged[0][1].count
+        dense, _ = _kinds(compiled.judged[0][1])
         told = "; ".join(f"{what} {_figures_text(figures)}" for what, figures in compiled.judged)
-        yield f"top-1 on {counted(count, 'test image')} [90 % interval]: {told}"
+        metric = "top-1" if dense is None else NAMES[dense.metric]
+        interval = " [90 % interval]" if dense is None else ""
+        yield f"{metric} on {counted(compiled.judged[0][1].count, 'test image')}{interval}: {told}"
     for report in compiled.exports:
         yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {_agreement(report)}"
 
 
-def _figures_text(figures: Figures) -> str:
-    low, high = figures.interval
-    return f"{100 * figures.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+def _figures_text(figures: Figures | DenseFigures) -> str:
+    dense, top1 = _kinds(figures)
+    if dense is not None:
+        return f"{100 * dense.value:.1f} %"
+    assert top1 is not None
+    low, high = top1.interval
+    return f"{100 * top1.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _agreement(report: ExportReport) -> str:

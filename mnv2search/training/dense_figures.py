@@ -6,11 +6,13 @@ import contextlib
 import io
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.build import MobileNet
@@ -19,7 +21,7 @@ from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.training.dense_loss import VOID
 from mnv2search.training.scene_batches import LoadedScenes, normalised
 
-__all__ = ["DenseFigures", "dense_figures"]
+__all__ = ["DenseFigures", "answer_figures", "dense_figures"]
 
 BATCH = 16
 
@@ -59,35 +61,70 @@ def dense_figures(
     """
     was_training = model.training
     model.eval()
-    judge = _detection if isinstance(model.head, SsdLiteHead) else _segmentation
-    found = judge(model, loaded, classes, normalization, device)
+    head, answers = model.head, _answers(model.predictions, loaded, normalization, device)
+    if isinstance(head, SsdLiteHead):
+        rows = ((number, head.detections(head.boxes_of(one[None]))[0]) for number, one in answers)
+        found = _detection(rows, loaded, classes)
+    else:
+        found = _segmentation(answers, loaded, classes)
     model.train(was_training)
     return found
 
 
-def _answers(model: MobileNet, loaded: LoadedScenes, normalization: str, device: str) -> Any:
-    """Predictions of each scene with its number."""
+@torch.no_grad()
+def answer_figures(
+    run: Callable[[Tensor], Tensor],
+    model: MobileNet,
+    loaded: LoadedScenes,
+    classes: tuple[str, ...],
+    *,
+    normalization: str,
+) -> DenseFigures:
+    """The figures of what gives the answers of a network, such as a written file.
+
+    What its output leaves to the reader is done as the network does it. Numbers of classes are enlarged to the size
+    of the masks without interpolation.
+
+    Args:
+        run: answers of images (N, 3, S, S), as `head.output` of the network says.
+        model: the network.
+        loaded: the scenes.
+        classes: names.
+        normalization: of the images.
+
+    Raises:
+        MissingExtraError: what computes the figures is not installed.
+    """
+    head, answers = model.head, _answers(run, loaded, normalization, "cpu")
+    if not isinstance(head, SsdLiteHead):
+        return _segmentation(answers, loaded, classes)
+    output = head.spec.output
+    if output == "raw":
+        answers = ((number, head.boxes_of(one[None])[0]) for number, one in answers)
+    if output != "detections":
+        answers = ((number, head.detections(one[None])[0]) for number, one in answers)
+    return _detection(answers, loaded, classes)
+
+
+Answers: TypeAlias = Iterator[tuple[int, Tensor]]
+"""Number of each scene with what was said of it."""
+
+
+def _answers(run: Callable[[Tensor], Tensor], loaded: LoadedScenes, normalization: str, device: str) -> Answers:
     for first in range(0, len(loaded), BATCH):
         numbers = range(first, min(first + BATCH, len(loaded)))
         images = normalised(loaded.batch(list(numbers)).images.to(device), normalization)
-        yield from zip(numbers, model.predictions(images).float(), strict=True)
+        yield from zip(numbers, run(images).float(), strict=True)
 
 
-def _detection(
-    model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], normalization: str, device: str
-) -> DenseFigures:
+def _detection(answers: Answers, loaded: LoadedScenes, classes: tuple[str, ...]) -> DenseFigures:
+    """Of rows of detections (M, 6)."""
     try:
         from pycocotools.coco import COCO  # late: it is an extra
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise MissingExtraError(feature="mean average precision", package="pycocotools", extra="train") from error
-    head = model.head
-    assert isinstance(head, SsdLiteHead)
-    found = [
-        entry
-        for number, one in _answers(model, loaded, normalization, device)
-        for entry in _entries(head.detections(head.boxes_of(one[None]))[0].cpu(), number, loaded)
-    ]
+    found = [entry for number, rows in answers for entry in _entries(rows.cpu(), number, loaded)]
     truth = COCO()
     truth.dataset = _truth(loaded, classes)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints tables
@@ -146,9 +183,8 @@ def _truth(loaded: LoadedScenes, classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _segmentation(
-    model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], normalization: str, device: str
-) -> DenseFigures:
+def _segmentation(answers: Answers, loaded: LoadedScenes, classes: tuple[str, ...]) -> DenseFigures:
+    """Of logits (C, H, W) or of numbers of classes (H, W)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -158,9 +194,14 @@ def _segmentation(
     overlap = MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
     right = MulticlassAccuracy(len(classes), average="micro", ignore_index=VOID)
     there = torch.zeros(len(classes), dtype=torch.bool)
-    for number, logits in _answers(model, loaded, normalization, device):
+    for number, one in answers:
         truth = torch.from_numpy(loaded.truth(number)).long()
-        answer = enlarged(logits[None], tuple(truth.shape)).argmax(1)[0].cpu()
+        if one.ndim == 2:
+            answer = functional.interpolate(one[None, None], size=list(truth.shape), mode="nearest-exact")[
+                0, 0
+            ].long()
+        else:
+            answer = enlarged(one[None], tuple(truth.shape)).argmax(1)[0].cpu()
         overlap.update(answer, truth)
         right.update(answer, truth)
         there[truth[truth != VOID]] = True

@@ -1,0 +1,104 @@
+"""A network and the files that were written of it, evaluated on the same test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mnv2search.errors import OptionError
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+
+if TYPE_CHECKING:
+    from mnv2search.export.check import Run
+    from mnv2search.training.dense_figures import DenseFigures
+    from mnv2search.training.figures import Figures
+
+__all__ = ["Judged", "judged"]
+
+Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
+"""What was evaluated, with how well it did: the network first, then each file that can be run here."""
+
+
+def judged(spec: ModelSpec, weights: Path | None, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
+    """Top-1, mean average precision or mean IoU of a network and of what was written of it, on the same test images.
+
+    Args:
+        spec: the network.
+        weights: file of its weights.
+        outputs: files that were written of it.
+        data: images with their classes, boxes or masks.
+        normalization: of the images; see `mnv2search.export.calibration`.
+
+    Raises:
+        OptionError: the weights are random, the network has no head, or other classes than the images.
+        DataError: the images cannot be read as the network needs them.
+        MissingExtraError: what computes the figures is not installed.
+    """
+    if weights is None:
+        raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
+    if isinstance(spec.head, SsdLite | DeepLab):
+        return _of_scenes(spec, weights, outputs, data, normalization)
+    return _of_classes(spec, weights, outputs, data, normalization)
+
+
+def _runs(outputs: Sequence[Path]) -> list[tuple[str, Run]]:
+    from mnv2search.export import loaded
+
+    return [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
+
+
+def _of_scenes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
+    from mnv2search.export.check import network
+    from mnv2search.training.dense_figures import answer_figures, dense_figures
+    from mnv2search.training.dense_spec import task_of
+    from mnv2search.training.prepared import image_folder
+    from mnv2search.training.scene_batches import loaded_parts
+    from mnv2search.training.scene_sets import read_scene_set
+
+    scenes = read_scene_set(data, task_of(spec), unpack_to=image_folder())
+    assert isinstance(spec.head, SsdLite | DeepLab)
+    if spec.head.classes != len(scenes.classes):
+        raise _other_classes(spec, len(scenes.classes), data)
+    _, _, test = loaded_parts(scenes, side=spec.resolution)
+    model = network(spec, weights=weights, seed=0)
+    found = [("the network", dense_figures(model, test, scenes.classes, normalization=normalization))]
+    found += [
+        (name, answer_figures(run, model, test, scenes.classes, normalization=normalization))
+        for name, run in _runs(outputs)
+    ]
+    return tuple(found)
+
+
+def _of_classes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
+    from torch import Tensor, nn
+
+    from mnv2search.export.check import network
+    from mnv2search.training.batches import Cutting
+    from mnv2search.training.figures import evaluate
+    from mnv2search.training.images import read_image_set
+    from mnv2search.training.prepared import image_folder, prepare
+    from mnv2search.training.recipe import Recipe
+
+    class Answering(nn.Module):
+        def __init__(self, run: Run) -> None:
+            super().__init__()
+            self.run = run
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.run(images)
+
+    images = read_image_set(data, unpack_to=image_folder())
+    if not isinstance(spec.head, Classifier) or spec.head.classes != len(images.classes):
+        raise _other_classes(spec, len(images.classes), data)
+    prepared = prepare(images, side=spec.resolution, recipe=Recipe(), splits=("test",))
+    cutting = Cutting(side=spec.resolution, normalization=normalization)
+    runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0)), *_runs(outputs)]
+    return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
+
+
+def _other_classes(spec: ModelSpec, classes: int, data: Path) -> OptionError:
+    return OptionError(
+        f"{spec.name} does not tell the {classes} classes of {data} apart",
+        hint="give the images that it was trained on",
+    )
