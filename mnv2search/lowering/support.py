@@ -23,10 +23,11 @@ def refuse_choice(plan: Plan, what: str) -> None:
     if isinstance(head, SsdLite) and head.output == "detections":
         raise OptionError(
             f"{what} cannot hold the non-maximum suppression of {plan.spec.name}",
-            hint="give the head output: boxes and suppress outside of it; .onnx and .tflite hold it",
+            hint="ask for boxes (--head-output boxes) and suppress outside of it; .onnx and .tflite hold it",
         )
     if isinstance(head, DeepLab) and head.output == "classes":
         raise OptionError(
             f"{what} cannot choose the class of each pixel of {plan.spec.name}",
-            hint="give the head output: resized and take the highest outside of it; .onnx and .tflite hold that too",
+            hint="ask for resized logits (--head-output resized) and take the highest outside of it; .onnx and "
+            ".tflite hold the choice",
         )

@@ -29,7 +29,7 @@ class ExportedProgramExporter:
         if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
             raise OptionError(
                 f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",
-                hint="write .onnx, or give the head output: boxes",
+                hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
             )
         model = network(spec, weights=weights, seed=seed)
         return write_checked(model, to, seed=seed, write=lambda path: _write(model, path), load=_load)

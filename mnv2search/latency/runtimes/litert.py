@@ -11,6 +11,7 @@ from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.tflite import tflite_bytes
 from mnv2search.lowering.types import NetworkArrays
+from mnv2search.spec.answers import answer_shape
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LiteRt(Runtime):
                     module,
                     side=network.spec.resolution,
                     batch=self.batch,
-                    is_map=network.classifier is None,
+                    is_map=len(answer_shape(network)) == 3,
                     int8=self.precision == "int8",
                 )
         except ImportError as error:
