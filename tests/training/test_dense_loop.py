@@ -251,3 +251,13 @@ def test_the_command_trains(
     assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_half_precision_is_gone_on_with(boxes: SceneSet, tmp_path: Path) -> None:
+    whole, found = trained(DETECTOR, boxes, tmp_path / "whole", epochs=1, precision="bfloat16")
+    steps = iter(range(100))
+    trained(DETECTOR, boxes, tmp_path / "parts", epochs=1, precision="bfloat16", stop=lambda: next(steps) == 2)
+    again, rest = trained(DETECTOR, boxes, tmp_path / "parts", epochs=1, precision="float32")
+    assert (found.precision, rest.precision) == ("bfloat16", "bfloat16")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
