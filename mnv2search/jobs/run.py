@@ -35,7 +35,7 @@ from mnv2search.records import (
     read_records,
     write_manifest,
 )
-from mnv2search.spec.classes import space_with_classes
+from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
 from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
@@ -128,7 +128,7 @@ def run(
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
         if (classes := evaluator.info.classes) is not None:
-            space = space_with_classes(space, classes)
+            space = space_with_classes(space, classes, head=HEAD_OF_METRIC[evaluator.info.metric])
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with _locked(folder):
             manifest = _continued(folder, manifest, force=request.force)

@@ -14,10 +14,11 @@ import torch
 from mnv2search.jobs.train import HISTORY, REPORT
 from mnv2search.model.build import build
 from mnv2search.records import write_text
+from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
 from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
-from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST
@@ -101,9 +102,10 @@ def train_dense_spec(
         TrainingError: the training cannot begin or go on.
     """
     check_recipe(recipe)
-    scenes = read_scene_set(data, task_of(spec), seed=seed, unpack_to=image_folder(), void=void)
+    task = task_of(spec)
+    scenes = read_scene_set(data, task, seed=seed, unpack_to=image_folder(), void=void)
     on_read(scenes)
-    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes))
+    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
     parts = loaded_parts(scenes, side=spec.resolution)
     model = build(spec, seed=seed)
     inheritance = None

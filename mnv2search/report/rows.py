@@ -414,3 +414,4 @@ def _front_notes(
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
             "taken to be trained alike"
         )
+        yield from sorted({e.accuracy.note for e in baseline if e.accuracy is not None and e.accuracy.note})

@@ -21,12 +21,13 @@ from mnv2search.errors import OptionError, TrainingError
 from mnv2search.jobs.train_dense import train_dense_spec
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.dense_figures import dense_figures
 from mnv2search.training.dense_loop import train_dense
 from mnv2search.training.dense_loss import VOID
-from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import LAST
 from mnv2search.training.matching import targets_of
@@ -223,7 +224,7 @@ def test_a_detector_of_other_classes_gives_all_but_its_scores() -> None:
 
 
 def test_the_data_decides_the_classes() -> None:
-    head = with_classes(DETECTOR, 9).head
+    head = with_classes(DETECTOR, 9, head=HEADS["detection"]).head
     assert getattr(head, "classes", None) == 9
     with pytest.raises(OptionError, match="neither detects nor segments"):
         task_of(replace(DETECTOR, head=None))
