@@ -17,6 +17,7 @@ __all__ = [
     "pick_option",
     "quiet_option",
     "resized_options",
+    "void_option",
     "with_precision",
 ]
 
@@ -157,6 +158,17 @@ def first_option(command: F) -> F:
     """`--first`: the first option wherever nothing was picked."""
     return click.option(
         "--first", is_flag=True, help="In a search space, take the first option of what is not picked."
+    )(command)
+
+
+def void_option(command: F) -> F:
+    """`--void`: pixels of masks that count for nothing."""
+    return click.option(
+        "--void",
+        type=click.IntRange(0, 255),
+        default=255,
+        show_default=True,
+        help="Number of the pixels of masks that count for nothing.",
     )(command)
 
 
