@@ -19,7 +19,7 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
 from mnv2search.jobs.finetune import Finetuned, recall_finetuned
-from mnv2search.jobs.outputs import write_outputs
+from mnv2search.jobs.outputs import PAGE, write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.latency.cache import LatencyCache
@@ -276,6 +276,8 @@ def _searched(
     except KeyboardInterrupt:
         write_manifest(folder, replace(manifest, status="interrupted"))
         raise
+    detail = evaluator.info.detail
+    write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status = "finished" if result.front else "nothing fits"
     manifest = replace(manifest, status=status, finished_at=_now())
     write_manifest(folder, manifest)
@@ -386,7 +388,7 @@ def _continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
 
 
 def _clear(folder: Path) -> None:
-    for name in (EVALUATIONS, MANIFEST, STUDY_FILE, "front.csv", "front.png", "ship.yaml"):
+    for name in (EVALUATIONS, MANIFEST, STUDY_FILE, "front.csv", "front.png", "ship.yaml", PAGE):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "front").glob("*.yaml"):
         path.unlink()

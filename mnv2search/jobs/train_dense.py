@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mnv2search.jobs.train import HISTORY, REPORT
+from mnv2search.jobs.noted import noted, write_page
+from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import build
 from mnv2search.records import write_text
+from mnv2search.report.dense_training import dense_figures_rows, dense_training_lines, faults_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
@@ -46,7 +47,8 @@ class DenseTrainingReport:
         inheritance: what came over from other weights, or None.
         device: of torch.
         threads: of torch.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and ``curves.png``.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``, ``report.html``
+            and event files of TensorBoard.
     """
 
     spec: ModelSpec
@@ -111,7 +113,7 @@ def train_dense_spec(
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
         inheritance = inherit(model, network_of(weights, source))
-    with _noted(folder, on_progress) as told:
+    with noted(folder, on_progress, _scalars) as told:
         trained = train_dense(
             model,
             parts[0],
@@ -141,6 +143,13 @@ def train_dense_spec(
         folder=folder,
     )
     write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
+    write_page(
+        folder,
+        title=f"Training of {spec.name} for {task}",
+        lines=[*faults_lines(scenes), *dense_training_lines(report)],
+        batch=min(recipe.batch, len(scenes.train)),
+        parts=[dense_figures_rows(report)],
+    )
     return report
 
 
@@ -148,7 +157,7 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
     """The report as JSON values."""
 
     def told(figures: DenseFigures) -> dict[str, Any]:
-        return {figures.metric: figures.value, **dict(figures.details), "images": figures.count}
+        return {**_scalars(figures), "images": figures.count}
 
     trained, scenes = report.trained, report.scenes
     return {
@@ -168,21 +177,12 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
         "images_per_s": trained.images_per_s,
         "resumed_at": trained.resumed_at,
         "stopped": trained.stopped,
+        "precision": trained.precision,
         "inherited": None if report.inheritance is None else report.inheritance.share,
         "device": report.device,
         "threads": report.threads,
     }
 
 
-@contextmanager
-def _noted(folder: Path, told: Callable[[DenseProgress], None]) -> Iterator[Callable[[DenseProgress], None]]:
-    """Also appends every evaluation to a file of JSON lines."""
-
-    def note(progress: DenseProgress) -> None:
-        if progress.evaluated is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / HISTORY, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(progress)) + "\n")
-        told(progress)
-
-    yield note
+def _scalars(figures: DenseFigures) -> dict[str, float]:
+    return {figures.metric: figures.value, **dict(figures.details)}

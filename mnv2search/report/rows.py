@@ -13,6 +13,7 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.latency.registry import Availability
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.report.gain import gain_over
+from mnv2search.report.heads import output_lines
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit
 
@@ -282,6 +283,7 @@ def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Ro
         for spec, latency in zip(specs, latencies, strict=True)
     )
     notes = [device_text(latencies)] if latencies else []
+    notes += output_lines(specs)
     notes += trouble_lines(latencies)
     return Rows(title="latency", columns=columns, rows=rows, notes=tuple(notes))
 
@@ -403,6 +405,7 @@ def _front_notes(
         yield accuracy.note
     if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
         yield device_text(latencies)
+        yield from output_lines(e.spec for e in front)
         yield "margin: from the upper end of the interval to the budget"
     if accuracy is not None and accuracy.kind == "inherited":
         yield (

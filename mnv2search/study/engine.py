@@ -288,14 +288,11 @@ class Search:
         specs = [e.spec for e in (*finalists, *rivals)]
         self._gauge.begin_anew()
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
-        accuracies = [e.accuracy for e in (*finalists, *rivals)]
-        for index, (spec, latency) in enumerate(zip(specs, latencies, strict=True)):
+        for index, (told, latency) in enumerate(zip((*finalists, *rivals), latencies, strict=True)):
             stage: Stage = "final" if index < len(finalists) else "final-baseline"
-            known_accuracy = accuracies[index]
-            evaluation = replace(
-                completed(spec, cost=cost_of(spec), latency=latency, budget=self._budget, seed=self._settings.seed),
-                accuracy=known_accuracy,
-            )
+            cost, seed = cost_of(told.spec), self._settings.seed
+            measured = completed(told.spec, cost=cost, latency=latency, budget=self._budget, seed=seed)
+            evaluation = replace(measured, accuracy=told.accuracy, curve=told.curve)
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
 
     def _of_region(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:

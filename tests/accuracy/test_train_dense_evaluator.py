@@ -53,6 +53,9 @@ def test_a_search_with_trained_detectors_ends_in_a_front(tmp_path: Path) -> None
     assert list((tmp_path / "detectors" / "front").glob("*.yaml"))
     # what is measured has the classes that are learned
     assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {2}
+    report = (tmp_path / "detectors" / "report.html").read_text(encoding="utf-8")
+    assert "latency includes decoding of boxes, not their suppression (head.output: boxes)" in report
+    assert "How the candidates&#x27; trainings went" in report
 
 
 def test_the_evaluator_opens_by_its_own_name(tmp_path: Path) -> None:

@@ -249,7 +249,9 @@ def test_the_command_trains(
     result = run(*words, "-o", str(tmp_path / "out"))
     assert result.code == 0, result.err
     assert "test, which played no part" in result.out
-    assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png"} <= {
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "AP, IoU 0.5 to 0.95, of red" in page or "IoU of class 1" in page
+    assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png", "tensorboard"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
 
