@@ -12,7 +12,8 @@ import torch
 
 from mnv2search.jobs.noted import noted, write_page
 from mnv2search.jobs.train import REPORT
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.records import write_text
 from mnv2search.report.dense_training import dense_figures_rows, dense_training_lines, faults_lines
 from mnv2search.spec.classes import with_classes
@@ -23,9 +24,10 @@ from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST
+from mnv2search.training.matching import reached
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import Recipe
-from mnv2search.training.scene_batches import loaded_parts
+from mnv2search.training.scene_batches import LoadedScenes, loaded_parts
 from mnv2search.training.scene_sets import read_scene_set
 from mnv2search.training.scenes import SceneSet
 
@@ -47,6 +49,8 @@ class DenseTrainingReport:
         inheritance: what came over from other weights, or None.
         device: of torch.
         threads: of torch.
+        reach: of the boxes of each class in ``train``, the share that some anchor overlaps by half or more; None for
+            a class without boxes, and nothing for a segmenter.
         folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``, ``report.html``
             and event files of TensorBoard.
     """
@@ -59,6 +63,7 @@ class DenseTrainingReport:
     inheritance: Inheritance | None
     device: str
     threads: int
+    reach: tuple[float | None, ...]
     folder: Path
 
 
@@ -140,6 +145,7 @@ def train_dense_spec(
         inheritance=inheritance,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         threads=torch.get_num_threads(),
+        reach=_reach(best, parts[0], len(scenes.classes)),
         folder=folder,
     )
     write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
@@ -179,9 +185,19 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
         "stopped": trained.stopped,
         "precision": trained.precision,
         "inherited": None if report.inheritance is None else report.inheritance.share,
+        "reach": list(report.reach),
         "device": report.device,
         "threads": report.threads,
     }
+
+
+def _reach(model: MobileNet, train: LoadedScenes, classes: int) -> tuple[float | None, ...]:
+    if not isinstance(model.head, SsdLiteHead):
+        return ()
+    anchors = model.head.anchors.cpu()
+    found = torch.cat([reached(corners, anchors) for corners in train.corners if len(corners)]).float()
+    labels = torch.tensor([label for scene in train.scenes for label in scene.labels])
+    return tuple(float(found[labels == k].mean()) if (labels == k).any() else None for k in range(classes))
 
 
 def _scalars(figures: DenseFigures) -> dict[str, float]:

@@ -18,6 +18,8 @@ __all__ = ["dense_figures_rows", "dense_figures_text", "dense_progress_text", "d
 NAMES = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 AP, IOU = "AP, IoU 0.5 to 0.95,", "IoU"
 SHOWN = 8
+# Of the boxes of a class, below which its anchors do not fit it.
+FEW_REACHED = 0.5
 
 
 def dense_figures_text(figures: DenseFigures) -> str:
@@ -56,6 +58,7 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     )
     if report.inheritance is not None:
         yield f"first weights: {report.inheritance.share:.0%} of the parameters came over"
+    yield from _reach_lines(report)
     half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.1f} "
@@ -64,6 +67,19 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     yield f"held out, which chose the weights of step {trained.best_step}: {dense_figures_text(trained.best)}"
     yield f"test, which played no part: {dense_figures_text(report.test)}"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
+
+
+def _reach_lines(report: DenseTrainingReport) -> Iterator[str]:
+    """How many boxes the anchors are made for."""
+    known = [(n, s) for n, s in zip(report.scenes.classes, report.reach, strict=False) if s is not None]
+    if known:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in known)
+        yield f"boxes that some anchor overlaps by half or more: {shares}"
+    if few := [name for name, share in known if share < FEW_REACHED]:
+        yield (
+            f"  {', '.join(few)}: few are, so little is learned of them; a larger resolution, a smaller "
+            "head.smallest_scale or head.reduced_first: false reaches more"
+        )
 
 
 def dense_figures_rows(report: DenseTrainingReport) -> Rows:

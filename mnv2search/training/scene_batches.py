@@ -73,6 +73,11 @@ class LoadedScenes:
             whole,
         )
 
+    @property
+    def corners(self) -> tuple[Tensor, ...]:
+        """Of each scene (M, 4) boxes over the image's side."""
+        return tuple(_corners(scene) for scene in self.scenes)
+
     def truth(self, index: int) -> NDArray[np.uint8]:
         """(H, W) the mask of a scene at its own size, `VOID` where nothing counts."""
         path = self.scenes[index].mask

@@ -21,6 +21,7 @@ from mnv2search.errors import OptionError, TrainingError
 from mnv2search.jobs.train_dense import train_dense_spec
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.report.dense_training import dense_training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import Classifier, ModelSpec
@@ -236,6 +237,9 @@ def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: P
     written = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert written["held_out"]["map"] == report.trained.best.value
     assert written["test"]["images"] == 12
+    assert all(0 <= share <= 1 for share in written["reach"])
+    lines = list(dense_training_lines(report))
+    assert any(line.startswith("boxes that some anchor overlaps by half or more: red ") for line in lines)
     assert len((tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
