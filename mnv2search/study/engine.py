@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Preparation, Prepares
 from mnv2search.cost import cost_of
@@ -155,8 +156,12 @@ class Search:
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
         if self._prepares:
             rivals = []  # it knows networks of the space alone
-        for spec in grid:
-            self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if spec in rivals else None)
+        for number, spec in enumerate(
+            sorted(grid, key=lambda spec: rivals.index(spec) if spec in rivals else RIVALS)
+        ):
+            # where trainings take the time of the search, one rival has to do
+            asked = spec in rivals and (self._is_cheap or not number or not self._deadline.passed(BASELINE_ENDS))
+            self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if asked else None)
         self._learn()
 
     def prepare(self, *, until: float = 1.0) -> tuple[str, ...]:
@@ -339,6 +344,14 @@ class Search:
         seed = self._settings.seed
         # the baseline is compared with, so its trainings are all finished
         watch = self._rungs.watch(latency.median_ms) if self._rungs and latency and stage != "baseline" else None
+
+        def report(step: int, value: float) -> None:
+            self._tell_progress(
+                cast("Phase", stage), doing=f"{spec.name}: {100 * value:.1f} % {metric} at step {step}"
+            )
+            (watch or no_report)(step, value)
+
+        metric = self._evaluator.info.metric
         evaluation = completed(
             spec,
             cost=cost_of(spec),
@@ -346,7 +359,7 @@ class Search:
             budget=self._budget,
             seed=seed,
             evaluator=evaluator,
-            report=watch or no_report,
+            report=report,
         )
         if self._rungs and watch and watch.curve:
             expected = self._rungs.expected(watch.curve) if evaluation.accuracy is None else None

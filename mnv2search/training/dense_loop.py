@@ -23,7 +23,7 @@ from mnv2search.training.recipe import Recipe
 from mnv2search.training.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
 from mnv2search.training.step import autocast, backward
 
-__all__ = ["DenseProgress", "DenseTrained", "check_recipe", "train_dense"]
+__all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", "train_dense"]
 
 # Settings of recipes that classifiers alone have.
 CLASSIFIERS_ONLY = ("label_smoothing", "randaugment", "mixup", "shift_px")

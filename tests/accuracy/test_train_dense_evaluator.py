@@ -93,12 +93,13 @@ def test_networks_of_another_task_are_refused(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("options", "epochs", "rungs"),
     [
-        # 16 images make two steps of eight: 150 steps are 75 epochs
-        ("", 75, (25,)),
-        (",halving=2", 75, (37,)),
+        # 16 images make two steps of eight: 150 steps are 75 epochs, evaluated after every fourth
+        ("", 75, (24,)),
+        (",halving=2", 75, (36,)),
         (",halving=0", 75, None),
         (",epochs=9", 9, ()),
-        (",epochs=180", 180, (20, 60)),
+        (",epochs=180", 180, (54,)),
+        (",epochs=400", 400, (40, 120)),
     ],
 )
 def test_short_trainings_are_not_compared(

@@ -15,7 +15,7 @@ from mnv2search.model.saved import read_network
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
+from mnv2search.training.dense_loop import MOST_EVALUATIONS, DenseProgress, check_recipe, train_dense
 from mnv2search.training.dense_spec import HEADS, is_dense, task_of
 from mnv2search.training.figures import Figures
 from mnv2search.training.first_weights import network_of
@@ -105,7 +105,8 @@ class TrainDenseEvaluator:
         """The epochs after which a search compares candidates; None where all are trained to the end."""
         if not self._reduction:
             return None
-        parts = (self.epochs // self._reduction**n for n in count(1))
+        every = math.ceil(self.epochs / MOST_EVALUATIONS)  # epochs between two evaluations
+        parts = (self.epochs // self._reduction**n // every * every for n in count(1))
         rungs = takewhile(lambda epoch: epoch * self._epoch_steps >= LEAST_RUNG_STEPS, parts)
         return Halving(rungs=tuple(sorted(rungs)), reduction=self._reduction)
 
