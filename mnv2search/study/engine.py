@@ -156,11 +156,10 @@ class Search:
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
         if self._prepares:
             rivals = []  # it knows networks of the space alone
-        for number, spec in enumerate(
-            sorted(grid, key=lambda spec: rivals.index(spec) if spec in rivals else RIVALS)
-        ):
+        for spec in (*rivals, *(spec for spec in grid if spec not in rivals)):
             # where trainings take the time of the search, one rival has to do
-            asked = spec in rivals and (self._is_cheap or not number or not self._deadline.passed(BASELINE_ENDS))
+            spared = not self._is_cheap and spec not in rivals[:1] and self._deadline.passed(self._ends.baseline)
+            asked = spec in rivals and not spared
             self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if asked else None)
         self._learn()
 
