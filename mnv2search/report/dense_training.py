@@ -58,6 +58,8 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     )
     if report.inheritance is not None:
         yield f"first weights: {report.inheritance.share:.0%} of the parameters came over"
+    elif not trained.resumed_at:
+        yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
     yield from _reach_lines(report)
     half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (

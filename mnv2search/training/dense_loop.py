@@ -62,6 +62,7 @@ def train_dense(
     data: str = "",
     device: str = "cpu",
     precision: Precision | None = None,
+    evaluations: int = MOST_EVALUATIONS,
     on_progress: Callable[[DenseProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> DenseTrained:
@@ -83,6 +84,7 @@ def train_dense(
         device: of torch, such as ``cuda``.
         precision: of the convolutions (autocast); None takes half precision where a trial says that it is clearly
             faster, and on CUDA. A checkpoint is gone on with in what it was begun with.
+        evaluations: at most, apart from the last; where there are more epochs, one is after several.
         on_progress: told after every step.
         stop: asked after every step whether to stop; then a checkpoint is written.
 
@@ -95,14 +97,13 @@ def train_dense(
     course = _Course(
         model, recipe, Job(folder=folder, seed=seed, data=data, device=device), scenes, held_out, classes
     )
+    course.most_evaluations = evaluations
     course.begin(steps=None, epochs=epochs, time_s=time_s, precision=precision)
     return course.run(time_s=time_s, on_progress=on_progress, stop=stop)
 
 
 class _Course(Course[SceneBatch, DenseFigures]):
     """A detector or a segmenter that learns from scenes."""
-
-    most_evaluations = MOST_EVALUATIONS
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from mnv2search.model.saved import read_network
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.training.dense_loop import MOST_EVALUATIONS, DenseProgress, check_recipe, train_dense
+from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
 from mnv2search.training.dense_spec import HEADS, is_dense, task_of
 from mnv2search.training.figures import Figures
 from mnv2search.training.first_weights import network_of
@@ -34,8 +34,10 @@ METRICS: dict[Task, str] = {"detection": "map", "segmentation": "miou"}
 # Where no epochs are given: steps of a training at least, and epochs at least. With fewer a detector finds next to
 # nothing, and all candidates look alike.
 STEPS, EPOCHS = 150, 3
-# Below so many steps there is nothing to compare candidates by.
-LEAST_RUNG_STEPS = 40
+# Below so many steps there is nothing to compare candidates by: from random weights a detector long finds nothing.
+LEAST_RUNG_STEPS, LEAST_INHERITED = 100, 30
+# Of a small network on a small set, an evaluation takes as long as an epoch.
+EVALUATIONS = 4
 
 
 class TrainDenseEvaluator:
@@ -105,10 +107,11 @@ class TrainDenseEvaluator:
         """The epochs after which a search compares candidates; None where all are trained to the end."""
         if not self._reduction:
             return None
-        every = math.ceil(self.epochs / MOST_EVALUATIONS)  # epochs between two evaluations
+        every = math.ceil(self.epochs / EVALUATIONS)  # epochs between two evaluations
         parts = (self.epochs // self._reduction**n // every * every for n in count(1))
-        rungs = takewhile(lambda epoch: epoch * self._epoch_steps >= LEAST_RUNG_STEPS, parts)
-        return Halving(rungs=tuple(sorted(rungs)), reduction=self._reduction)
+        least = LEAST_RUNG_STEPS if self._first is None else LEAST_INHERITED
+        rungs = takewhile(lambda epoch: epoch * self._epoch_steps >= least, parts)
+        return Halving(rungs=tuple(sorted(set(rungs))), reduction=self._reduction)
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -172,6 +175,7 @@ class TrainDenseEvaluator:
                     seed=seed,
                     epochs=self.epochs,
                     device=self._device,
+                    evaluations=EVALUATIONS,
                     precision="float32",  # a trial of speed may end one way today and another tomorrow
                     on_progress=told,
                 )
