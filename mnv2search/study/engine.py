@@ -18,7 +18,7 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick, TellsBounds
+from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import Gauge
 from mnv2search.study.hybrid import SpaceExhausted
@@ -234,9 +234,13 @@ class Search:
         picks = [pick for pick in self._first if pick not in self._known][:wanted]  # measured already
         if not picks:
             drawn = self._drawn(Random(self._settings.seed), FIRST_DRAWS)
-            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted))
-        for group in [picks] if self._is_cheap or self._prepares else [(pick,) for pick in picks]:
-            if self._is_over() and any(e.latency is not None for e in self._known.values()):
+            # what is trained one by one begins near the budget, as there may be time for few
+            top = 1.3 if self._is_cheap else 1.0
+            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted, top=top))
+        one_by_one = [(pick,) for pick in by_halves(picks)]
+        for group in [picks] if self._is_cheap or self._prepares else one_by_one:
+            known = [e.latency if self._is_cheap else e.accuracy for e in self._known.values()]
+            if self._is_over() and any(one is not None for one in known):
                 return  # however little time there is, a front or a refusal rests on a measurement
             evaluations = self._evaluate(
                 group, stage="calibration", time_s=self._deadline.until(self._ends.calibration)

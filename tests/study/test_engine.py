@@ -258,6 +258,23 @@ def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
     assert known == [max(fitting, key=lambda e: e.latency.median_ms if e.latency else 0.0)]
 
 
+def test_what_costs_something_is_asked_for_near_the_budget_first() -> None:
+    heard = Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=Counting(),
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=8),
+            listener=heard.listener(),
+        ).run()
+    first = [i.evaluation.latency.median_ms for i in heard.items if i.stage == "calibration" and i.evaluation.latency]
+    assert first[0] == max(first)
+    assert first[0] > 0.8 * BUDGET_MS
+    assert first[1] < sorted(first)[4]  # and then far from it
+
+
 def test_what_an_evaluator_reports_is_told_of() -> None:
     class Reporting(Counting):
         def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
