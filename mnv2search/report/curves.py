@@ -78,9 +78,7 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
             label = kind if kind not in shown else ""
             shown.add(kind)
             _line(axes, epochs, [100 * value for value in values], label=label, style=style, colour=colour)
-    axes.set(
-        xlabel="epoch", ylabel=f"{FIGURES.get(metric, metric)} on held-out images, %", xlim=(0, None), ylim=(0, None)
-    )
+    axes.set(xlabel="epoch", ylabel=f"held out: {FIGURES.get(metric, metric)}, %", xlim=(0, None), ylim=(0, None))
     axes.legend(fontsize=8)
     return _png(figure)
 
@@ -98,7 +96,7 @@ def _axes(count: int) -> tuple[Figure, Sequence[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: it is slow to import
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * max(count, 1.7), 3.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.2 * max(count, 1.7), 3.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     every = figure.subplots(1, count, squeeze=False)[0]
     for axes in every:
