@@ -72,6 +72,7 @@ class TrainedOf(Generic[F]):
     precision: Precision = "float32"
 
 
+# For annotations: a frozen dataclass with slots is made by its own name, as Python 3.11 cannot by that of an alias.
 Progress: TypeAlias = ProgressOf[Figures]
 Trained: TypeAlias = TrainedOf[Figures]
 
