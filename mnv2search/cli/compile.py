@@ -104,7 +104,7 @@ def command(
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.jobs.compile import compile_spec
     from mnv2search.report.compiled import compiled_json, compiled_notes
-    from mnv2search.report.rows import layer_rows
+    from mnv2search.report.counts import layer_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.answers import answering
 

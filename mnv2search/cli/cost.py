@@ -29,7 +29,7 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
     """
     from mnv2search.cli.specs import chosen_specs  # late: --help must not pay for it
     from mnv2search.cost import cost_of
-    from mnv2search.report.rows import cost_rows
+    from mnv2search.report.counts import cost_rows
     from mnv2search.report.table import draw
 
     networks = chosen_specs(specs, **choice)

@@ -18,6 +18,7 @@ __all__ = [
     "pick_option",
     "quiet_option",
     "resized_options",
+    "void_option",
     "with_precision",
 ]
 
@@ -170,6 +171,17 @@ def head_output_option(command: F) -> F:
         type=click.Choice(HEAD_OUTPUTS),
         help="What a detector (raw, boxes, detections) or segmenter (logits, resized, classes) answers, in place of "
         "the file's; detections has non-maximum suppression in it.",
+    )(command)
+
+
+def void_option(command: F) -> F:
+    """`--void`: pixels of masks that count for nothing."""
+    return click.option(
+        "--void",
+        type=click.IntRange(0, 255),
+        default=255,
+        show_default=True,
+        help="Number of the pixels of masks that count for nothing.",
     )(command)
 
 

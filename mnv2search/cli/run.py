@@ -58,7 +58,8 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "--from",
     "weights",
     metavar="FILE",
-    help="First weights of a supernet: a .pt file of any network with as many rows, or published ones.",
+    help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of any network "
+    "with as many rows, or published ones.",
 )
 @click.option("--from-spec", metavar="SPEC", help="The network that published weights of --from belong to.")
 @click.option(
@@ -234,8 +235,8 @@ def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from
     name, _, options = (accuracy or ("imagenet" if data is None else _learning(space))).partition(":")
     if data is not None and name not in ("supernet", "train", "train-dense"):
         raise click.UsageError(f"--accuracy {name} does not take --data: leave out one of the two")
-    if (weights or from_spec) and name != "supernet":
-        raise click.UsageError("--from is for the shared weights of a search on images: add --data")
+    if (weights or from_spec) and name not in ("supernet", "train-dense"):
+        raise click.UsageError("--from is for a search on images, by shared weights or by train-dense: add --data")
     given = {"data": data, "weights": weights, "weights_spec": from_spec}
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for text in added:

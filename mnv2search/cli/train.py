@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnv2search.cli.options import Duration, first_option, json_option, pick_option, quiet_option, resized_options
+from mnv2search.cli.options import (
+    Duration,
+    first_option,
+    json_option,
+    pick_option,
+    quiet_option,
+    resized_options,
+    void_option,
+)
 from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
@@ -30,13 +38,7 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
-@click.option(
-    "--void",
-    type=click.IntRange(0, 255),
-    default=255,
-    show_default=True,
-    help="Number of the pixels of masks that count for nothing.",
-)
+@void_option
 @click.option("--epochs", type=click.IntRange(1), help="In place of the recipe's.")
 @click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Of training, in place of epochs.")
 @click.option(

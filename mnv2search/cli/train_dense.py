@@ -35,14 +35,8 @@ def trained_dense(
     interrupts: Callable[[], AbstractContextManager[Callable[[], bool]]],
 ) -> bool:
     """Train, tell how it goes and what it came to; whether it was stopped before its end."""
-    from mnv2search.jobs.train import HISTORY
     from mnv2search.jobs.train_dense import dense_report_json, train_dense_spec
-    from mnv2search.report.dense_training import (
-        dense_progress_text,
-        dense_training_lines,
-        draw_curves,
-        faults_lines,
-    )
+    from mnv2search.report.dense_training import dense_progress_text, dense_training_lines, faults_lines
     from mnv2search.spec.codec import load_spec
     from mnv2search.training.recipe import load_recipe
 
@@ -71,8 +65,6 @@ def trained_dense(
             on_progress=told,
             stop=interrupted,
         )
-    if (folder / HISTORY).exists():
-        draw_curves(folder / HISTORY, folder / "curves.png")
     if as_json:
         emit_json(dense_report_json(report))
     else:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from mnv2search.training.images import SPLITS, Example, ImageSet, Split, read_image_set
+from mnv2search.training.images import SPLITS, ImageSet, Split, read_image_set
 from mnv2search.training.pixels import UNREADABLE_SHARE
 from mnv2search.training.prepared import image_folder
 
-__all__ = ["Description", "Sizes", "describe"]
+__all__ = ["RARE", "Description", "Sizes", "across", "describe", "looked_at"]
 
 # Of a class among its siblings, below which it is called rare.
 RARE = 0.1
@@ -78,7 +78,7 @@ def describe(
     broken: Counter[Split] = Counter()
     by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        looked = pool.map(lambda item: _looked_at(item[1]), examples)
+        looked = pool.map(lambda item: looked_at(item[1].path), examples)
         for done, ((split, example), (short, digest)) in enumerate(zip(examples, looked, strict=True), start=1):
             if short is None:
                 unreadable.append(example.path)
@@ -87,7 +87,7 @@ def describe(
                 shorts.append(short)
                 by_content[digest].append((split, example.path))
             on_progress(done)
-    repeated = [pair for same in by_content.values() if (pair := _across(same)) is not None]
+    repeated = [pair for same in by_content.values() if (pair := across(same)) is not None]
     typical = median(counts["train"])
     return Description(
         images=images,
@@ -100,20 +100,20 @@ def describe(
     )
 
 
-def _across(same: Sequence[tuple[Split, Path]]) -> tuple[Path, Path] | None:
+def across(same: Sequence[tuple[Split, Path]]) -> tuple[Path, Path] | None:
     """Two files of the same content in different parts."""
     split, path = same[0]
     other = next((p for s, p in same[1:] if s != split), None)
     return None if other is None else (path, other)
 
 
-def _looked_at(example: Example) -> tuple[int | None, bytes]:
+def looked_at(path: Path) -> tuple[int | None, bytes]:
     """Short side of an image, or None where it cannot be read, and the hash of the file."""
     from PIL import Image  # late: only images need it
 
     try:
-        content = example.path.read_bytes()
-        with Image.open(example.path) as opened:
+        content = path.read_bytes()
+        with Image.open(path) as opened:
             opened.load()
             return min(opened.size), hashlib.blake2b(content, digest_size=16).digest()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.records import write_text
 from mnv2search.report.csv import front_csv
+from mnv2search.report.curves import candidates_png
+from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
+from mnv2search.report.run import run_rows, ship_lines
 from mnv2search.spec.codec import dumps
 from mnv2search.study.types import SearchResult
 
-__all__ = ["front_path", "write_outputs"]
+if TYPE_CHECKING:
+    from mnv2search.jobs.finetune import Finetuned
+
+__all__ = ["PAGE", "front_path", "write_outputs", "write_report"]
+
+PAGE = "report.html"
 
 
 def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None:
@@ -33,14 +43,50 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
     else:
         write_text(folder / "ship.yaml", _commented(result.ship))
     write_text(folder / "front.csv", front_csv(result.front))
-    image = front_png(
+    _write_bytes(folder / "front.png", _drawn(folder, result, budget))
+
+
+def write_report(
+    folder: Path, result: SearchResult, *, budget: Budget, detail: str = "", finetuned: Finetuned | None = None
+) -> None:
+    """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
+
+    Args:
+        folder: of the run, with its outputs.
+        result: of the search.
+        budget: of the run.
+        detail: of the evaluator: what the accuracies rest on.
+        finetuned: what training the best networks on their own came to.
+
+    Raises:
+        RecordError: the disk does not take it.
+    """
+    if not result.front:
+        (folder / PAGE).unlink(missing_ok=True)
+        return
+    lines = ship_lines(result, folder=folder) if finetuned is None else finetuned_lines(finetuned, folder=folder)
+    parts: list[Part] = [Lines(title="What to ship", lines=(*lines, *([f"accuracies: {detail}"] if detail else [])))]
+    parts.append(run_rows(result))
+    if finetuned is not None:
+        parts.append(finetuned_rows(finetuned))
+    drawn = _drawn(folder, result, budget)
+    parts.append(Picture(title="Accuracy over latency", png=drawn, shows="the front, what it dominates, the budget"))
+    metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
+    curves = candidates_png(result.front, result.dominated, metric=metric)
+    if curves is not None:
+        shows = f"{metric} of every candidate on held-out images after each epoch"
+        parts.append(Picture(title="How the candidates' trainings went", png=curves, shows=shows))
+    write_text(folder / PAGE, page(f"Search {folder.name}", parts))
+
+
+def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
+    return front_png(
         result.front,
         dominated=result.dominated,
         baseline=result.baseline,
         budget_ms=budget.latency_ms,
         title=f"{folder.name}: {counted(len(result.front), 'network')} within {budget.latency_ms:g} ms",
     )
-    _write_bytes(folder / "front.png", image)
 
 
 def front_path(folder: Path, evaluation: Evaluation) -> Path:

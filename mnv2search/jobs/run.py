@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import platform
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator
-from mnv2search.errors import OptionError, RecordError
+from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
 from mnv2search.jobs.finetune import Finetuned, recall_finetuned
-from mnv2search.jobs.outputs import write_outputs
+from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
+from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
@@ -35,7 +32,7 @@ from mnv2search.records import (
     read_records,
     write_manifest,
 )
-from mnv2search.spec.classes import space_with_classes
+from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
 from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
@@ -43,13 +40,9 @@ from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, 
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
-STUDY_FILE = "study.sqlite3"
 # What `Request.round_to` is to let the device decide, and how long it is asked.
 AUTO = 0
 PROBE_S = 60.0
-LOCK = ".lock"
-# What an evaluator keeps for itself, such as the weights of a supernet.
-WORK = "work"
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -128,10 +121,10 @@ def run(
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
         if (classes := evaluator.info.classes) is not None:
-            space = space_with_classes(space, classes)
+            space = space_with_classes(space, classes, head=HEAD_OF_METRIC[evaluator.info.metric])
         manifest = _manifest(request, space, device, evaluator, folder.name)
-        with _locked(folder):
-            manifest = _continued(folder, manifest, force=request.force)
+        with locked(folder):
+            manifest = continued(folder, manifest, force=request.force)
             on_folder(folder)
             outcome = _searched(folder, manifest, request, space, device, evaluator, on_progress)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
@@ -276,6 +269,8 @@ def _searched(
     except KeyboardInterrupt:
         write_manifest(folder, replace(manifest, status="interrupted"))
         raise
+    detail = evaluator.info.detail
+    write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status = "finished" if result.front else "nothing fits"
     manifest = replace(manifest, status=status, finished_at=_now())
     write_manifest(folder, manifest)
@@ -347,73 +342,6 @@ def _manifest(
             "finetune": request.finetunes,
         },
     )
-
-
-def _continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
-    """The manifest to go on with: the folder's own where it belongs to the same command, else the wanted one.
-
-    Raises:
-        RecordError: the folder holds a run of another command.
-    """
-    if not (folder / MANIFEST).exists():
-        if not force and any(path.name != LOCK for path in folder.iterdir()):
-            raise RecordError(
-                f"{folder} holds files, but no run: there is no {MANIFEST}",
-                hint="use another --name, or --force to overwrite what a run writes",
-            )
-        _clear(folder)
-        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
-        return wanted
-    if force:
-        _clear(folder)
-        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
-        return wanted
-    held = read_manifest(folder)
-    for what, before, now in (
-        ("search space", held.space, wanted.space),
-        ("device", held.device.fingerprint, wanted.device.fingerprint),
-        ("accuracy", held.evaluator, wanted.evaluator),
-        ("budget", held.budget, wanted.budget),
-        ("seed", held.seed, wanted.seed),
-        ("sampler", held.settings["sampler"], wanted.settings["sampler"]),
-    ):
-        if before != now:
-            raise RecordError(
-                f"{folder} holds a run with another {what}",
-                hint="give this run another --name, or --force to begin anew",
-            )
-    return replace(held, settings=wanted.settings, command=wanted.command or held.command)
-
-
-def _clear(folder: Path) -> None:
-    for name in (EVALUATIONS, MANIFEST, STUDY_FILE, "front.csv", "front.png", "ship.yaml"):
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / "front").glob("*.yaml"):
-        path.unlink()
-    for path in (*(folder / "front").glob("*.pt"), folder / "ship.pt"):
-        path.unlink(missing_ok=True)
-    for name in (WORK, FINETUNE):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / LOCK).open("w")
-    except OSError as error:
-        raise RecordError(
-            f"{folder}: cannot be written: {error.strerror}", hint="use another --output-dir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecordError(
-                f"{folder} is in use by another run", hint="wait for it to end, or give this one another --name"
-            ) from error
-        yield
 
 
 def _now() -> str:

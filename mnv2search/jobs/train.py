@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mnv2search.errors import TrainingError
+from mnv2search.jobs.noted import noted, write_page
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
+from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.batches import Cutting
@@ -30,10 +30,9 @@ from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.team import ALONE, Team
 
-__all__ = ["HISTORY", "REPORT", "TrainingReport", "train_spec"]
+__all__ = ["REPORT", "TrainingReport", "train_spec"]
 
-REPORT, HISTORY = "training.json", "history.jsonl"
-BOARD_STEPS = 10
+REPORT = "training.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,8 @@ class TrainingReport:
         device: of torch.
         threads: of torch.
         processes: that trained together.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and event files of TensorBoard.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,
+            ``report.html`` and event files of TensorBoard.
     """
 
     spec: ModelSpec
@@ -131,7 +131,7 @@ def train_spec(
     if weights is not None and not (folder / LAST).exists():
         inheritance = inherit(model, network_of(weights, source))
     taught = None if teacher is None else _teacher(teacher, spec, device)
-    with _noted(folder, on_progress) if team.is_leader else nullcontext(on_progress) as noted:
+    with noted(folder, on_progress, _scalars) if team.is_leader else nullcontext(on_progress) as told:
         trained = train(
             model,
             parts["train"],
@@ -145,7 +145,7 @@ def train_spec(
             device=device,
             team=team,
             teacher=taught,
-            on_progress=noted,
+            on_progress=told,
             stop=stop,
         )
     cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
@@ -167,6 +167,7 @@ def train_spec(
     )
     if team.is_leader:
         write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
+        write_page(folder, title=f"Training of {spec.name}", lines=list(training_lines(report)), batch=recipe.batch)
     return report
 
 
@@ -203,6 +204,10 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
+def _scalars(figures: Figures) -> dict[str, float]:
+    return {"top1": figures.top1, "loss": figures.loss}
+
+
 def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     teacher = read_network(path)
     head = teacher.spec.head
@@ -211,40 +216,3 @@ def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     if teacher.spec.resolution != spec.resolution and teacher.side_px is not None:
         raise TrainingError(f"the teacher {path} takes images of {teacher.side_px} px only", hint="take another")
     return teacher.to(device).requires_grad_(False)
-
-
-@contextmanager
-def _noted(folder: Path, told: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """Also appends every evaluation to a file of JSON lines, and writes what TensorBoard shows where it is there."""
-    board = _board(folder)
-
-    def note(progress: Progress) -> None:
-        figures = progress.evaluated
-        if figures is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / HISTORY, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(progress)) + "\n")
-        if board is not None and (figures is not None or progress.step % BOARD_STEPS == 0):
-            board.add_scalar("train/loss", progress.loss, progress.step)
-            board.add_scalar("train/lr", progress.lr, progress.step)
-            board.add_scalar("train/images_per_s", progress.images_per_s, progress.step)
-            if figures is not None:
-                board.add_scalar("held_out/top1", figures.top1, progress.step)
-                board.add_scalar("held_out/loss", figures.loss, progress.step)
-        told(progress)
-
-    try:
-        yield note
-    finally:
-        if board is not None:
-            board.close()
-
-
-def _board(folder: Path) -> Any:
-    """A writer of TensorBoard's event files, or None where TensorBoard is not installed."""
-    if find_spec("tensorboard") is None:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what its own dependencies call old
-        from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder / "tensorboard"))

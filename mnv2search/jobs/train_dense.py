@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mnv2search.jobs.train import HISTORY, REPORT
-from mnv2search.model.build import build
+from mnv2search.jobs.noted import noted, write_page
+from mnv2search.jobs.train import REPORT
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.records import write_text
+from mnv2search.report.dense_training import dense_figures_rows, dense_training_lines, faults_lines
+from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
 from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
-from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.inherit import Inheritance, inherit
 from mnv2search.training.loop import BEST, LAST
+from mnv2search.training.matching import reached
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import Recipe
-from mnv2search.training.scene_batches import loaded_parts
+from mnv2search.training.scene_batches import LoadedScenes, loaded_parts
 from mnv2search.training.scene_sets import read_scene_set
 from mnv2search.training.scenes import SceneSet
 
@@ -45,7 +49,10 @@ class DenseTrainingReport:
         inheritance: what came over from other weights, or None.
         device: of torch.
         threads: of torch.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json`` and ``curves.png``.
+        reach: of the boxes of each class in ``train``, the share that some anchor overlaps by half or more; None for
+            a class without boxes, and nothing for a segmenter.
+        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``, ``report.html``
+            and event files of TensorBoard.
     """
 
     spec: ModelSpec
@@ -56,6 +63,7 @@ class DenseTrainingReport:
     inheritance: Inheritance | None
     device: str
     threads: int
+    reach: tuple[float | None, ...]
     folder: Path
 
 
@@ -101,15 +109,16 @@ def train_dense_spec(
         TrainingError: the training cannot begin or go on.
     """
     check_recipe(recipe)
-    scenes = read_scene_set(data, task_of(spec), seed=seed, unpack_to=image_folder(), void=void)
+    task = task_of(spec)
+    scenes = read_scene_set(data, task, seed=seed, unpack_to=image_folder(), void=void)
     on_read(scenes)
-    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes))
+    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
     parts = loaded_parts(scenes, side=spec.resolution)
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
         inheritance = inherit(model, network_of(weights, source))
-    with _noted(folder, on_progress) as told:
+    with noted(folder, on_progress, _scalars) as told:
         trained = train_dense(
             model,
             parts[0],
@@ -136,9 +145,17 @@ def train_dense_spec(
         inheritance=inheritance,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         threads=torch.get_num_threads(),
+        reach=_reach(best, parts[0], len(scenes.classes)),
         folder=folder,
     )
     write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
+    write_page(
+        folder,
+        title=f"Training of {spec.name} for {task}",
+        lines=[*faults_lines(scenes), *dense_training_lines(report)],
+        batch=min(recipe.batch, len(scenes.train)),
+        parts=[dense_figures_rows(report)],
+    )
     return report
 
 
@@ -146,7 +163,7 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
     """The report as JSON values."""
 
     def told(figures: DenseFigures) -> dict[str, Any]:
-        return {figures.metric: figures.value, **dict(figures.details), "images": figures.count}
+        return {**_scalars(figures), "images": figures.count}
 
     trained, scenes = report.trained, report.scenes
     return {
@@ -166,21 +183,22 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
         "images_per_s": trained.images_per_s,
         "resumed_at": trained.resumed_at,
         "stopped": trained.stopped,
+        "precision": trained.precision,
         "inherited": None if report.inheritance is None else report.inheritance.share,
+        "reach": list(report.reach),
         "device": report.device,
         "threads": report.threads,
     }
 
 
-@contextmanager
-def _noted(folder: Path, told: Callable[[DenseProgress], None]) -> Iterator[Callable[[DenseProgress], None]]:
-    """Also appends every evaluation to a file of JSON lines."""
+def _reach(model: MobileNet, train: LoadedScenes, classes: int) -> tuple[float | None, ...]:
+    if not isinstance(model.head, SsdLiteHead):
+        return ()
+    anchors = model.head.anchors.cpu()
+    found = torch.cat([reached(corners, anchors) for corners in train.corners if len(corners)]).float()
+    labels = torch.tensor([label for scene in train.scenes for label in scene.labels])
+    return tuple(float(found[labels == k].mean()) if (labels == k).any() else None for k in range(classes))
 
-    def note(progress: DenseProgress) -> None:
-        if progress.evaluated is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / HISTORY, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(progress)) + "\n")
-        told(progress)
 
-    yield note
+def _scalars(figures: DenseFigures) -> dict[str, float]:
+    return {figures.metric: figures.value, **dict(figures.details)}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2search.report.rows import Column, Rows
 from mnv2search.training.pixels import UNREADABLE_SHARE
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.data import Description
+    from mnv2search.jobs.data import Description, Sizes
 
-__all__ = ["class_rows", "data_json", "data_lines"]
+__all__ = ["class_rows", "data_json", "data_lines", "made_lines", "repeated_lines", "sizes_line"]
 
 MOST_NAMED = 10
 
@@ -32,11 +33,8 @@ def class_rows(found: Description) -> Rows:
 def data_lines(found: Description) -> Iterator[str]:
     """What the counts do not say."""
     images = found.images
-    if found.sizes is not None:
-        sizes = found.sizes
-        yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
-    for part, source in images.made:
-        yield f"{part} is drawn from {source}, the same share of every class (seed {images.seed})"
+    yield from sizes_line(found.sizes)
+    yield from made_lines(images.made, seed=images.seed, how="the same share of every class")
     yield from (f"left out: {what}" for what in images.left_out)
     if images.others:
         yield f"{images.others} files are no images and are left out"
@@ -51,9 +49,26 @@ def data_lines(found: Description) -> Iterator[str]:
         yield from (f"  {path}" for path in found.unreadable[:MOST_NAMED])
         if len(found.unreadable) > MOST_NAMED:
             yield f"  and {len(found.unreadable) - MOST_NAMED} more"
-    if found.repeated:
-        yield f"{len(found.repeated)} images are in two parts, so that figures on them flatter, such as"
-        yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
+    yield from repeated_lines(found.repeated)
+
+
+def sizes_line(sizes: Sizes | None) -> Iterator[str]:
+    """How large images are."""
+    if sizes is not None:
+        yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
+
+
+def made_lines(made: Sequence[tuple[str, str]], *, seed: int, how: str) -> Iterator[str]:
+    """Which parts are drawn from which."""
+    for part, source in made:
+        yield f"{part} is drawn from {source}, {how} (seed {seed})"
+
+
+def repeated_lines(repeated: Sequence[tuple[Path, Path]]) -> Iterator[str]:
+    """That images are in two parts."""
+    if repeated:
+        yield f"{len(repeated)} images are in two parts, so that figures on them flatter, such as"
+        yield f"  {repeated[0][0]} and {repeated[0][1]}"
 
 
 def data_json(found: Description) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A training of a detector or a segmenter, for people: lines of text, and curves."""
+"""A training of a detector or a segmenter, for people."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mnv2search.report.rows import Column, Rows
 
 if TYPE_CHECKING:
     from mnv2search.jobs.train_dense import DenseTrainingReport
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from mnv2search.training.dense_loop import DenseProgress
     from mnv2search.training.scenes import SceneSet
 
-__all__ = ["dense_figures_text", "dense_progress_text", "dense_training_lines", "draw_curves", "faults_lines"]
+__all__ = ["dense_figures_rows", "dense_figures_text", "dense_progress_text", "dense_training_lines", "faults_lines"]
 
 NAMES = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
+AP, IOU = "AP, IoU 0.5 to 0.95,", "IoU"
 SHOWN = 8
+# Of the boxes of a class, below which its anchors do not fit it.
+FEW_REACHED = 0.5
 
 
 def dense_figures_text(figures: DenseFigures) -> str:
@@ -55,37 +58,45 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     )
     if report.inheritance is not None:
         yield f"first weights: {report.inheritance.share:.0%} of the parameters came over"
+    elif not trained.resumed_at:
+        yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
+    yield from _reach_lines(report)
+    half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.1f} "
-        f"images/s on {report.device} with {report.threads} threads; recipe {report.recipe.name}"
+        f"images/s on {report.device} with {report.threads} threads{half}; recipe {report.recipe.name}"
     )
     yield f"held out, which chose the weights of step {trained.best_step}: {dense_figures_text(trained.best)}"
     yield f"test, which played no part: {dense_figures_text(report.test)}"
-    yield f"weights: {report.folder / 'best.pt'}; curves: {report.folder / 'curves.png'}"
+    yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
 
 
-def draw_curves(history: Path, to: Path) -> None:
-    """Draw the training loss and the figures on held-out images over the steps.
+def _reach_lines(report: DenseTrainingReport) -> Iterator[str]:
+    """How many boxes the anchors are made for."""
+    known = [(n, s) for n, s in zip(report.scenes.classes, report.reach, strict=False) if s is not None]
+    if known:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in known)
+        yield f"boxes that some anchor overlaps by half or more: {shares}"
+    if few := [name for name, share in known if share < FEW_REACHED]:
+        yield (
+            f"  {', '.join(few)}: few are, so little is learned of them; a larger resolution, a smaller "
+            "head.smallest_scale or head.reduced_first: false reaches more"
+        )
 
-    Args:
-        history: JSON lines, one an evaluation.
-        to: a PNG file.
-    """
-    from matplotlib.figure import Figure  # late: it is slow to import
 
-    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-    steps = [line["step"] for line in lines]
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(steps, [line["loss"] for line in lines], marker="o")
-    left.set(xlabel="step", ylabel="training loss, running mean", ylim=(0, None))
-    metric = lines[0]["evaluated"]["metric"] if lines else "map"
-    right.plot(steps, [100 * line["evaluated"]["value"] for line in lines], marker="o", label=NAMES[metric])
-    for name in ("ap50", "pixels"):
-        values = [dict(line["evaluated"]["details"]).get(name) for line in lines]
-        known = [(step, 100 * value) for step, value in zip(steps, values, strict=True) if value is not None]
-        if known:
-            right.plot(*zip(*known, strict=True), marker=".", linestyle="--", label=NAMES[name])
-    right.set(xlabel="step", ylabel="held-out images, %", ylim=(0, None))
-    right.legend()
-    figure.savefig(to, dpi=110)
+def dense_figures_rows(report: DenseTrainingReport) -> Rows:
+    """A row for each figure: the mean that decides, what it is made of, and one a class."""
+    held_out, test = report.trained.best, report.test
+    own = IOU if report.scenes.task == "segmentation" else AP
+    beside = dict(held_out.details), dict(test.details)
+    rows = [(NAMES[test.metric], *(f"{100 * figures.value:.1f}" for figures in (held_out, test)))]
+    for name in dict.fromkeys((*beside[0], *beside[1])):
+        values = (f"{100 * found[name]:.1f}" if name in found else "" for found in beside)
+        rows.append((NAMES.get(name, f"{own} of {name}"), *values))
+    return Rows(
+        title="Figures",
+        columns=(Column("figure", align="left"), Column("held out", "%"), Column("test", "%")),
+        rows=tuple(rows),
+        notes=(f"on {held_out.count} and {test.count} images; the held-out ones chose the weights",),
+        stressed=frozenset({0}),
+    )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mnv2search.accuracy.types import Accuracy
-from mnv2search.cost import cost_of, layer_params, unit_cost
+from mnv2search.cost import cost_of
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.registry import Availability
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.report.gain import gain_over
+from mnv2search.report.heads import output_lines
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Layer, Plan, Unit
 
 __all__ = [
     "NAME",
@@ -23,7 +23,6 @@ __all__ = [
     "accuracy_phrase",
     "accuracy_text",
     "accuracy_unit",
-    "cost_rows",
     "counted",
     "device_line",
     "device_rows",
@@ -31,7 +30,6 @@ __all__ = [
     "front_rows",
     "interval_text",
     "latency_rows",
-    "layer_rows",
     "measured_text",
     "millions",
     "ms_text",
@@ -147,117 +145,6 @@ def accuracy_phrase(accuracy: Accuracy) -> str:
     return f"{told} (no accuracy)" if accuracy.kind == "proxy" else f"{told} % ({accuracy.dataset})"
 
 
-def layer_rows(plan: Plan) -> Rows:
-    """A row per unit of the plan, with totals."""
-    columns = (
-        Column("unit", align="left"),
-        Column("input", "px x channels"),
-        Column("operator", align="left"),
-        Column("t"),
-        Column("c"),
-        Column("n"),
-        Column("s"),
-        Column("k"),
-        Column("params"),
-        Column("multiply-adds", "M"),
-        Column("memory", "kB, fp32"),
-    )
-    rows = [_layer_row(number, unit, plan) for number, unit in enumerate(plan.units, start=1)]
-    cost = cost_of(plan)
-    footer = ("total", "", "", "", "", "", "", "", f"{cost.params:,}", millions(cost.madds))
-    return Rows(
-        title=f"{plan.spec.name} at {plan.spec.resolution} px, width {plan.spec.width:g}",
-        columns=columns,
-        rows=tuple(rows),
-        footer=(*footer, f"{cost.peak_activation_bytes / 1000:,.0f} peak"),
-        notes=(
-            f"{cost.params:,} parameters ({cost.params_no_bn:,} without batch norm), "
-            f"{cost.madds:,} multiply-adds, {cost.size_bytes / 1e6:.2f} MB of fp32 weights",
-        ),
-    )
-
-
-def _layer_row(number: int, unit: Unit, plan: Plan) -> tuple[str, ...]:
-    cost = unit_cost(unit)
-    kernel = max((layer.kernel for layer in unit.layers), default=1)
-    hidden = next((layer.c_out for layer in unit.layers if layer.role == "expansion"), unit.c_in)
-    block = unit.block
-    return (
-        "classifier" if unit.kind == "classifier" else unit.name or f"layer_{number}",
-        f"{unit.side_in} x {unit.c_in}",
-        _operator(unit),
-        "" if block is None else f"{hidden / unit.c_in:.3g}",
-        str(unit.c_out),
-        "" if block is None else _repeat(number - 1, plan),
-        str(unit.stride) if unit.kind != "classifier" else "",
-        str(kernel) if unit.kind != "classifier" else "",
-        f"{sum(layer_params(layer) for layer in unit.layers):,}",
-        millions(cost.madds),
-        f"{4 * cost.peak_elements / 1000:,.0f}",
-    )
-
-
-def _repeat(index: int, plan: Plan) -> str:
-    first = plan.at.index(plan.at[index])
-    return f"{index - first + 1}/{plan.at.count(plan.at[index])}"
-
-
-def _operator(unit: Unit) -> str:
-    if unit.kind == "classifier":
-        return "pool, linear"
-    if unit.kind in ("pooling", "resize"):
-        return "pool, conv 1x1, spread" if unit.kind == "pooling" else f"enlarge to {unit.side_out} px"
-    if unit.name:
-        kinds = [_convolution(layer) for layer in unit.layers]
-        return " + ".join(([f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []) + kinds)
-    if unit.block is None:
-        return f"conv {unit.layers[0].kernel}x{unit.layers[0].kernel}"
-    words = ["fused" if unit.block.operator == "fused" else "bottleneck"]
-    if unit.block.transform != "none":
-        words.append(unit.block.transform)
-    if (dilation := max(layer.dilation for layer in unit.layers)) > 1:
-        words.append(f"dilation {dilation}")
-    if any(layer.parts for layer in unit.layers):
-        words.append("split")
-    if unit.shortcut != "none":
-        words.append("+ input" if unit.shortcut == "identity" else "+ padded input")
-    return " ".join(words)
-
-
-def _convolution(layer: Layer) -> str:
-    words = "depthwise" if layer.groups > 1 else "conv"
-    rate = f" dilation {layer.dilation}" if layer.dilation > 1 else ""
-    return f"{words} {layer.kernel}x{layer.kernel}{rate}"
-
-
-def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", "int8"] = "fp32") -> Rows:
-    """A row per network with everything that counting tells."""
-    columns = (
-        NAME,
-        Column("side", "px"),
-        Column("params", "M"),
-        Column("without batch norm", "M"),
-        Column("multiply-adds", "M"),
-        Column("peak activations", f"kB, {precision}"),
-        Column("weights", f"kB, {precision}"),
-    )
-    rows = []
-    for spec in specs:
-        cost = cost_of(spec, precision=precision)
-        rows.append(
-            (
-                spec.name,
-                str(spec.resolution),
-                f"{cost.params / 1e6:.3f}",
-                f"{cost.params_no_bn / 1e6:.3f}",
-                millions(cost.madds),
-                f"{cost.peak_activation_bytes / 1000:,.0f}",
-                f"{cost.size_bytes / 1000:,.0f}",
-            )
-        )
-    return Rows(title="counted cost", columns=columns, rows=tuple(rows))
-
-
 def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Rows:
     """A row per network, measured side by side on one device."""
     columns = (
@@ -282,6 +169,7 @@ def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Ro
         for spec, latency in zip(specs, latencies, strict=True)
     )
     notes = [device_text(latencies)] if latencies else []
+    notes += output_lines(specs)
     notes += trouble_lines(latencies)
     return Rows(title="latency", columns=columns, rows=rows, notes=tuple(notes))
 
@@ -403,6 +291,7 @@ def _front_notes(
         yield accuracy.note
     if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
         yield device_text(latencies)
+        yield from output_lines(e.spec for e in front)
         yield "margin: from the upper end of the interval to the budget"
     if accuracy is not None and accuracy.kind == "inherited":
         yield (
@@ -414,3 +303,4 @@ def _front_notes(
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
             "taken to be trained alike"
         )
+        yield from sorted({e.accuracy.note for e in baseline if e.accuracy is not None and e.accuracy.note})

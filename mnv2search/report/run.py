@@ -49,6 +49,8 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield from _alternative(result)
     yield from _no_gain(result)
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
+    if ship.accuracy.kind == "trained":
+        yield f"  weights: mnv2search train {folder / 'ship.yaml'} --data DATA; those of the search are not kept"
     yield f"  {_effort(result)}"
 
 

@@ -54,4 +54,4 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
     yield f"held out, which chose the weights of step {trained.best_step}: {figures_text(trained.best)}"
     yield f"test, which played no part: {figures_text(report.test)}; intervals hold 90 %"
-    yield f"weights: {report.folder / 'best.pt'}"
+    yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"

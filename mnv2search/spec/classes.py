@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 from mnv2search.errors import OptionError
-from mnv2search.spec.model_spec import Classifier, ModelSpec
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.space import SearchSpace
 
-__all__ = ["space_with_classes", "with_classes"]
+__all__ = ["HEAD_OF_METRIC", "Telling", "space_with_classes", "with_classes"]
+
+Telling: TypeAlias = type[Classifier] | type[SsdLite] | type[DeepLab]
+"""Heads that tell classes apart."""
+
+HEAD_OF_METRIC: dict[str, Telling] = {"top1": Classifier, "map": SsdLite, "miou": DeepLab}
+NAMES: dict[Telling, str] = {Classifier: "classifier", SsdLite: "detector's head", DeepLab: "segmenter's head"}
 
 
-def with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    """The network with a classifier of so many classes.
+def with_classes(spec: ModelSpec, classes: int, *, head: Telling = Classifier) -> ModelSpec:
+    """The network with so many classes.
+
+    Args:
+        spec: of the network.
+        classes: of the data.
+        head: that it must have.
 
     Raises:
-        OptionError: it has no classifier.
+        OptionError: it has another head.
     """
-    if not isinstance(spec.head, Classifier):
-        raise OptionError(f"{spec.name} has no classifier", hint="give its spec a head with classes")
+    if not isinstance(spec.head, head):
+        raise OptionError(f"{spec.name} has no {NAMES[head]}", hint="give its spec a head for the data's task")
     return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))
 
 
-def space_with_classes(space: SearchSpace, classes: int) -> SearchSpace:
+def space_with_classes(space: SearchSpace, classes: int, *, head: Telling = Classifier) -> SearchSpace:
     """The space whose networks have so many classes.
 
     Raises:
-        OptionError: they have no classifier.
+        OptionError: they have another head.
     """
-    return SearchSpace(template=with_classes(space.template, classes), axes=space.axes)
+    return SearchSpace(template=with_classes(space.template, classes, head=head), axes=space.axes)

@@ -20,7 +20,7 @@ from mnv2search.study.features import features_of
 from mnv2search.study.hybrid_description import Description
 from mnv2search.study.surrogate import FloatArray, IntArray
 
-__all__ = ["Candidates", "Pick", "TellsBounds"]
+__all__ = ["Candidates", "Pick", "TellsBounds", "by_halves"]
 
 Pick = tuple[int, ...]
 
@@ -162,3 +162,14 @@ class Candidates:
                 identity=hash(canonical(self.space, pick)),
                 madds=cost.madds,
             )
+
+
+def by_halves(picks: Sequence[Pick]) -> tuple[Pick, ...]:
+    """The same from the last on, each far from those before it: however soon it ends, what was seen is spread.
+
+    >>> by_halves([(0,), (1,), (2,), (3,)])
+    ((3,), (1,), (2,), (0,))
+    """
+    bits = max(1, (len(picks) - 1).bit_length())
+    order = sorted(range(len(picks)), key=lambda place: int(f"{place:0{bits}b}"[::-1], 2))
+    return tuple(picks[len(picks) - 1 - place] for place in order)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Preparation, Prepares
 from mnv2search.cost import cost_of
@@ -17,7 +18,7 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick, TellsBounds
+from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import Gauge
 from mnv2search.study.hybrid import SpaceExhausted
@@ -155,8 +156,11 @@ class Search:
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
         if self._prepares:
             rivals = []  # it knows networks of the space alone
-        for spec in grid:
-            self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if spec in rivals else None)
+        for spec in (*rivals, *(spec for spec in grid if spec not in rivals)):
+            # where trainings take the time of the search, one rival has to do
+            spared = not self._is_cheap and spec not in rivals[:1] and self._deadline.passed(self._ends.baseline)
+            asked = spec in rivals and not spared
+            self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if asked else None)
         self._learn()
 
     def prepare(self, *, until: float = 1.0) -> tuple[str, ...]:
@@ -230,9 +234,13 @@ class Search:
         picks = [pick for pick in self._first if pick not in self._known][:wanted]  # measured already
         if not picks:
             drawn = self._drawn(Random(self._settings.seed), FIRST_DRAWS)
-            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted))
-        for group in [picks] if self._is_cheap or self._prepares else [(pick,) for pick in picks]:
-            if self._is_over() and any(e.latency is not None for e in self._known.values()):
+            # what is trained one by one begins near the budget, as there may be time for few
+            top = 1.3 if self._is_cheap else 1.0
+            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted, top=top))
+        one_by_one = [(pick,) for pick in by_halves(picks)]
+        for group in [picks] if self._is_cheap or self._prepares else one_by_one:
+            known = [e.latency if self._is_cheap else e.accuracy for e in self._known.values()]
+            if self._is_over() and any(one is not None for one in known):
                 return  # however little time there is, a front or a refusal rests on a measurement
             evaluations = self._evaluate(
                 group, stage="calibration", time_s=self._deadline.until(self._ends.calibration)
@@ -288,14 +296,11 @@ class Search:
         specs = [e.spec for e in (*finalists, *rivals)]
         self._gauge.begin_anew()
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
-        accuracies = [e.accuracy for e in (*finalists, *rivals)]
-        for index, (spec, latency) in enumerate(zip(specs, latencies, strict=True)):
+        for index, (told, latency) in enumerate(zip((*finalists, *rivals), latencies, strict=True)):
             stage: Stage = "final" if index < len(finalists) else "final-baseline"
-            known_accuracy = accuracies[index]
-            evaluation = replace(
-                completed(spec, cost=cost_of(spec), latency=latency, budget=self._budget, seed=self._settings.seed),
-                accuracy=known_accuracy,
-            )
+            cost, seed = cost_of(told.spec), self._settings.seed
+            measured = completed(told.spec, cost=cost, latency=latency, budget=self._budget, seed=seed)
+            evaluation = replace(measured, accuracy=told.accuracy, curve=told.curve)
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
 
     def _of_region(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -342,6 +347,14 @@ class Search:
         seed = self._settings.seed
         # the baseline is compared with, so its trainings are all finished
         watch = self._rungs.watch(latency.median_ms) if self._rungs and latency and stage != "baseline" else None
+
+        def report(step: int, value: float) -> None:
+            self._tell_progress(
+                cast("Phase", stage), doing=f"{spec.name}: {100 * value:.1f} % {metric} at step {step}"
+            )
+            (watch or no_report)(step, value)
+
+        metric = self._evaluator.info.metric
         evaluation = completed(
             spec,
             cost=cost_of(spec),
@@ -349,7 +362,7 @@ class Search:
             budget=self._budget,
             seed=seed,
             evaluator=evaluator,
-            report=watch or no_report,
+            report=report,
         )
         if self._rungs and watch and watch.curve:
             expected = self._rungs.expected(watch.curve) if evaluation.accuracy is None else None

@@ -30,7 +30,7 @@ class Checkpoint:
         step: steps done.
         steps: of the whole; 0 where that is not known yet.
         running_loss: mean of the last losses.
-        best: figures of the best evaluation, or None before the first.
+        best: figures of the best evaluation, as the course writes them, or None before the first.
         best_step: after which it was.
         model: state dict.
         averaged: state dict of the running mean of the weights, or None.
@@ -44,7 +44,7 @@ class Checkpoint:
     step: int
     steps: int
     running_loss: float
-    best: tuple[float, ...] | None
+    best: tuple[Any, ...] | None
     best_step: int
     model: dict[str, Any]
     averaged: dict[str, Any] | None

@@ -1,14 +1,14 @@
-"""What a spec is trained for, and the spec with the classes of the data."""
+"""What a spec is trained for, and its head."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.training.scenes import Task
 
-__all__ = ["is_dense", "task_of", "with_classes"]
+__all__ = ["HEADS", "is_dense", "task_of"]
+
+HEADS: dict[Task, type[SsdLite] | type[DeepLab]] = {"detection": SsdLite, "segmentation": DeepLab}
 
 
 def is_dense(spec: ModelSpec) -> bool:
@@ -22,16 +22,7 @@ def task_of(spec: ModelSpec) -> Task:
     Raises:
         OptionError: it classifies, or has no head.
     """
-    if isinstance(spec.head, SsdLite):
-        return "detection"
-    if isinstance(spec.head, DeepLab):
-        return "segmentation"
+    for task, head in HEADS.items():
+        if isinstance(spec.head, head):
+            return task
     raise OptionError(f"{spec.name} neither detects nor segments", hint="give it head: ssdlite or head: deeplab")
-
-
-def with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
-    """The network with as many classes as the data has."""
-    head = spec.head
-    if not isinstance(head, SsdLite | DeepLab) or head.classes == classes:
-        return spec
-    return replace(spec, head=replace(head, classes=classes))

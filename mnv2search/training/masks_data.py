@@ -13,7 +13,7 @@ from mnv2search.errors import DataError
 from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.scenes import Fault, Part, Scene, size_of
 
-__all__ = ["mask_of", "named_classes", "read_masks"]
+__all__ = ["FOLDERS", "mask_of", "named_classes", "read_masks"]
 
 FOLDERS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NAMES_FILE = "classes.txt"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnv2search.model.boxes import as_corners, encoded, ious
 
-__all__ = ["MATCHED_IOU", "NEGATIVES", "Targets", "hard_negatives", "matched", "targets_of"]
+__all__ = ["MATCHED_IOU", "NEGATIVES", "Targets", "hard_negatives", "matched", "reached", "targets_of"]
 
 # Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
 MATCHED_IOU = 0.5
@@ -50,6 +50,16 @@ def matched(corners: Tensor, anchors: Tensor) -> Tensor:
     for number in reversed(range(len(wanted))):
         found[wanted[number]] = number
     return found
+
+
+def reached(corners: Tensor, anchors: Tensor) -> Tensor:
+    """(M,) whether some anchor overlaps an object by half or more, so that it is learned from by more than one.
+
+    Args:
+        corners: (M, 4) of the objects.
+        anchors: (A, 4) about their centres.
+    """
+    return ious(corners, as_corners(anchors)).amax(dim=1) >= MATCHED_IOU
 
 
 def targets_of(corners: Tensor, labels: Tensor, anchors: Tensor) -> Targets:

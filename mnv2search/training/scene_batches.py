@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,11 @@ class LoadedScenes:
             whole,
         )
 
+    @property
+    def corners(self) -> tuple[Tensor, ...]:
+        """Of each scene (M, 4) boxes over the image's side."""
+        return tuple(_corners(scene) for scene in self.scenes)
+
     def truth(self, index: int) -> NDArray[np.uint8]:
         """(H, W) the mask of a scene at its own size, `VOID` where nothing counts."""
         path = self.scenes[index].mask
@@ -100,7 +105,9 @@ class LoadedScenes:
         return pixels, mask
 
 
-def scene_batches(loaded: LoadedScenes, *, batch: int, seed: int, epoch: int, first: int = 0) -> Iterator[SceneBatch]:
+def scene_batches(
+    loaded: LoadedScenes, *, batch: int, seed: int, epoch: int, first: int = 0
+) -> Generator[SceneBatch]:
     """One epoch of full batches in random order, from batch number `first` on; the last images may be left out."""
     order = np.random.default_rng([seed, epoch]).permutation(len(loaded))
     for number in range(first, len(loaded) // batch):

@@ -9,10 +9,10 @@ from mnv2search.errors import DataError
 from mnv2search.training.boxes_data import read_coco, read_voc
 from mnv2search.training.folders import TAR_SUFFIXES, unpacked
 from mnv2search.training.listing import NAMES, Split
-from mnv2search.training.masks_data import named_classes, read_masks
+from mnv2search.training.masks_data import FOLDERS, named_classes, read_masks
 from mnv2search.training.scenes import Part, SceneSet, Task, assembled, with_classes
 
-__all__ = ["read_scene_set"]
+__all__ = ["read_scene_set", "task_in"]
 
 LAYOUTS = {
     "detection": "train/annotations.json with train/images/ (COCO), or Annotations/*.xml with JPEGImages/ (VOC)",
@@ -40,7 +40,7 @@ def read_scene_set(
     Raises:
         DataError: there is nothing of the kind, or it cannot be learned from.
     """
-    root = unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
+    root = _root(source, unpack_to)
     if not root.is_dir():
         raise DataError(f"{source} is no folder", hint=f"give a folder with {LAYOUTS[task]}")
     root = _down(root)
@@ -49,6 +49,29 @@ def read_scene_set(
         found = f"only {', '.join(parts)}" if parts else "nothing to learn from"
         raise DataError(f"{source} has {found}", hint=f"lay it out as {LAYOUTS[task]}")
     return assembled(source, task, parts, seed=seed, void=void)
+
+
+def task_in(source: Path, *, unpack_to: Path | None = None) -> Task | None:
+    """What the annotations of a folder or a tar are for, by its layout; None where there are no annotations.
+
+    Raises:
+        DataError: the tar cannot be unpacked.
+    """
+    root = _root(source, unpack_to)
+    if not root.is_dir():
+        return None
+    root = _down(root)
+    folders = [root, *_split_folders(root).values()]
+    if any((folder / a).is_dir() and (folder / b).is_dir() for folder in folders for a, b in FOLDERS[:1]):
+        return "segmentation"
+    patterns = ("*.json", "*.xml", "annotations/*.json", "[aA]nnotations/*.xml")
+    if any(True for folder in folders for pattern in patterns for _ in folder.glob(pattern)):
+        return "detection"
+    return "segmentation" if (root / "SegmentationClass").is_dir() else None
+
+
+def _root(source: Path, unpack_to: Path | None) -> Path:
+    return unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
 
 
 def _boxes(root: Path) -> dict[Split, Part]:

@@ -12,7 +12,7 @@ from mnv2search.training.batches import Batch
 from mnv2search.training.precision import Precision
 from mnv2search.training.recipe import Recipe
 
-__all__ = ["average", "descend", "set_dropout", "set_momentum"]
+__all__ = ["autocast", "average", "backward", "descend", "set_dropout", "set_momentum"]
 
 # Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
 # a training of a few hundred steps would be evaluated with the figures of its beginning.
@@ -52,8 +52,7 @@ def descend(
     if recipe.mixup:
         share = float(np.random.default_rng(drawn).beta(recipe.mixup, recipe.mixup))
         images, other = share * images + (1 - share) * images.flip(0), labels.flip(0)
-    lower = torch.float16 if precision == "float16" else torch.bfloat16
-    with torch.autocast(images.device.type, lower, enabled=precision != "float32"):
+    with autocast(images, precision):
         answers = model(images)
     answers = answers.float()
     loss = _loss(answers, labels, recipe) * share
@@ -63,11 +62,37 @@ def descend(
         with torch.no_grad():
             told = teacher(images).softmax(1)
         loss = 0.5 * loss + 0.5 * functional.cross_entropy(answers, told)
+    return backward(model, optimizer, loss, clip_norm=recipe.clip_norm, scaler=scaler)
+
+
+def autocast(images: Tensor, precision: Precision) -> torch.autocast:
+    """In which convolutions of these images are computed in a precision."""
+    lower = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(images.device.type, lower, enabled=precision != "float32")
+
+
+def backward(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    *,
+    clip_norm: float,
+    scaler: torch.amp.GradScaler,
+) -> float:
+    """Change the weights by the gradient of a loss; the loss.
+
+    Args:
+        model: whose weights the optimizer has.
+        optimizer: of its weights.
+        loss: of a batch.
+        clip_norm: of the gradient; 0 does not clip.
+        scaler: of the gradients.
+    """
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    if recipe.clip_norm:
+    if clip_norm:
         scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     scaler.step(optimizer)
     scaler.update()
     return float(loss.detach())

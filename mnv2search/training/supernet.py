@@ -23,6 +23,7 @@ from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_ch
 from mnv2search.training.loop import LAST, Progress
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
+from mnv2search.training.progress import ProgressOf
 from mnv2search.training.recipe import Recipe
 
 __all__ = ["Draw", "SupernetTrained", "descend", "fitted_to", "train_supernet"]
@@ -191,7 +192,7 @@ class _Training:
                     self.steps = max(self.step + 1, self.step + int(left_s * per_s))
                 rate = (self.step - warm_step) / max(now - warm, 1e-9) * self.batch
                 on_progress(
-                    Progress(
+                    ProgressOf(
                         step=self.step,
                         steps=self.steps,
                         epoch=math.ceil(self.step / self.epoch_steps),

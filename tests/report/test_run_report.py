@@ -14,7 +14,8 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.report.rows import Rows, cost_rows, front_rows, latency_rows
+from mnv2search.report.counts import cost_rows
+from mnv2search.report.rows import Rows, front_rows, latency_rows
 from mnv2search.report.run import nothing_fits_lines, run_rows, ship_lines
 from mnv2search.report.table import draw
 from mnv2search.spec.codec import load_spec

@@ -16,7 +16,7 @@ from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
 from mnv2search.study.engine import Search
-from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
 SMALL = """
 mnv2search: 1
@@ -237,6 +237,62 @@ def test_an_evaluator_that_costs_something_is_asked_for_few_of_the_baseline() ->
     assert len(baseline) == 30
     assert sum(e.accuracy is not None for e in baseline) == 3
     assert len(evaluator.asked) == len(set(evaluator.asked))
+
+
+def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
+    evaluator, heard = Counting(), Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(time_s=1.0),
+            listener=heard.listener(),
+            clock=itertools.count().__next__,  # the time is over at once
+        ).run()
+    baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
+    known = [e for e in baseline if e.accuracy is not None]
+    fitting = [e for e in baseline if fits(e)]
+    assert len(baseline) == 30
+    assert known == [max(fitting, key=lambda e: e.latency.median_ms if e.latency else 0.0)]
+
+
+def test_what_costs_something_is_asked_for_near_the_budget_first() -> None:
+    heard = Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=Counting(),
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=8),
+            listener=heard.listener(),
+        ).run()
+    first = [i.evaluation.latency.median_ms for i in heard.items if i.stage == "calibration" and i.evaluation.latency]
+    assert first[0] == max(first)
+    assert first[0] > 0.8 * BUDGET_MS
+    assert first[1] < sorted(first)[4]  # and then far from it
+
+
+def test_what_an_evaluator_reports_is_told_of() -> None:
+    class Reporting(Counting):
+        def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+            report(2, 0.25)
+            return super().evaluate(spec, seed=seed, report=report)
+
+    told: list[Progress] = []
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=Reporting(),
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=1),
+            listener=Listener(evaluated=lambda _: None, progress=told.append),
+        ).run()
+    doing = {(progress.phase, progress.doing.partition(": ")[2]) for progress in told if progress.doing}
+    assert doing == {("baseline", "25.0 % top1 at step 2"), ("calibration", "25.0 % top1 at step 2")}
 
 
 def test_a_single_network_is_no_space() -> None:

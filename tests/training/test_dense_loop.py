@@ -21,12 +21,14 @@ from mnv2search.errors import OptionError, TrainingError
 from mnv2search.jobs.train_dense import train_dense_spec
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.report.dense_training import dense_training_lines
+from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.training.dense_figures import dense_figures
 from mnv2search.training.dense_loop import train_dense
 from mnv2search.training.dense_loss import VOID
-from mnv2search.training.dense_spec import task_of, with_classes
+from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import LAST
 from mnv2search.training.matching import targets_of
@@ -223,7 +225,7 @@ def test_a_detector_of_other_classes_gives_all_but_its_scores() -> None:
 
 
 def test_the_data_decides_the_classes() -> None:
-    head = with_classes(DETECTOR, 9).head
+    head = with_classes(DETECTOR, 9, head=HEADS["detection"]).head
     assert getattr(head, "classes", None) == 9
     with pytest.raises(OptionError, match="neither detects nor segments"):
         task_of(replace(DETECTOR, head=None))
@@ -235,6 +237,9 @@ def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: P
     written = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert written["held_out"]["map"] == report.trained.best.value
     assert written["test"]["images"] == 12
+    assert all(0 <= share <= 1 for share in written["reach"])
+    lines = list(dense_training_lines(report))
+    assert any(line.startswith("boxes that some anchor overlaps by half or more: red ") for line in lines)
     assert len((tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
@@ -248,6 +253,18 @@ def test_the_command_trains(
     result = run(*words, "-o", str(tmp_path / "out"))
     assert result.code == 0, result.err
     assert "test, which played no part" in result.out
-    assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png"} <= {
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "AP, IoU 0.5 to 0.95, of red" in page or "IoU of class 1" in page
+    assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png", "tensorboard"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_half_precision_is_gone_on_with(boxes: SceneSet, tmp_path: Path) -> None:
+    whole, found = trained(DETECTOR, boxes, tmp_path / "whole", epochs=1, precision="bfloat16")
+    steps = iter(range(100))
+    trained(DETECTOR, boxes, tmp_path / "parts", epochs=1, precision="bfloat16", stop=lambda: next(steps) == 2)
+    again, rest = trained(DETECTOR, boxes, tmp_path / "parts", epochs=1, precision="float32")
+    assert (found.precision, rest.precision) == ("bfloat16", "bfloat16")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name

@@ -15,7 +15,7 @@ from mnv2search.spec.anchors import anchors as planned_anchors
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.plan import plan
 from mnv2search.training.dense_loss import VOID, detection_loss, segmentation_loss
-from mnv2search.training.matching import Targets, hard_negatives, matched, targets_of
+from mnv2search.training.matching import Targets, hard_negatives, matched, reached, targets_of
 
 ANCHORS = torch.tensor(
     [[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0.25, 0.75, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]
@@ -36,6 +36,11 @@ def test_a_small_object_gets_its_best_anchor_all_the_same() -> None:
 def test_of_two_objects_that_want_one_anchor_the_first_gets_it() -> None:
     corners = torch.tensor([[0.6, 0.1, 0.7, 0.2], [0.8, 0.1, 0.9, 0.2]])
     assert matched(corners, ANCHORS).tolist() == [-1, 0, -1, -1]
+
+
+def test_objects_that_only_a_forced_anchor_finds_are_not_reached() -> None:
+    corners = torch.tensor([[0.0, 0.0, 0.5, 0.4], [0.6, 0.1, 0.7, 0.2]])
+    assert reached(corners, ANCHORS).tolist() == [True, False]
 
 
 def test_without_objects_everything_is_background() -> None:

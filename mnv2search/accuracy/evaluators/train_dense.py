@@ -2,73 +2,140 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from itertools import count, takewhile
 from pathlib import Path
 from typing import cast, get_args
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_network
+from mnv2search.spec.classes import with_classes
+from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
-from mnv2search.training.dense_spec import is_dense, task_of, with_classes
-from mnv2search.training.loop import Figures
+from mnv2search.training.dense_spec import HEADS, is_dense, task_of
+from mnv2search.training.figures import Figures
+from mnv2search.training.first_weights import network_of
+from mnv2search.training.inherit import inherit
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import load_recipe
 from mnv2search.training.scene_batches import loaded_parts
 from mnv2search.training.scene_sets import read_scene_set
 from mnv2search.training.scenes import Task
+from mnv2search.training.team import own_device
 
 __all__ = ["TrainDenseEvaluator"]
 
-EPOCHS, RECIPE, VOID_NUMBER = 3, "dense", 255
-METRICS = {"detection": "map", "segmentation": "miou"}
+RECIPE, HALVING, VOID_NUMBER = "dense", 3, 255
+METRICS: dict[Task, str] = {"detection": "map", "segmentation": "miou"}
+# Where no epochs are given: steps of a training at least, and epochs at least. With fewer a detector finds next to
+# nothing, and all candidates look alike.
+STEPS, EPOCHS = 150, 3
+# Below so many steps there is nothing to compare candidates by: from random weights a detector long finds nothing.
+LEAST_RUNG_STEPS, LEAST_INHERITED = 100, 30
+# Of a small network on a small set, an evaluation takes as long as an epoch.
+EVALUATIONS = 4
 
 
 class TrainDenseEvaluator:
-    """Trains every network from random weights with the same recipe, and judges it on held-out scenes.
+    """Trains every network with the same recipe, and judges it on held-out scenes.
 
     The test scenes of the set play no part.
 
     Args:
         task: ``detection`` or ``segmentation``.
         data: path of the scenes; see `mnv2search.training.scene_sets.read_scene_set`.
-        epochs: of training.
+        epochs: of training; 0 takes three, or as many as make 150 steps.
         recipe: name or path of one.
         void: number of the pixels of masks that count for nothing.
+        halving: of the candidates of a search, one in so many goes on after this part of the epochs, and after this
+            part of that, and so on; 0 trains every one to the end. See `mnv2search.study.rungs`.
+        weights: first weights: a `.pt` file of ours with any network of as many rows, such as a classifier, or
+            published ones; empty begins with random ones.
+        weights_spec: the network that published weights belong to.
     """
 
     def __init__(
-        self, *, task: str, data: str, epochs: int = EPOCHS, recipe: str = RECIPE, void: int = VOID_NUMBER
+        self,
+        *,
+        task: str,
+        data: str,
+        epochs: int = 0,
+        recipe: str = RECIPE,
+        void: int = VOID_NUMBER,
+        halving: int = HALVING,
+        weights: str = "",
+        weights_spec: str = "",
     ) -> None:
-        if epochs < 1:
-            raise OptionError(f"evaluator train-dense: epochs is {epochs}", hint="use 1 or more")
+        if epochs < 0:
+            raise OptionError(
+                f"evaluator train-dense: epochs is {epochs}", hint="use 1 or more, or 0 for the default"
+            )
         if task not in get_args(Task):
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(get_args(Task))}")
-        self._task, self._data, self._epochs, self._recipe_name = task, data, epochs, recipe
-        self._void = void
+        if halving < 0 or halving == 1:
+            raise OptionError(f"evaluator train-dense: halving is {halving}", hint="use 2 or more, or 0 for none")
+        if weights and not weights.endswith(".pt") and not weights_spec:
+            raise OptionError(
+                f"evaluator train-dense: {weights} says nothing of its network",
+                hint="name the published network that the weights belong to: --from-spec, or weights_spec=",
+            )
+        self._task, self._data, self._recipe_name = cast("Task", task), data, recipe
+        self._void, self._reduction, self._asked = void, halving, epochs
         self._recipe = load_recipe(recipe)
         check_recipe(self._recipe)
-        self._scenes = read_scene_set(Path(data), cast("Task", task), unpack_to=image_folder(), void=void)
+        self._weights, self._weights_spec = weights, weights_spec
+        self._first = _first_network(weights, weights_spec)
+        self._scenes = read_scene_set(Path(data), self._task, unpack_to=image_folder(), void=void)
+        self._device = own_device()
+
+    @property
+    def epochs(self) -> int:
+        """Of every training."""
+        return self._asked or max(EPOCHS, math.ceil(STEPS / self._epoch_steps))
+
+    @property
+    def _epoch_steps(self) -> int:
+        images = len(self._scenes.train)
+        return images // min(self._recipe.batch, images)
+
+    @property
+    def halving(self) -> Halving | None:
+        """The epochs after which a search compares candidates; None where all are trained to the end."""
+        if not self._reduction:
+            return None
+        every = math.ceil(self.epochs / EVALUATIONS)  # epochs between two evaluations
+        parts = (self.epochs // self._reduction**n // every * every for n in count(1))
+        least = LEAST_RUNG_STEPS if self._first is None else LEAST_INHERITED
+        rungs = takewhile(lambda epoch: epoch * self._epoch_steps >= least, parts)
+        return Halving(rungs=tuple(sorted(set(rungs))), reduction=self._reduction)
 
     @property
     def info(self) -> EvaluatorInfo:
         """What the accuracies mean."""
         scenes = self._scenes
         changed = changed_options(
-            epochs=(str(self._epochs), str(EPOCHS)),
+            epochs=(str(self._asked), "0"),
             recipe=(self._recipe_name, RECIPE),
             void=(str(self._void), str(VOID_NUMBER)),
+            halving=(str(self._reduction), str(HALVING)),
+            weights=(self._weights, ""),
+            weights_spec=(self._weights_spec, ""),
         ).removesuffix(",")
         return EvaluatorInfo(
             name=f"train-dense:task={self._task},data={self._data}{',' if changed else ''}{changed}",
-            version=f"1-{scenes.fingerprint}",
+            version=f"2-{scenes.fingerprint}",
             kind="trained",
             dataset=Path(self._data).name,
             metric=METRICS[self._task],
+            classes=len(scenes.classes),
             detail=(
-                f"{self._epochs} epochs of the recipe {self._recipe_name} on {len(scenes.train)} images, judged on "
-                f"{len(scenes.val)} held-out ones; intervals are those of a share over so many images"
+                f"{self.epochs} epochs of the recipe {self._recipe_name} on {len(scenes.train)} images from "
+                f"{'random' if self._first is None else 'inherited'} weights, judged on {len(scenes.val)} held-out "
+                "ones; intervals are those of a share over so many images"
             ),
         )
 
@@ -83,24 +150,33 @@ class TrainDenseEvaluator:
             raise EvaluatorError(
                 f"{spec.name} is not for {self._task}", hint="search a space whose head is for the data's task"
             )
-        spec = with_classes(spec, len(self._scenes.classes))
+        spec = with_classes(spec, len(self._scenes.classes), head=HEADS[self._task])
         train, val, _ = loaded_parts(self._scenes, side=spec.resolution)
 
         def told(progress: DenseProgress) -> None:
             if progress.evaluated is not None:
                 report(progress.epoch, progress.evaluated.value)
 
+        model = build(spec, seed=seed)
+        note = ""
+        if self._first is not None and len(self._first.spec.blocks) == len(spec.blocks):
+            inherit(model, self._first)
+        elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other rows
+            note = f"{spec.name} has other rows than the first weights and was trained from random ones"
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
             try:
                 found = train_dense(
-                    build(spec, seed=seed),
+                    model,
                     train,
                     val,
                     self._recipe,
                     classes=self._scenes.classes,
                     folder=Path(folder),
                     seed=seed,
-                    epochs=self._epochs,
+                    epochs=self.epochs,
+                    device=self._device,
+                    evaluations=EVALUATIONS,
+                    precision="float32",  # a trial of speed may end one way today and another tomorrow
                     on_progress=told,
                 )
             except TrainingError as error:
@@ -115,4 +191,15 @@ class TrainDenseEvaluator:
             kind=info.kind,
             dataset=info.dataset,
             seed=seed,
+            note=note,
         )
+
+
+def _first_network(weights: str, weights_spec: str) -> MobileNet | None:
+    """The network that every candidate inherits from."""
+    if not weights:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise OptionError(f"evaluator train-dense: there is no file {weights}", hint="check the path")
+    return read_network(path) if not weights_spec else network_of(path, load_spec(weights_spec))

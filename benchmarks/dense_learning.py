@@ -1,0 +1,158 @@
+"""Detectors and segmenters learn: figures on test scenes from published and from random weights, beside chance.
+
+Run: `python benchmarks/dense_learning.py --detection bccd_detection.tar --segmentation camvid_360x270.tar --void 11
+--weights efficientnet-lite0-57934424.pth [--epochs 12 5] [--threads 1] [-o FILE.json]`
+
+Two networks with the backbone of EfficientNet-Lite0 are trained by the recipe `dense`: an SSDLite detector at 192 px
+and a DeepLabV3 segmenter at 193 px with output stride 16; each from ImageNet weights and from random ones, with as
+many epochs. Chance is the network before its training for a detector, and for a segmenter the class that most pixels
+of the training masks have, everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnv2search.jobs.train_dense import DenseTrainingReport, train_dense_spec
+from mnv2search.model.build import build
+from mnv2search.spec.catalog import entry
+from mnv2search.spec.classes import with_classes
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
+from mnv2search.training.dense_figures import DenseFigures, dense_figures
+from mnv2search.training.dense_loss import VOID
+from mnv2search.training.dense_spec import HEADS, task_of
+from mnv2search.training.prepared import image_folder
+from mnv2search.training.recipe import load_recipe
+from mnv2search.training.scene_batches import LoadedScenes, loaded_parts
+from mnv2search.training.scene_sets import read_scene_set
+
+BACKBONE = "efficientnet_lite0"
+# Anchors from 12 % of the image's side on, six a place, find more cells than three of 10 and 20 %.
+DETECTOR = SsdLite(classes=1, smallest_scale=0.12, reduced_first=False)
+SEGMENTER = DeepLab(classes=2, channels=128)
+
+
+def main() -> None:
+    """Train and judge the networks, and print a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--detection", type=Path, help="a set with boxes")
+    parser.add_argument("--segmentation", type=Path, help="a set with masks")
+    parser.add_argument("--void", type=int, default=255)
+    parser.add_argument("--weights", type=Path, required=True, help=f"published weights of {BACKBONE}")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[12, 5], help="of the detector and the segmenter")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("-o", "--output", type=Path, help="JSON of every figure")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    base = entry(BACKBONE).spec
+    detector = replace(base, name="ssdlite_lite0_192", resolution=192, head=DETECTOR)
+    segmenter = replace(
+        base, name="deeplab_lite0_193", resolution=193, last_channels=None, output_stride=16, head=SEGMENTER
+    )
+    found: dict[str, Any] = {}
+    print("| network, first weights | epochs | metric | held out | test | other test figures | chance | minutes |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for data, spec, epochs in zip(
+        (arguments.detection, arguments.segmentation), (detector, segmenter), arguments.epochs, strict=True
+    ):
+        if data is None:
+            continue
+        chance = _chance(spec, data, arguments.void)
+        for name, weights in (("ImageNet", arguments.weights), ("random", None)):
+            with tempfile.TemporaryDirectory() as folder:
+                report = train_dense_spec(
+                    spec,
+                    data=data,
+                    folder=Path(folder),
+                    recipe=load_recipe("dense"),
+                    epochs=epochs,
+                    weights=weights,
+                    weights_spec=base if weights else None,
+                    void=arguments.void,
+                )
+                curve = _curve(Path(folder))
+            print(_row(spec, name, report, chance), flush=True)
+            found[f"{spec.name}, {name}"] = _told(report, chance, curve)
+            if arguments.output is not None:
+                arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _row(spec: ModelSpec, name: str, report: DenseTrainingReport, chance: DenseFigures) -> str:
+    shown = dict(report.test.details)
+    key = "ap50" if "ap50" in shown else "pixels"
+    beside = dict(chance.details).get(key, 0.0)
+    cells = (
+        f"{spec.name}, {name}",
+        f"{report.trained.epochs:.0f}",
+        f"{report.test.metric}, %",
+        f"{100 * report.trained.best.value:.1f}",
+        f"{100 * report.test.value:.1f}",
+        f"{key} {100 * shown.get(key, 0.0):.1f} %",
+        f"{100 * chance.value:.1f}, {key} {100 * beside:.1f} %",
+        f"{report.trained.seconds / 60:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _told(report: DenseTrainingReport, chance: DenseFigures, curve: list[dict[str, float]]) -> dict[str, Any]:
+    trained = report.trained
+    return {
+        "data": report.scenes.root.name,
+        "images": {split: len(report.scenes.part(split)) for split in ("train", "val", "test")},
+        "held_out": asdict(trained.best),
+        "test": asdict(report.test),
+        "chance": asdict(chance),
+        "epochs": trained.epochs,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "images_per_s": trained.images_per_s,
+        "precision": trained.precision,
+        "threads": report.threads,
+        "curve": curve,
+    }
+
+
+def _curve(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{"step": one["step"], "loss": one["loss"], "held_out": one["evaluated"]["value"]} for one in lines]
+
+
+def _chance(spec: ModelSpec, data: Path, void: int) -> DenseFigures:
+    """Figures on the test scenes of what has learned nothing."""
+    task = task_of(spec)
+    scenes = read_scene_set(data, task, unpack_to=image_folder(), void=void)
+    train, _, test = loaded_parts(scenes, side=spec.resolution)
+    if task == "detection":
+        model = build(with_classes(spec, len(scenes.classes), head=HEADS[task]), seed=0)
+        return dense_figures(model, test, scenes.classes, normalization="imagenet")
+    commonest = _counts(train).most_common(1)[0][0]
+    return _everywhere(test, commonest)
+
+
+def _counts(part: LoadedScenes) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for number in range(len(part)):
+        classes, pixels = np.unique(part.truth(number), return_counts=True)
+        counts.update(dict(zip(classes.tolist(), pixels.tolist(), strict=True)))
+    del counts[VOID]
+    return counts
+
+
+def _everywhere(part: LoadedScenes, label: int) -> DenseFigures:
+    """Figures of one class for every pixel: its IoU is its share, and that of the others that occur is 0."""
+    counts = _counts(part)
+    share = counts[label] / counts.total()
+    return DenseFigures(metric="miou", value=share / len(counts), details=(("pixels", share),), count=len(part))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""A report as one HTML file that needs no other: lines, tables and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TypeAlias
+
+from mnv2search.report.rows import Rows
+
+__all__ = ["Lines", "Part", "Picture", "page"]
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.7rem; text-align: right; vertical-align: bottom; }
+th { border-bottom: 1px solid #222; font-weight: 600; } th span { font-weight: 400; color: #666; display: block; }
+.left { text-align: left; } .stressed { font-weight: 600; } tfoot td { border-top: 1px solid #999; }
+.notes { color: #555; font-size: 0.9rem; } pre { white-space: pre-wrap; font: inherit; } img { max-width: 100%; }
+.wide { overflow-x: auto; }
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Text, a line each; leading spaces are kept."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG with what it shows in words, for those who cannot see it."""
+
+    title: str
+    png: bytes
+    shows: str
+
+
+Part: TypeAlias = Lines | Picture | Rows
+
+
+def page(title: str, parts: Iterable[Part]) -> str:
+    """The text of an HTML file.
+
+    >>> "<h1>a &lt; b</h1>" in page("a < b", [])
+    True
+    """
+    body = "\n".join(text for part in parts for text in _part(part))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _part(part: Part) -> Iterator[str]:
+    yield f"<h2>{escape(part.title)}</h2>"
+    if isinstance(part, Lines):
+        yield f"<pre>{escape(chr(10).join(part.lines))}</pre>"
+    elif isinstance(part, Picture):
+        content = base64.b64encode(part.png).decode("ascii")
+        yield f'<img alt="{escape(part.shows)}" src="data:image/png;base64,{content}">'
+    else:
+        yield from _table(part)
+
+
+def _table(rows: Rows) -> Iterator[str]:
+    sides = ['class="left"' if column.align == "left" else "" for column in rows.columns]
+    headings = (
+        f"<th {side}>{escape(column.title)}{f'<span>{escape(column.unit)}</span>' if column.unit else ''}</th>"
+        for column, side in zip(rows.columns, sides, strict=True)
+    )
+    yield f'<div class="wide"><table><thead><tr>{"".join(headings)}</tr></thead><tbody>'
+    for number, row in enumerate(rows.rows):
+        stress = ' class="stressed"' if number in rows.stressed else ""
+        yield f"<tr{stress}>{_cells(row, sides)}</tr>"
+    yield "</tbody>"
+    if rows.footer:
+        yield f"<tfoot><tr>{_cells(rows.footer, sides)}</tr></tfoot>"
+    yield "</table></div>"
+    if rows.notes:
+        yield f'<p class="notes">{"<br>".join(map(escape, rows.notes))}</p>'
+
+
+def _cells(row: Sequence[str], sides: Sequence[str]) -> str:
+    filled = (*row, *[""] * (len(sides) - len(row)))
+    return "".join(f"<td {side}>{escape(cell)}</td>" for cell, side in zip(filled, sides, strict=True))

@@ -1,0 +1,320 @@
+"""What every training does, whatever a network learns: steps, evaluations, checkpoints, and going on from them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mnv2search.errors import OptionError, TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.spec.codec import dumps
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
+from mnv2search.training.draws import own_draws, seed_step
+from mnv2search.training.optimizers import learning_rate, optimizer_of
+from mnv2search.training.precision import Precision, half_of, scaler_of
+from mnv2search.training.progress import F, Pace, ProgressOf, State, TrainedOf
+from mnv2search.training.recipe import Recipe
+from mnv2search.training.step import average, set_dropout, set_momentum
+from mnv2search.training.team import ALONE, Team
+
+__all__ = ["BEST", "LAST", "Course", "Job"]
+
+LAST, BEST = "last.ckpt", "best.pt"
+UNKNOWN_STEPS = 1_000_000
+# Steps that tell whether bfloat16 is faster, and how much faster it has to be: without arithmetic for it, it is ten
+# times slower, and a tenth is not worth its rounding.
+HALF_TRIALS = 3
+HALF_FASTER = 0.85
+CHECKPOINT_S = 60.0
+
+B = TypeVar("B")
+"""A batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Where a training is made, and what tells it from others.
+
+    Attributes:
+        folder: for ``last.ckpt`` and ``best.pt``.
+        seed: of everything that is drawn.
+        data: fingerprint of the images; a checkpoint of others is refused.
+        device: of torch, such as ``cuda``.
+        team: processes that train with this one.
+    """
+
+    folder: Path
+    seed: int
+    data: str
+    device: str
+    team: Team = ALONE
+
+
+class Course(ABC, Generic[B, F]):
+    """A network with all that changes while it is trained; subclasses say on what, and by which loss and figures.
+
+    Args:
+        model: with its first weights; trained in place.
+        recipe: how.
+        job: where, and from which seed.
+        images: to learn from, how many.
+        batch: images a step.
+    """
+
+    most_evaluations: float = math.inf
+    """In the whole of a training, apart from the last; one is after every epoch, or after several."""
+
+    def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
+        self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe, self.batch, self.epoch_steps = recipe, batch, images // batch
+        self.folder, self.seed, self.device, self.team = job.folder, job.seed, job.device, job.team
+        set_dropout(model, recipe.dropout)
+        self.optimizer = optimizer_of(model, recipe)
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False) if recipe.ema else None
+        self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+        self.state: State[F] = State()
+        self.shared: nn.Module = model
+        self.scaler = scaler_of("float32", job.device)
+
+    @abstractmethod
+    def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
+        """The batches of an epoch from number `first` on, perhaps made ahead of their use."""
+
+    @abstractmethod
+    def descend(
+        self, model: nn.Module, optimizer: Optimizer, batch: B, *, precision: Precision, scaler: torch.amp.GradScaler
+    ) -> float:
+        """One step of a model; the loss before it, of this process."""
+
+    @abstractmethod
+    def judge(self, model: MobileNet) -> F:
+        """Figures on the held-out images."""
+
+    @abstractmethod
+    def value(self, figures: F) -> float:
+        """By which the best weights are told."""
+
+    @abstractmethod
+    def written(self, figures: F) -> tuple[Any, ...]:
+        """Figures as a checkpoint holds them."""
+
+    @abstractmethod
+    def read(self, written: tuple[Any, ...]) -> F:
+        """Figures as they were written."""
+
+    def begin(
+        self, *, steps: int | None, epochs: int | None, time_s: float | None, precision: Precision | None
+    ) -> None:
+        """Go on with what the folder holds, or set what a new training does.
+
+        Args:
+            steps: of the whole.
+            epochs: in place of steps; None takes the recipe's.
+            time_s: wall time in place of both.
+            precision: of the convolutions; None takes what is fastest.
+
+        Raises:
+            OptionError: the folder holds another training.
+            TrainingError: the checkpoint cannot be read.
+        """
+        saved = self.team.agreed(self._saved)
+        if saved is not None:
+            self._take_up(saved)
+            return
+        self._set_precision(self.team.agreed(self._fastest) if precision is None else precision)
+        if steps is not None:
+            self.state.steps = max(1, steps)
+        elif time_s is None:
+            self.state.steps = max(1, (self.recipe.epochs if epochs is None else epochs) * self.epoch_steps)
+
+    def run(
+        self, *, time_s: float | None, on_progress: Callable[[ProgressOf[F]], None], stop: Callable[[], bool]
+    ) -> TrainedOf[F]:
+        """All steps that are left."""
+        state, resumed_at = self.state, self.state.step
+        self.shared = self.team.shared(self.model)
+        pace = Pace(resumed_at, time_s, epoch_steps=self.epoch_steps, evaluations=self.most_evaluations)
+        written, stopped = time.monotonic(), False
+        with own_draws(self.device), ExitStack() as stack:
+            for batch in stack.enter_context(closing(self._batches())):
+                lr = self._step(batch)
+                self._set_length(pace)
+                ends = state.step == state.steps
+                evaluated = self._judge(pace) if ends or self._is_due() else None
+                if self.team.is_leader:
+                    on_progress(self._progress(lr, pace, evaluated))
+                stopped = not ends and self.team.is_any(stop())
+                if ends or stopped or evaluated is not None or time.monotonic() - written > CHECKPOINT_S:
+                    self._save()
+                    written = time.monotonic()
+                if ends or stopped:
+                    break
+        if state.best is None:
+            self._judge(pace)
+            self._save()
+        assert state.best is not None
+        return TrainedOf(
+            best=state.best,
+            best_step=state.best_step,
+            steps=state.step,
+            epochs=state.step / self.epoch_steps,
+            seconds=time.monotonic() - pace.begin,
+            images_per_s=pace.per_s(state.step) * self.batch,
+            losses=tuple(state.losses),
+            resumed_at=resumed_at,
+            stopped=stopped,
+            precision=state.precision,
+        )
+
+    def _saved(self) -> Checkpoint | None:
+        saved = read_checkpoint(self.folder / LAST)
+        for key, value in self.job.items():
+            if saved is not None and saved.job.get(key) != value:
+                raise OptionError(
+                    f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
+                    hint="go on with what it was begun with, or give another folder",
+                )
+        return saved
+
+    def _take_up(self, saved: Checkpoint) -> None:
+        self.model.load_state_dict(saved.model)
+        if self.averaged is not None and saved.averaged is not None:
+            self.averaged.load_state_dict(saved.averaged)
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.state = State(
+            step=saved.step,
+            steps=saved.steps,
+            best=None if saved.best is None else self.read(saved.best),
+            best_step=saved.best_step,
+            running_loss=saved.running_loss,
+        )
+        self._set_precision(cast(Precision, saved.half_type) if saved.half else "float32")
+        if saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
+
+    def _set_precision(self, precision: Precision) -> None:
+        self.state.precision = precision
+        self.scaler = scaler_of(precision, self.device)
+
+    def _fastest(self) -> Precision:
+        """Half precision where its steps are clearly faster than in single precision, by a few of each in turn."""
+        half = half_of(self.device)
+        if self.device.startswith("cuda"):
+            return half
+        tried = copy.deepcopy(self.model)
+        optimizer = optimizer_of(tried, self.recipe)
+        recipe, self.recipe = self.recipe, replace(self.recipe, randaugment=0, mixup=0.0)
+        seconds: dict[Precision, list[float]] = {"float32": [], half: []}
+        scaler = scaler_of("float32", self.device)
+        with own_draws(self.device), closing(self.batches(epoch=0, first=0, ahead=False)) as batches:
+            batch = next(batches)
+            for _ in range(HALF_TRIALS):
+                for precision, found in seconds.items():
+                    begin = time.perf_counter()
+                    self.descend(tried, optimizer, batch, precision=precision, scaler=scaler)
+                    found.append(time.perf_counter() - begin)
+        self.recipe = recipe
+        return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"
+
+    def _set_length(self, pace: Pace) -> None:
+        """Let the pace of the leader tell how many steps there are, where a time was given."""
+        unknown = not self.state.steps
+        pace.stepped(self.state)
+        if unknown and self.state.steps:
+            self.state.steps = self.team.agreed(lambda: self.state.steps)
+
+    def _is_due(self) -> bool:
+        """Whether an evaluation is: after an epoch, and not more often than so many times in all."""
+        every = math.ceil(max(1.0, self.state.steps / self.most_evaluations) / self.epoch_steps)
+        return self.state.step % (every * self.epoch_steps) == 0
+
+    def _batches(self) -> Generator[B]:
+        """Batches from the one after the last step on, until there is no step left."""
+        state = self.state
+        while not state.steps or state.step < state.steps:
+            epoch, first = divmod(state.step, self.epoch_steps)
+            yield from self.batches(epoch=epoch, first=first)
+
+    def _step(self, batch: B) -> float:
+        """One step; the learning rate of it."""
+        state = self.state
+        steps = state.steps or UNKNOWN_STEPS
+        lr = learning_rate(self.recipe, step=state.step, steps=steps, epoch_steps=self.epoch_steps, batch=self.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        set_momentum(self.model, steps)
+        seed_step(self.seed, state.step, self.team.rank)
+        self.model.train()
+        own = self.descend(self.shared, self.optimizer, batch, precision=state.precision, scaler=self.scaler)
+        loss = self.team.sums([own])[0] / self.team.size
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of step {state.step + 1} is {loss}",
+                hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
+            )
+        state.step += 1
+        if self.averaged is not None:
+            average(self.averaged, self.model, min(self.recipe.ema, state.step / (state.step + 10)))
+        state.losses.append(loss)
+        state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
+        return lr
+
+    def _judge(self, pace: Pace) -> F:
+        """Figures on the held-out images; the weights are kept where they are the best so far."""
+        state, shown = self.state, self.model if self.averaged is None else self.averaged
+        begin = time.monotonic()
+        self.team.take_buffers(shown)
+        found = self.judge(shown)
+        if state.best is None or self.value(found) >= self.value(state.best):
+            state.best, state.best_step = found, state.step
+            if self.team.is_leader:
+                write_network(self.folder / BEST, shown)
+        pace.judged(time.monotonic() - begin)
+        return found
+
+    def _save(self) -> None:
+        state = self.state
+        if not self.team.is_leader:
+            return
+        if not state.steps:
+            return  # how long it is to be is not known yet, so there is little to lose
+        write_checkpoint(
+            self.folder / LAST,
+            Checkpoint(
+                job=self.job,
+                step=state.step,
+                steps=state.steps,
+                running_loss=state.running_loss,
+                best=None if state.best is None else self.written(state.best),
+                best_step=state.best_step,
+                model=self.model.state_dict(),
+                averaged=None if self.averaged is None else self.averaged.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                half=state.precision != "float32",
+                half_type=state.precision,
+                scaler=self.scaler.state_dict() or None,
+            ),
+        )
+
+    def _progress(self, lr: float, pace: Pace, evaluated: F | None) -> ProgressOf[F]:
+        state = self.state
+        return ProgressOf(
+            step=state.step,
+            steps=state.steps,
+            epoch=math.ceil(state.step / self.epoch_steps),
+            loss=state.running_loss,
+            lr=lr,
+            images_per_s=pace.per_s(state.step) * self.batch,
+            evaluated=evaluated,
+        )

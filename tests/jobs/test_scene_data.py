@@ -1,0 +1,132 @@
+"""Sets of scenes described: counts, sizes, shares, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from pictures import draw_pictures
+from scene_files import HEIGHT, WIDTH, write_coco, write_masks, write_voc
+
+from mnv2search.jobs.scene_data import describe_scenes
+from mnv2search.report.scene_data import scene_lines
+from mnv2search.training.scene_sets import task_in
+
+Run = Callable[..., Any]
+
+
+def broken(root: Path) -> Path:
+    """A set of boxes with a fault of each kind in train."""
+    write_coco(root, train=12, val=3, test=3)
+    file = root / "train" / "annotations.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    boxes = ([-5, 0, 20, 20], [70, 0, 9, 9], [3, 3, 0, 9], [4, 4, 0, 9], [1, 1, 9, 9])
+    for number, box in enumerate(boxes):
+        category = 7 if number < 4 else 55
+        content["annotations"].append(
+            {"id": 100 + number, "image_id": 0, "category_id": category, "bbox": box, "iscrowd": 0}
+        )
+    content["images"].append({"id": 50, "file_name": "empty.png", "width": WIDTH, "height": HEIGHT})
+    Image.new("RGB", (WIDTH, HEIGHT)).save(root / "train" / "images" / "empty.png")
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("write", "task"),
+    [
+        (write_coco, "detection"),
+        (write_voc, "detection"),
+        (write_masks, "segmentation"),
+        (draw_pictures, None),
+    ],
+    ids=["coco", "voc", "masks", "classes"],
+)
+def test_the_layout_tells_the_task(write: Callable[[Path], Path], task: str | None, tmp_path: Path) -> None:
+    assert task_in(write(tmp_path / "set")) == task
+
+
+def test_boxes_are_counted_by_class_and_part(tmp_path: Path) -> None:
+    found = describe_scenes(write_coco(tmp_path), "detection")
+    assert [sum(found.amounts[split]) for split in ("train", "val", "test")] == [6, 3, 3]
+    assert found.images == found.amounts  # one box an image
+    assert found.most_boxes == 1
+    for sides in found.sides:
+        assert sides is not None
+        # squares of 14 to 23 px in images of 64 x 48 px
+        assert 14 / (64 * 48) ** 0.5 <= sides.low <= sides.median <= sides.high <= 23 / (64 * 48) ** 0.5
+
+
+def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
+    lines = list(scene_lines(describe_scenes(broken(tmp_path), "detection")))
+    assert "4 annotations skipped, 1 clipped, such as" in lines
+    for text in (
+        "2 x ",
+        "has no area; skipped",
+        "lies outside the image of 64 x 48 px; skipped",
+        "reaches beyond the image of 64 x 48 px; clipped",
+        "the class id 55 is none of 7, 9; skipped",
+    ):
+        assert any(text in line for line in lines), text
+    assert "1 image without a box: learned from as background" in lines
+
+
+def test_pixels_are_counted_by_class_and_void_apart(tmp_path: Path) -> None:
+    root = write_masks(tmp_path, train=6, val=3, test=3)
+    found = describe_scenes(root, "segmentation")
+    assert found.void == {"train": 6 * WIDTH, "val": 3 * WIDTH, "test": 3 * WIDTH}
+    assert sum(found.amounts["train"]) == 6 * WIDTH * (HEIGHT - 1)
+    mask = np.asarray(Image.open(root / "val" / "masks" / "006.png"))
+    assert found.amounts["val"][0] >= int((mask == 0).sum())
+    assert found.sides == (None,) * len(found.scenes.classes)
+
+
+def test_a_mask_of_another_size_is_told_of(tmp_path: Path) -> None:
+    root = write_masks(tmp_path)
+    Image.new("L", (9, 9)).save(root / "train" / "masks" / "000.png")
+    lines = list(scene_lines(describe_scenes(root, "segmentation")))
+    assert any("it has 9 x 9 px, and its image 64 x 48 px; skipped" in line for line in lines)
+
+
+def test_an_image_that_is_torn_beyond_its_header_is_told_of(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    path = root / "train" / "images" / "002.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    found = describe_scenes(root, "detection")
+    assert [one.name for one in found.unreadable] == ["002.png"]
+
+
+def test_the_command_describes_boxes(run: Run, tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set")
+    twin = root / "test" / "images" / "009.png"
+    twin.write_bytes((root / "train" / "images" / "000.png").read_bytes())
+    shown = run("data", str(root))
+    assert shown.code == 0, shown.err
+    assert "% of the image's" in shown.out
+    assert "train: 6 images, val: 3 images, test: 3 images" in shown.out
+    told = json.loads(run("data", str(root), "--json").out)
+    assert (told["task"], told["classes"]) == ("detection", ["red", "green"])
+    assert [[Path(p).name for p in pair] for pair in told["repeated"]] == [["000.png", "009.png"]]
+
+
+def test_the_command_describes_masks(run: Run, tmp_path: Path) -> None:
+    root = write_masks(tmp_path / "set")
+    shown = run("data", str(root))
+    assert shown.code == 0, shown.err
+    assert "pixels, %" in shown.out
+    assert "of all pixels are void (255) and count for nothing" in shown.out
+
+
+def test_another_task_than_the_layout_has_is_refused(run: Run, tmp_path: Path) -> None:
+    refused = run("data", str(write_masks(tmp_path / "set")), "--task", "detection")
+    assert refused.code == 2
+    assert "has nothing to learn from" in refused.err

@@ -1,0 +1,103 @@
+"""Reports as HTML files: whole, escaped, with what tables and pictures hold; and the curves in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mnv2search.accuracy.types import Accuracy
+from mnv2search.cost import cost_of
+from mnv2search.evaluation import Budget, Evaluation, completed
+from mnv2search.report.curves import candidates_png, history_of, training_png
+from mnv2search.report.page import Lines, Picture, page
+from mnv2search.report.rows import Column, Rows
+from mnv2search.spec.codec import load_spec
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ROWS = Rows(
+    title="a table",
+    columns=(Column("name <b>", align="left"), Column("time", "ms")),
+    rows=(("one & two", "1.0"), ("three", "2.0")),
+    footer=("all",),
+    notes=("a note",),
+    stressed=frozenset({1}),
+)
+
+
+class Opened(HTMLParser):
+    """Tags that are open, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def curved(name: str, curve: tuple[tuple[int, float], ...], *, stopped: bool = False) -> Evaluation:
+    spec = load_spec(name)
+    made = completed(spec, cost=cost_of(spec), latency=None, budget=Budget(latency_ms=5.0), seed=0)
+    accuracy = Accuracy(value=0.5, low=0.4, high=0.6, metric="map", kind="trained", dataset="mine")
+    return replace(made, accuracy=None if stopped else accuracy, curve=curve)
+
+
+def test_a_page_closes_what_it_opens_and_escapes_what_it_is_given() -> None:
+    read = Opened()
+    read.feed(page("a <i> title", [ROWS, Lines(title="text", lines=("  x < y",)), picture()]))
+    assert read.open == []
+    text = "".join(read.text)
+    for part in ("a <i> title", "name <b>", "one & two", "a note", "  x < y"):
+        assert part in text
+
+
+def picture() -> Picture:
+    return Picture(title="a picture", png=PNG, shows='what "it" shows')
+
+
+def test_a_page_needs_no_other_file() -> None:
+    text = page("title", [picture()])
+    assert 'src="data:image/png;base64,' in text
+    assert "http" not in text
+
+
+@pytest.mark.parametrize(
+    "evaluated",
+    [
+        {"metric": "map", "value": 0.3, "details": [["ap50", 0.5], ["cat", 0.3]], "count": 9},
+        {"metric": "miou", "value": 0.3, "details": [["pixels", 0.5]], "count": 9},
+        {"top1": 0.5, "loss": 1.0, "count": 9},
+    ],
+    ids=["detector", "segmenter", "classifier"],
+)
+def test_curves_are_drawn_of_every_kind_of_training(evaluated: dict[str, object]) -> None:
+    history = [{"step": step, "loss": 1.0, "evaluated": evaluated} for step in (5, 10)]
+    assert training_png(history, batch=8).startswith(PNG)
+
+
+def test_of_a_repeated_evaluation_the_last_counts(tmp_path: Path) -> None:
+    lines = [{"step": step, "loss": loss} for step, loss in ((10, 1.0), (5, 2.0), (10, 0.5))]
+    (tmp_path / "h.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    assert [(line["step"], line["loss"]) for line in history_of(tmp_path / "h.jsonl")] == [(5, 2.0), (10, 0.5)]
+
+
+def test_candidates_without_curves_have_no_picture() -> None:
+    alone = curved("mobilenet_v2_0.35_96", ())
+    assert candidates_png([alone], [], metric="map") is None
+    told = curved("mobilenet_v2_0.5_96", ((1, 0.2), (2, 0.3)))
+    behind = curved("mobilenet_v2_0.75_96", ((1, 0.1),), stopped=True)
+    png = candidates_png([told], [alone, behind], metric="map")
+    assert png is not None
+    assert png.startswith(PNG)
