@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.model.weights import load_weights
@@ -13,7 +14,14 @@ __all__ = ["network_of"]
 
 
 def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
-    """The network of a `.pt` file of ours, or one with published weights."""
+    """The network of a `.pt` file of ours, or one with published weights.
+
+    Raises:
+        WeightsError: there is no such file, or its weights do not fit the spec.
+        TrainingError: a file of ours cannot be read.
+    """
+    if not weights.is_file():
+        raise WeightsError(f"{weights} is not a file", hint="check the path of the first weights")
     if weights.suffix == ".pt":
         return read_network(weights)
     model = build(spec, seed=0)
