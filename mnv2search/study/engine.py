@@ -349,9 +349,9 @@ class Search:
         watch = self._rungs.watch(latency.median_ms) if self._rungs and latency and stage != "baseline" else None
 
         def report(step: int, value: float) -> None:
-            self._tell_progress(
-                cast("Phase", stage), doing=f"{spec.name}: {100 * value:.1f} % {metric} at step {step}"
-            )
+            if not self._prepares:  # then there is nothing on the way
+                doing = f"{spec.name}: {100 * value:.1f} % {metric} at step {step}"
+                self._tell_progress(cast("Phase", stage), doing=doing)
             (watch or no_report)(step, value)
 
         metric = self._evaluator.info.metric
