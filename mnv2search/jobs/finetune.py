@@ -113,9 +113,11 @@ def finetune(
         raise RecordError("there is no network to train", hint="search for longer")
     order = sorted(range(len(candidates)), key=lambda i: -cost_of(candidates[i].spec).madds)
     total = sum(cost_of(e.spec).madds for e in candidates)
-    steps, device = _known_steps(folder), own_device()
+    written, device = _known(folder), own_device()
+    steps = None if written is None else written[0]
     if recipe is None:
-        recipe = load_recipe(_known_recipe(folder) or _suited(candidates, images, time_s=time_s, device=device))
+        suited = _suited(candidates, images, time_s=time_s, device=device) if written is None else written[1]
+        recipe = load_recipe(suited)
     held_out: dict[int, Figures] = {}
     for index in order:
         spec = candidates[index].spec
@@ -206,7 +208,7 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         if not by_name.keys() >= set(names):
             return None
         return Finetuned(
-            recipe=told["recipe"],
+            recipe=told.get("recipe", LONG_RECIPE),  # which all took before it was written down
             networks=tuple(by_name[name] for name in names),
             held_out=tuple(_figures(network["held_out"]) for network in told["networks"]),
             steps=told["steps"],
@@ -257,23 +259,13 @@ def _suited(candidates: Sequence[Evaluation], images: ImageSet, *, time_s: float
     return LONG_RECIPE if images_each / len(images.train) >= LONG_EPOCHS else SHORT_RECIPE
 
 
-def _known_steps(folder: Path) -> int | None:
-    """How many steps an interrupted run found to fit."""
-    found = _known(folder, "steps")
-    return None if found is None else int(found)
-
-
-def _known_recipe(folder: Path) -> str | None:
-    """The recipe that an interrupted run took."""
-    found = _known(folder, "recipe")
-    return None if found is None else str(found)
-
-
-def _known(folder: Path, key: str) -> Any:
+def _known(folder: Path) -> tuple[int, str] | None:
+    """How many steps an interrupted run found to fit, and the name of the recipe that it took."""
     path = folder / REPORT
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))[key]
-    except (ValueError, TypeError, KeyError) as error:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return int(told["steps"]), str(told.get("recipe", LONG_RECIPE))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error

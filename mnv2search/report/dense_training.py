@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import Column, Rows
+from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
     from mnv2search.jobs.train_dense import DenseTrainingReport
@@ -64,7 +64,7 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.1f} "
-        f"images/s on {report.device} with {report.threads} threads{half}; recipe {report.recipe.name}"
+        f"images/s on {report.device} with {counted(report.threads, 'thread')}{half}; recipe {report.recipe.name}"
     )
     yield f"held out, which chose the weights of step {trained.best_step}: {dense_figures_text(trained.best)}"
     yield f"test, which played no part: {dense_figures_text(report.test)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mnv2search.report.rows import counted
+
 if TYPE_CHECKING:
     from mnv2search.jobs.train import TrainingReport
     from mnv2search.training.loop import Figures, Progress
@@ -41,11 +43,12 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
             f"{', the classifier too' if over.classifier else ', not the classifier'}"
             f"{f'; {over.new_blocks} blocks are new' if over.new_blocks else ''}"
         )
-    processes = f"{report.processes} processes of " if report.processes > 1 else ""
+    workers = f"{report.processes} processes of " if report.processes > 1 else ""
+    workers += counted(report.threads, "thread")
     half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.0f} "
-        f"images/s on {report.device} with {processes}{report.threads} threads{half}; recipe {report.recipe.name}"
+        f"images/s on {report.device} with {workers}{half}; recipe {report.recipe.name}"
     )
     if report.recipe.shift_px:
         most = report.recipe.shift_px

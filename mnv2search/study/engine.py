@@ -23,7 +23,15 @@ from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import Gauge
 from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
-from mnv2search.study.results import front_of, median_ms_of, rank_of, result_of, thinned
+from mnv2search.study.results import (
+    REGION_BEGINS,
+    finalists_of,
+    front_of,
+    median_ms_of,
+    rank_of,
+    reference_of,
+    result_of,
+)
 from mnv2search.study.rungs import Rungs
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.trust import order_notes
@@ -35,12 +43,8 @@ __all__ = ["Search"]
 FIRST_PICKS = 12
 # Draws among which the first networks are chosen.
 FIRST_DRAWS = 200
-# Measured side by side at the end; more would leave too little time for each.
-FINALISTS = 14
 # Draws among which those are found that an evaluator prepares itself for.
 BAND_DRAWS = 4000
-# The part of the budget below which a network is too small to be what the user asks for.
-REGION_BEGINS = 0.35
 # Networks of the baseline that are measured again beside the front, and the only ones whose accuracy is asked for
 # where that is not arithmetic.
 RIVALS = 3
@@ -211,21 +215,12 @@ class Search:
             describe=self._candidates.describe,
             batch=self._settings.batch,
             budget=self._settings.trials,
-            reference=self._reference(),
+            reference=reference_of(self._baseline.values(), budget_ms=self._budget.latency_ms),
         )
         journal = Journal(self._space, sampler=sampler, path=self._study_path)
         for pick, evaluation in list(self._known.items())[journal.trials :]:
             journal.add(pick, evaluation)  # recorded, but a kill came before the study had it
         return journal
-
-    def _reference(self) -> tuple[float, float] | None:
-        """Accuracy and latency that bound the region of interest: what a far smaller MobileNetV2 reaches, the budget.
-
-        None leaves it to the sampler, where the baseline has no accuracies.
-        """
-        limit_ms = REGION_BEGINS * self._budget.latency_ms
-        small = [e for e in self._baseline.values() if e.accuracy is not None and median_ms_of(e) <= limit_ms]
-        return (max(rank_of(e) for e in small), self._budget.latency_ms) if small else None
 
     def _measure_first_picks(self, journal: Journal) -> None:
         wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known)
@@ -287,11 +282,7 @@ class Search:
     def _measure_finalists(self) -> None:
         """Measure what may be on the front afresh, side by side with the best of the baseline."""
         known = [e for e in self._known.values() if e.accuracy is not None]
-        if self._prepares:  # little training favours networks too small for the budget
-            known = self._of_region(known) or known
-        members = front_of(known)
-        asked_for = self._of_region(members)
-        finalists = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
+        finalists = finalists_of(known, budget_ms=self._budget.latency_ms, of_region=self._prepares)
         rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
         self._gauge.begin_anew()
@@ -302,9 +293,6 @@ class Search:
             measured = completed(told.spec, cost=cost, latency=latency, budget=self._budget, seed=seed)
             evaluation = replace(measured, accuracy=told.accuracy, curve=told.curve)
             self._keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
-
-    def _of_region(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        return [e for e in evaluations if median_ms_of(e) >= REGION_BEGINS * self._budget.latency_ms]
 
     def save_to_cache(self) -> None:
         """Keep for later processes what was learned of the device; see `Gauge.save`."""

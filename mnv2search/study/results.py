@@ -9,7 +9,12 @@ from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Evaluated, SearchResult
 
-__all__ = ["front_of", "median_ms_of", "rank_of", "result_of", "thinned"]
+__all__ = ["REGION_BEGINS", "finalists_of", "front_of", "median_ms_of", "rank_of", "reference_of", "result_of"]
+
+# The part of the budget below which a network is too small to be what the user asks for.
+REGION_BEGINS = 0.35
+# Measured side by side at the end; more would leave too little time for each.
+FINALISTS = 14
 
 
 def result_of(
@@ -74,6 +79,33 @@ def median_ms_of(evaluation: Evaluation) -> float:
 def front_of(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
     """Non-dominated in what a search maximises and the median of latency, fastest first."""
     return tuple(front(evaluations, maximise=rank_of, minimise=median_ms_of))
+
+
+def reference_of(baseline: Iterable[Evaluation], *, budget_ms: float) -> tuple[float, float] | None:
+    """Accuracy and latency that bound the region of interest: what a far smaller MobileNetV2 reaches, the budget.
+
+    None leaves it to the sampler, where the baseline has no accuracies.
+    """
+    limit_ms = REGION_BEGINS * budget_ms
+    small = [e for e in baseline if e.accuracy is not None and median_ms_of(e) <= limit_ms]
+    return (max(rank_of(e) for e in small), budget_ms) if small else None
+
+
+def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bool) -> tuple[Evaluation, ...]:
+    """What is measured once more, side by side: the front, of the region of interest where it has enough of it.
+
+    Args:
+        known: networks with an accuracy.
+        budget_ms: of latency.
+        of_region: smaller networks count only where the region has none, as where little training favours them.
+    """
+
+    def within(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        return [e for e in evaluations if median_ms_of(e) >= REGION_BEGINS * budget_ms]
+
+    members = front_of((within(known) or known) if of_region else known)
+    asked_for = within(members)
+    return thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
 
 
 def thinned(members: Sequence[Evaluation], most: int) -> tuple[Evaluation, ...]:
