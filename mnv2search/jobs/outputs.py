@@ -65,7 +65,8 @@ def write_report(
         (folder / PAGE).unlink(missing_ok=True)
         return
     lines = ship_lines(result, folder=folder) if finetuned is None else finetuned_lines(finetuned, folder=folder)
-    parts: list[Part] = [Lines(title="What to ship", lines=(*lines, *([f"accuracies: {detail}"] if detail else [])))]
+    said = (*lines, *([f"accuracies: {detail}"] if detail else []), *result.notes)
+    parts: list[Part] = [Lines(title="What to ship", lines=said)]
     parts.append(run_rows(result))
     if finetuned is not None:
         parts.append(finetuned_rows(finetuned))

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,12 @@ def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], fi
     best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
     assert f"ship {best}:" in result.out
     assert "each trained on its own" in result.out
+
+
+def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) -> None:
+    text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
+    assert finetuned.result.notes
+    assert all(escape(note) in text for note in finetuned.result.notes)
 
 
 def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
