@@ -1,17 +1,19 @@
 """Networks that a search on images finds, against the MobileNetV2 grid, at equal latency and equal training.
 
 Run: `python benchmarks/front_on_data.py --data cifar10.tar.xz --space benchmarks/spaces/tiny32_sides.yaml
---latency-ms 0.32 0.44 0.62 --time 300 [--epochs 1] [--seeds 3] [--recipe short] [--device onnxruntime]
-[--weights FILE --weights-spec NAME] [-o FILE.json]`
+--latency-ms 0.26 0.35 0.44 --time 460 [--epochs 2] [--seeds 3] [--recipe short] [--device onnxruntime]
+[--weights FILE --weights-spec NAME] [--keep FOLDER] [-o FILE.json]`
 
-For every seed one search under the largest budget, with shared weights, in the time given. Then for every budget
-the network of its front with the highest inherited accuracy among those that fit (by the upper end of the
-interval), and of the MobileNetV2 width x resolution grid measured in the same run the two that come nearest to the
-budget, are measured again side by side and trained by the same recipe for as many epochs, all from random weights
-or all from the same published ones. The better of the two grid networks on held-out images counts; the first seed
-finds it, the others train it alone. Figures are of the test images. Costs are processor time: of the search, and of
-training the grid within the largest budget once, as its multiply-adds say it would take at the rate of the grid
-networks that were trained.
+First the MobileNetV2 width x resolution grid is measured, and for every budget the two of its networks that come
+nearest to it are trained. Then for every seed there is one search under the largest budget, with shared weights, in
+the time given. For every budget the network that it ranks first among those of its front that fit (by the upper end
+of the interval) is measured again side by side with the two of the grid, and trained by the same recipe for as many
+epochs, all from random weights or all from the same published ones. The better of the two grid networks on held-out
+images counts; the first seed finds it, the others train it alone. Figures are of the test images. Costs are
+processor time: of the search, and of training the grid within the largest budget once, as its multiply-adds say it
+would take at the rate of the grid networks that were trained.
+
+With `--keep` whatever is done is kept in a folder, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,25 +22,30 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.cost import cost_of
-from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.evaluation import Budget
 from mnv2search.jobs.search import search
 from mnv2search.jobs.train import train_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.timing import Measurer
+from mnv2search.latency.types import Latency
 from mnv2search.spec.classes import space_with_classes
-from mnv2search.spec.codec import load_space, load_spec
+from mnv2search.spec.codec import dumps, load_space, load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.study.types import Listener, SearchResult
+from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.results import rank_of
+from mnv2search.study.types import Listener
+from mnv2search.training.images import read_image_set
+from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import load_recipe
 
 RIVALS = 2
@@ -55,11 +62,17 @@ class Training:
     """
 
     name: str
-    latency_ms: float
     madds: int
     held_out: float
     test: float
     cpu_s: float
+
+
+class Rival(NamedTuple):
+    """A network of the grid, and the upper end of the interval of its latency in ms."""
+
+    spec: ModelSpec
+    high_ms: float
 
 
 def spent_s() -> float:
@@ -68,39 +81,81 @@ def spent_s() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def trained(evaluation: Evaluation, arguments: argparse.Namespace, *, seed: int) -> Training:
+def kept(arguments: argparse.Namespace, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was kept under a name, or else what is made now."""
+    path = arguments.keep / f"{name}.json" if arguments.keep else None
+    if path and path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    made = make()
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made), encoding="utf-8")
+    return made
+
+
+def trained(spec: ModelSpec, arguments: argparse.Namespace, *, seed: int) -> Training:
     """The network after training."""
-    assert evaluation.latency is not None
-    begin = spent_s()
-    with tempfile.TemporaryDirectory() as folder:
-        found = train_spec(
-            evaluation.spec,
-            data=arguments.data,
-            folder=Path(folder) / "it",
-            recipe=load_recipe(arguments.recipe),
-            epochs=arguments.epochs,
-            seed=seed,
-            weights=arguments.weights,
-            weights_spec=load_spec(arguments.weights_spec) if arguments.weights_spec else None,
+
+    def make() -> dict[str, Any]:
+        begin = spent_s()
+        with tempfile.TemporaryDirectory() as folder:
+            found = train_spec(
+                spec,
+                data=arguments.data,
+                folder=Path(folder) / "it",
+                recipe=load_recipe(arguments.recipe),
+                epochs=arguments.epochs,
+                seed=seed,
+                weights=arguments.weights,
+                weights_spec=load_spec(arguments.weights_spec) if arguments.weights_spec else None,
+            )
+        training = Training(
+            name=spec.name,
+            madds=cost_of(found.spec).madds,
+            held_out=found.trained.best.top1,
+            test=found.test.top1,
+            cpu_s=spent_s() - begin,
         )
-    return Training(
-        name=evaluation.spec.name,
-        latency_ms=evaluation.latency.median_ms,
-        madds=cost_of(found.spec).madds,
-        held_out=found.trained.best.top1,
-        test=found.test.top1,
-        cpu_s=spent_s() - begin,
-    )
+        print(f"  seed {seed}: {spec.name} {training.test:.1%}, {training.cpu_s:.0f} core-s", flush=True)
+        return asdict(training)
+
+    return Training(**kept(arguments, f"{spec.name}-seed{seed}", make))
 
 
-def fitting(evaluations: Sequence[Evaluation], budget_ms: float) -> list[Evaluation]:
-    """Those that fit by the upper end of their interval, slowest first."""
-    found = [e for e in evaluations if e.latency is not None and e.latency.ci_high_ms <= budget_ms]
-    return sorted(found, key=lambda e: -(e.latency.median_ms if e.latency else 0.0))
+def measured(device: str, specs: Sequence[ModelSpec], *, each_s: float) -> tuple[Latency, ...]:
+    """Latencies side by side."""
+    with open_device(device) as opened:
+        return Measurer(opened).measure(specs, time_s=each_s * len(specs))
 
 
-def searched(arguments: argparse.Namespace, seed: int) -> tuple[SearchResult, float]:
-    """A search under the largest budget, and its processor time in s."""
+def grid_of(arguments: argparse.Namespace) -> dict[str, Rival]:
+    """MobileNetV2's grid that fits the largest budget, by name."""
+    classes = len(read_image_set(arguments.data, unpack_to=image_folder()).classes)
+    specs = baseline_grid(space_with_classes(load_space(arguments.space), classes))
+
+    def make() -> dict[str, Any]:
+        rough = measured(arguments.device, specs, each_s=0.3)
+        near = [
+            spec
+            for spec, found in zip(specs, rough, strict=True)
+            if found.median_ms < 1.2 * max(arguments.latency_ms)
+        ]
+        found = measured(arguments.device, near, each_s=4.0)
+        return {spec.name: latency.ci_high_ms for spec, latency in zip(near, found, strict=True)}
+
+    high_ms = kept(arguments, "grid", make)
+    return {spec.name: Rival(spec, high_ms[spec.name]) for spec in specs if spec.name in high_ms}
+
+
+def rivals_of(grid: dict[str, Rival], budget_ms: float) -> list[ModelSpec]:
+    """Of the grid's networks that fit, those that come nearest to a budget."""
+    fitting = sorted((r for r in grid.values() if r.high_ms <= budget_ms), key=lambda r: -r.high_ms)
+    return [rival.spec for rival in fitting[:RIVALS]]
+
+
+def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """A search under the largest budget: its cost, and for every budget the network that it ranks first."""
     evaluator = SupernetEvaluator(
         data=str(arguments.data),
         weights=str(arguments.weights or ""),
@@ -118,51 +173,71 @@ def searched(arguments: argparse.Namespace, seed: int) -> tuple[SearchResult, fl
     )
     cpu_s = spent_s() - begin
     print(f"seed {seed}: front of {len(result.front)}, {cpu_s:.0f} core-s; {'; '.join(result.notes)}", flush=True)
-    return result, cpu_s
+    picked = {}
+    for budget_ms in sorted(arguments.latency_ms):
+        members = [e for e in result.front if e.latency is not None and e.latency.ci_high_ms <= budget_ms]
+        if not members:
+            raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
+        best = max(members, key=rank_of).spec
+        picked[str(budget_ms)] = dumps(replace(best, name=f"{best.name}-of-seed{seed}"))
+    return {"cpu_s": cpu_s, "picked": picked, "front": len(result.front), "notes": result.notes}
 
 
-def beside(device: str, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The same networks, measured again side by side."""
-    with open_device(device) as opened:
-        latencies = Measurer(opened).measure([e.spec for e in evaluations], time_s=4.0 * len(evaluations))
-    return [replace(e, latency=latency) for e, latency in zip(evaluations, latencies, strict=True)]
-
-
-def result_of(arguments: argparse.Namespace, seed: int, rivals: dict[float, str]) -> dict[str, Any]:
+def result_of(
+    arguments: argparse.Namespace, seed: int, grid: dict[str, Rival], better: dict[float, ModelSpec]
+) -> dict[str, Any]:
     """The search and all trainings of one seed.
 
     Args:
         arguments: of the command line.
         seed: of the search and of the trainings.
-        rivals: the grid's network for a budget, where an earlier seed found the better one; gets what this one finds.
+        grid: MobileNetV2's.
+        better: the grid's network for a budget, where an earlier seed found it; gets what this one finds.
     """
-    result, search_cpu_s = searched(arguments, seed)
-    rows: list[dict[str, Any]] = []
-    made: dict[ModelSpec, Training] = {}
+    trainings: dict[float, list[Training]] = {}
     for budget_ms in sorted(arguments.latency_ms):
-        members = fitting(result.front, budget_ms)
-        if not members:
-            raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
-        own = max(members, key=lambda e: e.accuracy.value if e.accuracy else 0.0)
-        grid = fitting(result.baseline, budget_ms)
-        known = [e for e in grid if e.spec.name == rivals.get(budget_ms)]
-        own, *others = beside(arguments.device, [own, *(known or grid[:RIVALS])])
-        for evaluation in (own, *others):
-            if evaluation.spec not in made:
-                made[evaluation.spec] = trained(evaluation, arguments, seed=seed)
-        ours, trainings = made[own.spec], [made[e.spec] for e in others]
-        best = max(trainings, key=lambda t: t.held_out)
-        rivals[budget_ms] = best.name
-        rows.append({"budget_ms": budget_ms, "ours": ours, "grid": best, "grid_trainings": trainings})
+        specs = [better[budget_ms]] if budget_ms in better else rivals_of(grid, budget_ms)
+        trainings[budget_ms] = [trained(spec, arguments, seed=seed) for spec in specs]
+        best = max(trainings[budget_ms], key=lambda training: training.held_out)
+        better[budget_ms] = grid[best.name].spec
+    search_ = kept(arguments, f"search-seed{seed}", lambda: searched(arguments, seed))
+    rows: list[dict[str, Any]] = []
+    for budget_ms, of_grid in trainings.items():
+        own, rival = loads(search_["picked"][str(budget_ms)]), better[budget_ms]
+        assert isinstance(own, ModelSpec)
+        ours, best = trained(own, arguments, seed=seed), max(of_grid, key=lambda training: training.held_out)
+        beside = kept(
+            arguments,
+            f"beside-{budget_ms:g}-seed{seed}",
+            lambda own=own, rival=rival: {  # type: ignore[misc]
+                "latency_ms": [found.median_ms for found in measured(arguments.device, [own, rival], each_s=4.0)]
+            },
+        )
+        own_ms, rival_ms = beside["latency_ms"]
+        rows.append(
+            {
+                "budget_ms": budget_ms,
+                "ours": {**asdict(ours), "latency_ms": own_ms},
+                "grid": {**asdict(best), "latency_ms": rival_ms},
+                "grid_trainings": [asdict(training) for training in of_grid],
+            }
+        )
         print(
-            f"  {budget_ms:g} ms: {ours.name} ({ours.latency_ms:.3f} ms, {ours.madds / 1e6:.1f} M multiply-adds) "
-            f"{ours.test:.1%}, {best.name} ({best.latency_ms:.3f} ms, {best.madds / 1e6:.1f} M) {best.test:.1%}",
+            f"  {budget_ms:g} ms: {ours.name} ({own_ms:.3f} ms, {ours.madds / 1e6:.1f} M multiply-adds) "
+            f"{ours.test:.1%}, {best.name} ({rival_ms:.3f} ms, {best.madds / 1e6:.1f} M) {best.test:.1%}",
             flush=True,
         )
-    grid_trainings = {t.name: t for row in rows for t in row["grid_trainings"]}.values()
-    per_madd = sum(t.cpu_s for t in grid_trainings) / sum(t.madds for t in grid_trainings)
-    grid_cpu_s = per_madd * sum(cost_of(e.spec).madds for e in fitting(result.baseline, max(arguments.latency_ms)))
-    return {"seed": seed, "search_cpu_s": search_cpu_s, "grid_cpu_s": grid_cpu_s, "rows": rows}
+    of_grid = list({t.name: t for found in trainings.values() for t in found}.values())
+    per_madd = sum(t.cpu_s for t in of_grid) / sum(t.madds for t in of_grid)
+    fitting = [r.spec for r in grid.values() if r.high_ms <= max(arguments.latency_ms)]
+    return {
+        "seed": seed,
+        "search_cpu_s": search_["cpu_s"],
+        "grid_cpu_s": per_madd * sum(cost_of(spec).madds for spec in fitting),
+        "notes": search_["notes"],
+        "front": search_["front"],
+        "rows": rows,
+    }
 
 
 def main() -> None:
@@ -180,18 +255,19 @@ def main() -> None:
     parser.add_argument("--weights-spec", help="the network that published weights belong to")
     parser.add_argument("--device", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--keep", type=Path, help="keep what is done here, and go on from it")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rivals: dict[float, str] = {}
-    found = [result_of(arguments, arguments.first_seed + seed, rivals) for seed in range(arguments.seeds)]
+    grid, better = grid_of(arguments), dict[float, ModelSpec]()
+    found = [result_of(arguments, arguments.first_seed + seed, grid, better) for seed in range(arguments.seeds)]
     print("\n| budget, ms | searched, top-1 | MobileNetV2 grid, top-1 | gain, points |\n|---|---|---|---|")
     for index, budget_ms in enumerate(sorted(arguments.latency_ms)):
-        ours = np.array([100 * r["rows"][index]["ours"].test for r in found])
-        grid = np.array([100 * r["rows"][index]["grid"].test for r in found])
-        gain = ours - grid
+        ours = np.array([100 * r["rows"][index]["ours"]["test"] for r in found])
+        rival = np.array([100 * r["rows"][index]["grid"]["test"] for r in found])
+        gain = ours - rival
         print(
-            f"| {budget_ms:g} | {ours.mean():.1f} ± {ours.std():.1f} | {grid.mean():.1f} ± {grid.std():.1f} "
+            f"| {budget_ms:g} | {ours.mean():.1f} ± {ours.std():.1f} | {rival.mean():.1f} ± {rival.std():.1f} "
             f"| {gain.mean():+.1f} ± {gain.std():.1f} |"
         )
     searched = np.mean([r["search_cpu_s"] for r in found])
@@ -201,7 +277,7 @@ def main() -> None:
         f"from multiply-adds): {searched / whole:.2f}"
     )
     if arguments.output:
-        arguments.output.write_text(json.dumps(found, indent=1, default=asdict) + "\n", encoding="utf-8")
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

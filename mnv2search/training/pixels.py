@@ -66,6 +66,7 @@ def decoded(
     most_bytes: float = MOST_BYTES,
     unreadable_share: float = UNREADABLE_SHARE,
     workers: int | None = None,
+    part: str = "",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pixels:
     """The images, scaled to a short side, from the cache where they are there.
@@ -77,6 +78,7 @@ def decoded(
         most_bytes: that the cache may take.
         unreadable_share: of the images that may be broken.
         workers: threads that decode; None takes one a processor.
+        part: of the set, as an error names it.
         on_progress: told how many are decoded.
 
     Raises:
@@ -85,7 +87,7 @@ def decoded(
     key = _key(examples, short_px)
     target = folder / key
     if not (target / DONE).exists():
-        _decode(examples, short_px, target, most_bytes, unreadable_share, workers, on_progress)
+        _decode(examples, short_px, target, most_bytes, unreadable_share, workers, part, on_progress)
     found = json.loads((target / DONE).read_text(encoding="utf-8"))
     os.utime(target)
     # a plain array over the map: indexing a memmap costs ten times as much
@@ -116,6 +118,7 @@ def _decode(
     most_bytes: float,
     unreadable_share: float,
     workers: int | None,
+    part_name: str,
     on_progress: Callable[[int], None],
 ) -> None:
     expected = len(examples) * 3 * short_px**2 * 1.4
@@ -142,8 +145,9 @@ def _decode(
                 if done % 64 == 0 or done == len(examples):
                     on_progress(done)
         if len(broken) > unreadable_share * len(examples) or not rows:
+            named = f" of {part_name}" if part_name else ""
             raise DataError(
-                f"{len(broken)} of {len(examples)} images cannot be read, such as {broken[0]}",
+                f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
                 hint=f"remove or mend them; {unreadable_share:.0%} may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))

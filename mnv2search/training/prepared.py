@@ -71,7 +71,12 @@ def prepare(
     folder = image_folder()
     parts = {
         split: decoded(
-            images.part(split), short_px=short_px, folder=folder, most_bytes=most_bytes, on_progress=on_progress
+            images.part(split),
+            short_px=short_px,
+            folder=folder,
+            most_bytes=most_bytes,
+            part=split,
+            on_progress=on_progress,
         )
         for split in splits
     }

@@ -136,8 +136,8 @@ def test_few_broken_images_are_left_out_and_many_are_an_error(tree: Path, tmp_pa
     pixels = decoded(images.train, short_px=32, folder=tmp_path / "cache", unreadable_share=0.05)
     assert pixels.unreadable == (broken,)
     assert len(pixels) == len(images.train) - 1
-    with pytest.raises(DataError, match="1 of 42 images cannot be read, such as"):
-        decoded(images.train, short_px=33, folder=tmp_path / "cache", unreadable_share=0.01)
+    with pytest.raises(DataError, match="1 of 42 images of train cannot be read, such as"):
+        decoded(images.train, short_px=33, folder=tmp_path / "cache", unreadable_share=0.01, part="train")
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
