@@ -26,7 +26,13 @@ DEFAULT_TIME_S = 600.0
     metavar="WxR",
     help="What widths and resolutions are multiplied by while training, such as 0.5x0.75; auto chooses by the time.",
 )
-@click.option("--recipe", default="supernet", show_default=True, metavar="NAME|FILE")
+@click.option(
+    "--recipe",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="auto takes supernet or, with --from, adapt, whose rate is a third.",
+)
 @click.option(
     "--from",
     "weights",

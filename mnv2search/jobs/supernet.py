@@ -52,7 +52,7 @@ def build_supernet(
     time_s: float | None = None,
     epochs: int = 0,
     fidelity: str = "auto",
-    recipe: str = "supernet",
+    recipe: str = "auto",
     weights: Path | None = None,
     weights_spec: str = "",
     latency_ms: float | None = None,
@@ -69,7 +69,7 @@ def build_supernet(
         time_s: wall time.
         epochs: over the images, in place of a time; 0 takes the time.
         fidelity: see `SupernetEvaluator`.
-        recipe: name or path of one.
+        recipe: name or path of one; see `SupernetEvaluator`.
         weights: first weights: a `.pt` file of any network with as many rows, or published ones.
         weights_spec: the network that published weights belong to.
         latency_ms: budget of a later search: networks that fit it are trained rather than others; None trains all.

@@ -38,7 +38,8 @@ from mnv2search.training.team import own_device
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
-RECIPE = "supernet"
+# From random weights, and from given ones, which a high rate would undo.
+RECIPE, FROM_WEIGHTS = "supernet", "adapt"
 # Before so many images are seen, the order of inherited accuracies is weak. See docs/accuracy.md, "Your own images".
 ENOUGH_IMAGES = 30_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
@@ -47,6 +48,7 @@ WANTED_IMAGES = 40_000
 EPOCHS = 20
 RECALIBRATION_IMAGES = 256
 STATE = "supernet.json"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class SupernetEvaluator:
 
     Args:
         data: path of the images; see `mnv2search.training.images.read_image_set`.
-        recipe: name or path of one.
+        recipe: name or path of one; ``auto`` takes ``supernet`` or, with first weights, ``adapt``.
         epochs: passes over the images, in place of the time that the search allows; 0 takes the time.
         fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses
             by the time.
@@ -92,9 +94,9 @@ class SupernetEvaluator:
         self,
         *,
         data: str,
-        recipe: str = RECIPE,
+        recipe: str = AUTO,
         epochs: int = 0,
-        fidelity: str = "auto",
+        fidelity: str = AUTO,
         folder: str = "",
         weights: str = "",
         weights_spec: str = "",
@@ -102,7 +104,7 @@ class SupernetEvaluator:
         if epochs < 0:
             raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
         self._data, self._recipe_name, self._epochs, self._fidelity_text = data, recipe, epochs, fidelity
-        self._recipe = load_recipe(recipe)
+        self._recipe = load_recipe((FROM_WEIGHTS if weights else RECIPE) if recipe == AUTO else recipe)
         self._fidelity = _parsed(fidelity)
         self._folder = folder
         self._weights, self._weights_spec = weights, weights_spec
@@ -117,9 +119,9 @@ class SupernetEvaluator:
         """What the accuracies mean."""
         images = self._images
         changed = changed_options(
-            recipe=(self._recipe_name, RECIPE),
+            recipe=(self._recipe_name, AUTO),
             epochs=(str(self._epochs), "0"),
-            fidelity=(self._fidelity_text, "auto"),
+            fidelity=(self._fidelity_text, AUTO),
             folder=(self._folder, ""),
             weights=(self._weights, ""),
             weights_spec=(self._weights_spec, ""),
@@ -323,7 +325,7 @@ class SupernetEvaluator:
 
 
 def _parsed(text: str) -> Fidelity | None:
-    if text == "auto":
+    if text == AUTO:
         return None
     width, by, resolution = text.partition("x")
     try:
