@@ -41,9 +41,9 @@ __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 # From random weights, and from given ones, which a high rate would undo.
 RECIPE, FROM_WEIGHTS = "supernet", "adapt"
 # Before so many images are seen, the order of inherited accuracies is weak. See docs/accuracy.md, "Your own images".
-ENOUGH_IMAGES = 30_000
+ENOUGH_IMAGES = 20_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
-WANTED_IMAGES = 40_000
+WANTED_IMAGES = 25_000
 # Without a time, the training sees the images so often.
 EPOCHS = 20
 RECALIBRATION_IMAGES = 256
