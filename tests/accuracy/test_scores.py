@@ -21,6 +21,7 @@ from mnv2search.evaluation import no_report
 from mnv2search.jobs.scores import score_space
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Size
 from mnv2search.spec.space import SearchSpace
 from mnv2search.testing.contracts import EvaluatorContract, network_of
 
@@ -51,7 +52,7 @@ def test_synflow_by_hand() -> None:
             return x[:, :1]
 
     network = nn.Sequential(Three(), first, nn.ReLU6(), nn.Flatten(), last)
-    assert synflow_of(network, side=1) == pytest.approx(math.log10(2 * (3 * 2 + 5 * 0.5)))
+    assert synflow_of(network, Size(1, 1)) == pytest.approx(math.log10(2 * (3 * 2 + 5 * 0.5)))
 
 
 def test_a_linear_layer_more_scales_synflow_by_its_weight() -> None:
@@ -61,7 +62,9 @@ def test_a_linear_layer_more_scales_synflow_by_its_weight() -> None:
             layer.weight.data.fill_(weight)
         return nn.Sequential(*layers)
 
-    assert synflow_of(network(2.0), 4) - synflow_of(network(1.0), 4) == pytest.approx(3 * math.log10(2))
+    assert synflow_of(network(2.0), Size(4, 4)) - synflow_of(network(1.0), Size(4, 4)) == pytest.approx(
+        3 * math.log10(2)
+    )
 
 
 def test_naswot_by_hand() -> None:
