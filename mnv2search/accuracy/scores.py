@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mnv2search.errors import EvaluatorError
 from mnv2search.model.blocks import SqueezeExcite
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 
@@ -75,11 +75,15 @@ def synflow_of(model: nn.Module, size: Size) -> float:
     """The common logarithm of the sum over all weights of convolutions and linear layers of ``|w| dR/d|w|``.
 
     R is the sum of the answers to an image of ones, with the absolute values of all parameters and without
-    activations, in which state the network is linear in each layer.
+    activations, in which state the network is linear in each layer. The answers of a detector or a segmenter are what
+    a loss is computed on: what `head.output` makes of it is not linear.
 
     Args:
         model: changed in place: its parameters, activations and precision.
         size: of the image.
+
+    Raises:
+        EvaluatorError: the sum is not above 0, as of a network with weights of zero.
 
     Source: Tanaka et al., arXiv 2006.05467, equation 3 and algorithm 1.
     """
@@ -89,9 +93,13 @@ def synflow_of(model: nn.Module, size: Size) -> float:
         for parameter in model.parameters():
             parameter.abs_()
     weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    flow = model(torch.ones(1, 3, *size, dtype=torch.float64)).sum()
+    answers = model.predictions if isinstance(model, MobileNet) else model
+    flow = answers(torch.ones(1, 3, *size, dtype=torch.float64)).sum()
     slopes = torch.autograd.grad(flow, weights)
-    return math.log10(sum(float((w.detach() * g).sum()) for w, g in zip(weights, slopes, strict=True)))
+    total = sum(float((w.detach() * g).sum()) for w, g in zip(weights, slopes, strict=True))
+    if not 0 < total < math.inf:
+        raise EvaluatorError(f"the sum of synaptic flow is {total:g}", hint="use another score")
+    return math.log10(total)
 
 
 @torch.no_grad()

@@ -157,7 +157,9 @@ def test_source_runs_without_this_package(tmp_path: Path) -> None:
 
 def test_source_shows_one_row_a_convolution() -> None:
     text = source_text(build(PLAIN).plan, only_size=None)
-    assert '    (   2, "depthwise",    96,    96, 3, 2, 1,     96, (1, 1, 1, 1), "batch", "relu6"),' in text.splitlines()
+    assert (
+        '    (   2, "depthwise",    96,    96, 3, 2, 1,     96, (1, 1, 1, 1), "batch", "relu6"),' in text.splitlines()
+    )
 
 
 def test_source_leaves_out_what_the_network_has_not() -> None:

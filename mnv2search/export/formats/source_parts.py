@@ -224,7 +224,8 @@ NETWORK_FORWARD = """        for module in self.modules():
 """
 
 NETWORK_SIZE = """        if x.shape[-2:] != SIZE_PX:
-            raise ValueError(f"the images are {x.shape[-2]} x {x.shape[-1]} px, but must be {SIZE_PX[0]} x {SIZE_PX[1]} px")
+            has, wants = (f"{height} x {width} px" for height, width in (x.shape[-2:], SIZE_PX))
+            raise ValueError(f"the images are {has}, but must be {wants}")
 """
 
 NETWORK_LOGITS = """        x = functional.adaptive_avg_pool2d(self.features(x), 1)
