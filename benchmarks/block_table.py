@@ -40,7 +40,7 @@ class BlockTable:
         return np.array([self._terms(plan(spec)) for spec in specs])
 
     def _terms(self, network: Plan) -> tuple[float, float, float]:
-        between = sum(unit.c_out * unit.side_out**2 for unit in network.units)
+        between = sum(unit.c_out * unit.size_out.area for unit in network.units)
         return sum(self._of(network, unit) for unit in network.units), float(len(network.units)), between / 1e6
 
     def _of(self, network: Plan, unit: Unit) -> float:
@@ -80,4 +80,4 @@ def _measured(network: Plan, unit: Unit) -> float:
 
 
 def _input_shape(unit: Unit) -> Sequence[int]:
-    return 1, unit.c_in, unit.side_in, unit.side_in
+    return 1, unit.c_in, *unit.size_in

@@ -130,7 +130,7 @@ def _chance(spec: ModelSpec, data: Path, void: int) -> DenseFigures:
     """Figures on the test scenes of what has learned nothing."""
     task = task_of(spec)
     scenes = read_scene_set(data, task, unpack_to=image_folder(), void=void)
-    train, _, test = loaded_parts(scenes, side=spec.resolution)
+    train, _, test = loaded_parts(scenes, size=spec.size)
     if task == "detection":
         model = build(with_classes(spec, len(scenes.classes), head=HEADS[task]), seed=0)
         return dense_figures(model, test, scenes.classes, normalization="imagenet")

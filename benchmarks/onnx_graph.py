@@ -102,7 +102,7 @@ def session_of(model: bytes) -> ort.InferenceSession:
 def exported(spec: ModelSpec, *, dynamo: bool) -> None:
     """The network written by `torch.onnx.export`; called once for each, since it takes seconds."""
     model = fold(build(spec, seed=0))
-    image = torch.zeros(1, 3, spec.resolution, spec.resolution)
+    image = torch.zeros(1, 3, *spec.size)
     with TemporaryDirectory() as folder:
         torch.onnx.export(model, (image,), Path(folder) / "model.onnx", dynamo=dynamo, verbose=False)
 
@@ -110,7 +110,7 @@ def exported(spec: ModelSpec, *, dynamo: bool) -> None:
 def parity(spec: ModelSpec) -> float:
     """The largest difference between graph and module over the largest output."""
     model = build(spec, seed=0).eval()
-    image = torch.randn(1, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, *spec.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model(image).numpy()
     found = session_of(onnx_bytes(plan(spec), layer_arrays(model))).run(None, {INPUT: image.numpy()})[0]

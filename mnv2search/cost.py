@@ -84,7 +84,7 @@ def unit_cost(unit: Unit) -> UnitCost:
         params += weights + bias + (2 * layer.c_out if normalized else 0)
         bare += weights + bias
         folded += weights + (layer.c_out if normalized else bias)
-        madds += weights * layer.side_out**2
+        madds += weights * layer.size_out.area
     for alive in _alive_elements(unit):
         peak = max(peak, alive)
     return UnitCost(params, bare, folded, madds, peak)
@@ -102,8 +102,8 @@ def _waiting_elements(laid_out: Plan) -> list[int]:
     made: dict[str, tuple[int, int]] = {}
     for index, unit in enumerate(laid_out.units):
         place = unit.name or f"layer_{index + 1}"
-        made[place] = made[f"{place}/output"] = index, unit.c_out * unit.side_out**2
-        made |= {f"{place}/{one.role}_output": (index, one.c_out * one.side_out**2) for one in unit.layers}
+        made[place] = made[f"{place}/output"] = index, unit.c_out * unit.size_out.area
+        made |= {f"{place}/{one.role}_output": (index, one.c_out * one.size_out.area) for one in unit.layers}
     last_read: dict[str, int] = {}
     for index, unit in enumerate(laid_out.units):
         last_read |= dict.fromkeys(unit.reads, index)
@@ -119,16 +119,16 @@ def _waiting_elements(laid_out: Plan) -> list[int]:
 
 def _alive_elements(unit: Unit) -> list[int]:
     """Elements alive while each layer runs: input, output, the residual, and the tensor that a gate waits for."""
-    residual = unit.c_in * unit.side_in**2 if unit.shortcut != "none" else 0
+    residual = unit.c_in * unit.size_in.area if unit.shortcut != "none" else 0
     alive: list[int] = []
     gated = 0
     if unit.kind in ("pooling", "resize"):  # what they read or write is larger than what their layers see
-        alive.append(unit.c_in * unit.side_in**2 + unit.c_out * unit.side_out**2)
+        alive.append(unit.c_in * unit.size_in.area + unit.c_out * unit.size_out.area)
     for index, layer in enumerate(unit.layers):
         if layer.role == "squeeze":
-            gated = unit.layers[index - 1].c_out * unit.layers[index - 1].side_out ** 2 if index else residual
+            gated = unit.layers[index - 1].c_out * unit.layers[index - 1].size_out.area if index else residual
         elif layer.role != "excite":
             gated = 0
-        elements = layer.c_in * layer.side_in**2 + layer.c_out * layer.side_out**2 + gated
+        elements = layer.c_in * layer.size_in.area + layer.c_out * layer.size_out.area + gated
         alive.append(elements + (residual if index else 0))
     return alive

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from mnv2search.errors import EvaluatorError
 from mnv2search.model.blocks import SqueezeExcite
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Size
 
 __all__ = ["SCORES", "WARNING", "Score", "naswot", "naswot_of", "synflow", "synflow_of", "zen", "zen_of"]
 
@@ -35,7 +36,7 @@ ZEN_IMAGES, ZEN_SHIFT = 16, 0.01
 
 def synflow(spec: ModelSpec, seed: int) -> float:
     """The common logarithm of synaptic flow; see `synflow_of`."""
-    return synflow_of(build(spec, seed=seed), spec.resolution)
+    return synflow_of(build(spec, seed=seed), spec.size)
 
 
 def naswot(spec: ModelSpec, seed: int) -> float:
@@ -44,7 +45,7 @@ def naswot(spec: ModelSpec, seed: int) -> float:
     Raises:
         EvaluatorError: no activation of the network switches.
     """
-    images = torch.randn(NASWOT_IMAGES, 3, spec.resolution, spec.resolution, generator=_generator(seed))
+    images = torch.randn(NASWOT_IMAGES, 3, *spec.size, generator=_generator(seed))
     return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no switches
 
 
@@ -62,7 +63,7 @@ def zen(spec: ModelSpec, seed: int) -> float:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, generator=generator)
-    shape = ZEN_IMAGES, 3, spec.resolution, spec.resolution
+    shape = ZEN_IMAGES, 3, *spec.size
     images, noise = (torch.randn(shape, generator=generator) for _ in range(2))
     return zen_of(model, images, images + ZEN_SHIFT * noise)
 
@@ -70,15 +71,19 @@ def zen(spec: ModelSpec, seed: int) -> float:
 SCORES: Mapping[str, Score] = {"naswot": naswot, "synflow": synflow, "zen": zen}
 
 
-def synflow_of(model: nn.Module, side: int) -> float:
+def synflow_of(model: nn.Module, size: Size) -> float:
     """The common logarithm of the sum over all weights of convolutions and linear layers of ``|w| dR/d|w|``.
 
     R is the sum of the answers to an image of ones, with the absolute values of all parameters and without
-    activations, in which state the network is linear in each layer.
+    activations, in which state the network is linear in each layer. The answers of a detector or a segmenter are what
+    a loss is computed on: what `head.output` makes of it is not linear.
 
     Args:
         model: changed in place: its parameters, activations and precision.
-        side: of the image in px.
+        size: of the image.
+
+    Raises:
+        EvaluatorError: the sum is not above 0, as of a network with weights of zero.
 
     Source: Tanaka et al., arXiv 2006.05467, equation 3 and algorithm 1.
     """
@@ -88,9 +93,13 @@ def synflow_of(model: nn.Module, side: int) -> float:
         for parameter in model.parameters():
             parameter.abs_()
     weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    flow = model(torch.ones(1, 3, side, side, dtype=torch.float64)).sum()
+    answers = model.predictions if isinstance(model, MobileNet) else model
+    flow = answers(torch.ones(1, 3, *size, dtype=torch.float64)).sum()
     slopes = torch.autograd.grad(flow, weights)
-    return math.log10(sum(float((w.detach() * g).sum()) for w, g in zip(weights, slopes, strict=True)))
+    total = sum(float((w.detach() * g).sum()) for w, g in zip(weights, slopes, strict=True))
+    if not 0 < total < math.inf:
+        raise EvaluatorError(f"the sum of synaptic flow is {total:g}", hint="use another score")
+    return math.log10(total)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ __all__ = [
     "EvaluatorInfo",
     "Halving",
     "HasWeights",
+    "KeepsWeights",
     "Kind",
     "Preparation",
     "Prepares",
@@ -203,6 +204,19 @@ class HasWeights(Protocol):
         Raises:
             EvaluatorError: it has none for this network.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsWeights(Protocol):
+    """An evaluator that trains every network on its own, and can keep what it learned."""
+
+    def keep_weights(self, folder: Path) -> None:
+        """From now on, write the weights of every network whose training is finished into a folder."""
+        ...
+
+    def kept(self, spec: ModelSpec) -> Path | None:
+        """The file of a network's weights; None where there is none."""
         ...
 
 

@@ -90,9 +90,9 @@ def command(
 ) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
-    Each written file is loaded again and compared with the network. A .pt file, as `mnv2search train` writes it, may
-    stand for SPEC and --weights. Where --weights is left out and NET.pt stands beside SPEC NET.yaml, as a search on
-    images leaves it, its weights are taken.
+    Each written file is loaded again and compared with the network. A .pt file, as `mnv2search train` writes it, or a
+    .pt2 file may stand for SPEC and --weights. Where --weights is left out and NET.pt stands beside SPEC NET.yaml, as
+    a search on images leaves it, its weights are taken.
 
     \b
     Example:
@@ -108,7 +108,7 @@ def command(
     from mnv2search.report.table import draw
     from mnv2search.spec.answers import answering
 
-    if spec.endswith(".pt"):
+    if spec.endswith((".pt", ".pt2")):
         if weights is not None or any(choice.values()):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
         from mnv2search.model.saved import read_network

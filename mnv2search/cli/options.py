@@ -70,6 +70,22 @@ class Count(click.ParamType[int]):
         return int(number)
 
 
+class Resolution(click.ParamType[int | tuple[int, int]]):
+    """The side of a square such as 224, or height and width such as 1025x2049, in px."""
+
+    name = "resolution"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """The resolution that a text stands for."""
+        from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
+
+        if not re.fullmatch(r"[1-9]\d{0,4}(?:x[1-9]\d{0,4})?", text := str(value).strip()):
+            self.fail(
+                f"{value!r} is no size: write a side such as 224, or height and width such as 1025x2049", param, ctx
+            )
+        return resolution_of(text)
+
+
 class Positive(click.ParamType[float]):
     """A finite number above 0."""
 
@@ -188,7 +204,10 @@ def void_option(command: F) -> F:
 def resized_options(command: F) -> F:
     """`--width` and `--resolution` in place of the file's."""
     width = click.option("--width", type=Positive(), metavar="X", help="Width multiplier in place of the file's.")
-    side = click.option(
-        "--resolution", type=click.IntRange(1), metavar="PX", help="Input side in place of the file's."
+    size = click.option(
+        "--resolution",
+        type=Resolution(),
+        metavar="PX",
+        help="Input side in place of the file's, or height and width such as 1025x2049.",
     )
-    return width(side(command))
+    return width(size(command))

@@ -53,7 +53,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Draw what the network of MODEL, a .pt file, sees in each IMAGE.
+    """Draw what the network of MODEL, a .pt or .pt2 file, sees in each IMAGE.
 
     FOLDER gets a PNG file for each: boxes with their classes and scores, a mask over the image, or the five likeliest
     classes.

@@ -9,6 +9,7 @@ from mnv2search.errors import OptionError
 from mnv2search.spec.answers import answering
 from mnv2search.spec.codec import load
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 
 __all__ = ["chosen_spec", "chosen_specs"]
@@ -20,7 +21,7 @@ def chosen_specs(
     picks: Sequence[str] = (),
     first: bool = False,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> tuple[ModelSpec, ...]:
     """The networks that arguments and options of the command line stand for.
@@ -41,7 +42,7 @@ def chosen_spec(
     picks: Sequence[str] = (),
     first: bool = False,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
     """The same for one network."""
@@ -50,7 +51,7 @@ def chosen_spec(
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
-    changes: dict[str, float | int] = {}
+    changes: dict[str, float | Resolution] = {}
     if width is not None:
         changes["width"] = width
     if resolution is not None:

@@ -11,12 +11,13 @@ import numpy as np
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
+from mnv2search.spec.size import Size
 
 __all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images", "images_of"]
 
 MOST_IMAGES = 128
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-# The short side is scaled to the network's side over this, and the middle is cut out.
+# Images are scaled until they hold the network's size over this, and the middle is cut out.
 # Source: torchvision's and slim's evaluation of 224 px networks at 256 px.
 CROP = 0.875
 # name -> mean and standard deviation of a channel, for values between 0 and 1.
@@ -35,7 +36,7 @@ class Calibration:
     """Images for quantisation.
 
     Attributes:
-        images: (N, 3, S, S), normalised.
+        images: (N, 3, H, W), normalised.
         broken: files that could not be read.
     """
 
@@ -46,7 +47,7 @@ class Calibration:
 def calibration_images(
     folder: Path,
     *,
-    side: int,
+    size: Size,
     normalization: str = "imagenet",
     count: int = MOST_IMAGES,
     seed: int = 0,
@@ -56,11 +57,11 @@ def calibration_images(
 
     Args:
         folder: searched for images by their endings.
-        side: of the network's input in px.
+        size: of the network's input.
         normalization: ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
         count: at most so many.
         seed: of the draw.
-        whole: stretch all of an image to the side, as detectors and segmenters see it, and leave out folders of
+        whole: stretch all of an image to the size, as detectors and segmenters see it, and leave out folders of
             masks.
 
     Raises:
@@ -74,7 +75,7 @@ def calibration_images(
     if not files:
         raise OptionError(f"{folder} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
     return images_of(
-        files, source=folder, side=side, normalization=normalization, count=count, seed=seed, whole=whole
+        files, source=folder, size=size, normalization=normalization, count=count, seed=seed, whole=whole
     )
 
 
@@ -82,7 +83,7 @@ def images_of(
     files: Sequence[Path],
     *,
     source: Path,
-    side: int,
+    size: Size,
     normalization: str = "imagenet",
     count: int = MOST_IMAGES,
     seed: int = 0,
@@ -93,11 +94,11 @@ def images_of(
     Args:
         files: to draw from.
         source: that they come from, for messages.
-        side: of the network's input in px.
+        size: of the network's input.
         normalization: of the images.
         count: at most so many.
         seed: of the draw.
-        whole: stretch all of an image to the side.
+        whole: stretch all of an image to the size.
 
     Raises:
         OptionError: more than a tenth cannot be read, or there is no such normalisation.
@@ -108,7 +109,7 @@ def images_of(
     mean, deviation = (np.array(v, np.float32).reshape(3, 1, 1) for v in NORMALIZATIONS[normalization])
     found: list[Floats] = []
     broken: list[Path] = []
-    for file, pixels in _read(chosen, side, whole=whole):
+    for file, pixels in _read(chosen, size, whole=whole):
         if pixels is None:
             broken.append(file)
         else:
@@ -122,11 +123,11 @@ def images_of(
     return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=tuple(broken))
 
 
-def _read(files: list[Path], side: int, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:
-    """Each file with its pixels, (3, S, S) between 0 and 1; None where it cannot be read."""
+def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:
+    """Each file with its pixels, (3, H, W) between 0 and 1; None where it cannot be read."""
     from PIL import Image, ImageOps  # late: only quantisation needs it
 
-    short = round(side / CROP)
+    wide, high = round(size.width / CROP), round(size.height / CROP)
     for file in files:
         try:
             with Image.open(file) as opened:
@@ -135,11 +136,11 @@ def _read(files: list[Path], side: int, *, whole: bool) -> Iterator[tuple[Path, 
             yield file, None
             continue
         if whole:
-            picture = picture.resize((side, side), Image.Resampling.BILINEAR)
+            picture = picture.resize((size.width, size.height), Image.Resampling.BILINEAR)
         else:
-            scale = short / min(picture.size)
-            sides = (max(short, round(picture.width * scale)), max(short, round(picture.height * scale)))
+            scale = max(wide / picture.width, high / picture.height)
+            sides = (max(wide, round(picture.width * scale)), max(high, round(picture.height * scale)))
             picture = picture.resize(sides, Image.Resampling.BILINEAR)
-            left, top = (sides[0] - side) // 2, (sides[1] - side) // 2
-            picture = picture.crop((left, top, left + side, top + side))
+            left, top = (sides[0] - size.width) // 2, (sides[1] - size.height) // 2
+            picture = picture.crop((left, top, left + size.width, top + size.height))
         yield file, np.asarray(picture, np.float32).transpose(2, 0, 1) / np.float32(255)

@@ -165,12 +165,11 @@ def difference(
 ) -> Difference:
     """How far `run` computes from `model`, on images of the calibration where there are any, else on random ones."""
     expect: Run = model if reference is None else reference
-    side_px = model.spec.resolution
     if precision.images is not None:
         batches = [torch.from_numpy(precision.images[:1]), torch.from_numpy(precision.images[1:MOST_COMPARED])]
     else:
         generator = torch.Generator().manual_seed(seed)
-        batches = [torch.randn(count, 3, side_px, side_px, generator=generator) for count in BATCHES]
+        batches = [torch.randn(count, 3, *model.spec.size, generator=generator) for count in BATCHES]
     largest = same = squares = all_squares = 0.0
     images, is_map = 0, False
     for batch in batches:

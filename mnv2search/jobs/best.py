@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights
+from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights
 from mnv2search.errors import OptionError
 from mnv2search.jobs.finetune import Finetuned, candidates_of, finetune, ship_trained, write_inherited
+from mnv2search.jobs.kept import ship_kept
 from mnv2search.study.types import Progress, SearchResult, Settings
 from mnv2search.training.progress import Progress as Training
 
@@ -27,7 +28,9 @@ def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
     """
     if not isinstance(evaluator, HasWeights):
         raise OptionError(
-            f"{evaluator.info.name} has no images to train networks on", hint="give --data, or leave out --finetune"
+            f"{evaluator.info.name} has no images to train classifiers on after the search",
+            hint="give --data with images in a folder for each class, or leave out --finetune"
+            + ("; the weights of each network of the front are kept" if isinstance(evaluator, KeepsWeights) else ""),
         )
     if settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
@@ -59,6 +62,8 @@ def train_best(
         DataError: the images cannot be learned from.
         TrainingError: a training fails, or the disk does not take the weights.
     """
+    if isinstance(evaluator, KeepsWeights):
+        ship_kept(folder, result, evaluator)
     if not isinstance(evaluator, HasWeights) or not result.front:
         return None
     if evaluator.is_full_size():

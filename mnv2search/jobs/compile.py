@@ -136,9 +136,8 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
     """Images cut as for evaluation: of classifiers the middle, of scenes the whole, and of those for learning."""
     from mnv2search.export.calibration import calibration_images, images_of
 
-    side = spec.resolution
     if not _is_dense(spec):
-        return calibration_images(source, side=side, normalization=normalization)
+        return calibration_images(source, size=spec.size, normalization=normalization)
     from mnv2search.errors import DataError
     from mnv2search.training.dense_spec import task_of
     from mnv2search.training.prepared import image_folder
@@ -150,9 +149,9 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
         if not source.is_dir():
             raise
         # images on their own: nothing but their pixels is needed
-        return calibration_images(source, side=side, normalization=normalization, whole=True)
+        return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
     files = [scene.image for scene in scenes.train]
-    return images_of(files, source=source, side=side, normalization=normalization, whole=True)
+    return images_of(files, source=source, size=spec.size, normalization=normalization, whole=True)
 
 
 def _check_targets(outputs: Sequence[Path], *, force: bool, precision: str) -> None:

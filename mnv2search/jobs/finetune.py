@@ -17,6 +17,7 @@ from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of
 from mnv2search.training.batches import Cutting
 from mnv2search.training.checkpoint import write_network
@@ -121,7 +122,7 @@ def finetune(
     held_out: dict[int, Figures] = {}
     for index in order:
         spec = candidates[index].spec
-        prepared = prepare(images, side=spec.resolution, recipe=recipe, splits=("train", "val"))
+        prepared = prepare(images, side=square_side(spec), recipe=recipe, splits=("train", "val"))
         own = folder / spec.name
         model = build(spec, seed=seed)
         if first_weights is not None:
@@ -148,7 +149,7 @@ def finetune(
     best = max(held_out, key=lambda i: (held_out[i].top1, -median_ms_of(candidates[i])))
     weights = folder / candidates[best].spec.name / BEST
     network = read_network(weights)
-    side = network.spec.resolution
+    side = square_side(network.spec)
     tested = prepare(images, side=side, recipe=recipe, splits=("test",))
     found = Finetuned(
         recipe=recipe.name,

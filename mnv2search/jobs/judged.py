@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.square import square_side
 
 if TYPE_CHECKING:
     from mnv2search.export.check import Run
@@ -60,7 +61,7 @@ def _of_scenes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Pa
     assert isinstance(spec.head, SsdLite | DeepLab)
     if spec.head.classes != len(scenes.classes):
         raise _other_classes(spec, len(scenes.classes), data)
-    _, _, test = loaded_parts(scenes, side=spec.resolution)
+    _, _, test = loaded_parts(scenes, size=spec.size)
     model = network(spec, weights=weights, seed=0)
     found = [("the network", dense_figures(model, test, scenes.classes, normalization=normalization))]
     found += [
@@ -91,8 +92,8 @@ def _of_classes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: P
     images = read_image_set(data, unpack_to=image_folder())
     if not isinstance(spec.head, Classifier) or spec.head.classes != len(images.classes):
         raise _other_classes(spec, len(images.classes), data)
-    prepared = prepare(images, side=spec.resolution, recipe=Recipe(), splits=("test",))
-    cutting = Cutting(side=spec.resolution, normalization=normalization)
+    prepared = prepare(images, side=square_side(spec), recipe=Recipe(), splits=("test",))
+    cutting = Cutting(side=square_side(spec), normalization=normalization)
     runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0)), *_runs(outputs)]
     return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
 

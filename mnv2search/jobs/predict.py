@@ -17,9 +17,10 @@ from mnv2search.errors import DataError, ExportError, OptionError
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import enlarged
-from mnv2search.model.saved import read_network
+from mnv2search.model.saved import read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
+from mnv2search.spec.size import Size
 from mnv2search.training.batches import CROP
 from mnv2search.training.scene_batches import normalised
 
@@ -73,10 +74,11 @@ def predict(
 ) -> tuple[Prediction, ...]:
     """Run a network on images and write each with what was found: boxes, a mask, or the five likeliest classes.
 
-    Names of classes and the normalisation of the images are those of the ``training.json`` beside the network.
+    Names of classes and the normalisation of the images are those that the network's file holds, or else those of the
+    ``training.json`` beside it.
 
     Args:
-        model: a `.pt` file of ours.
+        model: a `.pt` or `.pt2` file of ours.
         images: files.
         folder: for ``NAME-predicted.png``.
         least_score: of boxes that are shown.
@@ -112,6 +114,9 @@ def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]
     head = network.spec.head
     assert head is not None
     names, normalization = tuple(f"class {number}" for number in range(head.classes)), "imagenet"
+    learned = read_learned(model)
+    if learned is not None and len(learned.classes) == head.classes:
+        return learned.classes, learned.normalization
     try:
         told: Any = json.loads((model.parent / REPORT).read_text(encoding="utf-8"))
         if told["name"] == network.spec.name and len(told["classes"]) == head.classes:
@@ -134,9 +139,9 @@ def _opened(path: Path) -> Image.Image:
 def _seen(
     network: MobileNet, picture: Image.Image, names: Sequence[str], normalization: str, least_score: float
 ) -> tuple[tuple[Found, ...], Image.Image]:
-    side, head = network.spec.resolution, network.head
-    looked_at = picture if head is not None else _middle(picture)
-    pixels = np.asarray(looked_at.resize((side, side), Image.Resampling.BILINEAR)).copy()
+    size, head = network.spec.size, network.head
+    looked_at = picture if head is not None else _middle(picture, size)
+    pixels = np.asarray(looked_at.resize((size.width, size.height), Image.Resampling.BILINEAR)).copy()
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     answer = network.predictions(normalised(tensor, normalization))
     if isinstance(head, SsdLiteHead):
@@ -148,11 +153,12 @@ def _seen(
     return _labels_shown(picture, answer.softmax(1)[0], names)
 
 
-def _middle(picture: Image.Image) -> Image.Image:
+def _middle(picture: Image.Image, size: Size) -> Image.Image:
     """As much as a classifier is evaluated on."""
-    cut = round(min(picture.size) * CROP)
-    left, top = (picture.width - cut) // 2, (picture.height - cut) // 2
-    return picture.crop((left, top, left + cut, top + cut))
+    scale = min(picture.width / size.width, picture.height / size.height) * CROP
+    width, height = round(size.width * scale), round(size.height * scale)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _boxes_shown(

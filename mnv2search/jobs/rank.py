@@ -18,6 +18,7 @@ from mnv2search.jobs.recall import evaluated_of
 from mnv2search.model.build import build
 from mnv2search.records import read_records, write_text
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.square import square_side
 from mnv2search.study.results import rank_of
 from mnv2search.training.figures import Figures
 from mnv2search.training.first_weights import network_of
@@ -118,7 +119,7 @@ def rank(
             raise OptionError(
                 f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
             )
-        prepared = prepare(images, side=spec.resolution, recipe=recipe, splits=("train", "val"))
+        prepared = prepare(images, side=square_side(spec), recipe=recipe, splits=("train", "val"))
         model = build(spec, seed=seed)
         if first is not None:
             inherit(model, first)

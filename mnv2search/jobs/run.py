@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
@@ -19,6 +19,7 @@ from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
+from mnv2search.jobs.space_of import space_of_evaluator
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
@@ -32,7 +33,6 @@ from mnv2search.records import (
     read_records,
     write_manifest,
 )
-from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
 from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.engine import Search
@@ -120,12 +120,13 @@ def run(
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
-        if (classes := evaluator.info.classes) is not None:
-            space = space_with_classes(space, classes, head=HEAD_OF_METRIC[evaluator.info.metric])
+        space = space_of_evaluator(space, evaluator)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with locked(folder):
             manifest = continued(folder, manifest, force=request.force)
             on_folder(folder)
+            if isinstance(evaluator, KeepsWeights):
+                evaluator.keep_weights(folder / WORK)
             outcome = _searched(folder, manifest, request, space, device, evaluator, on_progress)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 

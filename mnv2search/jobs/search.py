@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.evaluation import Budget
+from mnv2search.jobs.space_of import space_of_evaluator
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.spec.codec import load_space
@@ -31,6 +32,8 @@ def search(
 ) -> SearchResult:
     """The Pareto front of a space within a budget, measured on a device.
 
+    Where the evaluator learns from data, the networks get its classes, as in a run.
+
     Args:
         space: a search space, a file, or a bundled name.
         budget: limits, or the latency alone in ms.
@@ -43,7 +46,8 @@ def search(
         listener: hears of every finished evaluation.
 
     Raises:
-        OptionError: neither `trials` nor `time_s` is given, or a limit is not a number above 0.
+        OptionError: neither `trials` nor `time_s` is given, or a limit is not a number above 0; the networks have
+            another head than the data asks for.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
     """
@@ -54,10 +58,11 @@ def search(
             stack.enter_context(opened)
         else:
             opened = device
+        judge = open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator
         return Search(
-            load_space(space) if isinstance(space, str) else space,
+            space_of_evaluator(load_space(space) if isinstance(space, str) else space, judge),
             device=opened,
-            evaluator=open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator,
+            evaluator=judge,
             budget=budget if isinstance(budget, Budget) else Budget(latency_ms=float(budget)),
             settings=Settings(trials=trials, time_s=time_s, sampler=sampler, seed=seed),
             listener=listener,

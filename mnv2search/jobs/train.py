@@ -19,6 +19,7 @@ from mnv2search.records import write_text
 from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
+from mnv2search.spec.square import square_side
 from mnv2search.training.batches import Cutting
 from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.first_weights import network_of
@@ -122,7 +123,12 @@ def train_spec(
     spec = with_classes(spec, len(images.classes))
     prepared = team.in_turn(
         lambda: prepare(
-            images, side=spec.resolution, recipe=recipe, splits=SPLITS, most_bytes=most_bytes, on_progress=on_decoded
+            images,
+            side=square_side(spec),
+            recipe=recipe,
+            splits=SPLITS,
+            most_bytes=most_bytes,
+            on_progress=on_decoded,
         )
     )
     recipe, parts = prepared.recipe, prepared.parts
@@ -148,7 +154,7 @@ def train_spec(
             on_progress=told,
             stop=stop,
         )
-    cutting = Cutting(side=spec.resolution, normalization=recipe.normalization)
+    cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
     test = team.agreed(
         lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device)
     )
@@ -213,6 +219,6 @@ def _teacher(path: Path, spec: ModelSpec, device: str) -> torch.nn.Module:
     head = teacher.spec.head
     if not (isinstance(head, Classifier) and isinstance(spec.head, Classifier)) or head.classes != spec.head.classes:
         raise TrainingError(f"the teacher {path} has other classes", hint="train it on the same data first")
-    if teacher.spec.resolution != spec.resolution and teacher.side_px is not None:
-        raise TrainingError(f"the teacher {path} takes images of {teacher.side_px} px only", hint="take another")
+    if teacher.spec.resolution != spec.resolution and teacher.only_size is not None:
+        raise TrainingError(f"the teacher {path} takes images of {teacher.only_size} px only", hint="take another")
     return teacher.to(device).requires_grad_(False)

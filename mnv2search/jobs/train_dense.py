@@ -113,7 +113,7 @@ def train_dense_spec(
     scenes = read_scene_set(data, task, seed=seed, unpack_to=image_folder(), void=void)
     on_read(scenes)
     source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
-    parts = loaded_parts(scenes, side=spec.resolution)
+    parts = loaded_parts(scenes, size=spec.size)
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():

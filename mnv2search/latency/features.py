@@ -131,13 +131,13 @@ def _unit_features(unit: Unit) -> Matrix:
         found[_AT[name]] += amount
 
     for index, layer in enumerate(unit.layers):
-        out = layer.c_out * layer.side_out**2
+        out = layer.c_out * layer.size_out.area
         if layer.role == "classifier":
             add("classifier_weights", layer.weights)
             continue
         if layer.role == "squeeze":
             before = unit.layers[index - 1]
-            add("gated_maps", before.c_out * before.side_out**2)
+            add("gated_maps", before.c_out * before.size_out.area)
         if layer.role in ("squeeze", "excite"):
             add("gates", 0.5)
             add("pointwise_weights", layer.weights)
@@ -152,12 +152,12 @@ def _unit_features(unit: Unit) -> Matrix:
         if layer.normalizer == "group":
             add("group_norm_maps", out)
     if unit.shortcut != "none":
-        add("shortcut_maps", unit.c_out * unit.side_out**2)
+        add("shortcut_maps", unit.c_out * unit.size_out.area)
     return found * _SCALE
 
 
 def _convolution(layer: Layer) -> list[tuple[str, float]]:
-    out_px, in_px = layer.side_out**2, layer.side_in**2
+    out_px, in_px = layer.size_out.area, layer.size_in.area
     ins, outs = _blocked(layer.c_in) * in_px, _blocked(layer.c_out) * out_px
     if layer.groups > 1:
         side = min(max(layer.kernel, 3), LARGE_KERNEL)
@@ -183,7 +183,7 @@ def _convolution(layer: Layer) -> list[tuple[str, float]]:
         ("pointwise_layers", float(len(parts))),
     ]
     found.append(("pointwise_wasted", madds / out_px * _lacking(out_px)))
-    if layer.side_out <= SMALL_SIDE:
+    if layer.size_out.area <= SMALL_SIDE**2:
         found.append(("pointwise_small_madds", float(madds)))
     return [*found, ("split_maps", float(ins + outs))] if layer.parts else found
 

@@ -112,7 +112,7 @@ class Runtime(ABC):
         return {
             "threads": self.threads,
             "batch": self.batch,
-            "side": spec.resolution,
+            "size": list(spec.size),
             "precision": self.precision,
         }
 

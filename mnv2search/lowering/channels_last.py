@@ -13,6 +13,7 @@ from mnv2search.lowering.fold import folded
 from mnv2search.lowering.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.spec.layers import NO_PAD, padded
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
 __all__ = ["INPUT", "OUTPUT", "laid_out"]
@@ -42,7 +43,7 @@ def laid_out(
     Args:
         plan: the network.
         weights: its arrays by (unit, layer); None takes arbitrary ones.
-        graph: to add to; its first tensor becomes the image, (N, S, S, 3).
+        graph: to add to; its first tensor becomes the image, (N, H, W, 3).
         seed: of the arbitrary weights.
         batch: images per inference.
         ranges: of its tensors, for a network in eight-bit integers; input and output stay in single precision.
@@ -51,8 +52,7 @@ def laid_out(
     Raises:
         OptionError: `weights` lack a layer of the plan.
     """
-    side = plan.spec.resolution
-    walk = _Walk(graph, graph.input((batch, side, side, 3), INPUT), ranges, half=half)
+    walk = _Walk(graph, graph.input((batch, *plan.spec.size, 3), INPUT), ranges, half=half)
     place = 0
     for index, unit in enumerate(plan.units):
         arrays: list[LayerArrays] = []
@@ -106,7 +106,7 @@ class _Walk:
             shortcut = self._shortcut(unit, entry)
             self._now("ADD", [shortcut, self._tensor], self.graph.shape(self._tensor), "sum", activation=0)
         if unit.kind == "pooling":
-            self._tensor = enlarged(self.graph, self._tensor, unit.side_out)
+            self._tensor = enlarged(self.graph, self._tensor, unit.size_out)
         self.known[name] = self.known[f"{name}/output"] = self._tensor
 
     def finished(self) -> int:
@@ -129,13 +129,13 @@ class _Walk:
 
     def _joined(self, unit: Unit) -> None:
         """What a unit of a head reads: several side by side in channels, the smaller ones enlarged."""
-        side = unit.side_out if unit.kind == "resize" else unit.side_in
+        size = unit.size_out if unit.kind == "resize" else unit.size_in
         read = [self.known[name] for name in unit.reads]
         if len(read) > 1 and self._ranges is not None:
             # What is joined has one scale, and the smaller map is the quicker one to change.
             scale = self._of("joined")
             read = [self.graph.operator("QUANTIZE", [t], self.graph.shape(t), quantization=scale) for t in read]
-        read = [enlarged(self.graph, tensor, side) for tensor in read]
+        read = [enlarged(self.graph, tensor, size) for tensor in read]
         self._tensor = read[0]
         if len(read) > 1:
             shape = (*self.graph.shape(read[0])[:3], sum(self.graph.shape(tensor)[3] for tensor in read))
@@ -153,13 +153,12 @@ class _Walk:
     def _shortcut(self, unit: Unit, tensor: int) -> int:
         """The unit's input, average-pooled and zero-padded in channels where the shapes ask for it."""
         graph, same = self.graph, self.graph.quantization(tensor)
-        images, side, _, channels = graph.shape(tensor)
+        images, *_, channels = graph.shape(tensor)
         if (stride := unit.stride) > 1:
-            side = unit.side_out
             tensor = graph.operator(
                 "AVERAGE_POOL_2D",
                 [tensor],
-                (images, side, side, channels),
+                (images, *unit.size_out, channels),
                 quantization=same,
                 padding=SAME,
                 stride=stride,
@@ -167,7 +166,7 @@ class _Walk:
             )
         if missing := unit.c_out - unit.c_in:
             pads = graph.integers((0, 0), (0, 0), (0, 0), (0, missing))
-            tensor = graph.operator("PAD", [tensor, pads], (images, side, side, unit.c_out), quantization=same)
+            tensor = graph.operator("PAD", [tensor, pads], (images, *unit.size_out, unit.c_out), quantization=same)
         return tensor
 
     def _layer(self, i: int, layer: Layer, arrays: LayerArrays) -> None:
@@ -188,7 +187,7 @@ class _Walk:
 
     def _convolution(self, layer: Layer, arrays: LayerArrays, what: int | str, activation: int) -> None:
         """The convolution, in parts where they are unequal."""
-        if not self.graph.explicit and layer.pad != (0, 0) and not _is_same(layer):
+        if not self.graph.explicit and layer.pad != NO_PAD and not _is_same(layer):
             self._padded(layer)
         weights, bias = arrays.weight, arrays.bias
         if len(set(layer.parts)) == 1:
@@ -209,11 +208,11 @@ class _Walk:
         self._now("CONCATENATION", done, shape, what, axis=3, activation=0)
 
     def _padded(self, layer: Layer) -> None:
-        before, after = layer.pad
-        images, side, _, channels = self.graph.shape(self._tensor)
-        pads = self.graph.integers((0, 0), (before, after), (before, after), (0, 0))
-        side += before + after
-        shape, same = (images, side, side, channels), self.graph.quantization(self._tensor)
+        top, bottom, left, right = layer.pad
+        images, height, width, channels = self.graph.shape(self._tensor)
+        pads = self.graph.integers((0, 0), (top, bottom), (left, right), (0, 0))
+        shape = images, height + top + bottom, width + left + right, channels
+        same = self.graph.quantization(self._tensor)
         self._tensor = self.graph.operator("PAD", [self._tensor, pads], shape, quantization=same)
 
     def _slice(self, tensor: int, first: int, size: int) -> int:
@@ -227,13 +226,15 @@ class _Walk:
     ) -> None:
         options = {
             "padding": SAME if _is_same(layer) else VALID,
-            "before": layer.pad[0],
-            "after": layer.pad[1],
+            "top": layer.pad.top,
+            "bottom": layer.pad.bottom,
+            "left": layer.pad.left,
+            "right": layer.pad.right,
             "stride": layer.stride,
             "activation": activation,
             "dilation": layer.dilation,
         }
-        shape = (self.graph.shape(self._tensor)[0], layer.side_out, layer.side_out, len(weight))
+        shape = (self.graph.shape(self._tensor)[0], *layer.size_out, len(weight))
         if layer.groups > 1:
             options["multiplier"] = len(weight) // layer.groups
             last = weight.transpose(1, 2, 3, 0)  # (1, k, k, outputs)
@@ -266,8 +267,8 @@ class _Walk:
         if self._ranges is not None:
             self._floating()
         whole = graph.shape(self._tensor)
-        images, side, _, channels = whole
-        grouped = (images, side * side, GROUP_NORM_GROUPS, channels // GROUP_NORM_GROUPS)
+        images, height, width, channels = whole
+        grouped = (images, height * width, GROUP_NORM_GROUPS, channels // GROUP_NORM_GROUPS)
         groups = self._reshaped(self._tensor, grouped)
         centred = graph.operator("SUB", [groups, self._group_mean(self._tensor)], grouped, activation=0)
         squares = graph.operator("MUL", [centred, centred], grouped, activation=0)
@@ -322,6 +323,4 @@ class _Walk:
 
 def _is_same(layer: Layer) -> bool:
     """Whether TFLite's own padding SAME pads as the layer does. Source: tensorflow/lite/kernels/padding.h."""
-    reach = layer.dilation * (layer.kernel - 1) + 1
-    total = max((layer.side_out - 1) * layer.stride + reach - layer.side_in, 0)
-    return -(-layer.side_in // layer.stride) == layer.side_out and layer.pad == (total // 2, total - total // 2)
+    return (layer.pad, layer.size_out) == padded("same", layer.size_in, layer.kernel, layer.stride, layer.dilation)

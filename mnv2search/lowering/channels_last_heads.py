@@ -1,4 +1,4 @@
-"""What heads of detectors and segmenters need channels last: other sides, boxes and their suppression."""
+"""What heads of detectors and segmenters need channels last: other sizes, boxes and their suppression."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mnv2search.lowering.operators import RELU, Graph
 from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 __all__ = ["SUPPRESSION", "answered", "enlarged"]
 
@@ -23,15 +24,15 @@ SMALLEST_SIDE = 1e-6
 INT64 = 4
 
 
-def enlarged(graph: Graph, tensor: int, side: int) -> int:
-    """A map of another side, bilinear with corners on corners; the same map where it has it."""
-    images, own, _, channels = graph.shape(tensor)
-    if own == side:
+def enlarged(graph: Graph, tensor: int, size: Size) -> int:
+    """A map of another size, bilinear with corners on corners; the same map where it has it."""
+    images, *own, channels = graph.shape(tensor)
+    if tuple(own) == size:
         return tensor
     return graph.operator(
         "RESIZE_BILINEAR",
-        [tensor, graph.integers(side, side)],
-        (images, side, side, channels),
+        [tensor, graph.integers(*size)],
+        (images, *size, channels),
         quantization=graph.quantization(tensor),
         corners=1,
     )

@@ -44,7 +44,7 @@ def executorch_bytes(
     ranges: Ranges | None = None,
     half: bool = False,
 ) -> bytes:
-    """The network as a program whose method `forward` maps (N, 3, S, S) to the output, in single precision.
+    """The network as a program whose method `forward` maps (N, 3, H, W) to the output, in single precision.
 
     Args:
         plan: the network.
@@ -60,11 +60,11 @@ def executorch_bytes(
     refuse_choice(plan, "an ExecuTorch program on XNNPACK")
     graph = Graph(explicit=True)
     output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
-    images, side, _, channels = graph.shape(0)
+    images, height, width, channels = graph.shape(0)
     result = graph.shape(output)
     if len(result) == 4:
         result = result[0], result[3], result[1], result[2]
-    return _program(xnnpack_bytes(graph, output, half=half), (images, channels, side, side), result)
+    return _program(xnnpack_bytes(graph, output, half=half), (images, channels, height, width), result)
 
 
 def _program(payload: bytes, image: Sequence[int], output: Sequence[int]) -> bytes:

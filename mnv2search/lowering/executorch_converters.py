@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
+from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,19 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["converted"]
 
 
-def converted(module: nn.Module, *, side: int, batch: int, int8: bool) -> bytes:
+def converted(module: nn.Module, *, size: Size, batch: int, int8: bool) -> bytes:
     """The module in evaluation mode through torch.export and the partitioner of XNNPACK.
 
     Args:
-        module: maps (N, 3, S, S) to its output.
-        side: of the image in px.
+        module: maps (N, 3, H, W) to its output.
+        size: of the image.
         batch: images per inference.
         int8: quantise it by XNNPACK's quantiser, weights by channel, on the images of `ranges_of`.
 
     Raises:
         ImportError: ExecuTorch is not installed.
     """
-    images = torch.from_numpy(random_images(side, -(-RANDOM_IMAGES // batch) * batch))
+    images = torch.from_numpy(random_images(size, -(-RANDOM_IMAGES // batch) * batch))
     batches = torch.split(images, batch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old, at import too

@@ -15,6 +15,7 @@ from mnv2search.lowering.quantize import Key, Ranges
 from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
+from mnv2search.spec.size import Size
 
 __all__ = ["ncnn_files"]
 
@@ -39,7 +40,7 @@ LAYERS: Mapping[str, tuple[str, Params]] = {
 def ncnn_files(
     plan: Plan, weights: NetworkArrays | None = None, *, seed: int = 0, ranges: Ranges | None = None
 ) -> tuple[bytes, bytes]:
-    """The network as the text of its layers and its weights; it maps `in0` (3, S, S) to `out0`, one image at a time.
+    """The network as the text of its layers and its weights; it maps `in0` (3, H, W) to `out0`, one image at a time.
 
     Args:
         plan: the network.
@@ -82,7 +83,7 @@ class _Walk:
         # by the names of endpoints
         self.known: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
-        self._sides: dict[str, int] = {}
+        self._sizes: dict[str, Size] = {}
 
     def unit(self, index: int, unit: Unit, arrays: Sequence[LayerArrays]) -> None:
         """Add one unit."""
@@ -97,7 +98,7 @@ class _Walk:
                 self._now(self.graph.layer("Pooling", [gated], GLOBAL_AVERAGE), (index, "squeezed"))
             pooled = unit.kind == "pooling"
             self._now(self._computed(layer, of_layer, pooled=pooled), (index, layer_index))
-            self._note(unit, index, f"{layer.role}_output", layer.side_out)
+            self._note(unit, index, f"{layer.role}_output", layer.size_out)
             if layer.role == "excite":
                 product = self.graph.layer("BinaryOp", [gated, self._tensor], {0: MULTIPLY})
                 self._now(product, (index, "gated"))
@@ -105,21 +106,21 @@ class _Walk:
             added = self.graph.layer("BinaryOp", [self._tensor, self._shortcut(unit, entry)], {0: ADD})
             self._now(added, (index, "sum"))
         if unit.kind == "pooling":
-            self._tensor = enlarged(self.graph, self._tensor, unit.side_out)
-        self._note(unit, index, "output", unit.side_out)
-        self._note(unit, index, "", unit.side_out)
+            self._tensor = enlarged(self.graph, self._tensor, unit.size_out)
+        self._note(unit, index, "output", unit.size_out)
+        self._note(unit, index, "", unit.size_out)
 
-    def _note(self, unit: Unit, index: int, inside: str, side: int) -> None:
+    def _note(self, unit: Unit, index: int, inside: str, size: Size) -> None:
         """Remember what comes next by the name of an endpoint."""
         name = unit.name or f"layer_{index + 1}"
         name = f"{name}/{inside}" if inside else name
-        self.known[name], self._keys[name], self._sides[name] = self._tensor, self._key, side
+        self.known[name], self._keys[name], self._sizes[name] = self._tensor, self._key, size
 
     def _joined(self, index: int, unit: Unit) -> None:
         """What a unit of a head reads: several side by side in channels, the smaller ones enlarged."""
-        side = unit.side_out if unit.kind == "resize" else unit.side_in
+        size = unit.size_out if unit.kind == "resize" else unit.size_in
         read = [
-            self.known[name] if self._sides[name] == side else enlarged(self.graph, self.known[name], side)
+            self.known[name] if self._sizes[name] == size else enlarged(self.graph, self.known[name], size)
             for name in unit.reads
         ]
         if len(read) == 1:
@@ -184,16 +185,15 @@ class _Walk:
     def _one_convolution(
         self, layer: Layer, tensor: str, weight: Floats, bias: Floats | None, groups: int, fused: Params
     ) -> str:
-        before, after = layer.pad
         params: Params = {
             0: len(weight),
             1: layer.kernel,
             2: layer.dilation,
             3: layer.stride,
-            4: before,
-            15: after,
-            14: before,
-            16: after,
+            4: layer.pad.left,
+            15: layer.pad.right,
+            14: layer.pad.top,
+            16: layer.pad.bottom,
             5: int(bias is not None),
             6: weight.size,
             **fused,

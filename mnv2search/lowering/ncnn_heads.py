@@ -1,4 +1,4 @@
-"""What heads of detectors and segmenters need in an ncnn network: other sides and boxes."""
+"""What heads of detectors and segmenters need in an ncnn network: other sizes and boxes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mnv2search.lowering.types import Floats
 from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 __all__ = ["enlarged", "write_answer"]
 
@@ -23,9 +24,9 @@ EXPONENT = 7
 CHANNELS_LAST = 3
 
 
-def enlarged(graph: Graph, tensor: str, side: int) -> str:
-    """A map of another side, bilinear with corners on corners; of a row of numbers, each spread over a map."""
-    return graph.layer("Interp", [tensor], {0: BILINEAR, 3: side, 4: side, 6: 1})
+def enlarged(graph: Graph, tensor: str, size: Size) -> str:
+    """A map of another size, bilinear with corners on corners; of a row of numbers, each spread over a map."""
+    return graph.layer("Interp", [tensor], {0: BILINEAR, 3: size.height, 4: size.width, 6: 1})
 
 
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:

@@ -127,7 +127,7 @@ class _Writer:
             if layer.role == "excite":
                 tensor = self._keep("gated", graph.node("Mul", [gated, tensor]))
         if unit.kind == "pooling":
-            return spread(graph, tensor, unit.side_out)
+            return spread(graph, tensor, unit.size_out)
         if unit.shortcut == "none":
             return tensor
         return self._keep("sum", graph.node("Add", [self._shortcut(unit, entry), tensor]))
@@ -190,14 +190,13 @@ class _Writer:
         return self.graph.node("Concat", done, axis=1)
 
     def _one_convolution(self, layer: Layer, weight: Floats, bias: Floats | None, groups: int, tensor: str) -> str:
-        before, after = layer.pad
         return self.graph.node(
             "Conv",
             [tensor, *self.graph.constants(tensor, weight, bias)],
             kernel_shape=[layer.kernel] * 2,
             strides=[layer.stride] * 2,
             dilations=[layer.dilation] * 2,
-            pads=[before, before, after, after],
+            pads=[layer.pad.top, layer.pad.left, layer.pad.bottom, layer.pad.right],
             group=groups,
         )
 
@@ -214,7 +213,7 @@ class _Writer:
         assert arrays.gamma is not None
         assert arrays.beta is not None
         groups = graph.array(np.array([0, GROUP_NORM_GROUPS, -1], np.int64))
-        maps = graph.array(np.array([0, layer.c_out, layer.side_out, layer.side_out], np.int64))
+        maps = graph.array(np.array([0, layer.c_out, *layer.size_out], np.int64))
         one, zero = np.ones(GROUP_NORM_GROUPS, np.float32), np.zeros(GROUP_NORM_GROUPS, np.float32)
         tensor = graph.node("Reshape", [tensor, groups])
         tensor = graph.node(
@@ -240,14 +239,13 @@ class _Writer:
 
 def _finish(graph: Graph, plan: Plan, batch: int | None, *, show: bool) -> None:
     """Name the graph, its input and its outputs."""
-    side = plan.spec.resolution
     images: int | str = "N" if batch is None else batch
     shape = [images, *answer_shape(plan)]
     kind = TensorProto.INT64 if is_of_classes(plan) else TensorProto.FLOAT
     graph.finish(OUTPUT)
     made = graph.model.graph
     made.name = plan.spec.name
-    made.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [images, 3, side, side]))
+    made.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [images, 3, *plan.spec.size]))
     made.output.append(helper.make_tensor_value_info(OUTPUT, kind, shape))
     if show:
         shown = dict.fromkeys(name for name in graph.kept.values() if name not in (INPUT, OUTPUT))

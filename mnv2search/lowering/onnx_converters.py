@@ -13,6 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quant_pre
 from mnv2search.lowering.onnx import INPUT, OPSET, OUTPUT
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
 from mnv2search.lowering.types import Floats
+from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,20 +32,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch}
 
 
-def exported(module: nn.Module, *, side: int, batch: int = 1) -> bytes:
+def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
     """The module in evaluation mode as `torch.onnx.export` traces it.
 
     The newer exporter behind `dynamo=True` wants one more package and ten times as long for the same graph.
 
     Args:
-        module: maps (N, 3, S, S) to its output.
-        side: of the image in px.
+        module: maps (N, 3, H, W) to its output.
+        size: of the image.
         batch: images per inference.
     """
     import torch
 
     target = io.BytesIO()
-    image = torch.zeros(batch, 3, side, side)
+    image = torch.zeros(batch, 3, *size)
     with warnings.catch_warnings():
         # torch 2.9 and later say that this exporter is the old one.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -60,14 +61,14 @@ def exported(module: nn.Module, *, side: int, batch: int = 1) -> bytes:
     return target.getvalue()
 
 
-def quantised(graph: bytes, *, side: int, batch: int = 1) -> bytes:
+def quantised(graph: bytes, *, size: Size, batch: int = 1) -> bytes:
     """The graph in eight-bit integers by ONNX Runtime's static quantisation, with a scale for each channel.
 
     It is calibrated on random images, those of `ranges_of` and as many more as fill a batch.
 
     Args:
         graph: in single precision.
-        side: of its image in px.
+        size: of its image.
         batch: images per inference of the graph.
     """
     images = -(-RANDOM_IMAGES // batch) * batch
@@ -78,7 +79,7 @@ def quantised(graph: bytes, *, side: int, batch: int = 1) -> bytes:
         quantize_static(
             prepared,
             target,
-            _Reader(random_images(side, images), batch),
+            _Reader(random_images(size, images), batch),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -1,4 +1,4 @@
-"""What heads of detectors and segmenters need in an ONNX graph: joins, other sides, boxes and their suppression."""
+"""What heads of detectors and segmenters need in an ONNX graph: joins, other sizes, boxes and their suppression."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_
 from mnv2search.spec.answers import is_of_classes
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan, Unit
+from mnv2search.spec.size import Size
 
 __all__ = ["joined", "spread", "write_answer"]
 
-# Half a pixel beyond the side that is wanted: the standard rounds the product of side and factor down.
+# Half a pixel beyond the size that is wanted: the standard rounds the product of side and factor down.
 BEYOND = 0.5
 
 
 def joined(graph: Graph, plan: Plan, unit: Unit, tensors: Sequence[str], batch: int | None) -> str:
-    """What a unit of a head reads: enlarged to the side it wants, several side by side in channels.
+    """What a unit of a head reads: enlarged to the size it wants, several side by side in channels.
 
     Args:
         graph: to add to.
@@ -30,20 +31,20 @@ def joined(graph: Graph, plan: Plan, unit: Unit, tensors: Sequence[str], batch: 
         batch: images per inference; None leaves it open.
     """
     made = {one.name: one for one in plan.dense}
-    side = unit.side_out if unit.kind == "resize" else unit.side_in
+    size = unit.size_out if unit.kind == "resize" else unit.size_in
     same: list[str] = []
     for name, tensor in zip(unit.reads, tensors, strict=True):
         source = made.get(name)
-        smaller = source is not None and source.side_out != side
-        same.append(_enlarged(graph, source, side, tensor, batch) if source is not None and smaller else tensor)
+        smaller = source is not None and source.size_out != size
+        same.append(_enlarged(graph, source, size, tensor, batch) if source is not None and smaller else tensor)
     if len(same) == 1:
         return same[0]
     return graph.keep((plan.units.index(unit), "joined"), graph.node("Concat", same, axis=1))
 
 
-def spread(graph: Graph, tensor: str, side: int) -> str:
+def spread(graph: Graph, tensor: str, size: Size) -> str:
     """A map of one place on all places of a larger one."""
-    return graph.node("Expand", [tensor, graph.array(np.array([1, 1, side, side], np.int64))])
+    return graph.node("Expand", [tensor, graph.array(np.array([1, 1, *size], np.int64))])
 
 
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
@@ -56,13 +57,13 @@ def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
         graph.node("ArgMax", [known["head/resized"]], axis=1, keepdims=0)
 
 
-def _enlarged(graph: Graph, source: Unit, side: int, tensor: str, batch: int | None) -> str:
+def _enlarged(graph: Graph, source: Unit, size: Size, tensor: str, batch: int | None) -> str:
     """Bilinear with corners on corners."""
     modes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
     if batch is None:
-        factor = (side + BEYOND) / source.side_out
-        return graph.node("Resize", [tensor, "", graph.array(np.array([1, 1, factor, factor], np.float32))], **modes)
-    sizes = graph.array(np.array([batch, source.c_out, side, side], np.int64))
+        factors = [(side + BEYOND) / own for side, own in zip(size, source.size_out, strict=True)]
+        return graph.node("Resize", [tensor, "", graph.array(np.array([1, 1, *factors], np.float32))], **modes)
+    sizes = graph.array(np.array([batch, source.c_out, *size], np.int64))
     return graph.node("Resize", [tensor, "", "", sizes], **modes)
 
 

@@ -10,6 +10,7 @@ from mnv2search.lowering.onnx import INPUT, onnx_model
 from mnv2search.lowering.quantize import Key, Ranges
 from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 __all__ = ["RANDOM_IMAGES", "Key", "Ranges", "random_images", "ranges_of"]
 
@@ -37,16 +38,17 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
     Args:
         plan: the network.
         weights: its arrays; None takes the arbitrary ones.
-        images: (N, 3, S, S); None takes `RANDOM_IMAGES` ones, the same every time.
+        images: (N, 3, H, W); None takes `RANDOM_IMAGES` ones, the same every time.
 
     Raises:
         OptionError: the images are not of that shape, or there are none; `weights` lack a layer.
     """
-    side = plan.spec.resolution
+    size = plan.spec.size
     if images is None:
-        images = random_images(side)
-    if images.shape[1:] != (3, side, side) or not len(images):
-        raise OptionError(f"images to calibrate with have shape {images.shape}", hint=f"use (N, 3, {side}, {side})")
+        images = random_images(size)
+    if images.shape[1:] != (3, *size) or not len(images):
+        hint = f"use (N, 3, {size.height}, {size.width})"
+        raise OptionError(f"images to calibrate with have shape {images.shape}", hint=hint)
     graph = onnx_model(plan, weights, show=True)
     session = ort.InferenceSession(graph.serialised(), _options(), providers=["CPUExecutionProvider"])
     names = list(dict.fromkeys(name for name in graph.kept.values() if name != INPUT))
@@ -58,9 +60,9 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
     return {key: (min(found[name][0], 0.0), max(found[name][1], 0.0)) for key, name in graph.kept.items()}
 
 
-def random_images(side: int, count: int = RANDOM_IMAGES) -> Floats:
-    """Images of standard normal numbers, (N, 3, S, S), the same every time."""
-    return np.random.default_rng(0).standard_normal((count, 3, side, side), dtype=np.float32)
+def random_images(size: Size, count: int = RANDOM_IMAGES) -> Floats:
+    """Images of standard normal numbers, (N, 3, H, W), the same every time."""
+    return np.random.default_rng(0).standard_normal((count, 3, *size), dtype=np.float32)
 
 
 def _options() -> ort.SessionOptions:

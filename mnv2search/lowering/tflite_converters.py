@@ -13,6 +13,7 @@ import torch
 from ai_edge_quantizer import quantizer, recipe
 
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
+from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,17 +25,17 @@ SIGNATURE, ENTRY = "serving_default", "args_0"
 SILENT = {"LITERT_TORCH_SHOW_PROGRESS": "n"}
 
 
-def converted(module: nn.Module, *, side: int, batch: int, is_map: bool, int8: bool) -> bytes:
+def converted(module: nn.Module, *, size: Size, batch: int, is_map: bool, int8: bool) -> bytes:
     """The module in evaluation mode through litert-torch, with channels last outside.
 
     Args:
-        module: maps (N, 3, S, S) to its output.
-        side: of the image in px.
+        module: maps (N, 3, H, W) to its output.
+        size: of the image.
         batch: images per inference.
         is_map: whether the output is (N, C, H, W).
         int8: quantise it by AI Edge Quantizer, on the images of `ranges_of`.
     """
-    images = torch.from_numpy(random_images(side, -(-RANDOM_IMAGES // batch) * batch)).permute(0, 2, 3, 1)
+    images = torch.from_numpy(random_images(size, -(-RANDOM_IMAGES // batch) * batch)).permute(0, 2, 3, 1)
     batches = torch.split(images.contiguous(), batch)
     was = {key: os.environ.get(key) for key in SILENT}
     os.environ.update(SILENT)

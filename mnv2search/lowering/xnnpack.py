@@ -105,8 +105,8 @@ class _Writer:
     def _entry(self) -> int:
         """The image, and what the network makes of it first: channels last."""
         shape = self._graph.shape(0)
-        images, side, _, channels = shape
-        entry = self._value((images, channels, side, side), FP32, external=0, flags=IS_INPUT)
+        images, height, width, channels = shape
+        entry = self._value((images, channels, height, width), FP32, external=0, flags=IS_INPUT)
         last = self._value(shape, FP32)
         self._transposed(entry, last, FIRST_TO_LAST)
         self._known[0] = self._converted(last, shape, FP16) if self._half else last
@@ -177,14 +177,14 @@ class _Writer:
         """Padding, kernel, stride, dilation and groups of a convolution."""
         options = operator.options
         channels, weight = self._graph.shape(operator.inputs[0])[3], self._graph.shape(operator.inputs[1])
-        before, after = options["before"], options["after"]
         if operator.kind == "DEPTHWISE_CONV_2D":
             sizes = [1, options["multiplier"], channels]
         else:
             groups = channels // weight[3]
             sizes = [weight[3], weight[0] // groups, groups]
         strides, dilations = [options["stride"]] * 2, [options["dilation"]] * 2
-        return [before, after, after, before, *weight[1:3], *strides, *dilations, *sizes, 0, 0]
+        pads = [options[side] for side in ("top", "right", "bottom", "left")]
+        return [*pads, *weight[1:3], *strides, *dilations, *sizes, 0, 0]
 
     def _concatenated(self, operator: Operator, inputs: Sequence[int], output: int) -> None:
         """Join some, then what that gives with some more, for a node takes five at most."""

@@ -49,7 +49,7 @@ class BoundLayer(NamedTuple):
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution whose map is padded unevenly: `before` rows at the top and left, `after` at the other sides."""
+    """A convolution whose map is padded unevenly at opposite sides."""
 
     def __init__(self, layer: Layer, *, groups: int) -> None:
         super().__init__(
@@ -61,11 +61,11 @@ class PaddedConv2d(nn.Conv2d):
             groups=groups,
             bias=layer.bias,
         )
-        self.before, self.after = layer.pad
+        self.pad = layer.pad
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of the padded map."""
-        return super().forward(functional.pad(x, (self.before, self.after, self.before, self.after)))
+        return super().forward(functional.pad(x, (self.pad.left, self.pad.right, self.pad.top, self.pad.bottom)))
 
 
 class SplitConv2d(nn.Module):
@@ -109,14 +109,14 @@ def convolution(layer: Layer) -> nn.Module:
     if len(set(layer.parts)) > 1:
         return SplitConv2d(layer)
     groups = len(layer.parts) or layer.groups
-    if layer.pad[0] != layer.pad[1]:
+    if not layer.pad.is_even:
         return PaddedConv2d(layer, groups=groups)
     return nn.Conv2d(
         layer.c_in,
         layer.c_out,
         layer.kernel,
         layer.stride,
-        layer.pad[0],
+        (layer.pad.top, layer.pad.left),
         dilation=layer.dilation,
         groups=groups,
         bias=layer.bias,
@@ -206,7 +206,7 @@ class Block(nn.Module):
         return tuple(found)
 
     def _carried(self, x: Tensor) -> Tensor:
-        """What the shortcut adds: the input, where need be pooled to the new side and with zeros as new channels."""
+        """What the shortcut adds: the input, where need be pooled to the new size and with zeros as new channels."""
         if self.shortcut == "pad":
             if self.stride > 1:
                 x = functional.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)

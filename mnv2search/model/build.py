@@ -46,7 +46,7 @@ class MobileNet(nn.Module):
         if laid_out.classifier is not None and isinstance(laid_out.spec.head, Classifier):
             self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
         self.head = _dense_head(laid_out)
-        self.side_px = laid_out.spec.resolution if _depends_on_side(laid_out) else None
+        self.only_size = laid_out.spec.size if _depends_on_size(laid_out) else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -59,11 +59,11 @@ class MobileNet(nn.Module):
         For what a detector or a segmenter answers see `finished` of its head.
 
         Raises:
-            OptionError: TensorFlow's padding was worked out for another side.
+            OptionError: TensorFlow's padding was worked out for another size.
         """
         if self.head is not None:
             return self.head.finished(self.predictions(x), (x.shape[-2], x.shape[-1]))
-        self._check_side(x)
+        self._check_size(x)
         x = self.features(x)
         if self.plan.classifier is None:
             return x
@@ -73,11 +73,11 @@ class MobileNet(nn.Module):
         """What a loss is computed on, of images (N, 3, H, W).
 
         Of a classifier that is what `forward` gives; of a detector the encoded boxes and logits of every anchor; of
-        a segmenter the logits on the side of its map.
+        a segmenter the logits on the size of its map.
         """
         if self.head is None:
             return cast(Tensor, self(x))
-        self._check_side(x)
+        self._check_size(x)
         return self.head.predictions(self.head.tensors(self._read(x, self.head.wanted)))
 
     def endpoints(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class MobileNet(nn.Module):
         for name in wanted:
             if name not in known:
                 raise UnknownNameError("endpoint", name, known)
-        self._check_side(x)
+        self._check_size(x)
         inner = [name for name in wanted if not name.startswith("head/")]
         if self.head is None or len(inner) == len(wanted):
             found = self._read(x, set(inner))
@@ -144,10 +144,10 @@ class MobileNet(nn.Module):
             yield {"global_pool": x}
             yield {"logits": self.classifier(x.flatten(1))}
 
-    def _check_side(self, x: Tensor) -> None:
-        if self.side_px is not None and (x.shape[-1] != self.side_px or x.shape[-2] != self.side_px):
+    def _check_size(self, x: Tensor) -> None:
+        if self.only_size is not None and (x.shape[-2], x.shape[-1]) != self.only_size:
             raise OptionError(
-                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but the network is laid out for {self.side_px} px",
+                f"the input is {x.shape[-2]} x {x.shape[-1]} px, but the network is laid out for {self.only_size} px",
                 hint="build the spec with the resolution you want; the weights fit every resolution",
             )
 
@@ -216,8 +216,8 @@ def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Ge
         nn.init.zeros_(module.bias)
 
 
-def _depends_on_side(laid_out: Plan) -> bool:
-    """Whether anchors fix the side, or a strided layer padded in TensorFlow's way: it tells odd sides from even."""
+def _depends_on_size(laid_out: Plan) -> bool:
+    """Whether anchors fix the size, or a strided layer padded in TensorFlow's way: it tells odd sides from even."""
     spec = laid_out.spec
     if isinstance(spec.head, SsdLite):
         return True

@@ -24,7 +24,7 @@ class DeepLabHead(DenseHead):
         self.spec = head
 
     def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """(N, classes, H, W): logits, on the side of the map that they were computed on."""
+        """(N, classes, H, W): logits, on the size of the map that they were computed on."""
         return tensors["head/logits"]
 
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:

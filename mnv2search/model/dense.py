@@ -28,7 +28,7 @@ class HeadUnit(nn.Module):
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """The unit's output for what it reads, maps of shape (N, C, H, W)."""
-        largest = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0])
+        largest = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0] * size[1])
         y = torch.cat([enlarged(x, largest) for x in inputs], dim=1) if len(inputs) > 1 else inputs[0]
         if self.unit.kind == "pooling":
             y = functional.adaptive_avg_pool2d(y, 1)

@@ -14,6 +14,7 @@ from mnv2search.errors import OptionError
 from mnv2search.model.blocks import ACTIVATIONS
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.depthwise import depthwise
+from mnv2search.spec.layers import NO_PAD
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
@@ -160,7 +161,7 @@ class ElasticNet(nn.Module):
         return located(self.space, pick, change=self.change)
 
     def forward(self, x: Tensor, network: Located) -> Tensor:
-        """Logits (N, classes) of images (N, 3, S, S), S being the network's resolution, or its last map."""
+        """Logits (N, classes) of images (N, 3, H, W) of the network's resolution, or its last map."""
         for unit, slot in zip(network.plan.units, network.slots, strict=True):
             weights = cast(nn.ModuleDict, self.slots[slot])
             if unit.kind == "classifier":
@@ -284,14 +285,22 @@ def _unit(x: Tensor, unit: Unit, weights: nn.ModuleDict, eps: float) -> Tensor:
 
 def _layer(x: Tensor, layer: Layer, shared: SharedWeights, eps: float) -> Tensor:
     """Convolution, norm with the batch's own figures, activation."""
-    before, after = layer.pad
-    if before != after:
-        x, before = functional.pad(x, (before, after, before, after)), 0
+    pad = layer.pad
+    if not pad.is_even:
+        x, pad = functional.pad(x, (pad.left, pad.right, pad.top, pad.bottom)), NO_PAD
     bias = shared.bias[: layer.c_out] if layer.bias and shared.bias is not None else None
-    if layer.groups > 1 and layer.groups == layer.c_out and layer.dilation == 1 and bias is None:
-        x = depthwise(x, shared.of(layer), stride=layer.stride, pad=before)
+    if (
+        layer.groups > 1
+        and layer.groups == layer.c_out
+        and layer.dilation == 1
+        and bias is None
+        and pad.top == pad.left
+    ):
+        x = depthwise(x, shared.of(layer), stride=layer.stride, pad=pad.top)
     else:
-        x = functional.conv2d(x, shared.of(layer), bias, layer.stride, before, layer.dilation, layer.groups)
+        x = functional.conv2d(
+            x, shared.of(layer), bias, layer.stride, (pad.top, pad.left), layer.dilation, layer.groups
+        )
     if layer.normalizer != "none":
         assert shared.norm_weight is not None
         assert shared.norm_bias is not None

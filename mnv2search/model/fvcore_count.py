@@ -22,7 +22,7 @@ def fvcore_madds(model: MobileNet) -> int:
         from fvcore.nn import FlopCountAnalysis
 
         was_training = model.training
-        image = torch.zeros(1, 3, model.spec.resolution, model.spec.resolution)
+        image = torch.zeros(1, 3, *model.spec.size)
         analysis = FlopCountAnalysis(model.eval(), image)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         counts = analysis.by_operator()

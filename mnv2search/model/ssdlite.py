@@ -44,7 +44,7 @@ class SsdLiteHead(DenseHead):
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:  # noqa: ARG002
         """As `output` says: the predictions; or boxes; or detections.
 
-        Boxes are (N, A, 4 + classes): corners over the image's side, then scores. Detections are
+        Boxes are (N, A, 4 + classes): corners over the image's sides, then scores. Detections are
         (N, detections, 6): corners, score and class from 0, best first; rows of score 0 stand for none.
         """
         if self.spec.output == "raw":
@@ -53,7 +53,7 @@ class SsdLiteHead(DenseHead):
         return boxes if self.spec.output == "boxes" else self.detections(boxes)
 
     def boxes_of(self, predictions: Tensor) -> Tensor:
-        """(N, A, 4 + classes): corners over the image's side, then scores."""
+        """(N, A, 4 + classes): corners over the image's sides, then scores."""
         corners, scores = decoded(predictions[..., :4], self.anchors), predictions[..., 5:].sigmoid()
         return torch.cat([corners, scores], dim=2)
 

@@ -22,6 +22,7 @@ from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
+from mnv2search.model.programs import SUFFIX, read_program
 
 __all__ = ["UNREADABLE", "LoadReport", "load_weights"]
 
@@ -108,6 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
                 return dict(arrays)
         if path.suffix == ".safetensors":
             return load_safetensors(path.read_bytes())
+        if path.suffix == SUFFIX:
+            return dict(read_program(path)["state_dict"])
         with warnings.catch_warnings():
             # torch 2.13 warns of pickle protocols other than 2, and then reads the file or raises all the same.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)

@@ -64,7 +64,7 @@ def _row(entry: CatalogEntry) -> tuple[str, ...]:
     latency = _first(entry.published, "latency_ms")
     return (
         entry.name,
-        str(spec.resolution),
+        str(spec.size),
         "" if top1 is None else f"{100 * top1:.1f}",
         "" if params is None else f"{params / 1e6:.2f}",
         f"{cost.params / 1e6:.2f}",

@@ -32,7 +32,7 @@ def layer_rows(plan: Plan) -> Rows:
     cost = cost_of(plan)
     footer = ("total", "", "", "", "", "", "", "", f"{cost.params:,}", millions(cost.madds))
     return Rows(
-        title=f"{plan.spec.name} at {plan.spec.resolution} px, width {plan.spec.width:g}",
+        title=f"{plan.spec.name} at {plan.spec.size} px, width {plan.spec.width:g}",
         columns=columns,
         rows=tuple(rows),
         footer=(*footer, f"{cost.peak_activation_bytes / 1000:,.0f} peak"),
@@ -50,7 +50,7 @@ def _layer_row(number: int, unit: Unit, plan: Plan) -> tuple[str, ...]:
     block = unit.block
     return (
         "classifier" if unit.kind == "classifier" else unit.name or f"layer_{number}",
-        f"{unit.side_in} x {unit.c_in}",
+        f"{unit.size_in} x {unit.c_in}",
         _operator(unit),
         "" if block is None else f"{hidden / unit.c_in:.3g}",
         str(unit.c_out),
@@ -72,7 +72,7 @@ def _operator(unit: Unit) -> str:
     if unit.kind == "classifier":
         return "pool, linear"
     if unit.kind in ("pooling", "resize"):
-        return "pool, conv 1x1, spread" if unit.kind == "pooling" else f"enlarge to {unit.side_out} px"
+        return "pool, conv 1x1, spread" if unit.kind == "pooling" else f"enlarge to {unit.size_out} px"
     if unit.name:
         kinds = [_convolution(layer) for layer in unit.layers]
         return " + ".join(([f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []) + kinds)
@@ -113,7 +113,7 @@ def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", 
         rows.append(
             (
                 spec.name,
-                str(spec.resolution),
+                str(spec.size),
                 f"{cost.params / 1e6:.3f}",
                 f"{cost.params_no_bn / 1e6:.3f}",
                 millions(cost.madds),

@@ -61,7 +61,7 @@ def front_csv(front: Sequence[Evaluation]) -> str:
                 cost.peak_activation_bytes,
                 cost.size_bytes,
                 f"{evaluation.spec.width:g}",
-                evaluation.spec.resolution,
+                evaluation.spec.size.word,
                 latency.device.name,
                 latency.device.hardware,
             ]

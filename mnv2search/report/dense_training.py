@@ -53,7 +53,7 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
     """What a training came to."""
     trained, scenes = report.trained, report.scenes
     yield (
-        f"{report.spec.name} at {report.spec.resolution} px on {scenes.root}: {scenes.task} of {len(scenes.classes)} "
+        f"{report.spec.name} at {report.spec.size} px on {scenes.root}: {scenes.task} of {len(scenes.classes)} "
         f"classes, {len(scenes.train)} images to learn from"
     )
     if report.inheritance is not None:

@@ -275,7 +275,7 @@ def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[
         "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
         millions(evaluation.cost.madds),
         millions(evaluation.cost.params),
-        str(evaluation.spec.resolution),
+        str(evaluation.spec.size),
     )
 
 

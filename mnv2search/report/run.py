@@ -95,7 +95,7 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         return
     yield (
         f"  fastest of the space that was measured: {fastest.spec.name} at {measured_text(fastest.latency)} ms "
-        f"(width {fastest.spec.width:g}, {fastest.spec.resolution} px)"
+        f"(width {fastest.spec.width:g}, {fastest.spec.size} px)"
     )
     for text in _to_give_up(fastest):
         yield f"  to give up: {text}"

@@ -24,7 +24,7 @@ def built_rows(built: Built) -> Rows:
         Column("side", "px"),
     )
     rows = tuple(
-        (spec.name, accuracy_text(accuracy), millions(cost_of(spec).madds), str(spec.resolution))
+        (spec.name, accuracy_text(accuracy), millions(cost_of(spec).madds), str(spec.size))
         for spec, accuracy in built.shown
     )
     return Rows(title="Some of the networks that share the weights", columns=columns, rows=rows)

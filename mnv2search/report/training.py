@@ -33,7 +33,7 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
     """What a training came to."""
     trained, images = report.trained, report.images
     yield (
-        f"{report.spec.name} at {report.spec.resolution} px on {images.root}: {len(images.classes)} classes, "
+        f"{report.spec.name} at {report.spec.size} px on {images.root}: {len(images.classes)} classes, "
         f"{len(images.train)} images to learn from"
     )
     if report.inheritance is not None:

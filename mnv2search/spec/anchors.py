@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from mnv2search.spec.head_plan import boxes_per_place
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 __all__ = ["CODER_SCALES", "MOST_GROWTH", "AnchorBox", "anchors", "anchors_per_map"]
 
-# (x of the centre, y of the centre, width, height), each over the side of the image.
+# (x of the centre, y of the centre, width, height), each over the image's width or height.
 AnchorBox = tuple[float, float, float, float]
 
 # What offsets of centres and logarithms of sides are multiplied by. Source: ssdlite_mobilenet_v2_coco.config.
@@ -35,12 +36,14 @@ def anchors(laid_out: Plan) -> tuple[AnchorBox, ...]:
     head = laid_out.spec.head
     if not isinstance(head, SsdLite):
         return ()
-    sides = [unit.side_in for unit in laid_out.units if unit.kind == "boxes"]
+    sizes, image = _map_sizes(laid_out), laid_out.spec.size
+    shorter = min(image)
+    across, along = shorter / image.width, shorter / image.height
     found: list[AnchorBox] = []
-    for number, side in enumerate(sides):
-        shapes = tuple(_shapes(head, number, len(sides)))
-        for place in range(side * side):
-            x, y = (place % side + 0.5) / side, (place // side + 0.5) / side
+    for number, size in enumerate(sizes):
+        shapes = [(across * width, along * height) for width, height in _shapes(head, number, len(sizes))]
+        for place in range(size.area):
+            x, y = (place % size.width + 0.5) / size.width, (place // size.width + 0.5) / size.height
             found += [(x, y, width, height) for width, height in shapes]
     return tuple(found)
 
@@ -49,12 +52,15 @@ def anchors_per_map(laid_out: Plan) -> tuple[int, ...]:
     """How many anchors each map has."""
     head = laid_out.spec.head
     assert isinstance(head, SsdLite)
-    sides = [unit.side_in for unit in laid_out.units if unit.kind == "boxes"]
-    return tuple(side * side * boxes_per_place(head, number) for number, side in enumerate(sides))
+    return tuple(size.area * boxes_per_place(head, number) for number, size in enumerate(_map_sizes(laid_out)))
+
+
+def _map_sizes(laid_out: Plan) -> list[Size]:
+    return [unit.size_in for unit in laid_out.units if unit.kind == "boxes"]
 
 
 def _shapes(head: SsdLite, number: int, maps: int) -> Iterator[tuple[float, float]]:
-    """(width, height) of the anchors of one place."""
+    """(width, height) of the anchors of one place, over the shorter side of the image."""
     step = (head.largest_scale - head.smallest_scale) / (maps - 1)
     scale = head.smallest_scale + step * number
     following = 1.0 if number == maps - 1 else scale + step

@@ -20,9 +20,9 @@ OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)
 
 LEFT = {
     "raw": "encoded boxes and logits, the background's first: decoding and non-maximum suppression are left to you",
-    "boxes": "corners over the image's side, then scores: non-maximum suppression is left to you",
-    "detections": "corners over the image's side, score and class, best first: non-maximum suppression is in it",
-    "logits": "logits on the side of the map: enlarging and choosing the highest are left to you",
+    "boxes": "corners over the image's sides, then scores: non-maximum suppression is left to you",
+    "detections": "corners over the image's sides, score and class, best first: non-maximum suppression is in it",
+    "logits": "logits on the size of the map: enlarging and choosing the highest are left to you",
     "resized": "logits of every pixel: choosing the highest is left to you",
     "classes": "the number of the class of every pixel",
 }
@@ -78,8 +78,8 @@ def answer_shape(plan: Plan) -> tuple[int, ...]:
             return head.detections, 6
         return sum(anchors_per_map(plan)), 4 + head.classes + (head.output == "raw")
     if is_of_classes(plan):
-        return last.side_out, last.side_out
-    return (last.c_out,) if isinstance(head, Classifier) else (last.c_out, last.side_out, last.side_out)
+        return tuple(last.size_out)
+    return (last.c_out,) if isinstance(head, Classifier) else (last.c_out, *last.size_out)
 
 
 def is_of_classes(plan: Plan) -> bool:

@@ -11,6 +11,7 @@ from mnv2search.errors import UnknownNameError
 from mnv2search.spec import codec_read
 from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Resolution, resolution_of
 
 __all__ = ["CatalogEntry", "PublishedFigures", "catalog", "entry", "names"]
 
@@ -22,7 +23,7 @@ class PublishedFigures:
     Attributes:
         source: project, commit and file, or paper and table.
         weights: which trained weights, where the source tells several apart.
-        resolution: side of the input that the figures belong to, in px.
+        resolution: of the input that the figures belong to.
         top1: ImageNet accuracy, 0 to 1.
         top5: the same.
         params: as printed, so rounded, in the source's own way of counting.
@@ -34,7 +35,7 @@ class PublishedFigures:
 
     source: str
     weights: str
-    resolution: int
+    resolution: Resolution
     top1: float | None
     top5: float | None
     params: int | None
@@ -53,7 +54,7 @@ class CatalogEntry:
         family: such as ``MobileNetV2``.
         file: its spec.
         width: width multiplier in place of the file's, or None.
-        resolution: in place of the file's, in px, or None.
+        resolution: in place of the file's, or None.
         architecture: where the rows come from.
         note: what else to know.
         published: the figures of each source.
@@ -63,7 +64,7 @@ class CatalogEntry:
     family: str
     file: Path
     width: float | None
-    resolution: int | None
+    resolution: Resolution | None
     architecture: str
     note: str
     published: tuple[PublishedFigures, ...]
@@ -98,7 +99,7 @@ def catalog() -> tuple[CatalogEntry, ...]:
             family=row["family"],
             file=folder / row["file"],
             width=_number(row["width"]),
-            resolution=int(row["resolution"]) if row["resolution"] else None,
+            resolution=resolution_of(row["resolution"]) if row["resolution"] else None,
             architecture=row["architecture"],
             note=row["note"],
             published=tuple(figures.get(row["name"], ())),
@@ -143,7 +144,7 @@ def _figures(row: dict[str, str]) -> PublishedFigures:
     return PublishedFigures(
         source=row["source"],
         weights=row["weights"],
-        resolution=int(row["resolution"]),
+        resolution=resolution_of(row["resolution"]),
         top1=None if top1 is None else round(top1 / 100, 6),
         top5=None if top5 is None else round(top5 / 100, 6),
         params=None if params_m is None else round(params_m * 1e6),

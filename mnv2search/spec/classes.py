@@ -8,6 +8,7 @@ from typing import TypeAlias
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.square import square_side
 
 __all__ = ["HEAD_OF_METRIC", "Telling", "space_with_classes", "with_classes"]
 
@@ -27,8 +28,10 @@ def with_classes(spec: ModelSpec, classes: int, *, head: Telling = Classifier) -
         head: that it must have.
 
     Raises:
-        OptionError: it has another head.
+        OptionError: it has another head, or classifies images that are no squares.
     """
+    if head is Classifier:
+        square_side(spec)
     if not isinstance(spec.head, head):
         raise OptionError(f"{spec.name} has no {NAMES[head]}", hint="give its spec a head for the data's task")
     return spec if spec.head.classes == classes else replace(spec, head=replace(spec.head, classes=classes))

@@ -126,7 +126,11 @@ def spelled(kind: type, name: str, value: Scalar | tuple[Scalar, ...]) -> str:
 
     >>> spelled(ms.BlockSpec, "expansion", 6.0), spelled(ms.ModelSpec, "width", 1)
     ('6', '1.0')
+    >>> spelled(ms.ModelSpec, "resolution", (1025, 2049))
+    '{height: 1025, width: 2049}'
     """
+    if name == "resolution" and isinstance(value, tuple):
+        return f"{{height: {value[0]}, width: {value[1]}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(spelled(kind, name, entry) for entry in value)}]"
     if value is not None and name in rules.REALS[kind]:

@@ -10,6 +10,8 @@ from typing import Any
 from mnv2search.errors import Diagnostic, Problem, nearest
 from mnv2search.spec import rules
 from mnv2search.spec.codec_fields import scalar_of
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Size
 from mnv2search.spec.source import Broken, Items, Node, Source, Table, Text
 from mnv2search.spec.space import Axis, Scalar
 from mnv2search.spec.space_rules import MAX_OPTIONS
@@ -17,6 +19,10 @@ from mnv2search.spec.space_rules import MAX_OPTIONS
 __all__ = ["NodeReader"]
 
 _RANGE = ("from", "to", "step")
+_SIDES = ("height", "width")
+SQUARES_ONLY = (
+    "write one value: a space chooses among squares, or has one {height: 1025, width: 2049} for all of its networks"
+)
 _RANGE_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,9})(?:\.\d{1,9})?")
 
 
@@ -67,9 +73,33 @@ class NodeReader:
         if name == "name" and not isinstance(node, Text):
             self.places["name"] = (node.line, node.column)
             self.note_at(node, "name", "name is not a word", "write one name")
+        elif name == "resolution" and isinstance(node, Table) and not any(k.text in _RANGE for k, _ in node.entries):
+            self.size(node, values)
         elif (options := self.options(kind, name, node, prefix)) is not None:
             values[name] = options[0]
             self.axis(f"{prefix}{name}", options)
+
+    def size(self, node: Table, values: dict[str, Any]) -> None:
+        """Read ``{height: 1025, width: 2049}`` as the resolution."""
+        self.places["resolution"] = (node.line, node.column)
+        table = self.table(node, "resolution", {key: key for key in _SIDES})
+        found: list[int] = []
+        for key in _SIDES:
+            at, child = f"resolution.{key}", table.get(key)
+            if child is None:
+                self.note("resolution", f"resolution has no {key}", "write it as {height: 1025, width: 2049}")
+                continue
+            self.places[at] = (child.line, child.column)
+            if not isinstance(child, Text):
+                self.note(at, f"{at} is not a single value", SQUARES_ONLY)
+                continue
+            value = scalar_of(ModelSpec, "resolution", child.text, is_plain=child.is_plain)
+            if isinstance(value, int):
+                found.append(value)
+            elif isinstance(value, Problem):
+                self.note(at, value.what.replace("resolution", at, 1), value.fix)
+        if len(found) == len(_SIDES):
+            values["resolution"] = Size(*found).resolution
 
     def options(self, kind: type, name: str, node: Node, prefix: str) -> tuple[Scalar, ...] | None:
         """The value or values written for a field; None where something was wrong and noted."""
@@ -96,7 +126,8 @@ class NodeReader:
         """One value of a field; what is wrong is noted."""
         if not isinstance(node, Text):
             if isinstance(node, Items | Table):
-                self.note_at(node, f"{prefix}{name}", f"{prefix}{name} is not a single value", "write one value")
+                hint = SQUARES_ONLY if name == "resolution" else "write one value"
+                self.note_at(node, f"{prefix}{name}", f"{prefix}{name} is not a single value", hint)
             return None
         value = scalar_of(kind, name, node.text, is_plain=node.is_plain)
         if isinstance(value, Problem):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mnv2search.errors import Problem, SpecError, nearest
-from mnv2search.spec.layers import Layer, Unit, UnitKind, padded
+from mnv2search.spec.layers import NO_PAD, POINT, Layer, Unit, UnitKind, padded
 from mnv2search.spec.model_spec import DeepLab, ExtraLayer, ModelSpec, SsdLite
+from mnv2search.spec.size import Size
 
 __all__ = ["boxes_per_place", "head_units"]
 
@@ -20,7 +21,7 @@ class _Tensor(NamedTuple):
 
     name: str
     channels: int
-    side: int
+    size: Size
 
 
 class _Style(NamedTuple):
@@ -42,7 +43,7 @@ def head_units(spec: ModelSpec, head: SsdLite | DeepLab, features: Sequence[Unit
     Raises:
         SpecError: the head reads an endpoint that the network does not have.
     """
-    # A head keeps its maps' sides whatever the backbone does; `valid` would eat the small maps up.
+    # A head keeps its maps' sizes whatever the backbone does; `valid` would eat the small maps up.
     padding = "same" if spec.padding == "same" else "symmetric"
     if isinstance(head, SsdLite):
         return _detector_units(spec, head, features, _Style(padding, spec.normalizer, spec.activation))
@@ -68,7 +69,7 @@ def _detector_units(
     for number, extra in enumerate(head.extras):
         layers = _extra_layers(spec, head, extra, maps[-1], style)
         unit = _unit("extra", f"head/extra_{number + 1}", [maps[-1]], layers)
-        maps.append(_Tensor(unit.name, unit.c_out, unit.side_out))
+        maps.append(_Tensor(unit.name, unit.c_out, unit.size_out))
         yield f"head.extras[{number}]", unit
     for number, one in enumerate(maps):
         boxes = boxes_per_place(head, number)
@@ -82,37 +83,37 @@ def _extra_layers(
 ) -> tuple[Layer, ...]:
     """A 1x1 to half of the channels, then a strided 3x3; depths are cut off, not rounded to a multiple."""
     half, whole = (max(int(depth * spec.width), head.min_channels) for depth in (extra.channels / 2, extra.channels))
-    narrow = _pointwise(source.channels, half, source.side, style)
+    narrow = _pointwise(source.channels, half, source.size, style)
     if not head.depthwise_extras:
-        return narrow, _full(half, whole, 3, 2, 1, source.side, style)
-    deep = _depthwise(half, 3, 2, 1, source.side, style)
-    return narrow, deep, _pointwise(half, whole, deep.side_out, style)
+        return narrow, _full(half, whole, 3, 2, 1, source.size, style)
+    deep = _depthwise(half, 3, 2, 1, source.size, style)
+    return narrow, deep, _pointwise(half, whole, deep.size_out, style)
 
 
 def _predictor_layers(head: SsdLite, source: _Tensor, outputs: int, style: _Style) -> tuple[Layer, ...]:
     """Source: tensorflow/models, predictors/heads/box_head.py and class_head.py."""
-    channels, side, kernel = source.channels, source.side, head.predictor_kernel
+    channels, size, kernel = source.channels, source.size, head.predictor_kernel
     if head.depthwise_predictors:
-        return _depthwise(channels, kernel, 1, 1, side, style), _predictor(channels, outputs, 1, side, style)
-    return (_predictor(channels, outputs, kernel, side, style),)
+        return _depthwise(channels, kernel, 1, 1, size, style), _predictor(channels, outputs, 1, size, style)
+    return (_predictor(channels, outputs, kernel, size, style),)
 
 
 def _segmenter_units(
     spec: ModelSpec, head: DeepLab, features: Sequence[Unit], style: _Style
 ) -> Iterator[tuple[str, Unit]]:
     """Source: tensorflow/models, deeplab/model.py, `extract_features` and `refine_by_decoder`."""
-    final = _Tensor(f"layer_{len(features)}", features[-1].c_out, features[-1].side_out)
+    final = _Tensor(f"layer_{len(features)}", features[-1].c_out, features[-1].size_out)
     branches: list[Unit] = []
     if head.image_pooling:
         branches.append(_pooling(head, final, style))
-    one = _pointwise(final.channels, head.channels, final.side, style)
+    one = _pointwise(final.channels, head.channels, final.size, style)
     branches.append(_unit("branch", "head/aspp_0", [final], (one,)))
     for number, rate in enumerate(head.aspp_rates, start=1):
-        layers = _separable(final.channels, head.channels, rate, final.side, style, whole=not head.aspp_separable)
+        layers = _separable(final.channels, head.channels, rate, final.size, style, whole=not head.aspp_separable)
         branches.append(_unit("branch", f"head/aspp_{number}", [final], layers))
     yield from (("head", unit) for unit in branches)
-    joined = [_Tensor(unit.name, unit.c_out, unit.side_out) for unit in branches]
-    layers = (_pointwise(sum(t.channels for t in joined), head.channels, final.side, style),)
+    joined = [_Tensor(unit.name, unit.c_out, unit.size_out) for unit in branches]
+    layers = (_pointwise(sum(t.channels for t in joined), head.channels, final.size, style),)
     unit = _unit("join", "head/join", joined, layers)
     yield "head", unit
     if head.decoder_stride is not None:
@@ -121,39 +122,40 @@ def _segmenter_units(
         yield "head", tap
         unit = _decoder(head, unit, tap, style)
         yield "head", unit
-    last = _Tensor(unit.name, unit.c_out, unit.side_out)
-    unit = _unit("logits", "head/logits", [last], (_predictor(last.channels, head.classes, 1, last.side, style),))
+    last = _Tensor(unit.name, unit.c_out, unit.size_out)
+    unit = _unit("logits", "head/logits", [last], (_predictor(last.channels, head.classes, 1, last.size, style),))
     yield "head", unit
     if head.output != "logits":
-        side = spec.resolution
-        resized = Unit("resize", (), unit.c_out, unit.c_out, unit.side_out, side, 1, "none", None, "head/resized")
+        resized = Unit(
+            "resize", (), unit.c_out, unit.c_out, unit.size_out, spec.size, 1, "none", None, "head/resized"
+        )
         yield "head", resized._replace(reads=(unit.name,))
 
 
 def _pooling(head: DeepLab, final: _Tensor, style: _Style) -> Unit:
-    layer = _pointwise(final.channels, head.channels, 1, style)
-    return _unit("pooling", "head/pooling", [final], (layer,))._replace(side_in=final.side, side_out=final.side)
+    layer = _pointwise(final.channels, head.channels, POINT, style)
+    return _unit("pooling", "head/pooling", [final], (layer,))._replace(size_in=final.size, size_out=final.size)
 
 
 def _tap(head: DeepLab, source: _Tensor, style: _Style) -> Unit:
-    layer = _pointwise(source.channels, head.decoder_channels, source.side, style)
+    layer = _pointwise(source.channels, head.decoder_channels, source.size, style)
     return _unit("tap", "head/tap", [source], (layer,))
 
 
 def _decoder(head: DeepLab, joined: Unit, tap: Unit, style: _Style) -> Unit:
-    read = [_Tensor(joined.name, joined.c_out, tap.side_out), _Tensor(tap.name, tap.c_out, tap.side_out)]
-    first = _separable(joined.c_out + tap.c_out, head.channels, 1, tap.side_out, style)
-    second = _separable(head.channels, head.channels, 1, tap.side_out, style)
+    read = [_Tensor(joined.name, joined.c_out, tap.size_out), _Tensor(tap.name, tap.c_out, tap.size_out)]
+    first = _separable(joined.c_out + tap.c_out, head.channels, 1, tap.size_out, style)
+    second = _separable(head.channels, head.channels, 1, tap.size_out, style)
     return _unit("decoder", "head/decoder", read, (*first, *second))
 
 
 def _separable(
-    c_in: int, c_out: int, rate: int, side: int, style: _Style, *, whole: bool = False
+    c_in: int, c_out: int, rate: int, size: Size, style: _Style, *, whole: bool = False
 ) -> tuple[Layer, ...]:
     """A 3x3 of a rate: depthwise with a 1x1 after it, or whole."""
     if whole:
-        return (_full(c_in, c_out, 3, 1, rate, side, style),)
-    return _depthwise(c_in, 3, 1, rate, side, style), _pointwise(c_in, c_out, side, style)
+        return (_full(c_in, c_out, 3, 1, rate, size, style),)
+    return _depthwise(c_in, 3, 1, rate, size, style), _pointwise(c_in, c_out, size, style)
 
 
 def _detector_tap(spec: ModelSpec, name: str, number: int, features: Sequence[Unit]) -> _Tensor:
@@ -199,9 +201,9 @@ def _decoder_source(spec: ModelSpec, head: DeepLab, stride: int, features: Seque
     elif candidate:
         found = _endpoint(candidate, "head.decoder_stride", features)
     else:
-        found = _Tensor("", 0, 0)
-    wrong = spec.padding != "valid" and found.side != -(-spec.resolution // stride)
-    if found.side <= features[-1].side_out or wrong:
+        found = _Tensor("", 0, Size(0, 0))
+    wrong = spec.padding != "valid" and found.size != spec.size.strided(stride)
+    if found.size.area <= features[-1].size_out.area or wrong:
         raise SpecError.from_problems([_decoder_problem(spec, head, stride, found)])
     return found
 
@@ -209,7 +211,7 @@ def _decoder_source(spec: ModelSpec, head: DeepLab, stride: int, features: Seque
 def _decoder_problem(spec: ModelSpec, head: DeepLab, stride: int, found: _Tensor) -> Problem:
     what = f"decoder_stride is {stride}"
     if head.decoder_tap != "auto":
-        what += f", but {found.name} has {found.side} px of {spec.resolution}"
+        what += f", but {found.name} has {found.size} px of {spec.size}"
     elif not found.name:
         what += ", but no block with a depthwise has it"
     else:
@@ -232,10 +234,10 @@ def _endpoint(name: str, at: str, features: Sequence[Unit]) -> _Tensor:
     if number <= len(features):
         unit = features[number - 1]
         if not inside or (inside == "output" and unit.kind == "block"):
-            return _Tensor(name, unit.c_out, unit.side_out)
+            return _Tensor(name, unit.c_out, unit.size_out)
         for one in unit.layers if unit.kind == "block" else ():
             if inside == f"{one.role}_output":
-                return _Tensor(name, one.c_out, one.side_out)
+                return _Tensor(name, one.c_out, one.size_out)
     known = [f"layer_{n}" for n in range(1, len(features) + 1)]
     known += [f"layer_{n}/expansion_output" for n, u in enumerate(features, 1) if u.layers[0].role == "expansion"]
     near = nearest(name, known)
@@ -251,8 +253,8 @@ def _unit(kind: UnitKind, name: str, reads: Sequence[_Tensor], layers: tuple[Lay
         layers,
         sum(tensor.channels for tensor in reads),
         last.c_out,
-        first.side_in,
-        last.side_out,
+        first.size_in,
+        last.size_out,
         stride,
         "none",
         None,
@@ -261,24 +263,24 @@ def _unit(kind: UnitKind, name: str, reads: Sequence[_Tensor], layers: tuple[Lay
     )
 
 
-def _pointwise(c_in: int, c_out: int, side: int, style: _Style) -> Layer:
+def _pointwise(c_in: int, c_out: int, size: Size, style: _Style) -> Layer:
     normalizer = style.normalizer
-    place = (1, 1, 1, 1, (), (0, 0), side, side)
+    place = (1, 1, 1, 1, (), NO_PAD, size, size)
     return Layer("pointwise", c_in, c_out, *place, normalizer == "none", normalizer, style.activation)
 
 
-def _depthwise(channels: int, kernel: int, stride: int, rate: int, side: int, style: _Style) -> Layer:
-    pad, out = padded(style.padding, side, kernel, stride, rate)
-    numbers = (channels, channels, kernel, stride, rate, channels, (), pad, side, out)
+def _depthwise(channels: int, kernel: int, stride: int, rate: int, size: Size, style: _Style) -> Layer:
+    pad, out = padded(style.padding, size, kernel, stride, rate)
+    numbers = (channels, channels, kernel, stride, rate, channels, (), pad, size, out)
     return Layer("depthwise", *numbers, style.normalizer == "none", style.normalizer, style.activation)
 
 
-def _full(c_in: int, c_out: int, kernel: int, stride: int, rate: int, side: int, style: _Style) -> Layer:
-    pad, out = padded(style.padding, side, kernel, stride, rate)
-    numbers = (c_in, c_out, kernel, stride, rate, 1, (), pad, side, out)
+def _full(c_in: int, c_out: int, kernel: int, stride: int, rate: int, size: Size, style: _Style) -> Layer:
+    pad, out = padded(style.padding, size, kernel, stride, rate)
+    numbers = (c_in, c_out, kernel, stride, rate, 1, (), pad, size, out)
     return Layer("convolution", *numbers, style.normalizer == "none", style.normalizer, style.activation)
 
 
-def _predictor(c_in: int, c_out: int, kernel: int, side: int, style: _Style) -> Layer:
-    pad, out = padded(style.padding, side, kernel, 1, 1)
-    return Layer("predictor", c_in, c_out, kernel, 1, 1, 1, (), pad, side, out, True, "none", "none")
+def _predictor(c_in: int, c_out: int, kernel: int, size: Size, style: _Style) -> Layer:
+    pad, out = padded(style.padding, size, kernel, 1, 1)
+    return Layer("predictor", c_in, c_out, kernel, 1, 1, 1, (), pad, size, out, True, "none", "none")

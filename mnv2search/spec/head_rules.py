@@ -133,9 +133,9 @@ def _detector_problems(head: heads.SsdLite) -> Iterator[Problem]:
 
 def place_problems(spec: ModelSpec, head: heads.SsdLite | heads.DeepLab) -> Iterator[Problem]:
     """What is wrong with a head on this network, short of widths."""
-    if isinstance(head, heads.SsdLite) and spec.resolution < MIN_DETECTOR_SIDE:
+    if isinstance(head, heads.SsdLite) and min(spec.size) < MIN_DETECTOR_SIDE:
         yield Problem(
             at="resolution",
-            what=f"resolution is {spec.resolution} where head is ssdlite",
+            what=f"resolution is {spec.size} where head is ssdlite",
             fix=f"a detector needs {MIN_DETECTOR_SIDE} px or more",
         )

@@ -1,4 +1,4 @@
-"""The parts of a plan: layers and the units they make up, with the arithmetic of their channels and sides."""
+"""The parts of a plan: layers and the units they make up, with the arithmetic of their channels and sizes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 
 from mnv2search.errors import Problem, SpecError
 from mnv2search.spec.model_spec import BlockSpec
+from mnv2search.spec.size import Pad, Size
 
-__all__ = ["Layer", "Role", "Shortcut", "Unit", "UnitKind", "make_divisible", "padded"]
+__all__ = ["NO_PAD", "POINT", "Layer", "Role", "Shortcut", "Unit", "UnitKind", "make_divisible", "padded"]
 
 Role = Literal[
     "stem",
@@ -23,6 +24,7 @@ Role = Literal[
     "predictor",
 ]
 Shortcut = Literal["none", "identity", "pad"]
+NO_PAD, POINT = Pad(0, 0, 0, 0), Size(1, 1)
 UnitKind = Literal[
     "stem",
     "block",
@@ -56,9 +58,9 @@ class Layer(NamedTuple):
         dilation: 1 or more.
         groups: of the convolution.
         parts: (inputs, outputs) of each part of a split convolution; empty where it is not split.
-        pad: rows added before and after, alike for columns.
-        side_in: of the square input map in px.
-        side_out: of the square output map in px.
+        pad: rows and columns of zeros that are added.
+        size_in: of the input map.
+        size_out: of the output map.
         bias: whether there is a bias.
         normalizer: `batch`, `group` or `none`.
         activation: an activation, or `sigmoid` or `hard_sigmoid` for a gate.
@@ -72,9 +74,9 @@ class Layer(NamedTuple):
     dilation: int
     groups: int
     parts: tuple[tuple[int, int], ...]
-    pad: tuple[int, int]
-    side_in: int
-    side_out: int
+    pad: Pad
+    size_in: Size
+    size_out: Size
     bias: bool
     normalizer: str
     activation: str
@@ -96,13 +98,13 @@ class Unit(NamedTuple):
             result is multiplied onto it.
         c_in: input channels.
         c_out: output channels.
-        side_in: in px.
-        side_out: in px.
+        size_in: of what it reads.
+        size_out: of what it makes.
         stride: as built, after output-stride rewriting.
         shortcut: `identity`, `pad` (pooled and zero-padded input) or `none`.
         block: the row it comes from, or None.
         name: of a part of a detector or segmenter, such as ``head/extra_1``; else empty.
-        reads: endpoints that are its input, the smaller ones enlarged to its side and all joined by channels; empty
+        reads: endpoints that are its input, the smaller ones enlarged to its size and all joined by channels; empty
             reads the unit before.
     """
 
@@ -110,8 +112,8 @@ class Unit(NamedTuple):
     layers: tuple[Layer, ...]
     c_in: int
     c_out: int
-    side_in: int
-    side_out: int
+    size_in: Size
+    size_out: Size
     stride: int
     shortcut: Shortcut
     block: BlockSpec | None
@@ -131,8 +133,17 @@ def make_divisible(value: float, divisor: int, minimum: int | None = None) -> in
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def padded(padding: str, side: int, kernel: int, stride: int, dilation: int) -> tuple[tuple[int, int], int]:
-    """(pad before, pad after) and the output side. Source: TensorFlow's SAME and VALID; PyTorch's `Conv2d`."""
+def padded(padding: str, size: Size, kernel: int, stride: int, dilation: int) -> tuple[Pad, Size]:
+    """What is added around a map, and the output's size. Source: TensorFlow's SAME and VALID; PyTorch's `Conv2d`."""
+    (top, bottom), height = _padded(padding, size.height, kernel, stride, dilation)
+    if size.is_square:
+        return Pad(top, bottom, top, bottom), Size(height, height)
+    (left, right), width = _padded(padding, size.width, kernel, stride, dilation)
+    return Pad(top, bottom, left, right), Size(height, width)
+
+
+def _padded(padding: str, side: int, kernel: int, stride: int, dilation: int) -> tuple[tuple[int, int], int]:
+    """(zeros before, zeros after) and the output side, of rows or of columns."""
     reach = dilation * (kernel - 1)
     if padding == "symmetric":
         return (reach // 2, reach // 2), (side - 1) // stride + 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mnv2search.errors import SpecError
 from mnv2search.spec.heads import HEADS, Classifier, DeepLab, ExtraLayer, Head, SsdLite
+from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.words import (
     Activation,
     DepthwiseLocation,
@@ -134,7 +135,7 @@ class ModelSpec:
         name: for people and file names.
         blocks: the rows of the paper's Table 2.
         width: width multiplier; scales stem, blocks and last convolution.
-        resolution: side of the square input in px.
+        resolution: side of the square input in px, or height and width where they differ.
         stem: first convolution.
         last_channels: outputs of the last 1x1 convolution before width; None builds none.
         head: what stands on the features, or None for a feature extractor.
@@ -143,7 +144,7 @@ class ModelSpec:
         keep_stem: the width multiplier leaves the stem alone.
         keep_last: `auto` keeps the last convolution's width below width 1 and scales it above (the published
             checkpoints), `always` keeps it, `never` scales it.
-        output_stride: None, or the input side over the final map's side; further strides become dilation.
+        output_stride: None, or the input's sides over the final map's; further strides become dilation.
         padding: `symmetric` (PyTorch), `same` (TensorFlow: surplus at bottom and right), or `valid`.
         activation: of stem, expansion, depthwise and last convolution.
         normalizer: after every convolution; `none` gives every convolution a bias.
@@ -155,7 +156,7 @@ class ModelSpec:
     name: str
     blocks: tuple[BlockSpec, ...]
     width: float = 1.0
-    resolution: int = 224
+    resolution: Resolution = 224
     stem: Stem = field(default_factory=Stem)
     last_channels: int | None = 1280
     head: Head | None = field(default_factory=Classifier)
@@ -171,6 +172,11 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         _ask_rules(self)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the input."""
+        return size_of(self.resolution)
 
 
 def _ask_rules(value: ModelSpec | BlockSpec | Stem | BatchNorm) -> None:

@@ -1,6 +1,6 @@
 """The one walk: rows, width, resolution and output stride become concrete layers.
 
-Nothing else in the package works out a channel count, a side, a padding or a dilation.
+Nothing else in the package works out a channel count, a size, a padding or a dilation.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Literal
 
 from mnv2search.errors import Problem, SpecError
 from mnv2search.spec.head_plan import head_units
-from mnv2search.spec.layers import Layer, Role, Shortcut, Unit, make_divisible, padded
+from mnv2search.spec.layers import NO_PAD, POINT, Layer, Role, Shortcut, Unit, make_divisible, padded
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.size import Size
 
 __all__ = ["GROUP_NORM_GROUPS", "Layer", "Plan", "Shortcut", "Unit", "make_divisible", "plan", "split_channels"]
 
@@ -77,8 +78,8 @@ def plan(spec: ModelSpec) -> Plan:
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> p = plan(ModelSpec(name="one", blocks=(BlockSpec(channels=24, stride=2),), resolution=32))
-    >>> [(u.kind, u.c_out, u.side_out) for u in p.units]
-    [('stem', 32, 16), ('block', 24, 8), ('last', 1280, 8), ('classifier', 1000, 1)]
+    >>> [(u.kind, u.c_out, str(u.size_out)) for u in p.units]
+    [('stem', 32, '16'), ('block', 24, '8'), ('last', 1280, '8'), ('classifier', 1000, '1')]
     """
     units: list[Unit] = []
     at: list[str] = []
@@ -105,7 +106,7 @@ def split_channels(total: int, ways: int, divisor: int) -> tuple[int, ...]:
 
 
 def width_problems(spec: ModelSpec) -> Iterator[Problem]:
-    """Problems of widths and sides that show only when the layers are laid out."""
+    """Problems of widths and sizes that show only when the layers are laid out."""
     from mnv2search.spec.rules import MAX_CHANNELS
 
     try:
@@ -145,7 +146,7 @@ def _endpoints(laid_out: Plan) -> Iterator[str]:
 def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
     """Every unit with its address; the state of slim's output-stride loop lives here."""
     target, reached, rate = spec.output_stride, 1, 1
-    side, width, divisor = spec.resolution, spec.width, spec.channel_divisor
+    width, divisor = spec.width, spec.channel_divisor
     least = spec.head.min_channels if isinstance(spec.head, SsdLite) else divisor
     minimum = least if spec.min_channels is None else spec.min_channels
     common = (spec.activation, spec.normalizer, spec.padding)
@@ -162,7 +163,7 @@ def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
     stem = spec.stem
     channels = stem.channels if spec.keep_stem else make_divisible(stem.channels * width, divisor, minimum)
     stride, dilation = placed(stem.stride)
-    unit = _plain_unit("stem", 3, channels, stem.kernel, stride, dilation, side, *common)
+    unit = _plain_unit("stem", 3, channels, stem.kernel, stride, dilation, spec.size, *common)
     yield "stem", unit
     features = [unit]
     for row, block in enumerate(spec.blocks):
@@ -172,7 +173,7 @@ def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
             if dilation == 1:
                 dilation = block.dilation
             try:
-                unit = _block_unit(block, unit.c_out, c_out, stride, dilation, unit.side_out, *common)
+                unit = _block_unit(block, unit.c_out, c_out, stride, dilation, unit.size_out, *common)
             except SpecError as error:
                 problems = (
                     Problem(at=f"blocks[{row}].{d.at}", what=d.message, fix=d.hint) for d in error.diagnostics
@@ -183,11 +184,11 @@ def _walk(spec: ModelSpec) -> Iterator[tuple[str, Unit]]:
     if spec.last_channels is not None:
         kept = spec.keep_last == "always" or (spec.keep_last == "auto" and width < 1)
         channels = spec.last_channels if kept else make_divisible(spec.last_channels * width, divisor, minimum)
-        unit = _plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.side_out, *common)
+        unit = _plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.size_out, *common)
         features.append(unit)
         yield "last_channels", unit
     if isinstance(spec.head, Classifier):
-        yield "head", _classifier_unit(unit.c_out, spec.head.classes, unit.side_out)
+        yield "head", _classifier_unit(unit.c_out, spec.head.classes, unit.size_out)
     elif spec.head is not None:
         yield from head_units(spec, spec.head, features)
 
@@ -200,12 +201,12 @@ def _plain_unit(
     kernel: int,
     stride: int,
     dilation: int,
-    side: int,
+    size: Size,
     activation: str,
     normalizer: str,
     padding: str,
 ) -> Unit:
-    pad, out = padded(padding, side, kernel, stride, dilation)
+    pad, out = padded(padding, size, kernel, stride, dilation)
     layer = Layer(
         kind,
         c_in,
@@ -216,19 +217,19 @@ def _plain_unit(
         1,
         (),
         pad,
-        side,
+        size,
         out,
         normalizer == "none",
         normalizer,
         activation,
     )
-    return Unit(kind, (layer,), c_in, c_out, side, out, stride, "none", None)
+    return Unit(kind, (layer,), c_in, c_out, size, out, stride, "none", None)
 
 
 @lru_cache(maxsize=4096)
-def _classifier_unit(c_in: int, classes: int, side: int) -> Unit:
-    layer = Layer("classifier", c_in, classes, 1, 1, 1, 1, (), (0, 0), 1, 1, True, "none", "none")
-    return Unit("classifier", (layer,), c_in, classes, side, 1, 1, "none", None)
+def _classifier_unit(c_in: int, classes: int, size: Size) -> Unit:
+    layer = Layer("classifier", c_in, classes, 1, 1, 1, 1, (), NO_PAD, POINT, POINT, True, "none", "none")
+    return Unit("classifier", (layer,), c_in, classes, size, POINT, 1, "none", None)
 
 
 @lru_cache(maxsize=65_536)
@@ -238,7 +239,7 @@ def _block_unit(
     c_out: int,
     stride: int,
     dilation: int,
-    side: int,
+    size: Size,
     activation: str,
     normalizer: str,
     padding: str,
@@ -250,28 +251,28 @@ def _block_unit(
         c_out,
         stride,
         dilation,
-        side,
+        size,
         block.activation or activation,
         block.normalizer or normalizer,
         block.padding or padding,
     )
-    final, side_out = layers[-1].c_out, layers[-1].side_out
+    final, size_out = layers[-1].c_out, layers[-1].size_out
     shortcut: Shortcut = "none"
-    if block.residual == "pad" and final >= c_in and side_out == -(-side // stride):
+    if block.residual == "pad" and final >= c_in and size_out == size.strided(stride):
         shortcut = "identity" if stride == 1 and final == c_in else "pad"
     elif block.residual == "auto" and stride == 1 and final == c_in:
         shortcut = "identity"
-    if shortcut == "identity" and side_out != side:
+    if shortcut == "identity" and size_out != size:
         raise SpecError.from_problems(
             [
                 Problem(
                     at="residual",
-                    what=f"padding valid shrinks the map from {side} to {side_out} px, so the input cannot be added",
+                    what=f"padding valid shrinks the map from {size} to {size_out} px, so the input cannot be added",
                     fix="write residual: off, or use padding symmetric",
                 )
             ]
         )
-    return Unit("block", layers, c_in, final, side, side_out, stride, shortcut, block)
+    return Unit("block", layers, c_in, final, size, size_out, stride, shortcut, block)
 
 
 def _block_layers(
@@ -280,7 +281,7 @@ def _block_layers(
     c_out: int,
     stride: int,
     dilation: int,
-    side: int,
+    size: Size,
     activation: str,
     normalizer: str,
     padding: str,
@@ -295,8 +296,8 @@ def _block_layers(
     )
 
     def depthwise(after: str) -> None:
-        nonlocal depth, side
-        pad, out = padded(padding, side, block.kernel, stride, dilation)
+        nonlocal depth, size
+        pad, out = padded(padding, size, block.kernel, stride, dilation)
         wide = depth * block.depthwise_multiplier
         layers.append(
             Layer(
@@ -309,25 +310,25 @@ def _block_layers(
                 depth,
                 (),
                 pad,
-                side,
+                size,
                 out,
                 bias,
                 normalizer,
                 after,
             )
         )
-        depth, side = wide, out
+        depth, size = wide, out
 
     def pointwise(role: Role, outputs: int, ways: int, after: str) -> None:
         nonlocal depth
         parts = _split(depth, outputs, ways, block.split_divisor, f"split_{role}")
-        layers.append(Layer(role, depth, outputs, 1, 1, 1, 1, parts, (0, 0), side, side, bias, normalizer, after))
+        layers.append(Layer(role, depth, outputs, 1, 1, 1, 1, parts, NO_PAD, size, size, bias, normalizer, after))
         depth = outputs
 
     if location == "input" and not fused:
         depthwise("none")
     if fused:
-        pad, out = padded(padding, side, block.kernel, stride, dilation)
+        pad, out = padded(padding, size, block.kernel, stride, dilation)
         layers.append(
             Layer(
                 "expansion",
@@ -339,14 +340,14 @@ def _block_layers(
                 1,
                 (),
                 pad,
-                side,
+                size,
                 out,
                 bias,
                 normalizer,
                 activation,
             )
         )
-        depth, side = hidden, out
+        depth, size = hidden, out
     elif hidden > depth:
         pointwise("expansion", hidden, block.split_expansion, activation)
     if location == "expansion" and not fused:
@@ -363,7 +364,7 @@ def _gate(channels: int, transform: str) -> tuple[Layer, Layer]:
     """Squeeze and excite: 1x1 convolutions with bias on the pooled tensor. Source: slim's `squeeze_excite`."""
     factor, gate = TRANSFORMS[transform]
     squeezed = make_divisible(channels / factor, 8)
-    one = (1, 1, 1, 1, (), (0, 0), 1, 1, True, "none")
+    one = (1, 1, 1, 1, (), NO_PAD, POINT, POINT, True, "none")
     return Layer("squeeze", channels, squeezed, *one, "relu"), Layer("excite", squeezed, channels, *one, gate)
 
 

@@ -157,8 +157,22 @@ def _field_problems(value: Value) -> Iterator[Problem]:
     for name in _FIELDS[kind]:
         if name in LISTS.get(kind, {}):
             yield from _list_problems(kind, name, getattr(value, name))
+        elif name == "resolution" and isinstance(getattr(value, name), tuple):
+            yield from _size_problems(getattr(value, name))
         elif (problem := field_problem(kind, name, getattr(value, name))) is not None:
             yield problem
+
+
+def _size_problems(size: tuple[object, ...]) -> Iterator[Problem]:
+    """What is wrong with a resolution of a height and a width."""
+    if len(size) != 2 or size[0] == size[1]:
+        fix = "give a height and a width" if len(size) != 2 else f"write {_shown(size[0])}, the side of the square"
+        yield Problem(at="resolution", what=f"resolution is {_shown(size)}", fix=fix)
+        return
+    for name, side in zip(("height", "width"), size, strict=True):
+        if (problem := field_problem(ms.ModelSpec, "resolution", side)) is not None:
+            at = f"resolution.{name}"
+            yield Problem(at=at, what=f"{name} is {_shown(side)}", fix=problem.fix)
 
 
 def _list_problems(kind: type, name: str, values: tuple[object, ...]) -> Iterator[Problem]:

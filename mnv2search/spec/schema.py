@@ -114,6 +114,9 @@ def _properties(kind: type) -> Schema:
         schema = scalar if name == "name" or name in rules.TEXTS.get(kind, {}) else _choosable(scalar)
         if name in rules.LISTS.get(kind, {}):
             schema = _list(scalar, rules.LISTS[kind][name])
+        if name == "resolution":
+            sides = {"height": scalar, "width": scalar}
+            schema = {"anyOf": [*schema["anyOf"], _object(sides, required=list(sides))]}
         if name in described:
             schema = {"description": described[name], **schema}
         if defaults[name] is not MISSING and defaults[name] is not None:

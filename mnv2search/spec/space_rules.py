@@ -142,11 +142,11 @@ def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Probl
     """The problem of a search space where a network is needed, with how to choose."""
     at, options = axes[0]
     more = f" and {len(axes) - 1} more" if len(axes) > 1 else ""
-    return Problem(
-        at=at,
-        what=f"{name} is a search space: nothing is chosen for {at}{more}",
-        fix=f"choose with --pick {at}={text_of(options[0])}, or take every first option with --first",
-    )
+    fix = f"choose with --pick {at}={text_of(options[0])}, or take every first option with --first"
+    if at == "resolution" and len(options) == 2:
+        height, width = map(text_of, options)
+        fix += f"; a rectangle is written {{height: {height}, width: {width}}}"
+    return Problem(at=at, what=f"{name} is a search space: nothing is chosen for {at}{more}", fix=fix)
 
 
 def flat(blocks: Iterable[ms.BlockSpec]) -> tuple[ms.BlockSpec, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec, Stem
+from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.space import SearchSpace
 
 __all__ = ["RESOLUTIONS", "WIDTHS", "baseline_grid"]
@@ -22,12 +24,13 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     """MobileNetV2 at every width and resolution, with the space's head, padding and activation.
 
     Spaces for images of at most 64 px use the space's own resolutions and the usual changes for such images:
-    stride 1 in the stem and in the second row.
+    stride 1 in the stem and in the second row. Where the images of a space are no squares, theirs are not either: the
+    space's own and smaller ones.
     """
     sides = next((axis.options for axis in space.axes if axis.at == "resolution"), (space.template.resolution,))
-    own = tuple(side for side in sides if isinstance(side, int))
-    small = max(own) <= SMALL_SIDE_PX
-    resolutions = own if small else RESOLUTIONS
+    own = tuple(side for side in sides if isinstance(side, int)) or (space.template.resolution,)
+    small = max(max(size_of(one)) for one in own) <= SMALL_SIDE_PX
+    resolutions = own if small else _resolutions(space.template)
     blocks = tuple(
         replace(block, stride=1) if small and row == 1 else block for row, block in enumerate(MOBILENET_V2_BLOCKS)
     )
@@ -41,7 +44,18 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
         output_stride=None,
     )
     return tuple(
-        replace(template, name=f"mobilenet_v2_{width}_{side}", width=width, resolution=side)
+        replace(template, name=f"mobilenet_v2_{width}_{size_of(one).word}", width=width, resolution=one)
         for width in WIDTHS
-        for side in resolutions
+        for one in resolutions
+    )
+
+
+def _resolutions(template: ModelSpec) -> tuple[Resolution, ...]:
+    """Squares, or shares of a rectangle. Source of its rounding: tensorflow/models, deeplab/model.py."""
+    if isinstance(template.resolution, int):
+        return RESOLUTIONS
+    shares = [side / max(RESOLUTIONS) for side in RESOLUTIONS]
+    return tuple(
+        Size(*(max(int((side - 1) * share + 1), min(side, MIN_DETECTOR_SIDE)) for side in template.size)).resolution
+        for share in shares
     )

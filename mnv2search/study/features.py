@@ -47,7 +47,7 @@ def features_of(laid_out: Plan) -> tuple[float, ...]:
         sum(c.depthwise_madds for c in counts) / madds,
         sum(c.large_kernels for c in counts) / blocks,
         sum(c.log_hidden for c in counts) / blocks,
-        math.log(laid_out.spec.resolution),
+        math.log(math.sqrt(laid_out.spec.size.area)),
     )
 
 
@@ -60,8 +60,8 @@ def _counts(unit: Unit) -> _Counts:
     return _Counts(
         madds=cost.madds,
         params=cost.params,
-        activations=sum(layer.c_out * layer.side_out**2 for layer in unit.layers),
-        depthwise_madds=sum(layer.weights * layer.side_out**2 for layer in depthwise),
+        activations=sum(layer.c_out * layer.size_out.area for layer in unit.layers),
+        depthwise_madds=sum(layer.weights * layer.size_out.area for layer in depthwise),
         blocks=int(is_block),
         large_kernels=int(is_block and any(layer.kernel >= LARGE_KERNEL for layer in unit.layers)),
         log_hidden=math.log(hidden) if is_block else 0.0,

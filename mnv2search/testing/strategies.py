@@ -15,6 +15,7 @@ from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
 from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
 from mnv2search.spec.plan import plan
+from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
 
@@ -102,13 +103,13 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
         draw: given by Hypothesis.
         is_plain: rows and model set only what the paper's Table 2 sets.
         max_rows: at most so many rows.
-        max_resolution: largest side in px.
+        max_resolution: largest side in px; plain networks take squares.
     """
     values: dict[str, Any] = {
         "name": draw(names()),
         "blocks": tuple(draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))),
         "width": draw(st.sampled_from([0.25, 0.35, 0.5, 0.75, 1.0, 1.4])),
-        "resolution": draw(st.integers(8, max_resolution)),
+        "resolution": draw(_squares(max_resolution) if is_plain else _sizes(max_resolution)),
         "last_channels": draw(st.sampled_from([None, 32, 64])),
         "head": draw(st.none() | st.builds(ms.Classifier, classes=st.integers(1, 12), dropout=st.floats(0, 0.9))),
     }
@@ -133,13 +134,26 @@ def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
     head = draw(_detectors() | _segmenters())
     changed: dict[str, Any] = {
         "head": head,
-        "resolution": max(base.resolution, MIN_DETECTOR_SIDE),
+        "resolution": _at_least(base.size, MIN_DETECTOR_SIDE),
         "last_channels": None,
     }
     try:
         return replace(base, **changed)
     except SpecError:
         reject()
+
+
+def _squares(most: int) -> st.SearchStrategy[int]:
+    return st.integers(8, most)
+
+
+def _sizes(most: int) -> st.SearchStrategy[int | tuple[int, int]]:
+    rectangles = st.tuples(_squares(most), _squares(most)).filter(lambda size: size[0] != size[1])
+    return _squares(most) | rectangles
+
+
+def _at_least(size: Size, side: int) -> int | tuple[int, int]:
+    return Size(*(max(own, side) for own in size)).resolution
 
 
 def _detectors() -> st.SearchStrategy[ms.SsdLite]:
@@ -194,7 +208,7 @@ def search_spaces(draw: st.DrawFn, *, is_plain: bool = False) -> SearchSpace:
     """Valid search spaces with at least one axis, choices for each repeat among them."""
     template = draw(specs(is_plain=is_plain, max_rows=3))
     axes = [Axis(at="width", options=_options(draw, template.width, [0.3, 0.6, 1.1], least=1))]
-    if draw(st.booleans()):
+    if isinstance(template.resolution, int) and draw(st.booleans()):
         axes.append(Axis(at="resolution", options=_options(draw, template.resolution, [20, 33, 48])))
     for row, block in enumerate(template.blocks):
         repeats = _options(draw, block.repeats, [1, 2, 3])

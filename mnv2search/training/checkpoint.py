@@ -12,9 +12,8 @@ import torch
 
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import FORMAT as NETWORK_FORMAT
+from mnv2search.model.saved import Learned, told_of
 from mnv2search.model.weights import UNREADABLE
-from mnv2search.spec.codec import dumps
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
 
@@ -64,15 +63,20 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     _write(path, {"mnv2search_checkpoint": FORMAT, **content})
 
 
-def write_network(path: Path, model: torch.nn.Module) -> None:
+def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None = None) -> None:
     """Write a network's weights and its spec, as `mnv2search compile -o NET.pt` does.
+
+    Args:
+        path: of the file.
+        model: the network.
+        learned: what goes with its weights.
 
     Raises:
         TrainingError: the disk does not take it.
     """
     assert isinstance(model, MobileNet)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _write(path, {"mnv2search": NETWORK_FORMAT, "spec": dumps(model.spec), "state_dict": state})
+    _write(path, {**told_of(model.spec, learned), "state_dict": state})
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:

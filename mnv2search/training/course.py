@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
+from mnv2search.model.saved import Learned
 from mnv2search.spec.codec import dumps
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
 from mnv2search.training.draws import own_draws, seed_step
@@ -74,6 +75,8 @@ class Course(ABC, Generic[B, F]):
 
     most_evaluations: float = math.inf
     """In the whole of a training, apart from the last; one is after every epoch, or after several."""
+    learned: Learned | None = None
+    """What the best weights are written with."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -279,7 +282,7 @@ class Course(ABC, Generic[B, F]):
         if state.best is None or self.value(found) >= self.value(state.best):
             state.best, state.best_step = found, state.step
             if self.team.is_leader:
-                write_network(self.folder / BEST, shown)
+                write_network(self.folder / BEST, shown, learned=self.learned)
         pace.judged(time.monotonic() - begin)
         return found
 

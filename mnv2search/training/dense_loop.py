@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
+from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.training.course import Course, Job
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
@@ -116,6 +117,7 @@ class _Course(Course[SceneBatch, DenseFigures]):
     ) -> None:
         super().__init__(model, recipe, job, images=len(scenes), batch=min(recipe.batch, len(scenes)))
         self.scenes, self.held_out, self.classes = scenes, held_out, classes
+        self.learned = Learned(classes=classes, normalization=recipe.normalization)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[SceneBatch]:  # noqa: ARG002
         return scene_batches(self.scenes, batch=self.batch, seed=self.seed, epoch=epoch, first=first)

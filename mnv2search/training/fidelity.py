@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.square import square_side
 
 __all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
 
@@ -71,12 +72,15 @@ def reduced(spec: ModelSpec, fidelity: Fidelity) -> ModelSpec:
     Args:
         spec: the network.
         fidelity: what its width and resolution are multiplied by.
+
+    Raises:
+        OptionError: it takes other images than squares, and is to be made smaller.
     """
     if fidelity.is_full:
         return spec
-    side = spec.resolution
+    side = square_side(spec)
     if fidelity.resolution != 1:
-        stride = max(1, spec.resolution // plan(spec).features[-1].side_out)
+        stride = max(1, side // plan(spec).features[-1].size_out.height)
         step = SIDE_STEP if side * fidelity.resolution >= 2 * SIDE_STEP else 1
         side = max(round(side * fidelity.resolution / step) * step, min(side, LEAST_LAST_PX * stride))
     return replace(spec, width=spec.width * fidelity.width, resolution=side)

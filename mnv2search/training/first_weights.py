@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.programs import SUFFIX
 from mnv2search.model.saved import read_network
 from mnv2search.model.weights import load_weights
 from mnv2search.spec.model_spec import ModelSpec
@@ -14,7 +15,7 @@ __all__ = ["network_of"]
 
 
 def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
-    """The network of a `.pt` file of ours, or one with published weights.
+    """The network of a `.pt` or `.pt2` file of ours, or one with published weights.
 
     Raises:
         WeightsError: there is no such file, or its weights do not fit the spec.
@@ -22,7 +23,7 @@ def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
     """
     if not weights.is_file():
         raise WeightsError(f"{weights} is not a file", hint="check the path of the first weights")
-    if weights.suffix == ".pt":
+    if weights.suffix in (".pt", SUFFIX):
         return read_network(weights)
     model = build(spec, seed=0)
     load_weights(model, weights)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
+from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed, feed_of
 from mnv2search.training.batches import Batch, Cutting, training_batches
 from mnv2search.training.course import BEST, LAST, Course, Job
@@ -109,7 +110,7 @@ class _Course(Course[Batch, Figures]):
         super().__init__(model, recipe, job, images=len(pixels), batch=recipe.batch)
         self.pixels, self.held_out, self.teacher = pixels, held_out, teacher
         self.cutting = Cutting(
-            side=model.spec.resolution,
+            side=square_side(model.spec),
             normalization=recipe.normalization,
             least_area=recipe.least_area,
             mirror=recipe.mirror,

@@ -20,13 +20,12 @@ def training_rate(networks: Sequence[tuple[Callable[[torch.Tensor], torch.Tensor
     """Multiply-adds (of one evaluation) that a second of training is worth here, by a pass there and back of each.
 
     Args:
-        networks: what answers images (N, 3, side, side) with logits, and its plan; the first only warms up.
+        networks: what answers images (N, 3, H, W) with logits, and its plan; the first only warms up.
         device: of torch.
     """
     done, spent_s = 0.0, 0.0
     for number, (net, laid_out) in enumerate(networks):
-        side = laid_out.spec.resolution
-        images = torch.rand(BATCH, 3, side, side).contiguous(memory_format=torch.channels_last).to(device)
+        images = torch.rand(BATCH, 3, *laid_out.spec.size).contiguous(memory_format=torch.channels_last).to(device)
         begin = time.perf_counter()
         answers = net(images)
         functional.cross_entropy(answers, torch.zeros(BATCH, dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]

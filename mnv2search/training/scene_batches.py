@@ -1,4 +1,4 @@
-"""Scenes as tensors: decoded at the network's side, moved and coloured at random, the same for the same seed."""
+"""Scenes as tensors: decoded at the network's size, moved and coloured at random, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnv2search.errors import DataError, MissingExtraError
+from mnv2search.spec.size import Size
 from mnv2search.training.batches import NORMALIZATIONS
 from mnv2search.training.dense_loss import VOID
 from mnv2search.training.masks_data import mask_of
@@ -25,16 +26,18 @@ MOST_CACHED_BYTES = 1_500_000_000
 # Of an object, what a cut has to leave of it for it to count as there.
 LEAST_VISIBLE = 0.3
 COLOUR_SHARE = 0.8
+# Of a cut's width over its height to those of the image, the least; the most is one over it.
+LEAST_RATIO = 0.75
 
 
 class SceneBatch(NamedTuple):
     """Images with what is to be found in them.
 
     Attributes:
-        images: (N, 3, S, S), 0 to 1 until they are normalised.
-        corners: of each image (M, 4) boxes over the image's side; empty for a segmentation.
+        images: (N, 3, H, W), 0 to 1 until they are normalised.
+        corners: of each image (M, 4) boxes over the image's sides; empty for a segmentation.
         labels: of each image (M,).
-        masks: (N, S, S) numbers of classes; None for a detection.
+        masks: (N, H, W) numbers of classes; None for a detection.
     """
 
     images: Tensor
@@ -48,12 +51,12 @@ class LoadedScenes:
 
     Args:
         scenes: of the part.
-        side: of the network's input in px; images are stretched to it.
+        size: of the network's input; images are stretched to it.
         void: number of the pixels of masks that count for nothing.
     """
 
-    def __init__(self, scenes: Sequence[Scene], *, side: int, void: int) -> None:
-        self.scenes, self.side, self.void = tuple(scenes), side, void
+    def __init__(self, scenes: Sequence[Scene], *, size: Size, void: int) -> None:
+        self.scenes, self.size, self.void = tuple(scenes), size, void
         self._kept: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8] | None]] = {}
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class LoadedScenes:
 
     @property
     def corners(self) -> tuple[Tensor, ...]:
-        """Of each scene (M, 4) boxes over the image's side."""
+        """Of each scene (M, 4) boxes over the image's sides."""
         return tuple(_corners(scene) for scene in self.scenes)
 
     def truth(self, index: int) -> NDArray[np.uint8]:
@@ -91,7 +94,7 @@ class LoadedScenes:
     def _decoded(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         if index in self._kept:
             return self._kept[index]
-        scene, size = self.scenes[index], (self.side, self.side)
+        scene, size = self.scenes[index], (self.size.width, self.size.height)
         try:
             with Image.open(scene.image) as opened:
                 pixels = np.asarray(opened.convert("RGB").resize(size, Image.Resampling.BILINEAR))
@@ -100,7 +103,7 @@ class LoadedScenes:
         mask = None
         if scene.mask is not None:
             mask = np.asarray(Image.fromarray(self.truth(index)).resize(size, Image.Resampling.NEAREST))
-        if len(self._kept) * self.side**2 * 4 < MOST_CACHED_BYTES:
+        if len(self._kept) * self.size.area * 4 < MOST_CACHED_BYTES:
             self._kept[index] = pixels, mask
         return pixels, mask
 
@@ -132,12 +135,15 @@ def augmented(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
         import kornia.augmentation as aug  # late: it is an extra
     except ImportError as error:
         raise MissingExtraError(feature="augmentation", package="kornia", extra="train") from error
-    side = batch.images.shape[-1]
+    height, width = batch.images.shape[-2:]
+    sides = torch.tensor([width, height] * 2)
     steps = [aug.ColorJiggle(0.25, 0.25, 0.25, 0.03, p=COLOUR_SHARE)]
     if recipe.mirror:
         steps.append(aug.RandomHorizontalFlip(p=0.5))
     if recipe.least_area < 1:
-        steps.append(aug.RandomResizedCrop((side, side), scale=(recipe.least_area, 1.0), ratio=(0.75, 4 / 3)))
+        # width over height in px of the stretched images: as far as it goes from theirs, objects change shape
+        ratio = (LEAST_RATIO * width / height, width / height / LEAST_RATIO)
+        steps.append(aug.RandomResizedCrop((height, width), scale=(recipe.least_area, 1.0), ratio=ratio))
     if batch.masks is not None:
         moved = aug.AugmentationSequential(*steps, data_keys=["input", "mask"])
         images, masks = moved(batch.images, batch.masks[:, None].float())
@@ -145,9 +151,9 @@ def augmented(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
     most = max(1, *(len(corners) for corners in batch.corners))
     padded = torch.zeros(len(batch.corners), most, 4)
     for number, corners in enumerate(batch.corners):
-        padded[number, : len(corners)] = corners * side
+        padded[number, : len(corners)] = corners * sides
     images, boxes = aug.AugmentationSequential(*steps, data_keys=["input", "bbox_xyxy"])(batch.images, padded)
-    found = [_visible(boxes[number, : len(labels)] / side, labels) for number, labels in enumerate(batch.labels)]
+    found = [_visible(boxes[number, : len(labels)] / sides, labels) for number, labels in enumerate(batch.labels)]
     return batch._replace(images=images, corners=tuple(c for c, _ in found), labels=tuple(n for _, n in found))
 
 
@@ -165,9 +171,9 @@ def _corners(scene: Scene) -> Tensor:
     )
 
 
-def loaded_parts(scenes: SceneSet, *, side: int) -> tuple[LoadedScenes, LoadedScenes, LoadedScenes]:
+def loaded_parts(scenes: SceneSet, *, size: Size) -> tuple[LoadedScenes, LoadedScenes, LoadedScenes]:
     """Train, val and test of a set."""
     train, val, test = (
-        LoadedScenes(part, side=side, void=scenes.void) for part in (scenes.train, scenes.val, scenes.test)
+        LoadedScenes(part, size=size, void=scenes.void) for part in (scenes.train, scenes.val, scenes.test)
     )
     return train, val, test

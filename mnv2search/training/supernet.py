@@ -18,6 +18,7 @@ from torch.nn import functional
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.spec.space import Pick
+from mnv2search.spec.square import square_side
 from mnv2search.training.batches import Batch, Cutting, training_batches
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mnv2search.training.loop import LAST, Progress
@@ -278,12 +279,12 @@ def descend(
     """One step; the loss of the first network before it."""
     teacher, *pupils = networks
     optimizer.zero_grad(set_to_none=True)
-    answers = net(fitted_to(images, teacher.plan.spec.resolution), teacher)
+    answers = net(fitted_to(images, square_side(teacher.plan.spec)), teacher)
     loss = functional.cross_entropy(answers, labels, label_smoothing=recipe.label_smoothing)
     (loss / len(networks)).backward()  # type: ignore[no-untyped-call]
     told = answers.detach().softmax(1)
     for pupil in pupils:
-        own = net(fitted_to(images, pupil.plan.spec.resolution), pupil)
+        own = net(fitted_to(images, square_side(pupil.plan.spec)), pupil)
         learned = LABEL_SHARE * functional.cross_entropy(own, labels, label_smoothing=recipe.label_smoothing)
         learned = learned + (1 - LABEL_SHARE) * functional.cross_entropy(own, told)
         (learned / len(networks)).backward()  # type: ignore[no-untyped-call]

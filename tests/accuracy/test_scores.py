@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,20 @@ import pytest
 import torch
 from torch import nn
 
+sys.path.append(str(Path(__file__).parents[1] / "model"))
+
+from dense_specs import detector, segmenter
+
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.scores import SCORES, WARNING, naswot_of, synflow_of, zen, zen_of
 from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
 from mnv2search.jobs.scores import score_space
+from mnv2search.spec.answers import answering
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Size
 from mnv2search.spec.space import SearchSpace
 from mnv2search.testing.contracts import EvaluatorContract, network_of
 
@@ -51,7 +58,7 @@ def test_synflow_by_hand() -> None:
             return x[:, :1]
 
     network = nn.Sequential(Three(), first, nn.ReLU6(), nn.Flatten(), last)
-    assert synflow_of(network, side=1) == pytest.approx(math.log10(2 * (3 * 2 + 5 * 0.5)))
+    assert synflow_of(network, Size(1, 1)) == pytest.approx(math.log10(2 * (3 * 2 + 5 * 0.5)))
 
 
 def test_a_linear_layer_more_scales_synflow_by_its_weight() -> None:
@@ -61,7 +68,32 @@ def test_a_linear_layer_more_scales_synflow_by_its_weight() -> None:
             layer.weight.data.fill_(weight)
         return nn.Sequential(*layers)
 
-    assert synflow_of(network(2.0), 4) - synflow_of(network(1.0), 4) == pytest.approx(3 * math.log10(2))
+    assert synflow_of(network(2.0), Size(4, 4)) - synflow_of(network(1.0), Size(4, 4)) == pytest.approx(
+        3 * math.log10(2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "outputs"),
+    [
+        (detector(spec={"resolution": (48, 64)}), ("raw", "boxes", "detections")),
+        (segmenter(spec={"resolution": (49, 65)}), ("logits", "resized", "classes")),
+    ],
+    ids=["detector", "segmenter"],
+)
+def test_a_score_does_not_depend_on_what_is_made_of_the_answers(
+    score: str, spec: ModelSpec, outputs: tuple[str, ...]
+) -> None:
+    found = {SCORES[score](answering(spec, output), 0) for output in outputs}
+    assert len(found) == 1
+    assert math.isfinite(found.pop())
+
+
+def test_weights_of_zero_have_no_flow() -> None:
+    first, last = nn.Conv2d(3, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False)
+    first.weight.data.zero_()
+    with pytest.raises(EvaluatorError, match="the sum of synaptic flow is 0"):
+        synflow_of(nn.Sequential(first, last), Size(2, 2))
 
 
 def test_naswot_by_hand() -> None:

@@ -15,15 +15,19 @@ from scene_files import write_coco
 
 from mnv2search.accuracy.evaluators import train_dense as module
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import CanHalve, Halving
+from mnv2search.accuracy.types import CanHalve, Halving, KeepsWeights
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, no_report
-from mnv2search.jobs.run import Request
+from mnv2search.jobs.predict import predict
+from mnv2search.jobs.run import Outcome, Request
 from mnv2search.jobs.run import run as run_job
+from mnv2search.jobs.search import search
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import read_learned, read_network
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.codec import load_space
+from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import BlockSpec, Classifier
+from mnv2search.spec.space import SearchSpace
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
 
@@ -37,25 +41,82 @@ head: {kind: ssdlite, classes: 80, extras: [{c: [32, 64]}]}
 """
 
 
-def test_a_search_with_trained_detectors_ends_in_a_front(tmp_path: Path) -> None:
-    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
-    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
-    request = Request(
-        space=str(tmp_path / "space.yaml"),
+@pytest.fixture(scope="module")
+def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    root = tmp_path_factory.mktemp("runs")
+    data = write_coco(root / "data", train=16, val=6, test=6)
+    (root / "space.yaml").write_text(SPACE, encoding="utf-8")
+    return Request(
+        space=str(root / "space.yaml"),
         device="simulated",
         evaluator=f"train-dense:task=detection,data={data},epochs=1",
         budget=Budget(latency_ms=50.0),
         settings=Settings(trials=4),
-        root=tmp_path,
+        root=root,
         name="detectors",
     )
-    outcome = run_job(request, on_progress=lambda _: None)
-    assert list((tmp_path / "detectors" / "front").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def outcome(request_of_run: Request) -> Outcome:
+    return run_job(request_of_run, on_progress=lambda _: None)
+
+
+def test_a_search_with_trained_detectors_ends_in_a_front(outcome: Outcome) -> None:
+    assert list((outcome.folder / "front").glob("*.yaml"))
     # what is measured has the classes that are learned
     assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {2}
-    report = (tmp_path / "detectors" / "report.html").read_text(encoding="utf-8")
+    report = (outcome.folder / "report.html").read_text(encoding="utf-8")
     assert "latency includes decoding of boxes, not their suppression (head.output: boxes)" in report
     assert "How the candidates&#x27; trainings went" in report
+
+
+def test_the_weights_of_the_front_are_kept_and_those_of_no_other_network(outcome: Outcome) -> None:
+    folder, front, ship = outcome.folder, outcome.result.front, outcome.result.ship
+    assert ship is not None
+    assert {read_network(folder / "front" / f"{e.spec.name}.pt").spec for e in front} == {e.spec for e in front}
+    assert read_network(folder / "ship.pt").spec == ship.spec
+    assert len(list((folder / "front").glob("*.pt"))) == len(list((folder / "work").glob("*.pt"))) == len(front)
+
+
+def test_a_front_that_changes_has_its_own_weights(outcome: Outcome, request_of_run: Request) -> None:
+    more = run_job(replace(request_of_run, settings=Settings(trials=6)), on_progress=lambda _: None)
+    names = {f"{e.spec.name}.pt" for e in more.result.front}
+    assert {path.name for path in (outcome.folder / "front").glob("*.pt")} == names
+
+
+def test_a_kept_detector_finds_in_a_scene_what_has_a_name(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=8, val=3, test=3)
+    spec = detector(classes=2, score_threshold=0.0, detections=5)
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data},epochs=1")
+    assert isinstance(evaluator, KeepsWeights)
+    assert evaluator.kept(spec) is None
+    evaluator.keep_weights(tmp_path / "kept")
+    evaluator.evaluate(spec, seed=0, report=no_report)
+    kept = evaluator.kept(spec)
+    assert kept is not None
+    image = next((tmp_path / "data").rglob("*.jpg"), None) or next((tmp_path / "data").rglob("*.png"))
+    (found,) = predict(kept, [image], folder=tmp_path / "out", least_score=0.0)
+    learned = read_learned(kept)
+    assert learned is not None
+    assert {one.name for one in found.found} <= set(learned.classes)
+    assert learned.normalization == "imagenet"
+
+
+def test_the_networks_of_a_search_from_python_get_the_classes_of_the_data(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=8, val=3, test=3)
+    space = loads(SPACE)
+    assert isinstance(space, SearchSpace)
+    found = search(
+        space, budget=50.0, device="simulated", evaluator=f"train-dense:task=detection,data={data},epochs=1", trials=2
+    )
+    assert {e.spec.head.classes for e in found.front if e.spec.head} == {2}
+
+
+def test_a_search_from_python_refuses_another_head_than_the_data_asks_for(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=8, val=3, test=3)
+    with pytest.raises(OptionError, match="mnv2 has no detector's head"):
+        search("mnv2", budget=50.0, device="simulated", evaluator=f"train-dense:task=detection,data={data}", trials=2)
 
 
 def test_the_evaluator_opens_by_its_own_name(tmp_path: Path) -> None:

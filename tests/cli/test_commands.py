@@ -122,6 +122,17 @@ def test_width_and_resolution_replace_those_of_the_file(run: Run) -> None:
     assert json.loads(resized.out)[0]["madds"] == 50_185_280
 
 
+def test_a_rectangle_is_given_as_height_and_width(run: Run) -> None:
+    done = run("compile", "deeplabv3_mobilenet_v2", "--resolution", "65x129", "--no-fvcore")
+    assert done.code == 0
+    assert "deeplabv3_mobilenet_v2 at 65 x 129 px" in done.out
+
+
+def test_a_rectangle_is_measured(run: Run) -> None:
+    done = run("latency", "ssdlite_mobilenet_v2", "--resolution", "96x160", "--device", "simulated", "--json")
+    assert done.code == 0
+
+
 def test_devices_names_every_runtime(run: Run) -> None:
     names = {one["name"] for one in json.loads(run("devices", "--json").out)}
     assert names >= {"onnxruntime", "torch"}
@@ -143,6 +154,9 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["cost", "mobilenet_v2_1.0_244"], "did you mean"),
         (["cost", "mobilenet_v2_1.0_224", "--width", "-1"], "not a number above 0"),
         (["cost", "mobilenet_v2_1.0_224", "--resolution", "99999"], "resolution"),
+        (["cost", "mobilenet_v2_1.0_224", "--resolution", "64x"], "is no size"),
+        (["cost", "mobilenet_v2_1.0_224", "--resolution", "64x9999"], "width is 9999"),
+        (["cost", "ssdlite_mobilenet_v2", "--resolution", "20x400"], "20 x 400"),
         (["cost", "mobilenet_v2_1.0_224", "--pick", "width=1"], "nothing to pick"),
         (["cost", "mnv2-multipliers", "--pick", "width"], "AT=VALUE"),
         (["cost", "mnv2-multipliers", "--first", "--pick", "widht=1"], "did you mean"),

@@ -98,7 +98,7 @@ def test_any_network_agrees_with_its_onnx_graph(spec: ModelSpec) -> None:
 def test_any_network_agrees_with_its_source(spec: ModelSpec) -> None:
     model = lively(spec)
     namespace: dict[str, Callable[[], torch.nn.Module]] = {"__name__": "exported"}  # type: ignore[dict-item]
-    exec(source_text(model.plan, side_px=model.side_px), namespace)
+    exec(source_text(model.plan, only_size=model.only_size), namespace)
     made = namespace["network"]()
     made.load_state_dict(model.state_dict())
     assert list(made.state_dict()) == list(model.state_dict())
@@ -156,12 +156,14 @@ def test_source_runs_without_this_package(tmp_path: Path) -> None:
 
 
 def test_source_shows_one_row_a_convolution() -> None:
-    text = source_text(build(PLAIN).plan, side_px=None)
-    assert '    (   2, "depthwise",    96,    96, 3, 2, 1,     96, (1, 1), "batch", "relu6"),' in text.splitlines()
+    text = source_text(build(PLAIN).plan, only_size=None)
+    assert (
+        '    (   2, "depthwise",    96,    96, 3, 2, 1,     96, (1, 1, 1, 1), "batch", "relu6"),' in text.splitlines()
+    )
 
 
 def test_source_leaves_out_what_the_network_has_not() -> None:
-    text = source_text(build(PLAIN).plan, side_px=None)
+    text = source_text(build(PLAIN).plan, only_size=None)
     assert [
         word for word in ("Gate", "SplitConv2d", "PaddedConv2d", "GroupNorm", "avg_pool2d(x, self") if word in text
     ] == []
@@ -171,7 +173,7 @@ def test_source_refuses_another_side(tmp_path: Path) -> None:
     export(EXOTIC["same-even"], tmp_path / "net.py")
     namespace: dict[str, Callable[[], torch.nn.Module]] = {"__name__": "exported"}  # type: ignore[dict-item]
     exec((tmp_path / "net.py").read_text(), namespace)
-    with pytest.raises(ValueError, match="the images are 33 x 33 px, but must be 32 px square"):
+    with pytest.raises(ValueError, match="the images are 33 x 33 px, but must be 32 x 32 px"):
         namespace["network"]()(torch.zeros(1, 3, 33, 33))
 
 

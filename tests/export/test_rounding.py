@@ -49,8 +49,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def pictures(scale: float = 1.0, count: int = 8) -> Floats:
-    side = PLAIN.resolution
-    drawn = np.random.default_rng(1).standard_normal((count, 3, side, side), dtype=np.float32)
+    drawn = np.random.default_rng(1).standard_normal((count, 3, *PLAIN.size), dtype=np.float32)
     return drawn * np.float32(scale)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "model"))
@@ -57,6 +58,42 @@ def test_what_is_seen_is_drawn_at_the_size_of_the_image(spec: ModelSpec, count: 
     scores = [one.score for one in found.found]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == count or (count is None and sum(scores) == pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
+    "spec", [detector(score_threshold=0.0), segmenter(), CLASSIFIER], ids=["boxes", "mask", "labels"]
+)
+def test_a_program_of_torch_sees_what_its_weights_see(spec: ModelSpec, tmp_path: Path) -> None:
+    _, image = files(spec, tmp_path)
+    export(spec, tmp_path / "net.pt2")
+    found = [
+        predict(tmp_path / name, [image], folder=tmp_path / f"out-{name}", least_score=0.0)[0].found
+        for name in ("net.pt", "net.pt2")
+    ]
+    assert [one.name for one in found[0]] == [one.name for one in found[1]]
+    assert [one.score for one in found[0]] == pytest.approx([one.score for one in found[1]])
+
+
+def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    _, image = files(CLASSIFIER, tmp_path)
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "other.pt2")
+    with pytest.raises(ExportError, match="does not say which network it holds"):
+        predict(tmp_path / "other.pt2", [image], folder=tmp_path / "out")
+
+
+def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
+    _, image = files(CLASSIFIER, tmp_path)
+    (tmp_path / "broken.pt2").write_bytes(b"no program")
+    with pytest.raises(ExportError, match="cannot be read as a network"):
+        predict(tmp_path / "broken.pt2", [image], folder=tmp_path / "out")
+
+
+@pytest.mark.parametrize("resolution", [(33, 65), (80, 48)], ids=["wide", "tall"])
+def test_images_are_stretched_to_a_rectangle(resolution: tuple[int, int], tmp_path: Path) -> None:
+    spec = segmenter(spec={"resolution": resolution})
+    model, image = files(spec, tmp_path)
+    (found,) = predict(model, [image], folder=tmp_path / "out")
+    assert pixels(found.drawn).shape == pixels(image).shape
 
 
 def test_boxes_lie_in_the_image(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_candidates_come_from_every_space_and_once() -> None:
     spaces = [load_space("mnv2"), load_space("tiny32")]
     found = candidates_of(spaces, seed=0)
     assert len(found) == len(set(found))
-    assert {spec.resolution <= 32 for spec in found} == {True, False}
+    assert {spec.size.height <= 32 for spec in found} == {True, False}
 
 
 def test_an_audit_takes_networks_that_were_not_learned_from() -> None:

@@ -166,8 +166,8 @@ def test_the_loop_visits_many_networks_in_a_round_trip() -> None:
 def test_the_reference_is_measured_beside_every_network() -> None:
     board = Board()
     Measurer(device_on(board), Settings(min_visits=1, max_visits=1)).measure([network_of()])
-    sides = [b["settings"]["side"] for b in board.asked[1]["bursts"]]
-    assert sides == [REFERENCE.resolution, 96, REFERENCE.resolution]
+    sizes = [b["settings"]["size"] for b in board.asked[1]["bursts"]]
+    assert sizes == [list(REFERENCE.size), [96, 96], list(REFERENCE.size)]
 
 
 def test_closing_ends_the_channel_and_the_connection() -> None:

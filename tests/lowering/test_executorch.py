@@ -44,7 +44,7 @@ def written(spec: ModelSpec, precision: str) -> tuple[bytes, torch.nn.Module]:
 def answer(content: bytes, folder: Path, spec: ModelSpec, batch: int = 1) -> Any:
     """What the program answers to the fixed image; in half precision too, which the engine would refuse here."""
     (folder / "model.pte").write_bytes(content)
-    settings = {"threads": 1, "batch": batch, "side": spec.resolution, "precision": "fp32"}
+    settings = {"threads": 1, "batch": batch, "size": list(spec.size), "precision": "fp32"}
     return engine.load("mnv2search.latency.runner.engines.executorch", str(folder), settings).output()
 
 
@@ -100,7 +100,7 @@ def test_convolutions_pad_by_themselves(tmp_path: Path) -> None:
     (depthwise,) = (n["xnode_union"] for n in nodes if n["xnode_union_type"] == "XNNDepthwiseConv2d")
     layer = plan(spec).units[1].layers[1]
     pads = [depthwise[f"padding_{edge}"] for edge in ("top", "right", "bottom", "left")]
-    assert pads == [layer.pad[0], layer.pad[1], layer.pad[1], layer.pad[0]]
+    assert pads == [layer.pad.top, layer.pad.right, layer.pad.bottom, layer.pad.left]
     assert [depthwise[k] for k in ("kernel_height", "subsampling_width", "group_output_channels")] == [5, 2, 2]
     assert depthwise["groups"] == layer.c_in
 

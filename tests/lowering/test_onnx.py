@@ -88,7 +88,7 @@ def lively(spec: ModelSpec) -> MobileNet:
 def difference(spec: ModelSpec, *, fold: bool, images: int = 1, batch: int | None = 1) -> float:
     """The largest difference between module and graph over the largest output."""
     model = lively(spec)
-    image = torch.randn(images, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(2))
+    image = torch.randn(images, 3, *spec.size, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = model(image).numpy()
     graph = onnx_bytes(plan(spec), layer_arrays(model), fold=fold, batch=batch)

@@ -27,7 +27,7 @@ NUMBERS = {name: spec for name, spec in DENSE.items() if "detections" not in nam
 def answers(spec: ModelSpec, *, images: int = 1, batch: int | None = 1) -> tuple[np.ndarray, np.ndarray]:
     """(of the module, of the graph)."""
     model = lively(spec)
-    image = torch.randn(images, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(2))
+    image = torch.randn(images, 3, *spec.size, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = model(image).numpy()
     session = ort.InferenceSession(
@@ -83,7 +83,7 @@ def test_nearly_every_pixel_has_the_class_of_the_module() -> None:
 @pytest.mark.parametrize("spec", [detector(), segmenter(decoder_stride=2, aspp_rates=(2,))], ids=["boxes", "map"])
 def test_eight_bits_answer_much_the_same(spec: ModelSpec) -> None:
     model = lively(spec)
-    image = torch.randn(1, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, *spec.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model(image).numpy()
     graph = onnx_int8_bytes(model.plan, layer_arrays(model))
@@ -95,7 +95,7 @@ def test_eight_bits_answer_much_the_same(spec: ModelSpec) -> None:
 def test_published_networks_are_lowered(name: str) -> None:
     spec = replace(entry(name).spec, width=0.25)
     model = build(spec, seed=0).eval()
-    image = torch.randn(1, 3, spec.resolution, spec.resolution, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, *spec.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model(image).numpy()
     session = ort.InferenceSession(onnx_bytes(model.plan, layer_arrays(model)), providers=["CPUExecutionProvider"])

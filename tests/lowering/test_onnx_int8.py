@@ -21,6 +21,7 @@ from mnv2search.lowering.ranges import random_images, ranges_of
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.size import size_of
 
 
 def answer(graph: bytes, spec: ModelSpec, *, count: int = 1) -> np.ndarray:
@@ -87,7 +88,7 @@ def test_all_convolutions_of_mobilenet_v2_are_fused(tmp_path: Path) -> None:
 def test_integers_of_the_official_quantiser_are_as_far_from_the_network_as_ours(tmp_path: Path) -> None:
     spec = mobilenet_v2(width=0.35, resolution=96)
     model = lively(spec)
-    official = quantised(exported(model, side=96), side=96)
+    official = quantised(exported(model, size=size_of(96)), size=size_of(96))
     ours = onnx_int8_bytes(model.plan, layer_arrays(model))
     with torch.inference_mode():
         expected = model(images(spec)).numpy()
@@ -102,12 +103,12 @@ def test_an_open_batch_takes_any_number_of_images() -> None:
 
 def test_the_official_quantiser_fills_its_batches() -> None:
     spec = small(BlockSpec(channels=16))
-    graph = quantised(exported(build(spec).eval(), side=32, batch=3), side=32, batch=3)
+    graph = quantised(exported(build(spec).eval(), size=size_of(32), batch=3), size=size_of(32), batch=3)
     assert answer(graph, spec, count=3).shape == (3, 10)
 
 
 def test_missing_weights_are_named() -> None:
     spec = small(BlockSpec(channels=16))
-    ranges = ranges_of(plan(spec), images=random_images(32, 1))
+    ranges = ranges_of(plan(spec), images=random_images(size_of(32), 1))
     with pytest.raises(OptionError, match="the weights lack stem, layer 0"):
         onnx_int8_bytes(plan(spec), {}, ranges=ranges)

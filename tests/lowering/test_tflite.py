@@ -184,7 +184,7 @@ def test_integers_and_half_precision_exclude_each_other() -> None:
 def test_several_images_are_computed_at_once() -> None:
     spec = small(BlockSpec(channels=16))
     made = interpreter(tflite_bytes(plan(spec), batch=3))
-    assert made.get_input_details()[0]["shape"].tolist() == [3, spec.resolution, spec.resolution, 3]
+    assert made.get_input_details()[0]["shape"].tolist() == [3, *spec.size, 3]
     assert made.get_output_details()[0]["shape"].tolist()[0] == 3
 
 

@@ -41,6 +41,7 @@ DENSE: dict[str, ModelSpec] = {
     "detector, no norm": detector(spec={"normalizer": "none"}),
     "detector, group norm": detector(spec={"normalizer": "group"}),
     "detector, hard swish": detector(spec={"activation": "hard_swish"}),
+    "detector, wide": detector(spec={"resolution": (48, 81), "padding": "same"}),
     "detector, detections": detector(output="detections", score_threshold=0.05, detections=20),
     "segmenter": segmenter(),
     "segmenter, logits": segmenter(output="logits"),
@@ -51,5 +52,7 @@ DENSE: dict[str, ModelSpec] = {
     "segmenter, decoder": segmenter(decoder_stride=4),
     "segmenter, dilated": segmenter(decoder_stride=2, spec={"output_stride": 4}),
     "segmenter, same padding, even side": segmenter(spec={"padding": "same", "resolution": 48}, decoder_stride=2),
+    "segmenter, wide": segmenter(decoder_stride=4, spec={"resolution": (49, 97)}),
+    "segmenter, tall, same padding": segmenter(spec={"padding": "same", "resolution": (66, 48), "output_stride": 4}),
     "segmenter, own tap": segmenter(decoder_stride=2, decoder_tap="layer_2"),
 }

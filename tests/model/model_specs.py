@@ -68,6 +68,11 @@ EXOTIC: dict[str, ModelSpec] = {
     "residual-pad": small(
         BlockSpec(channels=24, stride=2, residual="pad"), BlockSpec(channels=32, residual="pad"), resolution=50
     ),
+    "rectangle": small(ONE, BlockSpec(channels=24, normalizer="group"), resolution=(32, 48)),
+    "rectangle-same": small(ONE, BlockSpec(channels=24, stride=2, kernel=5), padding="same", resolution=(32, 45)),
+    "rectangle-pad": small(
+        BlockSpec(channels=24, stride=2, residual="pad"), BlockSpec(channels=32, residual="pad"), resolution=(50, 37)
+    ),
     "residual-off": small(BlockSpec(channels=16, residual="off")),
     "expand-to": small(BlockSpec(channels=24, expand_to=52, expand_divisor=4)),
     "activations": small(
@@ -111,7 +116,7 @@ def small_specs(draw: st.DrawFn) -> ModelSpec:
     blocks = [_valid_block(values) for values in draw(st.lists(row, min_size=1, max_size=3))]
     changes = {
         "width": draw(st.sampled_from([0.5, 1.0, 1.4])),
-        "resolution": draw(st.integers(28, 41)),
+        "resolution": draw(st.integers(28, 41) | st.sampled_from([(28, 41), (40, 29), (32, 36)])),
         "stem": Stem(channels=draw(st.sampled_from([8, 16, 24])), stride=draw(st.sampled_from([1, 2]))),
         "last_channels": draw(st.sampled_from([None, 32])),
         "padding": draw(st.sampled_from(["symmetric", "same", "valid"])),
@@ -146,7 +151,7 @@ def _valid_block(values: dict[str, Any]) -> BlockSpec:
 def images(spec: ModelSpec, *, count: int = 1, seed: int = 0) -> Tensor:
     """Random images that fit the spec."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, spec.resolution, spec.resolution, generator=generator)
+    return torch.randn(count, 3, *spec.size, generator=generator)
 
 
 def lively(spec: ModelSpec, *, seed: int = 0) -> MobileNet:

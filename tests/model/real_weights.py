@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mnv2search.model.build import MobileNet
 from mnv2search.model.fold import fold
+from mnv2search.spec.square import square_side
 
 
 def shared(name: str) -> Path:
@@ -54,7 +55,7 @@ def as_input(path: Path, side_px: int) -> Tensor:
 def right_answers(model: MobileNet, *, first_class: int = 0) -> tuple[int, int, int]:
     """How many photographs are named right, how many have their class among the best five, and how many there are."""
     photographs = labelled_photographs()
-    batch = torch.cat([as_input(path, model.spec.resolution) for path, _ in photographs])
+    batch = torch.cat([as_input(path, square_side(model.spec)) for path, _ in photographs])
     labels = torch.tensor([label + first_class for _, label in photographs])
     with torch.no_grad():
         hits = fold(model)(batch).topk(5).indices == labels[:, None]

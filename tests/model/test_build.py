@@ -109,9 +109,9 @@ def test_planned_shapes_are_the_shapes_hooks_see(spec: ModelSpec) -> None:
     model(images(spec))
     for address, bound in model.bound():
         layer = bound.layer
-        side = () if layer.role == "classifier" else (layer.side_out, layer.side_out)
+        side = () if layer.role == "classifier" else layer.size_out
         assert seen[address] == (1, layer.c_out, *side)
-    assert maps == [(1, unit.c_out, unit.side_out, unit.side_out) for unit in model.plan.features]
+    assert maps == [(1, unit.c_out, *unit.size_out) for unit in model.plan.features]
 
 
 @exotic

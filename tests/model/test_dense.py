@@ -72,7 +72,7 @@ def test_any_dense_network_has_the_planned_parameters_and_shapes(spec: ModelSpec
     assert cost_of(spec).params == sum(p.numel() for p in model.parameters())
     units = model.plan.units
     used = {address: units[address[0]].layers[address[1]] for address in seen}
-    assert seen == {address: (1, layer.c_out, layer.side_out, layer.side_out) for address, layer in used.items()}
+    assert seen == {address: (1, layer.c_out, *layer.size_out) for address, layer in used.items()}
     assert {address for address, _ in model.bound() if address[0] >= len(model.features)} <= set(seen)
 
 
@@ -87,7 +87,7 @@ def test_every_endpoint_can_be_asked_for(spec: ModelSpec) -> None:
     names = model.plan.endpoints()
     found = model.endpoints(images(spec), names)
     assert tuple(found) == names
-    sides = {unit.name: (unit.c_out, unit.side_out, unit.side_out) for unit in model.plan.dense}
+    sides = {unit.name: (unit.c_out, *unit.size_out) for unit in model.plan.dense}
     assert {name: tuple(found[name].shape[1:]) for name in sides} == sides
 
 

@@ -65,8 +65,7 @@ def space_of(text: str) -> SearchSpace:
 
 def answers(net: ElasticNet, pick: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     placed = net.place(pick)
-    side = placed.plan.spec.resolution
-    images = torch.randn(6, 3, side, side, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(6, 3, *placed.plan.spec.size, generator=torch.Generator().manual_seed(1))
     alone = net.member(placed).train()
     with torch.no_grad():
         return net(images, placed), alone(images)

@@ -9,7 +9,7 @@ import pytest
 from mnv2search.errors import OptionError, SpecError, UnknownNameError
 from mnv2search.spec.codec import dumps, known_names, load, load_space, load_spec, loads
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, ModelSpec, Stem
-from mnv2search.spec.space import Axis, SearchSpace
+from mnv2search.spec.space import Axis, SearchSpace, resolve
 
 HEAD = "mnv2search: 1\nname: one\n"
 ROW = "blocks: [[6, 24, 2, 2]]\n"
@@ -276,6 +276,37 @@ def test_a_list_of_one_is_no_choice() -> None:
             id="tap without decoder",
         ),
         pytest.param(
+            "resolution: {height: 9000, width: 64}",
+            "resolution.height",
+            "resolution.height is 9000",
+            "from 1 to 4096",
+            id="too high",
+        ),
+        pytest.param(
+            "resolution: {height: 64}", "resolution", "resolution has no width", "height: 1025", id="no width"
+        ),
+        pytest.param(
+            "resolution: {hight: 64, width: 32, height: 64}",
+            "resolution",
+            "unknown key 'hight' in resolution",
+            "height",
+            id="misspelt height",
+        ),
+        pytest.param(
+            "resolution: {height: [64, 32], width: 64}",
+            "resolution.height",
+            "resolution.height is not a single value",
+            "among squares",
+            id="choice of heights",
+        ),
+        pytest.param(
+            "resolution: [64, {height: 64, width: 32}]",
+            "resolution",
+            "resolution is not a single value",
+            "among squares",
+            id="choice of a rectangle",
+        ),
+        pytest.param(
             "columns: [t, n]", "columns", "columns repeats a key or lacks c", "with c among them", id="columns"
         ),
         pytest.param("columns: [c, x]", "columns", "columns has 'x'", "known: t, c", id="unknown column"),
@@ -455,3 +486,28 @@ def test_a_space_where_a_network_is_needed_says_how_to_pick() -> None:
 def test_a_network_is_a_space_with_nothing_to_choose() -> None:
     space = load_space("mobilenet_v2")
     assert (space.axes, space.size) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "resolution"),
+    [("{height: 1025, width: 2049}", (1025, 2049)), ("{width: 320, height: 320}", 320), ("320", 320)],
+    ids=["rectangle", "square of two numbers", "square"],
+)
+def test_a_resolution_is_a_side_or_a_height_and_a_width(written: str, resolution: int | tuple[int, int]) -> None:
+    spec = loads(f"{HEAD}blocks: [{{c: 24}}]\nresolution: {written}\n")
+    assert isinstance(spec, ModelSpec)
+    assert spec.resolution == resolution
+
+
+def test_a_space_may_be_of_rectangles() -> None:
+    space = loads(f"{HEAD}blocks: [{{c: [16, 24]}}]\nresolution: {{height: 64, width: 96}}\n")
+    assert isinstance(space, SearchSpace)
+    assert {resolve(space, (index,)).size for index in (0, 1)} == {(64, 96)}
+
+
+def test_two_sides_to_choose_from_are_no_rectangle(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(f"{HEAD}blocks: [{{c: 24}}]\nresolution: [1025, 2049]\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="nothing is chosen for resolution") as caught:
+        load_spec(file)
+    assert "a rectangle is written {height: 1025, width: 2049}" in caught.value.diagnostics[0].hint

@@ -14,6 +14,7 @@ from mnv2search.spec.codec import dumps, loads
 from mnv2search.spec.head_plan import boxes_per_place
 from mnv2search.spec.model_spec import BlockSpec, Classifier, DeepLab, ExtraLayer, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.size import size_of
 from mnv2search.spec.space import Axis, SearchSpace, pick_of, resolve
 from mnv2search.testing.strategies import dense_specs
 
@@ -36,7 +37,7 @@ def segmenter(**values: Any) -> ModelSpec:
 
 def maps(laid_out: Plan) -> list[tuple[int, int]]:
     """(channels, side) of every map that boxes are predicted on."""
-    return [(unit.c_in, unit.side_in) for unit in laid_out.units if unit.kind == "boxes"]
+    return [(unit.c_in, unit.size_in.height) for unit in laid_out.units if unit.kind == "boxes"]
 
 
 def problems(spec: ModelSpec, **values: Any) -> list[tuple[str, str]]:
@@ -126,7 +127,7 @@ def test_what_the_last_strided_convolution_reads(
 ) -> None:
     laid_out = plan(replace(SSDLITE, blocks=rows, resolution=64))
     first = next(unit for unit in laid_out.units if unit.kind == "boxes")
-    assert (first.reads, first.c_in, first.side_in) == ((tap,), channels, side)
+    assert (first.reads, first.c_in, first.size_in) == ((tap,), channels, (side, side))
     assert tap in laid_out.endpoints()
 
 
@@ -178,7 +179,7 @@ def test_a_detector_needs_33_px() -> None:
 def test_the_decoder_reads_what_deeplab_reads(stride: int, tap: str, output_stride: int) -> None:
     laid_out = plan(replace(segmenter(decoder_stride=stride), output_stride=output_stride))
     (unit,) = [unit for unit in laid_out.units if unit.kind == "tap"]
-    assert (unit.reads, unit.side_out) == ((tap,), 512 // stride + 1)
+    assert (unit.reads, unit.size_out) == ((tap,), size_of(512 // stride + 1))
 
 
 def test_the_decoder_of_stride_16_reads_layer_14() -> None:
@@ -204,15 +205,23 @@ def test_the_decoder_joins_48_channels_to_256() -> None:
 def test_dilation_of_the_backbone(output_stride: int, rates: dict[int, int]) -> None:
     features = plan(replace(DEEPLAB, output_stride=output_stride)).features
     found = {number: max(layer.dilation for layer in features[number - 1].layers) for number in rates}
-    assert (found, features[-1].side_out) == (rates, 512 // output_stride + 1)
+    assert (found, features[-1].size_out) == (rates, size_of(512 // output_stride + 1))
 
 
 def test_published_multiply_adds_of_cityscapes() -> None:
-    """A rectangle's rows and columns are those of two squares. Source: deeplab/g3doc/model_zoo.md, 21.27 B."""
-    tall, wide = (plan(replace(segmenter(classes=19), resolution=side)) for side in (1025, 2049))
-    pairs = zip(tall.units, wide.units, strict=True)
-    layers = [pair for a, b in pairs for pair in zip(a.layers, b.layers, strict=True)]
-    assert sum(a.weights * a.side_out * b.side_out for a, b in layers) == 21_233_054_912
+    """Source: deeplab/g3doc/model_zoo.md: 21.27 B, which counts what dilation costs TensorFlow too."""
+    cityscapes = entry("deeplabv3_mobilenet_v2_cityscapes")
+    cost = cost_of(cityscapes.spec)
+    assert (str(cityscapes.spec.size), cost.madds) == ("1025 x 2049", 21_233_054_912)
+    assert math.isclose(cost.madds, 21.27e9, rel_tol=5e-3)
+
+
+def test_published_multiply_adds_of_cityscapes_over_three_scales_and_flips() -> None:
+    """Source: deeplab/g3doc/model_zoo.md: 433.24 B, which counts what dilation costs TensorFlow too."""
+    sizes = [(1024 * quarter // 4 + 1, 2048 * quarter // 4 + 1) for quarter in (3, 4, 5)]
+    at_8 = replace(entry("deeplabv3_mobilenet_v2_cityscapes").spec, output_stride=8)
+    total = 2 * sum(cost_of(replace(at_8, resolution=size)).madds for size in sizes)
+    assert math.isclose(total, 433.24e9, rel_tol=5e-3)
 
 
 def test_published_multiply_adds_over_six_scales_and_flips() -> None:
@@ -271,7 +280,7 @@ def test_a_dense_network_survives_its_text(spec: ModelSpec) -> None:
 def test_channels_meet_from_layer_to_layer(spec: ModelSpec) -> None:
     for unit in plan(spec).dense:
         pairs = zip(unit.layers, unit.layers[1:], strict=False)
-        assert all(a.c_out == b.c_in and a.side_out == b.side_in for a, b in pairs)
+        assert all(a.c_out == b.c_in and a.size_out == b.size_in for a, b in pairs)
 
 
 def test_a_bare_word_is_a_head_of_defaults() -> None:

@@ -115,7 +115,7 @@ def test_widths_of_dense_convolutions(spec: ModelSpec, widths: set[int]) -> None
 
 @pytest.mark.parametrize(("resolution", "side"), [(224, 7), (192, 6), (160, 5), (128, 4), (96, 3)])
 def test_the_side_of_layer_18(resolution: int, side: int) -> None:
-    assert plan(replace(SLIM, resolution=resolution)).units[17].side_out == side
+    assert plan(replace(SLIM, resolution=resolution)).units[17].size_out == (side, side)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_output_stride_turns_strides_into_dilation(
     assert [i for i in range(1, 20) if units[i - 1].stride != nominal[i - 1].stride] == converted
     depthwise = {i: next(x.dilation for x in units[i - 1].layers if x.role == "depthwise") for i in dilations}
     assert depthwise == dilations
-    assert units[18].side_out == side
+    assert units[18].size_out == (side, side)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,13 @@ def test_output_stride_turns_strides_into_dilation(
 )
 def test_pads_of_a_strided_convolution(side: int, padding: Padding, pad: tuple[int, int]) -> None:
     spec = ModelSpec(name="p", blocks=(BlockSpec(channels=8, residual="off"),), resolution=side, padding=padding)
-    assert plan(spec).units[0].layers[0].pad == pad
+    assert plan(spec).units[0].layers[0].pad == (*pad, *pad)
+
+
+def test_rows_and_columns_are_padded_on_their_own() -> None:
+    spec = ModelSpec(name="p", blocks=(BlockSpec(channels=8),), resolution=(224, 225), padding="same")
+    stem = plan(spec).units[0].layers[0]
+    assert (stem.pad, stem.size_out) == ((0, 1, 1, 1), (112, 113))
 
 
 def test_expansion_follows_the_input_width() -> None:
@@ -204,7 +210,7 @@ def test_a_converted_stride_gains_a_shortcut() -> None:
 @given(specs())
 def test_layers_join(spec: ModelSpec) -> None:
     units = plan(spec).units
-    assert [(u.c_in, u.side_in) for u in units[1:]] == [(u.c_out, u.side_out) for u in units[:-1]]
+    assert [(u.c_in, u.size_in) for u in units[1:]] == [(u.c_out, u.size_out) for u in units[:-1]]
 
 
 @relaxed
@@ -220,7 +226,7 @@ def wider(spec: ModelSpec) -> ModelSpec:
 
 
 def larger(spec: ModelSpec) -> ModelSpec:
-    return replace(spec, resolution=spec.resolution + 7)
+    return replace(spec, resolution=(spec.size.height + 7, spec.size.width + 8))
 
 
 def deeper(spec: ModelSpec) -> ModelSpec:

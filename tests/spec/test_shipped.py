@@ -85,6 +85,7 @@ DENSE = [
     ("deeplabv3_mobilenet_v2_separable_aspp", 3_231_856_768, 2_531_477, 2_568_021),
     ("deeplabv3_mobilenet_v2_0.5", 867_496_704, 679_701, 697_013),
     ("deeplabv3_mobilenet_v2_0.5_os8", 2_818_640_640, 679_701, 697_013),
+    ("deeplabv3_mobilenet_v2_cityscapes", 21_233_054_912, 2_079_955, 2_113_043),
 ]
 
 
@@ -139,8 +140,8 @@ def test_a_space_contains_the_network_it_is_built_around(space: str, network: st
 def test_tiny32_halves_the_side_two_or_three_times() -> None:
     space = load_space("tiny32")
     specs = [resolve(space, random_pick(space, random.Random(seed))) for seed in range(40)]
-    sides = {plan(spec).features[-1].side_out for spec in specs}
-    assert sides == {4, 8}
+    sizes = {plan(spec).features[-1].size_out for spec in specs}
+    assert sizes == {(4, 4), (8, 8)}
 
 
 def test_every_published_file_is_in_the_catalogue() -> None:

@@ -57,7 +57,7 @@ class Counting:
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         self.asked.append(spec)
-        value = min(0.99, 0.1 + spec.width * spec.resolution / 400)
+        value = min(0.99, 0.1 + spec.width * spec.size.width / 400)
         return Accuracy(value=value, low=value, high=value, metric="top1", kind="reported", dataset="none")
 
 
@@ -327,7 +327,7 @@ class Undertrained(Counting):
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         self.asked.append(spec)
-        value = 0.9 / (1 + spec.width * spec.resolution / 400)
+        value = 0.9 / (1 + spec.width * spec.size.width / 400)
         return Accuracy(value=value, low=value, high=value, metric="top1", kind="inherited", dataset="none")
 
 

@@ -103,7 +103,7 @@ class Climbing:
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         rng = random.Random(f"{spec.blocks} {spec.width} {spec.resolution}")
-        worth = spec.width * spec.resolution / 60 + 0.02 * sum(row.repeats for row in spec.blocks)
+        worth = spec.width * spec.size.width / 60 + 0.02 * sum(row.repeats for row in spec.blocks)
         final = 0.9 * (1 - math.exp(-worth)) + rng.gauss(0, 0.01)
         for step in range(1, 10):
             self.steps += 1

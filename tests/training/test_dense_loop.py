@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from mnv2search.report.dense_training import dense_training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import Classifier, ModelSpec
+from mnv2search.spec.size import Size, size_of
 from mnv2search.training.dense_figures import dense_figures
 from mnv2search.training.dense_loop import train_dense
 from mnv2search.training.dense_loss import VOID
@@ -58,14 +60,14 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
 
 def trained(spec: ModelSpec, scenes: SceneSet, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
     model = build(spec, seed=0)
-    train, val, _ = loaded_parts(scenes, side=spec.resolution)
+    train, val, _ = loaded_parts(scenes, size=spec.size)
     return model, train_dense(model, train, val, RECIPE, classes=scenes.classes, folder=folder, **options)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_boxes_move_with_their_objects(boxes: SceneSet, seed: int) -> None:
-    side = 96
-    loaded = LoadedScenes(boxes.train[:6], side=side, void=VOID)
+@pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
+def test_boxes_move_with_their_objects(boxes: SceneSet, size: Size, seed: int) -> None:
+    loaded = LoadedScenes(boxes.train[:6], size=size, void=VOID)
     torch.manual_seed(seed)
     moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
     for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
@@ -75,14 +77,14 @@ def test_boxes_move_with_their_objects(boxes: SceneSet, seed: int) -> None:
             # A square is of one strong colour: red for class 0, green for class 1.
             strong = image[int(label)] - image[1 - int(label)] > 0.3
             rows, columns = torch.where(strong)
-            found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / side
-            assert torch.allclose(found.float(), box, atol=2.5 / side)
+            found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            assert torch.allclose(found.float(), box * torch.tensor([size.width, size.height] * 2), atol=3.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_masks_move_with_their_objects(masks: SceneSet, seed: int) -> None:
-    side = 96
-    loaded = LoadedScenes(masks.train[:6], side=side, void=VOID)
+@pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
+def test_masks_move_with_their_objects(masks: SceneSet, size: Size, seed: int) -> None:
+    loaded = LoadedScenes(masks.train[:6], size=size, void=VOID)
     torch.manual_seed(seed)
     moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
     assert moved.masks is not None
@@ -106,7 +108,7 @@ def answering(spec: ModelSpec, answers: Callable[[int], torch.Tensor], monkeypat
 
 
 def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = LoadedScenes(boxes.val, side=48, void=VOID)
+    loaded = LoadedScenes(boxes.val, size=size_of(48), void=VOID)
     head = build(DETECTOR, seed=0).head
     assert isinstance(head, SsdLiteHead)
 
@@ -123,8 +125,36 @@ def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytes
     assert dict(found.details)["ap50"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cut_keeps_the_shape_of_what_it_shows(boxes: SceneSet, seed: int) -> None:
+    """However wide the network's images are, a cut is nearly as wide over its height as they are."""
+    loaded = LoadedScenes(boxes.train[:6], size=Size(40, 160), void=VOID)
+    torch.manual_seed(seed)
+    batch = loaded.batch(range(6))
+    moved = augmented(batch, replace(RECIPE, least_area=0.3))
+    for before, after in zip(batch.corners, moved.corners, strict=True):
+        whole = [box for box in after if box.min() > 0 and box.max() < 1]
+        shapes = [float((box[2] - box[0]) / (box[3] - box[1])) for box in before]
+        for box in whole:
+            shape = float((box[2] - box[0]) / (box[3] - box[1]))
+            assert min(abs(math.log(shape / own)) for own in shapes) <= math.log(4 / 3) + 0.1
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_networks_of_rectangles_learn_and_are_judged(
+    boxes: SceneSet, masks: SceneSet, task: str, tmp_path: Path
+) -> None:
+    spec, scenes = {
+        "detection": (detector(classes=2, spec={"resolution": (48, 80)}), boxes),
+        "segmentation": (segmenter(classes=3, spec={"resolution": (49, 81)}), masks),
+    }[task]
+    _, done = trained(spec, scenes, tmp_path, epochs=1)
+    assert 0 <= done.best.value <= 1
+    assert math.isfinite(done.losses[-1])
+
+
 def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = LoadedScenes(boxes.val, side=48, void=VOID)
+    loaded = LoadedScenes(boxes.val, size=size_of(48), void=VOID)
     spec = detector(classes=2, score_threshold=0.5)
     head = build(spec, seed=0).head
     assert isinstance(head, SsdLiteHead)
@@ -133,7 +163,7 @@ def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeyp
 
 
 def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = LoadedScenes(masks.val, side=49, void=VOID)
+    loaded = LoadedScenes(masks.val, size=size_of(49), void=VOID)
     background = torch.zeros(3, 7, 7)
     background[0] = 1.0
     model = answering(SEGMENTER, lambda _: background, monkeypatch)
@@ -154,7 +184,7 @@ def test_a_detector_learns(boxes: SceneSet, tmp_path: Path) -> None:
 def test_a_segmenter_learns(tmp_path: Path) -> None:
     scenes = read_scene_set(write_masks(tmp_path / "set", alike=True, train=32, val=8, test=8), "segmentation")
     model = build(segmenter(classes=2, channels=32), seed=0)
-    train, val, _ = loaded_parts(scenes, side=49)
+    train, val, _ = loaded_parts(scenes, size=size_of(49))
     quick = replace(RECIPE, lr=0.02, epochs=18, least_area=1.0)
     found = train_dense(model, train, val, quick, classes=scenes.classes, folder=tmp_path / "out")
     assert found.best.value > 0.6  # background alone makes 0.45
@@ -186,14 +216,14 @@ def test_a_loss_that_is_no_number_is_told(boxes: SceneSet, tmp_path: Path) -> No
     model = build(DETECTOR, seed=0)
     with torch.no_grad():
         next(iter(model.parameters())).fill_(float("nan"))
-    train, val, _ = loaded_parts(boxes, side=48)
+    train, val, _ = loaded_parts(boxes, size=size_of(48))
     with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
         train_dense(model, train, val, RECIPE, classes=boxes.classes, folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["modern"])
 def test_a_recipe_of_classifiers_is_refused(boxes: SceneSet, tmp_path: Path, name: str) -> None:
-    train, val, _ = loaded_parts(boxes, side=48)
+    train, val, _ = loaded_parts(boxes, size=size_of(48))
     with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detectors and segmenters lack"):
         train_dense(build(DETECTOR, seed=0), train, val, load_recipe(name), classes=boxes.classes, folder=tmp_path)
 

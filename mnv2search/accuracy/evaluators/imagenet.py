@@ -71,15 +71,22 @@ def features_of(laid_out: Plan) -> Features:
     5
 
     Raises:
-        EvaluatorError: the resolution is below 96 px, the total stride below 16, or the head no classifier.
+        EvaluatorError: the resolution is below 96 px or no square, the total stride below 16, or the head no
+            classifier.
     """
     if laid_out.dense:
         raise EvaluatorError(
             f"no ImageNet estimate for {laid_out.spec.name}: its head detects or segments and classifies nothing",
             hint="train on your own data, or ask a program: --accuracy 'command:PROGRAM {spec}'",
         )
-    units = laid_out.features
-    _refuse_small_images(laid_out.spec.resolution, _total_stride(units))
+    units, side = laid_out.features, laid_out.spec.resolution
+    if not isinstance(side, int):
+        raise EvaluatorError(
+            f"no ImageNet estimate for {laid_out.spec.name}: it is made of networks for squares, and this one takes "
+            f"{laid_out.spec.size} px",
+            hint="write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'",
+        )
+    _refuse_small_images(side, _total_stride(units))
     counts = [_counts(unit) for unit in units]
     blocks = [count for count in counts if count.is_block]
     share = 1 / max(1, len(blocks))
@@ -89,7 +96,7 @@ def features_of(laid_out: Plan) -> Features:
         body_params=sum(count.body_params for count in counts),
         activations=sum(count.activations for count in counts),
         blocks=max(1, len(blocks)),
-        resolution=laid_out.spec.resolution,
+        resolution=side,
         large_kernel_share=share * sum(count.kernel >= LARGE_KERNEL for count in blocks),
         se_share=share * sum(count.is_gated for count in blocks),
         unexpanded_share=_unexpanded_share(blocks),
@@ -119,9 +126,9 @@ def _counts(unit: Unit) -> _Counts:
     spatial = [layer.kernel for layer in layers if layer.kernel > 1]
     return _Counts(
         is_block=unit.kind == "block",
-        madds=sum(layer.weights * layer.side_out**2 for layer in layers),
+        madds=sum(layer.weights * layer.size_out.area for layer in layers),
         body_params=sum(layer_params(layer) for layer in layers),
-        activations=sum(layer.c_out * layer.side_out**2 for layer in layers),
+        activations=sum(layer.c_out * layer.size_out.area for layer in layers),
         c_out=unit.c_out,
         kernel=max(spatial, default=1),
         is_expanded=any(layer.role == "expansion" for layer in layers),

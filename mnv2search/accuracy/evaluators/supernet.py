@@ -21,6 +21,7 @@ from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
+from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
 from mnv2search.training.fidelity import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
@@ -246,7 +247,7 @@ class SupernetEvaluator:
             )
         placed = located(net.space, pick, change=lambda found: replace(net.change(found), name=spec.name))
         model = net.member(placed)
-        side = placed.plan.spec.resolution
+        side = square_side(placed.plan.spec)
         cutting = replace(
             self._cutting(side),
             least_area=self._used.least_area,
@@ -278,7 +279,7 @@ class SupernetEvaluator:
                 fidelities=offered if self._fidelity is None else (self._fidelity,),
             )
             fidelity, epochs = found.fidelity, found.images / len(self._images.train)
-        side = max(reduced(resolve(space, pick), fidelity).resolution for pick in band)
+        side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in band)
         return _State(fidelity=fidelity, epochs=epochs, side=side)
 
     def _inherit(self, net: ElasticNet, space: SearchSpace) -> tuple[str, ...]:
@@ -313,7 +314,7 @@ class SupernetEvaluator:
         return tuple(notes)
 
     def _figures(self, model: MobileNet) -> Figures:
-        return evaluate(model, self._held_out, self._cutting(model.spec.resolution), device=self._device)
+        return evaluate(model, self._held_out, self._cutting(square_side(model.spec)), device=self._device)
 
     def _cutting(self, side: int) -> Cutting:
         return Cutting(side=side, normalization=self._recipe.normalization)

@@ -11,6 +11,7 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, 
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import Classifier, ModelSpec
+from mnv2search.spec.square import square_side
 from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Progress, train
 from mnv2search.training.prepared import image_folder, prepare
@@ -85,7 +86,7 @@ class TrainEvaluator:
         if not isinstance(spec.head, Classifier):
             raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a classifier")
         spec = replace(spec, head=replace(spec.head, classes=len(self._images.classes)))
-        prepared = prepare(self._images, side=spec.resolution, recipe=self._recipe, splits=("train", "val"))
+        prepared = prepare(self._images, side=square_side(spec), recipe=self._recipe, splits=("train", "val"))
 
         def told(progress: Progress) -> None:
             if progress.evaluated is not None:

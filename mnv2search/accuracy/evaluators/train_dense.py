@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from itertools import count, takewhile
@@ -13,8 +14,10 @@ from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.course import BEST
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
 from mnv2search.training.dense_spec import HEADS, is_dense, task_of
 from mnv2search.training.figures import Figures
@@ -91,6 +94,18 @@ class TrainDenseEvaluator:
         self._first = _first_network(weights, weights_spec)
         self._scenes = read_scene_set(Path(data), self._task, unpack_to=image_folder(), void=void)
         self._device = own_device()
+        self._kept_in: Path | None = None
+
+    def keep_weights(self, folder: Path) -> None:
+        """From now on, write the weights of every network whose training is finished into a folder."""
+        self._kept_in = folder
+
+    def kept(self, spec: ModelSpec) -> Path | None:
+        """The file of a network's weights; None where there is none."""
+        if self._kept_in is None:
+            return None
+        file = _file_in(self._kept_in, spec)
+        return file if file.exists() else None
 
     @property
     def epochs(self) -> int:
@@ -151,7 +166,7 @@ class TrainDenseEvaluator:
                 f"{spec.name} is not for {self._task}", hint="search a space whose head is for the data's task"
             )
         spec = with_classes(spec, len(self._scenes.classes), head=HEADS[self._task])
-        train, val, _ = loaded_parts(self._scenes, side=spec.resolution)
+        train, val, _ = loaded_parts(self._scenes, size=spec.size)
 
         def told(progress: DenseProgress) -> None:
             if progress.evaluated is not None:
@@ -179,6 +194,8 @@ class TrainDenseEvaluator:
                     precision="float32",  # a trial of speed may end one way today and another tomorrow
                     on_progress=told,
                 )
+                if self._kept_in is not None:
+                    write_whole(_file_in(self._kept_in, spec), Path(folder, BEST).read_bytes())
             except TrainingError as error:
                 raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
         low, high = Figures(found.best.value, 0.0, found.best.count).interval
@@ -193,6 +210,10 @@ class TrainDenseEvaluator:
             seed=seed,
             note=note,
         )
+
+
+def _file_in(folder: Path, spec: ModelSpec) -> Path:
+    return folder / f"{hashlib.blake2b(dumps(spec).encode(), digest_size=12).hexdigest()}.pt"
 
 
 def _first_network(weights: str, weights_spec: str) -> MobileNet | None:

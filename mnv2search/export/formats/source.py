@@ -25,7 +25,7 @@ class SourceExporter:
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
         """Writes the module, runs it with the network's weights and compares the two."""
         model = network(spec, weights=weights, seed=seed)
-        text = source_text(model.plan, side_px=model.side_px)
+        text = source_text(model.plan, only_size=model.only_size)
 
         def write(path: Path) -> None:
             path.write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ class Unit(nn.Module):
         self.dropout = nn.Dropout(DROPOUT if kind == "join" else 0.0)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        size = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0])
+        size = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0] * size[1])
         x = torch.cat([enlarged(x, size) for x in inputs], dim=1)
         if self.kind == "pooling":
             x = functional.adaptive_avg_pool2d(x, 1)
@@ -129,17 +129,17 @@ def rows(x: Tensor, length: int) -> Tensor:
 CORNERS = '''
 
 def anchors() -> Tensor:
-    """(A, 4): x and y of the centre, width and height of every anchor over the image's side, map by map."""
+    """(A, 4): x and y of the centre, width and height of every anchor over the image's sides, map by map."""
     found: list[tuple[float, float, float, float]] = []
-    for side, shapes in ANCHORS:
-        for place in range(side * side):
-            x, y = (place % side + 0.5) / side, (place // side + 0.5) / side
+    for (rows, columns), shapes in ANCHORS:
+        for place in range(rows * columns):
+            x, y = (place % columns + 0.5) / columns, (place // columns + 0.5) / rows
             found += [(x, y, width, height) for width, height in shapes]
     return torch.tensor(found)
 
 
 def corners(predicted: Tensor, anchors: Tensor) -> Tensor:
-    """(N, A, 4): x0, y0, x1, y1 over the image's side, of encoded boxes (N, A, 4)."""
+    """(N, A, 4): x0, y0, x1, y1 over the image's sides, of encoded boxes (N, A, 4)."""
     unscaled = predicted / predicted.new_tensor(CODER_SCALES)
     centres = unscaled[..., :2] * anchors[:, 2:] + anchors[:, :2]
     half = torch.exp(unscaled[..., 2:].clamp(max=math.log(MOST_GROWTH))) * anchors[:, 2:] / 2

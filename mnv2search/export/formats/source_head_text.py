@@ -86,7 +86,7 @@ def modules(plan: Plan) -> str:
 
 
 def forward(plan: Plan) -> str:
-    """The rest of the network's `forward`, after its check of the side."""
+    """The rest of the network's `forward`, after its check of the size."""
     head = plan.spec.head
     walk = parts.WALK_INSIDE if endpoints_inside(plan) else parts.WALK
     if isinstance(head, SsdLite):
@@ -109,15 +109,15 @@ def _written(plan: Plan, reads: tuple[str, ...]) -> list[str]:
 
 def _detector_constants(plan: Plan, head: SsdLite) -> Iterator[str]:
     yield f"DROPOUT, DEVIATION, CLASSES = 0.0, {SsdLiteHead.predictor_deviation}, {head.classes}"
-    yield "# Side of each map, and width and height of the boxes of one place over the image's side."
+    yield "# Height and width of each map, and width and height of the boxes of one place over those of the image."
     yield "ANCHORS = ("
     first, places = 0, anchors(plan)
     for number, unit in enumerate(u for u in plan.units if u.kind == "boxes"):
         each = boxes_per_place(head, number)
-        yield from ("    (", f"        {unit.side_in},", "        (")
+        yield from ("    (", f"        {tuple(unit.size_in)},", "        (")
         yield from (f"            {box[2:]!r}," for box in places[first : first + each])
         yield from ("        ),", "    ),")
-        first += each * unit.side_in**2
+        first += each * unit.size_in.area
     yield ")"
     if head.output != "raw":
         yield f"CODER_SCALES, MOST_GROWTH = {CODER_SCALES!r}, {MOST_GROWTH!r}"

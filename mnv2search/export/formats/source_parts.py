@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-HEADER = '''"""{name}: a convolutional network for images of {side} px, written by mnv2search.
+HEADER = '''"""{name}: a convolutional network for images of {size} px, written by mnv2search.
 
 It needs nothing but torch:
 
     model = network("weights.pt").eval()  # or network(), with untrained weights
-    {out} = model(images)  # images: (N, 3, {side}, {side})
+    {out} = model(images)  # images: (N, 3, {height}, {width})
 
 {names}
 """
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     s: int
     d: int
     groups: {groups_type}
-    pad: tuple[int, int]
+    pad: tuple[int, int, int, int]
     norm: str
     act: str
 '''
@@ -44,16 +44,17 @@ class Row(NamedTuple):
 PADDED = '''
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution with other padding at the top and left than at the bottom and right."""
+    """A convolution with other padding at one side than at the opposite one."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(
             row.c_in, row.c_out, row.k, row.s, dilation=row.d, groups=row.groups, bias=row.norm == "none"
         )
-        self.before, self.after = row.pad
+        self.pad = row.pad
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(functional.pad(x, (self.before, self.after, self.before, self.after)))
+        top, bottom, left, right = self.pad
+        return super().forward(functional.pad(x, (left, right, top, bottom)))
 '''
 
 SPLIT = '''
@@ -81,12 +82,19 @@ CONVOLUTION_UNEVEN = """    if isinstance(row.groups, tuple):
         return SplitConv2d(row)
 """
 
-CONVOLUTION_PADDED = """    if row.pad[0] != row.pad[1]:
+CONVOLUTION_PADDED = """    if row.pad[0] != row.pad[1] or row.pad[2] != row.pad[3]:
         return PaddedConv2d(row)
 """
 
 CONVOLUTION_PLAIN = """    return nn.Conv2d(
-        row.c_in, row.c_out, row.k, row.s, row.pad[0], dilation=row.d, groups=row.groups, bias=row.norm == "none"
+        row.c_in,
+        row.c_out,
+        row.k,
+        row.s,
+        (row.pad[0], row.pad[2]),
+        dilation=row.d,
+        groups=row.groups,
+        bias=row.norm == "none",
     )
 """
 
@@ -215,8 +223,9 @@ NETWORK_FORWARD = """        for module in self.modules():
     def forward(self, x: Tensor) -> Tensor:
 """
 
-NETWORK_SIDE = """        if x.shape[-2:] != (SIDE_PX, SIDE_PX):
-            raise ValueError(f"the images are {x.shape[-2]} x {x.shape[-1]} px, but must be {SIDE_PX} px square")
+NETWORK_SIZE = """        if x.shape[-2:] != SIZE_PX:
+            has, wants = (f"{height} x {width} px" for height, width in (x.shape[-2:], SIZE_PX))
+            raise ValueError(f"the images are {has}, but must be {wants}")
 """
 
 NETWORK_LOGITS = """        x = functional.adaptive_avg_pool2d(self.features(x), 1)

@@ -9,6 +9,7 @@ from mnv2search.export.formats import source_head_text as head_text
 from mnv2search.export.formats import source_parts as parts
 from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
+from mnv2search.spec.size import Size
 
 __all__ = ["source_text"]
 
@@ -27,21 +28,21 @@ ACTIVATIONS = {
 }
 
 
-def source_text(plan: Plan, *, side_px: int | None) -> str:
+def source_text(plan: Plan, *, only_size: Size | None) -> str:
     """A Python module whose `network()` makes the network of `plan`.
 
     Args:
         plan: of the network.
-        side_px: the only side that the network takes, or None if it takes any.
+        only_size: the only size of images that the network takes, or None if it takes any.
     """
     layers = [layer for unit in _convolved(plan) for layer in unit.layers]
     shortcuts = {unit.shortcut for unit in plan.features} - {"none"}
     uneven = any(len(set(layer.parts)) > 1 for layer in layers)
-    padded = any(layer.pad[0] != layer.pad[1] for layer in layers)
+    padded = any(not layer.pad.is_even for layer in layers)
     gated = any(layer.role == "squeeze" for layer in layers)
     functional = padded or gated or "pad" in shortcuts or plan.spec.head is not None
     sections = [
-        "\n\n".join((_header(plan, functional=functional), *_tables(plan), _constants(plan, side_px))),
+        "\n\n".join((_header(plan, functional=functional), *_tables(plan), _constants(plan, only_size))),
         parts.ROW.replace("{groups_type}", "int | tuple[tuple[int, int], ...]" if uneven else "int"),
         parts.PADDED if padded else "",
         parts.SPLIT if uneven else "",
@@ -51,7 +52,7 @@ def source_text(plan: Plan, *, side_px: int | None) -> str:
         _block(plan, shortcuts, gated=gated) if any(unit.kind == "block" for unit in plan.features) else "",
         *(head_text.functions(plan) if plan.dense else ()),
         head_text.modules(plan) if plan.dense else "",
-        _network(plan, side_px),
+        _network(plan, only_size),
         parts.LOAD,
     ]
     return "\n\n\n".join(section.strip("\n") for section in sections if section) + "\n"
@@ -67,7 +68,9 @@ def _header(plan: Plan, *, functional: bool) -> str:
     decodes = isinstance(spec.head, SsdLite) and spec.head.output != "raw"
     return parts.HEADER.format(
         name=name,
-        side=spec.resolution,
+        size=spec.size,
+        height=spec.size.height,
+        width=spec.size.width,
         out=out,
         functional=imported,
         math="import math\n" if decodes else "",
@@ -94,8 +97,8 @@ def _rows(units: Sequence[Unit]) -> list[tuple[str, ...]]:
 
 def _table(plan: Plan) -> Iterator[str]:
     """One row a convolution, in aligned columns."""
-    yield "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding before"
-    yield "# and after (of rows and columns alike), norm and activation. A convolution without norm has a bias."
+    yield "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding at"
+    yield "# top, bottom, left and right, norm and activation. A convolution without norm has a bias."
     if any(len(set(layer.parts)) > 1 for unit in plan.features for layer in unit.layers):
         yield "# Where groups lists pairs, the channels are split into parts of these inputs and outputs."
     yield from _aligned_rows("LAYERS", _rows(plan.features))
@@ -121,11 +124,11 @@ def _aligned(cell: str, width: int) -> str:
 def _cells(layer: Layer) -> tuple[str, ...]:
     groups = repr(layer.parts) if len(set(layer.parts)) > 1 else repr(len(layer.parts) or layer.groups)
     numbers = (layer.c_in, layer.c_out, layer.kernel, layer.stride, layer.dilation)
-    words = (repr(layer.pad), f'"{layer.normalizer}"', f'"{layer.activation}"')
+    words = (repr(tuple(layer.pad)), f'"{layer.normalizer}"', f'"{layer.activation}"')
     return (f'"{layer.role}"', *(str(number) for number in numbers), groups, *words)
 
 
-def _constants(plan: Plan, side_px: int | None) -> str:
+def _constants(plan: Plan, only_size: Size | None) -> str:
     """What the table does not say."""
     spec = plan.spec
     shortcuts = [
@@ -146,8 +149,8 @@ def _constants(plan: Plan, side_px: int | None) -> str:
         lines.append(f"NORM_EPS, NORM_MOMENTUM = {spec.batch_norm.eps!r}, {spec.batch_norm.momentum!r}")
     if plan.dense:
         lines += head_text.head_constants(plan)
-    if side_px is not None:
-        lines.append(f"SIDE_PX = {side_px}  # the padding was laid out for this side alone")
+    if only_size is not None:
+        lines.append(f"SIZE_PX = {tuple(only_size)}  # height and width that the padding was laid out for")
     return "\n".join(lines)
 
 
@@ -182,14 +185,14 @@ def _block(plan: Plan, shortcuts: Set[str], *, gated: bool) -> str:
     return text + (parts.BLOCK_PAD + parts.BLOCK_PADDED if pads else parts.BLOCK_ADD)
 
 
-def _network(plan: Plan, side_px: int | None) -> str:
+def _network(plan: Plan, only_size: Size | None) -> str:
     head = plan.classifier is not None
     text = parts.NETWORK_HEAD + (parts.NETWORK_CLASSIFIER if head else "")
     text += head_parts.NETWORK_HEAD if plan.dense else ""
     if isinstance(plan.spec.head, SsdLite) and plan.spec.head.output != "raw":
         text += head_parts.NETWORK_ANCHORS
     text += parts.NETWORK_FORWARD.replace("{head}", head_parts.NETWORK_PREDICTORS if plan.dense else "")
-    text += parts.NETWORK_SIDE if side_px is not None else ""
+    text += parts.NETWORK_SIZE if only_size is not None else ""
     if plan.dense:
         return text + head_text.forward(plan)
     return text + (parts.NETWORK_LOGITS if head else parts.NETWORK_FEATURES)

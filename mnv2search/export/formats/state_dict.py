@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from mnv2search.export.check import ExportReport, Run, network, write_checked
-from mnv2search.model.saved import FORMAT, read_network
-from mnv2search.spec.codec import dumps
+from mnv2search.model.saved import FORMAT, learned_beside, read_network, told_of
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["FORMAT", "StateDictExporter", "read_network"]
@@ -22,7 +21,7 @@ class StateDictExporter:
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
         """Writes the dict, builds the network anew from it and compares the two."""
         model = network(spec, weights=weights, seed=seed)
-        content = {"mnv2search": FORMAT, "spec": dumps(spec), "state_dict": model.state_dict()}
+        content = {**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()}
         return write_checked(model, to, seed=seed, write=lambda path: torch.save(content, path), load=self.load)
 
     def load(self, path: Path) -> Run:

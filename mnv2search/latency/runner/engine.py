@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["EngineError", "Loaded", "image", "load", "refusal", "version"]
@@ -25,11 +25,17 @@ class Loaded(NamedTuple):
     output: Callable[[], Any]
 
 
-def image(batch: int, side: int) -> Any:
-    """The input of every measurement: normal numbers, a float32 array (N, 3, S, S), the same on every machine."""
+def image(batch: int, size: int | Sequence[int]) -> Any:
+    """The input of every measurement: normal numbers, a float32 array (N, 3, H, W), the same on every machine.
+
+    Args:
+        batch: N.
+        size: H and W, or the side of a square.
+    """
     import numpy as np
 
-    return np.random.default_rng(0).standard_normal((batch, 3, side, side), dtype=np.float32)
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    return np.random.default_rng(0).standard_normal((batch, 3, *sides), dtype=np.float32)
 
 
 def version(engine: str) -> str:

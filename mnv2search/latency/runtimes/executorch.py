@@ -59,9 +59,7 @@ class ExecuTorch(Runtime):
             with quiet():
                 from mnv2search.lowering.executorch_converters import converted
 
-                program = converted(
-                    module, side=network.spec.resolution, batch=self.batch, int8=self.precision == "int8"
-                )
+                program = converted(module, size=network.spec.size, batch=self.batch, int8=self.precision == "int8")
         except ImportError as error:
             raise DeviceError(
                 f"ExecuTorch's exporter cannot be imported ({error})", hint="pip install 'mnv2search[executorch]'"

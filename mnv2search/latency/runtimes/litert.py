@@ -61,7 +61,7 @@ class LiteRt(Runtime):
 
                 model = converted(
                     module,
-                    side=network.spec.resolution,
+                    size=network.spec.size,
                     batch=self.batch,
                     is_map=len(answer_shape(network)) == 3,
                     int8=self.precision == "int8",

@@ -82,13 +82,13 @@ class Ncnn(Runtime):
             raise DeviceError(
                 f"pnnx cannot be imported ({error})", hint="pip install 'mnv2search[ncnn-convert]'"
             ) from error
-        side = network.spec.resolution
+        height, width = network.spec.size
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that tracing is not general, and will be gone some day
-            image = torch.zeros(1, 3, side, side)
+            image = torch.zeros(1, 3, height, width)
             traced = torch.jit.trace(module, image, check_trace=False)  # type: ignore[no-untyped-call]
             traced.save(str(Path(folder, "network.pt")))
-            _pnnx([EXEC_PATH, "network.pt", f"inputshape=[1,3,{side},{side}]f32", "fp16=0"], folder)
+            _pnnx([EXEC_PATH, "network.pt", f"inputshape=[1,3,{height},{width}]f32", "fp16=0"], folder)
             return _artifact(*(Path(folder, f"network.ncnn.{end}").read_bytes() for end in ("param", "bin")))
 
     @property

@@ -43,10 +43,10 @@ class OnnxRuntime(Runtime):
         """PyTorch's ONNX export, quantised by ONNX Runtime's static quantisation on the same random images."""
         from mnv2search.lowering import onnx_converters as converters
 
-        side = network.spec.resolution
-        graph = converters.exported(module, side=side, batch=self.batch)
+        size = network.spec.size
+        graph = converters.exported(module, size=size, batch=self.batch)
         if self.precision == "int8":
-            graph = converters.quantised(graph, side=side, batch=self.batch)
+            graph = converters.quantised(graph, size=size, batch=self.batch)
         return Artifact(files=(("model.onnx", graph),))
 
     @property

@@ -18,6 +18,7 @@ from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images, ranges_of
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +64,7 @@ class OpenVino(Runtime):
             from mnv2search.latency.runner.engines.openvino import ov, unreported
         except ImportError as error:
             raise self._missing("openvino", error) from error
-        shape = (self.batch, 3, network.spec.resolution, network.spec.resolution)
+        shape = (self.batch, 3, *network.spec.size)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             # OpenVINO 2026.4 calls what torch 2.13 says is old.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -105,5 +106,5 @@ def _quantised(model: Any, shape: tuple[int, int, int, int]) -> Any:
         import nncf
 
         batch = shape[0]
-        images = random_images(shape[2], -(-RANDOM_IMAGES // batch) * batch).reshape(-1, *shape)
+        images = random_images(Size(*shape[2:]), -(-RANDOM_IMAGES // batch) * batch).reshape(-1, *shape)
         return nncf.quantize(model, nncf.Dataset(list(images)), subset_size=len(images))

@@ -93,5 +93,5 @@ def simulated_ms(network: Plan) -> float:
 
 def _layer_ms(layer: Layer) -> float:
     rate = MADDS_PER_MS / (1 if layer.kernel == 1 else 1 + 3 / layer.kernel) / (1 if layer.groups == 1 else 3)
-    moved = 4 * (layer.c_in * layer.side_in**2 + layer.c_out * layer.side_out**2 + layer.weights)
-    return layer.weights * layer.side_out**2 / rate + moved / BYTES_PER_MS + LAYER_MS
+    moved = 4 * (layer.c_in * layer.size_in.area + layer.c_out * layer.size_out.area + layer.weights)
+    return layer.weights * layer.size_out.area / rate + moved / BYTES_PER_MS + LAYER_MS

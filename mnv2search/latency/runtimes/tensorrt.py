@@ -77,7 +77,7 @@ class TensorRt(GpuDevice):
         graph = onnx_bytes(plan(spec), batch=batch)
         if self.info.dtype == "fp16":
             graph = half_precision(graph)
-        fixed = torch.from_numpy(image(batch, spec.resolution))
+        fixed = torch.from_numpy(image(batch, spec.size))
         try:
             bound = fixed.to(device=nvidia.device, dtype=DTYPES[self.info.dtype])
             engine = self._module.Engine(graph, bound, tf32=self._tf32)

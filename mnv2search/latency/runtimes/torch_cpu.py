@@ -91,8 +91,8 @@ class TorchDevice(Device):
         for parameter in model.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
-        side, threads = spec.resolution, self.info.threads
-        drawn = torch.randn(self.info.batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+        threads = self.info.threads
+        drawn = torch.randn(self.info.batch, 3, *spec.size, generator=torch.Generator().manual_seed(0))
         image = drawn.to(DTYPES[self.info.dtype]).to(memory_format=self._layout)
         without_gradients = torch.no_grad if self._compile else torch.inference_mode
 

@@ -87,7 +87,7 @@ class TorchCuda(GpuDevice):
             DeviceError: PyTorch or the processor's memory refuses it.
         """
         place, dtype = self._nvidia.device, DTYPES[self.info.dtype]
-        fixed = torch.from_numpy(image(self.info.batch, spec.resolution))
+        fixed = torch.from_numpy(image(self.info.batch, spec.size))
         found: list[Tensor] = []
         try:
             model = fold(build(spec, seed=0)).to(device=place, dtype=dtype)

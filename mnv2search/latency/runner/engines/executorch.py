@@ -55,7 +55,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         try:
             program = portable_lib._load_program(os.path.join(folder, "model.pte"))
             method = program.load_method("forward")
-            method.set_inputs((torch.from_numpy(image(settings["batch"], settings["side"])),))
+            method.set_inputs((torch.from_numpy(image(settings["batch"], settings["size"])),))
             method.execute()
         except RuntimeError as error:
             raise EngineError(str(error)) from error

@@ -44,7 +44,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         with quiet():  # it says that it uses XNNPACK
             interpreter.allocate_tensors()
         (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-        interpreter.set_tensor(entry["index"], _stored(image(settings["batch"], settings["side"]), entry))
+        interpreter.set_tensor(entry["index"], _stored(image(settings["batch"], settings["size"]), entry))
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise EngineError(str(error)) from error

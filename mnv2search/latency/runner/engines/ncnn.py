@@ -51,7 +51,7 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
         if read(os.path.join(folder, name)) != 0:
             raise EngineError("ncnn cannot read " + name)
     # A Mat borrows the memory of an array without keeping it, so the array must outlive the copy.
-    borrowed = image(1, settings["side"])[0]
+    borrowed = image(1, settings["size"])[0]
     fixed = ncnn.Mat(borrowed).clone()
 
     def extract() -> Any:

@@ -41,7 +41,7 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
         raise EngineError(str(error)) from error
     binding = session.io_binding()
     output = session.get_outputs()[0].name
-    binding.bind_cpu_input(session.get_inputs()[0].name, image(settings["batch"], settings["side"]))
+    binding.bind_cpu_input(session.get_inputs()[0].name, image(settings["batch"], settings["size"]))
     binding.bind_output(output, "cpu")
 
     def run() -> None:

@@ -81,7 +81,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     except RuntimeError as error:
         raise EngineError(str(error)) from error
     request = compiled.create_infer_request()
-    request.set_input_tensor(ov.Tensor(image(settings["batch"], settings["side"])))
+    request.set_input_tensor(ov.Tensor(image(settings["batch"], settings["size"])))
 
     def answer() -> Any:
         request.infer()
