@@ -6,9 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
-from mnv2search.report.rows import device_line
+from mnv2search.report.rows import LIKELIHOOD, device_line
+from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +28,10 @@ def front_png(
     budget_ms: float,
     title: str,
 ) -> bytes:
-    """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device."""
+    """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device.
+
+    The upper axis is what the front is made by: the likelihood, where accuracies are of shared weights.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,11 +44,10 @@ def front_png(
     axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")
     sample = next((e for e in (*front, *baseline) if e.accuracy and e.latency), None)
     if sample is not None and sample.accuracy is not None and sample.latency is not None:
-        axes.set_ylabel(
-            f"{sample.accuracy.kind} {sample.accuracy.metric} (no accuracy)"
-            if sample.accuracy.kind == "proxy"
-            else f"{sample.accuracy.kind} {sample.accuracy.metric} ({sample.accuracy.dataset}), %"
-        )
+        axes.set_ylabel(_axis(sample.accuracy))
+        limit_ms = REGION_BEGINS * budget_ms
+        if sample.accuracy.kind == "inherited" and all(median_ms_of(e) >= limit_ms for e in front):
+            axes.axvspan(0, limit_ms, color=MUTED, alpha=0.15, linewidth=0, label="too small to be asked for")
         info = sample.latency.device
         figure.supxlabel(
             device_line(info, hosts=[e.latency.device.host for e in front if e.latency]),
@@ -61,12 +65,21 @@ def front_png(
     return buffer.getvalue()
 
 
+def _axis(accuracy: Accuracy) -> str:
+    if accuracy.kind == "proxy":
+        return f"{accuracy.kind} {accuracy.metric} (no accuracy)"
+    told = accuracy.metric if accuracy.merit is None else LIKELIHOOD
+    return f"{accuracy.kind} {told} ({accuracy.dataset}), %"
+
+
+def _height(accuracy: Accuracy) -> float:
+    if accuracy.kind == "proxy":
+        return accuracy.value
+    return 100 * (accuracy.value if accuracy.merit is None else accuracy.merit)
+
+
 def _points(evaluations: Sequence[Evaluation]) -> tuple[list[float], list[float]]:
-    known = [
-        (e.latency.median_ms, e.accuracy.value * (1 if e.accuracy.kind == "proxy" else 100))
-        for e in evaluations
-        if e.latency and e.accuracy
-    ]
+    known = [(e.latency.median_ms, _height(e.accuracy)) for e in evaluations if e.latency and e.accuracy]
     return [x for x, _ in known], [y for _, y in known]
 
 
@@ -85,7 +98,7 @@ def _grid(axes: Axes, baseline: Sequence[Evaluation], *, budget_ms: float) -> No
     _scatter(axes, known, color=BASE, marker="s", size=20, label="MobileNetV2, width x resolution")
     best = front_of(
         known,
-        maximise=lambda e: e.accuracy.value if e.accuracy else 0.0,
+        maximise=lambda e: _height(e.accuracy) if e.accuracy else 0.0,
         minimise=lambda e: e.latency.median_ms if e.latency else budget_ms,
     )
     axes.plot(*_points(best), color=BASE, linewidth=1.0, alpha=0.8)

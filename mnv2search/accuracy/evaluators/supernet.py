@@ -48,6 +48,8 @@ WANTED_IMAGES = 25_000
 # Without a time, the training sees the images so often.
 EPOCHS = 20
 RECALIBRATION_IMAGES = 256
+# Of the time of a training, for a few passes that tell how fast it will be.
+TIMING_SHARE = 0.03
 STATE = "supernet.json"
 AUTO = "auto"
 
@@ -273,7 +275,7 @@ class SupernetEvaluator:
             found = chosen(
                 [resolve(space, pick) for pick in some],
                 time_s=preparation.time_s,
-                madds_per_s=step_rate(space, some, device=self._device),
+                madds_per_s=step_rate(space, some, device=self._device, most_s=TIMING_SHARE * preparation.time_s),
                 images=WANTED_IMAGES,
                 passes=PASSES,
                 fidelities=offered if self._fidelity is None else (self._fidelity,),
