@@ -142,6 +142,10 @@ def read_records(folder: Path | str) -> tuple[Record, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (Path(folder) / MANIFEST).exists():
+            raise RecordError(
+                f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
+            ) from error
         raise RecordError(
             f"{path}: cannot be read: {error.strerror}", hint="give the folder of a run, such as results/NAME"
         ) from error

@@ -6,11 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from mnv2search.cli.output import stderr_console
@@ -29,6 +38,12 @@ PHASES = {
     "search": "searching",
     "final": "measuring the front side by side",
     "finetune": "training the best networks",
+}
+# The same where the evaluation of one network takes long.
+EVALUATING = {
+    "baseline": "evaluating the best of the MobileNetV2 grid",
+    "calibration": "evaluating first networks",
+    "search": "searching",
 }
 # Without a terminal a line is written when this much time has passed, as a sign of life.
 PLAIN_EVERY_S = 10.0
@@ -104,6 +119,18 @@ def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield lambda doing, share: bar.update(task, completed=share, description=doing)
 
 
+class _Left(ProgressColumn):
+    """Time that is left, or by how much it is exceeded; it moves on while nothing is heard of a training."""
+
+    def render(self, task: Task) -> Text:
+        ends_s = task.fields["ends_s"]
+        if ends_s is None:
+            return Text("")
+        left_s = round(ends_s - time.monotonic())
+        told = timedelta(seconds=abs(left_s))
+        return Text(f"{told} left" if left_s >= 0 else f"{told} over")
+
+
 class SearchDisplay:
     """Where a search stands: on a terminal a live panel, elsewhere a line now and then."""
 
@@ -113,11 +140,10 @@ class SearchDisplay:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            _Left(),
             console=console,
         )
-        self._task = self._bar.add_task("starting", total=1.0)
+        self._task = self._bar.add_task("starting", total=1.0, ends_s=None)
         self._live: Live | None = None
         self._told_s = -PLAIN_EVERY_S
 
@@ -135,12 +161,15 @@ class SearchDisplay:
         """Draw the newest state."""
         line = _line(progress)
         if self._live is not None:
-            self._bar.update(self._task, completed=_share(progress), description=PHASES[progress.phase])
+            ends_s = None if progress.left_s is None else time.monotonic() + progress.left_s
+            self._bar.update(
+                self._task, completed=_share(progress), description=_description(progress), ends_s=ends_s
+            )
             self._live.update(Group(self._bar, Text(line)))
         elif progress.elapsed_s - self._told_s >= PLAIN_EVERY_S:
             self._told_s = progress.elapsed_s
             left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
-            print(f"{PHASES[progress.phase]}: {line}{left}", file=sys.stderr, flush=True)
+            print(f"{_description(progress)}: {line}{left}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -151,6 +180,11 @@ def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
         return
     with SearchDisplay(stderr_console()) as display:
         yield display.show
+
+
+def _description(progress: SearchProgress) -> str:
+    evaluates = bool(progress.doing) and progress.phase in ("baseline", "calibration", "search")
+    return EVALUATING[progress.phase] if evaluates else PHASES[progress.phase]
 
 
 def _line(progress: SearchProgress) -> str:

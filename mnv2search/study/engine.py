@@ -160,7 +160,8 @@ class Search:
         rivals = grid if self._is_cheap else sorted(fitting, key=lambda spec: -measured[spec].median_ms)[:RIVALS]
         if self._prepares:
             rivals = []  # it knows networks of the space alone
-        for spec in (*rivals, *(spec for spec in grid if spec not in rivals)):
+        # what needs no training is kept first: an interruption loses trainings alone
+        for spec in (*(spec for spec in grid if spec not in rivals), *rivals):
             # where trainings take the time of the search, one rival has to do
             spared = not self._is_cheap and spec not in rivals[:1] and self._deadline.passed(self._ends.baseline)
             asked = spec in rivals and not spared
@@ -343,6 +344,8 @@ class Search:
             (watch or no_report)(step, value)
 
         metric = self._evaluator.info.metric
+        if evaluator is not None and not (self._is_cheap or self._prepares):
+            self._tell_progress(cast("Phase", stage), doing=f"{spec.name}: evaluation begins")
         evaluation = completed(
             spec,
             cost=cost_of(spec),
