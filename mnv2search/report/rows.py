@@ -317,7 +317,7 @@ def _front_notes(
         )
         limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
         if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
-            share = f"{REGION_BEGINS:.0%} of the budget"
+            share = f"{100 * REGION_BEGINS:.0f} % of the budget"
             yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
     if gains:
         yield (

@@ -15,6 +15,7 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.report.counts import cost_rows
+from mnv2search.report.plot import front_png
 from mnv2search.report.rows import Rows, front_rows, latency_rows
 from mnv2search.report.run import nothing_fits_lines, run_rows, ship_lines
 from mnv2search.report.table import draw
@@ -198,3 +199,30 @@ def test_an_estimate_is_called_one_and_a_measurement_too() -> None:
     assert "estimated top1" in headings
     assert "measured latency" in headings
     assert any("not a training result" in note for note in rows.notes)
+
+
+def shared(merit: float, *, budget_ms: float) -> Evaluation:
+    accuracy = Accuracy(
+        value=0.3, low=0.27, high=0.33, metric="top1", kind="inherited", dataset="photos", merit=merit
+    )
+    return replace(weighed(Budget(latency_ms=budget_ms)), accuracy=accuracy)
+
+
+def test_a_front_of_shared_weights_shows_what_it_is_made_by() -> None:
+    latency = shared(0.2, budget_ms=5.0).latency
+    assert latency is not None
+    rows = front_rows([shared(0.2, budget_ms=2 * latency.median_ms)])
+    at = [column.title for column in rows.columns].index("likelihood")
+    assert (rows.columns[at].unit, rows.rows[0][at]) == ("%", "20.0")
+    assert any(note.startswith("likelihood: ") for note in rows.notes)
+    assert any("35 % of the budget, are left out" in note for note in rows.notes)
+    small = front_rows([shared(0.2, budget_ms=4 * latency.median_ms)])
+    assert not any("left out" in note for note in small.notes)
+
+
+def test_the_plot_of_a_front_of_shared_weights_is_of_what_it_is_made_by() -> None:
+    def drawn(merit: float) -> bytes:
+        front = [shared(merit, budget_ms=5.0)]
+        return front_png(front, dominated=[], baseline=[], budget_ms=5.0, title="t")
+
+    assert drawn(0.2) != drawn(0.4)
