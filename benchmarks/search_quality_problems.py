@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ class _Sums:
     large_kernels: FloatArray
     log_hidden: FloatArray
     attention: FloatArray
+    log_expansion: FloatArray
+    at_side: dict[int, FloatArray] = field(init=False, default_factory=dict)
 
     @classmethod
     def zeros(cls, count: int) -> _Sums:
-        return cls(*(np.zeros(count) for _ in range(8)))
+        return cls(*(np.zeros(count) for _ in range(9)))
 
     def add_block(
         self,
@@ -76,10 +78,13 @@ class _Sums:
         self.large_kernels += present * (kernel > 3)
         self.log_hidden += present * np.log(hidden)
         self.attention += present * attention
+        self.log_expansion += present * np.log(expansion)
+        self.at_side[out] = self.at_side.get(out, 0.0) + present
 
     def features(self, madds: FloatArray) -> FloatArray:
-        """Generic features (N, 8): size, depth and shape, none of them tied to a place in the network."""
+        """Generic features (N, 10): size, depth and shape, none of them tied to a place in the network."""
         depth = np.maximum(self.depth, 1.0)
+        stages = np.sum([np.log1p(blocks) for blocks in self.at_side.values()], axis=0)
         return np.stack(
             [
                 np.log(madds),
@@ -89,6 +94,8 @@ class _Sums:
                 self.depthwise / madds,
                 self.large_kernels / depth,
                 self.log_hidden / depth,
+                stages,
+                np.log1p(self.log_expansion),
                 self.attention / depth,
             ],
             axis=1,
@@ -132,7 +139,7 @@ def _describe_macro(choices: IntArray) -> Description:
             side, channels, layer = side // stride, c_out, layer + 1
         identity = identity * 1000 + code
     madds = fixed + projections + sums.madds
-    return Description(cost=madds, features=sums.features(madds)[:, :7], identity=identity)
+    return Description(cost=madds, features=sums.features(madds)[:, :-1], identity=identity)
 
 
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)

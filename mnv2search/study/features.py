@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ FEATURES = (
     "large_kernel_share",
     "mean_log_hidden",
     "log_resolution",
+    "log_stage_blocks",
+    "log_expansion",
 )
 LARGE_KERNEL = 5
 
@@ -32,13 +35,18 @@ class _Counts(NamedTuple):
     blocks: int
     large_kernels: int
     log_hidden: float
+    log_expansion: float
 
 
 def features_of(laid_out: Plan) -> tuple[float, ...]:
-    """The features of a network, in the order of `FEATURES`; the classifier is left out."""
+    """The features of a network, in the order of `FEATURES`; the classifier is left out.
+
+    Blocks at the same side are a stage: blocks spread evenly over stages are worth more than as many in one.
+    """
     counts = [_counts(unit) for unit in laid_out.features]
     madds = sum(c.madds for c in counts)
     blocks = max(1, sum(c.blocks for c in counts))
+    stages = Counter(unit.layers[-1].size_out for unit in laid_out.features if unit.kind == "block")
     return (
         math.log(madds),
         math.log(sum(c.params for c in counts)),
@@ -48,6 +56,8 @@ def features_of(laid_out: Plan) -> tuple[float, ...]:
         sum(c.large_kernels for c in counts) / blocks,
         sum(c.log_hidden for c in counts) / blocks,
         math.log(math.sqrt(laid_out.spec.size.area)),
+        sum(math.log1p(count) for count in stages.values()),
+        math.log1p(sum(c.log_expansion for c in counts)),
     )
 
 
@@ -65,4 +75,5 @@ def _counts(unit: Unit) -> _Counts:
         blocks=int(is_block),
         large_kernels=int(is_block and any(layer.kernel >= LARGE_KERNEL for layer in unit.layers)),
         log_hidden=math.log(hidden) if is_block else 0.0,
+        log_expansion=max(0.0, math.log(hidden / unit.layers[0].c_in)) if is_block else 0.0,
     )

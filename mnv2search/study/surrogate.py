@@ -13,16 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mnv2search.study.surrogate_covariance import (
+    ADDITIVE,
+    FREE,
+    JOINT,
+    LINEAR,
+    NOISE,
+    PRIOR,
+    SMOOTH,
+    STEADY,
+    FloatArray,
+    Grams,
+    climbed,
+)
+
 __all__ = ["FloatArray", "Inputs", "IntArray", "Prediction", "Surrogate"]
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_LINEAR, _SMOOTH, _SMOOTH_LENGTH, _ADDITIVE, _JOINT, _JOINT_LENGTH, _PRIOR, _NOISE = range(8)
-_START = np.log(np.array([1.0, 0.3, 1.0, 0.1, 0.3, 0.5, 1.0, 0.01]))
-_SPREAD = np.array([1.5, 1.5, 0.7, 1.5, 1.5, 0.7, 1.5, 1.5])  # of the log hyperparameters, around the start
 _SHORTFALLS = (0.1, 0.4, 1.6, np.inf)  # warps tried, in units of the spread of the values; inf is no warp
-_LOWEST_NOISE = 1e-4
 _CLIMB, _LATER_CLIMB = 12, 4  # steps of a fit up the likelihood; each fit starts where the last ended
 _MANY = 120  # values from which hyperparameters move little
 
@@ -50,23 +59,6 @@ class Prediction:
     sd: FloatArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Grams:
-    """The parts of the covariance between two sets that do not depend on hyperparameters."""
-
-    linear: FloatArray
-    distance: FloatArray
-    additive: FloatArray
-    prior: FloatArray
-
-    def covariance(self, log_hyper: FloatArray) -> FloatArray:
-        h = np.exp(log_hyper)
-        total: FloatArray = 1.0 + h[_LINEAR] * self.linear + h[_ADDITIVE] * self.additive + h[_PRIOR] * self.prior
-        total += h[_SMOOTH] * np.exp(-self.distance / h[_SMOOTH_LENGTH] ** 2)
-        total += h[_JOINT] * np.exp((self.additive - 1.0) / h[_JOINT_LENGTH] ** 2)
-        return total
-
-
 class Surrogate:
     """A Gaussian process fitted to a few hundred values at most; the caller bounds their number.
 
@@ -74,15 +66,23 @@ class Surrogate:
         cards: number of options per dimension.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
         warps: whether values may be stretched towards their top.
+        steady: whether hyperparameters stay near what suits few values. From a few dozen it ranks others
+            better, but a search that asks for what it expects most of finds less.
     """
 
     def __init__(
-        self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...] | None = None, warps: bool = True
+        self,
+        *,
+        cards: tuple[int, ...],
+        ordinal: tuple[bool, ...] | None = None,
+        warps: bool = True,
+        steady: bool = False,
     ) -> None:
         self._shortfalls = _SHORTFALLS if warps else (np.inf,)
         self._codes = _codes(cards, ordinal or (False,) * len(cards))
         self._offsets = np.concatenate([[0], np.cumsum(cards)[:-1]])
-        self._log_hyper = _START.copy()
+        self._belief = STEADY if steady else FREE
+        self._log_hyper = self._belief.likely
 
     def fit(self, inputs: Inputs, values: FloatArray) -> None:
         """Condition on `values`, (N,), after climbing the likelihood some steps from the last hyperparameters."""
@@ -96,10 +96,8 @@ class Surrogate:
         self._choose_warp(grams, values)
         target = self._warped(values)
         steps = _CLIMB if len(values) < _MANY else _LATER_CLIMB
-        self._log_hyper = _climbed(grams, target, self._log_hyper, steps=steps)
-        covariance = grams.covariance(self._log_hyper)
-        covariance[np.diag_indices_from(covariance)] += np.exp(self._log_hyper[_NOISE]) + _LOWEST_NOISE
-        inverse_root = np.linalg.inv(np.linalg.cholesky(covariance))
+        self._log_hyper = climbed(grams, target, self._log_hyper, belief=self._belief, steps=steps)
+        inverse_root = np.linalg.inv(np.linalg.cholesky(grams.noisy(self._log_hyper)))
         self._inverse_root = inverse_root
         self._weights = inverse_root.T @ (inverse_root @ target)
 
@@ -113,9 +111,9 @@ class Surrogate:
         covariance = self._grams(rows, self._rows).covariance(self._log_hyper)
         h = np.exp(self._log_hyper)
         features, _, prior = rows
-        own = 1.0 + h[_SMOOTH] + h[_JOINT] + h[_ADDITIVE]
-        own = own + h[_LINEAR] * (features**2).sum(axis=1) + h[_PRIOR] * prior[:, 0] ** 2
-        own = own + h[_NOISE] * noisy
+        own = 1.0 + h[SMOOTH] + h[JOINT] + h[ADDITIVE]
+        own = own + h[LINEAR] * (features**2).sum(axis=1) + h[PRIOR] * prior[:, 0] ** 2
+        own = own + h[NOISE] * noisy
         explained = ((covariance @ self._inverse_root.T) ** 2).sum(axis=1)
         return Prediction(mean=covariance @ self._weights, sd=np.sqrt(np.maximum(own - explained, 1e-12)))
 
@@ -131,13 +129,11 @@ class Surrogate:
         z = values if np.isinf(self._shortfall) else -np.log(self._shortfall + np.maximum(self._top - values, 0.0))
         return (z - self._warp_centre) / self._warp_scale
 
-    def _choose_warp(self, grams: _Grams, values: FloatArray) -> None:
+    def _choose_warp(self, grams: Grams, values: FloatArray) -> None:
         spread = float(np.std(values)) + 1e-9
         best = -np.inf
         self._top = float(values.max())
-        covariance = grams.covariance(self._log_hyper)
-        covariance[np.diag_indices_from(covariance)] += np.exp(self._log_hyper[_NOISE]) + _LOWEST_NOISE
-        root = np.linalg.inv(np.linalg.cholesky(covariance))
+        root = np.linalg.inv(np.linalg.cholesky(grams.noisy(self._log_hyper)))
         chosen = (np.inf, float(values.mean()), spread)
         for shortfall in self._shortfalls:
             amount = shortfall * spread
@@ -161,10 +157,10 @@ class Surrogate:
     @staticmethod
     def _grams(
         left: tuple[FloatArray, FloatArray, FloatArray], right: tuple[FloatArray, FloatArray, FloatArray]
-    ) -> _Grams:
+    ) -> Grams:
         linear = left[0] @ right[0].T
         distance = (left[0] ** 2).sum(axis=1)[:, None] + (right[0] ** 2).sum(axis=1)[None] - 2.0 * linear
-        return _Grams(
+        return Grams(
             linear=linear,
             distance=np.maximum(distance, 0.0),
             additive=left[1] @ right[1].T,
@@ -191,49 +187,3 @@ def _codes(cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> FloatArray:
             at += 1
     scaled: FloatArray = rows / np.sqrt(len(cards))
     return scaled
-
-
-def _climbed(grams: _Grams, target: FloatArray, start: FloatArray, *, steps: int) -> FloatArray:
-    """Log hyperparameters after `steps` of resilient gradient ascent on the penalised likelihood; the best seen."""
-    current, best, best_value = start.copy(), start, -np.inf
-    stride, last = np.full(len(start), 0.3), np.zeros(len(start))
-    for _ in range(steps):
-        value, gradient = _evidence(grams, target, current)
-        if value > best_value:
-            best, best_value = current.copy(), value
-        agreement = np.sign(gradient) * np.sign(last)
-        stride = np.clip(
-            np.where(agreement > 0, stride * 1.3, np.where(agreement < 0, stride * 0.5, stride)), 0.01, 1.0
-        )
-        last = np.where(agreement < 0, 0.0, gradient)
-        current = np.clip(current + np.sign(last) * stride, _START - 3.0 * _SPREAD, _START + 3.0 * _SPREAD)
-    return best
-
-
-def _evidence(grams: _Grams, target: FloatArray, log_hyper: FloatArray) -> tuple[float, FloatArray]:
-    """Log marginal likelihood plus the log prior of the hyperparameters, and its gradient."""
-    h = np.exp(log_hyper)
-    smooth = h[_SMOOTH] * np.exp(-grams.distance / h[_SMOOTH_LENGTH] ** 2)
-    joint = h[_JOINT] * np.exp((grams.additive - 1.0) / h[_JOINT_LENGTH] ** 2)
-    covariance = 1.0 + h[_LINEAR] * grams.linear + h[_ADDITIVE] * grams.additive + h[_PRIOR] * grams.prior
-    covariance += smooth + joint
-    covariance[np.diag_indices_from(covariance)] += h[_NOISE] + _LOWEST_NOISE
-    root = np.linalg.cholesky(covariance)
-    inverse_root = np.linalg.inv(root)
-    weights = inverse_root.T @ (inverse_root @ target)
-    slope = 0.5 * (np.outer(weights, weights) - inverse_root.T @ inverse_root)
-    gradient = np.array(
-        [
-            h[_LINEAR] * np.vdot(slope, grams.linear),
-            np.vdot(slope, smooth),
-            np.vdot(slope, smooth * grams.distance) * 2.0 / h[_SMOOTH_LENGTH] ** 2,
-            h[_ADDITIVE] * np.vdot(slope, grams.additive),
-            np.vdot(slope, joint),
-            np.vdot(slope, joint * (1.0 - grams.additive)) * 2.0 / h[_JOINT_LENGTH] ** 2,
-            h[_PRIOR] * np.vdot(slope, grams.prior),
-            h[_NOISE] * np.trace(slope),
-        ]
-    )
-    away = (log_hyper - _START) / _SPREAD
-    value = -0.5 * float(target @ weights) - float(np.log(np.diag(root)).sum()) - 0.5 * float(away @ away)
-    return value, gradient - away / _SPREAD

@@ -304,6 +304,25 @@ def test_the_surrogate_ranks_what_it_has_not_seen() -> None:
     assert np.asarray(np.corrcoef(ranks))[0, 1] > 0.95
 
 
+@pytest.mark.skipif(not SHARED.exists(), reason="the tables with known accuracies are absent")
+@pytest.mark.parametrize(("steady", "least"), [(True, 0.95), (False, 0.93)], ids=["steady", "free"])
+def test_thirty_two_noisy_values_rank_a_known_space(
+    steady: bool, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    known = importlib.import_module("search_quality_problems").open_problem("nbm")
+    rng = np.random.default_rng(0)
+    rows = np.unique(rng.integers(0, 3, (800, 8)), axis=0)
+    described, true = known.describe(rows), np.array([known.evaluate(row)[0] for row in map(tuple, rows.tolist())])
+    rated = np.argsort(described.cost)[np.linspace(0, len(rows) - 1, 32).round().astype(int)]
+    surrogate = Surrogate(cards=known.cards, steady=steady)
+    surrogate.fit(
+        described.rows(rated).inputs(rows[rated]), true[rated] + 0.1 * true.std() * rng.standard_normal(len(rated))
+    )
+    ranks = [v.argsort().argsort() for v in (surrogate.predict_mean(described.inputs(rows)), true)]
+    assert np.asarray(np.corrcoef(ranks))[0, 1] > least
+
+
 def test_the_surrogate_is_surest_where_it_was_fitted() -> None:
     rows = np.random.default_rng(0).permutation(everything(CARDS))
     surrogate = surrogate_of(rows[:30], accuracy_of(rows[:30]))
