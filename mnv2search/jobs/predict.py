@@ -155,8 +155,12 @@ def _seen(
 
 def _middle(picture: Image.Image, size: Size) -> Image.Image:
     """As much as a classifier is evaluated on."""
-    scale = min(picture.width / size.width, picture.height / size.height) * CROP
-    width, height = round(size.width * scale), round(size.height * scale)
+    if picture.width * size.height <= picture.height * size.width:
+        width = round(picture.width * CROP)
+        height = round(picture.width * CROP * size.height / size.width)
+    else:
+        height = round(picture.height * CROP)
+        width = round(picture.height * CROP * size.width / size.height)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
 

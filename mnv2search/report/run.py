@@ -50,8 +50,17 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield from _no_gain(result)
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     if ship.accuracy.kind == "trained":
-        yield f"  weights: mnv2search train {folder / 'ship.yaml'} --data DATA; those of the search are not kept"
+        yield f"  weights: {_weights(folder)}"
     yield f"  {_effort(result)}"
+
+
+def _weights(folder: Path) -> str:
+    """Where the weights of the network to ship are, or how to get some."""
+    longer = f"mnv2search train {folder / 'ship.yaml'} --data DATA"
+    if not (folder / "ship.pt").is_file():
+        return f"{longer}; those of the search are not kept"
+    weights = folder / "ship.pt"
+    return f"{weights}, of a training as short as a candidate's; for longer: {longer} --from {weights}"
 
 
 def _alternative(result: SearchResult) -> Iterator[str]:

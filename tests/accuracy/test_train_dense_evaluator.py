@@ -24,6 +24,7 @@ from mnv2search.jobs.run import run as run_job
 from mnv2search.jobs.search import search
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_learned, read_network
+from mnv2search.report.run import ship_lines
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import BlockSpec, Classifier
@@ -76,6 +77,8 @@ def test_the_weights_of_the_front_are_kept_and_those_of_no_other_network(outcome
     assert ship is not None
     assert {read_network(folder / "front" / f"{e.spec.name}.pt").spec for e in front} == {e.spec for e in front}
     assert read_network(folder / "ship.pt").spec == ship.spec
+    lines = "\n".join(ship_lines(outcome.result, folder=folder))
+    assert f"weights: {folder / 'ship.pt'}, of a training as short as a candidate's" in lines
     assert len(list((folder / "front").glob("*.pt"))) == len(list((folder / "work").glob("*.pt"))) == len(front)
 
 

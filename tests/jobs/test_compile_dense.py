@@ -20,6 +20,7 @@ from scene_files import write_coco, write_masks
 from mnv2search.errors import DataError, OptionError
 from mnv2search.jobs.compile import Compiled, compile_spec
 from mnv2search.jobs.train_dense import train_dense_spec
+from mnv2search.model.saved import read_learned
 from mnv2search.spec.answers import answering
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.training.recipe import Recipe
@@ -74,6 +75,21 @@ def test_written_files_do_as_well_as_the_network(
     # Classes of pixels are enlarged to the size of the mask, where the network's logits are.
     assert written.value == pytest.approx(whole.value, abs=0.05 if output == "classes" else 1e-3)  # type: ignore[union-attr]
     assert whole.count == written.count == 8
+
+
+@pytest.mark.parametrize("name", ["detector", "segmenter"])
+def test_a_program_of_torch_is_evaluated_and_stands_for_its_network(
+    run: Callable[..., Any], trained: dict[str, Trained], name: str, tmp_path: Path
+) -> None:
+    one, program = trained[name], tmp_path / "net.pt2"
+    (_, whole), (_, written) = compiled(one, one.spec.head.output, program).judged  # type: ignore[union-attr]
+    assert written.value == pytest.approx(whole.value, abs=1e-3)  # type: ignore[union-attr]
+    assert read_learned(program) == read_learned(one.weights)
+    words = ["compile", str(program), "-o", str(tmp_path / "net.pt"), "--data", str(one.data), "--no-fvcore"]
+    done = run(*words, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["judged"][0]["value"] == pytest.approx(whole.value)  # type: ignore[union-attr]
+    assert read_learned(tmp_path / "net.pt") == read_learned(one.weights)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

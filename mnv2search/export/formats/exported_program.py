@@ -37,7 +37,11 @@ class ExportedProgramExporter:
             )
         model = network(spec, weights=weights, seed=seed)
         told = told_of(spec, learned_beside(weights))
-        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path, told), load=_load)
+        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path, told), load=self.load)
+
+    def load(self, path: Path) -> Run:
+        """The program of a file."""
+        return torch.export.load(path).module()
 
 
 def _write(model: MobileNet, path: Path, told: Mapping[str, Any]) -> None:
@@ -47,7 +51,3 @@ def _write(model: MobileNet, path: Path, told: Mapping[str, Any]) -> None:
     content = io.BytesIO()
     write_program(program, content, told=told)
     path.write_bytes(content.getbuffer())
-
-
-def _load(path: Path) -> Run:
-    return torch.export.load(path).module()
