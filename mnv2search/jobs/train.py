@@ -182,7 +182,14 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
 
     def told(figures: Figures) -> dict[str, Any]:
         low, high = figures.interval
-        return {"top1": figures.top1, "low": low, "high": high, "loss": figures.loss, "images": figures.count}
+        return {
+            "top1": figures.top1,
+            "low": low,
+            "high": high,
+            "commonest": figures.commonest,
+            "loss": figures.loss,
+            "images": figures.count,
+        }
 
     trained = report.trained
     return {

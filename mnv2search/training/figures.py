@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -27,11 +28,13 @@ class Figures:
         top1: share whose class is named right.
         loss: cross-entropy, mean.
         count: images.
+        commonest: share of the commonest class, which always answering it names right; None where it is not known.
     """
 
     top1: float
     loss: float
     count: int
+    commonest: float | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -41,6 +44,11 @@ class Figures:
         half = z * math.sqrt(self.top1 * (1 - self.top1) / self.count + z * z / (4 * self.count**2))
         half /= 1 + z * z / self.count
         return max(0.0, min(self.top1, centre - half)), min(1.0, max(self.top1, centre + half))
+
+    @property
+    def beats_commonest(self) -> bool:
+        """Whether the interval lies above what always answering the commonest class gives, if that is known."""
+        return self.commonest is None or self.interval[0] > self.commonest
 
 
 @torch.no_grad()
@@ -68,4 +76,5 @@ def evaluate(
         loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
     model.train(was_training)
     right, loss = team.sums([right, loss])
-    return Figures(right / len(pixels), loss / len(pixels), len(pixels))
+    commonest = float(np.bincount(pixels.labels).max()) / len(pixels)
+    return Figures(right / len(pixels), loss / len(pixels), len(pixels), commonest)

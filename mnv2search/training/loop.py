@@ -149,7 +149,7 @@ class _Course(Course[Batch, Figures]):
         return figures.top1
 
     def written(self, figures: Figures) -> tuple[Any, ...]:
-        return figures.top1, figures.loss, figures.count
+        return figures.top1, figures.loss, figures.count, figures.commonest
 
     def read(self, written: tuple[Any, ...]) -> Figures:
-        return Figures(written[0], written[1], int(written[2]))
+        return Figures(written[0], written[1], int(written[2]), *written[3:])

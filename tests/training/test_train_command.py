@@ -81,6 +81,21 @@ def test_a_network_is_trained(run: Run, laid: Path, tmp_path: Path) -> None:
     assert "its ranges come from 60 images" in " ".join(compiled.err.split())
 
 
+def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
+    run: Run, laid: Path, tmp_path: Path
+) -> None:
+    for extra in range(40):
+        Image.new("RGB", (40, 40), (5 * extra, 90, 90)).save(laid / "red" / f"more{extra}.png")
+    (tmp_path / "still.yaml").write_text(RECIPE.replace("lr: 0.05", "lr: 1.0e-8"))
+    done = run("train", "mine.yaml", "--data", "photos", "--recipe", "still.yaml", "--epochs", "1", "-o", "out")
+    said = " ".join(done.out.split())
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert told["test"]["commonest"] == 0.6
+    assert f"top-1 on {told['test']['images']} images, commonest class 60.0 %" in said
+    assert "warning: the interval does not lie above what always answering the commonest class gives" in said
+    assert "does not lie above" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
     from mnv2search.training.images import read_image_set
 
