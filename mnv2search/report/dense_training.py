@@ -66,6 +66,8 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.1f} "
         f"images/s on {report.device} with {counted(report.threads, 'thread')}{half}; recipe {report.recipe.name}"
     )
+    if trained.was_finished:
+        yield "the training was finished already; nothing was left to do"
     yield f"held out, which chose the weights of step {trained.best_step}: {dense_figures_text(trained.best)}"
     yield f"test, which played no part: {dense_figures_text(report.test)}"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"

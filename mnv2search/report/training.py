@@ -65,6 +65,8 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.0f} "
         f"images/s on {report.device} with {workers}{half}; recipe {report.recipe.name}"
     )
+    if trained.was_finished:
+        yield "the training was finished already; nothing was left to do"
     if report.recipe.shift_px:
         most = report.recipe.shift_px
         yield f"the images are no larger than the network's input: shifted by {most} px at most, not cut"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mnv2search.errors import StoppedError
 from mnv2search.training.ahead import feed_of
 from mnv2search.training.batches import Cutting, evaluation_batches
 from mnv2search.training.pixels import Pixels
@@ -53,7 +55,14 @@ class Figures:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, pixels: Pixels, cutting: Cutting, *, device: str = "cpu", team: Team = ALONE
+    model: nn.Module,
+    pixels: Pixels,
+    cutting: Cutting,
+    *,
+    device: str = "cpu",
+    team: Team = ALONE,
+    stop: Callable[[], bool] = lambda: False,
+    most: int | None = None,
 ) -> Figures:
     """How well a network does on images, cut as for evaluation; it is left in the mode that it was in.
 
@@ -63,18 +72,26 @@ def evaluate(
         cutting: its side and normalisation count.
         device: of torch, where the network is.
         team: each process of it evaluates a share of the images.
+        stop: asked before every batch whether to stop, where a process is alone.
+        most: images; None takes all.
+
+    Raises:
+        StoppedError: it was asked to stop.
     """
     was_training = model.training
     model.eval()
     right, loss = 0.0, 0.0
-    own = range(team.rank, len(pixels), team.size)
+    count = len(pixels) if most is None else min(most, len(pixels))
+    own = range(team.rank, count, team.size)
     for images, labels in evaluation_batches(
         pixels, cutting, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
     ):
+        if team.size == 1 and stop():
+            raise StoppedError("the evaluation was stopped")
         answers = model(images.to(device))
         right += float((answers.argmax(1) == labels.to(device)).sum())
         loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
     model.train(was_training)
     right, loss = team.sums([right, loss])
-    commonest = float(np.bincount(pixels.labels).max()) / len(pixels)
-    return Figures(right / len(pixels), loss / len(pixels), len(pixels), commonest)
+    commonest = float(np.bincount(pixels.labels[:count]).max()) / count
+    return Figures(right / count, loss / count, count, commonest)
