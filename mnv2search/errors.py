@@ -17,6 +17,7 @@ __all__ = [
     "Problem",
     "RecordError",
     "SpecError",
+    "StoppedError",
     "TrainingError",
     "UnknownNameError",
     "WeightsError",
@@ -149,6 +150,12 @@ class DataError(Mnv2SearchError, ValueError):
 
 class TrainingError(Mnv2SearchError, RuntimeError):
     """A training cannot begin or go on."""
+
+
+class StoppedError(TrainingError):
+    """A training was asked to stop before there was an answer."""
+
+    exit_code = 130
 
 
 class RecordError(Mnv2SearchError, ValueError):

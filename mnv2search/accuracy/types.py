@@ -58,6 +58,8 @@ class Accuracy:
         note: what a reader has to know before trusting it, such as that it extrapolates; empty mostly.
         merit: what orders networks better than the accuracy does, such as a loss; more is better. None where there
             is no such thing.
+        commonest: share of the images that always answering their commonest class names right; None where that is
+            not known or says nothing.
     """
 
     value: float
@@ -69,6 +71,7 @@ class Accuracy:
     seed: int | None = None
     note: str = ""
     merit: float | None = None
+    commonest: float | None = None
 
     def __post_init__(self) -> None:
         ordered = math.isfinite(self.value) and self.low <= self.value <= self.high
@@ -83,6 +86,11 @@ class Accuracy:
     def rank(self) -> float:
         """What a search maximises: the merit where there is one, otherwise the lower end of the interval."""
         return self.low if self.merit is None else self.merit
+
+    @property
+    def beats_commonest(self) -> bool:
+        """Whether the interval lies above what always answering the commonest class gives, if that is known."""
+        return self.commonest is None or self.low > self.commonest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
-__all__ = ["SearchDisplay", "measuring", "preparing", "profiling", "searching"]
+__all__ = ["SearchDisplay", "measuring", "plain_turns", "preparing", "profiling", "searching"]
 
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",
@@ -47,6 +47,30 @@ EVALUATING = {
 }
 # Without a terminal a line is written when this much time has passed, as a sign of life.
 PLAIN_EVERY_S = 10.0
+# In a training, whose evaluations are told of anyway.
+TRAINING_EVERY_S = 30.0
+
+
+class Turns(Protocol):
+    """Says whether it is time for a line."""
+
+    def __call__(self, *, is_told: bool) -> bool:
+        """Whether a line is to be written: what is told in any case, and otherwise now and then."""
+        ...
+
+
+def plain_turns(clock: Callable[[], float] = time.monotonic) -> Turns:
+    """Says when a line on a training is due where stderr is no terminal."""
+    last_s = clock()
+
+    def is_due(*, is_told: bool) -> bool:
+        nonlocal last_s
+        if not is_told and clock() - last_s < TRAINING_EVERY_S:
+            return False
+        last_s = clock()
+        return True
+
+    return is_due
 
 
 @contextmanager

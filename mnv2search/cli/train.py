@@ -100,7 +100,7 @@ def command(
       mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
     """
     if epochs is not None and time_s is not None:
-        raise click.UsageError("give --epochs or --time")
+        raise click.UsageError("give --epochs or --time, not both")
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.cli.train_dense import trained_dense
     from mnv2search.jobs.train import report_json, train_spec
@@ -117,7 +117,7 @@ def command(
             if teacher is not None or team.size > 1:
                 what = "--distill is" if teacher is not None else "several processes are"
                 raise click.UsageError(f"{what} for classifiers")
-            stopped = trained_dense(
+            trained_dense(
                 network,
                 data=data,
                 folder=folder,
@@ -133,7 +133,6 @@ def command(
                 quiet=quiet,
                 interrupts=lambda: _interrupts(team),
             )
-            _end(stopped=stopped, tells=True)
             return
         silent = quiet or as_json or not team.is_leader
         with _interrupts(team) as interrupted, _shown(quiet=silent) as show:
@@ -150,6 +149,7 @@ def command(
                 teacher=teacher,
                 team=team,
                 on_progress=show,
+                on_note=note,
                 stop=interrupted,
             )
     if team.is_leader:
@@ -157,25 +157,21 @@ def command(
             emit_json(report_json(report))
         else:
             answer(training_lines(report))
-    _end(stopped=report.trained.stopped, tells=team.is_leader)
-
-
-def _end(*, stopped: bool, tells: bool) -> None:
-    if stopped:
-        if tells:
-            note("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
 
 
 @contextmanager
 def _told_once(team: Team) -> Iterator[None]:
     """Lets the first process of each machine alone tell of mistakes, which all of its processes meet."""
-    from mnv2search.errors import Mnv2SearchError
+    from mnv2search.errors import Mnv2SearchError, StoppedError
     from mnv2search.training.team import OtherProcessError
 
     try:
         yield
     except OtherProcessError as error:  # where it failed it is told
+        sys.exit(error.exit_code)
+    except StoppedError as error:
+        if team.is_leader:
+            note(error.message)
         sys.exit(error.exit_code)
     except Mnv2SearchError as error:
         if team.local_rank == 0:
@@ -209,17 +205,19 @@ def _interrupts(team: Team) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, elsewhere a line after every evaluation; yields what to tell."""
+    """A bar on a terminal, elsewhere a line after every evaluation and now and then; yields what to tell."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     from mnv2search.cli.output import stderr_console
+    from mnv2search.cli.progress import plain_turns
     from mnv2search.report.training import progress_text
 
     console = stderr_console()
+    due = plain_turns()
 
     def told(progress: Progress) -> None:
-        if progress.evaluated is not None:
+        if due(is_told=progress.evaluated is not None):
             note(progress_text(progress))
 
     if quiet:

@@ -33,8 +33,13 @@ def trained_dense(
     as_json: bool,
     quiet: bool,
     interrupts: Callable[[], AbstractContextManager[Callable[[], bool]]],
-) -> bool:
-    """Train, tell how it goes and what it came to; whether it was stopped before its end."""
+) -> None:
+    """Train, tell how it goes and what it came to.
+
+    Raises:
+        StoppedError: it was stopped before its end.
+    """
+    from mnv2search.cli.progress import plain_turns
     from mnv2search.jobs.train_dense import dense_report_json, train_dense_spec
     from mnv2search.report.dense_training import dense_progress_text, dense_training_lines, faults_lines
     from mnv2search.spec.codec import load_spec
@@ -44,8 +49,10 @@ def trained_dense(
         for line in faults_lines(scenes):
             note(line)
 
+    due = plain_turns()
+
     def told(progress: DenseProgress) -> None:
-        if progress.evaluated is not None and not (quiet or as_json):
+        if not (quiet or as_json) and due(is_told=progress.evaluated is not None):
             note(dense_progress_text(progress))
 
     with interrupts() as interrupted:
@@ -63,10 +70,10 @@ def trained_dense(
             device=device,
             on_read=read,
             on_progress=told,
+            on_note=note,
             stop=interrupted,
         )
     if as_json:
         emit_json(dense_report_json(report))
     else:
         answer(dense_training_lines(report))
-    return report.trained.stopped

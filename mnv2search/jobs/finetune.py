@@ -223,7 +223,7 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
 
 
 def _figures(told: dict[str, Any]) -> Figures:
-    return Figures(told["top1"], told["loss"], told["count"])
+    return Figures(told["top1"], told["loss"], told["count"], told.get("commonest"))
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnv2search.jobs.data import RARE, Sizes, across, looked_at
 from mnv2search.training.images import SPLITS, Split
-from mnv2search.training.masks_data import mask_of
+from mnv2search.training.masks_data import mask_of, numbered
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.scene_sets import read_scene_set
 from mnv2search.training.scenes import Scene, SceneSet, Task
@@ -49,6 +49,8 @@ class SceneDescription:
         unreadable: images that are broken beyond their header.
         repeated: files whose very same content is in another part too.
         rare: classes with less than a tenth of the median class's boxes or pixels in ``train``.
+        listed: labels that are told of: all, but of masks whose numbers have no names those that occur.
+        singles: classes of masks that occur in one of them only, with its file.
     """
 
     scenes: SceneSet
@@ -63,6 +65,8 @@ class SceneDescription:
     unreadable: tuple[Path, ...]
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
+    listed: tuple[int, ...]
+    singles: tuple[tuple[str, Path], ...]
 
 
 def describe_scenes(
@@ -94,6 +98,7 @@ def describe_scenes(
     shorts: list[int] = []
     unreadable: list[Path] = []
     by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
+    masks: dict[int, list[Path]] = defaultdict(list)
     every = [(split, scene) for split in SPLITS for scene in scenes.part(split)]
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looked = pool.map(lambda item: (looked_at(item[1].image), _amounts(item[1])), every)
@@ -105,12 +110,16 @@ def describe_scenes(
                 by_content[digest].append((split, scene.image))
             if scene.mask is not None:
                 voids[split] += found.pop(void, 0)
+                for label in found:
+                    masks[label].append(scene.mask)
             amounts[split].update(found)
             images[split].update(found.keys())
             empty[split] += not found
             on_progress(done)
     classes = range(len(scenes.classes))
-    typical = median(amounts["train"][label] for label in classes)
+    unnamed = task == "segmentation" and scenes.classes == numbered(len(scenes.classes))
+    listed = tuple(label for label in classes if masks[label] or not unnamed)
+    typical = median(amounts["train"][label] for label in listed)
     return SceneDescription(
         scenes=scenes,
         seed=seed,
@@ -123,7 +132,9 @@ def describe_scenes(
         sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
         unreadable=tuple(unreadable),
         repeated=tuple(pair for same in by_content.values() if (pair := across(same)) is not None),
-        rare=tuple(scenes.classes[label] for label in classes if amounts["train"][label] < RARE * typical),
+        rare=tuple(scenes.classes[label] for label in listed if amounts["train"][label] < RARE * typical),
+        listed=listed,
+        singles=tuple((scenes.classes[label], masks[label][0]) for label in classes if len(masks[label]) == 1),
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from mnv2search.errors import TrainingError
+from mnv2search.errors import StoppedError, TrainingError
+from mnv2search.jobs.gone_on import tell_of_held
 from mnv2search.jobs.noted import noted, write_page
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
@@ -84,6 +85,7 @@ def train_spec(
     most_bytes: float = MOST_BYTES,
     on_decoded: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainingReport:
     """Train a network on a set of images, or go on with a training in `folder`.
@@ -108,9 +110,11 @@ def train_spec(
         most_bytes: that decoded images may take on the disk.
         on_decoded: told how many images are decoded.
         on_progress: told after every step.
-        stop: asked after every step.
+        on_note: told what becomes of a training that the folder holds, and of a time that is too short.
+        stop: asked after every step, and between the batches of evaluations.
 
     Raises:
+        StoppedError: it was asked to stop; what was done is kept.
         OptionError: the spec has no classifier, or `folder` holds another training.
         OtherProcessError: another process of the team failed.
         DataError: the images cannot be learned from.
@@ -132,6 +136,8 @@ def train_spec(
         )
     )
     recipe, parts = prepared.recipe, prepared.parts
+    epoch_steps = len(parts["train"]) // recipe.batch
+    team.agreed(lambda: tell_of_held(folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note))
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
@@ -152,11 +158,16 @@ def train_spec(
             team=team,
             teacher=taught,
             on_progress=told,
+            on_note=on_note,
             stop=stop,
+            after=len(parts["test"]) / len(parts["val"]),
         )
+    if trained.stopped:
+        raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
+    asked = stop if team.size == 1 else lambda: False
     cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
     test = team.agreed(
-        lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device)
+        lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device, stop=asked)
     )
     report = TrainingReport(
         spec=spec,
@@ -182,7 +193,14 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
 
     def told(figures: Figures) -> dict[str, Any]:
         low, high = figures.interval
-        return {"top1": figures.top1, "low": low, "high": high, "loss": figures.loss, "images": figures.count}
+        return {
+            "top1": figures.top1,
+            "low": low,
+            "high": high,
+            "commonest": figures.commonest,
+            "loss": figures.loss,
+            "images": figures.count,
+        }
 
     trained = report.trained
     return {
@@ -200,7 +218,6 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
         "seconds": trained.seconds,
         "images_per_s": trained.images_per_s,
         "resumed_at": trained.resumed_at,
-        "stopped": trained.stopped,
         "inherited": None if report.inheritance is None else report.inheritance.share,
         "unreadable": [str(path) for path in report.unreadable],
         "precision": trained.precision,

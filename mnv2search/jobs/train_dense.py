@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from mnv2search.errors import StoppedError
+from mnv2search.jobs.gone_on import tell_of_held
 from mnv2search.jobs.noted import noted, write_page
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet, build
@@ -82,6 +84,7 @@ def train_dense_spec(
     device: str = "cpu",
     on_read: Callable[[SceneSet], None] = lambda _: None,
     on_progress: Callable[[DenseProgress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> DenseTrainingReport:
     """Train a detector or a segmenter on scenes, or go on with a training in `folder`.
@@ -100,9 +103,11 @@ def train_dense_spec(
         device: of torch, such as ``cuda``.
         on_read: told of the scenes before the training, and with them of what is wrong.
         on_progress: told after every step.
-        stop: asked after every step.
+        on_note: told what becomes of a training that the folder holds, and of a time that is too short.
+        stop: asked after every step, and between the batches of evaluations.
 
     Raises:
+        StoppedError: it was asked to stop; what was done is kept.
         OptionError: the network classifies, or the recipe has what only classifiers have.
         DataError: the scenes cannot be learned from.
         WeightsError: the weights do not fit.
@@ -114,6 +119,8 @@ def train_dense_spec(
     on_read(scenes)
     source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
     parts = loaded_parts(scenes, size=spec.size)
+    epoch_steps = len(parts[0]) // min(recipe.batch, len(parts[0]))
+    tell_of_held(folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note)
     model = build(spec, seed=seed)
     inheritance = None
     if weights is not None and not (folder / LAST).exists():
@@ -132,10 +139,14 @@ def train_dense_spec(
             data=scenes.fingerprint,
             device=device,
             on_progress=told,
+            on_note=on_note,
             stop=stop,
+            after=len(parts[2]) / len(parts[1]),
         )
+    if trained.stopped:
+        raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
     best = network_of(folder / BEST, spec).to(device)
-    test = dense_figures(best, parts[2], scenes.classes, normalization=recipe.normalization, device=device)
+    test = dense_figures(best, parts[2], scenes.classes, normalization=recipe.normalization, device=device, stop=stop)
     report = DenseTrainingReport(
         spec=spec,
         scenes=scenes,
@@ -182,7 +193,6 @@ def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:
         "seconds": trained.seconds,
         "images_per_s": trained.images_per_s,
         "resumed_at": trained.resumed_at,
-        "stopped": trained.stopped,
         "precision": trained.precision,
         "inherited": None if report.inheritance is None else report.inheritance.share,
         "reach": list(report.reach),

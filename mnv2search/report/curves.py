@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "candidates_png", "history_of", "training_png"]
+__all__ = ["FIGURES", "candidates_png", "from_zero", "history_of", "training_png"]
 
 # Figures by the names that they are recorded under; all of them are shares, shown in percent.
 FIGURES = {
@@ -27,6 +27,8 @@ FIGURES = {
     "pixels": "pixels right",
 }
 BESIDE = ("ap50", "pixels")
+# End of an axis over the largest value that it shows.
+MARGIN = 1.06
 
 
 def history_of(path: Path) -> tuple[dict[str, Any], ...]:
@@ -54,7 +56,8 @@ def training_png(history: Sequence[Mapping[str, Any]], *, batch: int) -> bytes:
     right.set(ylabel="held-out images, %")
     right.legend(fontsize=8)
     for axes in (left, right):
-        axes.set(xlabel=f"step of {batch} images", xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel=f"step of {batch} images")
+        from_zero(axes)
     return _png(figure)
 
 
@@ -78,7 +81,8 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
             label = kind if kind not in shown else ""
             shown.add(kind)
             _line(axes, epochs, [100 * value for value in values], label=label, style=style, colour=colour)
-    axes.set(xlabel="epoch", ylabel=f"held out: {FIGURES.get(metric, metric)}, %", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel=f"held out: {FIGURES.get(metric, metric)}, %")
+    from_zero(axes)
     axes.legend(fontsize=8)
     return _png(figure)
 
@@ -103,6 +107,12 @@ def _axes(count: int) -> tuple[Figure, Sequence[Axes]]:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     return figure, list(every)
+
+
+def from_zero(axes: Axes) -> None:
+    """Both axes from 0 to beyond the largest value: the limits are read once all lines are drawn."""
+    right, top = axes.dataLim.x1, axes.dataLim.y1
+    axes.set(xlim=(0, MARGIN * right if right > 0 else 1.0), ylim=(0, MARGIN * top if top > 0 else 1.0))
 
 
 def _line(

@@ -12,14 +12,24 @@ from mnv2search.training.pixels import UNREADABLE_SHARE
 if TYPE_CHECKING:
     from mnv2search.jobs.data import Description, Sizes
 
-__all__ = ["class_rows", "data_json", "data_lines", "made_lines", "repeated_lines", "sizes_line"]
+__all__ = [
+    "class_rows",
+    "data_json",
+    "data_lines",
+    "made_lines",
+    "name_of_test",
+    "names_text",
+    "repeated_lines",
+    "sizes_line",
+]
 
 MOST_NAMED = 10
 
 
 def class_rows(found: Description) -> Rows:
     """A row for each class, the most frequent first."""
-    columns = (Column("class"), Column("train", "images"), Column("val", "images"), Column("test", "images"))
+    test = name_of_test(tests_val=found.images.tests_val)
+    columns = (Column("class"), Column("train", "images"), Column("val", "images"), Column(test, "images"))
     counts = found.counts
     rows = [
         (name, *(str(counts[split][label]) for split in ("train", "val", "test")))
@@ -42,7 +52,7 @@ def data_lines(found: Description) -> Iterator[str]:
     if most > 2 * least:
         yield f"the largest class has {most / least:.1f} times as many images as the smallest (in train)"
     if found.rare:
-        yield f"rare classes, below a tenth of the median: {', '.join(found.rare)}"
+        yield f"rare classes, below a tenth of the median: {names_text(found.rare)}"
     if found.unreadable:
         verdict = "left out of a training" if found.is_readable_enough else "too many for a training"
         yield f"{len(found.unreadable)} images cannot be read, {verdict} ({UNREADABLE_SHARE:.0%} of a part may be):"
@@ -52,9 +62,30 @@ def data_lines(found: Description) -> Iterator[str]:
     yield from repeated_lines(found.repeated)
 
 
+def name_of_test(*, tests_val: bool) -> str:
+    """What the final figures are made on.
+
+    >>> name_of_test(tests_val=True)
+    'test (from your val/)'
+    """
+    return "test (from your val/)" if tests_val else "test"
+
+
+def names_text(names: Sequence[object]) -> str:
+    """The first ten names, and how many more there are.
+
+    >>> names_text(range(12))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
+    """
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(str(name) for name in names[:MOST_NAMED]) + more
+
+
 def sizes_line(sizes: Sizes | None) -> Iterator[str]:
     """How large images are."""
-    if sizes is not None:
+    if sizes is not None and sizes.least == sizes.most:
+        yield f"short side {sizes.least} px"
+    elif sizes is not None:
         yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mnv2search.report.faults import faults_counted
 from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def faults_lines(scenes: SceneSet) -> Iterator[str]:
     """What is wrong with a set, the first few in full."""
     if not scenes.faults:
         return
-    clipped = sum(fault.done == "clipped" for fault in scenes.faults)
-    yield f"{len(scenes.faults) - clipped} annotations are broken and skipped, {clipped} clipped:"
+    yield f"{faults_counted(scenes.faults)}:"
     yield from (f"  {fault}" for fault in scenes.faults[:SHOWN])
     if len(scenes.faults) > SHOWN:
         yield f"  and {len(scenes.faults) - SHOWN} more; training.json has them all"
@@ -66,6 +66,8 @@ def dense_training_lines(report: DenseTrainingReport) -> Iterator[str]:
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.1f} "
         f"images/s on {report.device} with {counted(report.threads, 'thread')}{half}; recipe {report.recipe.name}"
     )
+    if trained.was_finished:
+        yield "the training was finished already; nothing was left to do"
     yield f"held out, which chose the weights of step {trained.best_step}: {dense_figures_text(trained.best)}"
     yield f"test, which played no part: {dense_figures_text(report.test)}"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"

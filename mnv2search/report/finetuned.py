@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text
+from mnv2search.report.training import COLLAPSED, commonest_text
 
 if TYPE_CHECKING:
     from mnv2search.jobs.finetune import Finetuned
@@ -33,7 +34,12 @@ def finetuned_rows(found: Finetuned) -> Rows:
         stressed=frozenset({found.best}),
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
-            "decide by",
+            f"decide by{commonest_text(found.held_out[0].commonest)}",
+            *(
+                f"{evaluation.spec.name}: {COLLAPSED}"
+                for evaluation, figures in zip(found.networks, found.held_out, strict=True)
+                if not figures.beats_commonest
+            ),
         ),
     )
 
@@ -47,8 +53,10 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     )
     yield (
         f"  trained top1 {_percent(found.test)} % on {found.test.count:,} test images, which played no part before "
-        "(90 % interval)"
+        f"(90 % interval){commonest_text(found.test.commonest)}"
     )
+    if not found.test.beats_commonest:
+        yield f"  {COLLAPSED}"
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 

@@ -302,6 +302,10 @@ def _front_notes(
         )
     if accuracy is not None and accuracy.kind == "proxy":
         yield accuracy.note
+    if accuracy is not None and accuracy.commonest is not None:
+        yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
+        if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
+            yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
     if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
         yield device_text(latencies)
         yield from output_lines(e.spec for e in front)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.data import MOST_NAMED, made_lines, repeated_lines, sizes_line
+from mnv2search.report.data import MOST_NAMED, made_lines, name_of_test, names_text, repeated_lines, sizes_line
+from mnv2search.report.faults import faults_counted
 from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def scene_rows(found: SceneDescription) -> Rows:
     boxes = scenes.task == "detection"
     amount, unit = ("boxes", "") if boxes else ("pixels", ", %")
     columns = [Column("class", align="left"), Column("train", "images")]
-    columns += [Column(split, f"{amount}{unit}") for split in SPLITS]
+    test = name_of_test(tests_val=scenes.tests_val)
+    columns += [Column(split, f"{amount}{unit}") for split in ("train", "val", test)]
     if boxes:
         columns.append(Column("sides 5 %, median, 95 %", "% of the image's"))
     rows = [
@@ -40,7 +42,7 @@ def scene_rows(found: SceneDescription) -> Rows:
         )
         for label, name in enumerate(scenes.classes)
     ]
-    order = sorted(range(len(rows)), key=lambda label: -found.amounts["train"][label])
+    order = sorted(found.listed, key=lambda label: -found.amounts["train"][label])
     totals = [str(sum(found.amounts[split])) if boxes else "100" for split in found.amounts]
     total = ("all", str(len(scenes.train)), *totals, *([""] if boxes else []))
     return Rows(
@@ -64,7 +66,8 @@ def scene_lines(found: SceneDescription) -> Iterator[str]:
         if small := [n for n, s in zip(scenes.classes, found.sides, strict=True) if s and s.median < SMALLEST_ANCHOR]:
             yield (
                 f"smaller than the smallest anchors of SSDLite ({SMALLEST_ANCHOR:.0%} of the image's side) in the "
-                f"median: {', '.join(small)}; a larger resolution or a smaller head.smallest_scale finds more of them"
+                f"median: {names_text(small)}; a larger resolution or a smaller head.smallest_scale finds "
+                "more of them"
             )
     elif void := sum(found.void.values()):
         share = void / (void + sum(map(sum, found.amounts.values())))
@@ -101,6 +104,8 @@ def scene_json(found: SceneDescription) -> dict[str, Any]:
         "unreadable": [str(path) for path in found.unreadable],
         "repeated": [[str(one), str(other)] for one, other in found.repeated],
         "rare": list(found.rare),
+        "listed": list(found.listed),
+        "singles": [[name, str(path)] for name, path in found.singles],
     }
 
 
@@ -117,29 +122,38 @@ def _sides(sides: Quantiles | None) -> str:
 
 def _imbalance(found: SceneDescription) -> Iterator[str]:
     amount = "boxes" if found.scenes.task == "detection" else "pixels"
+    classes = found.scenes.classes
     known = [number for number in found.amounts["train"] if number]
     if max(known) > 2 * min(known):
         yield (
             f"the largest class has {max(known) / min(known):.1f} times as many {amount} as the smallest (in train)"
         )
     for split in found.amounts:
-        if lacking := [n for n, a in zip(found.scenes.classes, found.amounts[split], strict=True) if not a]:
-            yield f"{split} shows nothing of {', '.join(lacking)}"
+        if lacking := [classes[label] for label in found.listed if not found.amounts[split][label]]:
+            yield f"{split} shows nothing of {names_text(lacking)}"
     if found.rare:
-        yield f"rare classes, below a tenth of the median: {', '.join(found.rare)}"
+        yield f"rare classes, below a tenth of the median: {names_text(found.rare)}"
+    if found.singles:
+        yield "in one mask only, perhaps by mistake:"
+        yield from _named([f"{name}: {path}" for name, path in found.singles])
+    if absent := len(classes) - len(found.listed):
+        yield (
+            f"{absent} numbers below the largest are in no mask; a network gets {len(classes)} classes for them: "
+            "name the classes in a file classes.txt, or mend the masks"
+        )
 
 
 def _fault_lines(faults: Sequence[Fault]) -> Iterator[str]:
     """What is wrong with annotations, by kind, with how many there are and an example."""
-    kinds: dict[str, list[Fault]] = defaultdict(list)
-    for fault in faults:
-        # what differs within a kind are names, numbers and boxes
-        kinds[re.sub(r"\([^)]*\)|'[^']*'|[\d.]+", "", fault.what)].append(fault)
-    if faults:
-        skipped = sum(fault.done == "skipped" for fault in faults)
-        yield f"{counted(skipped, 'annotation')} skipped, {len(faults) - skipped} clipped, such as"
-        for same in sorted(kinds.values(), key=len, reverse=True)[:MOST_NAMED]:
-            yield f"  {len(same)} x {same[0]}"
+    for things in ("image", "annotation"):
+        own = [fault for fault in faults if fault.of == things]
+        kinds: dict[str, list[Fault]] = defaultdict(list)
+        for fault in own:
+            # what differs within a kind are names, numbers and boxes
+            kinds[re.sub(r"\([^)]*\)|'[^']*'|[\d.]+", "", fault.what)].append(fault)
+        if own:
+            yield f"{faults_counted(own)}, by kind with an example:"
+            yield from _named([f"{len(same)} x {same[0]}" for same in sorted(kinds.values(), key=len, reverse=True)])
 
 
 def _named(names: Sequence[str]) -> Iterator[str]:

@@ -11,13 +11,28 @@ if TYPE_CHECKING:
     from mnv2search.jobs.train import TrainingReport
     from mnv2search.training.loop import Figures, Progress
 
-__all__ = ["figures_text", "progress_text", "training_lines"]
+__all__ = ["COLLAPSED", "commonest_text", "figures_text", "progress_text", "training_lines"]
+
+
+COLLAPSED = "warning: the interval does not lie above what always answering the commonest class gives"
+
+
+def commonest_text(share: float | None) -> str:
+    """What always answering the commonest class gives, to stand behind a figure; nothing where that is not known.
+
+    >>> commonest_text(0.199)
+    ', commonest class 19.9 %'
+    """
+    return "" if share is None else f", commonest class {100 * share:.1f} %"
 
 
 def figures_text(figures: Figures) -> str:
-    """A top-1 accuracy with its interval and the images it rests on."""
+    """A top-1 accuracy with its interval, the images it rests on, and what the commonest class alone gives."""
     low, high = figures.interval
-    return f"{100 * figures.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}] top-1 on {figures.count} images"
+    return (
+        f"{100 * figures.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}] top-1 on {figures.count} images"
+        f"{commonest_text(figures.commonest)}"
+    )
 
 
 def progress_text(progress: Progress) -> str:
@@ -50,6 +65,8 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.0f} "
         f"images/s on {report.device} with {workers}{half}; recipe {report.recipe.name}"
     )
+    if trained.was_finished:
+        yield "the training was finished already; nothing was left to do"
     if report.recipe.shift_px:
         most = report.recipe.shift_px
         yield f"the images are no larger than the network's input: shifted by {most} px at most, not cut"
@@ -57,4 +74,6 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
     yield f"held out, which chose the weights of step {trained.best_step}: {figures_text(trained.best)}"
     yield f"test, which played no part: {figures_text(report.test)}; intervals hold 90 %"
+    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_commonest]:
+        yield f"{COLLAPSED} ({', '.join(low)})"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"

@@ -63,7 +63,7 @@ def read_coco(file: Path) -> Part:
     faults: list[Fault] = []
     known = {one.get("id") for one in content["images"]}
     for number, one in enumerate(content["annotations"]):
-        entry = f"annotation {one.get('id', number)}"
+        entry = f"annotation {_id_of(one, number)}"
         if one.get("image_id") not in known:
             faults.append(Fault(file, entry, f"there is no image {one.get('image_id')!r}"))
         elif not one.get("iscrowd"):
@@ -74,12 +74,18 @@ def read_coco(file: Path) -> Part:
         size = None if path is None else size_of(path)
         if path is None or size is None:
             what = "there is no such file" if path is None else "it is no sound image"
-            faults.append(Fault(file, f"image {image.get('id', number)} ({image.get('file_name')})", what))
+            entry = f"image {_id_of(image, number)} ({image.get('file_name')})"
+            faults.append(Fault(file, entry, what, of="image"))
             continue
         boxes = _coco_boxes(file, raw[image.get("id")], labels, size, faults)
         scenes.append(_scene(path, size, boxes))
     names = tuple(str(one.get("name", one["id"])) for one in categories)
     return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
+
+
+def _id_of(entry: Mapping[str, Any], number: int) -> str:
+    """By what an entry of a list is found again: its id, or its place where it has none."""
+    return f"id {entry['id']}" if "id" in entry else f"number {number + 1} of the list"
 
 
 def _coco_boxes(
@@ -124,7 +130,7 @@ def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> P
         size = None if path is None else size_of(path)
         if path is None or size is None:
             what = "there is no such file" if path is None else "it is no sound image"
-            faults.append(Fault(file, f"filename {_text(tree, 'filename')!r}", what))
+            faults.append(Fault(file, f"filename {_text(tree, 'filename')!r}", what, of="image"))
             continue
         boxes: list[_Box] = []
         for number, one in enumerate(tree.iter("object"), start=1):

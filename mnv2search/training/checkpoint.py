@@ -37,6 +37,11 @@ class Checkpoint:
         half: whether convolutions are computed in half precision.
         half_type: in which one.
         scaler: state dict of the gradients' scale, which float16 needs; None elsewhere.
+        every: steps from one evaluation to the next; 0 where the length of an epoch tells.
+        is_unjudged: the evaluation that is due after the last step was not made.
+        time_s: that was asked for in place of epochs, or None.
+        seconds: of the training so far, over all processes that made it.
+        images_per_s: of the training, in the process that wrote this.
     """
 
     job: dict[str, Any]
@@ -51,6 +56,11 @@ class Checkpoint:
     half: bool
     half_type: str = "bfloat16"
     scaler: dict[str, Any] | None = None
+    every: int = 0
+    is_unjudged: bool = False
+    time_s: float | None = None
+    seconds: float = 0.0
+    images_per_s: float = 0.0
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnv2search.errors import OptionError, TrainingError
+from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.spec.codec import dumps
@@ -24,19 +24,16 @@ from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_ch
 from mnv2search.training.draws import own_draws, seed_step
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.precision import Precision, half_of, scaler_of
-from mnv2search.training.progress import F, Pace, ProgressOf, State, TrainedOf
+from mnv2search.training.progress import TRIAL_SHARE, F, Pace, Plan, ProgressOf, State, TrainedOf
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.step import average, set_dropout, set_momentum
 from mnv2search.training.team import ALONE, Team
+from mnv2search.training.trial import fastest
 
 __all__ = ["BEST", "LAST", "Course", "Job"]
 
 LAST, BEST = "last.ckpt", "best.pt"
 UNKNOWN_STEPS = 1_000_000
-# Steps that tell whether bfloat16 is faster, and how much faster it has to be: without arithmetic for it, it is ten
-# times slower, and a tenth is not worth its rounding.
-HALF_TRIALS = 3
-HALF_FASTER = 0.85
 CHECKPOINT_S = 60.0
 
 B = TypeVar("B")
@@ -77,6 +74,8 @@ class Course(ABC, Generic[B, F]):
     """In the whole of a training, apart from the last; one is after every epoch, or after several."""
     learned: Learned | None = None
     """What the best weights are written with."""
+    after: float = 0.0
+    """Evaluations that are made once the training has ended, in terms of one on the held-out images."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,6 +88,8 @@ class Course(ABC, Generic[B, F]):
         self.state: State[F] = State()
         self.shared: nn.Module = model
         self.scaler = scaler_of("float32", job.device)
+        self.began = time.monotonic()
+        self.stop: Callable[[], bool] = lambda: False
 
     @abstractmethod
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
@@ -102,7 +103,11 @@ class Course(ABC, Generic[B, F]):
 
     @abstractmethod
     def judge(self, model: MobileNet) -> F:
-        """Figures on the held-out images."""
+        """Figures on the held-out images; a `StoppedError` where `stop` asks for it."""
+
+    @abstractmethod
+    def judge_some(self, model: MobileNet) -> float:
+        """Evaluate a network on some held-out images, to see how long that takes; their share of all."""
 
     @abstractmethod
     def value(self, figures: F) -> float:
@@ -117,7 +122,13 @@ class Course(ABC, Generic[B, F]):
         """Figures as they were written."""
 
     def begin(
-        self, *, steps: int | None, epochs: int | None, time_s: float | None, precision: Precision | None
+        self,
+        *,
+        steps: int | None,
+        epochs: int | None,
+        time_s: float | None,
+        precision: Precision | None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Go on with what the folder holds, or set what a new training does.
 
@@ -126,54 +137,76 @@ class Course(ABC, Generic[B, F]):
             epochs: in place of steps; None takes the recipe's.
             time_s: wall time in place of both.
             precision: of the convolutions; None takes what is fastest.
+            stop: asked whether to stop; a process alone asks between the batches of an evaluation too.
 
         Raises:
             OptionError: the folder holds another training.
+            StoppedError: it was asked to stop before the first step.
             TrainingError: the checkpoint cannot be read.
         """
+        self.began, self.stop = time.monotonic(), stop
         saved = self.team.agreed(self._saved)
         if saved is not None:
             self._take_up(saved)
             return
-        self._set_precision(self.team.agreed(self._fastest) if precision is None else precision)
+        self._set_precision(self.team.agreed(lambda: self._fastest(time_s)) if precision is None else precision)
+        self.state.time_s = time_s if steps is None else None
         if steps is not None:
             self.state.steps = max(1, steps)
         elif time_s is None:
             self.state.steps = max(1, (self.recipe.epochs if epochs is None else epochs) * self.epoch_steps)
 
     def run(
-        self, *, time_s: float | None, on_progress: Callable[[ProgressOf[F]], None], stop: Callable[[], bool]
+        self, *, on_progress: Callable[[ProgressOf[F]], None], on_note: Callable[[str], None] = lambda _: None
     ) -> TrainedOf[F]:
-        """All steps that are left."""
+        """All steps that are left.
+
+        Args:
+            on_progress: told after every step.
+            on_note: told where the time is too short for what a training needs at least.
+
+        Raises:
+            StoppedError: it was asked to stop before there were figures.
+            TrainingError: the loss is no number, or the checkpoint cannot be written.
+        """
         state, resumed_at = self.state, self.state.step
         self.shared = self.team.shared(self.model)
-        pace = Pace(resumed_at, time_s, epoch_steps=self.epoch_steps, evaluations=self.most_evaluations)
+        pace = Pace(
+            resumed_at,
+            None if state.steps else state.time_s,
+            begin=self.began,
+            epoch_steps=self.epoch_steps,
+            evaluations=self.most_evaluations,
+            after=self.after,
+        )
         written, stopped = time.monotonic(), False
+        if state.is_unjudged or (state.best is None and state.step == state.steps > 0):
+            stopped = self._judge(pace) is None
+            self._save(pace)
         with own_draws(self.device), ExitStack() as stack:
-            for batch in stack.enter_context(closing(self._batches())):
+            for batch in () if stopped else stack.enter_context(closing(self._batches())):
                 lr = self._step(batch)
-                self._set_length(pace)
-                ends = state.step == state.steps
-                evaluated = self._judge(pace) if ends or self._is_due() else None
+                self._set_length(pace, on_note)
+                ends, due = state.step == state.steps, self._is_due()
+                evaluated = self._judge(pace) if ends or due else None
                 if self.team.is_leader:
                     on_progress(self._progress(lr, pace, evaluated))
-                stopped = not ends and self.team.is_any(stop())
+                stopped = state.is_unjudged or (not ends and self.team.is_any(self.stop()))
                 if ends or stopped or evaluated is not None or time.monotonic() - written > CHECKPOINT_S:
-                    self._save()
+                    self._save(pace)
                     written = time.monotonic()
                 if ends or stopped:
                     break
         if state.best is None:
-            self._judge(pace)
-            self._save()
-        assert state.best is not None
+            kept = "goes on where it stopped" if state.steps else "begins anew"
+            raise StoppedError(f"interrupted at step {state.step}; the same command {kept}")
         return TrainedOf(
             best=state.best,
             best_step=state.best_step,
             steps=state.step,
             epochs=state.step / self.epoch_steps,
-            seconds=time.monotonic() - pace.begin,
-            images_per_s=pace.per_s(state.step) * self.batch,
+            seconds=self._seconds(pace),
+            images_per_s=self._images_per_s(pace),
             losses=tuple(state.losses),
             resumed_at=resumed_at,
             stopped=stopped,
@@ -201,6 +234,11 @@ class Course(ABC, Generic[B, F]):
             best=None if saved.best is None else self.read(saved.best),
             best_step=saved.best_step,
             running_loss=saved.running_loss,
+            every=saved.every,
+            is_unjudged=saved.is_unjudged,
+            time_s=saved.time_s,
+            seconds=saved.seconds,
+            images_per_s=saved.images_per_s,
         )
         self._set_precision(cast(Precision, saved.half_type) if saved.half else "float32")
         if saved.scaler:
@@ -210,37 +248,65 @@ class Course(ABC, Generic[B, F]):
         self.state.precision = precision
         self.scaler = scaler_of(precision, self.device)
 
-    def _fastest(self) -> Precision:
-        """Half precision where its steps are clearly faster than in single precision, by a few of each in turn."""
+    def _fastest(self, time_s: float | None) -> Precision:
+        """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
+
+        Where a step takes much of the time, or one in half precision is much slower, there are no more of them.
+        """
         half = half_of(self.device)
         if self.device.startswith("cuda"):
             return half
         tried = copy.deepcopy(self.model)
         optimizer = optimizer_of(tried, self.recipe)
         recipe, self.recipe = self.recipe, replace(self.recipe, randaugment=0, mixup=0.0)
-        seconds: dict[Precision, list[float]] = {"float32": [], half: []}
         scaler = scaler_of("float32", self.device)
         with own_draws(self.device), closing(self.batches(epoch=0, first=0, ahead=False)) as batches:
             batch = next(batches)
-            for _ in range(HALF_TRIALS):
-                for precision, found in seconds.items():
-                    begin = time.perf_counter()
-                    self.descend(tried, optimizer, batch, precision=precision, scaler=scaler)
-                    found.append(time.perf_counter() - begin)
+            found = fastest(
+                lambda precision: self.descend(tried, optimizer, batch, precision=precision, scaler=scaler),
+                half,
+                is_over=lambda: time_s is not None and time.monotonic() - self.began > TRIAL_SHARE * time_s,
+                stop=self.stop,
+            )
         self.recipe = recipe
-        return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"
+        return found
 
-    def _set_length(self, pace: Pace) -> None:
-        """Let the pace of the leader tell how many steps there are, where a time was given."""
-        unknown = not self.state.steps
-        pace.stepped(self.state)
-        if unknown and self.state.steps:
-            self.state.steps = self.team.agreed(lambda: self.state.steps)
+    def _set_length(self, pace: Pace, on_note: Callable[[str], None]) -> None:
+        """Let the pace of the leader tell how many steps fit into the time, and shorten that where it goes slower."""
+        state = self.state
+        pace.stepped(state.step)
+        if state.time_s is None or self.state.step == state.steps or not pace.is_limited:
+            return
+        if state.steps:
+            found = self.team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, state.every)))
+        elif not self.team.agreed(lambda: pace.is_tried(state.step)):
+            return
+        else:
+            self._expect(pace)
+            found = self.team.agreed(lambda: pace.plan(state.step))
+            if self.team.is_leader and pace.least_s > state.time_s:
+                on_note(
+                    f"{state.step} steps and an evaluation take {pace.least_s:.0f} s, more than the "
+                    f"{state.time_s:g} s that are given; the training ends after step {state.step}"
+                )
+        state.steps, state.every = found
+
+    def _expect(self, pace: Pace) -> None:
+        """Tell the pace how long an evaluation will take, by one of a few images."""
+        shown, begin = self.model if self.averaged is None else self.averaged, time.monotonic()
+        self.judge_some(shown)  # loads what judges
+        warm = time.monotonic()
+        share = self.judge_some(shown)
+        ended = time.monotonic()
+        pace.expect((ended - warm) / share, took_s=ended - begin)
 
     def _is_due(self) -> bool:
         """Whether an evaluation is: after an epoch, and not more often than so many times in all."""
-        every = math.ceil(max(1.0, self.state.steps / self.most_evaluations) / self.epoch_steps)
-        return self.state.step % (every * self.epoch_steps) == 0
+        state = self.state
+        if not state.steps:
+            return False
+        every = math.ceil(max(1.0, state.steps / self.most_evaluations) / self.epoch_steps) * self.epoch_steps
+        return state.step % (state.every or every) == 0
 
     def _batches(self) -> Generator[B]:
         """Batches from the one after the last step on, until there is no step left."""
@@ -273,12 +339,17 @@ class Course(ABC, Generic[B, F]):
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
 
-    def _judge(self, pace: Pace) -> F:
-        """Figures on the held-out images; the weights are kept where they are the best so far."""
+    def _judge(self, pace: Pace) -> F | None:
+        """Figures on the held-out images, or None if that was stopped; the best weights so far are kept."""
         state, shown = self.state, self.model if self.averaged is None else self.averaged
         begin = time.monotonic()
         self.team.take_buffers(shown)
-        found = self.judge(shown)
+        try:
+            found = self.judge(shown)
+        except StoppedError:
+            state.is_unjudged = True
+            return None
+        state.is_unjudged = False
         if state.best is None or self.value(found) >= self.value(state.best):
             state.best, state.best_step = found, state.step
             if self.team.is_leader:
@@ -286,7 +357,13 @@ class Course(ABC, Generic[B, F]):
         pace.judged(time.monotonic() - begin)
         return found
 
-    def _save(self) -> None:
+    def _seconds(self, pace: Pace) -> float:
+        return self.state.seconds + (pace.elapsed_s if pace.has_worked else 0.0)
+
+    def _images_per_s(self, pace: Pace) -> float:
+        return pace.per_s(self.state.step) * self.batch or self.state.images_per_s
+
+    def _save(self, pace: Pace) -> None:
         state = self.state
         if not self.team.is_leader:
             return
@@ -307,6 +384,11 @@ class Course(ABC, Generic[B, F]):
                 half=state.precision != "float32",
                 half_type=state.precision,
                 scaler=self.scaler.state_dict() or None,
+                every=state.every,
+                is_unjudged=state.is_unjudged,
+                time_s=state.time_s,
+                seconds=self._seconds(pace),
+                images_per_s=self._images_per_s(pace),
             ),
         )
 

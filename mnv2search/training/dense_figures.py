@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import MissingExtraError, StoppedError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import enlarged
 from mnv2search.model.ssdlite import SsdLiteHead
@@ -45,7 +45,13 @@ class DenseFigures:
 
 @torch.no_grad()
 def dense_figures(
-    model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, normalization: str, device: str = "cpu"
+    model: MobileNet,
+    loaded: LoadedScenes,
+    classes: tuple[str, ...],
+    *,
+    normalization: str,
+    device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
 ) -> DenseFigures:
     """The figures of a network on scenes; it is left in the mode that it was in.
 
@@ -55,13 +61,15 @@ def dense_figures(
         classes: names.
         normalization: of the images.
         device: of torch that the model is on.
+        stop: asked before every batch whether to stop.
 
     Raises:
+        StoppedError: it was asked to stop.
         MissingExtraError: what computes the figures is not installed.
     """
     was_training = model.training
     model.eval()
-    head, answers = model.head, _answers(model.predictions, loaded, normalization, device)
+    head, answers = model.head, _answers(model.predictions, loaded, normalization, device, stop)
     if isinstance(head, SsdLiteHead):
         rows = ((number, head.detections(head.boxes_of(one[None]))[0]) for number, one in answers)
         found = _detection(rows, loaded, classes)
@@ -110,8 +118,16 @@ Answers: TypeAlias = Iterator[tuple[int, Tensor]]
 """Number of each scene with what was said of it."""
 
 
-def _answers(run: Callable[[Tensor], Tensor], loaded: LoadedScenes, normalization: str, device: str) -> Answers:
+def _answers(
+    run: Callable[[Tensor], Tensor],
+    loaded: LoadedScenes,
+    normalization: str,
+    device: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> Answers:
     for first in range(0, len(loaded), BATCH):
+        if stop():
+            raise StoppedError("the evaluation was stopped")
         numbers = range(first, min(first + BATCH, len(loaded)))
         images = normalised(loaded.batch(list(numbers)).images.to(device), normalization)
         yield from zip(numbers, run(images).float(), strict=True)

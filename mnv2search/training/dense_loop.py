@@ -30,6 +30,8 @@ __all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", 
 CLASSIFIERS_ONLY = ("label_smoothing", "randaugment", "mixup", "shift_px")
 # Evaluations of a training at most, apart from the last: each takes as long as many steps.
 MOST_EVALUATIONS = 20
+# Scenes whose evaluation tells how long that of all takes.
+TRIED_SCENES = 4
 
 DenseProgress: TypeAlias = ProgressOf[DenseFigures]
 DenseTrained: TypeAlias = TrainedOf[DenseFigures]
@@ -65,7 +67,9 @@ def train_dense(
     precision: Precision | None = None,
     evaluations: int = MOST_EVALUATIONS,
     on_progress: Callable[[DenseProgress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    after: float = 0.0,
 ) -> DenseTrained:
     """Train a detector or a segmenter, or go on with a training that stopped in `folder`.
 
@@ -87,9 +91,13 @@ def train_dense(
             faster, and on CUDA. A checkpoint is gone on with in what it was begun with.
         evaluations: at most, apart from the last; where there are more epochs, one is after several.
         on_progress: told after every step.
-        stop: asked after every step whether to stop; then a checkpoint is written.
+        on_note: told where the time is too short for what a training needs at least.
+        stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
+            written.
+        after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
 
     Raises:
+        StoppedError: it was asked to stop before there were figures.
         OptionError: the folder holds another training, or the recipe what only classifiers have.
         TrainingError: the loss is no number, or the checkpoint cannot be read or written.
         MissingExtraError: what augments or judges is not installed.
@@ -99,8 +107,9 @@ def train_dense(
         model, recipe, Job(folder=folder, seed=seed, data=data, device=device), scenes, held_out, classes
     )
     course.most_evaluations = evaluations
-    course.begin(steps=None, epochs=epochs, time_s=time_s, precision=precision)
-    return course.run(time_s=time_s, on_progress=on_progress, stop=stop)
+    course.after = after
+    course.begin(steps=None, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
+    return course.run(on_progress=on_progress, on_note=on_note)
 
 
 class _Course(Course[SceneBatch, DenseFigures]):
@@ -117,6 +126,7 @@ class _Course(Course[SceneBatch, DenseFigures]):
     ) -> None:
         super().__init__(model, recipe, job, images=len(scenes), batch=min(recipe.batch, len(scenes)))
         self.scenes, self.held_out, self.classes = scenes, held_out, classes
+        self.tried = LoadedScenes(held_out.scenes[:TRIED_SCENES], size=held_out.size, void=held_out.void)
         self.learned = Learned(classes=classes, normalization=recipe.normalization)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[SceneBatch]:  # noqa: ARG002
@@ -140,9 +150,11 @@ class _Course(Course[SceneBatch, DenseFigures]):
         return backward(model, optimizer, loss, clip_norm=self.recipe.clip_norm, scaler=scaler)
 
     def judge(self, model: MobileNet) -> DenseFigures:
-        return dense_figures(
-            model, self.held_out, self.classes, normalization=self.recipe.normalization, device=self.device
-        )
+        return self._judged(model, self.held_out, self.stop)
+
+    def judge_some(self, model: MobileNet) -> float:
+        self._judged(model, self.tried, lambda: False)
+        return len(self.tried) / len(self.held_out)
 
     def value(self, figures: DenseFigures) -> float:
         return figures.value
@@ -153,6 +165,10 @@ class _Course(Course[SceneBatch, DenseFigures]):
     def read(self, written: tuple[Any, ...]) -> DenseFigures:
         metric, value, details, count = written
         return DenseFigures(metric=metric, value=value, details=details, count=count)
+
+    def _judged(self, model: MobileNet, scenes: LoadedScenes, stop: Callable[[], bool]) -> DenseFigures:
+        normalization, device = self.recipe.normalization, self.device
+        return dense_figures(model, scenes, self.classes, normalization=normalization, device=device, stop=stop)
 
     def _loss(self, predictions: Tensor, batch: SceneBatch) -> Tensor:
         if batch.masks is not None:

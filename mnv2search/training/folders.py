@@ -69,7 +69,10 @@ def unpacked(source: Path, folder: Path | None) -> Path:
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{source} is no sound tar: {error}", hint="make it anew, or give the folder") from error
     except OSError as error:
-        raise DataError(f"{source} cannot be unpacked: {error.strerror or error}", hint="check the disk") from error
+        raise DataError(
+            f"{source} cannot be unpacked to {folder}: {error.strerror or error}",
+            hint="make room there, or choose another folder by MNV2SEARCH_CACHE",
+        ) from error
     return target
 
 

@@ -35,6 +35,7 @@ class ImageSet:
         seed: of the draw.
         others: files in the tree that are no images.
         left_out: what else of the source is not used, each with its reason.
+        tests_val: `test` is what the set calls val.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class ImageSet:
     seed: int = 0
     others: int = 0
     left_out: tuple[str, ...] = ()
+    tests_val: bool = False
 
     def part(self, split: Split) -> tuple[Example, ...]:
         """The images of a part."""
@@ -102,7 +104,8 @@ def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None
     listed: dict[Split, Sequence[Example]] = dict(listing.parts)
     made: list[tuple[Split, Split]] = []
     generator = random.Random(seed)
-    if "test" not in listed and "val" in listed and "train" in listed:
+    tests_val = "test" not in listed and "val" in listed and "train" in listed
+    if tests_val:
         listed["test"] = listed.pop("val")
     if "test" not in listed:
         listed["train"], listed["test"] = _drawn(listed["train"], TEST_SHARE, generator, classes)
@@ -121,6 +124,7 @@ def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None
             seed=seed,
             others=listing.others,
             left_out=listing.left_out,
+            tests_val=tests_val,
         )
     )
 

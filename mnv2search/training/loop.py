@@ -26,6 +26,9 @@ from mnv2search.training.team import ALONE, Team
 
 __all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "train"]
 
+# Images whose evaluation tells how long that of all takes.
+TRIED_IMAGES = 16
+
 
 def train(
     model: MobileNet,
@@ -44,7 +47,9 @@ def train(
     teacher: nn.Module | None = None,
     precision: Precision | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    after: float = 0.0,
 ) -> Trained:
     """Train a network, or go on with a training that stopped in `folder`.
 
@@ -60,7 +65,8 @@ def train(
         seed: of everything that is drawn.
         epochs: in place of the recipe's.
         steps: in place of epochs.
-        time_s: wall time in place of epochs: how many steps fit is found by the first few.
+        time_s: wall time in place of epochs: how many steps fit is found by the first few, and shortened later where
+            they turn out slower.
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         team: processes that train with this one, each on its share of every batch; the leader alone writes and is
@@ -70,9 +76,13 @@ def train(
             it is clearly faster, and on CUDA: bfloat16, or float16 where a GPU does not compute in that. A checkpoint
             is gone on with in what it was begun with.
         on_progress: told after every step.
-        stop: asked after every step whether to stop; then a checkpoint is written.
+        on_note: told where the time is too short for what a training needs at least.
+        stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
+            written.
+        after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
 
     Raises:
+        StoppedError: it was asked to stop before there were figures.
         OptionError: the folder holds another training, or a batch cannot be divided among the processes.
         DataError: there are fewer images than a batch has.
         TrainingError: the loss is no number, or the checkpoint cannot be read or written.
@@ -91,8 +101,9 @@ def train(
         raise TrainingError("the processes see different numbers of images", hint="give all of them the same data")
     job = Job(folder=folder, seed=seed, data=data, device=device, team=team)
     course = _Course(model, recipe, job, pixels, held_out, teacher)
-    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision)
-    return course.run(time_s=time_s, on_progress=on_progress, stop=stop)
+    course.after = after
+    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
+    return course.run(on_progress=on_progress, on_note=on_note)
 
 
 class _Course(Course[Batch, Figures]):
@@ -143,13 +154,17 @@ class _Course(Course[Batch, Figures]):
         return descend(model, optimizer, self.recipe, placed, self.teacher, drawn, precision=precision, scaler=scaler)
 
     def judge(self, model: MobileNet) -> Figures:
-        return evaluate(model, self.held_out, self.cutting, device=self.device, team=self.team)
+        return evaluate(model, self.held_out, self.cutting, device=self.device, team=self.team, stop=self.stop)
+
+    def judge_some(self, model: MobileNet) -> float:
+        found = evaluate(model, self.held_out, self.cutting, device=self.device, team=self.team, most=TRIED_IMAGES)
+        return found.count / len(self.held_out)
 
     def value(self, figures: Figures) -> float:
         return figures.top1
 
     def written(self, figures: Figures) -> tuple[Any, ...]:
-        return figures.top1, figures.loss, figures.count
+        return figures.top1, figures.loss, figures.count, figures.commonest
 
     def read(self, written: tuple[Any, ...]) -> Figures:
-        return Figures(written[0], written[1], int(written[2]))
+        return Figures(written[0], written[1], int(written[2]), *written[3:])

@@ -13,7 +13,7 @@ from mnv2search.errors import DataError
 from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.scenes import Fault, Part, Scene, size_of
 
-__all__ = ["FOLDERS", "mask_of", "named_classes", "read_masks"]
+__all__ = ["FOLDERS", "mask_of", "named_classes", "numbered", "read_masks"]
 
 FOLDERS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NAMES_FILE = "classes.txt"
@@ -94,11 +94,12 @@ def _pair(
     """An image with its mask and the numbers in it, or a note of why not."""
     if image is None or mask is None:
         there, lacking = (mask, folders[0]) if image is None else (image, folders[1])
-        faults.append(Fault(there or folders[0] / stem, "", f"there is no file of this name in {lacking.name}"))
+        what = f"there is no file of this name in {lacking.name}"
+        faults.append(Fault(there or folders[0] / stem, "", what, of="image" if image is None else "annotation"))
         return None
     size, numbers = size_of(image), mask_of(mask)
     if size is None:
-        faults.append(Fault(image, "", "it is no sound image"))
+        faults.append(Fault(image, "", "it is no sound image", of="image"))
     elif numbers is None:
         faults.append(Fault(mask, "", "it is no mask of numbers (grey or with a palette)"))
     elif (numbers.shape[1], numbers.shape[0]) != size:
@@ -114,4 +115,13 @@ def _numbers(folder: Path, found: Sequence[frozenset[int]], void: int) -> tuple[
     numbers = {number for one in found for number in one} - {void}
     if len(numbers) < 2:
         raise DataError(f"{folder} has masks of {len(numbers)} class", hint="segmentation needs two classes or more")
-    return tuple(f"class {number}" for number in range(max(numbers) + 1))
+    return numbered(max(numbers) + 1)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of so many classes that have none.
+
+    >>> numbered(2)
+    ('class 0', 'class 1')
+    """
+    return tuple(f"class {number}" for number in range(count))

@@ -158,7 +158,7 @@ def _decode(
         if not (target / DONE).exists():  # another process may have been faster
             raise DataError(
                 f"decoded images cannot be kept in {target.parent}: {error.strerror or error}",
-                hint="make room, or choose another folder by XDG_CACHE_HOME",
+                hint="make room, or choose another folder by MNV2SEARCH_CACHE",
             ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnv2search.errors import DataError
@@ -44,6 +45,7 @@ def read_scene_set(
     if not root.is_dir():
         raise DataError(f"{source} is no folder", hint=f"give a folder with {LAYOUTS[task]}")
     root = _down(root)
+    _refuse_other(source, root, task)
     parts = _boxes(root) if task == "detection" else _masks(root, void)
     if "train" not in parts:
         found = f"only {', '.join(parts)}" if parts else "nothing to learn from"
@@ -61,13 +63,37 @@ def task_in(source: Path, *, unpack_to: Path | None = None) -> Task | None:
     if not root.is_dir():
         return None
     root = _down(root)
-    folders = [root, *_split_folders(root).values()]
-    if any((folder / a).is_dir() and (folder / b).is_dir() for folder in folders for a, b in FOLDERS[:1]):
+    if _has_masks(root, FOLDERS[:1]):
         return "segmentation"
-    patterns = ("*.json", "*.xml", "annotations/*.json", "[aA]nnotations/*.xml")
-    if any(True for folder in folders for pattern in patterns for _ in folder.glob(pattern)):
+    if _has_boxes(root):
         return "detection"
-    return "segmentation" if (root / "SegmentationClass").is_dir() else None
+    return "segmentation" if _has_masks(root, FOLDERS) else None
+
+
+def _has_masks(root: Path, pairs: Sequence[tuple[str, str]]) -> bool:
+    folders = [root, *_split_folders(root).values()]
+    return any((folder / a).is_dir() and (folder / b).is_dir() for folder in folders for a, b in pairs)
+
+
+def _has_boxes(root: Path) -> bool:
+    folders = [root, *_split_folders(root).values()]
+    patterns = ("*.json", "*.xml", "annotations/*.json", "[aA]nnotations/*.xml")
+    return any(True for folder in folders for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _refuse_other(source: Path, root: Path, task: Task) -> None:
+    """Refuse a set without a trace of what is to be read, and say what it looks like."""
+    boxes, masks = _has_boxes(root), _has_masks(root, FOLDERS)
+    if boxes if task == "detection" else masks:
+        return
+    wanted = "boxes" if task == "detection" else "masks"
+    if boxes or masks:
+        found, other = ("boxes", "detects") if boxes else ("images and masks", "segments")
+        raise DataError(
+            f"{source} looks like a set of {found}, and {wanted} are needed",
+            hint=f"give a set with {LAYOUTS[task]}, or take a network that {other}",
+        )
+    raise DataError(f"{source} has no {wanted}", hint=f"lay it out as {LAYOUTS[task]}")
 
 
 def _root(source: Path, unpack_to: Path | None) -> Path:

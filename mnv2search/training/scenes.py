@@ -31,12 +31,14 @@ class Fault(NamedTuple):
         entry: which one, such as ``annotation 7``; empty for the whole file.
         what: is wrong.
         done: ``skipped`` or ``clipped``.
+        of: what is skipped or clipped.
     """
 
     file: Path
     entry: str
     what: str
     done: Literal["skipped", "clipped"] = "skipped"
+    of: Literal["annotation", "image"] = "annotation"
 
     def __str__(self) -> str:
         """As it is reported."""
@@ -92,6 +94,7 @@ class SceneSet:
         faults: of what was clipped or skipped.
         void: number of the pixels of masks that count for nothing.
         made: the parts that were drawn from another by the seed, as (part, of which).
+        tests_val: `test` is what the set calls val.
     """
 
     root: Path
@@ -103,6 +106,7 @@ class SceneSet:
     faults: tuple[Fault, ...] = ()
     void: int = 255
     made: tuple[tuple[Split, Split], ...] = ()
+    tests_val: bool = False
 
     def part(self, split: Split) -> tuple[Scene, ...]:
         """The scenes of a part."""
@@ -145,7 +149,8 @@ def assembled(root: Path, task: Task, parts: dict[Split, Part], *, seed: int, vo
         _refuse_broken(root, split, part)
     listed = {split: list(part.scenes) for split, part in parts.items()}
     made: list[tuple[Split, Split]] = []
-    if "test" not in listed and "val" in listed:
+    tests_val = "test" not in listed and "val" in listed
+    if tests_val:
         listed["test"] = listed.pop("val")
     generator = random.Random(seed)
     for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
@@ -164,6 +169,7 @@ def assembled(root: Path, task: Task, parts: dict[Split, Part], *, seed: int, vo
         faults=tuple(fault for part in parts.values() for fault in part.faults),
         void=void,
         made=tuple(made),
+        tests_val=tests_val,
     )
 
 
@@ -174,7 +180,14 @@ def faults_text(faults: Sequence[Fault]) -> str:
 
 
 def _refuse_broken(root: Path, split: Split, part: Part) -> None:
-    skipped = [fault for fault in part.faults if fault.done == "skipped"]
+    lost = [fault for fault in part.faults if fault.of == "image"]
+    if len(lost) > MOST_BROKEN * (len(part.scenes) + len(lost)):
+        raise DataError(
+            f"{len(lost)} of {len(part.scenes) + len(lost)} images of {split} in {root} are missing or broken:\n"
+            f"{faults_text(lost)}",
+            hint="give the images, or check that the layout is what the reader takes it for",
+        )
+    skipped = [fault for fault in part.faults if fault.done == "skipped" and fault.of == "annotation"]
     if part.entries and len(skipped) > MOST_BROKEN * part.entries:
         raise DataError(
             f"{len(skipped)} of {part.entries} annotations of {split} in {root} are broken:\n{faults_text(skipped)}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,10 @@ from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.listing import NAMES, Example, Listing, Split
 from mnv2search.training.table_columns import Columns, columns_of
 
-__all__ = ["HUB", "is_table", "listed_table"]
+__all__ = ["HUB", "is_table", "listed_table", "quiet"]
 
 HUB = "hf:"
+HUB_LIBRARY = "huggingface_hub"
 PARQUET = ".parquet"
 # What `datasets` writes into the folder of a set of parts, and into that of one part.
 SAVED = ("dataset_dict.json", "state.json")
@@ -74,7 +76,7 @@ def listed_table(source: Path, folder: Path | None) -> Listing:
     if folder is None:
         raise DataError(f"{source} is a table", hint="give a folder to write its images to")
     told = _source(source)
-    with _quiet():
+    with quiet():
         if told.is_remote:
             parts = _parts(told, folder)
             target = folder / _mark(told, [Path(f["filename"]) for p in parts.values() for f in p.cache_files])
@@ -167,7 +169,7 @@ def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
         if not target.is_dir():  # another process may have been faster
             raise DataError(
                 f"the images of {told.place} cannot be written to {target.parent}: {_first_line(error)}",
-                hint="make room, or choose another folder by XDG_CACHE_HOME",
+                hint="make room, or choose another folder by MNV2SEARCH_CACHE",
             ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # in the middle of a file
         if isinstance(error, DataError):
@@ -237,8 +239,8 @@ def _read(target: Path) -> Listing:
     )
 
 
-class _quiet:  # noqa: N801 - used as a function
-    """Keeps `datasets` from drawing bars and telling of itself."""
+class quiet:  # noqa: N801 - used as a function
+    """Keeps `datasets` and the hub's library from drawing bars and telling of themselves."""
 
     def __enter__(self) -> None:
         try:
@@ -249,10 +251,14 @@ class _quiet:  # noqa: N801 - used as a function
         self._level = datasets.logging.get_verbosity()
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity_error()
+        hub = logging.getLogger(HUB_LIBRARY)
+        self._hub_level = hub.level
+        hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told
 
     def __exit__(self, *_: object) -> None:
         import datasets
 
+        logging.getLogger(HUB_LIBRARY).setLevel(self._hub_level)
         datasets.logging.set_verbosity(self._level)
         if self._bars:
             datasets.enable_progress_bars()

@@ -21,6 +21,8 @@ from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
+from mnv2search.report.finetuned import finetuned_lines
+from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
@@ -98,6 +100,15 @@ def test_every_member_of_the_front_has_weights_beside_its_spec(outcome: Outcome)
 def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
     assert outcome.result.baseline
     assert all(e.latency is not None and e.accuracy is None for e in outcome.result.baseline)
+
+
+def test_accuracies_stand_beside_what_the_commonest_class_gives(outcome: Outcome, finetuned: Outcome) -> None:
+    told = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
+    assert all(accuracy.commonest == pytest.approx(1 / 3, abs=0.1) for accuracy in told)
+    assert any("always answering the commonest class" in note for note in run_rows(outcome.result).notes)
+    assert finetuned.finetuned is not None
+    lines = finetuned_lines(finetuned.finetuned, folder=finetuned.folder)
+    assert any("commonest class 33" in line for line in lines)
 
 
 def test_a_reader_is_told_what_the_accuracies_rest_on(outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_boxes_are_counted_by_class_and_part(tmp_path: Path) -> None:
 
 def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
     lines = list(scene_lines(describe_scenes(broken(tmp_path), "detection")))
-    assert "4 annotations skipped, 1 clipped, such as" in lines
+    assert "4 annotations skipped, 1 annotation clipped, by kind with an example:" in lines
     for text in (
         "2 x ",
         "has no area; skipped",
@@ -80,6 +81,35 @@ def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
     assert "1 image without a box: learned from as background" in lines
 
 
+def test_missing_images_are_told_of_apart_from_annotations(tmp_path: Path) -> None:
+    root = broken(tmp_path)
+    (root / "train" / "images" / "000.png").unlink()
+    lines = list(scene_lines(describe_scenes(root, "detection")))
+    at = lines.index("1 image skipped, by kind with an example:")
+    assert lines[at + 1].endswith("image id 0 (000.png): there is no such file; skipped")
+
+
+def test_an_entry_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    file = root / "train" / "annotations.json"
+    content = json.loads(file.read_text())
+    del content["annotations"][2]["id"]
+    content["annotations"][2]["bbox"] = [3, 3, 0, 0]
+    file.write_text(json.dumps(content))
+    (fault,) = describe_scenes(root, "detection").scenes.faults
+    assert fault.entry == "annotation number 3 of the list"
+
+
+def test_a_set_without_test_says_that_its_val_is_tested_on(run: Run, tmp_path: Path) -> None:
+    write_coco(tmp_path / "boxes", train=8, val=3)
+    draw_pictures(tmp_path / "photos" / "train")
+    draw_pictures(tmp_path / "photos" / "val", count=4, seed=5)
+    for name in ("boxes", "photos"):
+        shown = " ".join(run("data", name).out.split())
+        assert "test (from your val/)" in shown
+    assert "short side 48 px" in " ".join(run("data", "boxes").out.split())
+
+
 def test_pixels_are_counted_by_class_and_void_apart(tmp_path: Path) -> None:
     root = write_masks(tmp_path, train=6, val=3, test=3)
     found = describe_scenes(root, "segmentation")
@@ -88,6 +118,24 @@ def test_pixels_are_counted_by_class_and_void_apart(tmp_path: Path) -> None:
     mask = np.asarray(Image.open(root / "val" / "masks" / "006.png"))
     assert found.amounts["val"][0] >= int((mask == 0).sum())
     assert found.sides == (None,) * len(found.scenes.classes)
+
+
+def test_a_stray_number_is_told_of_with_its_mask_and_absent_ones_are_not(run: Run, tmp_path: Path) -> None:
+    root = write_masks(tmp_path / "set")
+    path = root / "train" / "masks" / "001.png"
+    mask = np.array(Image.open(path))
+    mask[0, 0] = 200
+    Image.fromarray(mask).save(path)
+    found = describe_scenes(root, "segmentation")
+    assert found.listed == (0, 1, 2, 200)
+    assert found.singles == (("class 200", path),)
+    lines = list(scene_lines(found))
+    assert f"  class 200: {path}" in lines
+    assert any(line.startswith("197 numbers below the largest are in no mask") for line in lines)
+    assert all("class 17" not in line for line in lines)
+    shown = run("data", str(root))
+    assert "class 200" in shown.out
+    assert "class 17" not in shown.out
 
 
 def test_a_mask_of_another_size_is_told_of(tmp_path: Path) -> None:
@@ -127,6 +175,24 @@ def test_the_command_describes_masks(run: Run, tmp_path: Path) -> None:
 
 
 def test_another_task_than_the_layout_has_is_refused(run: Run, tmp_path: Path) -> None:
-    refused = run("data", str(write_masks(tmp_path / "set")), "--task", "detection")
+    write_masks(tmp_path / "masks")
+    write_coco(tmp_path / "boxes")
+    with tarfile.open(tmp_path / "boxes.tar", "w") as archive:
+        archive.add(tmp_path / "boxes", "boxes")
+    refused = run("data", "masks", "--task", "detection")
     assert refused.code == 2
-    assert "has nothing to learn from" in refused.err
+    assert "masks looks like a set of images and masks, and boxes are needed" in " ".join(refused.err.split())
+    refused = run("data", "boxes.tar", "--task", "segmentation")
+    assert refused.code == 2
+    assert "error: boxes.tar looks like a set of boxes, and masks are needed" in " ".join(refused.err.split())
+
+
+def test_a_cache_that_cannot_be_written_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(tmp_path / "boxes")
+    with tarfile.open(tmp_path / "boxes.tar", "w") as archive:
+        archive.add(tmp_path / "boxes", "boxes")
+    (tmp_path / "full").write_text("a file where a folder is needed")
+    monkeypatch.setenv("MNV2SEARCH_CACHE", str(tmp_path / "full"))
+    refused = " ".join(run("data", "boxes.tar").err.split())
+    assert f"boxes.tar cannot be unpacked to {tmp_path / 'full' / 'images'}" in refused
+    assert "MNV2SEARCH_CACHE" in refused

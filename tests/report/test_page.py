@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
-from mnv2search.report.curves import candidates_png, history_of, training_png
+from mnv2search.report.curves import candidates_png, from_zero, history_of, training_png
 from mnv2search.report.page import Lines, Picture, page
 from mnv2search.report.rows import Column, Rows
 from mnv2search.spec.codec import load_spec
@@ -85,6 +86,14 @@ def test_a_page_needs_no_other_file() -> None:
 def test_curves_are_drawn_of_every_kind_of_training(evaluated: dict[str, object]) -> None:
     history = [{"step": step, "loss": 1.0, "evaluated": evaluated} for step in (5, 10)]
     assert training_png(history, batch=8).startswith(PNG)
+
+
+def test_axes_leave_a_margin_above_what_they_show() -> None:
+    axes = Figure().subplots()
+    axes.plot([0, 200], [1.5, 4.0])
+    from_zero(axes)
+    assert axes.get_xlim() == pytest.approx((0, 212))
+    assert axes.get_ylim() == pytest.approx((0, 4.24))
 
 
 def test_of_a_repeated_evaluation_the_last_counts(tmp_path: Path) -> None:

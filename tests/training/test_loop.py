@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.errors import DataError, OptionError, SpecError, TrainingError, UnknownNameError
+from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
@@ -23,6 +24,7 @@ from mnv2search.training.loop import BEST, LAST, Figures, Trained, evaluate, tra
 from mnv2search.training.optimizers import RmsPropTf, learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels, decoded
 from mnv2search.training.precision import Precision, half_of, scaler_of
+from mnv2search.training.progress import Pace, Plan
 from mnv2search.training.recipe import Recipe, load_recipe, recipe_names
 from mnv2search.training.step import descend
 
@@ -108,13 +110,16 @@ def test_a_finished_training_has_nothing_to_do(parts: tuple[Pixels, Pixels], tmp
     first, _ = trained(parts, tmp_path)
     again, _ = trained(parts, tmp_path)
     assert (again.losses, again.best, again.steps) == ((), first.best, first.steps)
+    assert (again.seconds, again.images_per_s) == pytest.approx((first.seconds, first.images_per_s), rel=0.5)
+    assert again.was_finished
+    assert not first.was_finished
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_half_precision_is_gone_on_with(half: Precision, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=2, clip_norm=1.0)
     whole = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "whole", precision=half)
-    begun = iter([False] * 5 + [True])
+    begun = iter([False] * 6 + [True])
     train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision=half, stop=lambda: next(begun))
     rest = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "parts", precision="float32")
     full = train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path / "full", precision="float32")
@@ -164,8 +169,86 @@ def test_randaugment_is_part_of_a_recipe(parts: tuple[Pixels, Pixels], tmp_path:
 
 def test_a_training_by_time_finds_its_own_number_of_steps(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     found = train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, time_s=2.0)
-    assert found.steps > 24
+    assert found.steps >= 2
     assert (tmp_path / BEST).exists()
+
+
+def test_a_time_that_is_too_short_is_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    notes = list[str]()
+    found = train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, time_s=1e-3, on_note=notes.append)
+    assert found.steps == 2
+    assert found.precision == "float32"
+    assert [note.split(" s, ")[1] for note in notes] == [
+        "more than the 0.001 s that are given; the training ends after step 2"
+    ]
+
+
+def paced(*, step_s: float, evaluation_s: float, time_s: float = 100.0, steps: int = 2, **changed: Any) -> Pace:
+    now = [0.0]
+    pace = Pace(0, time_s, clock=lambda: now[0], **changed)
+    for step in range(1, steps + 1):
+        now[0] += step_s
+        pace.stepped(step)
+    pace.expect(evaluation_s, took_s=0.0)
+    return pace
+
+
+def test_slow_steps_are_tried_twice_and_quick_ones_more_often() -> None:
+    assert not paced(step_s=20.0, evaluation_s=0.0, steps=1).is_tried(1)
+    assert paced(step_s=20.0, evaluation_s=0.0).is_tried(2)
+    assert not paced(step_s=0.1, evaluation_s=0.0).is_tried(2)
+    assert paced(step_s=0.1, evaluation_s=0.0, steps=25).is_tried(25)
+
+
+@pytest.mark.parametrize("evaluation_s", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize("after", [0.0, 2.0])
+@pytest.mark.parametrize("epoch_steps", [1, 7, 1000])
+def test_a_plan_fits_into_the_time_with_its_evaluations(evaluation_s: float, after: float, epoch_steps: int) -> None:
+    pace = paced(step_s=1.0, evaluation_s=evaluation_s, after=after, epoch_steps=epoch_steps)
+    steps, every = pace.plan(2)
+    evaluations = (steps - 2) // every
+    assert every % epoch_steps == 0
+    assert steps + (evaluations + 1 + after) * evaluation_s <= 90.0
+    assert steps + (evaluations + 3 + after) * evaluation_s >= 88.0
+    assert evaluations * evaluation_s <= 0.25 * 90.0
+
+
+def test_a_time_that_is_over_leaves_no_further_step() -> None:
+    assert paced(step_s=60.0, evaluation_s=10.0).plan(2).steps == 2
+
+
+def test_a_plan_is_shortened_where_it_goes_slower() -> None:
+    pace = paced(step_s=1.0, evaluation_s=1.0)
+    assert pace.shortened(2, Plan(80, 50)) == Plan(80, 50)
+    assert pace.shortened(2, Plan(150, 50)).steps < 90
+
+
+def test_the_trial_of_precision_is_short_where_steps_are_slow(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    found = train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, time_s=1e-6)
+    assert (found.precision, found.steps) == ("float32", 2)
+
+
+def test_a_stop_in_an_evaluation_is_answered_and_made_up_for(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    whole, _ = trained(parts, tmp_path / "whole", recipe)
+    asked = iter([False] * 4 + [True])  # after four steps, and in the evaluation that ends the epoch
+    with pytest.raises(StoppedError, match="interrupted at step 5; the same command goes on"):
+        train(
+            build(SPEC, seed=0),
+            *parts,
+            recipe,
+            folder=tmp_path / "parts",
+            precision="float32",
+            stop=lambda: next(asked),
+        )
+    rest, _ = trained(parts, tmp_path / "parts", recipe)
+    assert rest.losses == whole.losses[5:]
+    assert (rest.best, rest.best_step) == (whole.best, whole.best_step)
+
+
+def test_a_stop_in_the_trial_ends_at_once(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="before the first step"):
+        train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, stop=lambda: True)
 
 
 def test_another_training_in_the_folder_is_left_alone(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_tar_is_read(tmp_path: Path) -> None:
 def test_a_bad_entry_is_reported_with_its_file(tmp_path: Path, changes: dict[str, Any], what: str, done: str) -> None:
     found = read_scene_set(edited(tmp_path, **changes), "detection")
     (fault,) = found.faults
-    assert (fault.file, fault.entry, fault.done) == (tmp_path / "train" / "annotations.json", "annotation 0", done)
+    assert (fault.file, fault.entry, fault.done) == (tmp_path / "train" / "annotations.json", "annotation id 0", done)
     assert what in str(fault)
     assert len(found.train) == 6
     assert sum(len(scene.boxes) for scene in found.train) == (6 if done == "clipped" else 5)
@@ -124,7 +124,7 @@ def test_a_missing_image_is_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "train" / "images" / "001.png").unlink()
     (fault,) = read_scene_set(tmp_path, "detection").faults
-    assert (fault.entry, fault.what) == ("image 1 (001.png)", "there is no such file")
+    assert (fault.entry, fault.what) == ("image id 1 (001.png)", "there is no such file")
 
 
 def test_an_image_is_not_looked_for_beyond_the_set(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_set_that_is_mostly_broken_is_refused_with_its_faults(tmp_path: Path) 
     for annotation in content["annotations"][:5]:
         annotation["bbox"] = [0, 0, 0, 0]
     file.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match=r"5 of 6 annotations of train .* are broken:\n.*annotation 0: the box"):
+    with pytest.raises(DataError, match=r"5 of 6 annotations of train .* are broken:\n.*annotation id 0: the box"):
         read_scene_set(tmp_path, "detection")
 
 

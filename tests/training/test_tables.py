@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 from mnv2search.errors import DataError
 from mnv2search.training.images import ImageSet, read_image_set
 from mnv2search.training.pixels import decoded
-from mnv2search.training.tables import is_table
+from mnv2search.training.tables import is_table, quiet
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 Run = Callable[..., Any]
@@ -246,6 +247,14 @@ def test_the_hub_without_a_network_is_an_error_and_no_traceback(tmp_path: Path) 
     assert "hf:nobody/nothing cannot be had from the Hugging Face hub" in " ".join(done.stderr.split())
     assert "hint: check the network" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_the_hubs_library_does_not_warn_beside_our_error() -> None:
+    library = logging.getLogger("huggingface_hub.utils._http")
+    with quiet():
+        assert not library.isEnabledFor(logging.WARNING)
+        assert library.isEnabledFor(logging.ERROR)
+    assert library.isEnabledFor(logging.WARNING)
 
 
 def test_a_name_of_the_hub_is_never_guessed_from_a_path(run: Run) -> None:

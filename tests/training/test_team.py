@@ -138,10 +138,9 @@ def test_ctrl_c_of_torchrun_keeps_the_last_step(laid: Path) -> None:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
     out, _ = running.communicate(timeout=120)
-    told = json.loads(out)
     saved = torch.load(laid / "out" / "last.ckpt", weights_only=True)
-    assert told["stopped"]
-    assert saved["step"] == told["steps"] < 27000
+    assert out == ""
+    assert saved["step"] < 27000
 
 
 @pytest.mark.parametrize("size", [2, 4])

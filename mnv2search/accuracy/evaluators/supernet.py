@@ -232,6 +232,7 @@ class SupernetEvaluator:
             seed=seed,
             note="" if fidelity.is_full else f"with inherited weights at {fidelity}",
             merit=math.exp(-figures.loss),
+            commonest=figures.commonest,
         )
 
     def member(self, spec: ModelSpec) -> MobileNet:

@@ -117,4 +117,5 @@ class TrainEvaluator:
             kind=info.kind,
             dataset=info.dataset,
             seed=seed,
+            commonest=found.best.commonest,
         )

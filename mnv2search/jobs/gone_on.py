@@ -1,0 +1,54 @@
+"""What happens where a training is asked for in a folder that holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mnv2search.errors import OptionError
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
+from mnv2search.training.loop import LAST
+
+__all__ = ["tell_of_held"]
+
+
+def tell_of_held(
+    folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
+) -> None:
+    """Tell that a folder holds a training, and what becomes of the length that is asked for.
+
+    Args:
+        folder: of the training.
+        epochs: that are asked for, or None.
+        time_s: that is asked for, or None.
+        epoch_steps: steps of an epoch.
+        on_note: told, where the folder holds a training.
+
+    Raises:
+        OptionError: the training is finished, and another length is asked for.
+        TrainingError: the checkpoint cannot be read.
+    """
+    held = read_checkpoint(folder / LAST)
+    if held is None:
+        return
+    is_other = _is_other(held, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps)
+    option = "--epochs" if epochs is not None else "--time"
+    if held.step < held.steps:
+        unused = f"; {option} is not used" if time_s is not None or is_other else ""
+        on_note(
+            f"{folder} holds a training of {held.steps} steps; it goes on after step {held.step} to its end{unused}"
+        )
+    elif is_other:
+        raise OptionError(
+            f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
+            hint="give another folder (-o)",
+        )
+    elif not held.is_unjudged:
+        on_note(f"{folder} holds a training of {held.steps} steps that was finished already")
+
+
+def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
+    """Whether the length that is asked for is not that of the training."""
+    if epochs is not None:
+        return max(1, epochs * epoch_steps) != held.steps
+    return time_s is not None and time_s != held.time_s
