@@ -15,7 +15,7 @@ from mnv2search.cli.options import (
     quiet_option,
     resized_options,
 )
-from mnv2search.cli.output import emit_json, note, stdout_console
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
     from mnv2search.spec.model_spec import ModelSpec
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     "--calibration",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data for a detector or a "
-    "segmenter, or random numbers.",
+    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data, or random numbers.",
 )
 @click.option(
     "--normalization",
@@ -101,9 +100,11 @@ def command(
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
-    from mnv2search.jobs.compile import compile_spec
-    from mnv2search.report.compiled import compiled_json, compiled_notes
+    from mnv2search.jobs.compile import check_request, compile_spec  # late: --help must not pay for it
+
+    check_request(outputs, force=force, precision=precision, calibration=calibration)
+    from mnv2search.cli.specs import chosen_spec
+    from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.counts import layer_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.answers import answering
@@ -136,6 +137,7 @@ def command(
         emit_json(compiled_json(compiled))
         return
     draw(layer_rows(compiled.plan), stdout_console())
+    answer(compiled_results(compiled))
     for line in compiled_notes(compiled):
         note(line, quiet=quiet)
 

@@ -81,7 +81,7 @@ def test_compile_writes_every_format_and_says_how_they_differ(run: Run, spec: st
     done = run("compile", spec, *(word for file in files for word in ("-o", file)))
     assert done.code == 0
     assert all((tmp_path / file).stat().st_size > 0 for file in files)
-    assert done.err.count("differs from the network by at most") == len(files)
+    assert done.out.count("differs from the network by at most") == len(files)
     assert "the same" in done.err
 
 
