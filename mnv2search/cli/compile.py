@@ -103,18 +103,18 @@ def command(
     from mnv2search.jobs.compile import check_request, compile_spec  # late: --help must not pay for it
 
     check_request(outputs, force=force, precision=precision, calibration=calibration)
-    from mnv2search.cli.specs import chosen_spec
+    from mnv2search.cli.specs import SAVED, chosen_spec
     from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.counts import layer_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.answers import answering
 
-    if spec.endswith((".pt", ".pt2")):
+    if spec.endswith(SAVED):
         if weights is not None or any(choice.values()):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
-        from mnv2search.model.saved import read_network
+        from mnv2search.model.saved import read_spec
 
-        network, weights = read_network(Path(spec)).spec, Path(spec)
+        network, weights = read_spec(Path(spec)), Path(spec)
     else:
         network = chosen_spec(spec, **choice)
         if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
@@ -147,12 +147,12 @@ def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | Non
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
-    from mnv2search.errors import ExportError
-    from mnv2search.model.saved import read_network
+    from mnv2search.errors import WeightsError
+    from mnv2search.model.saved import read_spec
 
     try:
-        held = read_network(beside).spec
-    except ExportError as error:
+        held = read_spec(beside)
+    except WeightsError as error:
         note(f"{error.message}: the weights are random", quiet=quiet)
         return None
     if held != network:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mnv2search.errors import DataError, ExportError, OptionError
+from mnv2search.errors import DataError, OptionError
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import enlarged
@@ -87,9 +87,9 @@ def predict(
         on_predicted: told of each image.
 
     Raises:
-        ExportError: the network cannot be read, or a file exists.
+        WeightsError: the network cannot be read.
         DataError: an image cannot be read.
-        OptionError: the network is a feature extractor.
+        OptionError: the network is a feature extractor, or a file exists.
     """
     network = read_network(model)
     if network.spec.head is None:
@@ -100,7 +100,7 @@ def predict(
     for path in images:
         to = folder / f"{path.stem}-predicted.png"
         if to.exists() and not force:
-            raise ExportError(f"{to} exists", hint="choose another folder, or --force")
+            raise OptionError(f"{to} exists", hint="choose another folder, or --force")
         picture = _opened(path)
         found, shown = _seen(network, picture, names, normalization or used, least_score)
         shown.save(to)

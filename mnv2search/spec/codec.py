@@ -17,6 +17,11 @@ from mnv2search.spec.space_rules import unpicked
 __all__ = ["dumps", "known_names", "load", "load_space", "load_spec", "loads"]
 
 
+# Files that hold networks in other ways than as text, and how others are told.
+BINARY = (".ckpt", ".npz", ".onnx", ".pt", ".pt2", ".pte", ".pth", ".safetensors", ".tflite")
+NUL, SNIFFED = b"\0", 512
+
+
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.
 
@@ -96,6 +101,12 @@ def _read(path: Path) -> ModelSpec | SearchSpace:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise OptionError(f"{path} cannot be read: {error.strerror}", hint="name a YAML file") from error
+    if path.suffix in BINARY or NUL in data[:SNIFFED]:
+        raise OptionError(
+            f"{path} holds no spec: it is no text",
+            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; where a "
+            "network is asked for, the best.pt of a training will do",
+        )
     return loads(decoded(data, file=str(path)), file=str(path))
 
 

@@ -20,7 +20,7 @@ from dense_specs import detector, segmenter
 from model_specs import small
 from scene_files import draw_scene
 
-from mnv2search.errors import DataError, ExportError, OptionError
+from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
 from mnv2search.jobs.predict import predict
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
@@ -77,14 +77,14 @@ def test_a_program_of_torch_sees_what_its_weights_see(spec: ModelSpec, tmp_path:
 def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "other.pt2")
-    with pytest.raises(ExportError, match="does not say which network it holds"):
+    with pytest.raises(WeightsError, match="does not say which network it holds"):
         predict(tmp_path / "other.pt2", [image], folder=tmp_path / "out")
 
 
 def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     (tmp_path / "broken.pt2").write_bytes(b"no program")
-    with pytest.raises(ExportError, match="cannot be read as a network"):
+    with pytest.raises(WeightsError, match="cannot be read as a network"):
         predict(tmp_path / "broken.pt2", [image], folder=tmp_path / "out")
 
 
@@ -122,7 +122,7 @@ def test_classes_have_the_names_of_the_training(tmp_path: Path) -> None:
 def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     model, image = files(CLASSIFIER, tmp_path)
     predict(model, [image], folder=tmp_path / "out")
-    with pytest.raises(ExportError, match="exists"):
+    with pytest.raises(OptionError, match="exists"):
         predict(model, [image], folder=tmp_path / "out")
     assert predict(model, [image], folder=tmp_path / "out", force=True)
 
