@@ -20,6 +20,7 @@ __all__ = [
     "TrainingError",
     "UnknownNameError",
     "WeightsError",
+    "WriteError",
     "nearest",
 ]
 
@@ -161,6 +162,12 @@ class WeightsError(Mnv2SearchError, ValueError):
     """A weights file cannot be read, or does not fit the network."""
 
     exit_code = 2
+
+
+class WriteError(RecordError):
+    """The disk does not take what a run found out; what was written before is kept."""
+
+    exit_code = 1
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:

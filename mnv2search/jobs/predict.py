@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,12 @@ def predict(
     if network.spec.head is None:
         raise OptionError(f"{network.spec.name} has no head and says nothing", hint="give its spec a head")
     names, used = _training_of(model, network)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise OptionError(f"{folder} cannot be written to", hint="choose another folder")
     done = []
     for path in images:
         to = folder / f"{path.stem}-predicted.png"

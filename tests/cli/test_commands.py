@@ -307,3 +307,40 @@ def test_what_learns_from_data_follows_from_the_space(space: str, learning: str)
     from mnv2search.cli.run import _evaluator
 
     assert _evaluator(None, "photos", None, None, space) == learning
+
+
+def test_a_space_without_estimates_is_refused_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:
+    words = ("run", "--latency-ms", "6", "--space", "ssdlite", "--device", "simulated")
+    done = run(*words, "--accuracy", "imagenet", "--trials", "3")
+    assert done.code == 2
+    assert "no ImageNet estimate" in done.err
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_a_run_that_fails_before_it_measures_leaves_no_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnv2search.errors import EvaluatorError
+
+    def fails(_: object) -> None:
+        raise EvaluatorError("no luck")
+
+    monkeypatch.setattr(Search, "run", fails)
+    words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
+    assert run(*words).code == 1
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_a_disk_that_fills_up_during_a_run_is_a_failure_and_no_mistake(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mnv2search.records as records
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
+    done = run(*words)
+    assert done.code == 1
+    assert "No space left" in done.err
