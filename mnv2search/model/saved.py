@@ -103,6 +103,8 @@ def _content(path: Path) -> Mapping[str, Any]:
             content = read_program(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise  # it says already what the matter is
     except UNREADABLE as error:
         raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(path, error)}", hint=GIVE) from error
     if not isinstance(content, Mapping):

@@ -120,6 +120,8 @@ def _read(path: Path) -> dict[str, Any]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}", hint="check the path of the weights") from None
+    except WeightsError:
+        raise
     except UNREADABLE as error:
         raise WeightsError(
             f"{path} cannot be read as weights: {why_unreadable(path, error)}",
