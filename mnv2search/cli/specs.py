@@ -51,7 +51,7 @@ def chosen_spec(
     head_output: str | None = None,
 ) -> ModelSpec:
     """The same for one network."""
-    loaded = saved_spec(name) or load(name)
+    loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:

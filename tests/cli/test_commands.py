@@ -344,3 +344,41 @@ def test_a_disk_that_fills_up_during_a_run_is_a_failure_and_no_mistake(
     done = run(*words)
     assert done.code == 1
     assert "No space left" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run"],
+        ["run", "--resume", "zz"],
+        ["run", "--latency-ms", "5", "--latency-min-ms", "9"],
+        ["run", "--latency-ms", "5", "--space", "nope"],
+        ["run", "--latency-ms", "5", "--accuracy", "imagnet"],
+        ["run", "--latency-ms", "5", "--device", "onnxruntim"],
+        ["compile", "mobilenet_v2_0.35_96", "-o", "x.tfl"],
+        ["compile", "mobilenet_v2_0.35_96", "--precision", "int8"],
+    ],
+    ids=" ".join,
+)
+def test_cheap_mistakes_are_told_before_anything_heavy_is_loaded(words: list[str]) -> None:
+    heavy = "{'torch', 'optuna', 'onnxruntime', 'scipy'}"
+    code = (
+        f"import sys; sys.argv = ['mnv2search', *{words!r}]\nfrom mnv2search.cli.main import main\n"
+        f"try: main()\nexcept SystemExit as leave: print(leave.code, {heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "2 set()\n", done.stderr
+
+
+def test_an_unknown_space_lists_spaces_and_an_unknown_spec_specs(run: Run) -> None:
+    space = run("run", "--latency-ms", "5", "--space", "nope").err
+    spec = run("cost", "nope").err
+    assert "known: deeplab-513, mnasnet, mnv2, mnv2-multipliers, proxyless, ssdlite, tiny32\n" in space
+    assert "unknown spec 'nope'" in spec
+    assert "tiny32" not in spec
+
+
+def test_a_table_that_is_piped_has_no_blanks_at_the_ends_of_lines(run: Run) -> None:
+    done = run("cost", "mobilenet_v2_1.0_224", "mobilenet_v2_0.35_96")
+    assert "mobilenet_v2_1.0_224" in done.out
+    assert [line for line in done.out.splitlines() if line != line.rstrip()] == []
