@@ -78,7 +78,7 @@ def test_a_network_is_trained(run: Run, laid: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 3
     compiled = run("compile", "out/best.pt", "-o", "net.onnx", "--precision", "int8", "--calibration", "photos")
     assert compiled.code == 0, compiled.err
-    assert "its ranges come from 60 images" in " ".join(compiled.err.split())
+    assert "its ranges come from 60 images" in " ".join(compiled.out.split())
 
 
 def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
