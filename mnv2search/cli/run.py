@@ -34,7 +34,13 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@click.option("--space", default="mnv2", show_default=True, metavar="FILE|NAME", help="Search space.")
+@click.option(
+    "--space",
+    default="mnv2",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="Search space; docs/search.md lists those that ship.",
+)
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
