@@ -21,6 +21,7 @@ __all__ = [
     "TrainingError",
     "UnknownNameError",
     "WeightsError",
+    "WriteError",
     "nearest",
 ]
 
@@ -104,14 +105,22 @@ class OptionError(Mnv2SearchError, ValueError):
 
 
 class UnknownNameError(Mnv2SearchError, LookupError):
-    """A name that is not known, with the nearest names that are."""
+    """A name that is not known, with the nearest names that are.
+
+    Args:
+        kind: of what the name is.
+        name: that is not known.
+        known: names that are.
+        listed: those of them that are told where none is near; None tells all.
+    """
 
     exit_code = 2
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, listed: Iterable[str] | None = None) -> None:
         names = sorted(known)
         near = nearest(name, names)
-        shown = ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if names[MOST_SHOWN:] else "")
+        told = names if listed is None else sorted(listed)
+        shown = ", ".join(told[:MOST_SHOWN]) + (f" and {len(told) - MOST_SHOWN} more" if told[MOST_SHOWN:] else "")
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {shown}"
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
         self.kind, self.name, self.known = kind, name, tuple(names)
@@ -168,6 +177,12 @@ class WeightsError(Mnv2SearchError, ValueError):
     """A weights file cannot be read, or does not fit the network."""
 
     exit_code = 2
+
+
+class WriteError(RecordError):
+    """The disk does not take what a run found out; what was written before is kept."""
+
+    exit_code = 1
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:

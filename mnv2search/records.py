@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import Cost
-from mnv2search.errors import RecordError, SpecError
+from mnv2search.errors import RecordError, SpecError, WriteError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
@@ -126,7 +126,7 @@ class RecordWriter:
                 os.fsync(file.fileno())
         except OSError as error:
             _cut_torn_line(self._path)
-            raise RecordError(
+            raise WriteError(
                 f"{self._path}: cannot be written: {error.strerror}",
                 hint="free some space and run the same command again; finished trials are kept",
             ) from error
@@ -221,7 +221,7 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise RecordError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
 
 
 def _cut_torn_line(path: Path) -> None:

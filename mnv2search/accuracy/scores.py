@@ -26,8 +26,9 @@ Score: TypeAlias = Callable[[ModelSpec, int], float]
 """Takes a network and a seed."""
 
 WARNING = (
-    "a score, no accuracy, and its sign flips between data sets: among networks of equal multiply-adds NASWOT "
-    "correlates with accuracy at +0.81 on CIFAR-10 and at -0.57 on ImageNet, synflow at +0.3 at most and at -0.39"
+    "a score, no accuracy, and its sign flips between data sets: among networks of equal multiply-adds its "
+    "correlation with accuracy is +0.81 on CIFAR-10 and -0.57 on ImageNet for NASWOT, +0.3 at most and -0.39 for "
+    "synflow"
 )
 SWITCHES = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
 NASWOT_IMAGES = 32

@@ -26,6 +26,7 @@ __all__ = [
     "Kind",
     "Preparation",
     "Prepares",
+    "RefusesSpaces",
     "Report",
     "StopEarly",
     "changed_options",
@@ -159,6 +160,19 @@ class Preparation:
     time_s: float | None
     seed: int
     tell: Callable[[str, float], None]
+
+
+@runtime_checkable
+class RefusesSpaces(Protocol):
+    """An evaluator that can tell, before anything is measured, that it knows nothing of the networks of a space."""
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space with networks whose accuracy it cannot determine.
+
+        Raises:
+            OptionError: there are such.
+        """
+        ...
 
 
 @runtime_checkable

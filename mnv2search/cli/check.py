@@ -18,15 +18,18 @@ from mnv2search.cli.output import emit_json, note
 def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
 
-    FILE may be - for standard input. Exits with 2 if there is any problem.
+    FILE may be - for standard input, or a .pt or .pt2 file of ours, which holds a spec. Exits with 2 if there is any
+    problem.
 
     \b
     Example:
       mnv2search check search_spaces/mnv2.yaml
     """
-    from mnv2search.spec.check import check  # late: --help must not pay for it
+    from mnv2search.cli.specs import saved_spec  # late: --help must not pay for it
+    from mnv2search.spec.check import check
+    from mnv2search.spec.codec import load
 
-    diagnostics = [found for file in files for found in check(file)]
+    diagnostics = [found for file in files for found in check(file, load=lambda name: saved_spec(name) or load(name))]
     if as_json:
         emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
     else:

@@ -15,7 +15,7 @@ from mnv2search.cli.options import (
     quiet_option,
     resized_options,
 )
-from mnv2search.cli.output import emit_json, note, stdout_console
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
     from mnv2search.spec.model_spec import ModelSpec
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     "--calibration",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data for a detector or a "
-    "segmenter, or random numbers.",
+    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data, or random numbers.",
 )
 @click.option(
     "--normalization",
@@ -101,19 +100,21 @@ def command(
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
-    from mnv2search.jobs.compile import compile_spec
-    from mnv2search.report.compiled import compiled_json, compiled_notes
+    from mnv2search.jobs.compile import check_request, compile_spec  # late: --help must not pay for it
+
+    check_request(outputs, force=force, precision=precision, calibration=calibration)
+    from mnv2search.cli.specs import SAVED, chosen_spec
+    from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.counts import layer_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.answers import answering
 
-    if spec.endswith((".pt", ".pt2")):
+    if spec.endswith(SAVED):
         if weights is not None or any(choice.values()):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
-        from mnv2search.model.saved import read_network
+        from mnv2search.model.saved import read_spec
 
-        network, weights = read_network(Path(spec)).spec, Path(spec)
+        network, weights = read_spec(Path(spec)), Path(spec)
     else:
         network = chosen_spec(spec, **choice)
         if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
@@ -136,6 +137,7 @@ def command(
         emit_json(compiled_json(compiled))
         return
     draw(layer_rows(compiled.plan), stdout_console())
+    answer(compiled_results(compiled))
     for line in compiled_notes(compiled):
         note(line, quiet=quiet)
 
@@ -145,12 +147,12 @@ def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | Non
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
-    from mnv2search.errors import ExportError
-    from mnv2search.model.saved import read_network
+    from mnv2search.errors import WeightsError
+    from mnv2search.model.saved import read_spec
 
     try:
-        held = read_network(beside).spec
-    except ExportError as error:
+        held = read_spec(beside)
+    except WeightsError as error:
         note(f"{error.message}: the weights are random", quiet=quiet)
         return None
     if held != network:

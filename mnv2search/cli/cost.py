@@ -21,7 +21,8 @@ from mnv2search.cli.output import emit_json, stdout_console
 def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any) -> None:
     """Count the parameters, multiply-adds and memory of each SPEC.
 
-    SPEC is a file, a name of `mnv2search catalog`, or - for standard input.
+    SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
+    `mnv2search train` writes it, which holds a spec.
 
     \b
     Example:

@@ -37,7 +37,8 @@ def command(
 ) -> None:
     """Measure the latency of each SPEC, all side by side in one interleaved run.
 
-    SPEC is a file, a name of `mnv2search catalog`, or - for standard input.
+    SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
+    `mnv2search train` writes it, which holds a spec.
 
     \b
     Example:

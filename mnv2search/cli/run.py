@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import POOL, Count, Duration, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
@@ -34,7 +34,13 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@click.option("--space", default="mnv2", show_default=True, metavar="FILE|NAME", help="Search space.")
+@click.option(
+    "--space",
+    default="mnv2",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="Search space; docs/search.md lists those that ship.",
+)
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
@@ -140,16 +146,34 @@ def command(
       mnv2search run --latency-ms 15 --time 30s --name quick
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
-    from mnv2search.cli.progress import searching  # late: --help must not pay for it
-    from mnv2search.evaluation import Budget
+    if resume is None and latency_ms is None:
+        raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
+    from mnv2search.evaluation import Budget  # late: --help must not pay for it
+
+    if resume is not None:
+        from mnv2search.records import read_manifest
+
+        _refuse_other_options()
+        resumed = _resumed(resume, root)
+        read_manifest(resumed)
+    else:
+        assert latency_ms is not None
+        budget = Budget(
+            latency_ms=latency_ms,
+            latency_min_ms=latency_min_ms,
+            params=params,
+            madds=madds,
+            peak_activation_bytes=None if peak_kb is None else int(1000 * peak_kb),
+            size_bytes=None if size_kb is None else int(1000 * size_kb),
+        )
+        evaluator = _evaluator(accuracy, data, weights, from_spec, space)
+        _refuse_unknown_names(space, device, evaluator)
+    # what a search needs takes seconds to load: the mistakes above are told before
+    from mnv2search.cli.progress import searching
     from mnv2search.jobs.run import AUTO, Request, resume_request, run
     from mnv2search.study.types import Settings
 
-    if resume is None and latency_ms is None:
-        raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
     if resume is not None:
-        _refuse_other_options()
-        resumed = _resumed(resume, root)
         longer = None
         if trials is not None or time_s is not None:
             recorded = resume_request(resumed).settings
@@ -158,22 +182,13 @@ def command(
             )
         request = resume_request(resumed, settings=longer)
     else:
-        assert latency_ms is not None
-        evaluator = _evaluator(accuracy, data, weights, from_spec, space)
         default_s = DEFAULT_TIME_S if data is None else DEFAULT_DATA_TIME_S
         timed = time_s if trials is not None or time_s is not None else default_s
         request = Request(
             space=space,
             device=device,
             evaluator=evaluator,
-            budget=Budget(
-                latency_ms=latency_ms,
-                latency_min_ms=latency_min_ms,
-                params=params,
-                madds=madds,
-                peak_activation_bytes=None if peak_kb is None else int(1000 * peak_kb),
-                size_bytes=None if size_kb is None else int(1000 * size_kb),
-            ),
+            budget=budget,
             settings=Settings(
                 trials=trials,
                 time_s=timed,
@@ -245,6 +260,21 @@ def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from
     if not added:
         return accuracy or "imagenet"
     return f"{name}:{','.join([*added, *([options] if options else [])])}"
+
+
+def _refuse_unknown_names(space: str, device: str, evaluator: str) -> None:
+    """Tell a space, a device or an evaluator that is not known, before anything heavy is loaded."""
+    from mnv2search import plugins
+    from mnv2search.errors import UnknownNameError
+    from mnv2search.spec.codec import load_space
+
+    if space != "-":  # it can be read only once
+        load_space(space)
+    asked = [("evaluator", evaluator.partition(":")[0])]
+    asked += [("device", text.partition("@")[0].partition(":")[0].strip()) for text in device.split(POOL)]
+    for kind, name in asked:
+        if name not in (known := plugins.names(kind)):
+            raise UnknownNameError(kind, name, known)
 
 
 def _resumed(resume: str, root: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mnv2search.errors import OptionError
 from mnv2search.spec.answers import answering
@@ -12,7 +13,10 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 
-__all__ = ["chosen_spec", "chosen_specs"]
+__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec"]
+
+SAVED = (".pt", ".pt2")
+"""Endings of files that hold a spec beside its weights."""
 
 
 def chosen_specs(
@@ -28,6 +32,7 @@ def chosen_specs(
 
     Raises:
         SpecError: a file has problems, or is a search space with choices left open.
+        WeightsError: a `.pt` or `.pt2` file is none of ours.
         OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
     """
     return tuple(
@@ -46,7 +51,7 @@ def chosen_spec(
     head_output: str | None = None,
 ) -> ModelSpec:
     """The same for one network."""
-    loaded = load(name)
+    loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:
@@ -58,6 +63,19 @@ def chosen_spec(
         changes["resolution"] = resolution
     sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
     return sized if head_output is None else answering(sized, head_output)
+
+
+def saved_spec(name: str) -> ModelSpec | None:
+    """The spec that a `.pt` or `.pt2` file of ours holds beside its weights; None of other names.
+
+    Raises:
+        WeightsError: it is no such file.
+    """
+    if not name.endswith(SAVED) or not Path(name).exists():
+        return None
+    from mnv2search.model.saved import read_spec  # late: only such a file needs torch
+
+    return read_spec(Path(name))
 
 
 def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:

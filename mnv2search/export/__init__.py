@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     from mnv2search.export.precision import Precision
     from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Exporter", "LoadingExporter", "RoundingExporter", "export", "loaded"]
+__all__ = [
+    "CheckingExporter",
+    "Exporter",
+    "LoadingExporter",
+    "RoundingExporter",
+    "check_export",
+    "check_suffix",
+    "export",
+    "loaded",
+]
+
+
+# Which of our formats hold a precision, for hints.
+HOLDING = {"int8": ".tflite, .onnx and .pte files hold int8", "fp16": ".tflite files hold fp16"}
 
 
 class Exporter(Protocol):
@@ -44,6 +57,20 @@ class RoundingExporter(Protocol):
 
 
 @runtime_checkable
+class CheckingExporter(Protocol):
+    """An exporter that can say without any work that it cannot write a network."""
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuses what its files cannot hold, or what cannot be compared here.
+
+        Raises:
+            OptionError: its files cannot hold the network.
+            MissingExtraError: the runtime is not installed.
+        """
+        ...
+
+
+@runtime_checkable
 class LoadingExporter(Protocol):
     """An exporter whose files can be run here."""
 
@@ -63,6 +90,36 @@ def loaded(path: Path) -> Run | None:
 
     exporter = plugins.load("exporter", path.suffix.removeprefix("."))()
     return exporter.load(path) if isinstance(exporter, LoadingExporter) else None
+
+
+def check_suffix(to: Path) -> None:
+    """Refuse a file whose ending no exporter has; imports none of them.
+
+    Raises:
+        UnknownNameError: no format has the suffix.
+    """
+    from mnv2search import plugins
+
+    known = plugins.names("exporter")
+    if to.suffix.removeprefix(".") not in known:
+        raise UnknownNameError("export format", to.suffix or to.name, (f".{name}" for name in known))
+
+
+def check_export(spec: ModelSpec, to: Path, *, precision: str) -> None:
+    """Refuse what cannot be written, before anything is built.
+
+    Raises:
+        UnknownNameError: no format has the suffix.
+        OptionError: the format has no such precision, or cannot hold the network.
+        MissingExtraError: the runtime that the file is compared in is not installed.
+    """
+    from mnv2search import plugins
+
+    check_suffix(to)
+    exporter = plugins.load("exporter", to.suffix.removeprefix("."))()
+    check_precision(exporter, precision)
+    if isinstance(exporter, CheckingExporter):
+        exporter.check(spec)
 
 
 def precisions_of(exporter: object) -> tuple[str, ...]:
@@ -97,11 +154,8 @@ def export(
     """
     from mnv2search import plugins
 
-    name = to.suffix.removeprefix(".")
-    known = plugins.names("exporter")
-    if name not in known:
-        raise UnknownNameError("export format", to.suffix or to.name, (f".{n}" for n in known))
-    exporter: Exporter = plugins.load("exporter", name)()
+    check_suffix(to)
+    exporter: Exporter = plugins.load("exporter", to.suffix.removeprefix("."))()
     if to.exists() and not force:
         raise ExportError(f"{to} exists", hint="choose another name, or ask for it to be replaced (force)")
     if precision is None or precision.kind == "fp32":
@@ -120,5 +174,5 @@ def check_precision(exporter: Exporter, kind: str) -> None:
     if kind not in precisions_of(exporter):
         raise OptionError(
             f"{exporter.suffix} files hold {' or '.join(precisions_of(exporter))}, not {kind}",
-            hint=".tflite, .onnx and .pte files hold int8",
+            hint=HOLDING.get(kind, ""),
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search import plugins
 from mnv2search.cost import Cost, cost_of
-from mnv2search.errors import ExportError, OptionError, UnknownNameError
+from mnv2search.errors import ExportError, OptionError
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnv2search.export.precision import Precision
     from mnv2search.jobs.judged import Judged
 
-__all__ = ["Compiled", "compile_spec"]
+__all__ = ["Compiled", "check_request", "compile_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,24 +65,26 @@ def compile_spec(
         with_fvcore: build the network and let fvcore count it too.
         precision: ``fp32``, ``fp16`` or ``int8``, of the files.
         calibration: folder of images, or of scenes with boxes or masks, to find the ranges of integers on; None
-            takes random numbers, or for a detector or a segmenter the training images of `data`.
+            takes the training images of `data`, or random numbers where there is no `data` either.
         normalization: of those images; see `mnv2search.export.calibration`.
         data: images on whose test part the network and the written files are evaluated.
 
     Raises:
         UnknownNameError: no exporter has that ending.
         DataError: `data` cannot be read as the network needs it.
-        OptionError: a file exists and `force` is not given, a format has no such precision, or the images cannot be
-            read; nothing was written.
+        OptionError: a file exists and `force` is not given, a format has no such precision or cannot hold the
+            network, or the images cannot be read; nothing was written.
+        MissingExtraError: a format's runtime is not installed; nothing was written.
         ExportError: a file cannot be written, or computes something else than the network.
         WeightsError: the weights do not fit.
     """
-    from mnv2search.export import export
-    from mnv2search.jobs.judged import judged
+    from mnv2search.export import check_export, export
+    from mnv2search.jobs.judged import judging
 
-    if not outputs and (precision != "fp32" or calibration is not None):
-        raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
-    _check_targets(outputs, force=force, precision=precision)
+    check_request(outputs, force=force, precision=precision, calibration=calibration)
+    for path in outputs:
+        check_export(spec, path, precision=precision)
+    judge = None if data is None else judging(spec, weights, data, normalization)
     numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
     laid_out = plan(spec)
     cost = cost_of(laid_out)
@@ -106,7 +108,7 @@ def compile_spec(
         fvcore_madds=counted,
         exports=tuple(reports),
         unreadable=unreadable,
-        judged=() if data is None else judged(spec, weights, outputs, data, normalization),
+        judged=() if judge is None else judge(outputs),
     )
 
 
@@ -114,16 +116,15 @@ def _precision(
     spec: ModelSpec, kind: str, calibration: Path | None, normalization: str, data: Path | None
 ) -> tuple[Precision | None, tuple[Path, ...]]:
     """The numbers to write, and images that could not be read."""
-    if kind == "int8" and calibration is None and _is_dense(spec):
-        calibration = data
-    if kind == "fp32" and calibration is None:
+    if kind == "fp32":
         return None, ()
     from mnv2search.export.precision import Precision
 
+    if kind == "int8" and calibration is None and data is not None:
+        found = _calibration(spec, data, normalization) if _is_dense(spec) else _learned(spec, data, normalization)
+        return Precision(kind=kind, images=found.images), found.broken
     if calibration is None:
         return Precision(kind=kind), ()
-    if kind != "int8":
-        raise OptionError(f"{kind} needs no images to calibrate with", hint="add --precision int8")
     found = _calibration(spec, calibration, normalization)
     return Precision(kind=kind, images=found.images), found.broken
 
@@ -154,16 +155,37 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
     return images_of(files, source=source, size=spec.size, normalization=normalization, whole=True)
 
 
-def _check_targets(outputs: Sequence[Path], *, force: bool, precision: str) -> None:
-    """Refuse what cannot be written before anything is."""
-    from mnv2search.export import check_precision
+def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
+    """The images of classes that a classifier learns from, cut as for evaluation."""
+    from mnv2search.export.calibration import images_of
+    from mnv2search.training.images import read_image_set
+    from mnv2search.training.prepared import image_folder
 
-    known = plugins.names("exporter")
+    files = [example.path for example in read_image_set(source, unpack_to=image_folder()).train]
+    return images_of(files, source=source, size=spec.size, normalization=normalization)
+
+
+def check_request(outputs: Sequence[Path], *, force: bool, precision: str, calibration: Path | None) -> None:
+    """Refuse options that do not go together and files that cannot be written; loads no package of networks.
+
+    Raises:
+        UnknownNameError: no exporter has that ending.
+        OptionError: a file exists and `force` is not given, its folder is missing or closed to writing, or an option
+            is of no use.
+    """
+    from mnv2search.export import check_suffix
+
+    if not outputs and (precision != "fp32" or calibration is not None):
+        raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
+    if calibration is not None and precision != "int8":
+        raise OptionError(f"{precision} needs no images to calibrate with", hint="add --precision int8")
     for path in outputs:
-        if path.suffix.removeprefix(".") not in known:
-            raise UnknownNameError("export format", path.suffix or path.name, (f".{name}" for name in known))
-        check_precision(plugins.load("exporter", path.suffix.removeprefix("."))(), precision)
+        check_suffix(path)
         if path.exists() and not force:
             raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
         if not path.parent.is_dir():
             raise OptionError(f"the folder of {path} does not exist", hint=f"make it: mkdir -p {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise OptionError(f"the folder of {path} cannot be written to", hint="choose another folder")
+    if len(set(outputs)) < len(outputs):
+        raise OptionError("the same file is asked for twice", hint="give each -o another name")

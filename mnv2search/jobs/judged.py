@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from mnv2search.training.dense_figures import DenseFigures
     from mnv2search.training.figures import Figures
 
-__all__ = ["Judged", "judged"]
+__all__ = ["Judge", "Judged", "judging"]
 
 Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
 """What was evaluated, with how well it did: the network first, then each file that can be run here."""
+Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
+"""Evaluates the network and these files."""
 
 
-def judged(spec: ModelSpec, weights: Path | None, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
-    """Top-1, mean average precision or mean IoU of a network and of what was written of it, on the same test images.
+def judging(spec: ModelSpec, weights: Path | None, data: Path, normalization: str) -> Judge:
+    """What evaluates a network and the files that were written of it, by top-1, mean average precision or mean IoU.
+
+    Everything is checked before, so that nothing is written for an evaluation that cannot be done.
 
     Args:
         spec: the network.
         weights: file of its weights.
-        outputs: files that were written of it.
         data: images with their classes, boxes or masks.
         normalization: of the images; see `mnv2search.export.calibration`.
 
@@ -38,9 +41,11 @@ def judged(spec: ModelSpec, weights: Path | None, outputs: Sequence[Path], data:
     """
     if weights is None:
         raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
+    if spec.head is None:
+        raise OptionError(f"{spec.name} has no head: there is nothing to evaluate", hint="give its spec a head")
     if isinstance(spec.head, SsdLite | DeepLab):
-        return _of_scenes(spec, weights, outputs, data, normalization)
-    return _of_classes(spec, weights, outputs, data, normalization)
+        return _of_scenes(spec, weights, data, normalization)
+    return _of_classes(spec, weights, data, normalization)
 
 
 def _runs(outputs: Sequence[Path]) -> list[tuple[str, Run]]:
@@ -49,7 +54,7 @@ def _runs(outputs: Sequence[Path]) -> list[tuple[str, Run]]:
     return [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
 
 
-def _of_scenes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
+def _of_scenes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> Judge:
     from mnv2search.export.check import network
     from mnv2search.training.dense_figures import answer_figures, dense_figures
     from mnv2search.training.dense_spec import task_of
@@ -61,17 +66,21 @@ def _of_scenes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Pa
     assert isinstance(spec.head, SsdLite | DeepLab)
     if spec.head.classes != len(scenes.classes):
         raise _other_classes(spec, len(scenes.classes), data)
-    _, _, test = loaded_parts(scenes, size=spec.size)
-    model = network(spec, weights=weights, seed=0)
-    found = [("the network", dense_figures(model, test, scenes.classes, normalization=normalization))]
-    found += [
-        (name, answer_figures(run, model, test, scenes.classes, normalization=normalization))
-        for name, run in _runs(outputs)
-    ]
-    return tuple(found)
+
+    def judge(outputs: Sequence[Path]) -> Judged:
+        _, _, test = loaded_parts(scenes, size=spec.size)
+        model = network(spec, weights=weights, seed=0)
+        found = [("the network", dense_figures(model, test, scenes.classes, normalization=normalization))]
+        found += [
+            (name, answer_figures(run, model, test, scenes.classes, normalization=normalization))
+            for name, run in _runs(outputs)
+        ]
+        return tuple(found)
+
+    return judge
 
 
-def _of_classes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: Path, normalization: str) -> Judged:
+def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> Judge:
     from torch import Tensor, nn
 
     from mnv2search.export.check import network
@@ -92,10 +101,15 @@ def _of_classes(spec: ModelSpec, weights: Path, outputs: Sequence[Path], data: P
     images = read_image_set(data, unpack_to=image_folder())
     if not isinstance(spec.head, Classifier) or spec.head.classes != len(images.classes):
         raise _other_classes(spec, len(images.classes), data)
-    prepared = prepare(images, side=square_side(spec), recipe=Recipe(), splits=("test",))
-    cutting = Cutting(side=square_side(spec), normalization=normalization)
-    runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0)), *_runs(outputs)]
-    return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
+    side = square_side(spec)
+
+    def judge(outputs: Sequence[Path]) -> Judged:
+        prepared = prepare(images, side=side, recipe=Recipe(), splits=("test",))
+        cutting = Cutting(side=side, normalization=normalization)
+        runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0)), *_runs(outputs)]
+        return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
+
+    return judge
 
 
 def _other_classes(spec: ModelSpec, classes: int, data: Path) -> OptionError:

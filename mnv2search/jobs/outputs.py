@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.errors import RecordError
+from mnv2search.errors import WriteError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.records import write_text
 from mnv2search.report.csv import front_csv
@@ -114,4 +114,4 @@ def _write_bytes(path: Path, data: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise RecordError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error

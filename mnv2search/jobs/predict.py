@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from mnv2search.errors import DataError, ExportError, OptionError
+from mnv2search.errors import DataError, OptionError
+from mnv2search.jobs.pictures import with_boxes, with_lines, with_mask
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import enlarged
@@ -22,14 +24,12 @@ from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size
 from mnv2search.training.batches import CROP
+from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.scene_batches import normalised
 
-__all__ = ["Found", "Prediction", "predict"]
+__all__ = ["Found", "Prediction", "label_of", "predict"]
 
 TOP = 5
-# A hundred different colours, the neighbours far apart: steps of the golden angle around the circle.
-HUE_STEP = 0.381966
-MASK_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ def predict(
     normalization: str | None = None,
     force: bool = False,
     on_predicted: Callable[[Prediction], None] = lambda _: None,
+    on_unreadable: Callable[[DataError], None] | None = None,
 ) -> tuple[Prediction, ...]:
     """Run a network on images and write each with what was found: boxes, a mask, or the five likeliest classes.
 
@@ -79,34 +80,83 @@ def predict(
 
     Args:
         model: a `.pt` or `.pt2` file of ours.
-        images: files.
-        folder: for ``NAME-predicted.png``.
+        images: files, and folders whose images are taken, those of folders inside too.
+        folder: for ``NAME-predicted.png``; of an image in a folder inside, the name of that folder comes before it.
         least_score: of boxes that are shown.
         normalization: in place of the training's.
         force: replace files that exist.
         on_predicted: told of each image.
+        on_unreadable: told of each image that cannot be read, and the others go on; None ends at the first.
 
     Raises:
-        ExportError: the network cannot be read, or a file exists.
-        DataError: an image cannot be read.
-        OptionError: the network is a feature extractor.
+        WeightsError: the network cannot be read.
+        DataError: an image cannot be read, with `on_unreadable` none of them can.
+        OptionError: the network is a feature extractor, a file exists, or two images would be drawn into one file.
     """
+    targets = _targets(images, folder, force=force)
     network = read_network(model)
     if network.spec.head is None:
         raise OptionError(f"{network.spec.name} has no head and says nothing", hint="give its spec a head")
     names, used = _training_of(model, network)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = []
-    for path in images:
-        to = folder / f"{path.stem}-predicted.png"
-        if to.exists() and not force:
-            raise ExportError(f"{to} exists", hint="choose another folder, or --force")
-        picture = _opened(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
+    done, unreadable = [], []
+    for to, path in targets.items():
+        try:
+            picture = _opened(path)
+        except DataError as error:
+            if on_unreadable is None:
+                raise
+            unreadable.append(error)
+            continue
         found, shown = _seen(network, picture, names, normalization or used, least_score)
         shown.save(to)
         done.append(Prediction(image=path, drawn=to, found=found))
         on_predicted(done[-1])
+    if unreadable and not done:
+        raise unreadable[0]
+    for error in unreadable:
+        assert on_unreadable is not None
+        on_unreadable(error)
     return tuple(done)
+
+
+def label_of(found: Found) -> str:
+    """A class with its score, in percent.
+
+    >>> label_of(Found(name="t_shirt", score=0.174))
+    't_shirt 17 %'
+    """
+    return f"{found.name} {100 * found.score:.0f} %"
+
+
+def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path, Path]:
+    """The file that each image is drawn into, and that image."""
+    targets: dict[Path, Path] = {}
+    for given in images:
+        for path, name in _images_of(given, folder) if given.is_dir() else [(given, given.stem)]:
+            if not path.exists():
+                raise DataError(f"{path} cannot be read: there is no such file", hint="give image files or folders")
+            to = folder / f"{name}-predicted.png"
+            if (other := targets.get(to, path)) != path:
+                raise OptionError(f"{other} and {path} would both be drawn into {to}", hint="give them one at a time")
+            if to.exists() and not force:
+                raise OptionError(f"{to} exists", hint="choose another folder, or --force")
+            targets[to] = path
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise OptionError(f"{folder} cannot be written to", hint="choose another folder")
+    return targets
+
+
+def _images_of(given: Path, folder: Path) -> list[tuple[Path, str]]:
+    """The images of a folder but for what was drawn, each with a name that says where it lies."""
+    drawn = folder.resolve()
+    files = sorted(f for f in given.rglob("*") if f.suffix.lower() in SUFFIXES and drawn not in f.resolve().parents)
+    if not files:
+        raise DataError(f"{given} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
+    return [(file, "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
 
 
 def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]:
@@ -132,7 +182,7 @@ def _opened(path: Path) -> Image.Image:
             return opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         why = "there is no such file" if not path.exists() else f"it is no sound image ({error})"
-        raise DataError(f"{path} cannot be read: {why}", hint="give image files") from error
+        raise DataError(f"{path} cannot be read: {why}", hint="give image files or folders") from error
 
 
 @torch.no_grad()
@@ -168,52 +218,31 @@ def _middle(picture: Image.Image, size: Size) -> Image.Image:
 def _boxes_shown(
     picture: Image.Image, rows: torch.Tensor, names: Sequence[str]
 ) -> tuple[tuple[Found, ...], Image.Image]:
-    shown, found = picture.copy(), []
-    pen = ImageDraw.Draw(shown)
     scale = torch.tensor([picture.width, picture.height] * 2)
+    found, labelled = [], []
     for row in rows:
         x0, y0, x1, y1 = (row[:4] * scale).tolist()
-        number = int(row[5])
-        found.append(Found(name=names[number], score=float(row[4]), box=(x0, y0, x1, y1)))
-        pen.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=_colour(number), width=2)
-        _written(pen, (x0, max(0.0, y0 - 12)), f"{names[number]} {float(row[4]):.2f}", _colour(number))
-    return tuple(found), shown
+        number, score = int(row[5]), float(row[4])
+        found.append(Found(name=names[number], score=score, box=(x0, y0, x1, y1)))
+        labelled.append(((x0, y0, x1, y1), number, label_of(found[-1])))
+    return tuple(found), with_boxes(picture, labelled)
 
 
 def _mask_shown(
     picture: Image.Image, numbers: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[tuple[Found, ...], Image.Image]:
-    palette = np.array([_colour(number) for number in range(len(names))], np.uint8)
-    shown = Image.blend(picture, Image.fromarray(palette[numbers]), MASK_SHARE)
     shares = np.bincount(numbers.ravel(), minlength=len(names)) / numbers.size
     order = [int(number) for number in np.argsort(-shares) if shares[number] > 0]
-    pen = ImageDraw.Draw(shown)
-    for line, number in enumerate(order):
-        _written(pen, (2, 2 + 12 * line), f"{names[number]} {100 * shares[number]:.0f} %", _colour(number))
-    return tuple(Found(name=names[number], score=float(shares[number])) for number in order), shown
+    found = tuple(Found(name=names[number], score=float(shares[number])) for number in order)
+    lines = [(number, label_of(one)) for number, one in zip(order, found, strict=True)]
+    return found, with_mask(picture, numbers, classes=len(names), lines=lines)
 
 
 def _labels_shown(
     picture: Image.Image, shares: torch.Tensor, names: Sequence[str]
 ) -> tuple[tuple[Found, ...], Image.Image]:
-    shown = picture.copy()
-    pen = ImageDraw.Draw(shown)
     best, at = shares.topk(min(TOP, len(names)))
     found = tuple(
         Found(name=names[number], score=score) for score, number in zip(best.tolist(), at.tolist(), strict=True)
     )
-    for line, one in enumerate(found):
-        _written(pen, (2, 2 + 12 * line), f"{one.name} {one.score:.2f}", (255, 255, 255))
-    return found, shown
-
-
-def _written(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, int, int]) -> None:
-    pen.rectangle(pen.textbbox(at, text), fill=(0, 0, 0))
-    pen.text(at, text, fill=colour)
-
-
-def _colour(number: int) -> tuple[int, int, int]:
-    import colorsys
-
-    red, green, blue = colorsys.hsv_to_rgb(number * HUE_STEP % 1.0, 0.75, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    return found, with_lines(picture, [label_of(one) for one in found])

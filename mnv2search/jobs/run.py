@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights
+from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, RefusesSpaces
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
@@ -109,6 +109,7 @@ def run(
 
     Raises:
         SpecError: the space has problems.
+        OptionError: the evaluator knows nothing of networks of the space.
         RecordError: the folder belongs to another command, or cannot be written.
         DeviceError: the device cannot be used.
         EvaluatorError: an accuracy cannot be determined.
@@ -121,6 +122,8 @@ def run(
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
         space = space_of_evaluator(space, evaluator)
+        if isinstance(evaluator, RefusesSpaces):
+            evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with locked(folder):
             manifest = continued(folder, manifest, force=request.force)

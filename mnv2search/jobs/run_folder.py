@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from mnv2search.errors import RecordError
+from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import FINETUNE
 from mnv2search.jobs.outputs import PAGE
 from mnv2search.records import EVALUATIONS, MANIFEST, Manifest, read_manifest
@@ -72,7 +72,11 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone."""
+    """The folder, made where it is missing, for this process alone.
+
+    One that was made is removed where the run fails before anything was found out.
+    """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock: IO[str] = (folder / LOCK).open("w")
@@ -87,4 +91,15 @@ def locked(folder: Path) -> Iterator[None]:
             raise RecordError(
                 f"{folder} is in use by another run", hint="wait for it to end, or give this one another --name"
             ) from error
-        yield
+        try:
+            yield
+        except Mnv2SearchError:
+            if is_new and not _holds_anything(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _holds_anything(folder: Path) -> bool:
+    records, work = folder / EVALUATIONS, folder / WORK
+    measured = records.exists() and records.stat().st_size > 0
+    return measured or any(path.is_file() for path in work.rglob("*"))

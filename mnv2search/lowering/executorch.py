@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from mnv2search.lowering.types import NetworkArrays
     from mnv2search.spec.plan import Plan
 
-__all__ = ["executorch_bytes"]
+__all__ = ["PROGRAM", "executorch_bytes"]
+
+PROGRAM = "an ExecuTorch program on XNNPACK"
+"""What is written, in messages."""
 
 # Source of all numbers: pytorch/executorch, schema/program.fbs and schema/scalar_type.fbs.
 IDENTIFIER = "ET12"
@@ -57,7 +60,7 @@ def executorch_bytes(
     Raises:
         OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which XNNPACK cannot.
     """
-    refuse_choice(plan, "an ExecuTorch program on XNNPACK")
+    refuse_choice(plan.spec, PROGRAM)
     graph = Graph(explicit=True)
     output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
     images, height, width, channels = graph.shape(0)

@@ -53,7 +53,7 @@ def ncnn_files(
         OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as
             others do.
     """
-    refuse_choice(plan, "ncnn")
+    refuse_choice(plan.spec, "ncnn")
     walk = _Walk(ranges)
     place = 0
     for index, unit in enumerate(plan.units):

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from mnv2search.errors import OptionError
-from mnv2search.spec.model_spec import DeepLab, SsdLite
-from mnv2search.spec.plan import Plan
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 
 __all__ = ["refuse_choice"]
 
 
-def refuse_choice(plan: Plan, what: str) -> None:
+def refuse_choice(spec: ModelSpec, what: str) -> None:
     """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.
 
     Args:
-        plan: the network.
+        spec: the network.
         what: that cannot choose, such as ``ncnn``.
 
     Raises:
         OptionError: the head's output is ``detections`` or ``classes``.
     """
-    head = plan.spec.head
+    head = spec.head
     if isinstance(head, SsdLite) and head.output == "detections":
         raise OptionError(
-            f"{what} cannot hold the non-maximum suppression of {plan.spec.name}",
+            f"{what} cannot hold the non-maximum suppression of {spec.name}",
             hint="ask for boxes (--head-output boxes) and suppress outside of it; .onnx and .tflite hold it",
         )
     if isinstance(head, DeepLab) and head.output == "classes":
         raise OptionError(
-            f"{what} cannot choose the class of each pixel of {plan.spec.name}",
+            f"{what} cannot choose the class of each pixel of {spec.name}",
             hint="ask for resized logits (--head-output resized) and take the highest outside of it; .onnx and "
             ".tflite hold the choice",
         )

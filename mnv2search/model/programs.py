@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import torch
 
-from mnv2search.errors import ExportError
+from mnv2search.errors import WeightsError
 
 __all__ = ["SUFFIX", "read_program", "write_program"]
 
@@ -27,11 +27,13 @@ def read_program(path: Path) -> dict[str, Any]:
     """What was told of the network of a program, and its weights as ``state_dict``.
 
     Raises:
-        ExportError: it was written without a word of the network.
+        WeightsError: it was written without a word of the network.
         OSError, RuntimeError, ValueError, LookupError: it is no such file.
     """
     held = {TOLD: ""}
     program = torch.export.load(path, extra_files=held)
     if not held[TOLD]:
-        raise ExportError(f"{path} does not say which network it holds", hint="give the .pt file of the same network")
+        raise WeightsError(
+            f"{path} does not say which network it holds", hint="give the .pt file of the same network"
+        )
     return {**json.loads(held[TOLD]), "state_dict": dict(program.state_dict)}

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
-from mnv2search.errors import ExportError
+from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.programs import SUFFIX, read_program
-from mnv2search.model.weights import UNREADABLE, load_weights
+from mnv2search.model.weights import UNREADABLE, load_weights, why_unreadable
 from mnv2search.spec.codec import dumps, loads
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "told_of"]
+__all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "told_of"]
 
 FORMAT = 1
+GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search compile SPEC --weights FILE -o NET.pt`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,28 +39,34 @@ def read_network(path: Path) -> MobileNet:
     """The network of a `.pt` or `.pt2` file that an exporter of ours or a training wrote, in evaluation mode.
 
     Raises:
-        ExportError: the file cannot be read, holds something else, or was written by a later version.
+        WeightsError: the file cannot be read, holds something else, or was written by a later version.
     """
     content = _content(path)
-    spec = loads(content["spec"], file=str(path))
-    if not isinstance(spec, ModelSpec):
-        raise ExportError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
-    model = build(spec, seed=0)
+    model = build(_spec_of(content, path), seed=0)
     load_weights(model, content["state_dict"])
     return model.eval()
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec in such a file; nothing is built.
+
+    Raises:
+        WeightsError: as `read_network`.
+    """
+    return _spec_of(_content(path), path)
 
 
 def read_learned(path: Path) -> Learned | None:
     """What goes with the weights of such a file; None where it does not say.
 
     Raises:
-        ExportError: as `read_network`.
+        WeightsError: as `read_network`.
     """
     told = _content(path).get("learned")
     try:
         return None if told is None else Learned(classes=tuple(told["classes"]), normalization=told["normalization"])
     except (TypeError, LookupError) as error:
-        raise ExportError(f"{path} says nothing of use of what it learned", hint="write the file anew") from error
+        raise WeightsError(f"{path} says nothing of use of what it learned", hint="write the file anew") from error
 
 
 def learned_beside(weights: Path | None) -> Learned | None:
@@ -68,7 +75,7 @@ def learned_beside(weights: Path | None) -> Learned | None:
         return None
     try:
         return read_learned(weights)
-    except ExportError:
+    except WeightsError:
         return None
 
 
@@ -80,20 +87,38 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
     return told
 
 
+def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
+    spec = loads(content["spec"], file=str(path))
+    if not isinstance(spec, ModelSpec):
+        raise WeightsError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
+    return spec
+
+
 def _content(path: Path) -> Mapping[str, Any]:
+    if path.suffix in (".yaml", ".yml"):
+        raise WeightsError(f"{path} is a spec without weights", hint=GIVE)
     try:
         content: Any
         if path.suffix == SUFFIX:
             content = read_program(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise  # it says already what the matter is
     except UNREADABLE as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(
-            f"{path} cannot be read as a network: {why}", hint="give a .pt or .pt2 file of ours"
-        ) from error
-    if not isinstance(content, Mapping) or content.get("mnv2search") != FORMAT:
-        raise ExportError(
-            f"{path} is no network of format {FORMAT}", hint="write one with `mnv2search compile SPEC -o NET.pt`"
+        raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(path, error)}", hint=GIVE) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds no network but {type(content).__name__}", hint=GIVE)
+    if "mnv2search_checkpoint" in content:
+        raise WeightsError(
+            f"{path} is a checkpoint, from which a training goes on, and no network",
+            hint="give the best.pt beside it, which a training writes after every epoch that does better",
+        )
+    if "mnv2search" not in content:
+        raise WeightsError(f"{path} holds no spec beside its weights", hint=GIVE)
+    if content["mnv2search"] != FORMAT:
+        raise WeightsError(
+            f"{path} is of format {content['mnv2search']}, and {FORMAT} is known",
+            hint="write it anew with this version",
         )
     return content

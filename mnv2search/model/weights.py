@@ -24,7 +24,7 @@ from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
 from mnv2search.model.programs import SUFFIX, read_program
 
-__all__ = ["UNREADABLE", "LoadReport", "load_weights"]
+__all__ = ["UNREADABLE", "LoadReport", "load_weights", "why_unreadable"]
 
 Arrays = Mapping[str, Tensor | NDArray[Any]]
 
@@ -36,6 +36,9 @@ SLIM_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "
 # Source: slots that TensorFlow's optimisers and moving averages leave in a checkpoint beside the variables.
 SLIM_SLOTS = ("ExponentialMovingAverage", "Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1")
 LISTED = 6
+# What a file of torch.save begins with.
+ZIP = b"PK\x03\x04"
+NOT_TORCH = (".npz", ".safetensors")
 # What torch and numpy raise for files that are cut off or hold something else.
 UNREADABLE = (
     OSError,
@@ -117,9 +120,11 @@ def _read(path: Path) -> dict[str, Any]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}", hint="check the path of the weights") from None
+    except WeightsError:
+        raise
     except UNREADABLE as error:
         raise WeightsError(
-            f"{path} cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"{path} cannot be read as weights: {why_unreadable(path, error)}",
             hint="save a state dict with torch.save, or TensorFlow variables with numpy.savez",
         ) from error
     for wrapper in WRAPPERS:
@@ -130,6 +135,23 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} holds no state dict but {type(found).__name__}", hint="save model.state_dict() with torch.save"
         )
     return dict(found)
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """Why a file of weights was not read, in words that do not presume torch's."""
+    if isinstance(error, OSError):
+        return "there is no such file" if not path.exists() else (error.strerror or str(error)).lower()
+    if path.suffix in NOT_TORCH:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    with path.open("rb") as file:
+        start = file.read(len(ZIP))
+    if not start:
+        return "it is empty"
+    if start != ZIP:
+        return "it is no file of torch.save, or holds more than weights"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds objects that only running its code could make"
+    return "it is cut off or damaged"
 
 
 def _slim_variables(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

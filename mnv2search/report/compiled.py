@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnv2search.training.dense_figures import DenseFigures
     from mnv2search.training.figures import Figures
 
-__all__ = ["compiled_json", "compiled_notes"]
+__all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 
 
 def compiled_json(compiled: Compiled) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _kinds(figures: Figures | DenseFigures) -> tuple[DenseFigures | None, Figure
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
-    """Lines for people: the second count, and each file with how far it computes from the network."""
+    """What is good to know of a compilation beside its results."""
     if text := answer_text(compiled.plan):
         yield text
     if (madds := compiled.fvcore_madds) is not None:
@@ -60,6 +60,10 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
             yield f"1 image could not be read and was left out: {first}"
         else:
             yield f"{count} images could not be read and were left out, such as {first}"
+
+
+def compiled_results(compiled: Compiled) -> Iterator[str]:
+    """What a compilation came to: how well the network does, and each file with how far it computes from it."""
     if compiled.judged:
         dense, _ = _kinds(compiled.judged[0][1])
         told = "; ".join(f"{what} {_figures_text(figures)}" for what, figures in compiled.judged)
@@ -67,7 +71,8 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
         interval = " [90 % interval]" if dense is None else ""
         yield f"{metric} on {counted(compiled.judged[0][1].count, 'test image')}{interval}: {told}"
     for report in compiled.exports:
-        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {_agreement(report)}"
+        agreement = _agreement(report, judged=bool(compiled.judged))
+        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"
 
 
 def _figures_text(figures: Figures | DenseFigures) -> str:
@@ -79,14 +84,14 @@ def _figures_text(figures: Figures | DenseFigures) -> str:
     return f"{100 * top1.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _agreement(report: ExportReport) -> str:
+def _agreement(report: ExportReport, *, judged: bool) -> str:
     if report.precision == "fp32":
         return (
             f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
             f"{report.tolerance:.0e})"
         )
     text = f"differs from the network in fp32 by {report.rms_relative_difference:.1%} (root mean square, relative)"
-    if report.same_class is not None:
+    if report.same_class is not None and not judged:  # how well it does on test images says more
         text += f" and names the same class for {report.same_class:.0%} of {counted(report.images, 'image')}"
     if report.calibration_images is None:
         return text

@@ -22,6 +22,11 @@ td:not(.left) { white-space: nowrap; }
 .left { text-align: left; } .stressed { font-weight: 600; } tfoot td { border-top: 1px solid #999; }
 .notes { color: #555; font-size: 0.9rem; } pre { white-space: pre-wrap; font: inherit; } img { max-width: 100%; }
 .wide { overflow-x: auto; }
+@media print {
+  @page { margin: 12mm; } body { font-size: 8pt; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
+  .wide { overflow: visible; } table { font-size: 6.5pt; } th, td { padding: 0.1rem 0.25rem; }
+  td:not(.left) { white-space: normal; } tr, img { break-inside: avoid; }
+}
 """
 
 

@@ -74,14 +74,20 @@ def draw(rows: Rows, console: Console) -> None:
     """Print the rows and their notes.
 
     A table that is wider than the console even without its spare columns is printed whole, and the terminal breaks
-    its lines: no number is broken by us.
+    its lines: no number is broken by us. What is not a terminal gets no blanks at the ends of lines.
     """
     rows = fitted(rows, console)
     table = drawn(rows)
     widest = console.options.update_width(WIDEST)
     narrow = console.width
     console.width = max(narrow, console.measure(table, options=widest).minimum)
-    console.print(table, crop=False)
+    if console.is_terminal:
+        console.print(table, crop=False)
+    else:
+        with console.capture() as captured:
+            console.print(table, crop=False)
+        for line in captured.get().splitlines():
+            console.print(Text(line.rstrip()), crop=False, soft_wrap=True)
     console.width = narrow
     for note in rows.notes:
         console.print(Text(note, style="dim"))

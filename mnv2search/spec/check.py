@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mnv2search.errors import Diagnostic, Mnv2SearchError, SpecError
 from mnv2search.spec.codec import load
 
 __all__ = ["check"]
 
 
-def check(file: str) -> tuple[Diagnostic, ...]:
+def check(file: str, *, load: Callable[[str], object] = load) -> tuple[Diagnostic, ...]:
     """The diagnostics of a spec or space; none where it loads.
 
     Args:
         file: path, bundled name or ``-`` for standard input, as `load` takes it.
+        load: what reads it.
     """
     try:
         load(file)

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
 from sqlalchemy.exc import SQLAlchemyError
 
-from mnv2search.errors import RecordError
+from mnv2search.errors import RecordError, WriteError
 from mnv2search.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Journal:
         try:
             self._kept.add_trial(trial)
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-            raise RecordError(
+            raise WriteError(
                 f"the study cannot be written: {_cause(error)}",
                 hint="free some space and run the same command again; finished trials are kept",
             ) from error

@@ -13,7 +13,7 @@ import torch
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, told_of
-from mnv2search.model.weights import UNREADABLE
+from mnv2search.model.weights import UNREADABLE, why_unreadable
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
 
@@ -100,8 +100,9 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(f"{path} cannot be read: {why}", hint="remove it to begin anew") from error
+        raise TrainingError(
+            f"{path} cannot be read: {why_unreadable(path, error)}", hint="remove it to begin anew"
+        ) from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
     try:

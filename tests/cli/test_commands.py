@@ -81,7 +81,7 @@ def test_compile_writes_every_format_and_says_how_they_differ(run: Run, spec: st
     done = run("compile", spec, *(word for file in files for word in ("-o", file)))
     assert done.code == 0
     assert all((tmp_path / file).stat().st_size > 0 for file in files)
-    assert done.err.count("differs from the network by at most") == len(files)
+    assert done.out.count("differs from the network by at most") == len(files)
     assert "the same" in done.err
 
 
@@ -307,3 +307,78 @@ def test_what_learns_from_data_follows_from_the_space(space: str, learning: str)
     from mnv2search.cli.run import _evaluator
 
     assert _evaluator(None, "photos", None, None, space) == learning
+
+
+def test_a_space_without_estimates_is_refused_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:
+    words = ("run", "--latency-ms", "6", "--space", "ssdlite", "--device", "simulated")
+    done = run(*words, "--accuracy", "imagenet", "--trials", "3")
+    assert done.code == 2
+    assert "no ImageNet estimate" in done.err
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_a_run_that_fails_before_it_measures_leaves_no_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnv2search.errors import EvaluatorError
+
+    def fails(_: object) -> None:
+        raise EvaluatorError("no luck")
+
+    monkeypatch.setattr(Search, "run", fails)
+    words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
+    assert run(*words).code == 1
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_a_disk_that_fills_up_during_a_run_is_a_failure_and_no_mistake(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mnv2search.records as records
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
+    done = run(*words)
+    assert done.code == 1
+    assert "No space left" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run"],
+        ["run", "--resume", "zz"],
+        ["run", "--latency-ms", "5", "--latency-min-ms", "9"],
+        ["run", "--latency-ms", "5", "--space", "nope"],
+        ["run", "--latency-ms", "5", "--accuracy", "imagnet"],
+        ["run", "--latency-ms", "5", "--device", "onnxruntim"],
+        ["compile", "mobilenet_v2_0.35_96", "-o", "x.tfl"],
+        ["compile", "mobilenet_v2_0.35_96", "--precision", "int8"],
+    ],
+    ids=" ".join,
+)
+def test_cheap_mistakes_are_told_before_anything_heavy_is_loaded(words: list[str]) -> None:
+    heavy = "{'torch', 'optuna', 'onnxruntime', 'scipy'}"
+    code = (
+        f"import sys; sys.argv = ['mnv2search', *{words!r}]\nfrom mnv2search.cli.main import main\n"
+        f"try: main()\nexcept SystemExit as leave: print(leave.code, {heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "2 set()\n", done.stderr
+
+
+def test_an_unknown_space_lists_spaces_and_an_unknown_spec_specs(run: Run) -> None:
+    space = run("run", "--latency-ms", "5", "--space", "nope").err
+    spec = run("cost", "nope").err
+    assert "known: deeplab-513, mnasnet, mnv2, mnv2-multipliers, proxyless, ssdlite, tiny32\n" in space
+    assert "unknown spec 'nope'" in spec
+    assert "tiny32" not in spec
+
+
+def test_a_table_that_is_piped_has_no_blanks_at_the_ends_of_lines(run: Run) -> None:
+    done = run("cost", "mobilenet_v2_1.0_224", "mobilenet_v2_0.35_96")
+    assert "mobilenet_v2_1.0_224" in done.out
+    assert [line for line in done.out.splitlines() if line != line.rstrip()] == []

@@ -139,7 +139,7 @@ def test_the_command_calibrates_on_a_folder(run: Run, photos: Path, tmp_path: Pa
 def test_random_numbers_are_called_so(run: Run, tmp_path: Path) -> None:
     done = compiled(run, "-o", str(tmp_path / "net.onnx"), "--precision", "int8")
     assert done.code == 0, done.err
-    assert "RANDOM NUMBERS: give --calibration FOLDER" in " ".join(done.err.split())
+    assert "RANDOM NUMBERS: give --calibration FOLDER" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from dense_specs import detector, segmenter
 from model_specs import small
 from scene_files import draw_scene
 
-from mnv2search.errors import DataError, ExportError, OptionError
+from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
+from mnv2search.jobs.pictures import with_boxes
 from mnv2search.jobs.predict import predict
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 
@@ -77,14 +78,14 @@ def test_a_program_of_torch_sees_what_its_weights_see(spec: ModelSpec, tmp_path:
 def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "other.pt2")
-    with pytest.raises(ExportError, match="does not say which network it holds"):
+    with pytest.raises(WeightsError, match="does not say which network it holds"):
         predict(tmp_path / "other.pt2", [image], folder=tmp_path / "out")
 
 
 def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     (tmp_path / "broken.pt2").write_bytes(b"no program")
-    with pytest.raises(ExportError, match="cannot be read as a network"):
+    with pytest.raises(WeightsError, match="cannot be read as a network"):
         predict(tmp_path / "broken.pt2", [image], folder=tmp_path / "out")
 
 
@@ -122,7 +123,7 @@ def test_classes_have_the_names_of_the_training(tmp_path: Path) -> None:
 def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     model, image = files(CLASSIFIER, tmp_path)
     predict(model, [image], folder=tmp_path / "out")
-    with pytest.raises(ExportError, match="exists"):
+    with pytest.raises(OptionError, match="exists"):
         predict(model, [image], folder=tmp_path / "out")
     assert predict(model, [image], folder=tmp_path / "out", force=True)
 
@@ -148,3 +149,58 @@ def test_the_command_prints_a_line_an_image(run: Run, tmp_path: Path) -> None:
     assert done.out.startswith(str(image))
     told = json.loads(run("predict", str(model), str(image), "-o", "out", "--force", "--json").out)
     assert told[0]["drawn"] == "out/image-predicted.png"
+
+
+def test_images_of_a_folder_are_looked_at_and_a_broken_one_is_told(run: Run, tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    photos = tmp_path / "photos"
+    (photos / "red").mkdir(parents=True)
+    image.rename(photos / "a.png")
+    draw_scene(photos / "red" / "a.png", 1)
+    (photos / "b.png").write_text("no image")
+    done = run("predict", str(model), str(photos), "-o", "out")
+    assert done.code == 1
+    assert [line.split(":")[0] for line in done.out.splitlines()] == [str(photos / n) for n in ("a.png", "red/a.png")]
+    assert f"error: {photos / 'b.png'} cannot be read: it is no sound image" in done.err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-predicted.png", "red-a-predicted.png"]
+
+
+def test_nothing_but_broken_images_is_a_mistake(run: Run, tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    image.write_text("no image")
+    done = run("predict", str(model), str(image))
+    assert done.code == 2
+    assert "it is no sound image" in done.err
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    model, _ = files(CLASSIFIER, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        predict(model, [tmp_path / "empty"], folder=tmp_path / "out")
+
+
+def test_two_images_are_not_drawn_into_one_file(tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    (tmp_path / "other").mkdir()
+    draw_scene(tmp_path / "other" / "image.png", 1)
+    with pytest.raises(OptionError, match="would both be drawn into"):
+        predict(model, [image, tmp_path / "other" / "image.png"], folder=tmp_path / "out")
+
+
+def test_scores_are_told_in_percent(run: Run, tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    assert " %, class " in run("predict", str(model), str(image)).out
+
+
+def test_the_best_boxes_alone_are_drawn(run: Run, tmp_path: Path) -> None:
+    model, image = files(detector(detections=40, score_threshold=0.0, iou_threshold=1.0), tmp_path)
+    done = run("predict", str(model), str(image), "--score", "0")
+    assert ", the best 30 of 40 boxes" in done.out
+
+
+def test_a_label_leaves_the_inside_of_a_box_visible() -> None:
+    picture = Image.new("RGB", (200, 200))
+    shown = np.asarray(with_boxes(picture, [((50.0, 60.0, 150.0, 160.0), 0, "t_shirt 17 %")]))
+    assert (shown[63:157, 53:147] == 0).all()
+    assert (shown[40:58, 50:100] != 0).any()

@@ -333,7 +333,7 @@ def test_written_files_are_evaluated_beside_the_network(
     assert abs(written["top1"] - whole["top1"]) <= 0.1
     assert written["low"] <= written["top1"] <= written["high"]
     again = run("compile", str(finetuned.folder / "ship.pt"), "-o", files[1], "--data", str(pictures), "--no-fvcore")
-    assert "top-1 on" in again.err
+    assert "top-1 on" in again.out
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,8 @@ def test_candidates_without_curves_have_no_picture() -> None:
     png = candidates_png([told], [alone, behind], metric="map")
     assert png is not None
     assert png.startswith(PNG)
+
+
+def test_a_printed_page_has_smaller_type() -> None:
+    printed = page("a", []).partition("@media print")[2]
+    assert "font-size: 6.5pt" in printed

@@ -11,9 +11,10 @@ from mnv2search.accuracy import estimate
 from mnv2search.accuracy.estimate import Features
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
 from mnv2search.cost import layer_params
-from mnv2search.errors import EvaluatorError
+from mnv2search.errors import EvaluatorError, OptionError, SpecError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
+from mnv2search.spec.space import SearchSpace, resolve
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.estimate import Array
@@ -52,6 +53,24 @@ class ImagenetEvaluator:
         """
         del seed, report
         return estimate.estimate(features_of(plan(spec)))
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space of other networks than classifiers, or of small images.
+
+        Looks at the first options of all axes, and at every other option beside these.
+
+        Raises:
+            OptionError: a network has no estimate.
+        """
+        others = [(at, index) for at, axis in enumerate(space.axes) for index in range(1, len(axis.options))]
+        for at, index in [(0, 0), *others]:
+            pick = [index if place == at else 0 for place in range(len(space.axes))]
+            try:
+                features_of(plan(resolve(space, pick)))
+            except SpecError:
+                continue  # options that do not go together are no network
+            except EvaluatorError as error:
+                raise OptionError(error.message, hint=error.hint) from error
 
     def lower_bounds(self, plans: Sequence[Plan]) -> Array:
         """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network.

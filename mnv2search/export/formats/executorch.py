@@ -14,7 +14,8 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import ExportReport, Run, network, write_checked
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
-from mnv2search.lowering.executorch import executorch_bytes
+from mnv2search.lowering.executorch import PROGRAM, executorch_bytes
+from mnv2search.lowering.support import refuse_choice
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["ExecuTorchExporter"]
@@ -43,6 +44,16 @@ class ExecuTorchExporter:
             path.write_bytes(content)
 
         return write_checked(model, to, seed=seed, write=write, load=self.load, precision=precision)
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuses a head that chooses among its answers.
+
+        Raises:
+            OptionError: the head is such.
+            MissingExtraError: ExecuTorch is not installed.
+        """
+        refuse_choice(spec, PROGRAM)
+        _library()
 
     def load(self, path: Path) -> Run:
         """What the program of a file computes.

@@ -28,6 +28,17 @@ class ExportedProgramExporter:
         """Writes the program, loads it and compares the two.
 
         Raises:
+            OptionError: as `check`.
+        """
+        self.check(spec)
+        model = network(spec, weights=weights, seed=seed)
+        told = told_of(spec, learned_beside(weights))
+        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path, told), load=self.load)
+
+    def check(self, spec: ModelSpec) -> None:
+        """Refuses non-maximum suppression.
+
+        Raises:
             OptionError: the network's answer is what non-maximum suppression leaves, which cannot be traced.
         """
         if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
@@ -35,9 +46,6 @@ class ExportedProgramExporter:
                 f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",
                 hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
             )
-        model = network(spec, weights=weights, seed=seed)
-        told = told_of(spec, learned_beside(weights))
-        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path, told), load=self.load)
 
     def load(self, path: Path) -> Run:
         """The program of a file."""

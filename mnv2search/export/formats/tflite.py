@@ -56,6 +56,15 @@ class TfliteExporter:
             model, to, seed=seed, write=write, load=self.load, precision=precision, reference=reference
         )
 
+    def check(self, spec: ModelSpec) -> None:
+        """Refuses nothing but a missing runtime.
+
+        Raises:
+            MissingExtraError: LiteRT is not installed.
+        """
+        del spec
+        _interpreter()
+
     def load(self, path: Path) -> Run:
         """What the model of a file computes.
 

@@ -1,0 +1,102 @@
+"""What `compile` refuses before any work, and where its results go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+Run = Callable[..., Any]
+SPEC = """mnv2search: 1
+name: mine
+resolution: 32
+head: {classes: 2}
+blocks:
+  - {t: 6, c: 24, n: 2, s: 2}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    return "mine.yaml"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    for part, count in (("train", 6), ("test", 3)):
+        for number, name in enumerate(("dark", "light")):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for index in range(count):
+                shade = 200 * number + index
+                file = tmp_path / "photos" / part / name / f"{index}.png"
+                Image.new("RGB", (40, 40), (shade, shade, shade)).save(file)
+    return "photos"
+
+
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is counted, which comes before it is built, fails the test."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("mnv2search.jobs.compile.cost_of", refused)
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(("suffix", "output"), [(".pt2", "detections"), (".pte", "detections"), (".pte", "classes")])
+def test_what_one_file_cannot_hold_is_refused_before_any_is_written(
+    run: Run, suffix: str, output: str, tmp_path: Path
+) -> None:
+    name = "deeplabv3_mobilenet_v2" if output == "classes" else "ssdlite_mobilenet_v2"
+    done = run("compile", name, "-o", "net.onnx", "-o", f"net{suffix}", "--head-output", output)
+    assert done.code == 2
+    assert "cannot" in done.err
+    assert not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_a_runtime_that_is_missing_is_told_before_any_file_is_written(
+    run: Run, spec: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    done = run("compile", spec, "-o", "net.onnx", "-o", "net.tflite")
+    assert done.code == 1
+    assert "ai-edge-litert" in done.err
+    assert not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "net.onnx", "--precision", "fp16"], ".tflite files hold fp16"),
+        (["-o", "net.onnx", "--data", "photos"], "random weights"),
+        (["-o", "net.onnx", "-o", "net.onnx"], "twice"),
+        (["-o", "net.tflite", "-o", "net.tfl"], "unknown export format"),
+    ],
+    ids=["precision", "weights", "twice", "ending"],
+)
+def test_options_that_cannot_be_met_are_refused_before_any_work(
+    run: Run, spec: str, words: list[str], said: str, tmp_path: Path
+) -> None:
+    done = run("compile", spec, *words)
+    assert done.code == 2
+    assert said in done.err
+    assert not list(tmp_path.glob("net*"))
+
+
+def test_results_are_printed_however_quiet_and_integers_take_images_of_the_data(
+    run: Run, spec: str, photos: str
+) -> None:
+    assert run("compile", spec, "-o", "mine.pt", "-q").code == 0
+    done = run("compile", "mine.pt", "-o", "net.onnx", "--precision", "int8", "--data", photos, "-q")
+    assert (done.code, done.err) == (0, "")
+    assert "top-1 on 6 test images" in done.out
+    assert "its ranges come from 10 images" in done.out
+    assert "names the same class" not in done.out
