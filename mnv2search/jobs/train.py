@@ -111,7 +111,8 @@ def train_spec(
         on_decoded: told how many images are decoded.
         on_progress: told after every step.
         on_note: told what becomes of a training that the folder holds, and of a time that is too short.
-        stop: asked after every step, and between the batches of evaluations.
+        stop: asked after every step; a process alone asks while images are decoded and between the batches of
+            evaluations too.
 
     Raises:
         StoppedError: it was asked to stop; what was done is kept.
@@ -122,6 +123,13 @@ def train_spec(
         TrainingError: the training cannot begin or go on.
     """
     device = team.device
+    asked = stop if team.size == 1 else lambda: False
+
+    def decoded(count: int) -> None:
+        on_decoded(count)
+        if asked():
+            raise StoppedError("interrupted while images were decoded; the same command begins anew")
+
     images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
     source = weights_spec or spec
     spec = with_classes(spec, len(images.classes))
@@ -132,7 +140,7 @@ def train_spec(
             recipe=recipe,
             splits=SPLITS,
             most_bytes=most_bytes,
-            on_progress=on_decoded,
+            on_progress=decoded,
         )
     )
     recipe, parts = prepared.recipe, prepared.parts
@@ -164,7 +172,6 @@ def train_spec(
         )
     if trained.stopped:
         raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
-    asked = stop if team.size == 1 else lambda: False
     cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
     test = team.agreed(
         lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device, stop=asked)

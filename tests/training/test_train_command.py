@@ -107,8 +107,10 @@ def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, 
     from mnv2search.spec.codec import load_spec
     from mnv2search.training.recipe import load_recipe
 
-    asked = iter([False] * 6 + [True])
+    asked = iter([True] + [False] * 9 + [True])
     given: dict[str, Any] = {"data": Path("photos"), "folder": Path("out"), "recipe": load_recipe("quick.yaml")}
+    with pytest.raises(StoppedError, match="while images were decoded"):
+        train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
     with pytest.raises(StoppedError, match="the same command goes on where it stopped"):
         train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
     done = run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out", "--time", "9s")
