@@ -117,9 +117,9 @@ def predict(
         on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
-    for error in unreadable:
+    for told in unreadable:
         assert on_unreadable is not None
-        on_unreadable(error)
+        on_unreadable(told)
     return tuple(done)
 
 
