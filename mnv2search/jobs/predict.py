@@ -117,9 +117,9 @@ def predict(
         on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
-    for broken in unreadable:
+    for told in unreadable:
         assert on_unreadable is not None
-        on_unreadable(broken)
+        on_unreadable(told)
     return tuple(done)
 
 
@@ -205,12 +205,8 @@ def _seen(
 
 def _middle(picture: Image.Image, size: Size) -> Image.Image:
     """As much as a classifier is evaluated on."""
-    if picture.width * size.height <= picture.height * size.width:
-        width = round(picture.width * CROP)
-        height = round(picture.width * CROP * size.height / size.width)
-    else:
-        height = round(picture.height * CROP)
-        width = round(picture.height * CROP * size.width / size.height)
+    scale = min(picture.width / size.width, picture.height / size.height) * CROP
+    width, height = round(size.width * scale), round(size.height * scale)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
 
