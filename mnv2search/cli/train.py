@@ -101,7 +101,7 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
+    from mnv2search.cli.specs import SAVED, chosen_spec  # late: --help must not pay for it
     from mnv2search.cli.train_dense import trained_dense
     from mnv2search.jobs.train import report_json, train_spec
     from mnv2search.report.training import training_lines
@@ -113,6 +113,8 @@ def command(
     with joined(accelerator) as team, _told_once(team):
         network = chosen_spec(spec, **choice)
         folder = output or Path("results") / f"{network.name}-trained"
+        if spec.endswith(SAVED) and weights is None and team.is_leader:
+            note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
         if is_dense(network):
             if teacher is not None or team.size > 1:
                 what = "--distill is" if teacher is not None else "several processes are"
