@@ -1,7 +1,7 @@
 """Networks that a search on images finds, against the MobileNetV2 grid, at equal latency and equal training.
 
 Run: `python benchmarks/front_on_data.py --data cifar10.tar.xz --space benchmarks/spaces/tiny32_sides.yaml
---latency-ms 0.26 0.35 0.44 --time 460 [--epochs 2] [--seeds 3] [--recipe short] [--device onnxruntime]
+--latency-ms 0.26 0.35 0.44 --time 390 [--epochs 2] [--seeds 3] [--recipe short] [--device onnxruntime]
 [--weights FILE --weights-spec NAME] [--keep FOLDER] [-o FILE.json]`
 
 First the MobileNetV2 width x resolution grid is measured, and for every budget the two of its networks that come
