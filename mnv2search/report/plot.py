@@ -47,7 +47,14 @@ def front_png(
         axes.set_ylabel(_axis(sample.accuracy))
         limit_ms = REGION_BEGINS * budget_ms
         if sample.accuracy.kind == "inherited" and all(median_ms_of(e) >= limit_ms for e in front):
-            axes.axvspan(0, limit_ms, color=MUTED, alpha=0.15, linewidth=0, label="too small to be asked for")
+            axes.axvspan(
+                0,
+                limit_ms,
+                color=MUTED,
+                alpha=0.15,
+                linewidth=0,
+                label=f"left out: below {100 * REGION_BEGINS:.0f} % of the budget",
+            )
         info = sample.latency.device
         figure.supxlabel(
             device_line(info, hosts=[e.latency.device.host for e in front if e.latency]),
