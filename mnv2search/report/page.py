@@ -25,7 +25,7 @@ td:not(.left) { white-space: nowrap; }
 @media print {
   @page { margin: 12mm; } body { font-size: 8pt; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
   .wide { overflow: visible; } table { font-size: 6.5pt; } th, td { padding: 0.1rem 0.25rem; }
-  td:not(.left) { white-space: normal; } tr, img { break-inside: avoid; }
+  .notes { font-size: 7pt; } td:not(.left) { white-space: normal; } tr, img { break-inside: avoid; }
 }
 """
 

@@ -66,8 +66,8 @@ def _weights(folder: Path) -> str:
 def _alternative(result: SearchResult) -> Iterator[str]:
     """The fastest member that is clearly faster than what is shipped and next to as accurate, where there is one."""
     ship = result.ship
-    if ship is None or ship.latency is None or ship.accuracy is None or ship.accuracy.kind == "proxy":
-        return
+    if ship is None or ship.latency is None or ship.accuracy is None or ship.accuracy.kind in ("proxy", "inherited"):
+        return  # such figures only rank
     # the front is ordered by latency, fastest first
     for other in result.front:
         if other.latency is None or other.accuracy is None:
