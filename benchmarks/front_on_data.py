@@ -1,17 +1,19 @@
 """Networks that a search on images finds, against the MobileNetV2 grid, at equal latency and equal training.
 
 Run: `python benchmarks/front_on_data.py --data cifar10.tar.xz --space benchmarks/spaces/tiny32_sides.yaml
---latency-ms 0.26 0.35 0.44 --time 390 [--epochs 2] [--seeds 3] [--recipe short] [--device onnxruntime]
-[--weights FILE --weights-spec NAME] [--keep FOLDER] [-o FILE.json]`
+--latency-ms 0.26 0.35 0.44 --time 520 [--epochs 2] [--seeds 3] [--recipe short] [--device onnxruntime]
+[--weights FILE --weights-spec NAME] [--no-finetune] [--keep FOLDER] [-o FILE.json]`
 
 First the MobileNetV2 width x resolution grid is measured, and for every budget the two of its networks that come
 nearest to it are trained. Then for every seed there is one search under the largest budget, with shared weights, in
-the time given. For every budget the network that it ranks first among those of its front that fit (by the upper end
-of the interval) is measured again side by side with the two of the grid, and trained by the same recipe for as many
-epochs, all from random weights or all from the same published ones. The better of the two grid networks on held-out
-images counts; the first seed finds it, the others train it alone. Figures are of the test images. Costs are
-processor time: of the search, and of training the grid within the largest budget once, as its multiply-adds say it
-would take at the rate of the grid networks that were trained.
+the time given, which ends as `mnv2search run --finetune` does: with short trainings of some networks on their own.
+For every budget the one of these that fits (by the upper end of the interval) and is best on held-out images,
+or without such trainings the one of the front that is ranked first, is measured again side by side with the two of
+the grid, and trained by the same recipe for as many epochs, all from random weights or all from the same published
+ones. The better of the two grid networks on held-out images counts; the first seed finds it, the others train it
+alone. Figures are of the test images. Costs are processor time: of the search with its trainings, and of training the
+grid within the largest budget once, as its multiply-adds say it would take at the rate of the grid networks that were
+trained.
 
 With `--keep` whatever is done is kept in a folder, and the same command goes on where it stopped.
 """
@@ -32,7 +34,9 @@ import torch
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.cost import cost_of
-from mnv2search.evaluation import Budget
+from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.jobs.best import FINETUNE_SHARE
+from mnv2search.jobs.finetune import candidates_of, finetune
 from mnv2search.jobs.search import search
 from mnv2search.jobs.train import train_spec
 from mnv2search.latency.registry import open_device
@@ -162,25 +166,46 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         weights_spec=arguments.weights_spec or "",
     )
     begin = spent_s()
+    share = FINETUNE_SHARE if arguments.finetune else 0.0
     result = search(
         space_with_classes(load_space(arguments.space), len(evaluator.images.classes)),
         budget=Budget(latency_ms=max(arguments.latency_ms)),
         device=arguments.device,
         evaluator=evaluator,
-        time_s=arguments.time,
+        time_s=(1 - share) * arguments.time,
         seed=seed,
         listener=Listener(evaluated=lambda _: None, progress=lambda _: None),
     )
+    front = result.front
+    if arguments.finetune:
+        with tempfile.TemporaryDirectory() as folder:
+            found = finetune(
+                candidates_of(result.finalists),
+                evaluator.images,
+                folder=Path(folder),
+                time_s=share * arguments.time,
+                seed=seed,
+                first_weights=evaluator.member,
+            )
+        front = found.trained
+        print(f"seed {seed}: {found.steps} steps of {', '.join(map(told, front))}", flush=True)
     cpu_s = spent_s() - begin
     print(f"seed {seed}: front of {len(result.front)}, {cpu_s:.0f} core-s; {'; '.join(result.notes)}", flush=True)
     picked = {}
     for budget_ms in sorted(arguments.latency_ms):
-        members = [e for e in result.front if e.latency is not None and e.latency.ci_high_ms <= budget_ms]
+        members = [e for e in front if e.latency is not None and e.latency.ci_high_ms <= budget_ms]
         if not members:
             raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
         best = max(members, key=rank_of).spec
         picked[str(budget_ms)] = dumps(replace(best, name=f"{best.name}-of-seed{seed}"))
     return {"cpu_s": cpu_s, "picked": picked, "front": len(result.front), "notes": result.notes}
+
+
+def told(evaluation: Evaluation) -> str:
+    """Name, latency and accuracy."""
+    assert evaluation.latency is not None
+    assert evaluation.accuracy is not None
+    return f"{evaluation.spec.name} ({evaluation.latency.median_ms:.3f} ms, {evaluation.accuracy.value:.1%})"
 
 
 def result_of(
@@ -254,6 +279,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="first weights of the search and of all trainings")
     parser.add_argument("--weights-spec", help="the network that published weights belong to")
     parser.add_argument("--device", default="onnxruntime")
+    parser.add_argument(
+        "--finetune",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="decide among the last few by trainings of their own",
+    )
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--keep", type=Path, help="keep what is done here, and go on from it")
     parser.add_argument("-o", "--output", type=Path)

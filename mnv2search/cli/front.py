@@ -50,4 +50,4 @@ def command(folder: Path, as_json: bool) -> None:
 def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
     from mnv2search.jobs.finetune import recall_finetuned  # loads torch, which other fronts do without
 
-    return recall_finetuned(folder / "finetune", result.front)
+    return recall_finetuned(folder / "finetune", result.finalists)

@@ -88,7 +88,7 @@ def train_best(
         on_progress(shown)
 
     found = finetune(
-        candidates_of(result.front),
+        candidates_of(result.finalists),
         evaluator.images,
         folder=folder / FINETUNE,
         time_s=FINETUNE_SHARE * settings.time_s,

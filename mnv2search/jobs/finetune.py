@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.outputs import front_path
+from mnv2search.jobs.outputs import front_path, write_spec
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.square import square_side
-from mnv2search.study.results import median_ms_of, rank_of
+from mnv2search.study.results import front_of, median_ms_of, rank_of, slots_of
 from mnv2search.training.batches import Cutting
 from mnv2search.training.checkpoint import write_network
 from mnv2search.training.images import ImageSet
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 # Trained on their own; more would leave too little time for each.
-CANDIDATES = 4
+CANDIDATES = 5
 REPORT = "finetune.json"
 # Of trainings that see every image less often than this, and of longer ones.
 SHORT_RECIPE, LONG_RECIPE, LONG_EPOCHS = "short", "modern", 20
@@ -72,11 +73,34 @@ class Finetuned:
     test: Figures
     weights: Path
 
+    @property
+    def trained(self) -> tuple[Evaluation, ...]:
+        """The networks with what their own trainings came to in place of what they inherited."""
+        return tuple(
+            replace(e, accuracy=_accuracy(e.accuracy, figures))
+            for e, figures in zip(self.networks, self.held_out, strict=True)
+        )
 
-def candidates_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
-    """The best networks of a front, at most so many."""
-    known = [e for e in front if e.accuracy is not None]
-    return tuple(sorted(known, key=rank_of, reverse=True)[:count])
+    @property
+    def front(self) -> tuple[Evaluation, ...]:
+        """Those of which no other is both as fast and more accurate on the held-out images, fastest first."""
+        return front_of(self.trained)
+
+
+def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
+    """Of networks that were measured side by side, those that are worth trainings of their own, fastest first.
+
+    The order of accuracies with shared weights is noisy, and favours networks that learn fast; so these are not the
+    first of that order but the first of every slot of latency, and then whatever is best of the others.
+
+    Args:
+        finalists: with accuracies.
+        count: at most so many.
+    """
+    slots = slots_of(finalists, count=count)
+    chosen = [slot[0] for slot in slots if slot]
+    others = sorted((e for e in finalists if e not in chosen), key=rank_of, reverse=True)
+    return tuple(sorted((*chosen, *others[: count - len(chosen)]), key=median_ms_of))
 
 
 def finetune(
@@ -185,14 +209,15 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
             {"name": e.spec.name, "held_out": told(figures)}
             for e, figures in zip(found.networks, found.held_out, strict=True)
         ],
+        "front": [e.spec.name for e in found.front],
         "best": found.networks[found.best].spec.name,
         "test": told(found.test),
         "weights": str(found.weights),
     }
 
 
-def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | None:
-    """What was written of the trainings in a folder; None where there is nothing whole, or of another front.
+def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
+    """What was written of the trainings in a folder; None where there is nothing whole, or of other networks.
 
     Raises:
         RecordError: the report cannot be read.
@@ -204,7 +229,7 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         told = json.loads(path.read_text(encoding="utf-8"))
         if "best" not in told:
             return None  # interrupted before its end
-        by_name = {e.spec.name: e for e in front}
+        by_name = {e.spec.name: e for e in finalists}
         names = [network["name"] for network in told["networks"]]
         if not by_name.keys() >= set(names):
             return None
@@ -222,6 +247,20 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
 
 
+def _accuracy(before: Accuracy | None, figures: Figures) -> Accuracy:
+    low, high = figures.interval
+    return Accuracy(
+        value=figures.top1,
+        low=low,
+        high=high,
+        metric="top1",
+        kind="trained",
+        dataset="" if before is None else before.dataset,
+        seed=None if before is None else before.seed,
+        commonest=figures.commonest,
+    )
+
+
 def _figures(told: dict[str, Any]) -> Figures:
     return Figures(told["top1"], told["loss"], told["count"], told.get("commonest"))
 
@@ -237,18 +276,18 @@ def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[
 
 
 def ship_trained(folder: Path, found: Finetuned) -> None:
-    """Make the best trained network the one to ship (``ship.yaml``, ``ship.pt``), and keep all weights in ``front``.
+    """Make the best trained network the one to ship (``ship.yaml``, ``ship.pt``), and keep all of them in ``front``.
 
     Raises:
         TrainingError: the disk does not take them.
         RecordError: likewise.
     """
-    for evaluation in found.networks:
+    for evaluation in found.trained:
+        write_spec(front_path(folder, evaluation), evaluation)
         network = read_network(found.weights.parent.parent / evaluation.spec.name / BEST)
         write_network(folder / "front" / f"{evaluation.spec.name}.pt", network)
-    best = found.networks[found.best]
     write_network(folder / "ship.pt", read_network(found.weights))
-    write_text(folder / "ship.yaml", front_path(folder, best).read_text(encoding="utf-8"))
+    write_spec(folder / "ship.yaml", found.trained[found.best])
 
 
 def _suited(candidates: Sequence[Evaluation], images: ImageSet, *, time_s: float, device: str) -> str:

@@ -22,7 +22,7 @@ from mnv2search.study.types import SearchResult
 if TYPE_CHECKING:
     from mnv2search.jobs.finetune import Finetuned
 
-__all__ = ["PAGE", "front_path", "write_outputs", "write_report"]
+__all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 
 PAGE = "report.html"
 
@@ -35,13 +35,13 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
     """
     kept = {front_path(folder, evaluation) for evaluation in result.front}
     for evaluation in result.front:
-        write_text(front_path(folder, evaluation), _commented(evaluation))
+        write_spec(front_path(folder, evaluation), evaluation)
     for stale in set((folder / "front").glob("*.yaml")) - kept:
         stale.unlink()
     if result.ship is None:
         (folder / "ship.yaml").unlink(missing_ok=True)
     else:
-        write_text(folder / "ship.yaml", _commented(result.ship))
+        write_spec(folder / "ship.yaml", result.ship)
     write_text(folder / "front.csv", front_csv(result.front))
     _write_bytes(folder / "front.png", _drawn(folder, result, budget))
 
@@ -95,7 +95,12 @@ def front_path(folder: Path, evaluation: Evaluation) -> Path:
     return folder / "front" / f"{evaluation.spec.name}.yaml"
 
 
-def _commented(evaluation: Evaluation) -> str:
+def write_spec(path: Path, evaluation: Evaluation) -> None:
+    """Write a network with its figures as comments.
+
+    Raises:
+        RecordError: the disk does not take it.
+    """
     accuracy = evaluation.accuracy
     lines = [f"# measured latency {measured_text(evaluation.latency)} ms, 95 % interval"]
     if evaluation.latency is not None:
@@ -104,7 +109,7 @@ def _commented(evaluation: Evaluation) -> str:
     if accuracy is not None:
         lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
-    return "\n".join(lines) + "\n" + dumps(evaluation.spec)
+    write_text(path, "\n".join(lines) + "\n" + dumps(evaluation.spec))
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -250,7 +250,7 @@ def _searched(
     )
     if left is None:
         result = search.result()
-        trained = recall_finetuned(folder / FINETUNE, result.front)
+        trained = recall_finetuned(folder / FINETUNE, result.finalists)
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     try:
         result = search.run()

@@ -22,19 +22,27 @@ def finetuned_rows(found: Finetuned) -> Rows:
         NAME,
         Column("trained top1 [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
+        Column("front", align="left", spare=1),
     )
+    front = {evaluation.spec for evaluation in found.front}
     rows = tuple(
-        (evaluation.spec.name, _percent(figures), measured_text(evaluation.latency))
+        (
+            evaluation.spec.name,
+            _percent(figures),
+            measured_text(evaluation.latency),
+            "yes" if evaluation.spec in front else "no",
+        )
         for evaluation, figures in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
-        title=f"The best of the front, each trained on its own for {found.steps:,} steps",
+        title=f"The best at several latencies, each trained on its own for {found.steps:,} steps",
         columns=columns,
         rows=rows,
         stressed=frozenset({found.best}),
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
             f"decide by{commonest_text(found.held_out[0].commonest)}",
+            "front: of these networks, as they are trained, none is both faster and more accurate",
             *(
                 f"{evaluation.spec.name}: {COLLAPSED}"
                 for evaluation, figures in zip(found.networks, found.held_out, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from mnv2search.evaluation import Evaluation
@@ -9,12 +10,23 @@ from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Evaluated, SearchResult
 
-__all__ = ["REGION_BEGINS", "finalists_of", "front_of", "median_ms_of", "rank_of", "reference_of", "result_of"]
+__all__ = [
+    "REGION_BEGINS",
+    "finalists_of",
+    "front_of",
+    "median_ms_of",
+    "rank_of",
+    "reference_of",
+    "result_of",
+    "slots_of",
+]
 
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
 # Measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
+# Parts of the region of interest, of equal ratios of latency, and how many of each are among the finalists.
+SLOTS, OF_SLOT = 5, 2
 
 
 def result_of(
@@ -53,6 +65,7 @@ def result_of(
         baseline=tuple(baseline.values()),
         dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
         ship=max(members, key=rank_of, default=None),
+        finalists=tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None),
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
@@ -97,7 +110,8 @@ def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bo
     Args:
         known: networks with an accuracy.
         budget_ms: of latency.
-        of_region: smaller networks count only where the region has none, as where little training favours them.
+        of_region: smaller networks count only where the region has none, as where little training favours them; and
+            the best of every slot of the region are among them, which trainings of their own may put on the front.
     """
 
     def within(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -105,7 +119,26 @@ def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bo
 
     members = front_of((within(known) or known) if of_region else known)
     asked_for = within(members)
-    return thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
+    chosen = thinned(asked_for if len(asked_for) >= FINALISTS else members, FINALISTS)
+    if not of_region:
+        return chosen
+    others = [e for slot in slots_of(known) for e in slot[:OF_SLOT] if e not in chosen]
+    others = sorted(others, key=rank_of, reverse=True)[: FINALISTS - len(chosen)]
+    return tuple(sorted((*chosen, *others), key=median_ms_of))
+
+
+def slots_of(evaluations: Iterable[Evaluation], *, count: int = SLOTS) -> tuple[tuple[Evaluation, ...], ...]:
+    """Networks of the region of interest in slots of equal ratios of latency, fastest slot first, best of each first.
+
+    Whatever is not in the region is in no slot.
+    """
+    slots: list[list[Evaluation]] = [[] for _ in range(count)]
+    for evaluation in evaluations:
+        share = median_ms_of(evaluation) / evaluation.budget.latency_ms
+        if REGION_BEGINS <= share <= 1:
+            place = math.log(share / REGION_BEGINS) / -math.log(REGION_BEGINS)
+            slots[min(int(place * count), count - 1)].append(evaluation)
+    return tuple(tuple(sorted(slot, key=rank_of, reverse=True)) for slot in slots)
 
 
 def thinned(members: Sequence[Evaluation], most: int) -> tuple[Evaluation, ...]:

@@ -111,6 +111,8 @@ class SearchResult:
         predictor_error: cross-validated mean relative error of the latency prediction.
         exhausted: every network of the space was evaluated.
         notes: what a reader of the accuracies has to know.
+        finalists: every network of the space with an accuracy that was measured side by side at the end and is within
+            the budget: the front, and others that are hardly worse.
         stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
     """
 
@@ -127,6 +129,7 @@ class SearchResult:
     predictor_error: float | None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
+    finalists: tuple[Evaluation, ...] = ()
     stopped: int = 0
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -17,18 +17,24 @@ import torch
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs import best as module
+from mnv2search.jobs.finetune import CANDIDATES
 from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
 from mnv2search.report.finetuned import finetuned_lines
+from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
+from mnv2search.study.results import front_of, slots_of
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
+
+if TYPE_CHECKING:
+    from mnv2search.accuracy.types import Accuracy
 
 SPACE = """
 mnv2search: 1
@@ -156,6 +162,22 @@ def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
     for evaluation in finetuned.finetuned.networks:
         path = finetuned.folder / "front" / f"{evaluation.spec.name}.pt"
         assert read_network(path).spec == evaluation.spec
+    for evaluation in finetuned.finetuned.trained:
+        path = finetuned.folder / "front" / f"{evaluation.spec.name}.yaml"
+        assert load_spec(str(path)) == evaluation.spec
+        assert f"# {accuracy_phrase(cast('Accuracy', evaluation.accuracy))}" in path.read_text(encoding="utf-8")
+    assert "# trained top1" in (finetuned.folder / "ship.yaml").read_text(encoding="utf-8")
+
+
+def test_networks_of_all_latencies_are_trained(finetuned: Outcome) -> None:
+    found = finetuned.finetuned
+    assert found is not None
+    assert set(found.networks) <= set(finetuned.result.finalists)
+    slots = slots_of(finetuned.result.finalists, count=CANDIDATES)
+    assert {slot[0] for slot in slots if slot} <= set(found.networks)
+    assert len(found.networks) == min(CANDIDATES, len(finetuned.result.finalists))
+    assert found.front == front_of(found.trained)
+    assert [e.accuracy.value for e in found.trained if e.accuracy] == [f.top1 for f in found.held_out]
 
 
 def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], finetuned: Outcome) -> None:

@@ -11,7 +11,7 @@ from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.codec import load_spec
-from mnv2search.study.results import front_of, rank_of, result_of
+from mnv2search.study.results import finalists_of, front_of, rank_of, result_of, slots_of
 from mnv2search.study.types import Evaluated
 
 
@@ -52,3 +52,41 @@ def test_a_merit_decides_where_there_is_one(measured: list[Evaluation]) -> None:
 def test_a_merit_is_a_finite_number() -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         accuracy(0.5, merit=float("nan"))
+
+
+def at(measured: list[Evaluation], ms: float, merit: float) -> Evaluation:
+    """A network of that latency and merit; named after both, so that no two are the same."""
+    latency = measured[0].latency
+    assert latency is not None
+    return replace(
+        measured[0],
+        spec=replace(measured[0].spec, name=f"at{ms:g}with{merit:g}"),
+        latency=replace(latency, median_ms=ms, ci_low_ms=ms, ci_high_ms=ms, p90_ms=ms),
+        accuracy=accuracy(0.5, merit=merit),
+    )
+
+
+def test_slots_are_of_equal_ratios_and_begin_with_their_best(measured: list[Evaluation]) -> None:
+    known = [
+        at(measured, ms, merit) for ms, merit in ((30, 0.9), (36, 0.3), (40, 0.4), (58, 0.2), (99, 0.1), (101, 0.9))
+    ]
+    slots = slots_of(known, count=2)  # 35 to 59.2 ms, and to 100
+    assert [[e.spec.name for e in slot] for slot in slots] == [
+        ["at40with0.4", "at36with0.3", "at58with0.2"],
+        ["at99with0.1"],
+    ]
+
+
+def test_finalists_of_the_region_hold_the_best_of_every_latency(measured: list[Evaluation]) -> None:
+    small = [at(measured, 36, 0.5), at(measured, 37, 0.49), at(measured, 38, 0.48)]
+    large = [at(measured, 80, 0.3), at(measured, 97, 0.4), at(measured, 98, 0.35), at(measured, 99, 0.2)]
+    outside = at(measured, 20, 0.6)
+    known = [*large, *small, outside]
+    chosen = finalists_of(known, budget_ms=100.0, of_region=True)
+    assert chosen == (small[0], small[1], large[0], large[1], large[2])
+    assert finalists_of(known, budget_ms=100.0, of_region=False) == (outside,)
+
+
+def test_finalists_are_no_more_than_can_be_measured(measured: list[Evaluation]) -> None:
+    known = [at(measured, 36 + i, 0.3 + 0.001 * i) for i in range(60)]
+    assert len(finalists_of(known, budget_ms=100.0, of_region=True)) == 14
