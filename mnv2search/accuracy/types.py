@@ -20,8 +20,10 @@ __all__ = [
     "AccuracyEvaluator",
     "CanHalve",
     "EvaluatorInfo",
+    "Fitting",
     "Halving",
     "HasWeights",
+    "HoldsTime",
     "KeepsWeights",
     "Kind",
     "Preparation",
@@ -191,6 +193,44 @@ class Prepares(Protocol):
         Raises:
             EvaluatorError: it cannot be done.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """How the trainings of a search fit into its time.
+
+    Attributes:
+        trainings: as many as fit; None where there is no limit of time.
+        least_s: wall time of one of the least length that is of any use.
+        wanted_s: wall time of as many whole ones as make a search.
+        told: what a user has to know before they begin; empty where nothing is expected.
+    """
+
+    trainings: int | None
+    least_s: float = 0.0
+    wanted_s: float = 0.0
+    told: str = ""
+
+
+@runtime_checkable
+class HoldsTime(Protocol):
+    """An evaluator that trains every network on its own, and makes its trainings as long as the time allows."""
+
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose how long every training is, by what a few steps of some networks take.
+
+        Args:
+            preparation: the space, a band of it, and the time for all trainings.
+            left_s: tells, when a training begins, the time by which it has to end; None sets no limit.
+
+        Raises:
+            EvaluatorError: it cannot be done.
+        """
+        ...
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time that an evaluation of a network is expected to take; 0 where nothing is expected."""
         ...
 
 

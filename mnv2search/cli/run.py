@@ -203,10 +203,16 @@ def command(
             round_to=None if round_to is None else AUTO if round_to == "auto" else int(round_to),
         )
     folder: list[Path] = []
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        note(text)
+
     try:
         # what a user's function prints belongs to the conversation, not to the answer
         with searching(quiet=quiet or as_json) as show, contextlib.redirect_stdout(sys.stderr):
-            outcome = run(request, on_progress=show, on_folder=folder.append)
+            outcome = run(request, on_progress=show, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
             note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {_again(folder[0])}")
@@ -214,7 +220,8 @@ def command(
     result = outcome.result
     _show(outcome, budget=request.budget, as_json=as_json, quiet=quiet)
     for text in outcome.notes:
-        note(text)
+        if text not in told:
+            note(text)
     if confirms and result.front and not outcome.already_finished:
         _confirm(outcome.folder, result, device=request.device, quiet=quiet or as_json)
     if not result.front:

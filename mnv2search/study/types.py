@@ -86,10 +86,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """What to call with every finished evaluation, and with where the search stands."""
+    """What to call with every finished evaluation, with where the search stands, and with what a user has to know."""
 
     evaluated: Callable[[Evaluated], None]
     progress: Callable[[Progress], None]
+    noted: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
