@@ -14,6 +14,8 @@ from mnv2search.spec.space import Pick, SearchSpace
 if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
     from mnv2search.training.images import ImageSet
+    from mnv2search.training.recipe import Recipe
+    from mnv2search.training.scenes import SceneSet
 
 __all__ = [
     "Accuracy",
@@ -31,6 +33,7 @@ __all__ = [
     "RefusesSpaces",
     "Report",
     "StopEarly",
+    "TrainsFurther",
     "changed_options",
 ]
 
@@ -279,6 +282,33 @@ class KeepsWeights(Protocol):
 
     def kept(self, spec: ModelSpec) -> Path | None:
         """The file of a network's weights; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class TrainsFurther(Protocol):
+    """An evaluator that trains detectors or segmenters, and says by what, so that they can be trained on."""
+
+    @property
+    def scenes(self) -> SceneSet:
+        """What it learned from and decides by, with the part that plays no role before the end."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of every training."""
+        ...
+
+    def learned(self, spec: ModelSpec) -> Path:
+        """The file of a network's weights, with those of its training.
+
+        Raises:
+            EvaluatorError: there is none.
+        """
+        ...
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time of a training of the search; 0 where nothing is expected."""
         ...
 
 

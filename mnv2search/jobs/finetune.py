@@ -20,7 +20,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of
 from mnv2search.training.batches import Cutting
-from mnv2search.training.checkpoint import write_network
+from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.images import ImageSet
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import BEST, Figures, Progress, evaluate, train
@@ -61,6 +61,9 @@ class Finetuned:
         best: which of them is the most accurate.
         test: its figures on images that played no part in anything before.
         weights: where its weights are.
+        metric: what the figures count; those of a detector or a segmenter stand where a classifier's top-1 does.
+        details: further figures on the same images, by name.
+        notes: what a reader has to know, such as that a training had to end early.
     """
 
     recipe: str
@@ -71,6 +74,9 @@ class Finetuned:
     best: int
     test: Figures
     weights: Path
+    metric: str = "top1"
+    details: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def candidates_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
@@ -175,7 +181,8 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
 
     def told(figures: Figures) -> dict[str, Any]:
         low, high = figures.interval
-        return {**asdict(figures), "low": low, "high": high}
+        known = asdict(figures) if found.metric == "top1" else {found.metric: figures.top1, "count": figures.count}
+        return {**known, "low": low, "high": high}
 
     return {
         "recipe": found.recipe,
@@ -186,8 +193,10 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
             for e, figures in zip(found.networks, found.held_out, strict=True)
         ],
         "best": found.networks[found.best].spec.name,
-        "test": told(found.test),
+        "test": told(found.test) | ({"details": dict(found.details)} if found.details else {}),
         "weights": str(found.weights),
+        "metric": found.metric,
+        "notes": list(found.notes),
     }
 
 
@@ -204,6 +213,7 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         told = json.loads(path.read_text(encoding="utf-8"))
         if "best" not in told:
             return None  # interrupted before its end
+        metric = told.get("metric", "top1")
         by_name = {e.spec.name: e for e in front}
         names = [network["name"] for network in told["networks"]]
         if not by_name.keys() >= set(names):
@@ -211,19 +221,22 @@ def recall_finetuned(folder: Path, front: Sequence[Evaluation]) -> Finetuned | N
         return Finetuned(
             recipe=told.get("recipe", LONG_RECIPE),  # which all took before it was written down
             networks=tuple(by_name[name] for name in names),
-            held_out=tuple(_figures(network["held_out"]) for network in told["networks"]),
+            held_out=tuple(_figures(network["held_out"], metric) for network in told["networks"]),
             steps=told["steps"],
             images=told["images"],
             best=names.index(told["best"]),
-            test=_figures(told["test"]),
+            test=_figures(told["test"], metric),
             weights=Path(told["weights"]),
+            metric=metric,
+            details=tuple(told["test"].get("details", {}).items()),
+            notes=tuple(told.get("notes", ())),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
 
 
-def _figures(told: dict[str, Any]) -> Figures:
-    return Figures(told["top1"], told["loss"], told["count"], told.get("commonest"))
+def _figures(told: dict[str, Any], metric: str) -> Figures:
+    return Figures(told[metric], told.get("loss", 0.0), told["count"], told.get("commonest"))
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:
@@ -244,10 +257,10 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
         RecordError: likewise.
     """
     for evaluation in found.networks:
-        network = read_network(found.weights.parent.parent / evaluation.spec.name / BEST)
-        write_network(folder / "front" / f"{evaluation.spec.name}.pt", network)
+        trained = found.weights.parent.parent / evaluation.spec.name / BEST
+        write_whole(folder / "front" / f"{evaluation.spec.name}.pt", trained.read_bytes())
     best = found.networks[found.best]
-    write_network(folder / "ship.pt", read_network(found.weights))
+    write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_text(folder / "ship.yaml", front_path(folder, best).read_text(encoding="utf-8"))
 
 

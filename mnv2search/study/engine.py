@@ -93,7 +93,9 @@ class Search:
         if isinstance(evaluator, HoldsTime):
             ends = shares_of(settings.time_s)
             self._ends = ends.shares
-            self._trainings = Trainings(evaluator, self._deadline, ends=ends, noted=self._listener.noted)
+            self._trainings = Trainings(
+                evaluator, self._deadline, ends=ends, share=settings.share, noted=self._listener.noted
+            )
         self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache)
         self._predictor = self._gauge.predictor
         self._candidates = Candidates(

@@ -9,6 +9,7 @@ from mnv2search.accuracy.types import Fitting, HoldsTime, Preparation
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline, Shares, time_text
+from mnv2search.training.speed import WANTED
 
 __all__ = ["Trainings", "needed_s", "shares_of"]
 
@@ -63,10 +64,20 @@ class Trainings:
         deadline: of the search.
         ends: how its time is divided.
         noted: hears what a user has to know before the first training.
+        share: of the time of the run that the search has.
     """
 
-    def __init__(self, evaluator: HoldsTime, deadline: Deadline, *, ends: Ends, noted: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        evaluator: HoldsTime,
+        deadline: Deadline,
+        *,
+        ends: Ends,
+        noted: Callable[[str], None],
+        share: float = 1.0,
+    ) -> None:
         self._evaluator, self._deadline, self._ends, self._noted = evaluator, deadline, ends, noted
+        self._share = share
         self._fitting = Fitting(trainings=None)
 
     def fit(self, preparation: Preparation, *, has_some: bool = False) -> tuple[str, ...]:
@@ -84,20 +95,20 @@ class Trainings:
         fitting, time_s = self._fitting, self._deadline.time_s
         if fitting.trainings is None or time_s is None:
             return ()
-        elapsed_s = self._deadline.elapsed_s
-        one, enough = (needed_s(elapsed_s, seconds) for seconds in (fitting.least_s, fitting.wanted_s))
+        elapsed_s, share = self._deadline.elapsed_s, self._share
+        one, enough = (needed_s(elapsed_s, seconds) / share for seconds in (fitting.least_s, fitting.wanted_s))
+        time_s /= share
         if not fitting.trainings and not has_some:
             raise OptionError(
                 f"there is no time for a single training in {time_text(time_s)}: {fitting.told}",
                 hint=f"give --time {time_text(one)} for the least that is of any use, or {time_text(enough)} or more "
                 "for a search; smaller networks (--latency-ms, --space) are trained faster",
             )
-        notes = [fitting.told]
-        if enough > time_s:
-            notes.append(
-                f"this is little for a search: what it finds is a first guess; --time {time_text(enough)} or more "
-                "would be enough for trainings of the usual length"
-            )
+        notes, more = [fitting.told], f"--time {time_text(enough)} or more would be enough for whole ones"
+        if fitting.trainings < WANTED:
+            notes.append(f"so few trainings are little for a search: what it finds is a first guess; {more}")
+        elif enough > time_s:
+            notes.append(f"networks that were trained so briefly are hard to tell apart; {more}")
         for text in notes:
             self._noted(text)
         return tuple(notes)

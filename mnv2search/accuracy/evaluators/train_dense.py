@@ -37,10 +37,10 @@ from mnv2search.training.figures import Figures
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.inherit import inherit
 from mnv2search.training.prepared import image_folder
-from mnv2search.training.recipe import load_recipe
+from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.scene_batches import loaded_parts
 from mnv2search.training.scene_sets import read_scene_set
-from mnv2search.training.scenes import Task
+from mnv2search.training.scenes import SceneSet, Task
 from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length, evaluations_of
 from mnv2search.training.team import own_device
 
@@ -129,6 +129,26 @@ class TrainDenseEvaluator:
             return None
         file = _file_in(self._kept_in, spec)
         return file if file.exists() else None
+
+    def learned(self, spec: ModelSpec) -> Path:
+        """The file of a network's weights, with those of its training.
+
+        Raises:
+            EvaluatorError: there is none.
+        """
+        if (file := self.kept(spec)) is None:
+            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="begin the run anew with --force")
+        return file
+
+    @property
+    def scenes(self) -> SceneSet:
+        """The scenes, in their parts."""
+        return self._scenes
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of every training."""
+        return self._recipe
 
     @property
     def epochs(self) -> int:
