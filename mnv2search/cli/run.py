@@ -72,8 +72,9 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "--finetune/--no-finetune",
     "finetunes",
     default=None,
-    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best. The "
-    "default with --data and a supernet; takes a third of the time.",
+    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best; "
+    "detectors and segmenters go on from what they learned. The default with --data and a supernet; takes a third of "
+    "the time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
@@ -83,7 +84,7 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     metavar="TIME",
     help="Wall time for everything but --confirm; 90s (with --data 20m) if no --trials. Give 30s or more: the "
     "MobileNetV2 grid and the first networks of the space are measured once however little it is, even where that "
-    "takes longer.",
+    "takes longer. Detectors and segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

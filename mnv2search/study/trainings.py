@@ -97,10 +97,10 @@ class Trainings:
             return ()
         elapsed_s, share = self._deadline.elapsed_s, self._share
         one, enough = (needed_s(elapsed_s, seconds) / share for seconds in (fitting.least_s, fitting.wanted_s))
-        time_s /= share
+        time_s = round(time_s / share, 3)
         if not fitting.trainings and not has_some:
             raise OptionError(
-                f"there is no time for a single training in {time_text(time_s)}: {fitting.told}",
+                f"there is no time for a single training in {time_s:g} s: {fitting.told}",
                 hint=f"give --time {time_text(one)} for the least that is of any use, or {time_text(enough)} or more "
                 "for a search; smaller networks (--latency-ms, --space) are trained faster",
             )

@@ -307,11 +307,19 @@ def test_a_search_holds_its_time_by_what_a_few_steps_take(tmp_path: Path) -> Non
     assert (outcome.folder / "work" / "length.json").exists()
 
 
-def test_a_search_without_the_time_for_a_training_is_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_search_without_the_time_for_a_training_is_refused_and_goes_on_with_more(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     data = write_coco(tmp_path / "data", train=16, val=6, test=6)
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
-    words = ["--space", str(tmp_path / "space.yaml"), "--device", "simulated", "--latency-ms", "50"]
-    refused = run("run", *words, "--data", str(data), "--accuracy", "train-dense:task=detection", "--time", "0.001s")
+    words = ["run", "--space", str(tmp_path / "space.yaml"), "--device", "simulated", "--latency-ms", "50"]
+    words += ["--data", str(data), "--accuracy", "train-dense:task=detection,epochs=1", "--no-confirm"]
+    refused = run(*words, "--time", "0.001s")
     assert refused.code == 2
-    assert "there is no time for a single training in 10s: one of 100 steps takes about" in refused.err
+    assert "there is no time for a single training in 0.001 s: one of 2 steps takes about" in refused.err
     assert "hint: give --time" in refused.err
+    found = run(*words, "--time", "10m", "--trials", "1")
+    assert found.code == 0
+    assert "a training of 2 steps takes about" in found.err
+    assert found.err.count("a training of 2 steps takes about") == 1
+    assert "ship small-detectors" in found.out

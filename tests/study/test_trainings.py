@@ -130,7 +130,7 @@ def test_a_training_is_told_when_it_has_to_end() -> None:
 
 def test_a_time_without_a_single_training_is_refused_with_the_time_that_would_do() -> None:
     evaluator, heard = Trains(Clock(), takes_s=300.0), Heard()
-    with pytest.raises(OptionError, match="no time for a single training in 2m: one takes 300 s") as refused:
+    with pytest.raises(OptionError, match="no time for a single training in 120 s: one takes 300 s") as refused:
         searched(evaluator, time_s=120.0, heard=heard)
     assert evaluator.limits_s == []
     assert "--time 8m for the least" in refused.value.hint
