@@ -192,7 +192,7 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     spec = replace(load_space(str(tmp_path / "space.yaml")).template, head=Classifier(classes=5))
     write_network(tmp_path / "classifier.pt", build(spec, seed=3))
-    deeper = replace(detector(classes=2), blocks=(*ROWS, BlockSpec(channels=32)))
+    deeper = replace(detector(classes=2), blocks=(*ROWS, BlockSpec(channels=40)))
     begun: list[MobileNet] = []
     options = f"task=detection,data={data},epochs=1,weights={tmp_path / 'classifier.pt'}"
     evaluator = open_evaluator(f"train-dense:{options}")
@@ -205,7 +205,22 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
         other = evaluator.evaluate(deeper, seed=0, report=no_report)
     assert [network.spec.head for network in begun] == [Classifier(classes=5)]
     assert member.note == ""
-    assert "has other rows than the first weights" in other.note
+    assert "has other stages than the first weights" in other.note
+
+
+def test_rows_that_belong_to_a_stage_take_over_its_weights(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
+    spec = detector(classes=2)
+    write_network(tmp_path / "first.pt", build(spec, seed=3))
+    # as in a space that chooses for every repeat on its own: a row more, of the same stage
+    rows = replace(spec, blocks=(*ROWS, replace(ROWS[-1], stride=1, expansion=2)))
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data},epochs=1,weights={tmp_path / 'first.pt'}")
+    begun: list[MobileNet] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "inherit", lambda new, old: begun.append(new))
+        found = evaluator.evaluate(rows, seed=0, report=no_report)
+    assert [network.spec.blocks for network in begun] == [rows.blocks]
+    assert found.note == ""
 
 
 ONE = detector(classes=2)
@@ -284,7 +299,7 @@ def test_a_training_ends_where_the_time_does_and_says_so(tmp_path: Path) -> None
     evaluator = open_evaluator(f"train-dense:task=detection,data={data}")
     fitting_of(evaluator, time_s=1000.0, left_s=1e-6)
     found = evaluator.evaluate(ONE, seed=0, report=no_report)
-    assert found.note == "its training was ended after 2 of 150 steps, as the time was over"
+    assert found.note == f"{ONE.name} was trained for 2 of 150 steps, as the time was over"
 
 
 def test_a_search_holds_its_time_by_what_a_few_steps_take(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from mnv2search.training.dense_loop import DenseProgress, check_recipe, time_den
 from mnv2search.training.dense_spec import HEADS, is_dense, task_of
 from mnv2search.training.figures import Figures
 from mnv2search.training.first_weights import network_of
-from mnv2search.training.inherit import inherit
+from mnv2search.training.inherit import corresponds, inherit
 from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.scene_batches import loaded_parts
@@ -196,7 +196,7 @@ class TrainDenseEvaluator:
         ).removesuffix(",")
         return EvaluatorInfo(
             name=f"train-dense:task={self._task},data={self._data}{',' if changed else ''}{changed}",
-            version=f"2-{scenes.fingerprint}",
+            version=f"3-{scenes.fingerprint}",
             kind="trained",
             dataset=Path(self._data).name,
             metric=METRICS[self._task],
@@ -287,10 +287,10 @@ class TrainDenseEvaluator:
 
         model = build(spec, seed=seed)
         note = ""
-        if self._first is not None and len(self._first.spec.blocks) == len(spec.blocks):
+        if self._first is not None and corresponds(spec, self._first.spec):
             inherit(model, self._first)
-        elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other rows
-            note = f"{spec.name} has other rows than the first weights and was trained from random ones"
+        elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other stages
+            note = f"{spec.name} has other stages than the first weights and was trained from random ones"
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
             try:
                 found = train_dense(
@@ -317,7 +317,7 @@ class TrainDenseEvaluator:
                     took_s, madds = time.monotonic() - begin, cost_of(spec).madds
                     self._speed.took(took_s, madds=madds, steps=steps, evaluations=evaluations)
         if found.steps < self._steps:
-            short = f"its training was ended after {found.steps} of {self._steps} steps, as the time was over"
+            short = f"{spec.name} was trained for {found.steps} of {self._steps} steps, as the time was over"
             note = f"{note}; {short}" if note else short
         low, high = Figures(found.best.value, 0.0, found.best.count).interval
         info = self.info
