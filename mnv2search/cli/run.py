@@ -65,7 +65,7 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "weights",
     metavar="FILE",
     help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of any network "
-    "with as many rows, or published ones.",
+    "with as many rows or stages, or published ones.",
 )
 @click.option("--from-spec", metavar="SPEC", help="The network that published weights of --from belong to.")
 @click.option(

@@ -76,8 +76,8 @@ class TrainDenseEvaluator:
         void: number of the pixels of masks that count for nothing.
         halving: of the candidates of a search, one in so many goes on after this part of the epochs, and after this
             part of that, and so on; 0 trains every one to the end. See `mnv2search.study.rungs`.
-        weights: first weights: a `.pt` file of ours with any network of as many rows, such as a classifier, or
-            published ones; empty begins with random ones.
+        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, such as a classifier,
+            or published ones; empty begins with random ones.
         weights_spec: the network that published weights belong to.
     """
 
