@@ -14,14 +14,18 @@ from mnv2search.spec.space import Pick, SearchSpace
 if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
     from mnv2search.training.images import ImageSet
+    from mnv2search.training.recipe import Recipe
+    from mnv2search.training.scenes import SceneSet
 
 __all__ = [
     "Accuracy",
     "AccuracyEvaluator",
     "CanHalve",
     "EvaluatorInfo",
+    "Fitting",
     "Halving",
     "HasWeights",
+    "HoldsTime",
     "KeepsWeights",
     "Kind",
     "Preparation",
@@ -29,6 +33,7 @@ __all__ = [
     "RefusesSpaces",
     "Report",
     "StopEarly",
+    "TrainsFurther",
     "changed_options",
 ]
 
@@ -195,6 +200,44 @@ class Prepares(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """How the trainings of a search fit into its time.
+
+    Attributes:
+        trainings: as many as fit; None where there is no limit of time.
+        least_s: wall time of one of the least length that is of any use.
+        wanted_s: wall time of as many whole ones as make a search.
+        told: what a user has to know before they begin; empty where nothing is expected.
+    """
+
+    trainings: int | None
+    least_s: float = 0.0
+    wanted_s: float = 0.0
+    told: str = ""
+
+
+@runtime_checkable
+class HoldsTime(Protocol):
+    """An evaluator that trains every network on its own, and makes its trainings as long as the time allows."""
+
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose how long every training is, by what a few steps of some networks take.
+
+        Args:
+            preparation: the space, a band of it, and the time for all trainings.
+            left_s: tells, when a training begins, the time by which it has to end; None sets no limit.
+
+        Raises:
+            EvaluatorError: it cannot be done.
+        """
+        ...
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time that an evaluation of a network is expected to take; 0 where nothing is expected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Halving:
     """At which steps evaluations are compared, and how few of them go on.
 
@@ -239,6 +282,33 @@ class KeepsWeights(Protocol):
 
     def kept(self, spec: ModelSpec) -> Path | None:
         """The file of a network's weights; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class TrainsFurther(Protocol):
+    """An evaluator that trains detectors or segmenters, and says by what, so that they can be trained on."""
+
+    @property
+    def scenes(self) -> SceneSet:
+        """What it learned from and decides by, with the part that plays no role before the end."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of every training."""
+        ...
+
+    def learned(self, spec: ModelSpec) -> Path:
+        """The file of a network's weights, with those of its training.
+
+        Raises:
+            EvaluatorError: there is none.
+        """
+        ...
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time of a training of the search; 0 where nothing is expected."""
         ...
 
 

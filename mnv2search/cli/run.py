@@ -65,15 +65,16 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     "weights",
     metavar="FILE",
     help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of any network "
-    "with as many rows, or published ones.",
+    "with as many rows or stages, or published ones.",
 )
 @click.option("--from-spec", metavar="SPEC", help="The network that published weights of --from belong to.")
 @click.option(
     "--finetune/--no-finetune",
     "finetunes",
     default=None,
-    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best. The "
-    "default with --data and a supernet; takes a third of the time.",
+    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best; "
+    "detectors and segmenters go on from what they learned. The default with --data and a supernet; takes a third of "
+    "the time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
@@ -83,7 +84,7 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
     metavar="TIME",
     help="Wall time for everything but --confirm; 90s (with --data 20m) if no --trials. Give 30s or more: the "
     "MobileNetV2 grid and the first networks of the space are measured once however little it is, even where that "
-    "takes longer.",
+    "takes longer. Detectors and segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -203,10 +204,16 @@ def command(
             round_to=None if round_to is None else AUTO if round_to == "auto" else int(round_to),
         )
     folder: list[Path] = []
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        note(text)
+
     try:
         # what a user's function prints belongs to the conversation, not to the answer
         with searching(quiet=quiet or as_json) as show, contextlib.redirect_stdout(sys.stderr):
-            outcome = run(request, on_progress=show, on_folder=folder.append)
+            outcome = run(request, on_progress=show, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
             note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {_again(folder[0])}")
@@ -214,7 +221,8 @@ def command(
     result = outcome.result
     _show(outcome, budget=request.budget, as_json=as_json, quiet=quiet)
     for text in outcome.notes:
-        note(text)
+        if text not in told:
+            note(text)
     if confirms and result.front and not outcome.already_finished:
         _confirm(outcome.folder, result, device=request.device, quiet=quiet or as_json)
     if not result.front:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights
+from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights, TrainsFurther
 from mnv2search.errors import OptionError
-from mnv2search.jobs.finetune import Finetuned, candidates_of, finetune, ship_trained, write_inherited
+from mnv2search.jobs.finetune import Finetuned, best_of, candidates_of, finetune, ship_trained, write_inherited
+from mnv2search.jobs.finetune_dense import finetune_dense
 from mnv2search.jobs.kept import ship_kept
 from mnv2search.study.types import Progress, SearchResult, Settings
+from mnv2search.training.dense_loop import DenseProgress
 from mnv2search.training.progress import Progress as Training
 
 __all__ = ["FINETUNE", "check_finetuning", "settings_of_search", "train_best"]
@@ -26,11 +28,10 @@ def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
     Raises:
         OptionError: there are no images, or there is no time to divide.
     """
-    if not isinstance(evaluator, HasWeights):
+    if not isinstance(evaluator, HasWeights | TrainsFurther):
         raise OptionError(
-            f"{evaluator.info.name} has no images to train classifiers on after the search",
-            hint="give --data with images in a folder for each class, or leave out --finetune"
-            + ("; the weights of each network of the front are kept" if isinstance(evaluator, KeepsWeights) else ""),
+            f"{evaluator.info.name} has no images to train networks on after the search",
+            hint="give --data with a supernet, or with detectors or segmenters, or leave out --finetune",
         )
     if settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
@@ -38,7 +39,9 @@ def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
 
 def settings_of_search(settings: Settings) -> Settings:
     """What is left of the time for the search, where the best networks are trained after it."""
-    return settings if settings.time_s is None else replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s)
+    if settings.time_s is None:
+        return settings
+    return replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s, share=1 - FINETUNE_SHARE)
 
 
 def train_best(
@@ -64,14 +67,12 @@ def train_best(
     """
     if isinstance(evaluator, KeepsWeights):
         ship_kept(folder, result, evaluator)
-    if not isinstance(evaluator, HasWeights) or not result.front:
-        return None
-    if evaluator.is_full_size():
+    if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
         write_inherited(folder / "front", result.front, evaluator.member)
-    if settings is None or settings.time_s is None:
+    if settings is None or settings.time_s is None or not result.front:
         return None
 
-    def told(name: str, progress: Training) -> None:
+    def told(name: str, progress: Training | DenseProgress) -> None:
         total = f" of {progress.steps}" if progress.steps else ""
         doing = f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}"
         shown = Progress(
@@ -87,14 +88,22 @@ def train_best(
         )
         on_progress(shown)
 
-    found = finetune(
-        candidates_of(result.finalists),
-        evaluator.images,
-        folder=folder / FINETUNE,
-        time_s=FINETUNE_SHARE * settings.time_s,
-        seed=settings.seed,
-        first_weights=evaluator.member,
-        on_progress=told,
-    )
+    time_s, own, seed = FINETUNE_SHARE * settings.time_s, folder / FINETUNE, settings.seed
+    if isinstance(evaluator, TrainsFurther):
+        found = finetune_dense(
+            best_of(result.front), evaluator, folder=own, time_s=time_s, seed=seed, on_progress=told
+        )
+    elif isinstance(evaluator, HasWeights):
+        found = finetune(
+            candidates_of(result.finalists),
+            evaluator.images,
+            folder=own,
+            time_s=time_s,
+            seed=seed,
+            first_weights=evaluator.member,
+            on_progress=told,
+        )
+    else:
+        return None
     ship_trained(folder, found)
     return found

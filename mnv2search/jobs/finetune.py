@@ -21,7 +21,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.square import square_side
 from mnv2search.study.results import front_of, median_ms_of, rank_of, slots_of
 from mnv2search.training.batches import Cutting
-from mnv2search.training.checkpoint import write_network
+from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.images import ImageSet
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import BEST, Figures, Progress, evaluate, train
@@ -33,6 +33,7 @@ from mnv2search.training.team import own_device
 __all__ = [
     "CANDIDATES",
     "Finetuned",
+    "best_of",
     "candidates_of",
     "finetune",
     "finetuned_json",
@@ -62,6 +63,9 @@ class Finetuned:
         best: which of them is the most accurate.
         test: its figures on images that played no part in anything before.
         weights: where its weights are.
+        metric: what the figures count; those of a detector or a segmenter stand where a classifier's top-1 does.
+        details: further figures on the same images, by name.
+        notes: what a reader has to know, such as that a training had to end early.
     """
 
     recipe: str
@@ -72,12 +76,15 @@ class Finetuned:
     best: int
     test: Figures
     weights: Path
+    metric: str = "top1"
+    details: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def trained(self) -> tuple[Evaluation, ...]:
         """The networks with what their own trainings came to in place of what they inherited."""
         return tuple(
-            replace(e, accuracy=_accuracy(e.accuracy, figures))
+            replace(e, accuracy=_accuracy(e.accuracy, figures, self.metric))
             for e, figures in zip(self.networks, self.held_out, strict=True)
         )
 
@@ -85,6 +92,12 @@ class Finetuned:
     def front(self) -> tuple[Evaluation, ...]:
         """Those of which no other is both as fast and more accurate on the held-out images, fastest first."""
         return front_of(self.trained)
+
+
+def best_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
+    """The most accurate networks of a front, the best first."""
+    known = [e for e in front if e.accuracy is not None]
+    return tuple(sorted(known, key=rank_of, reverse=True)[:count])
 
 
 def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
@@ -199,7 +212,8 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
 
     def told(figures: Figures) -> dict[str, Any]:
         low, high = figures.interval
-        return {**asdict(figures), "low": low, "high": high}
+        known = asdict(figures) if found.metric == "top1" else {found.metric: figures.top1, "count": figures.count}
+        return {**known, "low": low, "high": high}
 
     return {
         "recipe": found.recipe,
@@ -211,8 +225,10 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
         ],
         "front": [e.spec.name for e in found.front],
         "best": found.networks[found.best].spec.name,
-        "test": told(found.test),
+        "test": told(found.test) | ({"details": dict(found.details)} if found.details else {}),
         "weights": str(found.weights),
+        "metric": found.metric,
+        "notes": list(found.notes),
     }
 
 
@@ -229,6 +245,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
         told = json.loads(path.read_text(encoding="utf-8"))
         if "best" not in told:
             return None  # interrupted before its end
+        metric = told.get("metric", "top1")
         by_name = {e.spec.name: e for e in finalists}
         names = [network["name"] for network in told["networks"]]
         if not by_name.keys() >= set(names):
@@ -236,24 +253,27 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
         return Finetuned(
             recipe=told.get("recipe", LONG_RECIPE),  # which all took before it was written down
             networks=tuple(by_name[name] for name in names),
-            held_out=tuple(_figures(network["held_out"]) for network in told["networks"]),
+            held_out=tuple(_figures(network["held_out"], metric) for network in told["networks"]),
             steps=told["steps"],
             images=told["images"],
             best=names.index(told["best"]),
-            test=_figures(told["test"]),
+            test=_figures(told["test"], metric),
             weights=Path(told["weights"]),
+            metric=metric,
+            details=tuple(told["test"].get("details", {}).items()),
+            notes=tuple(told.get("notes", ())),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
 
 
-def _accuracy(before: Accuracy | None, figures: Figures) -> Accuracy:
+def _accuracy(before: Accuracy | None, figures: Figures, metric: str) -> Accuracy:
     low, high = figures.interval
     return Accuracy(
         value=figures.top1,
         low=low,
         high=high,
-        metric="top1",
+        metric=metric,
         kind="trained",
         dataset="" if before is None else before.dataset,
         seed=None if before is None else before.seed,
@@ -261,8 +281,8 @@ def _accuracy(before: Accuracy | None, figures: Figures) -> Accuracy:
     )
 
 
-def _figures(told: dict[str, Any]) -> Figures:
-    return Figures(told["top1"], told["loss"], told["count"], told.get("commonest"))
+def _figures(told: dict[str, Any], metric: str) -> Figures:
+    return Figures(told[metric], told.get("loss", 0.0), told["count"], told.get("commonest"))
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:
@@ -284,9 +304,9 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
     """
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
-        network = read_network(found.weights.parent.parent / evaluation.spec.name / BEST)
-        write_network(folder / "front" / f"{evaluation.spec.name}.pt", network)
-    write_network(folder / "ship.pt", read_network(found.weights))
+        trained = found.weights.parent.parent / evaluation.spec.name / BEST
+        write_whole(folder / "front" / f"{evaluation.spec.name}.pt", trained.read_bytes())
+    write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_spec(folder / "ship.yaml", found.trained[found.best])
 
 

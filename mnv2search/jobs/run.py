@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -95,7 +96,11 @@ class Outcome:
 
 
 def run(
-    request: Request, *, on_progress: Callable[[Progress], None], on_folder: Callable[[Path], None] = lambda _: None
+    request: Request,
+    *,
+    on_progress: Callable[[Progress], None],
+    on_folder: Callable[[Path], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run, or go on with a run that was interrupted.
 
@@ -106,10 +111,11 @@ def run(
         request: what to do.
         on_progress: hears where the search stands.
         on_folder: hears of the folder as soon as it is known.
+        on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
 
     Raises:
         SpecError: the space has problems.
-        OptionError: the evaluator knows nothing of networks of the space.
+        OptionError: the evaluator knows nothing of networks of the space, or no training fits into the time.
         RecordError: the folder belongs to another command, or cannot be written.
         DeviceError: the device cannot be used.
         EvaluatorError: an accuracy cannot be determined.
@@ -118,6 +124,7 @@ def run(
     folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
+        began_s = time.monotonic()  # reading images is inside the time
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
@@ -130,7 +137,8 @@ def run(
             on_folder(folder)
             if isinstance(evaluator, KeepsWeights):
                 evaluator.keep_weights(folder / WORK)
-            outcome = _searched(folder, manifest, request, space, device, evaluator, on_progress)
+            told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
+            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
@@ -215,7 +223,8 @@ def _searched(
     space: SearchSpace,
     device: LatencyDevice,
     evaluator: AccuracyEvaluator,
-    on_progress: Callable[[Progress], None],
+    told: Listener,
+    began_s: float,
 ) -> Outcome:
     previous = _previous(folder)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
@@ -234,7 +243,7 @@ def _searched(
     def progressed(progress: Progress) -> None:
         nonlocal shown_s
         shown_s = progress.elapsed_s
-        on_progress(progress)
+        told.progress(progress)
 
     search = Search(
         space,
@@ -244,9 +253,10 @@ def _searched(
         settings=left or settings,
         study_path=str(folder / STUDY_FILE),
         previous=previous,
-        listener=Listener(evaluated=evaluated, progress=progressed),
+        listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
         cache=LatencyCache(),
         work=folder / WORK,
+        spent_s=time.monotonic() - began_s,
     )
     if left is None:
         result = search.result()
@@ -268,7 +278,7 @@ def _searched(
             result,
             evaluator,
             settings=request.settings if request.finetunes else None,
-            on_progress=on_progress,
+            on_progress=told.progress,
         )
     except KeyboardInterrupt:
         write_manifest(folder, replace(manifest, status="interrupted"))

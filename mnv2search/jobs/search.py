@@ -46,8 +46,8 @@ def search(
         listener: hears of every finished evaluation.
 
     Raises:
-        OptionError: neither `trials` nor `time_s` is given, or a limit is not a number above 0; the networks have
-            another head than the data asks for.
+        OptionError: neither `trials` nor `time_s` is given, no training fits the time, or a limit is not a number
+            above 0; the networks have another head than the data asks for.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
     """

@@ -20,7 +20,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
     """A row for each network that was trained on its own."""
     columns = (
         NAME,
-        Column("trained top1 [90 % interval]", "%, held-out images"),
+        Column(f"trained {found.metric} [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
         Column("front", align="left", spare=1),
     )
@@ -35,7 +35,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
         for evaluation, figures in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
-        title=f"The best at several latencies, each trained on its own for {found.steps:,} steps",
+        title=f"The last networks, each trained on its own for {found.steps:,} steps",
         columns=columns,
         rows=rows,
         stressed=frozenset({found.best}),
@@ -48,6 +48,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
                 for evaluation, figures in zip(found.networks, found.held_out, strict=True)
                 if not figures.beats_commonest
             ),
+            *found.notes,
         ),
     )
 
@@ -60,9 +61,11 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         f"{best.budget.latency_ms:g} ms by the upper end of its interval"
     )
     yield (
-        f"  trained top1 {_percent(found.test)} % on {found.test.count:,} test images, which played no part before "
-        f"(90 % interval){commonest_text(found.test.commonest)}"
+        f"  trained {found.metric} {_percent(found.test)} % on {found.test.count:,} test images, which played no "
+        f"part before (90 % interval){commonest_text(found.test.commonest)}"
     )
+    if found.details:
+        yield "  on the same images: " + ", ".join(f"{name} {100 * one:.1f} %" for name, one in found.details)
     if not found.test.beats_commonest:
         yield f"  {COLLAPSED}"
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"

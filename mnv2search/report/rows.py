@@ -302,6 +302,8 @@ def _front_notes(
         )
     if accuracy is not None and accuracy.kind == "proxy":
         yield accuracy.note
+    if accuracy is not None and accuracy.kind == "trained":
+        yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if accuracy is not None and accuracy.commonest is not None:
         yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):

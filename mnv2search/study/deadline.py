@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares"]
+__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares", "time_text"]
 
 
 class Shares(NamedTuple):
@@ -28,11 +29,12 @@ class Deadline:
     Args:
         time_s: wall time for everything; None is without end.
         clock: seconds that never go backwards.
+        spent_s: what was used up of the time before.
     """
 
-    def __init__(self, time_s: float | None, *, clock: Callable[[], float]) -> None:
+    def __init__(self, time_s: float | None, *, clock: Callable[[], float], spent_s: float = 0.0) -> None:
         self._clock = clock
-        self._start = clock()
+        self._start = clock() - spent_s
         self.time_s = time_s
 
     @property
@@ -52,3 +54,15 @@ class Deadline:
     def passed(self, share: float) -> bool:
         """Whether that share of the whole is over."""
         return self.until(share) == 0.0
+
+
+def time_text(seconds: float) -> str:
+    """A time as the command line takes it, rounded up: to ten seconds, and to minutes from two on.
+
+    >>> time_text(72), time_text(90.5), time_text(130), time_text(4000)
+    ('80s', '100s', '3m', '1h7m')
+    """
+    if seconds <= 110:
+        return f"{10 * max(1, math.ceil(seconds / 10))}s"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours}h" * bool(hours) + f"{minutes}m" * bool(minutes)

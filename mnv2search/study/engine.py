@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Preparation, Prepares
+from mnv2search.accuracy.types import AccuracyEvaluator, HoldsTime, Preparation, Prepares
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
@@ -21,19 +21,11 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import Gauge
-from mnv2search.study.hybrid import SpaceExhausted
 from mnv2search.study.journal import Asked, Journal, distributions_of
-from mnv2search.study.results import (
-    REGION_BEGINS,
-    finalists_of,
-    front_of,
-    median_ms_of,
-    rank_of,
-    reference_of,
-    result_of,
-)
-from mnv2search.study.rungs import Rungs
+from mnv2search.study.known import Known
+from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, reference_of, result_of
 from mnv2search.study.sampler import make_sampler
+from mnv2search.study.trainings import Trainings, shares_of
 from mnv2search.study.trust import order_notes
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
 
@@ -48,8 +40,6 @@ BAND_DRAWS = 4000
 # Networks of the baseline that are measured again beside the front, and the only ones whose accuracy is asked for
 # where that is not arithmetic.
 RIVALS = 3
-# A sampler that repeats itself this often has nothing new to say.
-MAX_REPEATS = 500
 
 
 class Search:
@@ -67,6 +57,7 @@ class Search:
         cache: what earlier processes learned of the device; None begins with nothing.
         work: folder in which an evaluator that prepares itself keeps its work; None keeps nothing.
         clock: seconds that never go backwards.
+        spent_s: what was used up of the time before, such as by reading images.
     """
 
     def __init__(
@@ -83,6 +74,7 @@ class Search:
         cache: LatencyCache | None = None,
         work: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        spent_s: float = 0.0,
     ) -> None:
         if not space.axes:
             raise OptionError(
@@ -95,10 +87,15 @@ class Search:
         self._ends = PREPARED if self._prepares else PLAIN
         self._work = work
         self._notes: tuple[str, ...] = ()
-        halving = evaluator.halving if isinstance(evaluator, CanHalve) else None
-        self._rungs = None if halving is None else Rungs(halving)
         self._listener = listener or silent()
-        self._deadline = Deadline(settings.time_s, clock=clock)
+        self._deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
+        self._trainings: Trainings | None = None
+        if isinstance(evaluator, HoldsTime):
+            ends = shares_of(settings.time_s)
+            self._ends = ends.shares
+            self._trainings = Trainings(
+                evaluator, self._deadline, ends=ends, share=settings.share, noted=self._listener.noted
+            )
         self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache)
         self._predictor = self._gauge.predictor
         self._candidates = Candidates(
@@ -109,14 +106,10 @@ class Search:
             least=REGION_BEGINS if self._prepares else 0.0,  # it knows the networks that it prepared itself for
         )
         self._study_path = study_path
-        self._known: dict[Pick, Evaluation] = {}
-        self._baseline: dict[ModelSpec, Evaluation] = {}
-        self._items: list[Evaluated] = []
+        self._known = Known(evaluator, previous)
         self._sampler_cpu_s = 0.0
-        self._exhausted = False
+        self._exhausted, self._is_out_of_time, self._is_short = False, False, False
         self._first: Sequence[Pick] = ()
-        for item in previous:
-            self._recall(item)
         self._learn()
 
     def run(self) -> SearchResult:
@@ -134,16 +127,20 @@ class Search:
         while not self._is_over():
             self._step(journal)
         if self._prepares:
-            self._notes += order_notes(self._known, self._candidates.describe, cards=self._space.cards)
+            self._notes += order_notes(self._known.networks, self._candidates.describe, cards=self._space.cards)
+        if self._is_short and not self._known.rated:
+            self._notes += (
+                "no network was trained: none of those measured fits, and the time is too short for more",
+            )
         self._measure_finalists()
         return self.result()
 
     def result(self) -> SearchResult:
         """What is known now; its front is what the last side-by-side measurement left of it."""
         return result_of(
-            self._items,
+            self._known.items,
             elapsed_s=self._deadline.elapsed_s,
-            predicted=max(0, self._candidates.predicted - len(self._known)),
+            predicted=max(0, self._candidates.predicted - len(self._known.networks)),
             sampler_cpu_s=self._sampler_cpu_s,
             predictor_error=self._predictor.error,
             exhausted=self._exhausted,
@@ -153,7 +150,7 @@ class Search:
     # -- the parts of a run --------------------------------------------------------------------------------------
 
     def _measure_baseline(self) -> None:
-        grid = [spec for spec in baseline_grid(self._space) if spec not in self._baseline]
+        grid = [spec for spec in baseline_grid(self._space) if spec not in self._known.baseline]
         latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(self._ends.baseline))
         measured = dict(zip(grid, latencies, strict=True))
         fitting = [spec for spec in grid if measured[spec].verdict(self._budget.latency_ms) == "fits"]
@@ -161,12 +158,30 @@ class Search:
         if self._prepares:
             rivals = []  # it knows networks of the space alone
         # what needs no training is kept first: an interruption loses trainings alone
-        for spec in (*(spec for spec in grid if spec not in rivals), *rivals):
-            # where trainings take the time of the search, one rival has to do
-            spared = not self._is_cheap and spec not in rivals[:1] and self._deadline.passed(self._ends.baseline)
-            asked = spec in rivals and not spared
+        for spec in (spec for spec in grid if spec not in rivals):
+            self._finish("baseline", spec, measured[spec], evaluator=None)
+        self._fit_trainings()
+        for number, spec in enumerate(rivals):
+            asked = self._is_rival_asked(number, spec)
             self._finish("baseline", spec, measured[spec], evaluator=self._evaluator if asked else None)
         self._learn()
+
+    def _is_rival_asked(self, number: int, spec: ModelSpec) -> bool:
+        """Whether the accuracy of a network of the baseline is asked for."""
+        if self._trainings is not None and (most := self._trainings.rivals) is not None:
+            return number < most and self._trainings.has_time_for(spec)
+        # where trainings take the time of the search, one rival has to do
+        return self._is_cheap or number < 1 or not self._deadline.passed(self._ends.baseline)
+
+    def _fit_trainings(self) -> None:
+        """Let an evaluator that trains every network choose how long it does."""
+        if self._trainings is None:
+            return
+        self._learn()
+        drawn = sorted(self._drawn(Random(self._settings.seed), FIRST_DRAWS))
+        preparation = self._preparation(self._candidates.band(drawn), until=self._ends.search)
+        self._notes = self._trainings.fit(preparation, has_some=bool(self._known.rated))
+        self._known.compare_anew()
 
     def prepare(self, *, until: float = 1.0) -> tuple[str, ...]:
         """Let the evaluator do what it has to do for the whole space, biased to what the device has time for.
@@ -188,21 +203,24 @@ class Search:
         latencies = self._measured(specs, phase="calibration", time_s=self._deadline.until(self._ends.calibration))
         self._predictor.fit(
             [
-                *((e.spec, e.latency.median_ms) for e in self._baseline.values() if e.latency is not None),
+                *((e.spec, e.latency.median_ms) for e in self._known.baseline.values() if e.latency is not None),
                 *((spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)),
             ]
         )
         self._notes = self._evaluator.prepare(
-            Preparation(
-                space=self._space,
-                band=self._candidates.band(sorted(self._drawn(random, BAND_DRAWS))),
-                folder=self._work,
-                time_s=self._deadline.until(until),
-                seed=self._settings.seed,
-                tell=self._tell_prepared,
-            )
+            self._preparation(self._candidates.band(sorted(self._drawn(random, BAND_DRAWS))), until=until)
         )
         return self._notes
+
+    def _preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
+        return Preparation(
+            space=self._space,
+            band=band,
+            folder=self._work,
+            time_s=self._deadline.until(until),
+            seed=self._settings.seed,
+            tell=lambda doing, share: self._tell_progress("preparation", doing=doing, share=share),
+        )
 
     def _drawn(self, random: Random, count: int) -> set[Pick]:
         return {canonical(self._space, random_pick(self._space, random)) for _ in range(count)}
@@ -216,28 +234,31 @@ class Search:
             describe=self._candidates.describe,
             batch=self._settings.batch,
             budget=self._settings.trials,
-            reference=reference_of(self._baseline.values(), budget_ms=self._budget.latency_ms),
+            reference=reference_of(self._known.baseline.values(), budget_ms=self._budget.latency_ms),
         )
         journal = Journal(self._space, sampler=sampler, path=self._study_path)
-        for pick, evaluation in list(self._known.items())[journal.trials :]:
+        for pick, evaluation in list(self._known.networks.items())[journal.trials :]:
             journal.add(pick, evaluation)  # recorded, but a kill came before the study had it
         return journal
 
     def _measure_first_picks(self, journal: Journal) -> None:
-        wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known)
+        wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known.networks)
         if wanted <= 0:
             return
-        picks = [pick for pick in self._first if pick not in self._known][:wanted]  # measured already
+        picks = [pick for pick in self._first if pick not in self._known.networks][:wanted]  # measured already
         if not picks:
             drawn = self._drawn(Random(self._settings.seed), FIRST_DRAWS)
             # what is trained one by one begins near the budget, as there may be time for few
             top = 1.3 if self._is_cheap else 1.0
-            picks = list(self._candidates.spread(sorted(drawn - set(self._known)), count=wanted, top=top))
+            picks = list(self._candidates.spread(sorted(drawn - set(self._known.networks)), count=wanted, top=top))
         one_by_one = [(pick,) for pick in by_halves(picks)]
         for group in [picks] if self._is_cheap or self._prepares else one_by_one:
-            known = [e.latency if self._is_cheap else e.accuracy for e in self._known.values()]
+            known = [e.latency if self._is_cheap else e.accuracy for e in self._known.networks.values()]
             if self._is_over() and any(one is not None for one in known):
                 return  # however little time there is, a front or a refusal rests on a measurement
+            if not self._has_time_for(group):
+                self._is_short = True
+                continue  # a smaller one may still be trained
             evaluations = self._evaluate(
                 group, stage="calibration", time_s=self._deadline.until(self._ends.calibration)
             )
@@ -247,6 +268,9 @@ class Search:
     def _step(self, journal: Journal) -> None:
         """Ask for some networks, measure them side by side, tell the sampler."""
         asked = self._asked(journal)
+        if not self._has_time_for([a.pick for a in asked]):
+            self._is_short = self._is_out_of_time = True
+            return
         evaluations = self._evaluate(
             [canonical(self._space, a.pick) for a in asked],
             stage="search",
@@ -260,31 +284,17 @@ class Search:
         batched = self._is_cheap or self._prepares
         room = self._settings.batch if self._settings.sampler == "hybrid" and batched else 1
         if self._settings.trials is not None:
-            room = min(room, self._settings.trials - len(self._known))
-        new: dict[Pick, Asked] = {}
-        repeats = 0
+            room = min(room, self._settings.trials - len(self._known.networks))
         start = time.process_time()
-        try:
-            while len(new) < room and repeats < MAX_REPEATS:
-                asked = journal.ask()
-                pick = canonical(self._space, asked.pick)
-                if pick in self._known or pick in new:
-                    repeats += 1
-                    if pick in self._known:
-                        journal.tell_again(asked, self._known[pick])
-                else:
-                    new[pick] = asked
-        except SpaceExhausted:
-            self._exhausted = True
-        self._exhausted = self._exhausted or repeats >= MAX_REPEATS
+        new, is_exhausted = journal.ask_new(self._known.networks, room=room)
+        self._exhausted = self._exhausted or is_exhausted
         self._sampler_cpu_s += time.process_time() - start
-        return list(new.values())
+        return new
 
     def _measure_finalists(self) -> None:
         """Measure what may be on the front afresh, side by side with the best of the baseline."""
-        known = [e for e in self._known.values() if e.accuracy is not None]
-        finalists = finalists_of(known, budget_ms=self._budget.latency_ms, of_region=self._prepares)
-        rivals = front_of([e for e in self._baseline.values() if e.accuracy is not None])[-RIVALS:]
+        finalists = finalists_of(self._known.rated, budget_ms=self._budget.latency_ms, of_region=self._prepares)
+        rivals = front_of([e for e in self._known.baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
         self._gauge.begin_anew()
         latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)
@@ -316,7 +326,7 @@ class Search:
 
     def _named(self, picks: Sequence[Pick]) -> list[ModelSpec]:
         """The networks of picks that come next, named by their number."""
-        start = len(self._known)
+        start = len(self._known.networks)
         return [self._candidates.spec(p, name=f"{self._space.name}-{start + i:04d}") for i, p in enumerate(picks)]
 
     def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
@@ -335,7 +345,8 @@ class Search:
         begin = self._deadline.elapsed_s
         seed = self._settings.seed
         # the baseline is compared with, so its trainings are all finished
-        watch = self._rungs.watch(latency.median_ms) if self._rungs and latency and stage != "baseline" else None
+        rungs = None if stage == "baseline" else self._known.rungs
+        watch = rungs.watch(latency.median_ms) if rungs and latency else None
 
         def report(step: int, value: float) -> None:
             if not self._prepares:  # then there is nothing on the way
@@ -355,56 +366,49 @@ class Search:
             evaluator=evaluator,
             report=report,
         )
-        if self._rungs and watch and watch.curve:
-            expected = self._rungs.expected(watch.curve) if evaluation.accuracy is None else None
+        if rungs and watch and watch.curve:
+            expected = rungs.expected(watch.curve) if evaluation.accuracy is None else None
             evaluation = replace(evaluation, curve=watch.curve, expected=expected)
         if stage == "baseline" and self._is_cheap and evaluation.accuracy is None:
             # a rival at equal latency counts as one even where another limit excludes it
             accuracy = self._evaluator.evaluate(spec, seed=seed, report=no_report)
             evaluation = replace(evaluation, accuracy=accuracy)
         evaluation = replace(evaluation, elapsed_s=self._deadline.elapsed_s - begin)
-        item = Evaluated(trial=len(self._known) if pick else -1, stage=stage, pick=pick, evaluation=evaluation)
+        item = Evaluated(
+            trial=len(self._known.networks) if pick else -1, stage=stage, pick=pick, evaluation=evaluation
+        )
         self._keep(item)
         return evaluation
 
     def _keep(self, item: Evaluated) -> None:
-        self._recall(item)
+        self._known.add(item)
         self._listener.evaluated(item)
 
-    def _recall(self, item: Evaluated) -> None:
-        self._items.append(item)
-        if item.stage == "baseline":
-            self._baseline[item.evaluation.spec] = item.evaluation
-        elif item.pick:
-            self._known[item.pick] = item.evaluation
-            if self._rungs is not None and item.evaluation.curve:
-                final = None if item.evaluation.accuracy is None else item.evaluation.accuracy.low
-                self._rungs.add(median_ms_of(item.evaluation), item.evaluation.curve, final)
-
     def _learn(self) -> None:
-        known = (*self._baseline.values(), *self._known.values())
-        measured = [(e.spec, e.latency.median_ms) for e in known if e.latency is not None]
-        if measured:
+        if measured := self._known.measured:
             self._predictor.fit(measured)
 
     def _is_over(self) -> bool:
         trials = self._settings.trials
-        out_of_trials = trials is not None and len(self._known) >= trials
-        return self._exhausted or out_of_trials or self._deadline.passed(self._ends.search)
+        out_of_trials = trials is not None and len(self._known.networks) >= trials
+        out_of_time = self._is_out_of_time or self._deadline.passed(self._ends.search)
+        return self._exhausted or out_of_trials or out_of_time
 
-    def _tell_prepared(self, doing: str, share: float) -> None:
-        self._tell_progress("preparation", doing=doing, share=share)
+    def _has_time_for(self, picks: Sequence[Pick]) -> bool:
+        """Whether a training of each network is expected to end in time, where networks are trained one by one."""
+        if self._trainings is None:
+            return True
+        return all(self._trainings.has_time_for(self._candidates.spec(pick, name="next")) for pick in picks)
 
     def _tell_progress(self, phase: Phase, *, doing: str = "", share: float = 0.0) -> None:
-        feasible = [e for e in self._known.values() if e.is_feasible and e.accuracy is not None]
         self._listener.progress(
             Progress(
                 phase=phase,
-                trials=len(self._known),
+                trials=len(self._known.networks),
                 trials_total=self._settings.trials,
-                measured=sum(e.latency is not None for e in (*self._known.values(), *self._baseline.values())),
-                predicted=max(0, self._candidates.predicted - len(self._known)),
-                best=max(feasible, key=rank_of, default=None),
+                measured=len(self._known.measured),
+                predicted=max(0, self._candidates.predicted - len(self._known.networks)),
+                best=self._known.best,
                 elapsed_s=self._deadline.elapsed_s,
                 left_s=self._deadline.left_s,
                 doing=doing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
@@ -12,15 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mnv2search.errors import RecordError, WriteError
 from mnv2search.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space import Pick, SearchSpace, canonical
+from mnv2search.study.hybrid import SpaceExhausted
 
 __all__ = ["Asked", "Journal", "distributions_of"]
 
 STUDY = "mnv2search"
 # Where Optuna 5 keeps what a constraints function returned; a trial that was not asked for has to bring it along.
 CONSTRAINTS = "constraints"
+# A sampler that repeats itself this often has nothing new to say.
+MAX_REPEATS = 500
 DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
 # Stands where no accuracy was asked for, since Optuna wants a number; the violation rules such a trial out.
 NO_ACCURACY = 0.0
@@ -56,7 +57,7 @@ class Journal:
 
     def __init__(self, space: SearchSpace, *, sampler: optuna.samplers.BaseSampler, path: str | None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._axes = space.axes
+        self._space, self._axes = space, space.axes
         self._distributions = distributions_of(space)
         self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
         self._kept: optuna.Study | None = None
@@ -69,6 +70,29 @@ class Journal:
         """The next pick; several may be asked for before any is told."""
         trial = self._study.ask(self._distributions)
         return Asked(self._pick(trial.params), trial)
+
+    def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
+        """Picks that are not known, at most so many, and whether there are no more; a known one is answered at once.
+
+        Args:
+            known: what was evaluated, by canonical pick.
+            room: how many picks there may be.
+        """
+        new: dict[Pick, Asked] = {}
+        repeats = 0
+        try:
+            while len(new) < room and repeats < MAX_REPEATS:
+                asked = self.ask()
+                pick = canonical(self._space, asked.pick)
+                if pick in known or pick in new:
+                    repeats += 1
+                    if pick in known:
+                        self.tell_again(asked, known[pick])
+                else:
+                    new[pick] = asked
+        except SpaceExhausted:
+            return list(new.values()), True
+        return list(new.values()), repeats >= MAX_REPEATS
 
     def tell(self, asked: Asked, evaluation: Evaluation) -> None:
         """The outcome of a pick that was asked for."""

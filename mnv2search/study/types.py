@@ -25,6 +25,7 @@ class Settings:
         sampler: `hybrid`, or one of Optuna's for comparison.
         seed: of every random choice.
         batch: networks that are measured side by side before the sampler learns from them.
+        share: of the time of a run that `time_s` is, where the search is not all of it; for what a user is told.
     """
 
     trials: int | None = None
@@ -32,6 +33,7 @@ class Settings:
     sampler: str = "hybrid"
     seed: int = 0
     batch: int = 8
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.trials is None and self.time_s is None:
@@ -86,10 +88,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """What to call with every finished evaluation, and with where the search stands."""
+    """What to call with every finished evaluation, with where the search stands, and with what a user has to know."""
 
     evaluated: Callable[[Evaluated], None]
     progress: Callable[[Progress], None]
+    noted: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

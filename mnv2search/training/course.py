@@ -76,6 +76,8 @@ class Course(ABC, Generic[B, F]):
     """What the best weights are written with."""
     after: float = 0.0
     """Evaluations that are made once the training has ended, in terms of one on the held-out images."""
+    limit_s: float | None = None
+    """Wall time that a training of so many steps or epochs may take: where it goes slower, it is shortened."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -173,7 +175,7 @@ class Course(ABC, Generic[B, F]):
         self.shared = self.team.shared(self.model)
         pace = Pace(
             resumed_at,
-            None if state.steps else state.time_s,
+            self.limit_s if state.steps else state.time_s,
             begin=self.began,
             epoch_steps=self.epoch_steps,
             evaluations=self.most_evaluations,
@@ -275,16 +277,17 @@ class Course(ABC, Generic[B, F]):
         """Let the pace of the leader tell how many steps fit into the time, and shorten that where it goes slower."""
         state = self.state
         pace.stepped(state.step)
-        if state.time_s is None or self.state.step == state.steps or not pace.is_limited:
+        if state.step == state.steps or not pace.is_limited:
             return
-        if state.steps:
-            found = self.team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, state.every)))
-        elif not self.team.agreed(lambda: pace.is_tried(state.step)):
+        if not self.team.agreed(lambda: pace.is_tried(state.step)):
             return
-        else:
+        if not pace.evaluation_s:
             self._expect(pace)
+        if state.steps:
+            found = self.team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, self._every)))
+        else:
             found = self.team.agreed(lambda: pace.plan(state.step))
-            if self.team.is_leader and pace.least_s > state.time_s:
+            if self.team.is_leader and state.time_s is not None and pace.least_s > state.time_s:
                 on_note(
                     f"{state.step} steps and an evaluation take {pace.least_s:.0f} s, more than the "
                     f"{state.time_s:g} s that are given; the training ends after step {state.step}"
@@ -302,11 +305,13 @@ class Course(ABC, Generic[B, F]):
 
     def _is_due(self) -> bool:
         """Whether an evaluation is: after an epoch, and not more often than so many times in all."""
-        state = self.state
-        if not state.steps:
-            return False
-        every = math.ceil(max(1.0, state.steps / self.most_evaluations) / self.epoch_steps) * self.epoch_steps
-        return state.step % (state.every or every) == 0
+        return bool(self.state.steps) and self.state.step % self._every == 0
+
+    @property
+    def _every(self) -> int:
+        """Steps from one evaluation to the next."""
+        most = max(1.0, self.state.steps / self.most_evaluations)
+        return self.state.every or math.ceil(most / self.epoch_steps) * self.epoch_steps
 
     def _batches(self) -> Generator[B]:
         """Batches from the one after the last step on, until there is no step left."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
@@ -17,14 +21,16 @@ from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.training.course import Course, Job
 from mnv2search.training.dense_figures import DenseFigures, dense_figures
 from mnv2search.training.dense_loss import detection_loss, segmentation_loss
+from mnv2search.training.draws import own_draws
 from mnv2search.training.matching import targets_of
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import ProgressOf, TrainedOf
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
+from mnv2search.training.speed import Timed
 from mnv2search.training.step import autocast, backward
 
-__all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", "train_dense"]
+__all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", "time_dense", "train_dense"]
 
 # Settings of recipes that classifiers alone have.
 CLASSIFIERS_ONLY = ("label_smoothing", "randaugment", "mixup", "shift_px")
@@ -32,6 +38,8 @@ CLASSIFIERS_ONLY = ("label_smoothing", "randaugment", "mixup", "shift_px")
 MOST_EVALUATIONS = 20
 # Scenes whose evaluation tells how long that of all takes.
 TRIED_SCENES = 4
+# Steps that tell how fast a network is trained, after a first one.
+TIMED_STEPS = 3
 
 DenseProgress: TypeAlias = ProgressOf[DenseFigures]
 DenseTrained: TypeAlias = TrainedOf[DenseFigures]
@@ -60,8 +68,10 @@ def train_dense(
     classes: tuple[str, ...],
     folder: Path,
     seed: int = 0,
+    steps: int | None = None,
     epochs: int | None = None,
     time_s: float | None = None,
+    limit_s: float | None = None,
     data: str = "",
     device: str = "cpu",
     precision: Precision | None = None,
@@ -83,8 +93,10 @@ def train_dense(
         classes: names.
         folder: for ``last.ckpt`` and ``best.pt``; what is there is gone on with.
         seed: of everything that is drawn.
+        steps: in place of epochs.
         epochs: in place of the recipe's.
         time_s: wall time in place of epochs.
+        limit_s: wall time within which so many steps or epochs have to be; where they are not, there are fewer.
         data: fingerprint of the scenes; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         precision: of the convolutions (autocast); None takes half precision where a trial says that it is clearly
@@ -108,8 +120,39 @@ def train_dense(
     )
     course.most_evaluations = evaluations
     course.after = after
-    course.begin(steps=None, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
+    course.limit_s = limit_s
+    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
     return course.run(on_progress=on_progress, on_note=on_note)
+
+
+def time_dense(
+    model: MobileNet,
+    scenes: LoadedScenes,
+    held_out: LoadedScenes,
+    recipe: Recipe,
+    *,
+    classes: tuple[str, ...],
+    device: str = "cpu",
+) -> Timed:
+    """What a step and an evaluation of a network take here, by a few of each; the network is of no use afterwards.
+
+    Args:
+        model: the network.
+        scenes: to learn from.
+        held_out: to evaluate on, a few of them.
+        recipe: how.
+        classes: names.
+        device: of torch, such as ``cuda``.
+
+    Raises:
+        MissingExtraError: what augments or judges is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
+        course = _Course(
+            model, recipe, Job(folder=Path(folder), seed=0, data="", device=device), scenes, held_out, classes
+        )
+        course.begin(steps=1 + TIMED_STEPS, epochs=None, time_s=None, precision="float32")
+        return course.timed()
 
 
 class _Course(Course[SceneBatch, DenseFigures]):
@@ -155,6 +198,20 @@ class _Course(Course[SceneBatch, DenseFigures]):
     def judge_some(self, model: MobileNet) -> float:
         self._judged(model, self.tried, lambda: False)
         return len(self.tried) / len(self.held_out)
+
+    def timed(self) -> Timed:
+        """What a step and an evaluation take, the first of each aside."""
+        with closing(self._batches()) as batches:
+            self._step(next(batches))
+            begin = time.monotonic()
+            for _ in range(TIMED_STEPS):
+                self._step(next(batches))
+            step_s = (time.monotonic() - begin) / TIMED_STEPS
+        self.judge_some(self.model)
+        begin = time.monotonic()
+        share = self.judge_some(self.model)
+        evaluation_s = (time.monotonic() - begin) / share
+        return Timed(madds=cost_of(self.model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
 
     def value(self, figures: DenseFigures) -> float:
         return figures.value

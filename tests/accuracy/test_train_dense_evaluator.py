@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,15 @@ from scene_files import write_coco
 
 from mnv2search.accuracy.evaluators import train_dense as module
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import CanHalve, Halving, KeepsWeights
+from mnv2search.accuracy.types import (
+    AccuracyEvaluator,
+    CanHalve,
+    Fitting,
+    Halving,
+    HoldsTime,
+    KeepsWeights,
+    Preparation,
+)
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.jobs.predict import predict
@@ -31,6 +42,7 @@ from mnv2search.spec.model_spec import BlockSpec, Classifier
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
+from mnv2search.training.speed import Timed
 
 SPACE = """mnv2search: 1
 name: small-detectors
@@ -180,7 +192,7 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     spec = replace(load_space(str(tmp_path / "space.yaml")).template, head=Classifier(classes=5))
     write_network(tmp_path / "classifier.pt", build(spec, seed=3))
-    deeper = replace(detector(classes=2), blocks=(*ROWS, BlockSpec(channels=32)))
+    deeper = replace(detector(classes=2), blocks=(*ROWS, BlockSpec(channels=40)))
     begun: list[MobileNet] = []
     options = f"task=detection,data={data},epochs=1,weights={tmp_path / 'classifier.pt'}"
     evaluator = open_evaluator(f"train-dense:{options}")
@@ -193,4 +205,136 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
         other = evaluator.evaluate(deeper, seed=0, report=no_report)
     assert [network.spec.head for network in begun] == [Classifier(classes=5)]
     assert member.note == ""
-    assert "has other rows than the first weights" in other.note
+    assert "has other stages than the first weights" in other.note
+
+
+def test_rows_that_belong_to_a_stage_take_over_its_weights(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
+    spec = detector(classes=2)
+    write_network(tmp_path / "first.pt", build(spec, seed=3))
+    # as in a space that chooses for every repeat on its own: a row more, of the same stage
+    rows = replace(spec, blocks=(*ROWS, replace(ROWS[-1], stride=1, expansion=2)))
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data},epochs=1,weights={tmp_path / 'first.pt'}")
+    begun: list[MobileNet] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "inherit", lambda new, old: begun.append(new))
+        found = evaluator.evaluate(rows, seed=0, report=no_report)
+    assert [network.spec.blocks for network in begun] == [rows.blocks]
+    assert found.note == ""
+
+
+ONE = detector(classes=2)
+STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
+
+
+def fitting_of(
+    evaluator: AccuracyEvaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
+) -> Fitting:
+    space = loads(SPACE)
+    assert isinstance(space, SearchSpace)
+    assert isinstance(evaluator, HoldsTime)
+    band = tuple((index, 0, 0, 0) for index in range(2))
+    asked = Preparation(space=space, band=band, folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "time_dense", lambda *_args, **_options: STEP)  # a second for every step
+        patch.setattr(time, "monotonic", lambda: 0.0)
+        return evaluator.fit(asked, left_s=lambda: left_s)
+
+
+@pytest.mark.parametrize(
+    ("options", "time_s", "steps", "trainings"),
+    [
+        ("", 1000.0, 150, 6),
+        ("", 480.0, 120, 4),
+        ("", 250.0, 125, 2),
+        ("", 120.0, 120, 1),
+        ("", 99.0, 100, 0),
+        (",epochs=75", 250.0, 150, 1),  # what was asked for is not shortened
+    ],
+)
+def test_trainings_are_as_long_as_the_time_allows(
+    tmp_path: Path, options: str, time_s: float, steps: int, trainings: int
+) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=3, test=3)
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data}{options}")
+    found = fitting_of(evaluator, time_s=time_s)
+    assert (found.trainings, found.wanted_s) == (trainings, 600.0)
+    assert f"{steps} steps takes about {steps} s" in found.told
+    assert isinstance(evaluator, HoldsTime)
+    assert evaluator.expected_s(ONE) == steps
+    assert ("shortened from 150 steps" in found.told) == (trainings > 0 and steps < 150)
+    assert ("the least that is of any use" in found.told) == (trainings == 0)
+
+
+def test_rungs_follow_the_length_of_the_trainings(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=3, test=3)
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data},halving=2")
+    assert isinstance(evaluator, CanHalve)
+    fitting_of(evaluator, time_s=440.0)
+    assert evaluator.halving == Halving(rungs=(), reduction=2)
+    assert "110 steps of the recipe dense" in evaluator.info.detail
+
+
+def test_a_run_that_goes_on_trains_as_long_as_it_began(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=3, test=3)
+    name = f"train-dense:task=detection,data={data}"
+    assert fitting_of(open_evaluator(name), time_s=50.0, folder=tmp_path).trainings == 0
+    assert fitting_of(open_evaluator(name), time_s=440.0, folder=tmp_path).trainings == 4
+    again = fitting_of(open_evaluator(name), time_s=10_000.0, folder=tmp_path)
+    assert "110 steps takes about 110 s" in again.told
+    by_trials = open_evaluator(name)
+    assert fitting_of(by_trials, time_s=None, folder=tmp_path) == Fitting(trainings=None)
+    assert "110 steps" in by_trials.info.detail
+
+
+def test_a_length_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=3, test=3)
+    (tmp_path / "length.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(EvaluatorError, match=r"length\.json cannot be read"):
+        fitting_of(open_evaluator(f"train-dense:task=detection,data={data}"), time_s=50.0, folder=tmp_path)
+
+
+def test_a_training_ends_where_the_time_does_and_says_so(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=3, test=3)
+    evaluator = open_evaluator(f"train-dense:task=detection,data={data}")
+    fitting_of(evaluator, time_s=1000.0, left_s=1e-6)
+    found = evaluator.evaluate(ONE, seed=0, report=no_report)
+    assert found.note == f"{ONE.name} was trained for 2 of 150 steps, as the time was over"
+
+
+def test_a_search_holds_its_time_by_what_a_few_steps_take(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
+    told: list[str] = []
+    request = Request(
+        space=str(tmp_path / "space.yaml"),
+        device="simulated",
+        evaluator=f"train-dense:task=detection,data={data},epochs=1",
+        budget=Budget(latency_ms=50.0),
+        settings=Settings(trials=3, time_s=10_000.0),
+        root=tmp_path,
+        name="timed",
+    )
+    outcome = run_job(request, on_progress=lambda _: None, on_note=told.append)
+    assert outcome.result.front
+    assert "a training of 2 steps takes about" in told[0]
+    assert told[0] in outcome.notes
+    assert (outcome.folder / "work" / "length.json").exists()
+
+
+def test_a_search_without_the_time_for_a_training_is_refused_and_goes_on_with_more(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
+    words = ["run", "--space", str(tmp_path / "space.yaml"), "--device", "simulated", "--latency-ms", "50"]
+    words += ["--data", str(data), "--accuracy", "train-dense:task=detection,epochs=1", "--no-confirm"]
+    refused = run(*words, "--time", "0.001s")
+    assert refused.code == 2
+    assert "there is no time for a single training in 0.001 s: one of 2 steps takes about" in refused.err
+    assert "hint: give --time" in refused.err
+    found = run(*words, "--time", "10m", "--trials", "1")
+    assert found.code == 0
+    assert "a training of 2 steps takes about" in found.err
+    assert found.err.count("a training of 2 steps takes about") == 1
+    assert "ship small-detectors" in found.out

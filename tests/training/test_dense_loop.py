@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 
 from dense_specs import detector, segmenter
 
+from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.jobs.train_dense import train_dense_spec
 from mnv2search.model.build import MobileNet, build
@@ -28,7 +29,7 @@ from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.training.dense_figures import dense_figures
-from mnv2search.training.dense_loop import train_dense
+from mnv2search.training.dense_loop import time_dense, train_dense
 from mnv2search.training.dense_loss import VOID
 from mnv2search.training.dense_spec import HEADS, task_of
 from mnv2search.training.inherit import inherit
@@ -300,3 +301,28 @@ def test_half_precision_is_gone_on_with(boxes: SceneSet, tmp_path: Path) -> None
     assert (found.precision, rest.precision) == ("bfloat16", "bfloat16")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_training_of_so_many_steps_is_shortened_where_they_do_not_fit(boxes: SceneSet, tmp_path: Path) -> None:
+    told: list[int] = []
+    _, found = trained(
+        DETECTOR, boxes, tmp_path, steps=40, limit_s=1e-6, on_progress=lambda progress: told.append(progress.steps)
+    )
+    assert found.steps == 2
+    assert not found.stopped
+    assert told == [40, 2]
+
+
+def test_a_training_that_fits_is_as_long_as_it_was_asked_to_be(boxes: SceneSet, tmp_path: Path) -> None:
+    _, found = trained(DETECTOR, boxes, tmp_path, steps=6, limit_s=1e9, evaluations=1)
+    assert found.steps == 6
+
+
+def test_a_network_is_timed_without_a_trace(boxes: SceneSet) -> None:
+    train, val, _ = loaded_parts(boxes, size=DETECTOR.size)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    found = time_dense(build(DETECTOR, seed=0), train, val, RECIPE, classes=boxes.classes)
+    assert found.madds == cost_of(DETECTOR).madds
+    assert min(found.step_s, found.evaluation_s) > 0
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,126 @@
+"""How long trainings take, and how long they may be, by how fast this machine trains a few networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+__all__ = ["WANTED", "Chosen", "Speed", "Timed", "chosen_length", "evaluations_of"]
+
+# Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
+WANTED = 4
+# Lengths that are looked at.
+LENGTHS = 1000
+# Less of a training says nothing of how long one takes.
+LEAST_STEPS = 10
+
+
+class Timed(NamedTuple):
+    """What training a network took here.
+
+    Attributes:
+        madds: of the network.
+        step_s: wall time of a step.
+        evaluation_s: wall time of an evaluation on all held-out images.
+    """
+
+    madds: float
+    step_s: float
+    evaluation_s: float
+
+
+class Speed:
+    """Expects how long trainings take: by the line through networks that were timed, and by trainings that ended.
+
+    Args:
+        timed: one network or two, the one with fewer multiply-adds first.
+
+    >>> speed = Speed([Timed(100, 1.0, 2.0), Timed(200, 1.5, 3.0)])
+    >>> speed.training_s(150, steps=10, evaluations=2)
+    17.5
+    >>> speed.took(35.0, madds=150, steps=10, evaluations=2)
+    >>> speed.training_s(100, steps=10, evaluations=0)
+    20.0
+    """
+
+    def __init__(self, timed: Sequence[Timed]) -> None:
+        self._timed = tuple(timed)
+        self._scale = 1.0
+
+    def training_s(self, madds: float, *, steps: int, evaluations: int) -> float:
+        """What a training of a network with so many multiply-adds is expected to take, in seconds."""
+        return self._scale * self._unscaled_s(madds, steps, evaluations)
+
+    def took(self, seconds: float, *, madds: float, steps: int, evaluations: int) -> None:
+        """Told what a training took, whole or not: the next one is expected to go as fast."""
+        if steps >= LEAST_STEPS:
+            self._scale = seconds / self._unscaled_s(madds, steps, evaluations)
+
+    def _unscaled_s(self, madds: float, steps: int, evaluations: int) -> float:
+        return steps * self._at(madds, 1) + evaluations * self._at(madds, 2)
+
+    def _at(self, madds: float, place: int) -> float:
+        """A time of a network by those of the timed ones, and not less than a quarter of the least of them."""
+        first, last = self._timed[0], self._timed[-1]
+        least = 0.25 * min(first[place], last[place])
+        if last.madds <= first.madds:
+            return max(least, last[place])
+        share = (madds - first.madds) / (last.madds - first.madds)
+        return max(least, first[place] + share * (last[place] - first[place]))
+
+
+class Chosen(NamedTuple):
+    """How long trainings are made.
+
+    Attributes:
+        steps: of each.
+        fitting: how many fit into the time.
+    """
+
+    steps: int
+    fitting: int
+
+
+def chosen_length(
+    training_s: Callable[[int], float], *, asked: int, least: int, time_s: float, wanted: int = WANTED
+) -> Chosen:
+    """The longest trainings, of at most so many steps, of which as many as are wanted fit into a time.
+
+    Where that would make them too short, it is the longest of which as many fit as of the shortest.
+
+    Args:
+        training_s: what a training of so many steps takes; more steps take no less.
+        asked: steps of a training at most.
+        least: steps below which a training is of no use.
+        time_s: for all trainings.
+        wanted: how many of them.
+
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
+    Chosen(steps=150, fitting=4)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=400)
+    Chosen(steps=100, fitting=4)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=140)
+    Chosen(steps=70, fitting=2)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=50)
+    Chosen(steps=60, fitting=0)
+    """
+
+    def fitting(steps: int) -> int:
+        return math.floor(time_s / training_s(steps))
+
+    least = min(least, asked)
+    many = min(wanted, fitting(least))
+    apart = max(1, (asked - least) // LENGTHS)
+    steps = next((steps for steps in range(asked, least - 1, -apart) if fitting(steps) >= max(1, many)), least)
+    return Chosen(steps, fitting(steps))
+
+
+def evaluations_of(steps: int, *, epoch_steps: int, most: int) -> int:
+    """How many evaluations a training makes: after an epoch or several, and at its end.
+
+    >>> evaluations_of(150, epoch_steps=25, most=4), evaluations_of(60, epoch_steps=25, most=4)
+    (3, 3)
+    """
+    every = epoch_steps * math.ceil(max(1.0, steps / most) / epoch_steps)
+    return math.ceil(steps / every)
