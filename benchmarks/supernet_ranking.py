@@ -11,9 +11,9 @@ one thread at half width and 16 px until the core-seconds are used up. Then
 * a predictor is fitted to what 32 others are ordered by, spread evenly over multiply-adds among 200 drawn ones, as a
   search begins: Spearman of its predictions with the true accuracies of all other networks of the table, as it is
   fitted to judge the order that a search found (steady) and as the search itself fits it;
-* the search of this package asks for 64 networks in all (its own first design, then what it expects most of) and is
-  told what they are ordered by; those that are then on the front are scored by true accuracies: share of the true
-  front's hypervolume.
+* the search of this package asks for 128 networks in all (its own first design, then what it expects most of) and is
+  told what they are ordered by; those that are then on the front, by smoothed figures as at the end of a search, are
+  scored by true accuracies: share of the true front's hypervolume.
 
 With `--keep` the weights and all figures of networks stay in a folder, and the next run begins with them: only
 networks that it is the first to ask for are evaluated.
@@ -37,7 +37,7 @@ from search_quality_problems import Problem, open_problem, shared_data
 from supernet_ranking_nets import Choice, Inherited, opened
 
 RATED, DRAWN = 32, 200
-ASKED = 64
+ASKED = 128
 
 
 def result_of(seed: int, *, core_seconds: float, networks: int, keep: Path | None) -> dict[str, Any]:
@@ -83,6 +83,7 @@ def searched(problem: Problem, inherited: Callable[[Choice], Inherited], *, seed
     """Share of the true front's hypervolume that the search's own front reaches, and the networks evaluated."""
     from mnv2search.pareto import front
     from mnv2search.study.hybrid import HybridStrategy
+    from mnv2search.study.trust import smoothed_values
 
     strategy = HybridStrategy(cards=problem.cards, describe=problem.describe, seed=seed, budget=ASKED)
     found: dict[Choice, float] = {}
@@ -90,7 +91,10 @@ def searched(problem: Problem, inherited: Callable[[Choice], Inherited], *, seed
         choice = strategy.ask()
         found[choice] = inherited(choice).merit
         strategy.tell(choice, found[choice], problem.evaluate(choice)[1])
-    members = front(found, maximise=lambda c: found[c], minimise=lambda c: problem.evaluate(c)[1])
+    choices = np.array(list(found))
+    values = smoothed_values(choices, problem.describe(choices), np.array(list(found.values())), cards=problem.cards)
+    smooth = dict(zip(found, values.tolist(), strict=True))
+    members = front(found, maximise=lambda c: smooth[c], minimise=lambda c: problem.evaluate(c)[1])
     return problem.share(list(members)), len(found)
 
 

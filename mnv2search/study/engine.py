@@ -26,7 +26,7 @@ from mnv2search.study.known import Known
 from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, reference_of, result_of
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.trainings import Trainings, shares_of
-from mnv2search.study.trust import order_notes
+from mnv2search.study.trust import order_notes, smoothed
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
 
 __all__ = ["Search"]
@@ -293,7 +293,10 @@ class Search:
 
     def _measure_finalists(self) -> None:
         """Measure what may be on the front afresh, side by side with the best of the baseline."""
-        finalists = finalists_of(self._known.rated, budget_ms=self._budget.latency_ms, of_region=self._prepares)
+        rated = self._known.rated
+        if self._prepares:
+            rated = smoothed(self._known.networks, self._candidates.describe, cards=self._space.cards)
+        finalists = finalists_of(rated, budget_ms=self._budget.latency_ms, of_region=self._prepares)
         rivals = front_of([e for e in self._known.baseline.values() if e.accuracy is not None])[-RIVALS:]
         specs = [e.spec for e in (*finalists, *rivals)]
         self._gauge.begin_anew()
