@@ -38,7 +38,7 @@ DEFAULT_TIME_S = 600.0
     "weights",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="First weights: a .pt file of any network with as many rows, or published ones.",
+    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
 )
 @click.option("--from-spec", default="", metavar="SPEC", help="The network that published weights belong to.")
 @click.option(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "weights",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="First weights: a .pt file of any network with as many rows, or published ones.",
+    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
 )
 @click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to; SPEC if left out.")
 @click.option(

@@ -94,8 +94,8 @@ def rank(
         members: networks to train.
         epochs: of every training.
         seed: of first weights and draws.
-        weights: first weights of every training: a `.pt` file of ours with any network of as many rows, or published
-            ones; None begins with random ones.
+        weights: first weights of every training: a `.pt` file of ours with any network of as many rows or stages, or
+            published ones; None begins with random ones.
         weights_spec: the network that published weights belong to.
         on_progress: told the name of the network and where its training is.
 

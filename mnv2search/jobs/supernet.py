@@ -70,7 +70,7 @@ def build_supernet(
         epochs: over the images, in place of a time; 0 takes the time.
         fidelity: see `SupernetEvaluator`.
         recipe: name or path of one; see `SupernetEvaluator`.
-        weights: first weights: a `.pt` file of any network with as many rows, or published ones.
+        weights: first weights: a `.pt` file of any network with as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to.
         latency_ms: budget of a later search: networks that fit it are trained rather than others; None trains all.
         device: that the budget is meant for; some networks are measured on it.

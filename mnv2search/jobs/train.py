@@ -101,7 +101,7 @@ def train_spec(
         seed: of first weights, draws, and parts of the data that are drawn.
         epochs: in place of the recipe's.
         time_s: of training, in place of epochs.
-        weights: first weights: a `.pt` file of ours with any network of as many rows, or a file of published weights,
+        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones,
             which are inherited alike.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, whose answers are learned from too.

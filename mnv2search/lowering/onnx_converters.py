@@ -49,6 +49,9 @@ def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
     with warnings.catch_warnings():
         # torch 2.9 and later say that this exporter is the old one.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Shapes are constants of our networks, and folding is the runtime's business.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
         torch.onnx.export(
             module,
             (image,),

@@ -28,6 +28,7 @@ from mnv2search.study.sampler import make_sampler
 from mnv2search.study.trainings import Trainings, shares_of
 from mnv2search.study.trust import order_notes, smoothed
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
+from mnv2search.study.watched import watched
 
 __all__ = ["Search"]
 
@@ -347,31 +348,17 @@ class Search:
         """Complete one evaluation, keep it and hand it out."""
         begin = self._deadline.elapsed_s
         seed = self._settings.seed
-        # the baseline is compared with, so its trainings are all finished
-        rungs = None if stage == "baseline" else self._known.rungs
-        watch = rungs.watch(latency.median_ms) if rungs and latency else None
-
-        def report(step: int, value: float) -> None:
-            if not self._prepares:  # then there is nothing on the way
-                doing = f"{spec.name}: {100 * value:.1f} % {metric} at step {step}"
-                self._tell_progress(cast("Phase", stage), doing=doing)
-            (watch or no_report)(step, value)
-
-        metric = self._evaluator.info.metric
-        if evaluator is not None and not (self._is_cheap or self._prepares):
-            self._tell_progress(cast("Phase", stage), doing=f"{spec.name}: evaluation begins")
-        evaluation = completed(
+        is_quick = self._is_cheap or self._prepares
+        evaluation = watched(
             spec,
-            cost=cost_of(spec),
-            latency=latency,
+            latency,
             budget=self._budget,
             seed=seed,
             evaluator=evaluator,
-            report=report,
+            # the baseline is compared with, so its trainings are all finished
+            rungs=None if stage == "baseline" else self._known.rungs,
+            tell=None if is_quick else lambda doing: self._tell_progress(cast("Phase", stage), doing=doing),
         )
-        if rungs and watch and watch.curve:
-            expected = rungs.expected(watch.curve) if evaluation.accuracy is None else None
-            evaluation = replace(evaluation, curve=watch.curve, expected=expected)
         if stage == "baseline" and self._is_cheap and evaluation.accuracy is None:
             # a rival at equal latency counts as one even where another limit excludes it
             accuracy = self._evaluator.evaluate(spec, seed=seed, report=no_report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.model.build import build
+from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.testing.contracts import network_of
@@ -164,3 +166,12 @@ def test_arbitrary_weights_keep_the_answer_at_unit_scale(repeats: int) -> None:
         answer = model(torch.from_numpy(image(1, 96)))
     assert 0.01 < float(answer.std()) < 100
     assert len(layer_arrays(model)) == sum(len(unit.layers) for unit in plan(model.spec).units)
+
+
+@pytest.mark.parametrize("name", ["ssdlite_mobilenet_v2", "deeplabv3_mobilenet_v2"])
+def test_converters_trace_dense_networks_without_a_word(name: str) -> None:
+    """Warnings are errors here: none of what the tracer has to say of constant shapes is for a user."""
+    spec = replace(load_spec(name), width=0.1, resolution=97)
+    with open_device("onnxruntime") as device:
+        (found,) = confirm(device, [spec])
+    assert found.answers_agree

@@ -88,8 +88,8 @@ class SupernetEvaluator:
         fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses
             by the time.
         folder: of a supernet that `mnv2search supernet` trained, or began to; empty trains one for the search.
-        weights: first weights: a `.pt` file of ours with any network of as many rows, or published ones; empty begins
-            with random ones.
+        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
+            empty begins with random ones.
         weights_spec: the network that published weights belong to; empty takes the name of the space.
     """
 
