@@ -32,11 +32,13 @@ def command(folder: Path, as_json: bool) -> None:
     from mnv2search.report.table import draw
 
     manifest, result = recall(folder)
+    trained = _trained(folder, result) if (folder / "finetune").is_dir() else None
     if as_json:
-        emit_json(run_json(result, folder=folder, status=manifest.status))
+        document = run_json(result, folder=folder, status=manifest.status)
+        emit_json(document | ({} if trained is None else _shipped(trained)))
     elif result.front:
         draw(run_rows(result), stdout_console())
-        if (folder / "finetune").is_dir() and (trained := _trained(folder, result)) is not None:
+        if trained is not None:
             draw(finetuned_rows(trained), stdout_console())
             answer(finetuned_lines(trained, folder=folder))
         else:
@@ -51,3 +53,9 @@ def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
     from mnv2search.jobs.finetune import recall_finetuned  # loads torch, which other fronts do without
 
     return recall_finetuned(folder / "finetune", result.finalists)
+
+
+def _shipped(trained: Finetuned) -> dict[str, object]:
+    from mnv2search.jobs.finetune import shipped_json
+
+    return shipped_json(trained)

@@ -17,7 +17,7 @@ from mnv2search.cli.output import answer, emit_json, note, stdout_console
 if TYPE_CHECKING:
     from mnv2search.evaluation import Budget
     from mnv2search.jobs.run import Outcome
-    from mnv2search.study.types import SearchResult
+
 
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
@@ -224,14 +224,14 @@ def command(
         if text not in told:
             note(text)
     if confirms and result.front and not outcome.already_finished:
-        _confirm(outcome.folder, result, device=request.device, quiet=quiet or as_json)
+        _confirm(outcome, device=request.device, quiet=quiet or as_json)
     if not result.front:
         sys.exit(NOTHING_FITS)
 
 
 def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> None:
     """The answer: a document, or tables and what to ship."""
-    from mnv2search.jobs.finetune import finetuned_json
+    from mnv2search.jobs.finetune import shipped_json
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
     from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
@@ -239,7 +239,7 @@ def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> No
     result, trained = outcome.result, outcome.finetuned
     if as_json:
         document = run_json(result, folder=outcome.folder, status=outcome.manifest.status)
-        emit_json(document | ({} if trained is None else {"finetuned": finetuned_json(trained)}))
+        emit_json(document | ({} if trained is None else shipped_json(trained)))
     elif not result.front:
         answer(nothing_fits_lines(result, budget=budget, status=outcome.manifest.status))
     elif trained is not None:
@@ -310,20 +310,22 @@ def _learning(space: str) -> str:
     return "train-dense:task=segmentation" if isinstance(head, DeepLab) else "supernet"
 
 
-def _confirm(folder: Path, result: SearchResult, *, device: str, quiet: bool) -> None:
-    """Compare the front with the converter's; what does not work is said, and leaves the run as it is."""
+def _confirm(outcome: Outcome, *, device: str, quiet: bool) -> None:
+    """Compare front and trained networks with the converter's; what does not work is said, and changes nothing."""
     from mnv2search.cli.progress import measuring
     from mnv2search.errors import DeviceError
     from mnv2search.jobs.confirm import CONFIRMATION, confirm_front, confirmation_line, disagreements
+    from mnv2search.report.rows import counted
 
     def begin(converter: str) -> None:
         note(
-            f"comparing the {len(specs)} networks of the front with what {converter} makes of them: this takes time "
+            f"comparing {counted(len(specs), 'network')} with what {converter} makes of them: this takes time "
             "beyond --time, with some converters minutes; --no-confirm skips it",
             quiet=quiet,
         )
 
-    specs = [evaluation.spec for evaluation in result.front]
+    folder, trained = outcome.folder, () if outcome.finetuned is None else outcome.finetuned.networks
+    specs = list(dict.fromkeys(evaluation.spec for evaluation in (*outcome.result.front, *trained)))
     try:
         with measuring(len(specs), quiet=quiet, verb="confirming") as advance:
             found = confirm_front(folder, specs, device=device, on_begin=begin, on_progress=advance)

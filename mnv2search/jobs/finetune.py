@@ -39,6 +39,7 @@ __all__ = [
     "finetuned_json",
     "recall_finetuned",
     "ship_trained",
+    "shipped_json",
     "write_inherited",
 ]
 
@@ -230,6 +231,11 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
         "metric": found.metric,
         "notes": list(found.notes),
     }
+
+
+def shipped_json(found: Finetuned) -> dict[str, Any]:
+    """What trainings of their own change in the answer of a run: what is shipped, and how that was decided."""
+    return {"ship": found.networks[found.best].spec.name, "finetuned": finetuned_json(found)}
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:

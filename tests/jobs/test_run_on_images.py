@@ -186,6 +186,9 @@ def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], fi
     best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
     assert f"ship {best}:" in result.out
     assert "each trained on its own" in result.out
+    told = json.loads(run("front", str(finetuned.folder), "--json").out)
+    assert told["ship"] == told["finetuned"]["best"] == best
+    assert told["finetuned"]["front"] == [e.spec.name for e in finetuned.finetuned.front]
 
 
 def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) -> None:
