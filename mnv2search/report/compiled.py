@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from mnv2search.report.dense_training import NAMES
-from mnv2search.report.rows import counted
+from mnv2search.report.rows import NAMES, counted
 from mnv2search.spec.answers import answer_text, output_of
 
 if TYPE_CHECKING:

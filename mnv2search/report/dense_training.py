@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mnv2search.report.faults import faults_counted
-from mnv2search.report.rows import Column, Rows, counted
+from mnv2search.report.rows import NAMES, Column, Rows, counted
 
 if TYPE_CHECKING:
     from mnv2search.jobs.train_dense import DenseTrainingReport
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dense_figures_rows", "dense_figures_text", "dense_progress_text", "dense_training_lines", "faults_lines"]
 
-NAMES = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 AP, IOU = "AP, IoU 0.5 to 0.95,", "IoU"
 SHOWN = 8
 # Of the boxes of a class, below which its anchors do not fit it.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text
+from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text, metric_text
 from mnv2search.report.training import COLLAPSED, commonest_text
 
 if TYPE_CHECKING:
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["finetuned_lines", "finetuned_rows"]
 
+FRONT_MEANS = "front: of these networks, as they are trained, none is both faster and more accurate"
+
 
 def finetuned_rows(found: Finetuned) -> Rows:
     """A row for each network that was trained on its own."""
     columns = (
         NAME,
-        Column(f"trained {found.metric} [90 % interval]", "%, held-out images"),
+        Column(f"trained {metric_text(found.metric)} [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
         Column("front", align="left", spare=1),
     )
+    one = len(found.networks) == 1
     front = {evaluation.spec for evaluation in found.front}
     rows = tuple(
         (
@@ -35,14 +38,14 @@ def finetuned_rows(found: Finetuned) -> Rows:
         for evaluation, figures in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
-        title=f"The last networks, each trained on its own for {found.steps:,} steps",
-        columns=columns,
-        rows=rows,
+        title=f"The last {'network,' if one else 'networks, each'} trained on its own for {found.steps:,} steps",
+        columns=columns[:-1] if one else columns,
+        rows=tuple(row[:-1] for row in rows) if one else rows,
         stressed=frozenset({found.best}),
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
             f"decide by{commonest_text(found.held_out[0].commonest)}",
-            "front: of these networks, as they are trained, none is both faster and more accurate",
+            *(() if one else (FRONT_MEANS,)),
             *(
                 f"{evaluation.spec.name}: {COLLAPSED}"
                 for evaluation, figures in zip(found.networks, found.held_out, strict=True)
@@ -61,11 +64,12 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         f"{best.budget.latency_ms:g} ms by the upper end of its interval"
     )
     yield (
-        f"  trained {found.metric} {_percent(found.test)} % on {found.test.count:,} test images, which played no "
-        f"part before (90 % interval){commonest_text(found.test.commonest)}"
+        f"  trained {metric_text(found.metric)} {_percent(found.test)} % on {found.test.count:,} test images, which "
+        f"played no part before (90 % interval){commonest_text(found.test.commonest)}"
     )
     if found.details:
-        yield "  on the same images: " + ", ".join(f"{name} {100 * one:.1f} %" for name, one in found.details)
+        told = ", ".join(f"{metric_text(name)} {100 * one:.1f} %" for name, one in found.details)
+        yield f"  on the same images: {told}"
     if not found.test.beats_commonest:
         yield f"  {COLLAPSED}"
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
-from mnv2search.report.rows import LIKELIHOOD, device_line
+from mnv2search.report.rows import LIKELIHOOD, device_line, metric_text
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def front_png(
 
 def _axis(accuracy: Accuracy) -> str:
     if accuracy.kind == "proxy":
-        return f"{accuracy.kind} {accuracy.metric} (no accuracy)"
-    told = accuracy.metric if accuracy.merit is None else LIKELIHOOD
+        return f"{accuracy.kind} {metric_text(accuracy.metric)} (no accuracy)"
+    told = metric_text(accuracy.metric) if accuracy.merit is None else LIKELIHOOD
     return f"{accuracy.kind} {told} ({accuracy.dataset}), %"
 
 

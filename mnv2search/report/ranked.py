@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, accuracy_unit, counted, interval_text, millions
+from mnv2search.report.rows import (
+    NAME,
+    Column,
+    Rows,
+    accuracy_text,
+    accuracy_unit,
+    counted,
+    interval_text,
+    metric_text,
+    millions,
+)
 
 if TYPE_CHECKING:
     from mnv2search.jobs.rank import Ranked, Statistic
@@ -20,7 +30,7 @@ def ranked_rows(found: Ranked) -> Rows:
     unit = accuracy_unit(first)
     columns = (
         NAME,
-        Column(f"{first.kind} {first.metric} of the search", f"{unit} [90 % interval]".strip()),
+        Column(f"{first.kind} {metric_text(first.metric)} of the search", f"{unit} [90 % interval]".strip()),
         Column("trained top1", "% [90 % interval]"),
         Column("multiply-adds", "M"),
     )

@@ -20,6 +20,7 @@ from mnv2search.study.results import REGION_BEGINS, median_ms_of
 __all__ = [
     "LIKELIHOOD",
     "NAME",
+    "NAMES",
     "Column",
     "Rows",
     "accuracy_phrase",
@@ -33,6 +34,7 @@ __all__ = [
     "interval_text",
     "latency_rows",
     "measured_text",
+    "metric_text",
     "millions",
     "ms_text",
     "plus_minus",
@@ -69,6 +71,8 @@ class Rows:
 NAME = Column("network", align="left")
 LATENCY, GAIN = 2, 4  # places among the columns of a front
 LIKELIHOOD = "likelihood"
+# Figures as the field writes them.
+NAMES = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 
 
 def millions(count: int) -> str:
@@ -138,13 +142,22 @@ def accuracy_unit(accuracy: Accuracy) -> str:
     return "" if accuracy.kind == "proxy" else "%"
 
 
+def metric_text(metric: str) -> str:
+    """A figure as the field writes it.
+
+    >>> metric_text("map"), metric_text("top1")
+    ('mAP', 'top1')
+    """
+    return NAMES.get(metric, metric)
+
+
 def accuracy_phrase(accuracy: Accuracy) -> str:
     """What it is, how much, and on which images.
 
     >>> accuracy_phrase(Accuracy(value=0.7, low=0.6, high=0.8, metric="top1", kind="trained", dataset="mine"))
     'trained top1 70.0 [60.0, 80.0] % (mine)'
     """
-    told = f"{accuracy.kind} {accuracy.metric} {accuracy_text(accuracy)}"
+    told = f"{accuracy.kind} {metric_text(accuracy.metric)} {accuracy_text(accuracy)}"
     return f"{told} (no accuracy)" if accuracy.kind == "proxy" else f"{told} % ({accuracy.dataset})"
 
 
@@ -273,7 +286,7 @@ def _accuracy_column(accuracy: Accuracy | None) -> Column:
     if accuracy is None:
         return Column("accuracy [90 % interval]", "%")
     interval = "" if accuracy.kind == "proxy" else " [90 % interval]"
-    return Column(f"{accuracy.kind} {accuracy.metric}{interval}", accuracy_unit(accuracy))
+    return Column(f"{accuracy.kind} {metric_text(accuracy.metric)}{interval}", accuracy_unit(accuracy))
 
 
 def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[str, ...]:
