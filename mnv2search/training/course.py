@@ -186,8 +186,8 @@ class Course(ABC, Generic[B, F]):
             stopped = self._judge(pace) is None
             self._save(pace)
         with own_draws(self.device), ExitStack() as stack:
-            for batch in () if stopped else stack.enter_context(closing(self._batches())):
-                lr = self._step(batch)
+            for batch in () if stopped else stack.enter_context(closing(self.batches_left())):
+                lr = self.make_step(batch)
                 self._set_length(pace, on_note)
                 ends, due = state.step == state.steps, self._is_due()
                 evaluated = self._judge(pace) if ends or due else None
@@ -313,14 +313,14 @@ class Course(ABC, Generic[B, F]):
         most = max(1.0, self.state.steps / self.most_evaluations)
         return self.state.every or math.ceil(most / self.epoch_steps) * self.epoch_steps
 
-    def _batches(self) -> Generator[B]:
+    def batches_left(self) -> Generator[B]:
         """Batches from the one after the last step on, until there is no step left."""
         state = self.state
         while not state.steps or state.step < state.steps:
             epoch, first = divmod(state.step, self.epoch_steps)
             yield from self.batches(epoch=epoch, first=first)
 
-    def _step(self, batch: B) -> float:
+    def make_step(self, batch: B) -> float:
         """One step; the learning rate of it."""
         state = self.state
         steps = state.steps or UNKNOWN_STEPS

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Generator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
@@ -29,6 +26,7 @@ from mnv2search.training.recipe import Recipe
 from mnv2search.training.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
 from mnv2search.training.speed import Timed
 from mnv2search.training.step import autocast, backward
+from mnv2search.training.timing import timed
 
 __all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", "time_dense", "train_dense"]
 
@@ -38,8 +36,6 @@ CLASSIFIERS_ONLY = ("label_smoothing", "randaugment", "mixup", "shift_px")
 MOST_EVALUATIONS = 20
 # Scenes whose evaluation tells how long that of all takes.
 TRIED_SCENES = 4
-# Steps that tell how fast a network is trained, after a first one.
-TIMED_STEPS = 3
 
 DenseProgress: TypeAlias = ProgressOf[DenseFigures]
 DenseTrained: TypeAlias = TrainedOf[DenseFigures]
@@ -151,8 +147,7 @@ def time_dense(
         course = _Course(
             model, recipe, Job(folder=Path(folder), seed=0, data="", device=device), scenes, held_out, classes
         )
-        course.begin(steps=1 + TIMED_STEPS, epochs=None, time_s=None, precision="float32")
-        return course.timed()
+        return timed(course)
 
 
 class _Course(Course[SceneBatch, DenseFigures]):
@@ -198,20 +193,6 @@ class _Course(Course[SceneBatch, DenseFigures]):
     def judge_some(self, model: MobileNet) -> float:
         self._judged(model, self.tried, lambda: False)
         return len(self.tried) / len(self.held_out)
-
-    def timed(self) -> Timed:
-        """What a step and an evaluation take, the first of each aside."""
-        with closing(self._batches()) as batches:
-            self._step(next(batches))
-            begin = time.monotonic()
-            for _ in range(TIMED_STEPS):
-                self._step(next(batches))
-            step_s = (time.monotonic() - begin) / TIMED_STEPS
-        self.judge_some(self.model)
-        begin = time.monotonic()
-        share = self.judge_some(self.model)
-        evaluation_s = (time.monotonic() - begin) / share
-        return Timed(madds=cost_of(self.model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
 
     def value(self, figures: DenseFigures) -> float:
         return figures.value

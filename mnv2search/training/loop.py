@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,18 @@ from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed, feed_of
 from mnv2search.training.batches import Batch, Cutting, training_batches
 from mnv2search.training.course import BEST, LAST, Course, Job
+from mnv2search.training.draws import own_draws
 from mnv2search.training.figures import Figures, evaluate
 from mnv2search.training.pixels import Pixels
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.speed import Timed
 from mnv2search.training.step import descend
 from mnv2search.training.team import ALONE, Team
+from mnv2search.training.timing import timed
 
-__all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "train"]
+__all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "time_training", "train"]
 
 # Images whose evaluation tells how long that of all takes.
 TRIED_IMAGES = 16
@@ -41,6 +45,7 @@ def train(
     epochs: int | None = None,
     steps: int | None = None,
     time_s: float | None = None,
+    limit_s: float | None = None,
     data: str = "",
     device: str = "cpu",
     team: Team = ALONE,
@@ -67,6 +72,7 @@ def train(
         steps: in place of epochs.
         time_s: wall time in place of epochs: how many steps fit is found by the first few, and shortened later where
             they turn out slower.
+        limit_s: wall time within which so many steps or epochs have to be; where they are not, there are fewer.
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         team: processes that train with this one, each on its share of every batch; the leader alone writes and is
@@ -101,9 +107,26 @@ def train(
         raise TrainingError("the processes see different numbers of images", hint="give all of them the same data")
     job = Job(folder=folder, seed=seed, data=data, device=device, team=team)
     course = _Course(model, recipe, job, pixels, held_out, teacher)
-    course.after = after
+    course.after, course.limit_s = after, limit_s
     course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
     return course.run(on_progress=on_progress, on_note=on_note)
+
+
+def time_training(
+    model: MobileNet, pixels: Pixels, held_out: Pixels, recipe: Recipe, *, device: str = "cpu"
+) -> Timed:
+    """What a step and an evaluation of a network take here, by a few of each; the network is of no use afterwards.
+
+    Args:
+        model: the network.
+        pixels: images to learn from.
+        held_out: to evaluate on, a few of them.
+        recipe: how.
+        device: of torch, such as ``cuda``.
+    """
+    with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
+        job = Job(folder=Path(folder), seed=0, data="", device=device)
+        return timed(_Course(model, recipe, job, pixels, held_out, None))
 
 
 class _Course(Course[Batch, Figures]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,24 @@ from typing import Any
 import pytest
 from pictures import draw_pictures
 
+from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve, Halving, StopEarly
+from mnv2search.accuracy.types import (
+    AccuracyEvaluator,
+    CanHalve,
+    Fitting,
+    Halving,
+    HoldsTime,
+    Preparation,
+    StopEarly,
+)
 from mnv2search.errors import DataError, EvaluatorError, OptionError
 from mnv2search.records import read_records
+from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace
 from mnv2search.testing.contracts import EvaluatorContract, network_of
+from mnv2search.training.speed import Timed
 
 Run = Callable[..., Any]
 RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nema: 0.9\n"
@@ -73,8 +86,8 @@ def test_halving_can_be_left_out(text: str) -> None:
 def test_mistakes(text: str) -> None:
     with pytest.raises(DataError, match="is no folder of images"):
         open_evaluator("train:data=nowhere")
-    with pytest.raises(OptionError, match="epochs is 0"):
-        open_evaluator(text.replace("epochs=2", "epochs=0"))
+    with pytest.raises(OptionError, match="epochs is -1"):
+        open_evaluator(text.replace("epochs=2", "epochs=-1"))
     headless = ModelSpec(name="headless", blocks=network_of().blocks, head=None)
     with pytest.raises(EvaluatorError, match="headless has no classifier"):
         open_evaluator(text).evaluate(headless, seed=0, report=lambda *_: None)
@@ -93,3 +106,84 @@ def test_a_search_trains_its_candidates(run: Run, text: str, tmp_path: Path) -> 
     assert all(len(e.curve) == 1 and e.accuracy is None for e in stopped)
     assert {e.spec.name for e in stopped}.isdisjoint(member["name"] for member in front)
     assert any(len(e.curve) == 2 and e.accuracy is not None for e in records)
+
+
+SPACE = """
+mnv2search: 1
+name: two
+resolution: 32
+stem: {c: 8, k: 3, s: 1}
+blocks: [{t: [1, 2], c: 8, n: 1, s: 2}]
+last: 16
+head: {classes: 1000, dropout: 0.0}
+"""
+STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
+
+
+def fitting_of(
+    evaluator: AccuracyEvaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
+) -> Fitting:
+    space = loads(SPACE)
+    assert isinstance(space, SearchSpace)
+    assert isinstance(evaluator, HoldsTime)
+    asked = Preparation(space=space, band=((0,), (1,)), folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "time_training", lambda *_args, **_options: STEP)  # a second for every step
+        patch.setattr(time, "monotonic", lambda: 0.0)
+        return evaluator.fit(asked, left_s=lambda: left_s)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> str:
+    """Images that make sixty steps an epoch."""
+    (tmp_path / "single.yaml").write_text("lr: 0.05\nlr_batch: 8\nbatch: 2\nema: 0.9\n")
+    return f"train:data={draw_pictures(tmp_path / 'many', count=94)},recipe={tmp_path / 'single.yaml'}"
+
+
+def test_trainings_are_as_long_as_the_time_allows(many: str) -> None:
+    evaluator = open_evaluator(many)
+    assert isinstance(evaluator, HoldsTime)
+    assert "3 epochs of the recipe" in evaluator.info.detail
+    whole = evaluator.expected_s(network_of(resolution=32))
+    assert whole == 0.0  # nothing was timed
+    asked = fitting_of(evaluator, time_s=10_000.0)
+    steps = int(asked.wanted_s / 4)
+    assert steps > 200
+    assert (asked.trainings, evaluator.expected_s(network_of(resolution=32))) == (10_000 // steps, steps)
+    assert "3 epochs of the recipe" in evaluator.info.detail
+    shorter = fitting_of(evaluator, time_s=4.0 * 150)
+    assert (shorter.trainings, shorter.least_s) == (4, 100.0)
+    assert "150 steps of the recipe" in evaluator.info.detail
+    assert f"shortened from {steps} steps" in shorter.told
+    assert fitting_of(evaluator, time_s=99.0).trainings == 0
+
+
+def test_a_length_that_was_asked_for_is_kept(text: str) -> None:
+    evaluator = open_evaluator(text)
+    found = fitting_of(evaluator, time_s=1.0)
+    assert found.trainings == 0
+    assert found.least_s == found.wanted_s / 4
+    assert "2 epochs of the recipe" in evaluator.info.detail
+
+
+def test_rungs_follow_the_length_of_the_trainings(many: str) -> None:
+    evaluator = open_evaluator(f"{many},halving=2")
+    assert isinstance(evaluator, CanHalve)
+    assert evaluator.halving == Halving(rungs=(1, 2), reduction=2)
+    fitting_of(evaluator, time_s=400.0)  # 100 steps
+    assert evaluator.halving == Halving(rungs=(1,), reduction=2)
+
+
+def test_a_training_ends_where_the_time_does_and_says_so(many: str, tmp_path: Path) -> None:
+    evaluator = open_evaluator(many)
+    fitting_of(evaluator, time_s=10_000.0, folder=tmp_path, left_s=1e-6)
+    found = evaluator.evaluate(network_of(resolution=32), seed=0, report=lambda *_: None)
+    assert "steps, as the time was over" in found.note
+
+
+def test_without_time_for_one_training_a_run_is_refused(run: Run, text: str) -> None:
+    words = ["--space", "tiny32", "--latency-ms", "1", "--device", "simulated", "--time", "1s", "--accuracy"]
+    done = run("run", *words, text.replace("epochs=2", "epochs=2000"))
+    assert done.code == 2
+    assert "there is no time for a single training in 1 s" in done.err
+    assert "hint: give --time" in done.err

@@ -1,0 +1,162 @@
+"""How long the trainings of a search are: as asked, or as long as its time allows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnv2search.accuracy.types import Fitting, Preparation
+from mnv2search.cost import cost_of
+from mnv2search.errors import EvaluatorError, TrainingError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import resolve
+from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length
+
+__all__ = ["Length", "Watched"]
+
+# Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
+TIMED_PLACES = (0.25, 0.9)
+FILE = "length.json"
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a training has done so far."""
+
+    steps: int = 0
+    evaluations: int = 0
+
+    def hear(self, step: int, *, is_evaluated: bool) -> None:
+        """Told where it is."""
+        self.steps, self.evaluations = step, self.evaluations + is_evaluated
+
+
+class Length:
+    """The length of every training of one search, and the time that one takes.
+
+    Args:
+        asked: steps of a training that has all the time it wants.
+        least: steps to which one is shortened at most, where time is short.
+        evaluations: that a training of so many steps makes.
+
+    Attributes:
+        steps: of every training.
+        left_s: tells, when a training begins, the time by which it has to end; None sets no limit.
+    """
+
+    def __init__(self, *, asked: int, least: int, evaluations: Callable[[int], int]) -> None:
+        self._asked, self._least, self._evaluations = asked, min(least, asked), evaluations
+        self._speed: Speed | None = None
+        self.steps = asked
+        self.left_s: Callable[[], float | None] = lambda: None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a training has as many steps as were asked for."""
+        return self.steps == self._asked
+
+    def fit(
+        self,
+        preparation: Preparation,
+        timed: Callable[[ModelSpec], Timed],
+        *,
+        left_s: Callable[[], float | None],
+    ) -> Fitting:
+        """Choose how long every training is; a run that goes on keeps to the length that it began with.
+
+        Args:
+            preparation: of the search.
+            timed: what a step and an evaluation of a network take.
+            left_s: see the attributes.
+
+        Raises:
+            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
+        """
+        file = None if preparation.folder is None else preparation.folder / FILE
+        known = None if file is None else _read(file)
+        self.left_s, self.steps = left_s, known or self._asked
+        time_s = preparation.time_s
+        if time_s is None or not preparation.band:
+            return Fitting(trainings=None)
+        begin = time.monotonic()
+        preparation.tell("timing a few steps", 0.0)
+        picks = [preparation.band[round(place * (len(preparation.band) - 1))] for place in TIMED_PLACES]
+        specs = [resolve(preparation.space, pick) for pick in dict.fromkeys(picks)]
+        self._speed = Speed([timed(spec) for spec in specs])
+        time_s = max(0.0, time_s - (time.monotonic() - begin))
+        asked, least = (known, known) if known else (self._asked, self._least)
+
+        def training_s(steps: int) -> float:
+            return self._training_s(specs[-1], steps)
+
+        chosen = chosen_length(training_s, asked=asked, least=least, time_s=time_s)
+        self.steps = chosen.steps
+        if chosen.fitting and file is not None:
+            _write(file, chosen.steps)
+        return Fitting(
+            trainings=chosen.fitting,
+            least_s=training_s(least),
+            wanted_s=WANTED * training_s(asked),
+            told=_told(chosen.fitting, chosen.steps, asked, time_s, training_s),
+        )
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
+        return self._training_s(spec, self.steps)
+
+    @contextmanager
+    def watching(self, spec: ModelSpec) -> Generator[Watched]:
+        """While a network is trained: the next one is expected to go as fast."""
+        begin, done = time.monotonic(), Watched()
+        try:
+            yield done
+        finally:
+            if self._speed is not None:
+                took_s, madds = time.monotonic() - begin, cost_of(spec).madds
+                self._speed.took(took_s, madds=madds, steps=done.steps, evaluations=done.evaluations)
+
+    def note_of(self, spec: ModelSpec, steps: int) -> str:
+        """What to say of a network that was trained for so many steps; nothing where they are all."""
+        if steps >= self.steps:
+            return ""
+        return f"{spec.name} was trained for {steps} of {self.steps} steps, as the time was over"
+
+    def _training_s(self, spec: ModelSpec, steps: int) -> float:
+        if self._speed is None:
+            return 0.0
+        return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
+
+
+def _read(file: Path) -> int | None:
+    """Steps of every training of an earlier part of the run; None where there was none."""
+    if not file.exists():
+        return None
+    try:
+        return max(1, int(json.loads(file.read_text(encoding="utf-8"))["steps"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise EvaluatorError(f"{file} cannot be read: {error}", hint="begin anew with --force") from error
+
+
+def _write(file: Path, steps: int) -> None:
+    try:
+        write_whole(file, (json.dumps({"steps": steps}) + "\n").encode())
+    except TrainingError as error:
+        raise EvaluatorError(error.message, hint=error.hint) from error
+
+
+def _told(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
+    """What becomes of the time, for a user."""
+    takes = f"{steps} steps takes about {training_s(steps):.0f} s here, near the budget"
+    if not fitting:
+        least = ", the least that is of any use" if steps < asked else ""
+        return f"one of {takes}{least}, and {time_s:.0f} s are left for it"
+    count = f"{fitting} of that length fit" if fitting > 1 else "one fits"
+    said = f"a training of {takes}: {count} into the {time_s:.0f} s that there are for trainings"
+    if steps < asked:
+        said += f"; it was shortened from {asked} steps, of {training_s(asked):.0f} s"
+    return said

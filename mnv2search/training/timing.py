@@ -1,0 +1,32 @@
+"""What a step and an evaluation of a training take here."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+from mnv2search.cost import cost_of
+from mnv2search.training.course import B, Course
+from mnv2search.training.progress import F
+from mnv2search.training.speed import Timed
+
+__all__ = ["TIMED_STEPS", "timed"]
+
+# Steps that tell how fast a network is trained, after a first one.
+TIMED_STEPS = 3
+
+
+def timed(course: Course[B, F]) -> Timed:
+    """Begin a training for a few steps and a part of an evaluation, the first of each aside; it is of no use then."""
+    course.begin(steps=1 + TIMED_STEPS, epochs=None, time_s=None, precision="float32")
+    with closing(course.batches_left()) as batches:
+        course.make_step(next(batches))
+        begin = time.monotonic()
+        for _ in range(TIMED_STEPS):
+            course.make_step(next(batches))
+        step_s = (time.monotonic() - begin) / TIMED_STEPS
+    course.judge_some(course.model)
+    begin = time.monotonic()
+    share = course.judge_some(course.model)
+    evaluation_s = (time.monotonic() - begin) / share
+    return Timed(madds=cost_of(course.model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
