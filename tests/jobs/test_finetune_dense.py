@@ -120,7 +120,7 @@ def test_figures_have_their_metric_and_are_recalled(outcome: Outcome, run: Calla
     assert "trained mAP" in lines
     assert "AP at IoU 0.5 " in lines
     shown = run("front", str(outcome.folder))
-    assert "each trained on its own for" in shown.out
+    assert "trained on its own for" in shown.out
     assert f"ship {found.networks[found.best].spec.name}" in shown.out
     assert "trained mAP" in (outcome.folder / "report.html").read_text(encoding="utf-8")
 

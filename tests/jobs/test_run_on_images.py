@@ -185,7 +185,7 @@ def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], fi
     assert finetuned.finetuned is not None
     best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
     assert f"ship {best}:" in result.out
-    assert "each trained on its own" in result.out
+    assert "trained on its own for" in result.out
     told = json.loads(run("front", str(finetuned.folder), "--json").out)
     assert told["ship"] == told["finetuned"]["best"] == best
     assert told["finetuned"]["front"] == [e.spec.name for e in finetuned.finetuned.front]
