@@ -334,6 +334,7 @@ def _front_notes(
             f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
             "than top-1, so the front is made by it"
         )
+        yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
         limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
         if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
             share = f"{100 * REGION_BEGINS:.0f} % of the budget"

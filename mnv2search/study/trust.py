@@ -71,8 +71,9 @@ def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tup
     merits = np.array([e.accuracy.rank for e in rated.values() if e.accuracy is not None])
     picks = np.array(list(rated), dtype=np.int64).reshape(len(rated), len(cards))
     values = smoothed_values(picks, describe(picks), merits, cards=cards)
+    said = f"the likelihood is smoothed over all {len(rated)} networks found"
     return [
-        replace(e, accuracy=replace(e.accuracy, merit=float(value)))
+        replace(e, accuracy=replace(e.accuracy, merit=float(value), note=_joined(e.accuracy.note, said)))
         for e, value in zip(rated.values(), values, strict=True)
         if e.accuracy is not None
     ]
@@ -91,8 +92,11 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
         )
     text = f"rank correlation of accuracies with those predicted from the other networks: {found:.2f}"
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
-    smooth = (f"the likelihoods that the front is made by are smoothed over all {len(values)} networks found",)
-    return (text + weak, *(smooth if _has_merits(known) else ()))
+    return (text + weak,)
+
+
+def _joined(*texts: str) -> str:
+    return "; ".join(text for text in texts if text)
 
 
 def _has_merits(known: Mapping[Pick, Evaluation]) -> bool:

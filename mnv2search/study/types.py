@@ -115,7 +115,7 @@ class SearchResult:
         exhausted: every network of the space was evaluated.
         notes: what a reader of the accuracies has to know.
         finalists: every network of the space with an accuracy that was measured side by side at the end and is within
-            the budget: the front, and others that are hardly worse.
+            the budget: the front, and the best of every part of the band that it was made in, where there is one.
         stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
     """
 

@@ -93,11 +93,7 @@ def train(
         DataError: there are fewer images than a batch has.
         TrainingError: the loss is no number, or the checkpoint cannot be read or written.
     """
-    if len(pixels) < recipe.batch:
-        raise DataError(
-            f"there are {len(pixels)} images to learn from, fewer than a batch of {recipe.batch}",
-            hint=f"give more, or a recipe with a batch of at most {max(2, len(pixels))}",
-        )
+    _check_batch(pixels, recipe)
     if recipe.batch % (2 * team.size) and team.size > 1:
         raise OptionError(
             f"a batch of {recipe.batch} images cannot be divided among {team.size} processes",
@@ -112,6 +108,14 @@ def train(
     return course.run(on_progress=on_progress, on_note=on_note)
 
 
+def _check_batch(pixels: Pixels, recipe: Recipe) -> None:
+    if len(pixels) < recipe.batch:
+        raise DataError(
+            f"there are {len(pixels)} images to learn from, fewer than a batch of {recipe.batch}",
+            hint=f"give more, or a recipe with a batch of at most {max(2, len(pixels))}",
+        )
+
+
 def time_training(
     model: MobileNet, pixels: Pixels, held_out: Pixels, recipe: Recipe, *, device: str = "cpu"
 ) -> Timed:
@@ -123,7 +127,11 @@ def time_training(
         held_out: to evaluate on, a few of them.
         recipe: how.
         device: of torch, such as ``cuda``.
+
+    Raises:
+        DataError: there are fewer images than a batch has.
     """
+    _check_batch(pixels, recipe)
     with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
         job = Job(folder=Path(folder), seed=0, data="", device=device)
         return timed(_Course(model, recipe, job, pixels, held_out, None))

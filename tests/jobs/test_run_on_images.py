@@ -375,3 +375,13 @@ def test_what_cannot_be_evaluated_is_refused(
     result = run("compile", *words, "--data", str(pictures), "--no-fvcore", "--force")
     assert result.code == 2
     assert said in result.err
+
+
+def test_what_is_smoothed_is_said_wherever_the_front_is_shown(run: Callable[..., Any], outcome: Outcome) -> None:
+    notes = {e.accuracy.note for e in outcome.result.front if e.accuracy is not None}
+    assert len(notes) == 1
+    (note,) = notes
+    assert "the likelihood is smoothed over all" in note
+    shown = " ".join(run("front", str(outcome.folder)).out.split())
+    assert shown.count(note) == 1
+    assert note in next((outcome.folder / "front").glob("*.yaml")).read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ from mnv2search.study.trust import (
     FEWEST,
     LEAST_CORRELATION,
     held_out_correlation,
-    order_notes,
     smoothed,
     smoothed_values,
 )
@@ -102,12 +101,11 @@ def test_merits_are_smoothed_and_nothing_else() -> None:
     for e, r in zip(found, rated, strict=True):
         assert e.accuracy is not None
         assert r.accuracy is not None
-        assert replace(e, accuracy=replace(e.accuracy, merit=r.accuracy.merit)) == r
-    assert any("smoothed over all 40" in note for note in order_notes(known, described, cards=CARDS))
+        assert replace(e, accuracy=replace(e.accuracy, merit=r.accuracy.merit, note="")) == r
+        assert "smoothed over all 40 networks" in e.accuracy.note
 
 
 @pytest.mark.parametrize(("count", "merits"), [(FEWEST - 1, True), (40, False)])
 def test_what_cannot_be_smoothed_stays_as_it_is(count: int, merits: bool) -> None:
     known = known_of(count, merits=merits)
     assert smoothed(known, described, cards=CARDS) == [e for e in known.values() if e.accuracy is not None]
-    assert not any("smoothed" in note for note in order_notes(known, described, cards=CARDS))

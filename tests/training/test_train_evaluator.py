@@ -187,3 +187,11 @@ def test_without_time_for_one_training_a_run_is_refused(run: Run, text: str) -> 
     assert done.code == 2
     assert "there is no time for a single training in 1 s" in done.err
     assert "hint: give --time" in done.err
+
+
+def test_fewer_images_than_a_batch_are_told_before_a_step_is_timed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text("lr: 0.05\nlr_batch: 8\nbatch: 4096\n")
+    words = ["--space", "tiny32", "--latency-ms", "1", "--device", "simulated", "--time", "60s", "--accuracy"]
+    done = run("run", *words, f"train:data={draw_pictures(tmp_path / 'photos')},recipe={tmp_path / 'large.yaml'}")
+    assert done.code == 2
+    assert "fewer than a batch of 4096" in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mnv2search.spec.space import resolve
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length
 
-__all__ = ["Length", "Watched"]
+__all__ = ["FitsTrainings", "Length", "Watched"]
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
@@ -130,6 +131,32 @@ class Length:
         if self._speed is None:
             return 0.0
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
+
+
+class FitsTrainings(ABC):
+    """What evaluators share that train every network on its own, by a `Length`; see `HoldsTime`."""
+
+    _length: Length
+
+    @abstractmethod
+    def _timed(self, spec: ModelSpec) -> Timed:
+        """What a step and an evaluation of a network take here."""
+
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose how long every training is; a run that goes on keeps to the length that it began with.
+
+        Raises:
+            DataError: there is too little to learn from.
+            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
+        """
+        return self._length.fit(preparation, self._timed, left_s=left_s)
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
+        return self._length.expected_s(spec)
+
+    def _length_text(self, epochs: int) -> str:
+        return f"{epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
 
 
 def _read(file: Path) -> int | None:

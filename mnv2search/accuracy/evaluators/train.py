@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
 from itertools import count, takewhile
 from pathlib import Path
 
-from mnv2search.accuracy.evaluators.length import Length
+from mnv2search.accuracy.evaluators.length import FitsTrainings, Length
 from mnv2search.accuracy.types import (
     Accuracy,
     EvaluatorInfo,
-    Fitting,
     Halving,
-    Preparation,
     Report,
     changed_options,
 )
@@ -36,7 +33,7 @@ EPOCHS, RECIPE, HALVING = 3, "modern", 3
 LEAST_STEPS = 100
 
 
-class TrainEvaluator:
+class TrainEvaluator(FitsTrainings):
     """Trains every network from random weights with the same recipe, and evaluates it on held-out images.
 
     The test images of the set play no part.
@@ -82,26 +79,10 @@ class TrainEvaluator:
             metric="top1",
             classes=len(images.classes),
             detail=(
-                f"{self._length_text} of the recipe {self._recipe_name} on {len(images.train)} images, evaluated "
-                f"on {len(images.val)} held-out ones"
+                f"{self._length_text(self._asked or EPOCHS)} of the recipe {self._recipe_name} on "
+                f"{len(images.train)} images, evaluated on {len(images.val)} held-out ones"
             ),
         )
-
-    @property
-    def _length_text(self) -> str:
-        return f"{self._asked or EPOCHS} epochs" if self._length.is_whole else f"{self._length.steps} steps"
-
-    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose how long every training is; a run that goes on keeps to the length that it began with.
-
-        Raises:
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
-        """
-        return self._length.fit(preparation, self._timed, left_s=left_s)
-
-    def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
-        return self._length.expected_s(spec)
 
     def _timed(self, spec: ModelSpec) -> Timed:
         spec = with_classes(spec, len(self._images.classes))

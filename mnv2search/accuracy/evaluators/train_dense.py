@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable
 from itertools import count, takewhile
 from pathlib import Path
 from typing import cast, get_args
 
-from mnv2search.accuracy.evaluators.length import Length
+from mnv2search.accuracy.evaluators.length import FitsTrainings, Length
 from mnv2search.accuracy.types import (
     Accuracy,
     EvaluatorInfo,
-    Fitting,
     Halving,
-    Preparation,
     Report,
     changed_options,
 )
@@ -57,7 +54,7 @@ LEAST_STEPS, LEAST_STEPS_INHERITED = 100, 60
 EVALUATIONS = 4
 
 
-class TrainDenseEvaluator:
+class TrainDenseEvaluator(FitsTrainings):
     """Trains every network with the same recipe, and judges it on held-out scenes.
 
     The test scenes of the set play no part.
@@ -195,27 +192,11 @@ class TrainDenseEvaluator:
             metric=METRICS[self._task],
             classes=len(scenes.classes),
             detail=(
-                f"{self._length_text} of the recipe {self._recipe_name} on {len(scenes.train)} images from "
-                f"{'random' if self._first is None else 'inherited'} weights, judged on {len(scenes.val)} held-out "
-                "ones; intervals are those of a share over so many images"
+                f"{self._length_text(self.epochs)} of the recipe {self._recipe_name} on "
+                f"{len(scenes.train)} images from {'random' if self._first is None else 'inherited'} weights, judged "
+                f"on {len(scenes.val)} held-out ones; intervals are those of a share over so many images"
             ),
         )
-
-    @property
-    def _length_text(self) -> str:
-        return f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
-
-    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose how long every training is; a run that goes on keeps to the length that it began with.
-
-        Raises:
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
-        """
-        return self._length.fit(preparation, self._timed, left_s=left_s)
-
-    def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
-        return self._length.expected_s(spec)
 
     def _timed(self, spec: ModelSpec) -> Timed:
         spec = with_classes(spec, len(self._scenes.classes), head=HEADS[self._task])
