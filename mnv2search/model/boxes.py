@@ -36,10 +36,9 @@ def encoded(corners: Tensor, anchors: Tensor) -> Tensor:
     Source: tensorflow/models, object_detection/box_coders/faster_rcnn_box_coder.py.
     """
     boxes = as_centres(corners)
-    scales = anchors.new_tensor(CODER_SCALES)
     offsets = (boxes[..., :2] - anchors[..., :2]) / anchors[..., 2:]
     growths = torch.log(boxes[..., 2:].clamp(min=SMALLEST_SIDE) / anchors[..., 2:])
-    return torch.cat([offsets, growths], dim=-1) * scales
+    return torch.cat([offsets, growths], dim=-1) * _scales(anchors)
 
 
 def decoded(predicted: Tensor, anchors: Tensor) -> Tensor:
@@ -49,10 +48,15 @@ def decoded(predicted: Tensor, anchors: Tensor) -> Tensor:
     >>> decoded(torch.zeros(1, 4), anchor)
     tensor([[0.4000, 0.3000, 0.6000, 0.7000]])
     """
-    unscaled = predicted / anchors.new_tensor(CODER_SCALES)
+    unscaled = predicted / _scales(anchors)
     growths = unscaled[..., 2:].clamp(max=math.log(MOST_GROWTH))
     centres = unscaled[..., :2] * anchors[..., 2:] + anchors[..., :2]
     return as_corners(torch.cat([centres, torch.exp(growths) * anchors[..., 2:]], dim=-1)).clamp(0.0, 1.0)
+
+
+def _scales(like: Tensor) -> Tensor:
+    """The coder's scales (4,), filled in where they are needed: a CUDA graph cannot copy them from the host."""
+    return torch.stack([like.new_full((), scale) for scale in CODER_SCALES])
 
 
 def ious(ones: Tensor, others: Tensor) -> Tensor:
@@ -88,10 +92,9 @@ def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, mos
     classes = torch.arange(len(scores), device=scores.device)
     for _ in range(min(most, scores.shape[1])):
         best, at = left.max(dim=1)
-        if not bool((best > 0).any()):
+        # A CUDA graph cannot end early: it takes all the steps, of which those after the last box change nothing.
+        if not (scores.is_cuda and torch.cuda.is_current_stream_capturing()) and not bool((best > 0).any()):
             break
         kept[classes, at] = torch.where(best > 0, best, kept[classes, at])
-        gone = overlaps[at]
-        gone[classes, at] = True
-        left = left.masked_fill(gone, 0.0)
+        left = left.masked_fill(overlaps[at].scatter(1, at[:, None], True), 0.0)
     return kept

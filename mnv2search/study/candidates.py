@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mnv2search.study.surrogate import FloatArray, IntArray
 __all__ = ["Candidates", "Pick", "TellsBounds", "by_halves"]
 
 Pick = tuple[int, ...]
+T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
 HEADROOM = 0.015
@@ -164,7 +165,7 @@ class Candidates:
             )
 
 
-def by_halves(picks: Sequence[Pick]) -> tuple[Pick, ...]:
+def by_halves(picks: Sequence[T]) -> tuple[T, ...]:
     """The same from the last on, each far from those before it: however soon it ends, what was seen is spread.
 
     >>> by_halves([(0,), (1,), (2,), (3,)])

@@ -20,7 +20,7 @@ from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
-from mnv2search.study.gauge import Gauge
+from mnv2search.study.gauge import FEW, Gauge
 from mnv2search.study.journal import Asked, Journal, distributions_of
 from mnv2search.study.known import Known
 from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, reference_of, result_of
@@ -97,7 +97,7 @@ class Search:
             self._trainings = Trainings(
                 evaluator, self._deadline, ends=ends, share=settings.share, noted=self._listener.noted
             )
-        self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache)
+        self._gauge = Gauge(device, budget_ms=budget.latency_ms, cache=cache, clock=clock)
         self._predictor = self._gauge.predictor
         self._candidates = Candidates(
             space,
@@ -151,7 +151,17 @@ class Search:
     # -- the parts of a run --------------------------------------------------------------------------------------
 
     def _measure_baseline(self) -> None:
-        grid = [spec for spec in baseline_grid(self._space) if spec not in self._known.baseline]
+        whole = [spec for spec in baseline_grid(self._space) if spec not in self._known.baseline]
+        grid = self._gauge.affordable(
+            whole,
+            time_s=self._deadline.until(self._ends.baseline),
+            on_progress=lambda _: self._tell_progress("baseline"),
+        )
+        if len(grid) < len(whole):
+            self._notes += (
+                f"{len(grid)} of {len(whole)} networks of the MobileNetV2 grid were measured: the device takes "
+                f"{self._gauge.visit_s:.1f} s for each",
+            )
         latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(self._ends.baseline))
         measured = dict(zip(grid, latencies, strict=True))
         fitting = [spec for spec in grid if measured[spec].verdict(self._budget.latency_ms) == "fits"]
@@ -181,7 +191,7 @@ class Search:
         self._learn()
         drawn = sorted(self._drawn(Random(self._settings.seed), FIRST_DRAWS))
         preparation = self._preparation(self._candidates.band(drawn), until=self._ends.search)
-        self._notes = self._trainings.fit(preparation, has_some=bool(self._known.rated))
+        self._notes += self._trainings.fit(preparation, has_some=bool(self._known.rated))
         self._known.compare_anew()
 
     def prepare(self, *, until: float = 1.0) -> tuple[str, ...]:
@@ -199,7 +209,7 @@ class Search:
         if not isinstance(self._evaluator, Prepares):
             return ()
         random = Random(self._settings.seed)
-        self._first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=FIRST_PICKS)
+        self._first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=self._first_picks())
         specs = self._named(self._first)
         latencies = self._measured(specs, phase="calibration", time_s=self._deadline.until(self._ends.calibration))
         self._predictor.fit(
@@ -208,10 +218,11 @@ class Search:
                 *((spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)),
             ]
         )
-        self._notes = self._evaluator.prepare(
+        notes = self._evaluator.prepare(
             self._preparation(self._candidates.band(sorted(self._drawn(random, BAND_DRAWS))), until=until)
         )
-        return self._notes
+        self._notes += notes
+        return notes
 
     def _preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
         return Preparation(
@@ -243,7 +254,7 @@ class Search:
         return journal
 
     def _measure_first_picks(self, journal: Journal) -> None:
-        wanted = min(FIRST_PICKS, self._settings.trials or FIRST_PICKS) - len(self._known.networks)
+        wanted = min(self._first_picks(), self._settings.trials or FIRST_PICKS) - len(self._known.networks)
         if wanted <= 0:
             return
         picks = [pick for pick in self._first if pick not in self._known.networks][:wanted]  # measured already
@@ -266,6 +277,10 @@ class Search:
             for pick, evaluation in zip(group, evaluations, strict=True):
                 journal.add(pick, evaluation)
 
+    def _first_picks(self) -> int:
+        """How many networks are measured before the sampler is asked."""
+        return max(FEW, self._gauge.room(self._deadline.until(self._ends.calibration), most=FIRST_PICKS))
+
     def _step(self, journal: Journal) -> None:
         """Ask for some networks, measure them side by side, tell the sampler."""
         asked = self._asked(journal)
@@ -286,6 +301,7 @@ class Search:
         room = self._settings.batch if self._settings.sampler == "hybrid" and batched else 1
         if self._settings.trials is not None:
             room = min(room, self._settings.trials - len(self._known.networks))
+        room = max(1, self._gauge.room(self._deadline.until(self._ends.search), most=room))
         start = time.process_time()
         new, is_exhausted = journal.ask_new(self._known.networks, room=room)
         self._exhausted = self._exhausted or is_exhausted

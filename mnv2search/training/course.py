@@ -26,7 +26,7 @@ from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.progress import TRIAL_SHARE, F, Pace, Plan, ProgressOf, State, TrainedOf
 from mnv2search.training.recipe import Recipe
-from mnv2search.training.step import average, set_dropout, set_momentum
+from mnv2search.training.step import RunningMean, set_dropout, set_momentum
 from mnv2search.training.team import ALONE, Team
 from mnv2search.training.trial import fastest
 
@@ -76,6 +76,8 @@ class Course(ABC, Generic[B, F]):
     """What the best weights are written with."""
     after: float = 0.0
     """Evaluations that are made once the training has ended, in terms of one on the held-out images."""
+    momentum_set_for: int = 0
+    """Steps that batch norm's momentum was last chosen for."""
     limit_s: float | None = None
     """Wall time that a training of so many steps or epochs may take: where it goes slower, it is shortened."""
 
@@ -87,6 +89,7 @@ class Course(ABC, Generic[B, F]):
         self.optimizer = optimizer_of(model, recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False) if recipe.ema else None
         self.job = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+        self.mean = None if self.averaged is None else RunningMean(self.averaged, self.model)
         self.state: State[F] = State()
         self.shared: nn.Module = model
         self.scaler = scaler_of("float32", job.device)
@@ -253,11 +256,10 @@ class Course(ABC, Generic[B, F]):
     def _fastest(self, time_s: float | None) -> Precision:
         """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
 
-        Where a step takes much of the time, or one in half precision is much slower, there are no more of them.
+        Where a step takes much of the time, or one in half precision is much slower, there are no more of them. On a
+        GPU too: a small network waits for the host, which has more to do where numbers are converted.
         """
         half = half_of(self.device)
-        if self.device.startswith("cuda"):
-            return half
         tried = copy.deepcopy(self.model)
         optimizer = optimizer_of(tried, self.recipe)
         recipe, self.recipe = self.recipe, replace(self.recipe, randaugment=0, mixup=0.0)
@@ -327,9 +329,12 @@ class Course(ABC, Generic[B, F]):
         lr = learning_rate(self.recipe, step=state.step, steps=steps, epoch_steps=self.epoch_steps, batch=self.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        set_momentum(self.model, steps)
+        if steps != self.momentum_set_for:
+            set_momentum(self.model, steps)
+            self.momentum_set_for = steps
         seed_step(self.seed, state.step, self.team.rank)
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         own = self.descend(self.shared, self.optimizer, batch, precision=state.precision, scaler=self.scaler)
         loss = self.team.sums([own])[0] / self.team.size
         if not math.isfinite(loss):
@@ -338,8 +343,8 @@ class Course(ABC, Generic[B, F]):
                 hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
             )
         state.step += 1
-        if self.averaged is not None:
-            average(self.averaged, self.model, min(self.recipe.ema, state.step / (state.step + 10)))
+        if self.mean is not None:
+            self.mean.move(min(self.recipe.ema, state.step / (state.step + 10)))
         state.losses.append(loss)
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr

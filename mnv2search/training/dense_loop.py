@@ -96,7 +96,7 @@ def train_dense(
         data: fingerprint of the scenes; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         precision: of the convolutions (autocast); None takes half precision where a trial says that it is clearly
-            faster, and on CUDA. A checkpoint is gone on with in what it was begun with.
+            faster. A checkpoint is gone on with in what it was begun with.
         evaluations: at most, apart from the last; where there are more epochs, one is after several.
         on_progress: told after every step.
         on_note: told where the time is too short for what a training needs at least.

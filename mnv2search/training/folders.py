@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -49,21 +50,8 @@ def unpacked(source: Path, folder: Path | None) -> Path:
         stat = source.stat()
         mark = hashlib.sha256(f"{source.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:16]
         target = folder / mark
-        if target.is_dir():
-            return target
-        part = folder / f"{mark}.part"
-        part.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(source) as archive:
-            size = 0
-            for member in archive:
-                size += member.size
-                if size > MOST_TAR_BYTES:
-                    raise DataError(
-                        f"{source} holds more than {MOST_TAR_BYTES / 1e9:.0f} GB", hint="unpack it yourself"
-                    )
-                if member.isfile():
-                    archive.extract(member, part, filter="data")
-        part.rename(target)
+        if not target.is_dir():
+            _unpack(source, target)
     except FileNotFoundError:
         raise DataError(f"there is no file {source}", hint="check the path") from None
     except (tarfile.TarError, EOFError) as error:
@@ -74,6 +62,29 @@ def unpacked(source: Path, folder: Path | None) -> Path:
             hint="make room there, or choose another folder by MNV2SEARCH_CACHE",
         ) from error
     return target
+
+
+def _unpack(source: Path, target: Path) -> None:
+    """Unpack a tar beside the target, and put it there as a whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as beside:
+        part = Path(beside) / "files"
+        part.mkdir()
+        with tarfile.open(source) as archive:
+            size = 0
+            for member in archive:
+                size += member.size
+                if size > MOST_TAR_BYTES:
+                    raise DataError(
+                        f"{source} holds more than {MOST_TAR_BYTES / 1e9:.0f} GB", hint="unpack it yourself"
+                    )
+                if member.isfile():
+                    archive.extract(member, part, filter="data")
+        try:
+            part.rename(target)
+        except OSError:
+            if not target.is_dir():  # another process may have been faster
+                raise
 
 
 def _down(root: Path) -> Path:

@@ -79,8 +79,8 @@ def train(
             told of progress.
         teacher: a network whose answers are learned from too, half and half.
         precision: of the convolutions (autocast); None takes half precision where a trial on this machine says that
-            it is clearly faster, and on CUDA: bfloat16, or float16 where a GPU does not compute in that. A checkpoint
-            is gone on with in what it was begun with.
+            it is clearly faster: bfloat16, or float16 where a GPU does not compute in that. A checkpoint is gone on
+            with in what it was begun with.
         on_progress: told after every step.
         on_note: told where the time is too short for what a training needs at least.
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is

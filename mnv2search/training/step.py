@@ -12,7 +12,7 @@ from mnv2search.training.batches import Batch
 from mnv2search.training.precision import Precision
 from mnv2search.training.recipe import Recipe
 
-__all__ = ["autocast", "average", "backward", "descend", "set_dropout", "set_momentum"]
+__all__ = ["RunningMean", "autocast", "backward", "descend", "set_dropout", "set_momentum"]
 
 # Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
 # a training of a few hundred steps would be evaluated with the figures of its beginning.
@@ -42,7 +42,8 @@ def descend(
         precision: of the convolutions.
         scaler: of the gradients; a step whose gradients are not finite in float16 is left out, and scaled less.
     """
-    model.train()
+    if not model.training:
+        model.train()
     images, labels = batch
     if recipe.randaugment:
         images = augmented(
@@ -102,14 +103,26 @@ def _loss(answers: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     return functional.cross_entropy(answers, labels, label_smoothing=recipe.label_smoothing)
 
 
-@torch.no_grad()
-def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running mean of weights and of batch norm's figures towards the model's."""
-    mean, new = averaged.state_dict(), model.state_dict()
-    real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
-    torch._foreach_lerp_([mean[n] for n in real], [new[n].to(mean[n].dtype) for n in real], 1 - decay)
-    for name in mean.keys() - set(real):
-        mean[name].copy_(new[name])
+class RunningMean:
+    """Moves the running mean of a model's weights and of its batch norms' figures.
+
+    Args:
+        averaged: the mean; changed in place.
+        model: what it is the mean of; its tensors have to stay where they are.
+    """
+
+    def __init__(self, averaged: nn.Module, model: nn.Module) -> None:
+        mean, new = averaged.state_dict(), model.state_dict()  # made once: it takes longer than moving the mean
+        real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
+        counts = [name for name in mean if name not in set(real)]
+        self._mean, self._new = [mean[n] for n in real], [new[n] for n in real]
+        self._mean_counts, self._new_counts = [mean[n] for n in counts], [new[n] for n in counts]
+
+    @torch.no_grad()
+    def move(self, decay: float) -> None:
+        """One step towards the model; counts are taken over."""
+        torch._foreach_lerp_(self._mean, self._new, 1 - decay)
+        torch._foreach_copy_(self._mean_counts, self._new_counts)
 
 
 def set_momentum(model: nn.Module, steps: int) -> None:

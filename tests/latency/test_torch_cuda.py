@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fake_gpu import FakeGpu
+
+sys.path.append(str(Path(__file__).parents[1] / "model"))
+
+from dense_specs import DENSE
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.registry import available, open_device
@@ -183,3 +189,15 @@ def test_a_gpu_answers_as_the_module(precision: str, tolerance: float) -> None:
     with TorchCuda(batch=3, precision=precision) as device:
         found, wanted = device.output(network_of()), expected(network_of(), 3)
     assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+@on_a_gpu
+@pytest.mark.parametrize("spec", DENSE.values(), ids=DENSE.keys())
+def test_a_gpu_answers_as_detectors_and_segmenters_do(spec: ModelSpec) -> None:
+    with TorchCuda() as device:
+        found, wanted = device.output(spec), expected(spec, 1)
+    assert found.shape == wanted.shape
+    if spec.head is not None and "classes" in str(getattr(spec.head, "output", "")):
+        assert (found == wanted).mean() > 0.99
+    else:
+        assert np.abs(found - wanted).max() <= 1e-3 * np.abs(wanted).max()

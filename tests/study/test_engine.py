@@ -12,10 +12,13 @@ from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device
+from mnv2search.latency.runtimes.simulated import SimulatedDevice
+from mnv2search.latency.types import Runner
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
 from mnv2search.study.engine import Search
+from mnv2search.study.gauge import FEW
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
 SMALL = """
@@ -239,6 +242,44 @@ def test_an_evaluator_that_costs_something_is_asked_for_few_of_the_baseline() ->
     assert len(evaluator.asked) == len(set(evaluator.asked))
 
 
+class SlowToLoad(SimulatedDevice):
+    """Takes seconds of the wall clock for every network that it loads."""
+
+    def __init__(self, *, load_s: float) -> None:
+        super().__init__()
+        self.load_s, self.now_s = load_s, 0.0
+
+    def prepare(self, spec: ModelSpec) -> Runner:
+        self.now_s += self.load_s
+        return super().prepare(spec)
+
+
+@pytest.mark.parametrize("evaluator", ["imagenet", Counting()], ids=["arithmetic", "asked"])
+@pytest.mark.parametrize("load_s", [1.0, 2.5])
+def test_a_device_that_loads_slowly_is_given_no_more_than_there_is_time_for(
+    load_s: float, evaluator: AccuracyEvaluator | str
+) -> None:
+    heard, device = Heard(), SlowToLoad(load_s=load_s)
+    result = Search(
+        small(),
+        device=device,
+        evaluator=open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator,
+        budget=Budget(latency_ms=BUDGET_MS),
+        settings=Settings(time_s=90.0),
+        listener=heard.listener(),
+        clock=lambda: device.now_s,
+    ).run()
+    baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
+    assert FEW <= len(baseline) < 30
+    assert max(e.latency.median_ms for e in baseline if e.latency and fits(e)) > 0.8 * BUDGET_MS
+    assert result.front
+    assert device.now_s <= 90.0 + load_s
+    assert result.notes == (
+        f"{len(baseline)} of 30 networks of the MobileNetV2 grid were measured: "
+        f"the device takes {load_s:.1f} s for each",
+    )
+
+
 def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
     evaluator, heard = Counting(), Heard()
     with open_device("simulated") as device:
@@ -254,7 +295,7 @@ def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
     baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
     known = [e for e in baseline if e.accuracy is not None]
     fitting = [e for e in baseline if fits(e)]
-    assert len(baseline) == 30
+    assert len(baseline) == FEW
     assert known == [max(fitting, key=lambda e: e.latency.median_ms if e.latency else 0.0)]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,17 @@ def test_a_tar_is_unpacked_once(tree: Path, tmp_path: Path) -> None:
     assert len(images.train) == 42
     again = read_image_set(packed, unpack_to=tmp_path / "unpacked")
     assert again == images
+    assert len(list((tmp_path / "unpacked").iterdir())) == 1
+
+
+def test_a_tar_is_unpacked_by_several_at_once(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, together, opened = tmp_path / "set.tar", threading.Barrier(3), tarfile.open
+    with tarfile.open(packed, "w") as archive:
+        archive.add(tree, "tree")
+    monkeypatch.setattr(tarfile, "open", lambda source: together.wait(30) + 1 and opened(source))
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: read_image_set(packed, unpack_to=tmp_path / "unpacked"), range(3)))
+    assert found[0] == found[1] == found[2]
     assert len(list((tmp_path / "unpacked").iterdir())) == 1
 
 
