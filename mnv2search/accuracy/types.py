@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mnv2search.training.scenes import SceneSet
 
 __all__ = [
+    "METRICS",
     "Accuracy",
     "AccuracyEvaluator",
     "CanHalve",
@@ -35,11 +36,15 @@ __all__ = [
     "StopEarly",
     "TrainsFurther",
     "changed_options",
+    "metric_text",
 ]
 
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
 ranks, looked up in a table, or told by a program of the user's."""
+
+METRICS = {"map": "mAP", "miou": "mIoU"}
+"""How the field writes the metrics that it does not write as we do."""
 
 Report: TypeAlias = Callable[[int, float], None]
 """Takes a step, counted from 1, and the accuracy after it; may raise `StopEarly`."""
@@ -329,3 +334,12 @@ def changed_options(**options: tuple[str, str]) -> str:
     'metric=miou,'
     """
     return "".join(f"{key}={value}," for key, (value, default) in options.items() if value != default)
+
+
+def metric_text(metric: str) -> str:
+    """A metric as the field writes it.
+
+    >>> metric_text("map"), metric_text("top1")
+    ('mAP', 'top1')
+    """
+    return METRICS.get(metric, metric)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text, metric_text
+from mnv2search.accuracy.types import metric_text
+from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text
 from mnv2search.report.training import COLLAPSED, commonest_text
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mnv2search.accuracy.types import Accuracy
+from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
-from mnv2search.report.rows import LIKELIHOOD, device_line, metric_text
+from mnv2search.report.rows import LIKELIHOOD, device_line
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 if TYPE_CHECKING:

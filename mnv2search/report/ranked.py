@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mnv2search.accuracy.types import metric_text
 from mnv2search.report.rows import (
     NAME,
     Column,
@@ -13,7 +14,6 @@ from mnv2search.report.rows import (
     accuracy_unit,
     counted,
     interval_text,
-    metric_text,
     millions,
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mnv2search.accuracy.types import Accuracy
+from mnv2search.accuracy.types import METRICS, Accuracy, metric_text
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.registry import Availability
@@ -34,7 +34,6 @@ __all__ = [
     "interval_text",
     "latency_rows",
     "measured_text",
-    "metric_text",
     "millions",
     "ms_text",
     "plus_minus",
@@ -72,7 +71,7 @@ NAME = Column("network", align="left")
 LATENCY, GAIN = 2, 4  # places among the columns of a front
 LIKELIHOOD = "likelihood"
 # Figures as the field writes them.
-NAMES = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
+NAMES = {**METRICS, "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 
 
 def millions(count: int) -> str:
@@ -140,15 +139,6 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 def accuracy_unit(accuracy: Accuracy) -> str:
     """The unit of `accuracy_text`; a score has none."""
     return "" if accuracy.kind == "proxy" else "%"
-
-
-def metric_text(metric: str) -> str:
-    """A figure as the field writes it.
-
-    >>> metric_text("map"), metric_text("top1")
-    ('mAP', 'top1')
-    """
-    return NAMES.get(metric, metric)
 
 
 def accuracy_phrase(accuracy: Accuracy) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, metric_text
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
 from mnv2search.latency.types import Latency
@@ -43,7 +43,7 @@ def watched(
 
     def report(step: int, value: float) -> None:
         if tell is not None and evaluator is not None:
-            tell(f"{spec.name}: {100 * value:.1f} % {evaluator.info.metric} at step {step}")
+            tell(f"{spec.name}: {100 * value:.1f} % {metric_text(evaluator.info.metric)} at step {step}")
         (watch or no_report)(step, value)
 
     if tell is not None and evaluator is not None:

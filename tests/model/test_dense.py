@@ -53,11 +53,11 @@ def seen_by_hooks(spec: ModelSpec) -> tuple[int, int]:
     return sum(p.numel() for p in model.parameters()), sum(madds)
 
 
-class FromHost(TorchDispatchMode):
+class FromHost(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes what takes a value from the host, or gives one to it: a CUDA graph can record neither."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
