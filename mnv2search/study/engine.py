@@ -301,7 +301,7 @@ class Search:
         room = self._settings.batch if self._settings.sampler == "hybrid" and batched else 1
         if self._settings.trials is not None:
             room = min(room, self._settings.trials - len(self._known.networks))
-        room = max(1, self._gauge.room(self._deadline.until(self._ends.search), most=room))
+        room = max(1, self._room(room))
         start = time.process_time()
         new, is_exhausted = journal.ask_new(self._known.networks, room=room)
         self._exhausted = self._exhausted or is_exhausted
@@ -398,7 +398,15 @@ class Search:
         trials = self._settings.trials
         out_of_trials = trials is not None and len(self._known.networks) >= trials
         out_of_time = self._is_out_of_time or self._deadline.passed(self._ends.search)
-        return self._exhausted or out_of_trials or out_of_time
+        return self._exhausted or out_of_trials or out_of_time or not self._room(1)
+
+    def _room(self, most: int) -> int:
+        """How many networks there is time to measure before the front is measured at the end."""
+        finalists = finalists_of(self._known.rated, budget_ms=self._budget.latency_ms, of_region=self._prepares)
+        # the reference is loaded anew too
+        left_s, final_s = self._deadline.left_s, (len(finalists) + RIVALS + 1) * self._gauge.visit_s
+        by_share = self._gauge.room(self._deadline.until(self._ends.search), most=most)
+        return min(by_share, self._gauge.room(None if left_s is None else left_s - final_s, most=most))
 
     def _has_time_for(self, picks: Sequence[Pick]) -> bool:
         """Whether a training of each network is expected to end in time, where networks are trained one by one."""

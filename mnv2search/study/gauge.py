@@ -97,7 +97,7 @@ class Gauge:
 
     def room(self, time_s: float | None, *, most: int) -> int:
         """How many networks there is time to visit once, `most` at most."""
-        if time_s is None or most * self.visit_s <= time_s:
+        if time_s is None or not self.visit_s or most * self.visit_s <= time_s:
             return most
         return max(0, int(time_s / self.visit_s))
 
