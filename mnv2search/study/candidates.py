@@ -126,7 +126,8 @@ class Candidates:
     def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
         """The picks that are predicted to fit, by multiply-adds.
 
-        Where hardly any does, those that are predicted to come nearest make up `FEWEST` of them.
+        Where more do than are asked for, every so many-th of them is taken; where hardly any does, those that are
+        predicted to come nearest make up `FEWEST` of them.
 
         Args:
             picks: to choose from.
@@ -136,7 +137,11 @@ class Candidates:
         assert described.violation is not None
         order = np.argsort(described.violation, kind="stable")
         fitting = int((described.violation == 0).sum())
-        chosen = [picks[int(i)] for i in order[: max(min(fitting, count), min(FEWEST, len(picks)))]]
+        if fitting > count:
+            order = order[np.arange(count) * fitting // count]
+        else:
+            order = order[: max(fitting, min(FEWEST, len(picks)))]
+        chosen = [picks[int(i)] for i in order]
         madds = {pick: found.madds for pick, found in zip(chosen, self._looked_up(chosen), strict=True)}
         return tuple(sorted(chosen, key=lambda pick: madds[pick]))
 
