@@ -178,6 +178,7 @@ def finetune(
             precision="float32",  # a trial of speed may end one way for one network and another for the next
             device=device,
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+            classes=images.classes,
         )
         if steps is None:
             steps = done.steps

@@ -169,6 +169,7 @@ def train_spec(
             on_note=on_note,
             stop=stop,
             after=len(parts["test"]) / len(parts["val"]),
+            classes=images.classes,
         )
     if trained.stopped:
         raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")

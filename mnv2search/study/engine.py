@@ -159,8 +159,8 @@ class Search:
         )
         if len(grid) < len(whole):
             self._notes += (
-                f"{len(grid)} of {len(whole)} networks of the MobileNetV2 grid were measured: the device takes "
-                f"{self._gauge.visit_s:.1f} s for each",
+                f"{len(grid)} of {len(whole)} networks of the MobileNetV2 grid were measured: there was time for no "
+                f"more, at {self._gauge.visit_s:.2g} s each",
             )
         latencies = self._measured(grid, phase="baseline", time_s=self._deadline.until(self._ends.baseline))
         measured = dict(zip(grid, latencies, strict=True))

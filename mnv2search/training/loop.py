@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
+from mnv2search.model.saved import Learned
 from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed, feed_of
 from mnv2search.training.batches import Batch, Cutting, training_batches
@@ -55,6 +56,7 @@ def train(
     on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     after: float = 0.0,
+    classes: tuple[str, ...] = (),
 ) -> Trained:
     """Train a network, or go on with a training that stopped in `folder`.
 
@@ -86,6 +88,7 @@ def train(
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
             written.
         after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
+        classes: their names, which the best weights are written with; none are where there are none.
 
     Raises:
         StoppedError: it was asked to stop before there were figures.
@@ -104,6 +107,8 @@ def train(
     job = Job(folder=folder, seed=seed, data=data, device=device, team=team)
     course = _Course(model, recipe, job, pixels, held_out, teacher)
     course.after, course.limit_s = after, limit_s
+    if classes:
+        course.learned = Learned(classes=classes, normalization=recipe.normalization)
     course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
     return course.run(on_progress=on_progress, on_note=on_note)
 

@@ -278,7 +278,9 @@ def test_a_device_that_loads_slowly_is_given_no_more_than_there_is_time_for(
     assert result.front
     assert device.now_s() <= 90.0 + 2 * load_s
     (note,) = result.notes
-    assert note.startswith(f"{len(baseline)} of 30 networks of the MobileNetV2 grid were measured: the device takes ")
+    assert note.startswith(
+        f"{len(baseline)} of 30 networks of the MobileNetV2 grid were measured: there was time for no more, at "
+    )
 
 
 def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.saved import Learned, read_learned, read_network
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.training.ahead import Feed, made_ahead
 from mnv2search.training.batches import Batch, Cutting, evaluation_batches, training_batches
@@ -104,6 +104,14 @@ def test_a_stopped_training_goes_on_with_the_same_losses(
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert second.best == whole.best
+
+
+def test_the_best_weights_know_their_classes(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=1, normalization="tensorflow")
+    train(build(SPEC, seed=0), *parts, recipe, folder=tmp_path, precision="float32", classes=("red", "green", "blue"))
+    assert read_learned(tmp_path / BEST) == Learned(classes=("red", "green", "blue"), normalization="tensorflow")
+    trained(parts, tmp_path / "plain", recipe)
+    assert read_learned(tmp_path / "plain" / BEST) is None
 
 
 def test_a_finished_training_has_nothing_to_do(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def features_of(laid_out: Plan) -> Features:
     if laid_out.dense:
         raise EvaluatorError(
             f"no ImageNet estimate for {laid_out.spec.name}: its head detects or segments and classifies nothing",
-            hint="train on your own data, or ask a program: --accuracy 'command:PROGRAM {spec}'",
+            hint="give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'",
         )
     units, side = laid_out.features, laid_out.spec.resolution
     if not isinstance(side, int):
@@ -211,5 +211,5 @@ def _refuse_small_images(resolution: int, stride: int) -> None:
     raise EvaluatorError(
         f"no ImageNet estimate for this network: {at_fault}, and on small images the order at equal cost reverses "
         "(there, more body parameters go with less accuracy)",
-        hint="measure on your own data: --accuracy 'command:PROGRAM {spec}'",
+        hint="give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'",
     )
