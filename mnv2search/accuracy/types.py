@@ -43,7 +43,7 @@ Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorde
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
 ranks, looked up in a table, or told by a program of the user's."""
 
-METRICS = {"map": "mAP", "miou": "mIoU"}
+METRICS = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 """How the field writes the metrics that it does not write as we do."""
 
 Report: TypeAlias = Callable[[int, float], None]

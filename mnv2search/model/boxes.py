@@ -96,5 +96,5 @@ def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, mos
         if not (scores.is_cuda and torch.cuda.is_current_stream_capturing()) and not bool((best > 0).any()):
             break
         kept[classes, at] = torch.where(best > 0, best, kept[classes, at])
-        left = left.masked_fill(overlaps[at].scatter(1, at[:, None], True), 0.0)
+        left = left.masked_fill(overlaps[at].scatter(1, at[:, None], 1), 0.0)
     return kept

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from mnv2search.report.rows import NAMES, counted
+from mnv2search.accuracy.types import METRICS
+from mnv2search.report.rows import counted
 from mnv2search.spec.answers import answer_text, output_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def compiled_results(compiled: Compiled) -> Iterator[str]:
     if compiled.judged:
         dense, _ = _kinds(compiled.judged[0][1])
         told = "; ".join(f"{what} {_figures_text(figures)}" for what, figures in compiled.judged)
-        metric = "top-1" if dense is None else NAMES[dense.metric]
+        metric = "top-1" if dense is None else METRICS[dense.metric]
         interval = " [90 % interval]" if dense is None else ""
         yield f"{metric} on {counted(compiled.judged[0][1].count, 'test image')}{interval}: {told}"
     for report in compiled.exports:

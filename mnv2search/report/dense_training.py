@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mnv2search.accuracy.types import METRICS
 from mnv2search.report.faults import faults_counted
-from mnv2search.report.rows import NAMES, Column, Rows, counted
+from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
     from mnv2search.jobs.train_dense import DenseTrainingReport
@@ -24,8 +25,8 @@ FEW_REACHED = 0.5
 
 def dense_figures_text(figures: DenseFigures) -> str:
     """A figure with its details and the images it rests on."""
-    details = ", ".join(f"{NAMES.get(name, name)} {100 * value:.1f}" for name, value in figures.details)
-    return f"{100 * figures.value:.1f} % {NAMES[figures.metric]} on {figures.count} images ({details})"
+    details = ", ".join(f"{METRICS.get(name, name)} {100 * value:.1f}" for name, value in figures.details)
+    return f"{100 * figures.value:.1f} % {METRICS[figures.metric]} on {figures.count} images ({details})"
 
 
 def dense_progress_text(progress: DenseProgress) -> str:
@@ -35,7 +36,7 @@ def dense_progress_text(progress: DenseProgress) -> str:
         f"{progress.images_per_s:.1f} images/s"
     )
     found = progress.evaluated
-    return text if found is None else f"{text}; held out: {100 * found.value:.1f} % {NAMES[found.metric]}"
+    return text if found is None else f"{text}; held out: {100 * found.value:.1f} % {METRICS[found.metric]}"
 
 
 def faults_lines(scenes: SceneSet) -> Iterator[str]:
@@ -90,10 +91,10 @@ def dense_figures_rows(report: DenseTrainingReport) -> Rows:
     held_out, test = report.trained.best, report.test
     own = IOU if report.scenes.task == "segmentation" else AP
     beside = dict(held_out.details), dict(test.details)
-    rows = [(NAMES[test.metric], *(f"{100 * figures.value:.1f}" for figures in (held_out, test)))]
+    rows = [(METRICS[test.metric], *(f"{100 * figures.value:.1f}" for figures in (held_out, test)))]
     for name in dict.fromkeys((*beside[0], *beside[1])):
         values = (f"{100 * found[name]:.1f}" if name in found else "" for found in beside)
-        rows.append((NAMES.get(name, f"{own} of {name}"), *values))
+        rows.append((METRICS.get(name, f"{own} of {name}"), *values))
     return Rows(
         title="Figures",
         columns=(Column("figure", align="left"), Column("held out", "%"), Column("test", "%")),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mnv2search.accuracy.types import METRICS, Accuracy, metric_text
+from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.registry import Availability
@@ -20,7 +20,6 @@ from mnv2search.study.results import REGION_BEGINS, median_ms_of
 __all__ = [
     "LIKELIHOOD",
     "NAME",
-    "NAMES",
     "Column",
     "Rows",
     "accuracy_phrase",
@@ -70,8 +69,6 @@ class Rows:
 NAME = Column("network", align="left")
 LATENCY, GAIN = 2, 4  # places among the columns of a front
 LIKELIHOOD = "likelihood"
-# Figures as the field writes them.
-NAMES = {**METRICS, "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 
 
 def millions(count: int) -> str:

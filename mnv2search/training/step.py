@@ -122,7 +122,8 @@ class RunningMean:
     def move(self, decay: float) -> None:
         """One step towards the model; counts are taken over."""
         torch._foreach_lerp_(self._mean, self._new, 1 - decay)
-        torch._foreach_copy_(self._mean_counts, self._new_counts)
+        if self._mean_counts:  # networks without batch norm count nothing
+            torch._foreach_copy_(self._mean_counts, self._new_counts)
 
 
 def set_momentum(model: nn.Module, steps: int) -> None:
