@@ -94,7 +94,9 @@ def test_networks_tell_the_pictures_apart_with_inherited_weights(
     trained: SupernetEvaluator, space: SearchSpace
 ) -> None:
     found = [trained.evaluate(resolve(space, pick), seed=0, report=no_report) for pick in picks_of(space)[::8]]
-    assert sum(a.value for a in found) > 0.8 * len(found)
+    values = [a.value for a in found]
+    # a GPU rounds what it multiplies, and one of them may take two of the classes for one
+    assert (sum(values) / len(values) if torch.cuda.is_available() else min(values)) > 0.8
     assert {(a.kind, a.metric) for a in found} == {("inherited", "top1")}
     merits = [a.merit for a in found if a.merit is not None]
     assert len(merits) == len(found)
