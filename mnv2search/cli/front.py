@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mnv2search.cli.options import json_option
+from mnv2search.cli.options import json_option, run_folder_argument
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.finetune import Finetuned
+    from mnv2search.jobs.finetuned import Finetuned
     from mnv2search.study.types import SearchResult
 
 
 @click.command("front")
-@click.argument("folder", type=click.Path(path_type=Path))
+@run_folder_argument
 @json_option
 def command(folder: Path, as_json: bool) -> None:
-    """Show the Pareto front of the run in FOLDER from its records; nothing is measured.
+    """Show the Pareto front of a run from its records; nothing is measured.
+
+    FOLDER is its folder, or its name in results.
 
     \b
     Example:
@@ -28,7 +30,7 @@ def command(folder: Path, as_json: bool) -> None:
     """
     from mnv2search.jobs.recall import recall  # late: --help must not pay for it
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
 
     manifest, result = recall(folder)
@@ -40,7 +42,7 @@ def command(folder: Path, as_json: bool) -> None:
         draw(run_rows(result), stdout_console())
         if trained is not None:
             draw(finetuned_rows(trained), stdout_console())
-            answer(finetuned_lines(trained, folder=folder))
+            answer([*finetuned_lines(trained, folder=folder), f"  {effort_text(result)}"])
         else:
             answer(ship_lines(result, folder=folder))
     else:
@@ -50,12 +52,12 @@ def command(folder: Path, as_json: bool) -> None:
 
 
 def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
-    from mnv2search.jobs.finetune import recall_finetuned  # loads torch, which other fronts do without
+    from mnv2search.jobs.finetuned import recall_finetuned  # loads torch, which other fronts do without
 
     return recall_finetuned(folder / "finetune", result.finalists)
 
 
 def _shipped(trained: Finetuned) -> dict[str, object]:
-    from mnv2search.jobs.finetune import shipped_json
+    from mnv2search.jobs.finetuned import shipped_json
 
     return shipped_json(trained)

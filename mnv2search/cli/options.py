@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ __all__ = [
     "pick_option",
     "quiet_option",
     "resized_options",
+    "run_folder_argument",
     "void_option",
     "with_precision",
 ]
@@ -211,3 +213,13 @@ def resized_options(command: F) -> F:
         help="Input side in place of the file's, or height and width such as 1025x2049.",
     )
     return width(size(command))
+
+
+def run_folder_argument(command: F) -> F:
+    """`FOLDER`: of a run, as given or, where there is none, of that name in `results`."""
+
+    def found(_: click.Context, __: click.Parameter, folder: Path) -> Path:
+        inside = Path("results") / folder
+        return inside if folder.parent == Path() and not folder.exists() and inside.exists() else folder
+
+    return click.argument("folder", type=click.Path(path_type=Path), callback=found)(command)

@@ -231,9 +231,9 @@ def command(
 
 def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> None:
     """The answer: a document, or tables and what to ship."""
-    from mnv2search.jobs.finetune import shipped_json
+    from mnv2search.jobs.finetuned import shipped_json
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
 
     result, trained = outcome.result, outcome.finetuned
@@ -245,7 +245,7 @@ def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> No
     elif trained is not None:
         draw(run_rows(result), stdout_console())
         draw(finetuned_rows(trained), stdout_console())
-        answer(finetuned_lines(trained, folder=outcome.folder))
+        answer([*finetuned_lines(trained, folder=outcome.folder), f"  {effort_text(result)}"])
     else:
         draw(run_rows(result), stdout_console())
         answer(ship_lines(result, folder=outcome.folder))

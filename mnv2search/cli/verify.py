@@ -7,17 +7,19 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import Duration, json_option, quiet_option
+from mnv2search.cli.options import Duration, json_option, quiet_option, run_folder_argument
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
+@run_folder_argument
 @click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
 @json_option
 @quiet_option
 def command(folder: Path, time_s: float | None, as_json: bool, quiet: bool) -> None:
-    """Recount, rebuild and re-measure the front of the run in FOLDER, and say what moved.
+    """Recount, rebuild and re-measure the front of a run, and say what moved.
+
+    FOLDER is its folder, or its name in results.
 
     Exits with 1 if a count differs or a network no longer fits.
 

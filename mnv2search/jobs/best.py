@@ -5,21 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights, TrainsFurther
 from mnv2search.errors import OptionError
-from mnv2search.jobs.finetune import Finetuned, best_of, candidates_of, finetune, ship_trained, write_inherited
+from mnv2search.jobs.finetune import best_of, candidates_of, finetune
 from mnv2search.jobs.finetune_dense import finetune_dense
+from mnv2search.jobs.finetuned import REPORT, Finetuned, ship_trained, write_inherited
 from mnv2search.jobs.kept import ship_kept
+from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
 from mnv2search.training.dense_loop import DenseProgress
 from mnv2search.training.progress import Progress as Training
 
-__all__ = ["FINETUNE", "check_finetuning", "settings_of_search", "train_best"]
+__all__ = ["FINETUNE", "Best", "check_finetuning", "settings_of_search", "train_best"]
 
 FINETUNE = "finetune"
 # Of the time, for training the best networks on their own.
 FINETUNE_SHARE = 0.35
+# Of the time for it, without which it is not begun; trainings that were interrupted get so many seconds in any case.
+LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
+
+
+class Best(NamedTuple):
+    """What trainings of the best networks came to.
+
+    Attributes:
+        finetuned: None where there were none.
+        notes: why there were none, though they were asked for.
+    """
+
+    finetuned: Finetuned | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
@@ -49,16 +66,18 @@ def train_best(
     result: SearchResult,
     evaluator: AccuracyEvaluator,
     *,
-    settings: Settings | None,
+    deadline: Deadline | None,
+    seed: int,
     on_progress: Callable[[Progress], None],
-) -> Finetuned | None:
+) -> Best:
     """Weights beside the front, as far as the evaluator has them, and the best networks trained on their own.
 
     Args:
         folder: of the run.
         result: of the search.
         evaluator: of the search.
-        settings: of the whole run; None trains nothing.
+        deadline: of the whole run; None trains nothing.
+        seed: of everything that is drawn.
         on_progress: hears where the trainings stand.
 
     Raises:
@@ -69,8 +88,19 @@ def train_best(
         ship_kept(folder, result, evaluator)
     if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
         write_inherited(folder / "front", result.front, evaluator.member)
-    if settings is None or settings.time_s is None or not result.front:
-        return None
+    if deadline is None or deadline.time_s is None or not result.front:
+        return Best()
+    own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s
+    time_s = min(whole_s, deadline.left_s or 0.0)
+    if (own / REPORT).exists():
+        time_s = max(time_s, LEAST_RESUMED_S)
+    elif time_s < LEAST_SHARE * whole_s:
+        return Best(
+            notes=(
+                f"the search took {deadline.elapsed_s:.0f} s of {deadline.time_s:.0f} s: no time was left to train "
+                "networks on their own; give more --time",
+            )
+        )
 
     def told(name: str, progress: Training | DenseProgress) -> None:
         total = f" of {progress.steps}" if progress.steps else ""
@@ -82,13 +112,12 @@ def train_best(
             measured=0,
             predicted=0,
             best=None,
-            elapsed_s=0.0,
-            left_s=None,
+            elapsed_s=deadline.elapsed_s,
+            left_s=deadline.left_s,
             doing=doing,
         )
         on_progress(shown)
 
-    time_s, own, seed = FINETUNE_SHARE * settings.time_s, folder / FINETUNE, settings.seed
     if isinstance(evaluator, TrainsFurther):
         found = finetune_dense(
             best_of(result.front), evaluator, folder=own, time_s=time_s, seed=seed, on_progress=told
@@ -104,6 +133,6 @@ def train_best(
             on_progress=told,
         )
     else:
-        return None
+        return Best()
     ship_trained(folder, found)
-    return found
+    return Best(finetuned=found)

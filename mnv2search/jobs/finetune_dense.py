@@ -10,7 +10,7 @@ from pathlib import Path
 from mnv2search.accuracy.types import TrainsFurther
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.finetune import REPORT, Finetuned, finetuned_json
+from mnv2search.jobs.finetuned import REPORT, Finetuned, finetuned_json
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.study.results import median_ms_of

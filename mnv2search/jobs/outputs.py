@@ -15,12 +15,13 @@ from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
-from mnv2search.report.run import run_rows, ship_lines
+from mnv2search.report.run import effort_text, run_rows, ship_lines
 from mnv2search.spec.codec import dumps
+from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import SearchResult
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.finetune import Finetuned
+    from mnv2search.jobs.finetuned import Finetuned
 
 __all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 
@@ -42,7 +43,7 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
         (folder / "ship.yaml").unlink(missing_ok=True)
     else:
         write_spec(folder / "ship.yaml", result.ship)
-    write_text(folder / "front.csv", front_csv(result.front))
+    write_text(folder / "front.csv", front_csv(result.front, ship=result.ship))
     _write_bytes(folder / "front.png", _drawn(folder, result, budget))
 
 
@@ -50,6 +51,8 @@ def write_report(
     folder: Path, result: SearchResult, *, budget: Budget, detail: str = "", finetuned: Finetuned | None = None
 ) -> None:
     """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
+
+    Where networks were trained on their own, `front.csv` gets what that came to.
 
     Args:
         folder: of the run, with its outputs.
@@ -59,12 +62,18 @@ def write_report(
         finetuned: what training the best networks on their own came to.
 
     Raises:
-        RecordError: the disk does not take it.
+        RecordError: the disk does not take them.
     """
     if not result.front:
         (folder / PAGE).unlink(missing_ok=True)
         return
-    lines = ship_lines(result, folder=folder) if finetuned is None else finetuned_lines(finetuned, folder=folder)
+    if finetuned is None:
+        lines = tuple(ship_lines(result, folder=folder))
+    else:
+        lines = (*finetuned_lines(finetuned, folder=folder), effort_text(result))
+        trained = {e.spec: e for e in finetuned.trained}
+        members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
+        write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))
     said = (*lines, *([f"accuracies: {detail}"] if detail else []), *result.notes)
     parts: list[Part] = [Lines(title="What to ship", lines=said)]
     parts.append(run_rows(result))
@@ -72,6 +81,8 @@ def write_report(
         parts.append(finetuned_rows(finetuned))
     drawn = _drawn(folder, result, budget)
     parts.append(Picture(title="Accuracy over latency", png=drawn, shows="the front, what it dominates, the budget"))
+    if finetuned is not None and len(finetuned.networks) > 1:
+        parts.append(_trained_picture(folder, finetuned, budget))
     metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
     curves = candidates_png(result.front, result.dominated, metric=metric)
     if curves is not None:
@@ -88,6 +99,19 @@ def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
         budget_ms=budget.latency_ms,
         title=f"{folder.name}: {counted(len(result.front), 'network')} within {budget.latency_ms:g} ms",
     )
+
+
+def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Picture:
+    unbeaten = {e.spec for e in finetuned.front}
+    drawn = front_png(
+        finetuned.front,
+        dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
+        baseline=(),
+        budget_ms=budget.latency_ms,
+        title=f"{folder.name}: trained on their own for {finetuned.steps:,} steps, held-out images",
+        others="slower and no more accurate than another",
+    )
+    return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")
 
 
 def front_path(folder: Path, evaluation: Evaluation) -> Path:

@@ -15,7 +15,7 @@ from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, RefusesSp
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
-from mnv2search.jobs.finetune import Finetuned, recall_finetuned
+from mnv2search.jobs.finetuned import Finetuned, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
@@ -36,6 +36,7 @@ from mnv2search.records import (
 )
 from mnv2search.spec.codec import dumps, load_space
 from mnv2search.spec.space import SearchSpace
+from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
@@ -269,24 +270,27 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    manifest = replace(manifest, elapsed_s=used_s + result.elapsed_s)
+    whole = Deadline(request.settings.time_s, clock=time.monotonic, spent_s=used_s + result.elapsed_s)
+    manifest = replace(manifest, elapsed_s=whole.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)
     try:
-        finetuned = train_best(
+        finetuned, untrained = train_best(
             folder,
             result,
             evaluator,
-            settings=request.settings if request.finetunes else None,
+            deadline=whole if request.finetunes else None,
+            seed=request.settings.seed,
             on_progress=told.progress,
         )
     except KeyboardInterrupt:
-        write_manifest(folder, replace(manifest, status="interrupted"))
+        write_manifest(folder, replace(manifest, status="interrupted", elapsed_s=whole.elapsed_s))
         raise
+    result = replace(result, elapsed_s=whole.elapsed_s - used_s, notes=(*result.notes, *untrained))
     detail = evaluator.info.detail
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status = "finished" if result.front else "nothing fits"
-    manifest = replace(manifest, status=status, finished_at=_now())
+    manifest = replace(manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
     write_manifest(folder, manifest)
     return Outcome(
         folder=folder, manifest=manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)

@@ -30,11 +30,21 @@ COLUMNS = (
     "resolution_px",
     "device",
     "hardware",
+    "likelihood",
+    "latency_noisy",
+    "ship",
 )
 
 
-def front_csv(front: Sequence[Evaluation]) -> str:
-    """The text of `front.csv`; accuracies are shares of 1, and scores are headed as such."""
+def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) -> str:
+    """The text of `front.csv`.
+
+    Accuracies are shares of 1, and scores are headed as such; so are likelihoods, which only inherited weights have.
+
+    Args:
+        front: networks, in their order.
+        ship: the one to ship.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
@@ -64,6 +74,9 @@ def front_csv(front: Sequence[Evaluation]) -> str:
                 evaluation.spec.size.word,
                 latency.device.name,
                 latency.device.hardware,
+                "" if accuracy.merit is None else f"{accuracy.merit:.5f}",
+                "yes" if latency.noisy else "no",
+                "yes" if ship is not None and evaluation.spec == ship.spec else "no",
             ]
         )
     return text.getvalue()

@@ -11,12 +11,12 @@ from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_t
 from mnv2search.report.training import COLLAPSED, commonest_text
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.finetune import Finetuned
+    from mnv2search.jobs.finetuned import Finetuned
     from mnv2search.training.figures import Figures
 
 __all__ = ["finetuned_lines", "finetuned_rows"]
 
-FRONT_MEANS = "front: of these networks, as they are trained, none is both faster and more accurate"
+UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
 
 
 def finetuned_rows(found: Finetuned) -> Rows:
@@ -25,7 +25,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
         NAME,
         Column(f"trained {metric_text(found.metric)} [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
-        Column("front", align="left", spare=1),
+        Column("unbeaten", align="left", spare=1),
     )
     one = len(found.networks) == 1
     front = {evaluation.spec for evaluation in found.front}
@@ -46,7 +46,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
             f"decide by{commonest_text(found.held_out[0].commonest)}",
-            *(() if one else (FRONT_MEANS,)),
+            *(() if one else (UNBEATEN_MEANS,)),
             *(
                 f"{evaluation.spec.name}: {COLLAPSED}"
                 for evaluation, figures in zip(found.networks, found.held_out, strict=True)
@@ -64,6 +64,8 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
         f"{best.budget.latency_ms:g} ms by the upper end of its interval"
     )
+    if len(found.networks) > 1:
+        yield f"  the most accurate of {len(found.networks)} on the held-out images"
     yield (
         f"  trained {metric_text(found.metric)} {_percent(found.test)} % on {found.test.count:,} test images, which "
         f"played no part before (90 % interval){commonest_text(found.test.commonest)}"

@@ -27,10 +27,19 @@ def front_png(
     baseline: Sequence[Evaluation],
     budget_ms: float,
     title: str,
+    others: str = "measured during the search",
 ) -> bytes:
     """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device.
 
     The upper axis is what the front is made by: the likelihood, where accuracies are of shared weights.
+
+    Args:
+        front: in order of latency.
+        dominated: the other networks.
+        baseline: the grid, as far as it is to be shown.
+        budget_ms: of latency.
+        title: above the picture.
+        others: what the dominated networks are called.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,7 +47,7 @@ def front_png(
     figure = Figure(figsize=(9.0, 5.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _scatter(axes, dominated, color=MUTED, marker="o", size=16, label="measured during the search")
+    _scatter(axes, dominated, color=MUTED, marker="o", size=16, label=others)
     _grid(axes, baseline, budget_ms=budget_ms)
     _front(axes, front)
     axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")

@@ -265,6 +265,12 @@ def front_rows(
     return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
 
 
+def _even_odds(front: Sequence[Evaluation]) -> str:
+    """What even odds for all classes give."""
+    head = front[0].spec.head if front else None
+    return "" if head is None else f"; even odds for all {head.classes:,} classes give {100 / head.classes:.1f} %"
+
+
 def _likelihood_text(accuracy: Accuracy | None) -> str:
     return "" if accuracy is None or accuracy.merit is None else f"{100 * accuracy.merit:.1f}"
 
@@ -319,7 +325,7 @@ def _front_notes(
         )
         yield (
             f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
-            "than top-1, so the front is made by it"
+            f"than top-1, so the front is made by it{_even_odds(front)}"
         )
         yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
         limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]

@@ -17,7 +17,7 @@ from mnv2search.study.types import SearchResult
 NEXT_TO = 0.005
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
-__all__ = ["nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
+__all__ = ["effort_text", "nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
 
 
 def run_rows(result: SearchResult) -> Rows:
@@ -51,7 +51,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     if ship.accuracy.kind == "trained":
         yield f"  weights: {_weights(folder)}"
-    yield f"  {_effort(result)}"
+    yield f"  {effort_text(result)}"
 
 
 def _weights(folder: Path) -> str:
@@ -182,7 +182,8 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, An
     }
 
 
-def _effort(result: SearchResult) -> str:
+def effort_text(result: SearchResult) -> str:
+    """How many networks were evaluated, and how long all of it took."""
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""

@@ -114,7 +114,10 @@ class NodeReader:
         before = len(self.source.diagnostics)
         values: list[Scalar] = []
         for item in nodes:
+            noted = len(self.source.diagnostics)
             value = self.scalar(kind, name, item, prefix)
+            if len(self.source.diagnostics) > noted:
+                continue
             if any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values):
                 self.note_at(item, at, f"{at} has an option twice", "write every option once")
             values.append(value)

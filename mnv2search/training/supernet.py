@@ -29,8 +29,9 @@ from mnv2search.training.recipe import Recipe
 
 __all__ = ["Draw", "SupernetTrained", "descend", "fitted_to", "train_supernet"]
 
-# A training by time: this many steps tell how fast it goes, and this share of the time is for steps.
-TRIAL_STEPS = 12
+# A training by time: so many steps tell how fast it goes, or as many as fit into this share of the time, but two.
+TRIAL_STEPS, TRIAL_SHARE = 12, 0.1
+# Of the time, what is planned with.
 TIME_SHARE = 0.97
 UNKNOWN_STEPS = 1_000_000
 CHECKPOINT_S = 20.0
@@ -103,7 +104,8 @@ def train_supernet(
         job: what is trained and how, in words; a checkpoint of another is refused.
         seed: of everything that is drawn.
         steps: of the training.
-        time_s: wall time in place of steps: how many fit is found by the first ones.
+        time_s: wall time in place of steps: how many fit is found by the first ones, and there are fewer where later
+            ones are slower.
         device: of torch.
         on_progress: told after every step.
         stop: asked after every step.
@@ -187,11 +189,9 @@ class _Training:
                 now = time.monotonic()
                 if self.step == first + 1:
                     warm, warm_step = now, self.step  # the first step is slow
-                if not self.steps and time_s is not None and self.step - first == TRIAL_STEPS:
-                    left_s = TIME_SHARE * time_s - (now - begin)
-                    per_s = (self.step - warm_step) / max(now - warm, 1e-9)
-                    self.steps = max(self.step + 1, self.step + int(left_s * per_s))
-                rate = (self.step - warm_step) / max(now - warm, 1e-9) * self.batch
+                per_s = (self.step - warm_step) / max(now - warm, 1e-9)
+                if time_s is not None:
+                    self._set_length(time_s, spent_s=now - begin, done=self.step - first, per_s=per_s)
                 on_progress(
                     ProgressOf(
                         step=self.step,
@@ -199,7 +199,7 @@ class _Training:
                         epoch=math.ceil(self.step / self.epoch_steps),
                         loss=self.running_loss,
                         lr=lr,
-                        images_per_s=rate,
+                        images_per_s=per_s * self.batch,
                     )
                 )
                 stopped = self.step != self.steps and stop()
@@ -218,6 +218,13 @@ class _Training:
             resumed_at=first,
             stopped=stopped,
         )
+
+    def _set_length(self, time_s: float, *, spent_s: float, done: int, per_s: float) -> None:
+        """Let the steps so far tell how many fit into the time; fewer where they have become slower."""
+        if done < 2 or (not self.steps and done < TRIAL_STEPS and spent_s < TRIAL_SHARE * time_s):
+            return
+        if not self.steps or (self.steps - self.step) / per_s > time_s - spent_s:
+            self.steps = self.step + max(0, int((TIME_SHARE * time_s - spent_s) * per_s))
 
     def _batches(self) -> Generator[Batch]:
         while not self.steps or self.step < self.steps:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.spec.codec import load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
+from mnv2search.training import supernet as loop
 from mnv2search.training.fidelity import Fidelity, chosen, reduced
 from mnv2search.training.images import read_image_set
 from mnv2search.training.prepared import prepare
+from mnv2search.training.progress import Progress
 from mnv2search.training.recipe import load_recipe
 from mnv2search.training.sandwich import Sandwich, by_madds
 from mnv2search.training.supernet import SupernetTrained, train_supernet
@@ -210,6 +213,61 @@ def test_an_interrupted_training_goes_on_with_the_same_steps(
     assert second.resumed_at == 2
     assert first.losses + second.losses == uninterrupted.losses
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_training_by_time_is_shortened_where_it_becomes_slower(
+    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, told = [0.0], list[int]()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], process_time=lambda: 0.0))
+
+    def stepped(progress: Progress) -> None:
+        told.append(progress.steps)
+        clock[0] += 1.0 if progress.step < 30 else 5.0
+
+    recipe = load_recipe("supernet")
+    pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
+    done = train_supernet(
+        ElasticNet(space, seed=1),
+        pixels.parts["train"],
+        pixels.recipe,
+        Sandwich(picks_of(space)),
+        side=32,
+        folder=tmp_path,
+        job={"space": "tiny"},
+        time_s=100.0,
+        on_progress=stepped,
+    )
+    assert told[:10] == [0] * 10
+    assert told[20] == 98  # one at the start and then a step a second, in 97 % of the time
+    assert told == [0] * told.index(98) + sorted(told[told.index(98) :], reverse=True)
+    assert 40 <= done.steps < 50
+    assert clock[0] <= 105.0
+
+
+def test_a_slow_training_by_time_is_not_tried_for_longer_than_it_has(
+    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], process_time=lambda: 0.0))
+    recipe = load_recipe("supernet")
+    pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
+
+    def stepped(_: Progress) -> None:
+        clock[0] += 15.0
+
+    done = train_supernet(
+        ElasticNet(space, seed=1),
+        pixels.parts["train"],
+        pixels.recipe,
+        Sandwich(picks_of(space)),
+        side=32,
+        folder=tmp_path,
+        job={"space": "tiny"},
+        time_s=5.0,
+        on_progress=stepped,
+    )
+    assert done.steps == 2
 
 
 def test_networks_between_learn_from_the_answers_of_the_largest(space: SearchSpace) -> None:

@@ -185,6 +185,15 @@ def test_a_mistake_is_told_with_exit_code_2(run: Run, words: list[str], said: st
     assert "Traceback" not in done.err
 
 
+def test_a_run_is_found_by_its_name(run: Run) -> None:
+    words = ["run", "--latency-ms", "5", "--space", "mnv2-multipliers", "--device", "simulated", "--trials", "13"]
+    assert run(*words, "--name", "it", "--no-confirm").code == 0
+    by_name, by_folder = run("front", "it"), run("front", "results/it")
+    assert by_name.code == by_folder.code == 0
+    assert by_name.out == by_folder.out
+    assert run("verify", "it").code == 0
+
+
 @pytest.mark.parametrize("option", ["--params", "--latency-ms"])
 def test_other_options_beside_resume_are_refused(run: Run, option: str) -> None:
     done = run("run", "--resume", "x", option, "9")

@@ -21,8 +21,9 @@ from mnv2search.evaluation import Budget
 from mnv2search.jobs import best
 from mnv2search.jobs import finetune_dense as module
 from mnv2search.jobs.best import FINETUNE
-from mnv2search.jobs.finetune import candidates_of, finetuned_json, recall_finetuned
+from mnv2search.jobs.finetune import candidates_of
 from mnv2search.jobs.finetune_dense import affordable, finetune_dense
+from mnv2search.jobs.finetuned import finetuned_json, recall_finetuned
 from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.model.saved import read_learned, read_network

@@ -381,6 +381,10 @@ def test_all_problems_come_in_one_run_in_the_order_of_the_file() -> None:
     assert [d.line for d in caught.value.diagnostics] == [3, 5, 6, 6, 7, 8]
 
 
+def test_options_that_cannot_be_read_are_not_taken_for_one_another() -> None:
+    assert [m for _, m, _ in problems(f"{HEAD}width: [a, -1]\n{ROW}")] == ["width is 'a'", "width is -1"]
+
+
 def test_an_option_that_breaks_a_rule_with_others_is_placed() -> None:
     with pytest.raises(SpecError, match=r"with blocks\[0\].dilation 2") as caught:
         loads(f"{HEAD}blocks:\n  - {{c: 24, s: 2, dilation: [1, 2]}}\n")

@@ -180,7 +180,13 @@ class SupernetEvaluator:
             try:
                 known = _read_state(folder)
                 state = known or self._planned(space, band, preparation)
-                parts = prepare(self._images, side=state.side, recipe=self._recipe, splits=("train", "val"))
+                parts = prepare(
+                    self._images,
+                    side=state.side,
+                    recipe=self._recipe,
+                    splits=("train", "val"),
+                    on_progress=lambda done: preparation.tell(f"decoding images: {done:,}", 0.0),
+                )
                 pixels, recipe = parts.parts["train"], suited(parts.recipe, epochs=state.epochs)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
                 inherited = self._inherit(net, space)
