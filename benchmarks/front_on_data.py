@@ -186,8 +186,10 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,
-                first_weights=evaluator.member,
+                first=evaluator,
             )
+        if found is None:
+            raise SystemExit("no time was left for trainings on their own: give the search more --time")
         front = found.trained
         print(f"seed {seed}: {found.steps} steps of {', '.join(map(told, front))}", flush=True)
     cpu_s = spent_s() - begin

@@ -13,6 +13,7 @@ from mnv2search.spec.space import Pick, SearchSpace
 
 if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
+    from mnv2search.model.saved import Learned
     from mnv2search.training.images import ImageSet
     from mnv2search.training.recipe import Recipe
     from mnv2search.training.scenes import SceneSet
@@ -262,6 +263,11 @@ class HasWeights(Protocol):
     @property
     def images(self) -> ImageSet:
         """What it learned from and decides by, with the parts that play no role before the end."""
+        ...
+
+    @property
+    def learned(self) -> Learned:
+        """What goes with its weights."""
         ...
 
     def is_full_size(self) -> bool:

@@ -87,7 +87,7 @@ def train_best(
     if isinstance(evaluator, KeepsWeights):
         ship_kept(folder, result, evaluator)
     if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
-        write_inherited(folder / "front", result.front, evaluator.member)
+        write_inherited(folder / "front", result.front, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return Best()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s
@@ -95,12 +95,7 @@ def train_best(
     if (own / REPORT).exists():
         time_s = max(time_s, LEAST_RESUMED_S)
     elif time_s < LEAST_SHARE * whole_s:
-        return Best(
-            notes=(
-                f"the search took {deadline.elapsed_s:.0f} s of {deadline.time_s:.0f} s: no time was left to train "
-                "networks on their own; give more --time",
-            )
-        )
+        return _none(deadline)
 
     def told(name: str, progress: Training | DenseProgress) -> None:
         total = f" of {progress.steps}" if progress.steps else ""
@@ -118,6 +113,7 @@ def train_best(
         )
         on_progress(shown)
 
+    found: Finetuned | None = None
     if isinstance(evaluator, TrainsFurther):
         found = finetune_dense(
             best_of(result.front), evaluator, folder=own, time_s=time_s, seed=seed, on_progress=told
@@ -129,10 +125,19 @@ def train_best(
             folder=own,
             time_s=time_s,
             seed=seed,
-            first_weights=evaluator.member,
+            first=evaluator,
             on_progress=told,
         )
-    else:
-        return Best()
+    if found is None:
+        return _none(deadline)
     ship_trained(folder, found)
     return Best(finetuned=found)
+
+
+def _none(deadline: Deadline) -> Best:
+    return Best(
+        notes=(
+            f"networks were not trained on their own: after {deadline.elapsed_s:.0f} s of {deadline.time_s:.0f} s "
+            "too little time was left; give more --time",
+        )
+    )

@@ -9,21 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mnv2search.accuracy.types import HasWeights
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.finetuned import LONG_RECIPE, REPORT, Finetuned, finetuned_json
-from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.build import build
+from mnv2search.model.saved import read_learned, read_network
 from mnv2search.records import write_text
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan as plan_of
 from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.training.batches import Cutting
+from mnv2search.training.checkpoint import write_network
 from mnv2search.training.images import ImageSet
 from mnv2search.training.inherit import inherit
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, time_training, train
 from mnv2search.training.prepared import Prepared, prepare
+from mnv2search.training.rate import training_rate
 from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Speed
 from mnv2search.training.team import own_device
@@ -34,8 +37,10 @@ __all__ = ["CANDIDATES", "best_of", "candidates_of", "finetune"]
 CANDIDATES = 5
 # Of trainings that see every image less often than this; longer ones take another.
 SHORT_RECIPE, LONG_EPOCHS = "short", 20
-# A training that sees fewer images decides nothing: there are fewer trainings instead.
-LEAST_IMAGES = 2_000
+# Trainings that see fewer images decide nothing, so that there are fewer of them; one that sees less is of no use.
+LEAST_IMAGES, FEWEST_IMAGES = 2_000, 500
+# Passes that tell how fast this machine is, before anything else is done, and what they take of the time at most.
+TIMED, TIMING_SHARE = 4, 0.05
 # Of the time, after which no further images are decoded, and what is not planned with.
 DECODING_SHARE, SPARE_SHARE = 0.5, 0.1
 # A training is given so many seconds, however little is left.
@@ -92,14 +97,14 @@ def finetune(
     time_s: float,
     seed: int,
     recipe: Recipe | None = None,
-    first_weights: Callable[[ModelSpec], MobileNet] | None = None,
+    first: HasWeights | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
-) -> Finetuned:
+) -> Finetuned | None:
     """Train each network with equally many steps, and decide by the held-out images; a training goes on in `folder`.
 
     The dearest network is trained first, for its share of the time by what a few steps of the cheapest and of the
     dearest say; the others take as many steps. Where the time is short there are fewer networks, and what does not
-    fit any more is left out; one is trained however little there is.
+    fit any more is left out. None where there is no time for a training that is worth it.
 
     Args:
         candidates: networks to decide among.
@@ -109,7 +114,8 @@ def finetune(
         seed: of everything that is drawn.
         recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
             ``modern``.
-        first_weights: gives a network whose weights one begins with; None begins with random ones.
+        first: gives a network whose weights one begins with, and keeps where these are as large as it is and the
+            training makes it no better; None begins with random ones.
         on_progress: told the name of the network and where its training is.
 
     Raises:
@@ -120,13 +126,15 @@ def finetune(
     if not candidates:
         raise RecordError("there is no network to train", hint="search for longer")
     begin, device = time.monotonic(), own_device()
-    order, decoded, recipe, steps, planned, speed = _planned(
-        candidates, images, folder=folder, time_s=time_s, recipe=recipe, device=device
-    )
+    plan = _planned(candidates, images, folder=folder, time_s=time_s, recipe=recipe, device=device)
+    if plan is None:
+        return None
+    order, decoded, recipe, steps, planned, speed = plan
     epoch_steps = max(1, len(images.train) // recipe.batch)
     tested = len(images.test) / len(images.val)
     held_out: dict[str, Figures] = {}
     notes: list[str] = []
+    kept: list[str] = []
     for place, evaluation in enumerate(order):
         spec, own = evaluation.spec, folder / evaluation.spec.name
         left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
@@ -137,8 +145,8 @@ def finetune(
         if held_out and not (own / LAST).exists() and left_s < expected_s[0] / 2:
             continue
         model = build(spec, seed=seed)
-        if first_weights is not None:
-            inherit(model, first_weights(spec).cpu())
+        if first is not None:
+            inherit(model, first.member(spec).cpu())
         prepared = decoded[square_side(spec)]
         done = train(
             model,
@@ -166,6 +174,12 @@ def finetune(
         took = math.ceil(done.steps / epoch_steps)
         speed.took(done.seconds, madds=cost_of(spec).madds, steps=done.steps, evaluations=took)
         held_out[spec.name] = done.best
+        if first is not None and (had := _better(evaluation, done.best, first)) is not None:
+            write_network(own / BEST, first.member(spec), learned=first.learned)
+            held_out[spec.name] = had
+            kept.append(spec.name)
+            told = f"no better for it ({100 * done.best.top1:.1f} %); it keeps the weights it inherited"
+            notes.append(f"{spec.name}: {told}")
     assert steps is not None
     if len(held_out) < len(candidates):
         notes.append(
@@ -175,14 +189,6 @@ def finetune(
     figures = tuple(held_out[e.spec.name] for e in networks)
     best = max(range(len(networks)), key=lambda i: (figures[i].top1, -median_ms_of(networks[i])))
     weights = folder / networks[best].spec.name / BEST
-    network = read_network(weights)
-    side = square_side(network.spec)
-    test = evaluate(
-        network.to(device),
-        decoded[side].parts["test"],
-        Cutting(side=side, normalization=recipe.normalization),
-        device=device,
-    )
     found = Finetuned(
         recipe=recipe.name,
         networks=networks,
@@ -190,12 +196,29 @@ def finetune(
         steps=steps,
         images=steps * recipe.batch,
         best=best,
-        test=test,
+        test=_tested(weights, decoded, recipe, device=device),
         weights=weights,
         notes=tuple(notes),
+        kept=tuple(kept),
     )
     write_text(folder / REPORT, json.dumps(finetuned_json(found), indent=2) + "\n")
     return found
+
+
+def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figures | None:
+    """What a network reaches with the weights that it inherited, where that is more."""
+    had = evaluation.accuracy
+    if had is None or had.kind != "inherited" or not first.is_full_size() or had.value <= trained.top1:
+        return None
+    return Figures(had.value, 0.0, trained.count, had.commonest)
+
+
+def _tested(weights: Path, decoded: Mapping[int, Prepared], recipe: Recipe, *, device: str) -> Figures:
+    network, learned = read_network(weights), read_learned(weights)
+    side = square_side(network.spec)
+    normalization = recipe.normalization if learned is None else learned.normalization
+    cutting = Cutting(side=side, normalization=normalization)
+    return evaluate(network.to(device), decoded[side].parts["test"], cutting, device=device)
 
 
 def _planned(
@@ -206,9 +229,14 @@ def _planned(
     time_s: float,
     recipe: Recipe | None,
     device: str,
-) -> _Plan:
-    """Which networks the time is for, with the images that they take; an interrupted run has decided that before."""
+) -> _Plan | None:
+    """Which networks the time is for, with the images that they take; an interrupted run has decided that before.
+
+    None where it is for none.
+    """
     begin, begun = time.monotonic(), _known(folder)
+    if begun is None and _seen_at_most(candidates, time_s=time_s, device=device) < FEWEST_IMAGES:
+        return None
     looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun[1])
     decoded: dict[int, Prepared] = {}
     if begun is not None:
@@ -222,12 +250,22 @@ def _planned(
         return _Plan(_dearest_first(some), decoded, looks, begun[0], begun[0], speed)
     left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
     some, steps = _as_many_as_learn(some, speed, batch=looks.batch, time_s=left_s)
+    if steps * looks.batch < FEWEST_IMAGES:
+        return None
     if recipe is None and steps * looks.batch >= LONG_EPOCHS * len(images.train):
         looks = load_recipe(LONG_RECIPE)
         decoded = {
             side: prepare(images, side=side, recipe=looks, splits=("train", "val", "test")) for side in decoded
         }
     return _Plan(_dearest_first(some), decoded, looks, None, steps, speed)
+
+
+def _seen_at_most(candidates: Sequence[Evaluation], *, time_s: float, device: str) -> float:
+    """Images that the cheapest network sees if it takes all of the time, by a few passes there and back."""
+    cheapest = _dearest_first(candidates)[-1].spec
+    timed = (build(cheapest).to(device), plan_of(cheapest))
+    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s)
+    return rate * time_s / cost_of(cheapest).madds
 
 
 def _dearest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:

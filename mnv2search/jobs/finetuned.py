@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnv2search.accuracy.types import Accuracy
+from mnv2search.accuracy.types import Accuracy, HasWeights, Kind
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.outputs import front_path, write_spec
-from mnv2search.model.build import MobileNet
-from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.results import front_of
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.course import BEST
@@ -51,6 +49,7 @@ class Finetuned:
         metric: what the figures count; those of a detector or a segmenter stand where a classifier's top-1 does.
         details: further figures on the same images, by name.
         notes: what a reader has to know, such as that a training had to end early.
+        kept: names of networks that a training made no better, and that keep what they inherited.
     """
 
     recipe: str
@@ -64,14 +63,19 @@ class Finetuned:
     metric: str = "top1"
     details: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def trained(self) -> tuple[Evaluation, ...]:
         """The networks with what their own trainings came to in place of what they inherited."""
         return tuple(
-            replace(e, accuracy=_accuracy(e.accuracy, figures, self.metric))
+            replace(e, accuracy=_accuracy(e.accuracy, figures, self.metric, kind=self.kind(e)))
             for e, figures in zip(self.networks, self.held_out, strict=True)
         )
+
+    def kind(self, network: Evaluation) -> Kind:
+        """How the figures of a network come about."""
+        return "inherited" if network.spec.name in self.kept else "trained"
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
@@ -92,7 +96,7 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
         "steps": found.steps,
         "images": found.images,
         "networks": [
-            {"name": e.spec.name, "held_out": told(figures)}
+            {"name": e.spec.name, "held_out": told(figures), "kind": found.kind(e)}
             for e, figures in zip(found.networks, found.held_out, strict=True)
         ],
         "front": [e.spec.name for e in found.front],
@@ -139,19 +143,21 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             metric=metric,
             details=tuple(told["test"].get("details", {}).items()),
             notes=tuple(told.get("notes", ())),
+            kept=tuple(one["name"] for one in told["networks"] if one.get("kind") == "inherited"),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
 
 
-def write_inherited(folder: Path, front: Sequence[Evaluation], member: Callable[[ModelSpec], MobileNet]) -> None:
+def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWeights) -> None:
     """Write the weights of each member of a front beside its spec.
 
     Raises:
         TrainingError: the disk does not take them.
     """
     for evaluation in front:
-        write_network(folder / f"{evaluation.spec.name}.pt", member(evaluation.spec))
+        member = evaluator.member(evaluation.spec)
+        write_network(folder / f"{evaluation.spec.name}.pt", member, learned=evaluator.learned)
 
 
 def ship_trained(folder: Path, found: Finetuned) -> None:
@@ -169,14 +175,14 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
     write_spec(folder / "ship.yaml", found.trained[found.best])
 
 
-def _accuracy(before: Accuracy | None, figures: Figures, metric: str) -> Accuracy:
+def _accuracy(before: Accuracy | None, figures: Figures, metric: str, *, kind: Kind) -> Accuracy:
     low, high = figures.interval
     return Accuracy(
         value=figures.top1,
         low=low,
         high=high,
         metric=metric,
-        kind="trained",
+        kind=kind,
         dataset="" if before is None else before.dataset,
         seed=None if before is None else before.seed,
         commonest=figures.commonest,

@@ -32,7 +32,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
     rows = tuple(
         (
             evaluation.spec.name,
-            _percent(figures),
+            _percent(figures) + (", inherited" if found.kind(evaluation) == "inherited" else ""),
             measured_text(evaluation.latency),
             "yes" if evaluation.spec in front else "no",
         )
@@ -67,8 +67,8 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     if len(found.networks) > 1:
         yield f"  the most accurate of {len(found.networks)} on the held-out images"
     yield (
-        f"  trained {metric_text(found.metric)} {_percent(found.test)} % on {found.test.count:,} test images, which "
-        f"played no part before (90 % interval){commonest_text(found.test.commonest)}"
+        f"  {found.kind(best)} {metric_text(found.metric)} {_percent(found.test)} % on {found.test.count:,} test "
+        f"images, which played no part before (90 % interval){commonest_text(found.test.commonest)}"
     )
     if found.details:
         told = ", ".join(f"{metric_text(name)} {100 * one:.1f} %" for name, one in found.details)

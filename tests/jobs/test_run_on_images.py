@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,18 +27,19 @@ from mnv2search.jobs.finetune import CANDIDATES, candidates_of, finetune
 from mnv2search.jobs.finetuned import recall_finetuned
 from mnv2search.jobs.run import Outcome, Request, resume_request
 from mnv2search.jobs.run import run as run_job
-from mnv2search.model.build import build
-from mnv2search.model.saved import read_network
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import Learned, read_learned, read_network
 from mnv2search.records import read_manifest
-from mnv2search.report.finetuned import finetuned_lines
+from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.results import front_of, slots_of
 from mnv2search.study.types import Progress, Settings
 from mnv2search.training.checkpoint import write_network
-from mnv2search.training.images import read_image_set
+from mnv2search.training.images import ImageSet, read_image_set
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
@@ -110,6 +112,7 @@ def test_every_member_of_the_front_has_weights_beside_its_spec(outcome: Outcome)
     assert specs
     for path in specs:
         assert read_network(path.with_suffix(".pt")).spec == load_spec(str(path))
+        assert read_learned(path.with_suffix(".pt")) is not None  # its classes, for predict
 
 
 def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
@@ -238,13 +241,62 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
     assert all(escape(note) in text for note in finetuned.result.notes)
 
 
-def test_where_time_is_short_fewer_networks_are_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
+def test_where_time_is_short_fewer_networks_are_trained(
+    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     candidates = candidates_of(outcome.result.finalists)
     assert len(candidates) > 1
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
     found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.01, seed=0)
+    assert found is not None
     assert len(found.networks) == 1
     assert found.notes == (f"1 of {len(candidates)} networks were trained on their own: more --time trains more",)
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
+
+
+def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
+    candidates = candidates_of(outcome.result.finalists)
+    assert finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.001, seed=0) is None
+    assert not list(tmp_path.iterdir())
+
+
+class Shared:
+    """Weights that every network is said to have inherited."""
+
+    learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def is_full_size(self) -> bool:
+        return True
+
+    def member(self, spec: ModelSpec) -> MobileNet:
+        return build(spec, seed=7).eval()
+
+
+def test_what_a_training_makes_no_better_keeps_what_it_inherited(
+    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
+    first = Shared(read_image_set(pictures))
+    (one,) = candidates_of(outcome.result.finalists, count=1)
+    assert one.accuracy is not None
+    perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
+    found = finetune([perfect], first.images, folder=tmp_path, time_s=0.01, seed=0, first=first)
+    assert found is not None
+    assert found.kept == (one.spec.name,)
+    assert "no better for it" in found.notes[-1]
+    assert read_learned(found.weights) == first.learned
+    kept, inherited = read_network(found.weights).state_dict(), first.member(one.spec).state_dict()
+    assert all(torch.equal(kept[name], inherited[name]) for name in inherited)
+    (shown,) = found.trained
+    assert shown.accuracy is not None
+    assert (shown.accuracy.kind, shown.accuracy.value, shown.accuracy.merit) == ("inherited", 1.0, None)
+    assert "inherited" in finetuned_rows(found).rows[0][1]
+    assert any(line.startswith("  inherited top1") for line in finetuned_lines(found, folder=tmp_path))
+    assert recall_finetuned(tmp_path, [perfect]) == found
 
 
 def test_trainings_end_where_the_time_does(
@@ -255,6 +307,7 @@ def test_trainings_end_where_the_time_does(
     begun = {"steps": 500, "recipe": "short", "count": len(candidates)}
     (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
     found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.0, seed=0)
+    assert found is not None
     dearest = max(candidates, key=lambda e: e.cost.madds)
     assert [e.spec for e in found.networks] == [dearest.spec]
     assert found.notes[0] == f"{dearest.spec.name}: ended after 2 of 500 steps, as the time was over"
@@ -268,7 +321,7 @@ def test_a_search_that_took_all_the_time_trains_none_and_says_so(
     late = Deadline(100.0, clock=lambda: 0.0, spent_s=98.0)
     found = train_best(tmp_path, outcome.result, evaluator, deadline=late, seed=0, on_progress=lambda _: None)
     assert found.finetuned is None
-    assert "the search took 98 s of 100 s: no time was left" in found.notes[0]
+    assert "after 98 s of 100 s too little time was left" in found.notes[0]
 
 
 def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Repo
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
+from mnv2search.model.saved import Learned
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
@@ -164,6 +165,11 @@ class SupernetEvaluator:
     def images(self) -> ImageSet:
         """The images, in their parts."""
         return self._images
+
+    @property
+    def learned(self) -> Learned:
+        """What goes with its weights: the classes, and how images were normalised."""
+        return Learned(classes=self._images.classes, normalization=self._recipe.normalization)
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
         """Train the shared weights, or go on where the folder says that a training stopped.
