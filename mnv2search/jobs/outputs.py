@@ -109,6 +109,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         baseline=(),
         budget_ms=budget.latency_ms,
         title=f"{folder.name}: trained on their own for {finetuned.steps:,} steps, held-out images",
+        label="unbeaten",
         others="slower and no more accurate than another",
     )
     return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")

@@ -27,6 +27,7 @@ def front_png(
     baseline: Sequence[Evaluation],
     budget_ms: float,
     title: str,
+    label: str = "front",
     others: str = "measured during the search",
 ) -> bytes:
     """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device.
@@ -39,6 +40,7 @@ def front_png(
         baseline: the grid, as far as it is to be shown.
         budget_ms: of latency.
         title: above the picture.
+        label: what the front is called.
         others: what the dominated networks are called.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -49,7 +51,7 @@ def front_png(
     axes = figure.add_subplot()
     _scatter(axes, dominated, color=MUTED, marker="o", size=16, label=others)
     _grid(axes, baseline, budget_ms=budget_ms)
-    _front(axes, front)
+    _front(axes, front, label=label)
     axes.axvline(budget_ms, color=LIMIT, linestyle="--", linewidth=1.2, label=f"budget {budget_ms:g} ms")
     sample = next((e for e in (*front, *baseline) if e.accuracy and e.latency), None)
     if sample is not None and sample.accuracy is not None and sample.latency is not None:
@@ -120,7 +122,7 @@ def _grid(axes: Axes, baseline: Sequence[Evaluation], *, budget_ms: float) -> No
     axes.plot(*_points(best), color=BASE, linewidth=1.0, alpha=0.8)
 
 
-def _front(axes: Axes, front: Sequence[Evaluation]) -> None:
+def _front(axes: Axes, front: Sequence[Evaluation], *, label: str) -> None:
     xs, ys = _points(front)
     if not xs:
         return
@@ -129,5 +131,5 @@ def _front(axes: Axes, front: Sequence[Evaluation]) -> None:
         [e.latency.ci_high_ms - e.latency.median_ms for e in front if e.latency and e.accuracy],
     ]
     axes.errorbar(
-        xs, ys, xerr=errors, color=FRONT, marker="o", markersize=6, linewidth=1.6, capsize=2, label="front", zorder=5
+        xs, ys, xerr=errors, color=FRONT, marker="o", markersize=6, linewidth=1.6, capsize=2, label=label, zorder=5
     )
