@@ -28,7 +28,7 @@ from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, ti
 from mnv2search.training.prepared import Prepared, prepare
 from mnv2search.training.rate import training_rate
 from mnv2search.training.recipe import Recipe, load_recipe
-from mnv2search.training.speed import Speed
+from mnv2search.training.speed import Speed, Timed
 from mnv2search.training.team import own_device
 
 __all__ = ["CANDIDATES", "best_of", "candidates_of", "finetune"]
@@ -245,7 +245,7 @@ def _planned(
         if not decoded or time.monotonic() - begin < DECODING_SHARE * time_s:
             decoded[side] = prepare(images, side=side, recipe=looks, splits=("train", "val", "test"))
     some: Sequence[Evaluation] = [e for e in candidates if square_side(e.spec) in decoded]
-    speed = _speed(some, decoded, device=device)
+    speed = _speed(some, decoded, device=device, most_s=TIMING_SHARE * time_s)
     if begun is not None:
         return _Plan(_dearest_first(some), decoded, looks, begun[0], begun[0], speed)
     left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
@@ -272,11 +272,13 @@ def _dearest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted(networks, key=lambda e: -cost_of(e.spec).madds)
 
 
-def _speed(networks: Sequence[Evaluation], decoded: Mapping[int, Prepared], *, device: str) -> Speed:
-    """How fast networks are trained here, by a few steps of the cheapest and of the dearest."""
+def _speed(networks: Sequence[Evaluation], decoded: Mapping[int, Prepared], *, device: str, most_s: float) -> Speed:
+    """How fast networks are trained here, by a few steps of the cheapest and, if there is time, of the dearest."""
+    begin, timed = time.monotonic(), list[Timed]()
     dearest, *others = _dearest_first(networks)
-    timed = []
     for evaluation in (*others[-1:], dearest):
+        if timed and time.monotonic() - begin > most_s:
+            break
         found = decoded[square_side(evaluation.spec)]
         parts, recipe = found.parts, found.recipe
         timed.append(time_training(build(evaluation.spec), parts["train"], parts["val"], recipe, device=device))

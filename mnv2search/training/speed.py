@@ -34,7 +34,8 @@ class Speed:
     """Expects how long trainings take: by the line through networks that were timed, and by trainings that ended.
 
     Args:
-        timed: one network or two, the one with fewer multiply-adds first.
+        timed: one network or two, the one with fewer multiply-adds first. With one, a network of more multiply-adds
+            is taken to be slower in proportion.
 
     >>> speed = Speed([Timed(100, 1.0, 2.0), Timed(200, 1.5, 3.0)])
     >>> speed.training_s(150, steps=10, evaluations=2)
@@ -42,6 +43,9 @@ class Speed:
     >>> speed.took(35.0, madds=150, steps=10, evaluations=2)
     >>> speed.training_s(100, steps=10, evaluations=0)
     20.0
+    >>> one = Speed([Timed(100, 1.0, 2.0)])
+    >>> one.training_s(50, steps=10, evaluations=0), one.training_s(300, steps=10, evaluations=1)
+    (10.0, 36.0)
     """
 
     def __init__(self, timed: Sequence[Timed]) -> None:
@@ -63,6 +67,8 @@ class Speed:
     def _at(self, madds: float, place: int) -> float:
         """A time of a network by those of the timed ones, and not less than a quarter of the least of them."""
         first, last = self._timed[0], self._timed[-1]
+        if len(self._timed) == 1:
+            return first[place] * max(1.0, madds / first.madds)
         least = 0.25 * min(first[place], last[place])
         if last.madds <= first.madds:
             return max(least, last[place])

@@ -133,6 +133,28 @@ def fitting_of(
         return evaluator.fit(asked, left_s=lambda: left_s)
 
 
+@pytest.mark.parametrize(("step_s", "count"), [(1.0, 2), (30.0, 1)])
+def test_where_timing_a_network_takes_long_no_other_is_timed(tmp_path: Path, step_s: float, count: int) -> None:
+    space = loads(SPACE)
+    assert isinstance(space, SearchSpace)
+    evaluator = open_evaluator(f"train:data={draw_pictures(tmp_path / 'some', count=24)}")
+    assert isinstance(evaluator, HoldsTime)
+    clock, told = [0.0], list[str]()
+
+    def slow(*_: object, **__: object) -> Timed:
+        clock[0] += step_s
+        return STEP
+
+    asked = Preparation(
+        space=space, band=((0,), (1,)), folder=None, time_s=200.0, seed=0, tell=lambda doing, _: told.append(doing)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "time_training", slow)
+        patch.setattr(time, "monotonic", lambda: clock[0])
+        evaluator.fit(asked, left_s=lambda: None)
+    assert told == [f"timing a few steps: network {number + 1} of 2" for number in range(count)]
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> str:
     """Images that make sixty steps an epoch."""

@@ -22,6 +22,8 @@ __all__ = ["FitsTrainings", "Length", "Watched"]
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
+# Of the time, after which no further one is.
+TIMING_SHARE = 0.1
 FILE = "length.json"
 
 
@@ -85,10 +87,14 @@ class Length:
         if time_s is None or not preparation.band:
             return Fitting(trainings=None)
         begin = time.monotonic()
-        preparation.tell("timing a few steps", 0.0)
         picks = [preparation.band[round(place * (len(preparation.band) - 1))] for place in TIMED_PLACES]
         specs = [resolve(preparation.space, pick) for pick in dict.fromkeys(picks)]
-        self._speed = Speed([timed(spec) for spec in specs])
+        found: list[Timed] = []
+        for number, spec in enumerate(specs, start=1):
+            if not found or time.monotonic() - begin < TIMING_SHARE * time_s:
+                preparation.tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
+                found.append(timed(spec))
+        self._speed = Speed(found)
         time_s = max(0.0, time_s - (time.monotonic() - begin))
         asked, least = (known, known) if known else (self._asked, self._least)
 
