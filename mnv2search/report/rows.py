@@ -69,6 +69,8 @@ class Rows:
 NAME = Column("network", align="left")
 LATENCY, GAIN = 2, 4  # places among the columns of a front
 LIKELIHOOD = "likelihood"
+# A front of inherited accuracies that leaves more of the budget unused says so.
+USED_SHARE = 0.75
 
 
 def millions(count: int) -> str:
@@ -265,6 +267,16 @@ def front_rows(
     return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
 
 
+def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
+    """That much of the budget is left, which shared weights say little of: they favour small networks."""
+    used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
+    if used < USED_SHARE:
+        yield (
+            f"the slowest takes {100 * used:.0f} % of the budget: none that takes more seemed better with shared "
+            "weights, which favour networks that learn fast; long trainings may favour slower ones"
+        )
+
+
 def _even_odds(front: Sequence[Evaluation]) -> str:
     """What even odds for all classes give."""
     head = front[0].spec.head if front else None
@@ -332,6 +344,7 @@ def _front_notes(
         if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
             share = f"{100 * REGION_BEGINS:.0f} % of the budget"
             yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
+        yield from _unused(front)
     if gains:
         yield (
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "

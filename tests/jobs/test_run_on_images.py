@@ -36,7 +36,7 @@ from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline
-from mnv2search.study.results import front_of, slots_of
+from mnv2search.study.results import front_of, median_ms_of, slots_of
 from mnv2search.study.types import Progress, Settings
 from mnv2search.training.checkpoint import write_network
 from mnv2search.training.images import ImageSet, read_image_set
@@ -208,6 +208,14 @@ def test_the_page_shows_what_trainings_of_their_own_came_to(finetuned: Outcome) 
 
 def test_a_likelihood_stands_beside_even_odds(outcome: Outcome) -> None:
     assert any("even odds for all 3 classes give 33.3 %" in note for note in run_rows(outcome.result).notes)
+
+
+def test_a_front_says_what_it_leaves_of_the_budget(outcome: Outcome) -> None:
+    told = [note for note in run_rows(outcome.result).notes if note.startswith("the slowest takes")]
+    assert told == [told[0]]
+    assert "the slowest takes 0 % of the budget" in told[0]
+    narrow = tuple(replace(e, budget=Budget(latency_ms=1.1 * median_ms_of(e))) for e in outcome.result.front)
+    assert not any("the slowest takes" in note for note in run_rows(replace(outcome.result, front=narrow)).notes)
 
 
 def test_networks_of_all_latencies_are_trained(finetuned: Outcome) -> None:
