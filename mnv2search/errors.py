@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ __all__ = [
     "UnknownNameError",
     "WeightsError",
     "WriteError",
+    "check_package",
     "nearest",
 ]
 
@@ -137,6 +139,16 @@ class MissingExtraError(Mnv2SearchError, ImportError):
             f"{feature} needs the package {package}, which is not installed",
             hint=f"pip install 'mnv2search[{extra}]'" if extra else f"pip install {package}",
         )
+
+
+def check_package(package: str, *, feature: str, extra: str) -> None:
+    """Refuse, before anything is begun, what needs a package that is not installed; nothing is imported.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(feature=feature, package=package, extra=extra)
 
 
 class DeviceError(Mnv2SearchError, RuntimeError):

@@ -182,6 +182,11 @@ def read_manifest(folder: Path | str) -> Manifest:
         RecordError: it is missing, or not one that this version reads.
     """
     path = Path(folder) / MANIFEST
+    if not path.exists():
+        raise RecordError(
+            f"there is no run in {folder}: its {MANIFEST} cannot be read",
+            hint="give the folder of a run, such as results/NAME, or begin one with its whole command",
+        )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:

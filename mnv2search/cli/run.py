@@ -217,6 +217,8 @@ def command(
     except KeyboardInterrupt:
         if folder:
             note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {_again(folder[0])}")
+        else:
+            note("interrupted before anything was begun")
         sys.exit(130)
     result = outcome.result
     _show(outcome, budget=request.budget, as_json=as_json, quiet=quiet)
@@ -260,6 +262,8 @@ def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from
         raise click.UsageError(f"--accuracy {name} does not take --data: leave out one of the two")
     if (weights or from_spec) and name not in ("supernet", "train-dense"):
         raise click.UsageError("--from is for a search on images, by shared weights or by train-dense: add --data")
+    if from_spec and not weights:
+        raise click.UsageError("--from-spec says which network the weights of --from belong to: add --from FILE")
     given = {"data": data, "weights": weights, "weights_spec": from_spec}
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for text in added:

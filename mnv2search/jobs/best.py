@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights, TrainsFurther
-from mnv2search.errors import OptionError
+from mnv2search.errors import OptionError, check_package
 from mnv2search.jobs.finetune import best_of, candidates_of, finetune
 from mnv2search.jobs.finetune_dense import finetune_dense
 from mnv2search.jobs.finetuned import REPORT, Finetuned, ship_trained, write_inherited
@@ -43,15 +43,17 @@ def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
     """Refuse to train the best networks where it cannot be done.
 
     Raises:
-        OptionError: there are no images, or there is no time to divide.
+        OptionError: there are no weights to go on from, or there is no time to divide.
+        MissingExtraError: a package is not installed.
     """
     if not isinstance(evaluator, HasWeights | TrainsFurther):
         raise OptionError(
-            f"{evaluator.info.name} has no images to train networks on after the search",
+            f"{evaluator.info.name} has no weights, and so no images, to train networks on after the search",
             hint="give --data with a supernet, or with detectors or segmenters, or leave out --finetune",
         )
     if settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
+    check_package("kornia", feature="training the best networks on their own", extra="train")
 
 
 def settings_of_search(settings: Settings) -> Settings:

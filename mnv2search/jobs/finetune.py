@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -166,6 +167,9 @@ def finetune(
             classes=images.classes,
         )
         if steps is None:
+            if done.steps * recipe.batch < FEWEST_IMAGES:  # slower than a few steps had said
+                shutil.rmtree(own)
+                return None
             steps = planned = done.steps
             begun_as = {"steps": steps, "recipe": recipe.name, "count": len(order)}
             write_text(folder / REPORT, json.dumps(begun_as) + "\n")
@@ -187,7 +191,7 @@ def finetune(
         )
     networks = tuple(e for e in candidates if e.spec.name in held_out)
     figures = tuple(held_out[e.spec.name] for e in networks)
-    best = max(range(len(networks)), key=lambda i: (figures[i].top1, -median_ms_of(networks[i])))
+    best = max(range(len(networks)), key=lambda i: (*_merit(figures[i]), -median_ms_of(networks[i])))
     weights = folder / networks[best].spec.name / BEST
     found = Finetuned(
         recipe=recipe.name,
@@ -205,12 +209,18 @@ def finetune(
     return found
 
 
+def _merit(figures: Figures) -> tuple[bool, float]:
+    """What decides: top-1, or the loss where it is no better than always answering the commonest class."""
+    return (True, figures.top1) if figures.beats_commonest else (False, -figures.loss)
+
+
 def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figures | None:
     """What a network reaches with the weights that it inherited, where that is more."""
     had = evaluation.accuracy
     if had is None or had.kind != "inherited" or not first.is_full_size() or had.value <= trained.top1:
         return None
-    return Figures(had.value, 0.0, trained.count, had.commonest)
+    loss = 0.0 if had.merit is None else -math.log(had.merit)
+    return Figures(had.value, loss, trained.count, had.commonest)
 
 
 def _tested(weights: Path, decoded: Mapping[int, Prepared], recipe: Recipe, *, device: str) -> Figures:

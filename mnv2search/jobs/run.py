@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 # What `Request.round_to` is to let the device decide, and how long it is asked.
 AUTO = 0
 PROBE_S = 60.0
+ENDED = ("finished", "nothing fits")
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -229,7 +231,9 @@ def _searched(
 ) -> Outcome:
     previous = _previous(folder)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
-    left = _left(settings, manifest, previous)
+    held = read_manifest(folder).settings.get("time_s") if (folder / MANIFEST).exists() else None
+    held_s = held if isinstance(held, int | float) else None
+    left = _left(request, settings, manifest, previous, held_s=held_s)
     writer = RecordWriter(folder / EVALUATIONS)
     write_manifest(folder, manifest)
     used_s = manifest.elapsed_s
@@ -244,6 +248,9 @@ def _searched(
     def progressed(progress: Progress) -> None:
         nonlocal shown_s
         shown_s = progress.elapsed_s
+        whole_s = request.settings.time_s
+        if request.finetunes and whole_s is not None:  # what is left to the end of all, not of the search
+            progress = replace(progress, left_s=max(0.0, whole_s - used_s - shown_s))
         told.progress(progress)
 
     search = Search(
@@ -260,9 +267,11 @@ def _searched(
         spent_s=time.monotonic() - began_s,
     )
     if left is None:
-        result = search.result()
+        result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
         trained = recall_finetuned(folder / FINETUNE, result.finalists)
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
+    if request.finetunes and manifest.status in ENDED:
+        shutil.rmtree(folder / FINETUNE, ignore_errors=True)  # longer trainings take the place of those of before
     try:
         result = search.run()
     except KeyboardInterrupt:
@@ -286,7 +295,7 @@ def _searched(
     except KeyboardInterrupt:
         write_manifest(folder, replace(manifest, status="interrupted", elapsed_s=whole.elapsed_s))
         raise
-    result = replace(result, elapsed_s=whole.elapsed_s - used_s, notes=(*result.notes, *untrained))
+    result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     detail = evaluator.info.detail
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status = "finished" if result.front else "nothing fits"
@@ -306,19 +315,35 @@ def _saved(search: Search) -> tuple[str, ...]:
     return ()
 
 
-def _left(settings: Settings, manifest: Manifest, previous: Sequence[Evaluated]) -> Settings | None:
-    """What is left to do; None where an earlier run did all of it."""
+def _left(
+    request: Request,
+    settings: Settings,
+    manifest: Manifest,
+    previous: Sequence[Evaluated],
+    *,
+    held_s: float | None,
+) -> Settings | None:
+    """What is left of a search to do; None where an earlier run did all of it.
+
+    Args:
+        request: of the whole run.
+        settings: of its search, whose time is the run's or a share of it.
+        manifest: with the time that was used.
+        previous: what was evaluated.
+        held_s: time that the run was last given.
+    """
     done = sum(1 for item in previous if item.trial >= 0 and item.stage in ("search", "calibration"))
+    whole_s, used_s = request.settings.time_s, manifest.elapsed_s
     trials_over = settings.trials is not None and done >= settings.trials
-    time_over = settings.time_s is not None and manifest.elapsed_s >= settings.time_s
-    ended = manifest.status in ("finished", "nothing fits")
-    if ended and (trials_over or time_over):
+    time_over = whole_s is not None and (used_s >= whole_s or (held_s is not None and whole_s <= held_s))
+    has_ended = manifest.status in ENDED
+    if has_ended and (trials_over or time_over):
         return None
-    if settings.time_s is None:
+    if settings.time_s is None or whole_s is None or used_s == 0:
         return settings
-    if manifest.elapsed_s == 0:
-        return settings
-    return replace(settings, time_s=max(settings.time_s - manifest.elapsed_s, MIN_RESUME_S))
+    # a run that goes on beyond its end divides what is added
+    left_s = settings.time_s * (1 - used_s / whole_s) if has_ended else settings.time_s - used_s
+    return replace(settings, time_s=max(left_s, MIN_RESUME_S))
 
 
 # Even where the time was used up before an interruption, the final measurement needs some.

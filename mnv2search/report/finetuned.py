@@ -27,7 +27,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
         Column("measured latency [95 % interval]", "ms"),
         Column("unbeaten", align="left", spare=1),
     )
-    one = len(found.networks) == 1
+    one, is_shortened = len(found.networks) == 1, any(": ended after" in note for note in found.notes)
     front = {evaluation.spec for evaluation in found.front}
     rows = tuple(
         (
@@ -39,12 +39,16 @@ def finetuned_rows(found: Finetuned) -> Rows:
         for evaluation, figures in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
-        title=f"The last {'network,' if one else 'networks, each'} trained on its own for {found.steps:,} steps",
+        title=(
+            f"The best {'network,' if one else 'networks, each'} trained on its own for "
+            f"{'up to ' * is_shortened}{found.steps:,} steps"
+        ),
         columns=columns[:-1] if one else columns,
         rows=tuple(row[:-1] for row in rows) if one else rows,
         stressed=frozenset({found.best}),
         notes=(
-            f"recipe {found.recipe}: {found.images:,} images seen by each; {found.held_out[0].count:,} held out to "
+            f"recipe {found.recipe}: {found.images:,} images seen{'' if one else ' by each'}"
+            f"{', at most' * is_shortened}; {found.held_out[0].count:,} held out to "
             f"decide by{commonest_text(found.held_out[0].commonest)}",
             *(() if one else (UNBEATEN_MEANS,)),
             *(

@@ -330,6 +330,7 @@ def _front_notes(
         yield device_text(latencies)
         yield from output_lines(e.spec for e in front)
         yield "margin: from the upper end of the interval to the budget"
+        yield from trouble_lines(e.latency for e in front if e.latency is not None)
     if accuracy is not None and accuracy.kind == "inherited":
         yield (
             "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "

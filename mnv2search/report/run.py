@@ -51,7 +51,17 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     if ship.accuracy.kind == "trained":
         yield f"  weights: {_weights(folder)}"
+    if ship.accuracy.kind == "inherited":
+        yield f"  weights: {_shared(folder, ship.spec.name)}"
     yield f"  {effort_text(result)}"
+
+
+def _shared(folder: Path, name: str) -> str:
+    """Where the network's part of the shared weights is, or that there is none of its size."""
+    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{name}.pt"
+    if own.is_file():
+        return f"{own}, its part of those that all networks share; for its own: {train} --from {own}"
+    return f"none, as the shared ones are of smaller networks: {train}"
 
 
 def _weights(folder: Path) -> str:

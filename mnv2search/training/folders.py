@@ -25,7 +25,7 @@ def listed_folder(root: Path) -> Listing:
     Raises:
         DataError: the tree has parts but none to learn from, or something beside its parts.
     """
-    parts, others = _parts(_down(root))
+    parts, others, empty = _parts(_down(root))
     classes = tuple(sorted({name for part in parts.values() for name in part}))
     index = {name: label for label, name in enumerate(classes)}
     return Listing(
@@ -35,6 +35,7 @@ def listed_folder(root: Path) -> Listing:
             for split, part in parts.items()
         },
         others=others,
+        left_out=tuple(f"the folder {path}, which holds no images" for path in empty),
     )
 
 
@@ -98,8 +99,8 @@ def _down(root: Path) -> Path:
         root = folders[0]
 
 
-def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int]:
-    """The images by part and class, and how many other files there are."""
+def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int, list[Path]]:
+    """The images by part and class, how many other files there are, and the folders of classes without images."""
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     splits = [(p, NAMES[p.name.lower()]) for p in folders if p.name.lower() in NAMES]
     if splits and not any(split == "train" for _, split in splits):
@@ -114,7 +115,7 @@ def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int]:
             hint="move every class into the parts",
         )
     found: dict[Split, dict[str, list[Path]]] = {}
-    others = 0
+    others, empty = 0, list[Path]()
     for folder, split in splits or [(root, "train")]:
         found[split] = {}
         for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
@@ -123,4 +124,6 @@ def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int]:
             others += len(files) - len(images)
             if images:
                 found[split][inner.name] = images
-    return found, others
+            else:
+                empty.append(inner)
+    return found, others, empty

@@ -138,7 +138,8 @@ def _listing(source: Path, unpack_to: Path | None) -> Listing:
         hint = "give a folder with one folder per class"
         if not root.exists() and not root.is_absolute() and len(root.parts) == 2:
             hint += f", or {HUB}{root.as_posix()} for a set of that name on the Hugging Face hub"
-        raise DataError(f"{source} is no folder of images", hint=hint)
+        what = "is no folder of images" if root.exists() else "does not exist"
+        raise DataError(f"{source} {what}", hint=hint)
     return listed_folder(root)
 
 

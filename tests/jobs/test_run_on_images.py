@@ -32,7 +32,7 @@ from mnv2search.model.saved import Learned, read_learned, read_network
 from mnv2search.records import read_manifest
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
-from mnv2search.report.run import run_rows
+from mnv2search.report.run import run_rows, ship_lines
 from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline
@@ -105,6 +105,13 @@ def test_the_front_has_inherited_accuracies_and_the_classes_of_the_data(outcome:
     assert accuracies
     assert {a.kind for a in accuracies} == {"inherited"}
     assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {3}
+
+
+def test_the_answer_says_where_weights_are_and_where_there_are_none(outcome: Outcome, tmp_path: Path) -> None:
+    assert outcome.result.ship is not None
+    own = outcome.folder / "front" / f"{outcome.result.ship.spec.name}.pt"
+    assert any(f"weights: {own}" in line for line in ship_lines(outcome.result, folder=outcome.folder))
+    assert any("weights: none" in line for line in ship_lines(outcome.result, folder=tmp_path))
 
 
 def test_every_member_of_the_front_has_weights_beside_its_spec(outcome: Outcome) -> None:
@@ -354,6 +361,34 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
     assert manifest.elapsed_s >= searched_s[0] + 1.0 > 1.0
 
 
+def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    request = request_of(tmp_path, pictures, evaluator=evaluator, settings=Settings(time_s=8.0), finetunes=True)
+    first = ran(request)
+    assert ran(request).already_finished
+    assert ran(request).result.elapsed_s == pytest.approx(first.manifest.elapsed_s)
+    used_s = first.manifest.elapsed_s
+    longer = ran(replace(request, settings=Settings(time_s=used_s + 40.0)))
+    assert not longer.already_finished
+    assert longer.result.elapsed_s > used_s + 20.0
+    assert longer.finetuned is not None
+    assert first.finetuned is None or longer.finetuned.steps > first.finetuned.steps
+
+
+def test_what_is_left_is_told_to_the_end_of_all(tmp_path: Path, pictures: Path) -> None:
+    left: list[float] = []
+
+    def hear(progress: Progress) -> None:
+        assert progress.left_s is not None
+        left.append(progress.elapsed_s + progress.left_s)
+        raise KeyboardInterrupt
+
+    settings = Settings(trials=13, time_s=600.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(request_of(tmp_path, pictures, settings=settings, finetunes=True), on_progress=hear)
+    assert left == [pytest.approx(600.0, abs=1.0)]
+
+
 def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
     assert resume_request(finetuned.folder).finetunes
 
@@ -399,6 +434,8 @@ def test_an_interrupted_supernet_is_gone_on_with(
         (["--data", "a,b"], "comma"),
         (["--data", "x", "--accuracy", "imagenet"], "does not take --data"),
         (["--finetune"], "no images"),
+        (["--data", "x", "--from", "none.pt"], "none.pt is not a file"),
+        (["--data", "x", "--from-spec", "mnasnet_b1"], "add --from FILE"),
     ],
 )
 def test_mistakes_with_images_are_told(run: Callable[..., Any], words: list[str], said: str) -> None:

@@ -114,7 +114,7 @@ def test_parts_without_one_to_learn_from(tmp_path: Path) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder of images"):
+    with pytest.raises(DataError, match="does not exist"):
         read_image_set(tmp_path / "missing")
 
 
@@ -161,3 +161,11 @@ def test_a_cache_has_a_limit(tree: Path, tmp_path: Path) -> None:
     decoded(images.train, short_px=32, folder=tmp_path / "cache", most_bytes=3e5)
     decoded(images.train, short_px=31, folder=tmp_path / "cache", most_bytes=3e5)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_the_folder_of_a_class_without_images_is_told(tmp_path: Path) -> None:
+    root = draw_pictures(tmp_path / "pictures", count=6)
+    (root / "unicorn").mkdir()
+    found = read_image_set(root)
+    assert "unicorn" not in found.classes
+    assert found.left_out == (f"the folder {root / 'unicorn'}, which holds no images",)

@@ -116,7 +116,7 @@ def test_one_process_alone_writes_and_tells(laid: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--data", "nowhere"], "error: nowhere is no folder of images"),
+        (["--data", "nowhere"], "error: nowhere does not exist"),
         (["--recipe", "quik"], "error: unknown recipe 'quik'"),
     ],
     ids=["data", "recipe"],

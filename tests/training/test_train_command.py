@@ -176,7 +176,7 @@ def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--data", "nowhere"], "nowhere is no folder of images"),
+        (["--data", "nowhere"], "nowhere does not exist"),
         (["--data", "photos", "--epochs", "1", "--time", "1m"], "--epochs or --time, not both"),
         (["--data", "photos", "--recipe", "quik"], "quik"),
         (["--data", "photos"], "fewer than a batch of 64"),

@@ -84,7 +84,7 @@ def test_halving_can_be_left_out(text: str) -> None:
 
 
 def test_mistakes(text: str) -> None:
-    with pytest.raises(DataError, match="is no folder of images"):
+    with pytest.raises(DataError, match="does not exist"):
         open_evaluator("train:data=nowhere")
     with pytest.raises(OptionError, match="epochs is -1"):
         open_evaluator(text.replace("epochs=2", "epochs=-1"))

@@ -107,6 +107,8 @@ class SupernetEvaluator:
     ) -> None:
         if epochs < 0:
             raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
+        if weights and not Path(weights).is_file():
+            raise OptionError(f"{weights} is not a file", hint="check the path of the first weights")
         self._data, self._recipe_name, self._epochs, self._fidelity_text = data, recipe, epochs, fidelity
         self._recipe = load_recipe((FROM_WEIGHTS if weights else RECIPE) if recipe == AUTO else recipe)
         self._fidelity = _parsed(fidelity)
@@ -212,13 +214,14 @@ class SupernetEvaluator:
                     time_s=None if self._epochs or left_s is None else max(left_s, 1.0),
                     on_progress=lambda p: preparation.tell(_told(p), p.step / p.steps if p.steps else 0.0),
                 )
+                is_new = not (known and known.steps)
                 state = replace(state, steps=done.steps, images=done.images, seconds=state.seconds + done.seconds)
                 _write_state(folder, state)
             except (TrainingError, OptionError, WeightsError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
         self._net, self._state, self._used = net, state, recipe
         self._held_out, self._calibration = parts.parts["val"], pixels
-        return (*inherited, *self._notes(state))
+        return (*inherited, *self._notes(state, is_new=is_new))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights, batch norms recalibrated, with the interval of so many images.
@@ -320,12 +323,11 @@ class SupernetEvaluator:
             "seed": str(seed),
         }
 
-    def _notes(self, state: _State) -> tuple[str, ...]:
+    def _notes(self, state: _State, *, is_new: bool) -> tuple[str, ...]:
         notes = [f"the supernet saw {state.images:,} images at {state.fidelity}, {state.seconds:.0f} s of training"]
         if state.images < ENOUGH_IMAGES:
-            notes.append(
-                f"fewer than {ENOUGH_IMAGES:,} images: the order of its networks is weak evidence; give more --time"
-            )
+            more = "give more --time" if is_new else "to train it further, begin anew (--force) with more --time"
+            notes.append(f"fewer than {ENOUGH_IMAGES:,} images: the order of its networks is weak evidence; {more}")
         return tuple(notes)
 
     def _figures(self, model: MobileNet) -> Figures:

@@ -17,7 +17,7 @@ from mnv2search.accuracy.types import (
     Report,
     changed_options,
 )
-from mnv2search.errors import EvaluatorError, OptionError, TrainingError
+from mnv2search.errors import EvaluatorError, OptionError, TrainingError, check_package
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.spec.classes import with_classes
@@ -102,6 +102,9 @@ class TrainDenseEvaluator(FitsTrainings):
         self._recipe = load_recipe(recipe)
         check_recipe(self._recipe)
         self._weights, self._weights_spec = weights, weights_spec
+        check_package("kornia", feature="training detectors and segmenters", extra="train")
+        package = "pycocotools" if task == "detection" else "torchmetrics"
+        check_package(package, feature="evaluating detectors and segmenters", extra="train")
         self._first = _first_network(weights, weights_spec)
         self._scenes = read_scene_set(Path(data), self._task, unpack_to=image_folder(), void=void)
         self._device = own_device()
