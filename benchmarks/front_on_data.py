@@ -194,14 +194,26 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         print(f"seed {seed}: {found.steps} steps of {', '.join(map(told, front))}", flush=True)
     cpu_s = spent_s() - begin
     print(f"seed {seed}: front of {len(result.front)}, {cpu_s:.0f} core-s; {'; '.join(result.notes)}", flush=True)
-    picked = {}
-    for budget_ms in sorted(arguments.latency_ms):
-        members = [e for e in front if e.latency is not None and e.latency.ci_high_ms <= budget_ms]
-        if not members:
-            raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
-        best = max(members, key=rank_of).spec
-        picked[str(budget_ms)] = dumps(replace(best, name=f"{best.name}-of-seed{seed}"))
-    return {"cpu_s": cpu_s, "picked": picked, "front": len(result.front), "notes": result.notes}
+    members = [
+        {
+            "spec": dumps(replace(e.spec, name=f"{e.spec.name}-of-seed{seed}")),
+            "high_ms": e.latency.ci_high_ms,
+            "rank": rank_of(e),
+        }
+        for e in front
+        if e.latency is not None
+    ]
+    return {"cpu_s": cpu_s, "members": members, "front": len(result.front), "notes": result.notes}
+
+
+def picked(search_: dict[str, Any], budget_ms: float) -> ModelSpec:
+    """The network of a front that ranks first among those that fit; other budgets need no other search."""
+    fitting = [member for member in search_["members"] if member["high_ms"] <= budget_ms]
+    if not fitting:
+        raise SystemExit(f"no network of the front fits {budget_ms:g} ms: give the search more --time")
+    spec = loads(max(fitting, key=lambda member: member["rank"])["spec"])
+    assert isinstance(spec, ModelSpec)
+    return spec
 
 
 def told(evaluation: Evaluation) -> str:
@@ -231,8 +243,7 @@ def result_of(
     search_ = kept(arguments, f"search-seed{seed}", lambda: searched(arguments, seed))
     rows: list[dict[str, Any]] = []
     for budget_ms, of_grid in trainings.items():
-        own, rival = loads(search_["picked"][str(budget_ms)]), better[budget_ms]
-        assert isinstance(own, ModelSpec)
+        own, rival = picked(search_, budget_ms), better[budget_ms]
         ours, best = trained(own, arguments, seed=seed), max(of_grid, key=lambda training: training.held_out)
         beside = kept(
             arguments,
