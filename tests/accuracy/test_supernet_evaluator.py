@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -215,15 +215,22 @@ def test_an_interrupted_training_goes_on_with_the_same_steps(
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
-def test_a_training_by_time_is_shortened_where_it_becomes_slower(
-    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, told = [0.0], list[int]()
+def timed_training(
+    pictures: Path,
+    space: SearchSpace,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    time_s: float,
+    step_s: Callable[[int], float],
+) -> tuple[SupernetTrained, list[int], float]:
+    """A training by a clock of its own: what it came to, the steps planned after each, and the time that it took."""
+    clock, planned = [0.0], list[int]()
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], process_time=lambda: 0.0))
 
     def stepped(progress: Progress) -> None:
-        told.append(progress.steps)
-        clock[0] += 1.0 if progress.step < 30 else 5.0
+        planned.append(progress.steps)
+        clock[0] += step_s(progress.step)
 
     recipe = load_recipe("supernet")
     pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
@@ -233,40 +240,32 @@ def test_a_training_by_time_is_shortened_where_it_becomes_slower(
         pixels.recipe,
         Sandwich(picks_of(space)),
         side=32,
-        folder=tmp_path,
+        folder=folder,
         job={"space": "tiny"},
-        time_s=100.0,
+        time_s=time_s,
         on_progress=stepped,
     )
-    assert told[:10] == [0] * 10
-    assert told[20] == 98  # one at the start and then a step a second, in 97 % of the time
-    assert told == [0] * told.index(98) + sorted(told[told.index(98) :], reverse=True)
+    return done, planned, clock[0]
+
+
+def test_a_training_by_time_is_shortened_where_it_becomes_slower(
+    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, planned, took_s = timed_training(
+        pictures, space, tmp_path, monkeypatch, time_s=100.0, step_s=lambda step: 1.0 if step < 30 else 5.0
+    )
+    assert planned[:10] == [0] * 10
+    assert planned[20] == 98  # one at the start and then a step a second, in 97 % of the time
+    begins = planned.index(98)
+    assert planned == [0] * begins + sorted(planned[begins:], reverse=True)
     assert 40 <= done.steps < 50
-    assert clock[0] <= 105.0
+    assert took_s <= 105.0
 
 
 def test_a_slow_training_by_time_is_not_tried_for_longer_than_it_has(
     pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], process_time=lambda: 0.0))
-    recipe = load_recipe("supernet")
-    pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
-
-    def stepped(_: Progress) -> None:
-        clock[0] += 15.0
-
-    done = train_supernet(
-        ElasticNet(space, seed=1),
-        pixels.parts["train"],
-        pixels.recipe,
-        Sandwich(picks_of(space)),
-        side=32,
-        folder=tmp_path,
-        job={"space": "tiny"},
-        time_s=5.0,
-        on_progress=stepped,
-    )
+    done, _, _ = timed_training(pictures, space, tmp_path, monkeypatch, time_s=5.0, step_s=lambda _: 15.0)
     assert done.steps == 2
 
 

@@ -343,7 +343,7 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
     searched_s = [0.0]
 
     def interrupted(*_: Any, **__: Any) -> None:
-        time.sleep(1.0)
+        time.sleep(0.3)  # wall time is what is counted
         raise KeyboardInterrupt
 
     def hear(progress: Progress) -> None:
@@ -358,7 +358,7 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
         run_job(request, on_progress=hear)
     manifest = read_manifest(tmp_path / "results" / "it")
     assert manifest.status == "interrupted"
-    assert manifest.elapsed_s >= searched_s[0] + 1.0 > 1.0
+    assert manifest.elapsed_s >= searched_s[0] + 0.3 > 0.3
 
 
 def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
