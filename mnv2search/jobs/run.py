@@ -231,14 +231,13 @@ def _searched(
 ) -> Outcome:
     previous = _previous(folder)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
-    held = read_manifest(folder).settings.get("time_s") if (folder / MANIFEST).exists() else None
-    held_s = held if isinstance(held, int | float) else None
-    left = _left(request, settings, manifest, previous, held_s=held_s)
+    left = _left(request, settings, manifest, previous, held_s=_held_s(folder))
+    goes_beyond = left is not None and manifest.status in ENDED
+    if goes_beyond:
+        manifest = replace(manifest, status="running")  # until its new end, also after a kill
     writer = RecordWriter(folder / EVALUATIONS)
     write_manifest(folder, manifest)
-    used_s = manifest.elapsed_s
-
-    shown_s = 0.0
+    used_s, shown_s = manifest.elapsed_s, 0.0
 
     def evaluated(item: Evaluated) -> None:
         nonlocal manifest
@@ -270,7 +269,7 @@ def _searched(
         result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
         trained = recall_finetuned(folder / FINETUNE, result.finalists)
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
-    if request.finetunes and manifest.status in ENDED:
+    if request.finetunes and goes_beyond:
         shutil.rmtree(folder / FINETUNE, ignore_errors=True)  # longer trainings take the place of those of before
     try:
         result = search.run()
@@ -313,6 +312,12 @@ def _saved(search: Search) -> tuple[str, ...]:
     except OSError as error:
         return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
     return ()
+
+
+def _held_s(folder: Path) -> float | None:
+    """The time that the run in a folder was last given, if any."""
+    held = read_manifest(folder).settings.get("time_s") if (folder / MANIFEST).exists() else None
+    return held if isinstance(held, int | float) else None
 
 
 def _left(

@@ -368,7 +368,18 @@ def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path
     assert ran(request).already_finished
     assert ran(request).result.elapsed_s == pytest.approx(first.manifest.elapsed_s)
     used_s = first.manifest.elapsed_s
-    longer = ran(replace(request, settings=Settings(time_s=used_s + 40.0)))
+    request = replace(request, settings=Settings(time_s=used_s + 40.0))
+
+    class KilledError(BaseException):
+        """Leaves nothing behind, like a kill."""
+
+    def kill(_: Progress) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run_job(request, on_progress=kill)
+    assert read_manifest(first.folder).status == "running"
+    longer = ran(request)
     assert not longer.already_finished
     assert longer.result.elapsed_s > used_s + 20.0
     assert longer.finetuned is not None
