@@ -268,12 +268,12 @@ def front_rows(
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
-    """That much of the budget is left, which shared weights say little of: they favour small networks."""
+    """That much of the budget is left: only some networks are evaluated."""
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
-            f"the slowest takes {100 * used:.0f} % of the budget: none that takes more seemed better with shared "
-            "weights, which favour networks that learn fast; long trainings may favour slower ones"
+            f"the slowest takes {100 * used:.0f} % of the budget: of the networks that were evaluated, none that "
+            "takes more seemed better; more --time evaluates more"
         )
 
 
