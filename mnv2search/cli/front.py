@@ -52,9 +52,9 @@ def command(folder: Path, as_json: bool) -> None:
 
 
 def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
-    from mnv2search.jobs.finetuned import recall_finetuned  # loads torch, which other fronts do without
+    from mnv2search.jobs.finetuned import measured_of, recall_finetuned  # loads torch, which other fronts do without
 
-    return recall_finetuned(folder / "finetune", result.finalists)
+    return recall_finetuned(folder / "finetune", measured_of(result))
 
 
 def _shipped(trained: Finetuned) -> dict[str, object]:

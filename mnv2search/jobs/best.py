@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,25 @@ from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeight
 from mnv2search.errors import OptionError, check_package
 from mnv2search.jobs.finetune import best_of, candidates_of, finetune
 from mnv2search.jobs.finetune_dense import finetune_dense
-from mnv2search.jobs.finetuned import REPORT, Finetuned, ship_trained, write_inherited
+from mnv2search.jobs.finetuned import (
+    REPORT,
+    Finetuned,
+    measured_of,
+    recall_finetuned,
+    ship_trained,
+    write_inherited,
+)
 from mnv2search.jobs.kept import ship_kept
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
 from mnv2search.training.dense_loop import DenseProgress
 from mnv2search.training.progress import Progress as Training
 
-__all__ = ["FINETUNE", "Best", "check_finetuning", "settings_of_search", "train_best"]
+__all__ = ["BEFORE", "FINETUNE", "Best", "check_finetuning", "set_aside", "settings_of_search", "train_best"]
 
 FINETUNE = "finetune"
+# Trainings of a run that goes on beyond its end, until longer ones take their place.
+BEFORE = "finetune.before"
 # Of the time, for training the best networks on their own.
 FINETUNE_SHARE = 0.35
 # Of the time for it, without which it is not begun; trainings that were interrupted get so many seconds in any case.
@@ -88,6 +98,8 @@ def train_best(
     """
     if isinstance(evaluator, KeepsWeights):
         ship_kept(folder, result, evaluator)
+    if isinstance(evaluator, HasWeights):
+        (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
     if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
         write_inherited(folder / "front", result.front, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
@@ -97,7 +109,7 @@ def train_best(
     if (own / REPORT).exists():
         time_s = max(time_s, LEAST_RESUMED_S)
     elif time_s < LEAST_SHARE * whole_s:
-        return _none(deadline)
+        return _without(folder, result, deadline)
 
     def told(name: str, progress: Training | DenseProgress) -> None:
         total = f" of {progress.steps}" if progress.steps else ""
@@ -131,15 +143,33 @@ def train_best(
             on_progress=told,
         )
     if found is None:
-        return _none(deadline)
+        return _without(folder, result, deadline)
     ship_trained(folder, found)
+    shutil.rmtree(folder / BEFORE, ignore_errors=True)
     return Best(finetuned=found)
 
 
-def _none(deadline: Deadline) -> Best:
+def set_aside(folder: Path) -> None:
+    """Keep what networks were trained to at an earlier end of a run, until longer trainings take its place."""
+    own, before = folder / FINETUNE, folder / BEFORE
+    if (own / REPORT).exists():
+        shutil.rmtree(before, ignore_errors=True)
+        own.rename(before)
+
+
+def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
+    """No trainings, and why; those of an earlier end of the run hold."""
+    own, before = folder / FINETUNE, folder / BEFORE
+    if before.exists():
+        shutil.rmtree(own, ignore_errors=True)
+        before.rename(own)
+    found = recall_finetuned(own, measured_of(result))
+    if found is not None:
+        ship_trained(folder, found)
     return Best(
+        finetuned=found,
         notes=(
             f"networks were not trained on their own: after {deadline.elapsed_s:.0f} s of {deadline.time_s:.0f} s "
             "too little time was left; give more --time",
-        )
+        ),
     )

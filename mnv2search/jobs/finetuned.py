@@ -13,6 +13,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.outputs import front_path, write_spec
 from mnv2search.study.results import front_of
+from mnv2search.study.types import SearchResult
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.course import BEST
 from mnv2search.training.figures import Figures
@@ -22,6 +23,7 @@ __all__ = [
     "REPORT",
     "Finetuned",
     "finetuned_json",
+    "measured_of",
     "recall_finetuned",
     "ship_trained",
     "shipped_json",
@@ -111,6 +113,11 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
 def shipped_json(found: Finetuned) -> dict[str, Any]:
     """What trainings of their own change in the answer of a run: what is shipped, and how that was decided."""
     return {"ship": found.networks[found.best].spec.name, "finetuned": finetuned_json(found)}
+
+
+def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
+    """Measured networks that fit, of which some may have been trained at an earlier end of the run."""
+    return tuple(e for e in (*result.dominated, *result.front, *result.finalists) if e.is_feasible)
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, RefusesSpaces
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
-from mnv2search.jobs.best import FINETUNE, check_finetuning, settings_of_search, train_best
-from mnv2search.jobs.finetuned import Finetuned, recall_finetuned
+from mnv2search.jobs.best import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
+from mnv2search.jobs.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
@@ -267,10 +266,10 @@ def _searched(
     )
     if left is None:
         result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
-        trained = recall_finetuned(folder / FINETUNE, result.finalists)
+        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     if request.finetunes and goes_beyond:
-        shutil.rmtree(folder / FINETUNE, ignore_errors=True)  # longer trainings take the place of those of before
+        set_aside(folder)
     try:
         result = search.run()
     except KeyboardInterrupt:

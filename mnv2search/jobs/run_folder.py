@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from mnv2search.errors import Mnv2SearchError, RecordError
-from mnv2search.jobs.best import FINETUNE
+from mnv2search.jobs.best import BEFORE, FINETUNE
 from mnv2search.jobs.outputs import PAGE
 from mnv2search.records import EVALUATIONS, MANIFEST, Manifest, read_manifest
 
@@ -66,7 +66,7 @@ def _clear(folder: Path) -> None:
         path.unlink()
     for path in (*(folder / "front").glob("*.pt"), folder / "ship.pt"):
         path.unlink(missing_ok=True)
-    for name in (WORK, FINETUNE):
+    for name in (WORK, FINETUNE, BEFORE):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

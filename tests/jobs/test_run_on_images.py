@@ -386,6 +386,24 @@ def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path
     assert first.finetuned is None or longer.finetuned.steps > first.finetuned.steps
 
 
+def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    request = request_of(tmp_path, pictures, evaluator=evaluator, settings=Settings(time_s=40.0), finetunes=True)
+    first = ran(request)
+    assert first.finetuned is not None
+    monkeypatch.setattr(module, "LEAST_SHARE", 9.0)
+    longer = ran(replace(request, settings=Settings(time_s=first.manifest.elapsed_s + 20.0)))
+    assert any("too little time was left" in note for note in longer.notes)
+    assert not (first.folder / module.BEFORE).exists()
+    assert longer.finetuned is not None
+    assert longer.finetuned.held_out == first.finetuned.held_out
+    shipped = load_spec(str(first.folder / "ship.yaml"))
+    assert shipped == read_network(first.folder / "ship.pt").spec
+    assert shipped.name == longer.finetuned.networks[longer.finetuned.best].spec.name
+
+
 def test_what_is_left_is_told_to_the_end_of_all(tmp_path: Path, pictures: Path) -> None:
     left: list[float] = []
 
