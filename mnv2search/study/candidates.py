@@ -20,7 +20,7 @@ from mnv2search.study.features import features_of
 from mnv2search.study.hybrid_description import Description
 from mnv2search.study.surrogate import FloatArray, IntArray
 
-__all__ = ["Candidates", "Pick", "TellsBounds", "by_halves"]
+__all__ = ["Candidates", "Pick", "TellsBounds", "by_halves", "evenly"]
 
 Pick = tuple[int, ...]
 T = TypeVar("T")
@@ -120,8 +120,7 @@ class Candidates:
         cost = self.describe(np.array(picks)).cost
         order = [int(i) for i in np.argsort(cost)]
         within = [i for i in order if cost[i] <= top * self._budget.latency_ms] or order[:count]
-        places = np.unique(np.linspace(0, len(within) - 1, num=min(count, len(within))).round().astype(int))
-        return tuple(picks[within[place]] for place in places)
+        return tuple(picks[place] for place in evenly(within, count))
 
     def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
         """The picks that are predicted to fit, by multiply-adds.
@@ -168,6 +167,16 @@ class Candidates:
                 identity=hash(canonical(self.space, pick)),
                 madds=cost.madds,
             )
+
+
+def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """At most `count` of the items, from the first to the last at even distances.
+
+    >>> evenly("abcdefg", 3), evenly("ab", 5)
+    (('a', 'd', 'g'), ('a', 'b'))
+    """
+    places = np.unique(np.linspace(0, len(items) - 1, num=min(count, len(items))).round().astype(int))
+    return tuple(items[place] for place in places)
 
 
 def by_halves(picks: Sequence[T]) -> tuple[T, ...]:

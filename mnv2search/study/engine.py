@@ -18,7 +18,7 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves
+from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves, evenly
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.gauge import FEW, Gauge
 from mnv2search.study.journal import Asked, Journal, distributions_of
@@ -38,6 +38,9 @@ FIRST_PICKS = 12
 FIRST_DRAWS = 200
 # Draws among which those are found that an evaluator prepares itself for.
 BAND_DRAWS = 4000
+# Up to so many times the budget, accuracy that is gained within it counts: the slowest network that fits is the one
+# to ship, so it has to be worth as much as a faster one.
+COUNTS_TO = 2.0
 # Networks of the baseline that are measured again beside the front, and the only ones whose accuracy is asked for
 # where that is not arithmetic.
 RIVALS = 3
@@ -247,6 +250,7 @@ class Search:
             batch=self._settings.batch,
             budget=self._settings.trials,
             reference=reference_of(self._known.baseline.values(), budget_ms=self._budget.latency_ms),
+            ceiling=COUNTS_TO * self._budget.latency_ms,
         )
         journal = Journal(self._space, sampler=sampler, path=self._study_path)
         for pick, evaluation in list(self._known.networks.items())[journal.trials :]:
@@ -254,15 +258,17 @@ class Search:
         return journal
 
     def _measure_first_picks(self, journal: Journal) -> None:
-        wanted = min(self._first_picks(), self._settings.trials or FIRST_PICKS) - len(self._known.networks)
+        # those of the preparation are measured already
+        count = len(self._first) or self._first_picks()
+        wanted = min(count, self._settings.trials or count) - len(self._known.networks)
         if wanted <= 0:
             return
-        picks = [pick for pick in self._first if pick not in self._known.networks][:wanted]  # measured already
+        picks = evenly([pick for pick in self._first if pick not in self._known.networks], wanted)
         if not picks:
             drawn = self._drawn(Random(self._settings.seed), FIRST_DRAWS)
             # what is trained one by one begins near the budget, as there may be time for few
             top = 1.3 if self._is_cheap else 1.0
-            picks = list(self._candidates.spread(sorted(drawn - set(self._known.networks)), count=wanted, top=top))
+            picks = self._candidates.spread(sorted(drawn - set(self._known.networks)), count=wanted, top=top)
         one_by_one = [(pick,) for pick in by_halves(picks)]
         for group in [picks] if self._is_cheap or self._prepares else one_by_one:
             known = [e.latency if self._is_cheap else e.accuracy for e in self._known.networks.values()]

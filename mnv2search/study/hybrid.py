@@ -57,6 +57,7 @@ class HybridStrategy:
         batch: networks asked for between two fits.
         budget: evaluations expected in all, when known; keeps the first design to a quarter of it.
         reference: accuracy and cost that bound the region of interest; by default taken from the first design.
+        ceiling: the cost that bounds it, where there is no `reference`; by default taken from the first design.
 
     Raises:
         OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
@@ -73,6 +74,7 @@ class HybridStrategy:
         batch: int = 8,
         budget: int | None = None,
         reference: tuple[float, float] | None = None,
+        ceiling: float | None = None,
     ) -> None:
         if not cards or min(cards) < 1 or batch < 1:
             raise OptionError(
@@ -82,7 +84,7 @@ class HybridStrategy:
         self._rng = np.random.default_rng(seed)
         self._size = math.prod(cards)
         self._first = _FIRST_DESIGN if budget is None else max(_FEWEST_RATED + 1, min(_FIRST_DESIGN, budget // 4))
-        self._reference = reference
+        self._reference, self._ceiling = reference, ceiling
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal)
         self._feasibility = Feasibility(cards=cards, ordinal=ordinal)
         self._breeder = Breeder(cards=cards, describe=self._describe, rng=self._rng)
@@ -143,7 +145,7 @@ class HybridStrategy:
         if asked < self._first or rated < _FEWEST_RATED:
             return self._spread(max(self._first - asked, _EARLY_BATCH))
         if self._reference is None:
-            self._reference = self._history.reference(first=self._first)
+            self._reference = self._history.reference(first=self._first, ceiling=self._ceiling)
         batch = min(_EARLY_BATCH, self._batch) if rated < _EARLY else self._batch
         return self._promising(self._reference, batch)
 

@@ -55,7 +55,7 @@ class History:
         """Indices of the networks with an accuracy."""
         return np.flatnonzero(~np.isnan(self.accuracies))
 
-    def reference(self, *, first: int) -> tuple[float, float]:
+    def reference(self, *, first: int, ceiling: float | None = None) -> tuple[float, float]:
         """Accuracy and cost that bound the region of interest, from the `first` networks with an accuracy.
 
         The lower quarter of the first design is not where anybody ships from; nothing dearer than its dearest member
@@ -63,7 +63,7 @@ class History:
         """
         design = self.rated[:first]
         floor = float(np.quantile(self.accuracies[design], 0.25))
-        return floor, 1.05 * float(self.costs[design].max())
+        return floor, 1.05 * float(self.costs[design].max()) if ceiling is None else ceiling
 
     def staircase(self, reference: tuple[float, float]) -> Staircase:
         """The evaluated front above a reference."""

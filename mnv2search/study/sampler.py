@@ -43,6 +43,7 @@ class HybridSampler(BaseSampler):
         batch: networks asked for between two fits.
         budget: evaluations expected in all, when known.
         reference: accuracy and cost that bound the region of interest.
+        ceiling: the cost that bounds it, where there is no `reference`.
 
     Raises:
         OptionError: a distribution of another kind.
@@ -57,6 +58,7 @@ class HybridSampler(BaseSampler):
         batch: int = 8,
         budget: int | None = None,
         reference: tuple[float, float] | None = None,
+        ceiling: float | None = None,
     ) -> None:
         self._space = dict(space)
         self._describe = describe
@@ -68,6 +70,7 @@ class HybridSampler(BaseSampler):
             batch=batch,
             budget=budget,
             reference=reference,
+            ceiling=ceiling,
         )
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._replayed: frozenset[int] | None = None
@@ -174,6 +177,7 @@ def make_sampler(
     batch: int = 8,
     budget: int | None = None,
     reference: tuple[float, float] | None = None,
+    ceiling: float | None = None,
 ) -> BaseSampler:
     """The sampler of a name in `SAMPLERS`; each knows constraints by the user attribute `VIOLATION`.
 
@@ -185,6 +189,7 @@ def make_sampler(
         batch: of `hybrid`, networks asked for between two fits.
         budget: of `hybrid`, evaluations expected in all.
         reference: of `hybrid`, accuracy and cost that bound the region of interest.
+        ceiling: of `hybrid`, the cost that bounds it, where there is no `reference`.
 
     Raises:
         UnknownNameError: no sampler has the name.
@@ -194,7 +199,13 @@ def make_sampler(
         if space is None or describe is None:
             raise OptionError("the hybrid sampler has no space or no description", hint="give space= and describe=")
         return HybridSampler(
-            space=space, describe=describe, seed=seed, batch=batch, budget=budget, reference=reference
+            space=space,
+            describe=describe,
+            seed=seed,
+            batch=batch,
+            budget=budget,
+            reference=reference,
+            ceiling=ceiling,
         )
     plain: dict[str, Callable[[], BaseSampler]] = {
         "nsga2": lambda: optuna.samplers.NSGAIISampler(

@@ -17,7 +17,7 @@ from mnv2search.latency.types import Runner
 from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
-from mnv2search.study.engine import Search
+from mnv2search.study.engine import FIRST_PICKS, Search
 from mnv2search.study.gauge import FEW
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
@@ -393,3 +393,59 @@ def test_a_prepared_evaluator_is_trusted_within_the_region_it_prepared_itself_fo
     assert least >= 0.35 * BUDGET_MS
     smaller = [e for e in result.dominated if e.latency is not None and e.latency.median_ms < 0.35 * BUDGET_MS]
     assert any(e.accuracy is not None for e in smaller), "the first networks hold none that would have won"
+
+
+@dataclass
+class Slow:
+    """A clock that stands still, but for what is added to it."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_the_first_networks_reach_up_to_the_budget_however_long_a_preparation_took() -> None:
+    clock, heard = Slow(), Heard()
+
+    class Prepared(Undertrained):
+        def prepare(self, preparation: Preparation) -> tuple[str, ...]:
+            clock.now_s += preparation.time_s or 0.0
+            return super().prepare(preparation)
+
+        def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+            clock.now_s += 0.5
+            return super().evaluate(spec, seed=seed, report=report)
+
+    device = SlowToLoad(load_s=0.01)
+    Search(
+        small(),
+        device=device,
+        evaluator=Prepared(),
+        budget=Budget(latency_ms=BUDGET_MS),
+        settings=Settings(time_s=60.0),
+        listener=heard.listener(),
+        clock=lambda: clock() + device.now_s(),
+    ).run()
+    first = [i.evaluation for i in heard.items if i.stage == "calibration"]
+    fitting = [e.latency.median_ms for e in first if e.latency is not None and fits(e)]
+    assert len(first) == FIRST_PICKS
+    assert max(fitting) > 0.8 * BUDGET_MS
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_fewer_trials_than_first_networks_are_spread_over_them(trials: int) -> None:
+    heard = Heard()
+    with open_device("simulated") as device:
+        Search(
+            small(),
+            device=device,
+            evaluator=Undertrained(),
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=trials),
+            listener=heard.listener(),
+        ).run()
+    found = [i.evaluation.latency.median_ms for i in heard.items if i.pick and i.evaluation.latency is not None]
+    assert len(found) == trials
+    assert min(found) < 0.5 * BUDGET_MS
+    assert trials == 1 or max(found) > 0.8 * BUDGET_MS

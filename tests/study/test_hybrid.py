@@ -185,6 +185,23 @@ def test_a_noisy_accuracy_does_not_stop_it() -> None:
     assert hypervolume(map(value_of, asked), reference=reference) > 0.97 * best
 
 
+def test_a_ceiling_beyond_the_limit_keeps_the_search_at_the_dear_end() -> None:
+    limit = 120.0
+
+    def describe_within(choices: IntArray) -> Description:
+        known = describe(choices)
+        violation = np.maximum(0.0, known.cost / limit - 1)
+        return Description(cost=known.cost, features=known.features, violation=violation)
+
+    def dear(ceiling: float | None, seed: int) -> int:
+        """How many networks of the last fifth below the limit were asked for."""
+        strategy = HybridStrategy(cards=LARGE, describe=describe_within, seed=seed, ceiling=ceiling)
+        return sum(0.8 * limit <= value_of(choice)[1] <= limit for choice in evaluated(strategy, 60))
+
+    pairs = [(dear(2 * limit, seed), dear(None, seed)) for seed in range(3)]
+    assert all(wide > narrow for wide, narrow in pairs)
+
+
 def test_a_told_violation_turns_the_search_away() -> None:
     """No description says so, but whatever has the last option of dimension 0 fails."""
     strategy = HybridStrategy(cards=LARGE, describe=describe, seed=0)
