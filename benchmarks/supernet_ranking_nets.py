@@ -150,7 +150,8 @@ def _trained(
     space = net.space
     largest, smallest = pick_of(space, (2,) * 8), pick_of(space, (0,) * 8)
 
-    def drawn(rng: Any) -> list[Pick]:
+    def drawn(rng: Any, share: float) -> list[Pick]:
+        del share
         free = [tuple(rng.randrange(3) for _ in range(8)) for _ in range(PASSES - 2)]
         return [largest, smallest, *(pick_of(space, choice) for choice in free)]
 

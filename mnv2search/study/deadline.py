@@ -20,7 +20,7 @@ class Shares(NamedTuple):
 
 PLAIN = Shares(baseline=0.2, calibration=0.3, preparation=0.3, search=0.7)
 # Of a search whose evaluator has to prepare itself, such as to train weights that all networks share.
-PREPARED = Shares(baseline=0.12, calibration=0.17, preparation=0.62, search=0.82)
+PREPARED = Shares(baseline=0.12, calibration=0.17, preparation=0.62, search=0.9)
 
 
 class Deadline:

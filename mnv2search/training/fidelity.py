@@ -92,7 +92,7 @@ def chosen(
     time_s: float,
     madds_per_s: float,
     images: int,
-    passes: int,
+    passes: float,
     fidelities: Sequence[Fidelity] = FIDELITIES,
 ) -> Choice:
     """The most faithful fidelity at which a training in that time sees enough images, or the least faithful.
@@ -104,7 +104,7 @@ def chosen(
         time_s: of training.
         madds_per_s: multiply-adds of one evaluation of a network that a second of training is worth.
         images: that are enough.
-        passes: networks that see an image.
+        passes: networks that see an image, on average.
         fidelities: the most faithful first.
     """
     from mnv2search.cost import cost_of

@@ -16,7 +16,7 @@ from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Inheritance", "corresponds", "inherit"]
+__all__ = ["Inheritance", "corresponds", "inherit", "stages"]
 
 Map: TypeAlias = Tensor
 """(C,) for each channel of the new network the one of the old it takes after, or -1 for none."""
@@ -79,10 +79,10 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
 
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
     """Whether a network can take over weights of another: their rows, or else their stages, are equally many."""
-    return len(new.blocks) == len(old.blocks) or _stages(new)[-1:] == _stages(old)[-1:]
+    return len(new.blocks) == len(old.blocks) or stages(new)[-1:] == stages(old)[-1:]
 
 
-def _stages(spec: ModelSpec) -> list[int]:
+def stages(spec: ModelSpec) -> list[int]:
     """For each row the number of its stage, from 0."""
     found: list[int] = []
     for number, block in enumerate(spec.blocks):
@@ -225,12 +225,12 @@ class _Layers:
             self.layers[unit].append(bound)
         self.places: dict[str, list[int]] = defaultdict(list)
         self._plan = model.plan
-        stages = _stages(model.spec) if by_stage else range(len(model.spec.blocks))
+        numbers = stages(model.spec) if by_stage else range(len(model.spec.blocks))
         for index, (laid_out, at) in enumerate(zip(model.plan.units, model.plan.at, strict=True)):
             if laid_out.kind != "classifier" and not laid_out.name:
                 place: str = laid_out.kind
                 if at.startswith(ROW):  # the blocks of a row that differ have addresses below the row's
-                    place = f"{ROW}{stages[int(at[len(ROW) : at.index(']')])]}]"
+                    place = f"{ROW}{numbers[int(at[len(ROW) : at.index(']')])]}]"
                 self.places[place].append(index)
         units = model.plan.units
         self.features = [(unit.c_in, unit.c_out, len(unit.layers)) for unit in model.plan.features]

@@ -15,10 +15,13 @@ from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.training.rate import training_rate
 from mnv2search.training.recipe import Recipe
 
-__all__ = ["PASSES", "Sandwich", "by_madds", "step_rate", "suited"]
+__all__ = ["PASSES", "SHRINKING_PASSES", "Sandwich", "Shrinking", "by_madds", "step_rate", "suited"]
 
 # The largest, the smallest, and one or more between.
 PASSES = 3
+# Of a training that begins with one trained network, the share in which that network is trained alone; its passes.
+ALONE = 0.6
+SHRINKING_PASSES = ALONE + 2 * (1 - ALONE)
 # Of the picks, in order of their multiply-adds, that count as the largest, and as the smallest.
 END_SHARE = 0.02
 # A training that sees every image less often than this learns nothing by heart: cutting and mirroring only cost it
@@ -42,11 +45,34 @@ class Sandwich:
         self._picks, self._passes = tuple(picks), passes
         self._ends = max(1, int(END_SHARE * len(picks)))
 
-    def __call__(self, rng: random.Random) -> Sequence[Pick]:
-        """The networks of one step, the teacher first."""
+    def __call__(self, rng: random.Random, share: float) -> Sequence[Pick]:
+        """The networks of one step, the teacher first; the same at every part of the training."""
+        del share
         largest = rng.choice(self._picks[-self._ends :])
         smallest = rng.choice(self._picks[: self._ends])
         return [largest, smallest, *(rng.choice(self._picks) for _ in range(self._passes - 2))]
+
+
+class Shrinking:
+    """Draws the network alone that trained weights belong to, and then it together with any other.
+
+    What it learned elsewhere is worth more than what minutes can teach, and every network that is trained from its
+    weights before they are adapted spoils them for all: so it adapts first, and the others learn from its answers at
+    the low rate of a training's end.
+
+    Args:
+        teacher: the network that the weights are those of.
+        picks: the others.
+
+    Source: the largest network first, then smaller ones: Cai et al., arXiv 1908.09791, section 3.3.
+    """
+
+    def __init__(self, teacher: Pick, picks: Sequence[Pick]) -> None:
+        self._teacher, self._picks = teacher, tuple(picks)
+
+    def __call__(self, rng: random.Random, share: float) -> Sequence[Pick]:
+        """The networks of one step, the teacher first, when a share of the training is over."""
+        return [self._teacher] if share < ALONE else [self._teacher, rng.choice(self._picks)]
 
 
 def suited(recipe: Recipe, *, epochs: float) -> Recipe:

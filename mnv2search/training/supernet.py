@@ -34,6 +34,8 @@ TRIAL_STEPS, TRIAL_SHARE = 12, 0.1
 # Of the time, what is planned with.
 TIME_SHARE = 0.97
 UNKNOWN_STEPS = 1_000_000
+# Points of the rest of a training at which the networks of a step are counted, to tell how long it will be.
+LOOKED_AHEAD = 32
 CHECKPOINT_S = 20.0
 # Of what all but the teacher learn, from the labels; the rest from the teacher's answers, which say little at first.
 LABEL_SHARE = 0.5
@@ -42,8 +44,8 @@ LABEL_SHARE = 0.5
 class Draw(Protocol):
     """Which networks a step trains."""
 
-    def __call__(self, rng: random.Random) -> Sequence[Pick]:
-        """The networks of one step; the first, which is the largest, teaches the others."""
+    def __call__(self, rng: random.Random, share: float) -> Sequence[Pick]:
+        """The networks of one step, when a share of the training is over; the first teaches the others."""
         ...
 
 
@@ -92,13 +94,13 @@ def train_supernet(
 
     Each step takes one batch, which all of its networks see. The first learns from the labels, the others half from
     them and half from its answers (in-place distillation); one step of the optimizer follows for all of them. Every
-    draw depends on the seed and the number of the step alone.
+    draw depends on the seed, the number of the step and that of all steps alone.
 
     Args:
         net: the weights, trained in place.
         pixels: images to learn from.
         recipe: how; mixing, operations on images and running means of weights play no part.
-        draw: which networks a step trains.
+        draw: which networks a step trains, told how much of the training is over.
         side: of the batches in px; networks of other resolutions see them scaled.
         folder: for the checkpoint; what is there is gone on with.
         job: what is trained and how, in words; a checkpoint of another is refused.
@@ -182,16 +184,17 @@ class _Training:
     ) -> SupernetTrained:
         begin, cpu = time.monotonic(), time.process_time()
         written, first, stopped = begin, self.step, False
-        warm, warm_step = begin, self.step
+        warm, warm_step, warm_passes = begin, self.step, self.passes
         with closing(self._batches()) as batches:
             for batch in batches:
                 lr = self._step(batch)
                 now = time.monotonic()
                 if self.step == first + 1:
-                    warm, warm_step = now, self.step  # the first step is slow
+                    warm, warm_step, warm_passes = now, self.step, self.passes  # the first step is slow
                 per_s = (self.step - warm_step) / max(now - warm, 1e-9)
                 if time_s is not None:
-                    self._set_length(time_s, spent_s=now - begin, done=self.step - first, per_s=per_s)
+                    passes_per_s = (self.passes - warm_passes) / self.batch / max(now - warm, 1e-9)
+                    self._set_length(time_s, spent_s=now - begin, done=self.step - first, per_s=passes_per_s)
                 on_progress(
                     ProgressOf(
                         step=self.step,
@@ -220,11 +223,21 @@ class _Training:
         )
 
     def _set_length(self, time_s: float, *, spent_s: float, done: int, per_s: float) -> None:
-        """Let the steps so far tell how many fit into the time; fewer where they have become slower."""
+        """Let the steps so far tell how many fit into the time; fewer where they have become slower.
+
+        Args:
+            time_s: of the training.
+            spent_s: of it.
+            done: steps in that.
+            per_s: networks that were shown a batch in a second.
+        """
         if done < 2 or (not self.steps and done < TRIAL_STEPS and spent_s < TRIAL_SHARE * time_s):
             return
-        if not self.steps or (self.steps - self.step) / per_s > time_s - spent_s:
-            self.steps = self.step + max(0, int((TIME_SHARE * time_s - spent_s) * per_s))
+        begin = self.step / self.steps if self.steps else 0.0
+        shares = [begin + (1 - begin) * (i + 0.5) / LOOKED_AHEAD for i in range(LOOKED_AHEAD)]
+        each = sum(len(self.draw(random.Random(0), share)) for share in shares) / LOOKED_AHEAD
+        if not self.steps or (self.steps - self.step) * each / per_s > time_s - spent_s:
+            self.steps = self.step + max(0, int((TIME_SHARE * time_s - spent_s) * per_s / each))
 
     def _batches(self) -> Generator[Batch]:
         while not self.steps or self.step < self.steps:
@@ -241,7 +254,8 @@ class _Training:
         lr = learning_rate(self.recipe, step=self.step, steps=steps, epoch_steps=self.epoch_steps, batch=self.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        picks = self.draw(random.Random(f"{self.seed} {self.step}"))
+        share = self.step / self.steps if self.steps else 0.0
+        picks = self.draw(random.Random(f"{self.seed} {self.step}"), share)
         images, labels = batch.images.to(self.device), batch.labels.to(self.device)
         loss = descend(self.net, self.optimizer, self.recipe, [self.net.place(p) for p in picks], images, labels)
         if not math.isfinite(loss):

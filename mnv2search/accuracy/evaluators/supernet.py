@@ -25,6 +25,7 @@ from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
 from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
+from mnv2search.training.closest import closest_pick
 from mnv2search.training.fidelity import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import ImageSet, read_image_set
@@ -34,8 +35,8 @@ from mnv2search.training.pixels import Pixels
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recalibrate import recalibrated
 from mnv2search.training.recipe import Recipe, load_recipe
-from mnv2search.training.sandwich import PASSES, Sandwich, step_rate, suited
-from mnv2search.training.supernet import train_supernet
+from mnv2search.training.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
+from mnv2search.training.supernet import Draw, train_supernet
 from mnv2search.training.team import own_device
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
@@ -46,6 +47,10 @@ RECIPE, FROM_WEIGHTS = "supernet", "adapt"
 ENOUGH_IMAGES = 20_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
 WANTED_IMAGES = 25_000
+# The same where weights are given, which are adapted rather than learned.
+ENOUGH_TO_ADAPT, WANTED_TO_ADAPT = 5_000, 8_000
+# Of the time for preparation, what adapting takes; the rest is better spent on evaluating more networks.
+ADAPTING_SHARE = 0.75
 # Without a time, the training sees the images so often.
 EPOCHS = 20
 RECALIBRATION_IMAGES = 256
@@ -182,12 +187,17 @@ class SupernetEvaluator:
         begin = time.monotonic()
         space = space_with_classes(preparation.space, len(self._images.classes))
         band = preparation.band
+        time_s = preparation.time_s
+        if time_s is not None and self._weights:
+            time_s *= ADAPTING_SHARE
         with ExitStack() as stack:
             own = Path(self._folder) if self._folder else preparation.folder
             folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
             try:
+                source = self._source(space)
+                teacher = None if source is None else closest_pick(space, source.spec, band=band)
                 known = _read_state(folder)
-                state = known or self._planned(space, band, preparation)
+                state = known or self._planned(space, band, preparation, time_s, teacher)
                 parts = prepare(
                     self._images,
                     side=state.side,
@@ -197,14 +207,15 @@ class SupernetEvaluator:
                 )
                 pixels, recipe = parts.parts["train"], suited(parts.recipe, epochs=state.epochs)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
-                inherited = self._inherit(net, space)
+                inherited = () if source is None else self._inherit(net, source)
+                draw: Draw = Sandwich(band) if teacher is None else Shrinking(teacher, band)
                 _write_state(folder, state)
-                left_s = None if preparation.time_s is None else preparation.time_s - (time.monotonic() - begin)
+                left_s = None if time_s is None else time_s - (time.monotonic() - begin)
                 done = train_supernet(
                     net,
                     pixels,
                     recipe,
-                    Sandwich(band),
+                    draw,
                     side=state.side,
                     folder=folder,
                     job=self._job(space, recipe, state, preparation.seed),
@@ -281,31 +292,43 @@ class SupernetEvaluator:
 
     # -- parts of a preparation ----------------------------------------------------------------------------------
 
-    def _planned(self, space: SearchSpace, band: Sequence[Pick], preparation: Preparation) -> _State:
+    def _source(self, space: SearchSpace) -> MobileNet | None:
+        """The network whose weights were given."""
+        if not self._weights:
+            return None
+        spec = load_spec(self._weights_spec) if self._weights_spec else space.template
+        return network_of(Path(self._weights), spec)
+
+    def _planned(
+        self,
+        space: SearchSpace,
+        band: Sequence[Pick],
+        preparation: Preparation,
+        time_s: float | None,
+        teacher: Pick | None,
+    ) -> _State:
         """Fidelity and length as asked, or by what a few steps say of the speed of this machine."""
         fidelity, epochs = self._fidelity or Fidelity(), float(self._epochs or EPOCHS)
-        if not self._epochs and preparation.time_s is not None:
+        if not self._epochs and time_s is not None:
             some = random.Random(preparation.seed).sample(list(band), min(32, len(band)))
             preparation.tell("timing a few steps", 0.0)
-            offered = WHOLE_WIDTHS if self._weights else FIDELITIES
+            offered = FIDELITIES if teacher is None else WHOLE_WIDTHS
             found = chosen(
-                [resolve(space, pick) for pick in some],
-                time_s=preparation.time_s,
-                madds_per_s=step_rate(space, some, device=self._device, most_s=TIMING_SHARE * preparation.time_s),
-                images=WANTED_IMAGES,
-                passes=PASSES,
+                [resolve(space, pick) for pick in (some if teacher is None else [teacher])],
+                time_s=time_s,
+                madds_per_s=step_rate(space, some, device=self._device, most_s=TIMING_SHARE * time_s),
+                images=WANTED_IMAGES if teacher is None else WANTED_TO_ADAPT,
+                passes=PASSES if teacher is None else SHRINKING_PASSES,
                 fidelities=offered if self._fidelity is None else (self._fidelity,),
             )
             fidelity, epochs = found.fidelity, found.images / len(self._images.train)
-        side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in band)
+        trained = band if teacher is None else (*band, teacher)
+        side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in trained)
         return _State(fidelity=fidelity, epochs=epochs, side=side)
 
-    def _inherit(self, net: ElasticNet, space: SearchSpace) -> tuple[str, ...]:
+    def _inherit(self, net: ElasticNet, source: MobileNet) -> tuple[str, ...]:
         """Begin with the weights that were given; says how many came over."""
-        if not self._weights:
-            return ()
-        source = load_spec(self._weights_spec) if self._weights_spec else space.template
-        found = inherit_shared(net, network_of(Path(self._weights), source))
+        found = inherit_shared(net, source)
         return (f"first weights: {found.share:.0%} of the shared parameters came from {self._weights}",)
 
     def _steps(self, pixels: Pixels, recipe: Recipe, preparation: Preparation) -> int | None:
@@ -325,9 +348,10 @@ class SupernetEvaluator:
 
     def _notes(self, state: _State, *, is_new: bool) -> tuple[str, ...]:
         notes = [f"the supernet saw {state.images:,} images at {state.fidelity}, {state.seconds:.0f} s of training"]
-        if state.images < ENOUGH_IMAGES:
+        enough = ENOUGH_TO_ADAPT if self._weights else ENOUGH_IMAGES
+        if state.images < enough:
             more = "give more --time" if is_new else "to train it further, begin anew (--force) with more --time"
-            notes.append(f"fewer than {ENOUGH_IMAGES:,} images: the order of its networks is weak evidence; {more}")
+            notes.append(f"fewer than {enough:,} images: the order of its networks is weak evidence; {more}")
         return tuple(notes)
 
     def _figures(self, model: MobileNet) -> Figures:
