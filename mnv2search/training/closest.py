@@ -16,7 +16,7 @@ from mnv2search.training.inherit import corresponds, stages
 
 __all__ = ["closest_pick", "likeness"]
 
-RESOLUTION, WIDTH = "resolution", "width"
+RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
 # A network that weights come from may cost so much more than the largest of those that are looked at.
 DEARER = 1.2
 ROUNDS = 4
@@ -34,7 +34,11 @@ def closest_pick(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) ->
         band: networks that are looked at later.
     """
     of_old, axes = plan(old), space.axes
-    sized = [index for index, axis in enumerate(axes) if axis.at not in (RESOLUTION, WIDTH)]
+    # how many blocks a row has is asked last, when each of them is as like the other network's as it can be
+    sized = sorted(
+        (index for index, axis in enumerate(axes) if axis.at not in (RESOLUTION, WIDTH)),
+        key=lambda index: axes[index].at.endswith(REPEATS),
+    )
     widths = next((index for index, axis in enumerate(axes) if axis.at == WIDTH), None)
 
     def liking(pick: Pick) -> float:

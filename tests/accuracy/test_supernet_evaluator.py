@@ -29,7 +29,7 @@ from mnv2search.training.images import read_image_set
 from mnv2search.training.prepared import prepare
 from mnv2search.training.progress import Progress
 from mnv2search.training.recipe import load_recipe
-from mnv2search.training.sandwich import Sandwich, by_madds
+from mnv2search.training.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.training.supernet import SupernetTrained, train_supernet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -262,6 +262,23 @@ def test_a_training_by_time_is_shortened_where_it_becomes_slower(
     assert took_s <= 105.0
 
 
+def test_a_training_by_time_counts_the_networks_of_later_steps(
+    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picks = picks_of(space)
+    monkeypatch.setattr(sys.modules[__name__], "Sandwich", lambda _: Shrinking(picks[-1], picks))
+    steps: list[int] = []
+
+    def step_s(step: int) -> float:
+        steps.append(step)
+        return 1.0 if step < 42 else 2.0  # as a second network is shown the batch
+
+    done, planned, took_s = timed_training(pictures, space, tmp_path, monkeypatch, time_s=100.0, step_s=step_s)
+    assert 68 <= done.steps <= 72
+    assert set(planned[20:]) == {done.steps}, "the end does not move, so the rate falls as it should"
+    assert 90 < took_s <= 101.0
+
+
 def test_a_slow_training_by_time_is_not_tried_for_longer_than_it_has(
     pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,3 +335,25 @@ def test_weights_that_are_taken_over_keep_their_widths(pictures: Path, space: Se
     notes = prepared_for(evaluator, space, time_s=1.0)
     assert evaluator.fidelity.width == 1.0
     assert any("of the shared parameters came from" in note for note in notes)
+    assert any("fewer than 5,000 images" in note for note in notes)
+
+
+def test_with_given_weights_their_network_is_the_best(pictures: Path, space: SearchSpace, tmp_path: Path) -> None:
+    """What was learned elsewhere is kept: the network that learned it needs few steps, and is better than others."""
+    from mnv2search.training.checkpoint import write_network
+
+    picks = picks_of(space)
+    largest = resolve(space, smallest_and_largest(space)[1])
+    known = SupernetEvaluator(data=str(pictures), epochs=20)
+    prepared_for(known, space)
+    own = picks[len(picks) // 2]
+    donor = known.member(resolve(space, own))
+    write_network(tmp_path / "donor.pt", donor)
+    adapted = SupernetEvaluator(data=str(pictures), epochs=1, weights=str(tmp_path / "donor.pt"))
+    prepared_for(adapted, space)
+    found = adapted.evaluate(resolve(space, own), seed=0, report=no_report)
+    other = adapted.evaluate(largest, seed=0, report=no_report)
+    assert found.value > 0.8
+    assert found.merit is not None
+    assert other.merit is not None
+    assert found.merit > other.merit

@@ -48,7 +48,7 @@ ENOUGH_IMAGES = 20_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
 WANTED_IMAGES = 25_000
 # The same where weights are given, which are adapted rather than learned.
-ENOUGH_TO_ADAPT, WANTED_TO_ADAPT = 5_000, 8_000
+ENOUGH_TO_ADAPT, WANTED_TO_ADAPT = 5_000, 5_000
 # Of the time for preparation, what adapting takes; the rest is better spent on evaluating more networks.
 ADAPTING_SHARE = 0.75
 # Without a time, the training sees the images so often.
