@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from mnv2search.accuracy.evaluators.supernet_state import State, read_state, write_state
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
@@ -21,11 +21,12 @@ from mnv2search.model.saved import Learned
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick, SearchSpace, pick_of, resolve
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import Pick, SearchSpace, origins, pick_of, resolve
 from mnv2search.spec.square import square_side
 from mnv2search.training.ahead import Feed
 from mnv2search.training.batches import Cutting, training_batches
-from mnv2search.training.closest import closest_pick
+from mnv2search.training.closest import closest_pick, likeness
 from mnv2search.training.fidelity import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
 from mnv2search.training.first_weights import network_of
 from mnv2search.training.images import ImageSet, read_image_set
@@ -56,29 +57,7 @@ EPOCHS = 20
 RECALIBRATION_IMAGES = 256
 # Of the time of a training, for a few passes that tell how fast it will be.
 TIMING_SHARE = 0.03
-STATE = "supernet.json"
 AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    """What a supernet was trained as.
-
-    Attributes:
-        fidelity: of its networks.
-        epochs: over the images that the training is expected to make.
-        side: of the batches in px.
-        steps: of the training, once it is over.
-        images: seen, once it is trained.
-        seconds: of wall time that the training took.
-    """
-
-    fidelity: Fidelity
-    epochs: float
-    side: int = 0
-    steps: int = 0
-    images: int = 0
-    seconds: float = 0.0
 
 
 class SupernetEvaluator:
@@ -121,7 +100,7 @@ class SupernetEvaluator:
         self._weights, self._weights_spec = weights, weights_spec
         self._images = read_image_set(Path(data), unpack_to=image_folder())
         self._net: ElasticNet | None = None
-        self._state: _State | None = None
+        self._state: State | None = None
         self._used = self._recipe
         self._device = own_device()
 
@@ -196,7 +175,7 @@ class SupernetEvaluator:
             try:
                 source = self._source(space)
                 teacher = None if source is None else closest_pick(space, source.spec, band=band)
-                known = _read_state(folder)
+                known = read_state(folder)
                 state = known or self._planned(space, band, preparation, time_s, teacher)
                 parts = prepare(
                     self._images,
@@ -207,9 +186,11 @@ class SupernetEvaluator:
                 )
                 pixels, recipe = parts.parts["train"], suited(parts.recipe, epochs=state.epochs)
                 net = ElasticNet(space, change=lambda spec: reduced(spec, state.fidelity), seed=preparation.seed)
-                inherited = () if source is None else self._inherit(net, source)
-                draw: Draw = Sandwich(band) if teacher is None else Shrinking(teacher, band)
-                _write_state(folder, state)
+                inherited: tuple[str, ...] = ()
+                draw: Draw = Sandwich(band)
+                if source is not None and teacher is not None:
+                    inherited, draw = self._inherit(net, source, teacher), Shrinking(teacher, band)
+                write_state(folder, state)
                 left_s = None if time_s is None else time_s - (time.monotonic() - begin)
                 done = train_supernet(
                     net,
@@ -227,7 +208,7 @@ class SupernetEvaluator:
                 )
                 is_new = not (known and known.steps)
                 state = replace(state, steps=done.steps, images=done.images, seconds=state.seconds + done.seconds)
-                _write_state(folder, state)
+                write_state(folder, state)
             except (TrainingError, OptionError, WeightsError) as error:
                 raise EvaluatorError(f"supernet: {error.message}", hint=error.hint) from error
         self._net, self._state, self._used = net, state, recipe
@@ -306,7 +287,7 @@ class SupernetEvaluator:
         preparation: Preparation,
         time_s: float | None,
         teacher: Pick | None,
-    ) -> _State:
+    ) -> State:
         """Fidelity and length as asked, or by what a few steps say of the speed of this machine."""
         fidelity, epochs = self._fidelity or Fidelity(), float(self._epochs or EPOCHS)
         if not self._epochs and time_s is not None:
@@ -324,19 +305,23 @@ class SupernetEvaluator:
             fidelity, epochs = found.fidelity, found.images / len(self._images.train)
         trained = band if teacher is None else (*band, teacher)
         side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in trained)
-        return _State(fidelity=fidelity, epochs=epochs, side=side)
+        return State(fidelity=fidelity, epochs=epochs, side=side)
 
-    def _inherit(self, net: ElasticNet, source: MobileNet) -> tuple[str, ...]:
-        """Begin with the weights that were given; says how many came over."""
+    def _inherit(self, net: ElasticNet, source: MobileNet, teacher: Pick) -> tuple[str, ...]:
+        """Begin with the weights that were given; says how many came over, and where they are at home."""
         found = inherit_shared(net, source)
-        return (f"first weights: {found.share:.0%} of the shared parameters came from {self._weights}",)
+        like = likeness(plan(resolve(net.space, teacher)), plan(source.spec), rows=origins(net.space, teacher))
+        return (
+            f"first weights: {found.share:.0%} of the shared parameters came from {self._weights}; the network of "
+            f"the space that is most like theirs, with {like:.0%} of the weights in common, is adapted before others",
+        )
 
     def _steps(self, pixels: Pixels, recipe: Recipe, preparation: Preparation) -> int | None:
         if not self._epochs and preparation.time_s is not None:
             return None
         return (self._epochs or EPOCHS) * max(1, len(pixels) // recipe.batch)
 
-    def _job(self, space: SearchSpace, recipe: Recipe, state: _State, seed: int) -> dict[str, str]:
+    def _job(self, space: SearchSpace, recipe: Recipe, state: State, seed: int) -> dict[str, str]:
         return {
             "space": dumps(space),
             "recipe": recipe.dumps(),
@@ -346,7 +331,7 @@ class SupernetEvaluator:
             "seed": str(seed),
         }
 
-    def _notes(self, state: _State, *, is_new: bool) -> tuple[str, ...]:
+    def _notes(self, state: State, *, is_new: bool) -> tuple[str, ...]:
         notes = [f"the supernet saw {state.images:,} images at {state.fidelity}, {state.seconds:.0f} s of training"]
         enough = ENOUGH_TO_ADAPT if self._weights else ENOUGH_IMAGES
         if state.images < enough:
@@ -360,7 +345,7 @@ class SupernetEvaluator:
     def _cutting(self, side: int) -> Cutting:
         return Cutting(side=side, normalization=self._recipe.normalization)
 
-    def _trained(self) -> tuple[ElasticNet, _State]:
+    def _trained(self) -> tuple[ElasticNet, State]:
         if self._net is None or self._state is None:
             raise EvaluatorError("the supernet is not trained yet", hint="prepare it for a space first")
         return self._net, self._state
@@ -388,20 +373,3 @@ def _told(progress: Progress) -> str:
         f"training the supernet: step {progress.step}{total}, loss {progress.loss:.3f}, "
         f"{progress.images_per_s:.0f} images/s"
     )
-
-
-def _read_state(folder: Path) -> _State | None:
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return _State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
-
-
-def _write_state(folder: Path, state: _State) -> None:
-    from mnv2search.training.checkpoint import write_whole
-
-    write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())

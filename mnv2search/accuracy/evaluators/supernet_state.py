@@ -1,0 +1,61 @@
+"""What a supernet was trained as, kept beside its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mnv2search.errors import TrainingError
+from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.fidelity import Fidelity
+
+__all__ = ["State", "read_state", "write_state"]
+
+STATE = "supernet.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a supernet was trained as.
+
+    Attributes:
+        fidelity: of its networks.
+        epochs: over the images that the training is expected to make.
+        side: of the batches in px.
+        steps: of the training, once it is over.
+        images: seen, once it is trained.
+        seconds: of wall time that the training took.
+    """
+
+    fidelity: Fidelity
+    epochs: float
+    side: int = 0
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+def read_state(folder: Path) -> State | None:
+    """What a folder holds; None for nothing.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Keep it in a folder.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())
