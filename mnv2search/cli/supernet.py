@@ -31,7 +31,7 @@ DEFAULT_TIME_S = 600.0
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="auto takes supernet or, with --from, adapt, whose rate is a ninth.",
+    help="auto takes supernet or, with --from, adapt, whose rate is a third.",
 )
 @click.option(
     "--from",

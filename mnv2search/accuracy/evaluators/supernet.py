@@ -49,7 +49,7 @@ ENOUGH_IMAGES = 20_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
 WANTED_IMAGES = 25_000
 # The same where weights are given, which are adapted rather than learned.
-ENOUGH_TO_ADAPT = 5_000
+ENOUGH_TO_ADAPT, WANTED_TO_ADAPT = 5_000, 5_000
 # Of the time for preparation, what adapting takes; the rest is better spent on evaluating more networks.
 ADAPTING_SHARE = 0.75
 # Without a time, the training sees the images so often.
@@ -298,7 +298,7 @@ class SupernetEvaluator:
                 [resolve(space, pick) for pick in (some if teacher is None else [teacher])],
                 time_s=time_s,
                 madds_per_s=step_rate(space, some, device=self._device, most_s=TIMING_SHARE * time_s),
-                images=WANTED_IMAGES,
+                images=WANTED_IMAGES if teacher is None else WANTED_TO_ADAPT,
                 passes=PASSES if teacher is None else SHRINKING_PASSES,
                 fidelities=offered if self._fidelity is None else (self._fidelity,),
             )
