@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from mnv2search.spec.layers import Layer
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
-from mnv2search.training.inherit import corresponds, stages
+from mnv2search.training.inherit import corresponds, places_of, stages
 
 __all__ = ["closest_pick", "likeness"]
 
@@ -77,28 +76,22 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
     if not corresponds(merged, old.spec):
         return 0.0
     if len(firsts) == len(old.spec.blocks):
-        places, kept = _places(new, rows), _places(old, range(len(firsts)))
+        ours, theirs = places_of(new, rows), places_of(old, range(len(firsts)))
     else:
         of_row = stages(merged)
-        places, kept = _places(new, [of_row[row] for row in rows]), _places(old, stages(old.spec))
+        ours, theirs = places_of(new, [of_row[row] for row in rows]), places_of(old, stages(old.spec))
     shared = sum(
-        _shared(one, other)
-        for place, units in places.items()
-        for one, other in zip(units, kept.get(place, ()), strict=False)
+        _shared(new.units[one], old.units[other])
+        for place, units in ours.items()
+        for one, other in zip(units, theirs.get(place, ()), strict=False)
     )
-    whole = sum(_weights(layer) for units in (*places.values(), *kept.values()) for u in units for layer in u.layers)
+    whole = _weights_of(new, ours) + _weights_of(old, theirs)
     return shared / (whole - shared)
 
 
-def _places(laid_out: Plan, numbers: Sequence[int]) -> dict[int | str, list[Unit]]:
-    """The units without those of the head: by the number of their row, or by their kind."""
-    found: dict[int | str, list[Unit]] = defaultdict(list)
-    for unit, at in zip(laid_out.units, laid_out.at, strict=True):
-        if unit.kind == "classifier" or unit.name:
-            continue
-        is_block = unit.kind == "block"
-        found[numbers[int(at[at.index("[") + 1 : at.index("]")])] if is_block else unit.kind].append(unit)
-    return found
+def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:
+    """Weights of a network without its head."""
+    return sum(_weights(layer) for units in places.values() for at in units for layer in laid_out.units[at].layers)
 
 
 def _shared(one: Unit, other: Unit) -> int:

@@ -15,8 +15,9 @@ from mnv2search.errors import WeightsError
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan
 
-__all__ = ["Inheritance", "corresponds", "inherit", "stages"]
+__all__ = ["Inheritance", "corresponds", "inherit", "places_of", "stages"]
 
 Map: TypeAlias = Tensor
 """(C,) for each channel of the new network the one of the old it takes after, or -1 for none."""
@@ -88,6 +89,23 @@ def stages(spec: ModelSpec) -> list[int]:
     for number, block in enumerate(spec.blocks):
         goes_on = number > 0 and block.stride == 1 and block.channels == spec.blocks[number - 1].channels
         found.append((found[-1] if found else -1) + (not goes_on))
+    return found
+
+
+def places_of(laid_out: Plan, numbers: Sequence[int]) -> dict[str, list[int]]:
+    """Indices of the units without those of the head, by what they correspond in: their row's number, or their kind.
+
+    Args:
+        laid_out: the network.
+        numbers: of each row of its spec.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, (unit, at) in enumerate(zip(laid_out.units, laid_out.at, strict=True)):
+        if unit.kind != "classifier" and not unit.name:
+            place: str = unit.kind
+            if at.startswith(ROW):  # the blocks of a row that differ have addresses below the row's
+                place = f"{ROW}{numbers[int(at[len(ROW) : at.index(']')])]}]"
+            found[place].append(index)
     return found
 
 
@@ -223,15 +241,8 @@ class _Layers:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
         for (unit, _), bound in model.bound():
             self.layers[unit].append(bound)
-        self.places: dict[str, list[int]] = defaultdict(list)
         self._plan = model.plan
-        numbers = stages(model.spec) if by_stage else range(len(model.spec.blocks))
-        for index, (laid_out, at) in enumerate(zip(model.plan.units, model.plan.at, strict=True)):
-            if laid_out.kind != "classifier" and not laid_out.name:
-                place: str = laid_out.kind
-                if at.startswith(ROW):  # the blocks of a row that differ have addresses below the row's
-                    place = f"{ROW}{numbers[int(at[len(ROW) : at.index(']')])]}]"
-                self.places[place].append(index)
+        self.places = places_of(model.plan, stages(model.spec) if by_stage else range(len(model.spec.blocks)))
         units = model.plan.units
         self.features = [(unit.c_in, unit.c_out, len(unit.layers)) for unit in model.plan.features]
         self.dense = {units[index].name: bound for index, bound in self.layers.items() if units[index].name}

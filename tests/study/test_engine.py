@@ -85,6 +85,18 @@ def searched(
         ).run()
 
 
+def judged_by(evaluator: AccuracyEvaluator, *, trials: int, heard: Heard | None = None) -> SearchResult:
+    with open_device("simulated") as device:
+        return Search(
+            small(),
+            device=device,
+            evaluator=evaluator,
+            budget=Budget(latency_ms=BUDGET_MS),
+            settings=Settings(trials=trials),
+            listener=(heard or Heard()).listener(),
+        ).run()
+
+
 def fits(evaluation: Evaluation) -> bool:
     assert evaluation.latency is not None
     return evaluation.latency.ci_high_ms <= evaluation.budget.latency_ms
@@ -126,15 +138,7 @@ def test_equal_seeds_give_equal_fronts() -> None:
 
 def test_what_does_not_fit_never_costs_an_accuracy() -> None:
     evaluator, heard = Counting(), Heard()
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=20),
-            listener=heard.listener(),
-        ).run()
+    judged_by(evaluator, trials=20, heard=heard)
     unfit = {i.evaluation.spec for i in heard.items if not i.evaluation.is_feasible}
     assert unfit
     assert unfit.isdisjoint(evaluator.asked)
@@ -227,15 +231,7 @@ def test_small_images_are_refused_before_anything_is_measured() -> None:
 
 def test_an_evaluator_that_costs_something_is_asked_for_few_of_the_baseline() -> None:
     evaluator, heard = Counting(), Heard()
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=16),
-            listener=heard.listener(),
-        ).run()
+    judged_by(evaluator, trials=16, heard=heard)
     baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
     assert len(baseline) == 30
     assert sum(e.accuracy is not None for e in baseline) == 3
@@ -304,15 +300,7 @@ def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
 
 def test_what_costs_something_is_asked_for_near_the_budget_first() -> None:
     heard = Heard()
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=Counting(),
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=8),
-            listener=heard.listener(),
-        ).run()
+    judged_by(Counting(), trials=8, heard=heard)
     first = [i.evaluation.latency.median_ms for i in heard.items if i.stage == "calibration" and i.evaluation.latency]
     assert first[0] == max(first)
     assert first[0] > 0.8 * BUDGET_MS
@@ -378,14 +366,7 @@ class Undertrained(Counting):
 
 def test_a_prepared_evaluator_is_trusted_within_the_region_it_prepared_itself_for() -> None:
     evaluator = Undertrained()
-    with open_device("simulated") as device:
-        result = Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=24),
-        ).run()
+    result = judged_by(evaluator, trials=24)
     assert "prepared" in result.notes
     assert evaluator.band
     assert result.front
@@ -395,26 +376,16 @@ def test_a_prepared_evaluator_is_trusted_within_the_region_it_prepared_itself_fo
     assert any(e.accuracy is not None for e in smaller), "the first networks hold none that would have won"
 
 
-@dataclass
-class Slow:
-    """A clock that stands still, but for what is added to it."""
-
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def test_the_first_networks_reach_up_to_the_budget_however_long_a_preparation_took() -> None:
-    clock, heard = Slow(), Heard()
+    spent_s, heard = [0.0], Heard()
 
     class Prepared(Undertrained):
         def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-            clock.now_s += preparation.time_s or 0.0
+            spent_s[0] += preparation.time_s or 0.0
             return super().prepare(preparation)
 
         def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-            clock.now_s += 0.5
+            spent_s[0] += 0.5
             return super().evaluate(spec, seed=seed, report=report)
 
     device = SlowToLoad(load_s=0.01)
@@ -425,7 +396,7 @@ def test_the_first_networks_reach_up_to_the_budget_however_long_a_preparation_to
         budget=Budget(latency_ms=BUDGET_MS),
         settings=Settings(time_s=60.0),
         listener=heard.listener(),
-        clock=lambda: clock() + device.now_s(),
+        clock=lambda: spent_s[0] + device.now_s(),
     ).run()
     first = [i.evaluation for i in heard.items if i.stage == "calibration"]
     fitting = [e.latency.median_ms for e in first if e.latency is not None and fits(e)]
@@ -436,15 +407,7 @@ def test_the_first_networks_reach_up_to_the_budget_however_long_a_preparation_to
 @pytest.mark.parametrize("trials", [1, 3])
 def test_fewer_trials_than_first_networks_are_spread_over_them(trials: int) -> None:
     heard = Heard()
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=Undertrained(),
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=trials),
-            listener=heard.listener(),
-        ).run()
+    judged_by(Undertrained(), trials=trials, heard=heard)
     found = [i.evaluation.latency.median_ms for i in heard.items if i.pick and i.evaluation.latency is not None]
     assert len(found) == trials
     assert min(found) < 0.5 * BUDGET_MS
