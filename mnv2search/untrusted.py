@@ -1,0 +1,152 @@
+"""Guards for everything that comes from outside: files, names and text that others wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import stat
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "MAX_NAME_BYTES",
+    "UnsafeFileError",
+    "escaped",
+    "file_name",
+    "json_value",
+    "read_bytes",
+    "read_json",
+    "read_text",
+]
+
+# A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
+MAX_NAME_BYTES = 180
+DIGEST_DIGITS = 8
+KEPT = frozenset("\n\t")
+SPACE_SEPARATOR = "Zs"
+
+
+class UnsafeFileError(ValueError):
+    """A file cannot be read safely; the message says why, without the path."""
+
+
+def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    A named pipe or a device is refused instead of waited for.
+
+    Raises:
+        UnsafeFileError: it is no regular file, or larger.
+        OSError: it is missing or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise UnsafeFileError("it is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise UnsafeFileError("it is not a regular file")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
+    return content
+
+
+def read_text(path: Path | str, *, max_bytes: int) -> str:
+    """The UTF-8 text of such a file, without a byte-order mark.
+
+    Raises:
+        UnsafeFileError: as `read_bytes`, or it is not UTF-8.
+        OSError: it is missing or cannot be read.
+    """
+    content = read_bytes(path, max_bytes=max_bytes)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnsafeFileError(f"it is not UTF-8 text: byte {content[error.start]:#04x} on line {line}") from None
+
+
+def read_json(path: Path | str, *, max_bytes: int) -> Any:
+    """The value in a JSON file; numbers are finite.
+
+    Raises:
+        UnsafeFileError: as `read_text`, or it is not JSON, is nested too deeply, or holds NaN or infinity.
+        OSError: it is missing or cannot be read.
+    """
+    return json_value(read_text(path, max_bytes=max_bytes))
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text; numbers are finite.
+
+    Raises:
+        UnsafeFileError: it is not JSON, is nested too deeply, or holds NaN or infinity.
+    """
+    try:
+        return json.loads(text, parse_constant=_refused_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise UnsafeFileError(f"it is not JSON: {error.msg} on line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise UnsafeFileError("its values are nested too deeply") from None
+    except UnsafeFileError:
+        raise
+    except ValueError as error:
+        raise UnsafeFileError(f"it is not JSON: {error}") from None
+
+
+def file_name(text: str) -> str:
+    """A file name, without a suffix, for any text: the text itself where it can be one.
+
+    What cannot stand in a file name becomes a dash; a digest of the text is added where anything changed, so that
+    two texts do not share a name. The result has no separator, does not begin with a dot or a dash, and takes at most
+    `MAX_NAME_BYTES` bytes.
+
+    >>> file_name("mnv2-0031")
+    'mnv2-0031'
+    >>> file_name("../../etc/passwd")
+    'etc-passwd-3754d6cb'
+    """
+    safe = "".join(c if c.isalnum() or c in "._-+=@ " else "-" for c in unicodedata.normalize("NFC", text))
+    safe = safe.strip(" .-")
+    if safe == text and len(safe.encode()) <= MAX_NAME_BYTES and safe:
+        return safe
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
+    most = MAX_NAME_BYTES - DIGEST_DIGITS - 1
+    stem = safe.encode("utf-8", "replace")[:most].decode("utf-8", "ignore").strip(" .-")
+    return f"{stem}-{digest}" if stem else f"unnamed-{digest}"
+
+
+def escaped(text: str) -> str:
+    r"""The text with every unprintable character written as an escape; line breaks, tabs and spaces stay.
+
+    What a terminal acts on (control characters) or what hides other text (direction marks) is then only shown.
+
+    >>> print(escaped("a\x1b]52;c;AAAA\x07b"))
+    a\x1b]52;c;AAAA\x07b
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else _escape(c) for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or character in KEPT or unicodedata.category(character) == SPACE_SEPARATOR
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _refused_constant(name: str) -> float:
+    raise UnsafeFileError(f"it is not JSON: {name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise UnsafeFileError(f"the number {text[:20]} is too large")
+    return number
