@@ -13,7 +13,9 @@ import torch
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, told_of
-from mnv2search.model.weights import UNREADABLE, why_unreadable
+from mnv2search.model.weights import why_unreadable
+from mnv2search.model.weights_file import read_weights_file
+from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
 
@@ -98,10 +100,10 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        content = read_weights_file(path)
+    except (OSError, UnsafeFileError) as error:
         raise TrainingError(
-            f"{path} cannot be read: {why_unreadable(path, error)}", hint="remove it to begin anew"
+            f"{path} cannot be read: {why_unreadable(error)}", hint="remove it to begin anew"
         ) from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
