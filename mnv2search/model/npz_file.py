@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import warnings
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ __all__ = ["read_npz_file"]
 
 SUFFIX = ".npy"
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# What numpy raises for a header that is none, which it parses as a literal of Python.
+MALFORMED = (ValueError, TypeError, LookupError, SyntaxError, tokenize.TokenError)
 # Kinds of numbers that torch knows, with their widest type in bytes.
 WIDEST_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 
@@ -38,7 +41,7 @@ def _array(content: bytearray, name: str) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in what should be a header
             shape, is_fortran, dtype = read_header(file)
-    except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (*MALFORMED, RecursionError, MemoryError) as error:
         raise UnsafeFileError(f"{name[:100]!r} in it is no array ({type(error).__name__})") from None
     if dtype.itemsize > WIDEST_BYTES.get(dtype.kind, 0):
         raise UnsafeFileError(f"{name[:100]!r} in it holds {dtype.name[:100]}, not numbers")

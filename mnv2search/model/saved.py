@@ -45,7 +45,7 @@ def read_network(path: Path) -> MobileNet:
     content = _content(path)
     state = checked_state_dict(content.get("state_dict"), path)
     model = build(_spec_of(content, path), seed=0)
-    load_weights(model, state)
+    load_weights(model, state, source=path)
     return model.eval()
 
 

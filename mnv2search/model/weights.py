@@ -51,7 +51,11 @@ class LoadReport:
 
 
 def load_weights(
-    model: MobileNet, weights: Path | str | Arrays, *, layout: Layout | Literal["auto"] = "auto"
+    model: MobileNet,
+    weights: Path | str | Arrays,
+    *,
+    layout: Layout | Literal["auto"] = "auto",
+    source: Path | None = None,
 ) -> LoadReport:
     """Fills `model` with weights; either all of them fit, or nothing is changed.
 
@@ -61,14 +65,16 @@ def load_weights(
             `.safetensors`, else what `torch.save` wrote. Files are read without running code from them.
         layout: whose names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of
             which the plain variables are read, not their moving averages; `auto` looks at the names.
+        source: file that a mapping was read from, for messages.
 
     Raises:
-        WeightsError: the file cannot be read or follows no known layout, or names or shapes do not fit; the message
-            lists what is missing, what is unexpected and what has another shape.
+        WeightsError: the file cannot be read or follows no known layout, or names, shapes or types do not fit, or a
+            weight is not finite; the message lists each of these.
     """
     if layout not in ("auto", *LAYOUTS):
         raise UnknownNameError("layout", layout, ("auto", *LAYOUTS))
-    where = "the weights" if isinstance(weights, Mapping) else f"the weights of {weights}"
+    file = source if isinstance(weights, Mapping) else Path(weights)
+    where = "the weights" if file is None else f"the weights of {file}"
     given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
     given = {name.removeprefix("module."): value for name, value in given.items()}
     used: Layout | None = detected_layout(given) if layout == "auto" else layout
@@ -232,18 +238,15 @@ def _checked_state(
             infinite.append(keys[0])
         else:
             converted[name] = tensor
-    kinds = (
-        ("missing", missing),
-        ("unexpected", unexpected),
-        ("of another type", mistyped),
-        ("of another shape", misshaped),
-        ("with NaN or infinite values", infinite),
-    )
-    problems = [f"{len(found)} {kind}: {_listed(found)}" for kind, found in kinds if found]
+    other_network = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+    other_values = (("of another type", mistyped), ("with NaN or infinite values", infinite))
+    problems = [f"{len(found)} {kind}: {_listed(found)}" for kind, found in (*other_network, *other_values) if found]
     if problems:
         raise WeightsError(
             f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
-            hint="compare rows, width, last_channels, head and normalizer with those the weights were made for",
+            hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
+            if any(found for _, found in other_network)
+            else "give weights whose every number is finite and of float16, bfloat16, float32 or float64",
         )
     return converted
 
