@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -107,10 +108,22 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         ) from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
+    hints = get_type_hints(Checkpoint)
+    wrong = [str(name) for name, value in content.items() if name not in hints or not _fits(value, hints[name])]
+    if wrong:
+        raise TrainingError(
+            f"{path} is no checkpoint: its {wrong[0]:.100} is unusable", hint="remove it to begin anew"
+        )
     try:
         return Checkpoint(**content)
     except TypeError as error:
         raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the type that a field is annotated with, as far as the type of its items."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return any(type(value) in ((float, int) if kind is float else (get_origin(kind) or kind,)) for kind in kinds)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -39,7 +39,7 @@ def content(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "before-zip"])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_what_torch_saves_is_read_alike(tmp_path: Path, is_zip: bool, protocol: int) -> None:
-    value = {
+    value: dict[str, Any] = {
         "plain": [1, -(2**40), 2.5, None, True, "é", b"ab", (1, (2, 3)), {"a": []}],
         "ordered": OrderedDict(a=1),
         "counter": dict(Counter([3, 3])),
