@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.normalization import NORMALIZATIONS
@@ -15,6 +17,7 @@ from mnv2search.model.weights import checked_state_dict, load_weights, why_unrea
 from mnv2search.model.weights_file import read_weights_file
 from mnv2search.spec.codec import dumps, loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "told_of"]
@@ -44,7 +47,15 @@ def read_network(path: Path) -> MobileNet:
     """
     content = _content(path)
     state = checked_state_dict(content.get("state_dict"), path)
-    model = build(_spec_of(content, path), seed=0)
+    laid_out = plan(_spec_of(content, path))
+    name, params = laid_out.spec.name, cost_of(laid_out).params
+    held = sum(math.prod(tensor.shape) for tensor in state.values())
+    if params > held:  # said before a network is built that is much larger than the file
+        raise WeightsError(
+            f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
+            hint=GIVE,
+        )
+    model = build(laid_out, seed=0)
     load_weights(model, state, source=path)
     return model.eval()
 

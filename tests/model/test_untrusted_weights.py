@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from hostile_files import members, packed, saved, with_json
-from model_specs import EXOTIC
+from model_specs import EXOTIC, mobilenet_v2
 from torch import Tensor
 
 from mnv2search.errors import SpecError, WeightsError
@@ -21,6 +21,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_learned, read_network, read_spec, told_of
 from mnv2search.model.weights import load_weights
 from mnv2search.model.weights_file import read_weights_file
+from mnv2search.spec.codec import dumps
 
 PLAIN = EXOTIC["plain"]
 CONFIG = "archive/data/weights/model_weights_config.json"
@@ -109,6 +110,12 @@ def test_a_spec_with_problems_is_told_with_its_place(tmp_path: Path) -> None:
     torch.save(content(spec="mnv2search: 1\nblocks: 3\n"), tmp_path / "net.pt")
     with pytest.raises(SpecError, match=r"net\.pt:2"):
         read_spec(tmp_path / "net.pt")
+
+
+def test_a_small_file_builds_no_large_network(tmp_path: Path) -> None:
+    torch.save(content(spec=dumps(mobilenet_v2())), tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match=r"mobilenet_v2.*, which has [\d,]+ parameters: the file has"):
+        read_network(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize(
