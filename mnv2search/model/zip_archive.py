@@ -11,7 +11,10 @@ from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["ZipArchive"]
 
+# Counted before the list of members is read, which takes several times its size of memory.
 MAX_MEMBERS = 100_000
+MEMBER = b"PK\x01\x02"
+CHUNK_BYTES = 1 << 20
 # Weights hardly compress: an archive that unpacks to more than both of these is no file of weights.
 MAX_RATIO = 10
 FREE_BYTES = 128 << 20
@@ -29,6 +32,8 @@ class ZipArchive:
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        if sum(chunk.count(MEMBER) for chunk in iter(lambda: file.read(CHUNK_BYTES), b"")) > MAX_MEMBERS:
+            raise UnsafeFileError(f"it holds more than {MAX_MEMBERS:,} members")
         size_bytes = file.seek(0, os.SEEK_END)
         try:
             self._zip = zipfile.ZipFile(file)
@@ -36,8 +41,6 @@ class ZipArchive:
             raise UnsafeFileError(f"it is cut off or damaged ({error})") from None
         members = self._zip.infolist()
         self._members = {member.filename: member for member in members}
-        if len(members) > MAX_MEMBERS:
-            raise UnsafeFileError(f"it holds {len(members):,} members, and {MAX_MEMBERS:,} are read at most")
         if len(self._members) < len(members):
             raise UnsafeFileError("two of its members have the same name")
         # members that overlap claim more than there is

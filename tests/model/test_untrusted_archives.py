@@ -184,9 +184,10 @@ class Bomb:
         (lambda: Bomb.deflated(150, 1 << 20), "unpack to"),
         (lambda: Bomb.overlapping(50, 1 << 16), "take more than the file has"),
         (Bomb.repeated, "the same name"),
+        (lambda: b"PK\x03\x04" + b"PK\x01\x02" * 200_000, "more than 100,000 members"),
         (lambda: packed({"a": b"b" * 90}, compression=zipfile.ZIP_LZMA), "."),
     ],
-    ids=["deflated", "overlapping", "repeated", "lzma"],
+    ids=["deflated", "overlapping", "repeated", "members", "lzma"],
 )
 def test_a_zip_bomb_is_refused(tmp_path: Path, suffix: str, archive: Callable[[], bytes], said: str) -> None:
     (tmp_path / f"net{suffix}").write_bytes(archive())
