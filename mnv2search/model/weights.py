@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,11 +15,10 @@ from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
-from mnv2search.model.stored_tensor import UnreadTensor
-from mnv2search.model.weights_file import read_weights_file
+from mnv2search.model.weights_file import checked_state_dict, read_weights_file, shortened, why_unreadable
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["LoadReport", "checked_state_dict", "load_weights", "why_unreadable"]
+__all__ = ["LoadReport", "load_weights"]
 
 Arrays = Mapping[str, Tensor | NDArray[Any]]
 
@@ -32,7 +30,6 @@ SLIM_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "
 # Source: slots that TensorFlow's optimisers and moving averages leave in a checkpoint beside the variables.
 SLIM_SLOTS = ("ExponentialMovingAverage", "Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1")
 LISTED = 6
-LONGEST_NAME = 100
 # Weights are given in these; quantized and complex numbers mean something else than what they would load as.
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -106,37 +103,6 @@ def _read(path: Path) -> dict[str, Tensor | NDArray[Any]]:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     return checked_state_dict(found, path)
-
-
-def checked_state_dict(found: object, path: Path) -> dict[str, Tensor | NDArray[Any]]:
-    """What a file holds, if that is a state dict: tensors or arrays by their names.
-
-    Raises:
-        WeightsError: it is something else.
-    """
-    hint = "save model.state_dict() with torch.save"
-    if not isinstance(found, Mapping):
-        raise WeightsError(f"{path} holds no state dict but {type(found).__name__}", hint=hint)
-    for name, value in found.items():
-        if not isinstance(name, str):
-            raise WeightsError(f"{path} holds no state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
-        if isinstance(value, UnreadTensor):
-            raise WeightsError(
-                f"the weights of {path} cannot be read: {_shown(name)} is a tensor {value.kind}",
-                hint="save plain tensors of floating-point numbers, on the processor",
-            )
-        if not isinstance(value, Tensor | np.ndarray):
-            raise WeightsError(
-                f"{path} holds no state dict: {_shown(name)} is {type(value).__name__}, not a tensor", hint=hint
-            )
-    return dict(found)
-
-
-def why_unreadable(error: OSError | UnsafeFileError) -> str:
-    """Why a file was not read."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 
 
 def _slim_variables(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -262,8 +228,4 @@ def _unfit_kind(parts: list[Tensor | NDArray[Any]], *, counts: bool) -> str | No
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(_shown(name) for name in names[:LISTED]) + (", …" if len(names) > LISTED else "")
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    return ", ".join(shortened(name) for name in names[:LISTED]) + (", …" if len(names) > LISTED else "")

@@ -14,8 +14,7 @@ import torch
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, told_of
-from mnv2search.model.weights import why_unreadable
-from mnv2search.model.weights_file import read_weights_file
+from mnv2search.model.weights_file import read_weights_file, why_unreadable
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
