@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -17,7 +18,7 @@ from mnv2search.model.saved import Learned, told_of
 from mnv2search.model.weights_file import read_weights_file, why_unreadable
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
+__all__ = ["Checkpoint", "read_checkpoint", "restoring", "write_checkpoint", "write_network", "write_whole"]
 
 FORMAT = 1
 
@@ -117,6 +118,19 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         return Checkpoint(**content)
     except TypeError as error:
         raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """While the content of a checkpoint is put into a model and an optimizer, refuses what does not fit them.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TrainingError(f"{path} does not fit its training", hint="remove it to begin anew") from error
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pictures import draw_pictures
 
 from mnv2search.errors import TrainingError
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -25,6 +27,7 @@ SOUND = Checkpoint(
     half=False,
     time_s=60,
 )
+SPEC = "mnv2search: 1\nname: mine\nresolution: 32\nwidth: 0.25\nlast: 16\nblocks:\n  - [1, 8, 1, 2]\n"
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -69,3 +72,28 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None
     (tmp_path / "last.ckpt").write_bytes(content)
     with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read"):
         read_checkpoint(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", {"w": torch.ones(2)}),
+        ("model", {1: 2}),
+        ("optimizer", {}),
+        ("optimizer", {"param_groups": 1}),
+        ("best", (1,)),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_its_training_is_refused(
+    run: Callable[..., Any], tmp_path: Path, field: str, value: object
+) -> None:
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    (tmp_path / "quick.yaml").write_text("lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 1\n")
+    draw_pictures(tmp_path / "photos", count=6)
+    words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1", "-o", "out")
+    assert run(*words).code == 0
+    path = tmp_path / "out" / "last.ckpt"
+    torch.save({**torch.load(path, weights_only=True), field: value}, path)
+    done = run(*words)
+    assert done.code == 1
+    assert "does not fit its training" in done.err
