@@ -9,7 +9,7 @@ import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 __all__ = [
     "MAX_NAME_BYTES",
@@ -17,6 +17,7 @@ __all__ = [
     "escaped",
     "file_name",
     "json_value",
+    "open_regular",
     "read_bytes",
     "read_json",
     "read_text",
@@ -33,8 +34,8 @@ class UnsafeFileError(ValueError):
     """A file cannot be read safely; the message says why, without the path."""
 
 
-def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes`.
+def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
+    """A regular file of at most `max_bytes`, opened for reading bytes.
 
     A named pipe or a device is refused instead of waited for.
 
@@ -43,12 +44,25 @@ def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
         OSError: it is missing or cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise UnsafeFileError("it is a folder")
-        if not stat.S_ISREG(found.st_mode):
-            raise UnsafeFileError("it is not a regular file")
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= max_bytes:
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(found.st_mode):
+        raise UnsafeFileError("it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise UnsafeFileError("it is not a regular file")
+    raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
+
+
+def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    Raises:
+        UnsafeFileError: as `open_regular`, or it grows beyond that.
+        OSError: it is missing or cannot be read.
+    """
+    with open_regular(path, max_bytes=max_bytes) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")

@@ -18,7 +18,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Difference", "ExportReport", "Run", "accept", "difference", "network", "write_checked"]
+__all__ = ["Difference", "ExportReport", "Run", "accept", "check_written", "difference", "network", "write_checked"]
 
 Run = Callable[[Tensor], Tensor]
 
@@ -128,6 +128,16 @@ def write_checked(
         precision=precision.kind,
         calibration_images=calibrated if precision.kind == "int8" else None,
     )
+
+
+def check_written(path: Path, content: bytes) -> None:
+    """Refuse a file that holds something else than was written to it a moment ago.
+
+    Raises:
+        ExportError: it does; what would be run is not what this process made.
+    """
+    if path.read_bytes() != content:
+        raise ExportError(f"{path} holds something else than was written to it", hint="check the disk")
 
 
 def accept(found: Difference, precision: Precision, to: Path) -> None:

@@ -73,20 +73,26 @@ def compile_spec(
         UnknownNameError: no exporter has that ending.
         DataError: `data` cannot be read as the network needs it.
         OptionError: a file exists and `force` is not given, a format has no such precision or cannot hold the
-            network, or the images cannot be read; nothing was written.
+            network, the images cannot be read, or the network takes more memory than there is; nothing was
+            written.
         MissingExtraError: a format's runtime is not installed; nothing was written.
         ExportError: a file cannot be written, or computes something else than the network.
         WeightsError: the weights do not fit.
     """
     from mnv2search.export import check_export, export
     from mnv2search.jobs.judged import judging
+    from mnv2search.model.memory import check_memory
 
     check_request(outputs, force=force, precision=precision, calibration=calibration)
     for path in outputs:
         check_export(spec, path, precision=precision)
+    laid_out = plan(spec)
+    if outputs:  # the network, its arrays and the file, compared on two images
+        check_memory(laid_out, copies=3, images=2)
+    elif with_fvcore:
+        check_memory(laid_out, images=1)
     judge = None if data is None else judging(spec, weights, data, normalization)
     numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
-    laid_out = plan(spec)
     cost = cost_of(laid_out)
     counted = None
     if with_fvcore:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +21,15 @@ from mnv2search.model.saved import read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size
-from mnv2search.training.batches import CROP
+from mnv2search.training.batches import CROP, NORMALIZATIONS
 from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.scene_batches import normalised
+from mnv2search.untrusted import UnsafeFileError, read_json
 
 __all__ = ["Found", "Prediction", "label_of", "predict"]
 
 TOP = 5
+MAX_REPORT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +168,11 @@ def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]
     if learned is not None and len(learned.classes) == head.classes:
         return learned.classes, learned.normalization
     try:
-        told: Any = json.loads((model.parent / REPORT).read_text(encoding="utf-8"))
-        if told["name"] == network.spec.name and len(told["classes"]) == head.classes:
-            names, normalization = tuple(map(str, told["classes"])), str(told["recipe"]["normalization"])
-    except (OSError, ValueError, LookupError, TypeError):
+        told = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
+        classes, normalised_as = told["classes"], told["recipe"]["normalization"]
+        if told["name"] == network.spec.name and len(classes) == head.classes and normalised_as in NORMALIZATIONS:
+            names, normalization = tuple(map(str, classes)), normalised_as
+    except (OSError, UnsafeFileError, LookupError, TypeError):
         pass  # a network on its own: its classes have numbers
     return names, normalization
 

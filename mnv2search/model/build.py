@@ -14,6 +14,7 @@ from mnv2search.model.blocks import Block, BoundLayer, conv_norm_act
 from mnv2search.model.classifier import classifier
 from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.dense import DenseHead, enlarged
+from mnv2search.model.memory import check_memory
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
@@ -158,8 +159,12 @@ def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
     Args:
         spec: or its plan, where that is at hand.
         seed: of the initial weights; None takes a fresh one from the operating system.
+
+    Raises:
+        OptionError: its weights take more memory than there is.
     """
     laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
+    check_memory(laid_out)
     with torch.device("meta"):
         model = MobileNet(laid_out)
     return initialize(model.to_empty(device="cpu"), seed=seed)

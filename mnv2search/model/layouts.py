@@ -79,7 +79,7 @@ def _ends(plan: Plan, stem: Names, last: Names, head: str) -> Iterator[tuple[Add
 
 def _timm_blocks(keys: Iterable[str]) -> list[str]:
     """Prefixes of the blocks in a checkpoint, in the order of computation."""
-    found = {(int(m[1]), int(m[2])) for key in keys if (m := re.match(r"blocks\.(\d+)\.(\d+)\.", key))}
+    found = {(int(m[1]), int(m[2])) for key in keys if (m := re.match(r"blocks\.(\d{1,4})\.(\d{1,4})\.", key))}
     return [f"blocks.{stage}.{repeat}" for stage, repeat in sorted(found)]
 
 

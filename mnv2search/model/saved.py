@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.programs import SUFFIX, read_program
-from mnv2search.model.weights import UNREADABLE, load_weights, why_unreadable
+from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.model.programs import SUFFIX
+from mnv2search.model.weights import load_weights
+from mnv2search.model.weights_file import checked_state_dict, read_weights_file, why_unreadable
 from mnv2search.spec.codec import dumps, loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "told_of"]
 
@@ -42,8 +46,17 @@ def read_network(path: Path) -> MobileNet:
         WeightsError: the file cannot be read, holds something else, or was written by a later version.
     """
     content = _content(path)
-    model = build(_spec_of(content, path), seed=0)
-    load_weights(model, content["state_dict"])
+    state = checked_state_dict(content.get("state_dict"), path)
+    laid_out = plan(_spec_of(content, path))
+    name, params = laid_out.spec.name, cost_of(laid_out).params
+    held = sum(math.prod(tensor.shape) for tensor in state.values())
+    if params > held:  # said before a network is built that is much larger than the file
+        raise WeightsError(
+            f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
+            hint=GIVE,
+        )
+    model = build(laid_out, seed=0)
+    load_weights(model, state, source=path)
     return model.eval()
 
 
@@ -63,10 +76,20 @@ def read_learned(path: Path) -> Learned | None:
         WeightsError: as `read_network`.
     """
     told = _content(path).get("learned")
-    try:
-        return None if told is None else Learned(classes=tuple(told["classes"]), normalization=told["normalization"])
-    except (TypeError, LookupError) as error:
-        raise WeightsError(f"{path} says nothing of use of what it learned", hint="write the file anew") from error
+    if told is None:
+        return None
+    classes, normalization = (told.get("classes"), told.get("normalization")) if isinstance(told, dict) else (0, 0)
+    if (
+        not isinstance(classes, list)
+        or any(not isinstance(name, str) for name in classes)
+        or not isinstance(normalization, str)
+        or normalization not in NORMALIZATIONS
+    ):
+        raise WeightsError(
+            f"{path} does not say which classes its network knows, or how its images are normalised",
+            hint="write the file anew",
+        )
+    return Learned(classes=tuple(classes), normalization=normalization)
 
 
 def learned_beside(weights: Path | None) -> Learned | None:
@@ -88,7 +111,10 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
 
 
 def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
-    spec = loads(content["spec"], file=str(path))
+    text = content.get("spec")
+    if not isinstance(text, str):
+        raise WeightsError(f"the spec in {path} is no text but {type(text).__name__}", hint=GIVE)
+    spec = loads(text, file=str(path))
     if not isinstance(spec, ModelSpec):
         raise WeightsError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
     return spec
@@ -98,15 +124,9 @@ def _content(path: Path) -> Mapping[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         raise WeightsError(f"{path} is a spec without weights", hint=GIVE)
     try:
-        content: Any
-        if path.suffix == SUFFIX:
-            content = read_program(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except WeightsError:
-        raise  # it says already what the matter is
-    except UNREADABLE as error:
-        raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(path, error)}", hint=GIVE) from error
+        content = read_weights_file(path)
+    except (OSError, UnsafeFileError) as error:
+        raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(error)}", hint=GIVE) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds no network but {type(content).__name__}", hint=GIVE)
     if "mnv2search_checkpoint" in content:
@@ -116,9 +136,10 @@ def _content(path: Path) -> Mapping[str, Any]:
         )
     if "mnv2search" not in content:
         raise WeightsError(f"{path} holds no spec beside its weights", hint=GIVE)
-    if content["mnv2search"] != FORMAT:
+    if (version := content["mnv2search"]) != FORMAT:
+        shown = version if isinstance(version, int | str) else type(version).__name__
         raise WeightsError(
-            f"{path} is of format {content['mnv2search']}, and {FORMAT} is known",
+            f"{path} is of format {shown!s:.20}, and {FORMAT} is known",
             hint="write it anew with this version",
         )
     return content

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
-import tokenize
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
 from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
-from mnv2search.model.programs import SUFFIX, read_program
+from mnv2search.model.weights_file import checked_state_dict, read_weights_file, shortened, why_unreadable
+from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["UNREADABLE", "LoadReport", "load_weights", "why_unreadable"]
+__all__ = ["LoadReport", "load_weights"]
 
 Arrays = Mapping[str, Tensor | NDArray[Any]]
 
@@ -36,21 +30,8 @@ SLIM_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "
 # Source: slots that TensorFlow's optimisers and moving averages leave in a checkpoint beside the variables.
 SLIM_SLOTS = ("ExponentialMovingAverage", "Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1")
 LISTED = 6
-# What a file of torch.save begins with.
-ZIP = b"PK\x03\x04"
-NOT_TORCH = (".npz", ".safetensors")
-# What torch and numpy raise for files that are cut off or hold something else.
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    tokenize.TokenError,
-    LookupError,
-    SafetensorError,
-)
+# Weights are given in these; quantized and complex numbers mean something else than what they would load as.
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +48,11 @@ class LoadReport:
 
 
 def load_weights(
-    model: MobileNet, weights: Path | str | Arrays, *, layout: Layout | Literal["auto"] = "auto"
+    model: MobileNet,
+    weights: Path | str | Arrays,
+    *,
+    layout: Layout | Literal["auto"] = "auto",
+    source: Path | None = None,
 ) -> LoadReport:
     """Fills `model` with weights; either all of them fit, or nothing is changed.
 
@@ -77,19 +62,21 @@ def load_weights(
             `.safetensors`, else what `torch.save` wrote. Files are read without running code from them.
         layout: whose names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of
             which the plain variables are read, not their moving averages; `auto` looks at the names.
+        source: file that a mapping was read from, for messages.
 
     Raises:
-        WeightsError: the file cannot be read or follows no known layout, or names or shapes do not fit; the message
-            lists what is missing, what is unexpected and what has another shape.
+        WeightsError: the file cannot be read or follows no known layout, or names, shapes or types do not fit, or a
+            weight is not finite; the message lists each of these.
     """
     if layout not in ("auto", *LAYOUTS):
         raise UnknownNameError("layout", layout, ("auto", *LAYOUTS))
-    where = "the weights" if isinstance(weights, Mapping) else f"the weights of {weights}"
+    file = source if isinstance(weights, Mapping) else Path(weights)
+    where = "the weights" if file is None else f"the weights of {file}"
     given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
     given = {name.removeprefix("module."): value for name, value in given.items()}
     used: Layout | None = detected_layout(given) if layout == "auto" else layout
     if used is None:
-        some = ", ".join(list(given)[:LISTED]) or "none"
+        some = _listed(list(given)) or "none"
         raise WeightsError(
             f"{where} follow no layout that is known; they are named {some}",
             hint=f"known layouts: {', '.join(LAYOUTS)}",
@@ -102,56 +89,20 @@ def load_weights(
     return LoadReport(layout=used, tensors=len(state))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Tensor | NDArray[Any]]:
     try:
-        if path.suffix == ".npz":
-            with path.open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                if not isinstance(arrays, Mapping):
-                    raise ValueError("it holds a single array without a name")
-                return dict(arrays)
-        if path.suffix == ".safetensors":
-            return load_safetensors(path.read_bytes())
-        if path.suffix == SUFFIX:
-            return dict(read_program(path)["state_dict"])
-        with warnings.catch_warnings():
-            # torch 2.13 warns of pickle protocols other than 2, and then reads the file or raises all the same.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_weights_file(path)
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}", hint="check the path of the weights") from None
-    except WeightsError:
-        raise
-    except UNREADABLE as error:
+    except (OSError, UnsafeFileError) as error:
         raise WeightsError(
-            f"{path} cannot be read as weights: {why_unreadable(path, error)}",
+            f"{path} cannot be read as weights: {why_unreadable(error)}",
             hint="save a state dict with torch.save, or TensorFlow variables with numpy.savez",
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(
-            f"{path} holds no state dict but {type(found).__name__}", hint="save model.state_dict() with torch.save"
-        )
-    return dict(found)
-
-
-def why_unreadable(path: Path, error: Exception) -> str:
-    """Why a file of weights was not read, in words that do not presume torch's."""
-    if isinstance(error, OSError):
-        return "there is no such file" if not path.exists() else (error.strerror or str(error)).lower()
-    if path.suffix in NOT_TORCH:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    with path.open("rb") as file:
-        start = file.read(len(ZIP))
-    if not start:
-        return "it is empty"
-    if start != ZIP:
-        return "it is no file of torch.save, or holds more than weights"
-    if isinstance(error, pickle.UnpicklingError):
-        return "it holds objects that only running its code could make"
-    return "it is cut off or damaged"
+    return checked_state_dict(found, path)
 
 
 def _slim_variables(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -236,25 +187,45 @@ def _checked_state(
     asked = {key for keys in sources.values() for key in keys}
     unexpected = [key for key in given if key not in asked]
     misshaped: list[str] = []
+    mistyped: list[str] = []
+    infinite: list[str] = []
     converted: dict[str, Tensor] = {}
     for name, keys in sources.items():
         if not all(key in given for key in keys):
             continue
+        if (kind := _unfit_kind([given[key] for key in keys], counts=name.endswith(COUNTER))) is not None:
+            mistyped.append(f"{keys[0]} is {kind}")
+            continue
         depthwise = keys[0].endswith("depthwise_weights")
         tensor = _joined([given[key] for key in keys], like=state[name], depthwise=depthwise, slim=slim)
-        if tensor.shape == state[name].shape:
-            converted[name] = tensor
-        else:
+        if tensor.shape != state[name].shape:
             misshaped.append(f"{keys[0]} is {tuple(tensor.shape)}, not {tuple(state[name].shape)}")
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
-    problems = [f"{len(found)} {kind}: {_listed(found)}" for kind, found in kinds if found]
+        elif not tensor.to(state[name].dtype).isfinite().all():
+            infinite.append(keys[0])
+        else:
+            converted[name] = tensor
+    other_network = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+    other_values = (("of another type", mistyped), ("with NaN or infinite values", infinite))
+    problems = [f"{len(found)} {kind}: {_listed(found)}" for kind, found in (*other_network, *other_values) if found]
     if problems:
         raise WeightsError(
             f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
-            hint="compare rows, width, last_channels, head and normalizer with those the weights were made for",
+            hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
+            if any(found for _, found in other_network)
+            else "give weights whose every number is finite and of float16, bfloat16, float32 or float64",
         )
     return converted
 
 
+def _unfit_kind(parts: list[Tensor | NDArray[Any]], *, counts: bool) -> str | None:
+    """What a tensor is, where weights cannot be given in it; a counter may have any real numbers."""
+    for part in (given if isinstance(given, Tensor) else torch.as_tensor(given) for given in parts):
+        if part.is_meta or part.layout is not torch.strided or part.is_quantized:
+            return "without values (meta), sparse or quantized"
+        if part.is_complex() or not (counts or part.dtype in FLOATING):
+            return str(part.dtype).removeprefix("torch.")
+    return None
+
+
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    return ", ".join(shortened(name) for name in names[:LISTED]) + (", …" if len(names) > LISTED else "")

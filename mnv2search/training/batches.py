@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.training.ahead import ONE_THREAD, Feed, made_ahead
 from mnv2search.training.pixels import Bytes, Pixels
 
 __all__ = ["CROP", "NORMALIZATIONS", "Batch", "Cutting", "evaluation_batches", "training_batches"]
 
-# name -> mean and standard deviation of a channel, for values between 0 and 1.
-NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 # Images are stored with a short side of the network's side over this, and evaluated on the middle of them.
 CROP = 0.875
 CROP_TRIES = 10

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, told_of
-from mnv2search.model.weights import UNREADABLE, why_unreadable
+from mnv2search.model.weights_file import read_weights_file, why_unreadable
+from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_network", "write_whole"]
+__all__ = ["Checkpoint", "read_checkpoint", "restoring", "write_checkpoint", "write_network", "write_whole"]
 
 FORMAT = 1
 
@@ -98,17 +101,42 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        content = read_weights_file(path)
+    except (OSError, UnsafeFileError) as error:
         raise TrainingError(
-            f"{path} cannot be read: {why_unreadable(path, error)}", hint="remove it to begin anew"
+            f"{path} cannot be read: {why_unreadable(error)}", hint="remove it to begin anew"
         ) from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
         raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
+    hints = get_type_hints(Checkpoint)
+    wrong = [str(name) for name, value in content.items() if name not in hints or not _fits(value, hints[name])]
+    if wrong:
+        raise TrainingError(
+            f"{path} is no checkpoint: its {wrong[0]:.100} is unusable", hint="remove it to begin anew"
+        )
     try:
         return Checkpoint(**content)
     except TypeError as error:
         raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """While the content of a checkpoint is put into a model and an optimizer, refuses what does not fit them.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TrainingError(f"{path} does not fit its training", hint="remove it to begin anew") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the type that a field is annotated with, as far as the type of its items."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return any(type(value) in ((float, int) if kind is float else (get_origin(kind) or kind,)) for kind in kinds)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.spec.codec import dumps
-from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_network
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.draws import own_draws, seed_step
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.precision import Precision, half_of, scaler_of
@@ -229,14 +229,16 @@ class Course(ABC, Generic[B, F]):
         return saved
 
     def _take_up(self, saved: Checkpoint) -> None:
-        self.model.load_state_dict(saved.model)
-        if self.averaged is not None and saved.averaged is not None:
-            self.averaged.load_state_dict(saved.averaged)
-        self.optimizer.load_state_dict(saved.optimizer)
+        with restoring(self.folder / LAST):
+            self.model.load_state_dict(saved.model)
+            if self.averaged is not None and saved.averaged is not None:
+                self.averaged.load_state_dict(saved.averaged)
+            self.optimizer.load_state_dict(saved.optimizer)
+            best = None if saved.best is None else self.read(saved.best)
         self.state = State(
             step=saved.step,
             steps=saved.steps,
-            best=None if saved.best is None else self.read(saved.best),
+            best=best,
             best_step=saved.best_step,
             running_loss=saved.running_loss,
             every=saved.every,

@@ -92,7 +92,7 @@ def decoded(
     os.utime(target)
     # a plain array over the map: indexing a memmap costs ten times as much
     values = np.asarray(np.memmap(target / "values.u8", np.uint8, "c")) if found["kept"] else np.empty(0, np.uint8)
-    index = np.load(target / "index.npy")
+    index = np.load(target / "index.npy", allow_pickle=False)
     return Pixels(
         short_px=short_px,
         labels=index[:, 0],

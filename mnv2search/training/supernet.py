@@ -20,7 +20,7 @@ from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.spec.space import Pick
 from mnv2search.spec.square import square_side
 from mnv2search.training.batches import Batch, Cutting, training_batches
-from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint
 from mnv2search.training.loop import LAST, Progress
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.pixels import Pixels
@@ -174,8 +174,9 @@ class _Training:
                 f"{self.folder} holds a supernet with another {', '.join(different)}",
                 hint="go on with what it was begun with, or give another folder",
             )
-        self.net.load_state_dict(saved.model)
-        self.optimizer.load_state_dict(saved.optimizer)
+        with restoring(self.folder / LAST):
+            self.net.load_state_dict(saved.model)
+            self.optimizer.load_state_dict(saved.optimizer)
         self.step, self.steps, self.running_loss = saved.step, saved.steps, saved.running_loss
         return True
 

@@ -82,6 +82,26 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
         predict(tmp_path / "other.pt2", [image], folder=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        "[" * 100_000,
+        "7",
+        "null",
+        '{"name": "small"}',
+        '{"name": "small", "classes": 10, "recipe": {"normalization": "unit"}}',
+        '{"name": "small", "classes": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "recipe": {"normalization": "none"}}',
+        '{"name": "small", "classes": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "recipe": {"normalization": []}}',
+        '{"name": "small", "classes": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "recipe": 1e999}',
+    ],
+)
+def test_classes_have_numbers_where_the_report_beside_is_of_no_use(report: str, tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    (tmp_path / "training.json").write_text(report)
+    (found,) = predict(model, [image], folder=tmp_path / "out")
+    assert found.found[0].name.startswith("class ")
+
+
 def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     (tmp_path / "broken.pt2").write_bytes(b"no program")

@@ -9,10 +9,12 @@ from pathlib import Path
 from mnv2search.errors import TrainingError
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.fidelity import Fidelity
+from mnv2search.untrusted import UnsafeFileError, read_json
 
 __all__ = ["State", "read_state", "write_state"]
 
 STATE = "supernet.json"
+MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,9 @@ def read_state(folder: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, max_bytes=MAX_BYTES)
         return State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, UnsafeFileError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from mnv2search.errors import OptionError
-from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.check import ExportReport, Run, check_written, network, write_checked
 from mnv2search.model.build import MobileNet
 from mnv2search.model.programs import SUFFIX, write_program
-from mnv2search.model.saved import learned_beside, told_of
+from mnv2search.model.saved import learned_beside, read_network, told_of
 from mnv2search.spec.model_spec import ModelSpec, SsdLite
 
 __all__ = ["ExportedProgramExporter"]
@@ -32,8 +32,18 @@ class ExportedProgramExporter:
         """
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
-        told = told_of(spec, learned_beside(weights))
-        return write_checked(model, to, seed=seed, write=lambda path: _write(model, path, told), load=self.load)
+        content = _program_bytes(model, told_of(spec, learned_beside(weights)))
+
+        def write(path: Path) -> None:
+            # torch 2.13 ends the process where it cannot write to a file of its own
+            path.write_bytes(content)
+
+        def load(path: Path) -> Run:
+            check_written(path, content)
+            # torch.export.load runs what a file holds: it gets what this process made, and never a file
+            return torch.export.load(io.BytesIO(content)).module()
+
+        return write_checked(model, to, seed=seed, write=write, load=load)
 
     def check(self, spec: ModelSpec) -> None:
         """Refuses non-maximum suppression.
@@ -48,14 +58,13 @@ class ExportedProgramExporter:
             )
 
     def load(self, path: Path) -> Run:
-        """The program of a file."""
-        return torch.export.load(path).module()
+        """The network of a file, built from its spec with its weights; the program in it is not run."""
+        return read_network(path)
 
 
-def _write(model: MobileNet, path: Path, told: Mapping[str, Any]) -> None:
+def _program_bytes(model: MobileNet, told: Mapping[str, Any]) -> bytes:
     images = torch.zeros(2, 3, *model.spec.size)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
-    # torch 2.13 ends the process where it cannot write to a file of its own
     content = io.BytesIO()
     write_program(program, content, told=told)
-    path.write_bytes(content.getbuffer())
+    return content.getvalue()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mnv2search.export.check import ExportReport, Run, network, write_checked
+from mnv2search.export.check import ExportReport, Run, check_written, network, write_checked
 from mnv2search.export.formats.source_text import source_text
 from mnv2search.model.build import MobileNet
 from mnv2search.spec.model_spec import ModelSpec
@@ -26,20 +26,26 @@ class SourceExporter:
         """Writes the module, runs it with the network's weights and compares the two."""
         model = network(spec, weights=weights, seed=seed)
         text = source_text(model.plan, only_size=model.only_size)
+        content = text.encode()
 
-        def write(path: Path) -> None:
-            path.write_text(text, encoding="utf-8")
+        def load(path: Path) -> Run:
+            check_written(path, content)
+            return _run(text, path, model)
 
-        return write_checked(model, to, seed=seed, write=write, load=lambda path: _load(path, model))
+        return write_checked(model, to, seed=seed, write=lambda path: _write(path, content), load=load)
 
 
-def _load(path: Path, model: MobileNet) -> Run:
-    """The network that the module at `path` makes, with the weights of `model`.
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _run(text: str, path: Path, model: MobileNet) -> Run:
+    """The network that a module of ours makes, with the weights of `model`; `path` only names it in tracebacks.
 
     The module runs in a namespace of its own and is not imported, so that nothing is cached beside it.
     """
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), namespace)
+    exec(compile(text, path, "exec"), namespace)
     made = cast("Callable[[], torch.nn.Module]", namespace["network"])()
     made.load_state_dict(model.state_dict())
     made.eval()

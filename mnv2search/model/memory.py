@@ -1,0 +1,48 @@
+"""Networks that no memory of this machine holds, refused before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from mnv2search.cost import BYTES, cost_of
+from mnv2search.errors import OptionError
+from mnv2search.spec.plan import Plan
+
+__all__ = ["check_memory", "memory_bytes"]
+
+# Source: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory_bytes() -> int:
+    """Memory of this machine, or of the container that this process runs in."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            found.append(int(Path(path).read_text(encoding="ascii")))
+    return min(found)
+
+
+def check_memory(laid_out: Plan, *, copies: int = 1, images: int = 0, available_bytes: int | None = None) -> None:
+    """Refuse a network whose weights and maps take more memory than there is.
+
+    Args:
+        laid_out: the network.
+        copies: of the weights at one time.
+        images: that are computed at one time.
+        available_bytes: memory; None takes that of this machine.
+
+    Raises:
+        OptionError: it takes more.
+    """
+    cost = cost_of(laid_out)
+    needed = copies * cost.params * BYTES["fp32"] + images * cost.peak_activation_bytes
+    available = memory_bytes() if available_bytes is None else available_bytes
+    if needed > available:
+        raise OptionError(
+            f"{laid_out.spec.name} takes at least {needed / 1e9:,.1f} GB of memory, and there are "
+            f"{available / 1e9:,.1f}",
+            hint="use less width, fewer channels or a lower resolution",
+        )

@@ -1,0 +1,12 @@
+"""Ways to normalise the images that a network is given."""
+
+from __future__ import annotations
+
+__all__ = ["NORMALIZATIONS"]
+
+# name -> mean and standard deviation of a channel, for values between 0 and 1.
+NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}

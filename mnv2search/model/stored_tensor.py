@@ -1,0 +1,70 @@
+"""Tensors from raw bytes and a description that need not be true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnv2search.untrusted import UnsafeFileError
+
+__all__ = ["UnreadTensor", "storage_of", "strided_tensor"]
+
+MAX_AXES = 8
+# Source: torch.int64, in which torch counts elements and bytes, with room for the largest element.
+MAX_ELEMENTS = 2**58
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadTensor:
+    """Stands for a tensor of a kind that weights are not given in.
+
+    Attributes:
+        kind: such as ``quantized`` or ``sparse``.
+    """
+
+    kind: str
+
+
+def storage_of(content: bytearray, dtype: torch.dtype, elements: int | None = None) -> Tensor:
+    """The first elements of a buffer as a tensor of one axis that shares its memory; None takes all of them.
+
+    Raises:
+        UnsafeFileError: it has fewer.
+    """
+    held = len(content) // dtype.itemsize
+    wanted = held if elements is None else elements
+    if not 0 <= wanted <= held:
+        raise UnsafeFileError(f"a storage of {held:,} elements is said to have {wanted:,}")
+    return torch.frombuffer(content, dtype=dtype, count=wanted) if wanted else torch.empty(0, dtype=dtype)
+
+
+def strided_tensor(storage: object, sizes: Sequence[object], strides: Sequence[object], offset: object) -> Tensor:
+    """A view of a storage, every element of which lies inside it and is stored.
+
+    Raises:
+        UnsafeFileError: the view reaches beyond the storage, or has more elements than the storage.
+    """
+    if not isinstance(storage, Tensor) or storage.ndim != 1:
+        raise UnsafeFileError("a tensor has something else than a storage")
+    shape, steps, (start,) = _counts(sizes), _counts(strides), _counts((offset,))
+    if len(shape) != len(steps) or len(shape) > MAX_AXES:
+        raise UnsafeFileError(f"a tensor has {len(shape)} sizes and {len(steps)} strides")
+    elements = math.prod(shape)
+    if not elements and math.prod(max(size, 1) for size in shape) <= MAX_ELEMENTS:
+        return storage.new_empty(shape)
+    last = start + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
+    if not 0 < elements <= len(storage) or last >= len(storage):
+        shown = " x ".join(str(size) for size in shape)
+        raise UnsafeFileError(f"a tensor of {shown} elements has a storage of {len(storage):,}")
+    return storage.as_strided(shape, steps, start)
+
+
+def _counts(values: Sequence[object]) -> tuple[int, ...]:
+    counts = tuple(value for value in values if type(value) is int and 0 <= value <= MAX_ELEMENTS)
+    if len(counts) < len(values):
+        raise UnsafeFileError("the sizes, strides or offset of a tensor are not numbers of elements")
+    return counts
