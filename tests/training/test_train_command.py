@@ -51,7 +51,7 @@ def test_data_is_described(run: Run, laid: Path) -> None:
     assert told["others"] == 1
     shown = run("data", "photos")
     assert shown.code == 0
-    assert "1 images cannot be read" in shown.out
+    assert "1 image cannot be read, left out of a training" in shown.out
     assert "images in photos" in shown.out
 
 

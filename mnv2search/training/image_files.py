@@ -1,0 +1,119 @@
+"""Image files from outside: opened within limits and decoded by the decoders of four formats alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnv2search.untrusted import UnsafeFileError, open_regular
+
+__all__ = ["FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "MAX_SIDE_PX", "SUFFIXES", "checked_size", "opened_image"]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+# Pillow's names. Its other decoders start programs (EPS), or read formats that few sets of images have.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+# 67 megapixels: the largest cameras of phones at their usual setting. As RGB they take 268 MB in Pillow.
+MAX_PIXELS = 2**26
+# Of JPEG, the format that is most used.
+MAX_SIDE_PX = 65_535
+# As much as `MAX_PIXELS` take in a BMP file, which is not compressed.
+MAX_FILE_BYTES = 4 * MAX_PIXELS
+# Above this images are decoded one at a time, so that memory does not grow with the number of threads.
+LARGE_PIXELS = 2**24
+LARGE = threading.RLock()
+LONGEST_REASON = 120
+
+
+@contextmanager
+def opened_image(
+    source: Path | bytes, *, draft_px: int | None = None, upright: bool = False, as_rgb: bool = True
+) -> Iterator[Image.Image]:
+    """A decoded image.
+
+    Args:
+        source: a file, or its content.
+        draft_px: sides that are enough: a JPEG may come out smaller, and faster, with twice as many.
+        upright: turned as its EXIF says.
+        as_rgb: without transparency and with 8 bits a channel; otherwise in the mode of the file.
+
+    Raises:
+        UnsafeFileError: it is missing, is no regular file, is none of `FORMATS`, is beyond a limit, or is broken.
+    """
+    with _header(source) as image, _turn(image):
+        with _refusals():
+            if draft_px is not None:
+                image.draft("RGB", (2 * draft_px, 2 * draft_px))
+            image.load()
+            picture = ImageOps.exif_transpose(image) if upright else image
+            picture = _rgb(picture) if as_rgb else picture
+        yield picture
+
+
+def checked_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image that can be decoded.
+
+    Raises:
+        UnsafeFileError: as `opened_image`.
+    """
+    with _header(path) as image, _turn(image), _refusals():
+        size = image.size
+        image.draft("RGB", (1, 1))
+        image.load()
+        return size
+
+
+@contextmanager
+def _header(source: Path | bytes) -> Iterator[Image.Image]:
+    """An image whose header is read and whose size is within the limits."""
+    with ExitStack() as stack:
+        with _refusals():
+            file = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source, max_bytes=MAX_FILE_BYTES)
+            image = stack.enter_context(Image.open(stack.enter_context(file), formats=FORMATS))
+            width, height = image.size
+            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
+                limits = f"{MAX_PIXELS:,} pixels and {MAX_SIDE_PX:,} px a side are the limits"
+                raise UnsafeFileError(f"it has {width:,} x {height:,} px, and {limits}")
+            if width < 1 or height < 1:
+                raise UnsafeFileError(f"it has {width} x {height} px")
+        yield image
+
+
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    return LARGE if image.width * image.height > LARGE_PIXELS else nullcontext()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turns whatever Pillow raises on a hostile file into one error."""
+    try:
+        yield
+    except UnsafeFileError:
+        raise
+    except UnidentifiedImageError:
+        raise UnsafeFileError("it is no JPEG, PNG, WebP or BMP image") from None
+    except Image.DecompressionBombError:
+        raise UnsafeFileError(f"it has more than {MAX_PIXELS:,} pixels") from None
+    except MemoryError:
+        raise UnsafeFileError("there is not enough memory to decode it") from None
+    except OSError as error:
+        raise UnsafeFileError(error.strerror or _reason(error)) from error
+    except Exception as error:  # decoders raise nearly anything: struct.error, KeyError, zlib.error, …
+        raise UnsafeFileError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:LONGEST_REASON] or type(error).__name__
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip all above 255
+        values = np.asarray(image) >> 8
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    image.info.pop("transparency", None)  # Pillow warns of palettes with it
+    return image.convert("RGB")
