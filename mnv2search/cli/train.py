@@ -227,8 +227,10 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     elif not console.is_terminal:
         yield told
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}", markup=False))
-        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        said = TextColumn("{task.fields[said]}", markup=False)
+        with Bar(
+            TextColumn("training"), BarColumn(), said, TimeRemainingColumn(), console=console, transient=True
+        ) as bar:
             task = bar.add_task("training", total=None, said="")
 
             def drawn(progress: Progress) -> None:

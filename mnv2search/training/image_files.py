@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
@@ -18,16 +20,21 @@ __all__ = ["FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "MAX_SIDE_PX", "SUFFIXES",
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 # Pillow's names. Its other decoders start programs (EPS), or read formats that few sets of images have.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-# 67 megapixels: the largest cameras of phones at their usual setting. As RGB they take 268 MB in Pillow.
-MAX_PIXELS = 2**26
+# What phones of 50 megapixels make. It takes 200 MB in Pillow, and as much again to be converted.
+MAX_PIXELS = 8192 * 6144
 # Of JPEG, the format that is most used.
 MAX_SIDE_PX = 65_535
-# As much as `MAX_PIXELS` take in a BMP file, which is not compressed.
-MAX_FILE_BYTES = 4 * MAX_PIXELS
+# More than `MAX_PIXELS` take in a BMP file, which is not compressed.
+MAX_FILE_BYTES = 2**28
 # Above this images are decoded one at a time, so that memory does not grow with the number of threads.
 LARGE_PIXELS = 2**24
 LARGE = threading.RLock()
 LONGEST_REASON = 120
+# Of a progressive JPEG, which has about ten.
+MAX_SCANS = 100
+# A marker, and not a byte of the pixels that is escaped or a restart.
+MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 
 
 @contextmanager
@@ -50,8 +57,9 @@ def opened_image(
             if draft_px is not None:
                 image.draft("RGB", (2 * draft_px, 2 * draft_px))
             image.load()
-            picture = ImageOps.exif_transpose(image) if upright else image
-            picture = _rgb(picture) if as_rgb else picture
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
+            picture = _rgb(image) if as_rgb else image
         yield picture
 
 
@@ -81,7 +89,20 @@ def _header(source: Path | bytes) -> Iterator[Image.Image]:
                 raise UnsafeFileError(f"it has {width:,} x {height:,} px, and {limits}")
             if width < 1 or height < 1:
                 raise UnsafeFileError(f"it has {width} x {height} px")
+            if isinstance(image, JpegImageFile):
+                file.seek(0)
+                _check_scans(file.read())
         yield image
+
+
+def _check_scans(content: bytes) -> None:
+    """Refuse a JPEG that goes over its pixels for hours: each scan of a progressive one does, and takes few bytes."""
+    scans, at = 0, 2
+    while (found := MARKER.search(content, at)) is not None and found[1] != END_OF_IMAGE:
+        scans += found[1] == START_OF_SCAN
+        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
+    if scans > MAX_SCANS:
+        raise UnsafeFileError(f"it has {scans:,} scans, and {MAX_SCANS} are the limit")
 
 
 def _turn(image: Image.Image) -> AbstractContextManager[object]:
