@@ -59,10 +59,25 @@ STARTS = (
 SHOWN = 5
 # Images of a set.
 COUNT = 12
-FORMATS = ("AVIF", "BMP", "DDS", "DIB", "EPS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX")
+FORMATS: tuple[str, ...] = (
+    "AVIF",
+    "BMP",
+    "DDS",
+    "DIB",
+    "EPS",
+    "GIF",
+    "ICNS",
+    "ICO",
+    "IM",
+    "JPEG",
+    "JPEG2000",
+    "MPO",
+    "MSP",
+    "PCX",
+)
 FORMATS += ("PDF", "PNG", "PPM", "QOI", "SGI", "SPIDER", "TGA", "TIFF", "WEBP", "XBM")
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "I;16", "I", "F", "HSV", "LAB")
-HEADERS = (
+HEADERS: tuple[bytes, ...] = (
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
     b"SIMPLE  =                    T",
     b"8BPS\0\1",
@@ -76,7 +91,7 @@ HEADERS += (
     b"DDS \x7c\0\0\0",
     b"P6 9 9 255 ",
 )
-NAMES = (
+NAMES: tuple[str, ...] = (
     "\x1b]52;c;QUFB\x07",
     "\x9b31m",
     "[bold]x[/bold]",

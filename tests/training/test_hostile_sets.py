@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
 from collections.abc import Callable, Iterator
@@ -281,12 +283,16 @@ def test_headers_upon_headers_are_refused(count: int, tmp_path: Path) -> None:
         read_image_set(path, unpack_to=tmp_path / "unpacked")
 
 
-@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz", ".tar.bz2"])
-def test_a_torn_tar_is_refused(suffix: str, tmp_path: Path) -> None:
-    tree, path = draw_pictures(tmp_path / "tree", count=8), tmp_path / f"set{suffix}"
-    with tarfile.open(path, f"w:{suffix.rpartition('.')[2].replace('tar', '')}") as archive:
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)]
+)
+def test_a_torn_tar_is_refused(suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    tree, path = draw_pictures(tmp_path / "tree", count=8), tmp_path / f"set.tar{suffix}"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(tree, "tree")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    content = pack(packed.getvalue())
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="is no sound tar"):
         read_image_set(path, unpack_to=tmp_path / "unpacked")
 
