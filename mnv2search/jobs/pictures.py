@@ -51,17 +51,9 @@ def with_boxes(picture: Image.Image, boxes: Sequence[tuple[Box, int, str]]) -> I
 def with_mask(
     picture: Image.Image, numbers: NDArray[np.int64], *, classes: int, lines: Sequence[tuple[int, str]]
 ) -> Image.Image:
-    """The image under the colours of the classes of its pixels, with lines in these colours.
-
-    Args:
-        picture: the image.
-        numbers: (H, W) of the classes, at the size of the image or a smaller one.
-        classes: how many there are.
-        lines: number of a class and what is written of it.
-    """
+    """The image under the colours of the classes of its pixels (H, W), with lines in these colours."""
     palette = np.array([_colour(number) for number in range(classes)], np.uint8)
-    colours = Image.fromarray(palette[numbers]).resize(picture.size, Image.Resampling.NEAREST)
-    shown = Image.blend(picture, colours, MASK_SHARE)
+    shown = Image.blend(picture, Image.fromarray(palette[numbers]), MASK_SHARE)
     _listed(shown, [(text, _colour(number)) for number, text in lines])
     return shown
 

@@ -17,7 +17,7 @@ from mnv2search.errors import DataError, OptionError
 from mnv2search.jobs.pictures import with_boxes, with_lines, with_mask
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
-from mnv2search.model.dense import enlarged
+from mnv2search.model.dense import classes_at
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
@@ -32,8 +32,6 @@ from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, rea
 __all__ = ["Found", "Prediction", "label_of", "predict"]
 
 TOP = 5
-# Of a mask that is found, with a number for each class and pixel in memory; larger images show it enlarged.
-MOST_MASK_PIXELS = 2**22
 MAX_REPORT_BYTES = 2**26
 
 
@@ -207,9 +205,7 @@ def _seen(
         rows = head.detections(head.boxes_of(answer))[0]
         return _boxes_shown(picture, rows[rows[:, 4] >= max(least_score, 1e-9)], names)
     if isinstance(network.spec.head, DeepLab):
-        share = min(1.0, (MOST_MASK_PIXELS / (picture.width * picture.height)) ** 0.5)
-        sides = max(1, round(picture.height * share)), max(1, round(picture.width * share))
-        return _mask_shown(picture, enlarged(answer, sides).argmax(1)[0].numpy(), names)
+        return _mask_shown(picture, classes_at(answer[0], (picture.height, picture.width)).numpy(), names)
     return _labels_shown(picture, answer.softmax(1)[0], names)
 
 

@@ -267,7 +267,7 @@ class quiet:  # noqa: N801 - used as a function
         self._bars = datasets.is_progress_bar_enabled()
         self._level = datasets.logging.get_verbosity()
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity_error()
+        datasets.logging.set_verbosity(logging.CRITICAL)  # of a damaged file it writes what is told anyway
         hub = logging.getLogger(HUB_LIBRARY)
         self._hub_level = hub.level
         hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told

@@ -16,6 +16,7 @@ import pytest
 from pictures import draw_pictures
 from PIL import Image
 
+import mnv2search
 from mnv2search.export.calibration import images_of
 from mnv2search.jobs.data import looked_at
 from mnv2search.spec.size import Size
@@ -129,6 +130,11 @@ def test_palettes_with_transparency_keep_their_colours(transparency: object) -> 
     picture = Image.new("P", (4, 4))
     picture.putpalette([9, 8, 7] * 256)
     assert pixel(encoded("PNG", picture, transparency=transparency)) == (9, 8, 7)
+
+
+def test_one_module_opens_images() -> None:
+    files = Path(mnv2search.__file__).parent.rglob("*.py")
+    assert [f.name for f in files if "Image.open(" in f.read_text(encoding="utf-8")] == ["image_files.py"]
 
 
 def test_other_modes_come_out_as_colours() -> None:
