@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,13 +153,31 @@ def test_of_an_animation_the_first_picture_counts(kind: str) -> None:
     assert pixel(encoded(kind, frames[0], save_all=True, append_images=frames[1:], lossless=True)) == (9, 9, 9)
 
 
-def test_exif_turns_an_image_and_its_largest_block_costs_little() -> None:
+def test_exif_turns_an_image_where_it_is_asked_for() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     with opened_image(encoded("JPEG", exif=exif), upright=True) as picture:
         assert picture.size == (30, 40)
     with opened_image(encoded("JPEG", exif=exif)) as picture:
         assert picture.size == (40, 30)
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_whose_entries_repeat_one_another_takes_little_memory(kind: str) -> None:
+    count, data = 2500, 30_000
+    entries = [struct.pack("<HHII", 0x0112, 3, 1, 1)]
+    entries += [struct.pack("<HHII", tag, 7, data, 8 + 12 * count) for tag in range(0x1000, 0x1000 + count - 1)]
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", count) + b"".join(entries) + bytes(4 + data)
+    content = encoded(kind, exif=b"Exif\0\0" + block)
+    assert len(content) > 60_000
+    tracemalloc.start()
+    try:
+        with opened_image(content, upright=True) as picture:
+            assert picture.size == (40, 30)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000  # as large as all entries together would be 75 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_of_pixels_is_not_scaled_to_gigabytes(tmp_path: Path) -> None:
