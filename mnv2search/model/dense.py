@@ -112,7 +112,9 @@ def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if rows >= height:
         return enlarged(logits[None], size).argmax(1)[0]
     bands = []
-    for band in torch.linspace(0, logits.shape[1] - 1, height, device=logits.device).split(rows):
+    at = torch.linspace(0, logits.shape[1] - 1, height, device=logits.device)
+    for first in range(0, height, rows):
+        band = at[first : first + rows]
         above = band.long()
         below = (above + 1).clamp(max=logits.shape[1] - 1)
         mixed = torch.lerp(logits[:, above], logits[:, below], (band - above)[None, :, None])
