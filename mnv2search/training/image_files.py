@@ -52,10 +52,8 @@ def opened_image(
     Raises:
         UnsafeFileError: it is missing, is no regular file, is none of `FORMATS`, is beyond a limit, or is broken.
     """
-    with _header(source) as image, _turn(image):
+    with _header(source) as image, _turn(image, draft_px):
         with _refusals():
-            if draft_px is not None:
-                image.draft("RGB", (2 * draft_px, 2 * draft_px))
             image.load()
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
@@ -69,10 +67,10 @@ def checked_size(path: Path) -> tuple[int, int]:
     Raises:
         UnsafeFileError: as `opened_image`.
     """
-    with _header(path) as image, _turn(image), _refusals():
+    with _header(path) as image:
         size = image.size
-        image.draft("RGB", (1, 1))
-        image.load()
+        with _turn(image, 1), _refusals():
+            image.load()
         return size
 
 
@@ -105,8 +103,13 @@ def _check_scans(content: bytes) -> None:
         raise UnsafeFileError(f"it has {scans:,} scans, and {MAX_SCANS} are the limit")
 
 
-def _turn(image: Image.Image) -> AbstractContextManager[object]:
-    return LARGE if image.width * image.height > LARGE_PIXELS else nullcontext()
+def _turn(image: Image.Image, draft_px: int | None) -> AbstractContextManager[object]:
+    """What to hold while an image is decoded, a JPEG at fewer pixels: large ones wait for one another."""
+    whole = image.width * image.height if "progressive" in image.info else 0  # of these all are in memory anyway
+    if draft_px is not None:
+        with _refusals():
+            image.draft("RGB", (2 * draft_px, 2 * draft_px))
+    return LARGE if max(whole, image.width * image.height) > LARGE_PIXELS else nullcontext()
 
 
 @contextmanager
