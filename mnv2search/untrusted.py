@@ -16,6 +16,7 @@ __all__ = [
     "UnsafeFileError",
     "escaped",
     "file_name",
+    "is_regular",
     "json_value",
     "open_regular",
     "read_bytes",
@@ -26,6 +27,7 @@ __all__ = [
 # A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
 MAX_NAME_BYTES = 180
 DIGEST_DIGITS = 8
+BLOCK_BYTES = 1 << 20
 KEPT = frozenset("\n\t")
 SPACE_SEPARATOR = "Zs"
 
@@ -35,7 +37,7 @@ class UnsafeFileError(ValueError):
 
 
 def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
-    """A regular file of at most `max_bytes`, opened for reading bytes.
+    """A regular file of at most `max_bytes`, opened for reading.
 
     A named pipe or a device is refused instead of waited for.
 
@@ -43,30 +45,42 @@ def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
         UnsafeFileError: it is no regular file, or larger.
         OSError: it is missing or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_size <= max_bytes:
-        return open(descriptor, "rb")
-    os.close(descriptor)
-    if stat.S_ISDIR(found.st_mode):
-        raise UnsafeFileError("it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise UnsafeFileError("it is not a regular file")
-    raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a null character, or what the file system's encoding does not have
+        raise UnsafeFileError(f"its name cannot be that of a file: {error}") from None
+    try:
+        _check_regular(os.fstat(descriptor), max_bytes)
+    except UnsafeFileError:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "rb")
+
+
+def is_regular(path: Path | str) -> bool:
+    """Whether there is a regular file of this name, which may be any text; links are followed."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
     """The content of a regular file of at most `max_bytes`.
 
     Raises:
-        UnsafeFileError: as `open_regular`, or it grows beyond that.
+        UnsafeFileError: it is no regular file, or larger.
         OSError: it is missing or cannot be read.
     """
     with open_regular(path, max_bytes=max_bytes) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+        content = bytearray()
+        while block := file.read(
+            min(BLOCK_BYTES, max_bytes + 1 - len(content))
+        ):  # as much as there is, not as may be
+            content += block
+    if len(content) > max_bytes:  # it has grown
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
-    return content
+    return bytes(content)
 
 
 def read_text(path: Path | str, *, max_bytes: int) -> str:
@@ -84,23 +98,25 @@ def read_text(path: Path | str, *, max_bytes: int) -> str:
         raise UnsafeFileError(f"it is not UTF-8 text: byte {content[error.start]:#04x} on line {line}") from None
 
 
-def read_json(path: Path | str, *, max_bytes: int) -> Any:
-    """The value in a JSON file; numbers are finite.
+def read_json(path: Path | str, *, max_bytes: int, finite: bool = True) -> Any:
+    """The value in a JSON file; numbers are finite unless the caller checks them.
 
     Raises:
         UnsafeFileError: as `read_text`, or it is not JSON, is nested too deeply, or holds NaN or infinity.
         OSError: it is missing or cannot be read.
     """
-    return json_value(read_text(path, max_bytes=max_bytes))
+    return json_value(read_text(path, max_bytes=max_bytes), finite=finite)
 
 
-def json_value(text: str) -> Any:
-    """The value of a JSON text; numbers are finite.
+def json_value(text: str, *, finite: bool = True) -> Any:
+    """The value of a JSON text; numbers are finite unless the caller checks them.
 
     Raises:
         UnsafeFileError: it is not JSON, is nested too deeply, or holds NaN or infinity.
     """
     try:
+        if not finite:
+            return json.loads(text)
         return json.loads(text, parse_constant=_refused_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise UnsafeFileError(f"it is not JSON: {error.msg} on line {error.lineno}, column {error.colno}") from None
@@ -145,6 +161,15 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if _is_shown(c) else _escape(c) for c in text)
+
+
+def _check_regular(found: os.stat_result, max_bytes: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise UnsafeFileError("it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise UnsafeFileError("it is not a regular file")
+    if found.st_size > max_bytes:
+        raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
 
 
 def _is_shown(character: str) -> bool:

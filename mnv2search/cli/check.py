@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from mnv2search.cli.options import json_option, quiet_option
-from mnv2search.cli.output import emit_json, note
+from mnv2search.cli.output import answer_as_is, emit_json, note
 
 
 @click.command("check")
@@ -34,7 +34,7 @@ def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
     else:
         for diagnostic in diagnostics:
-            print(diagnostic)
+            answer_as_is(str(diagnostic))
     if diagnostics:
         sys.exit(2)
     note(f"{len(files)} file{'s' if len(files) > 1 else ''}: no problem found", quiet=quiet or as_json)

@@ -12,7 +12,7 @@ from typing import cast
 
 import click
 
-from mnv2search.cli.output import fail
+from mnv2search.cli.output import fail, fail_usage, note, route_warnings
 from mnv2search.errors import Mnv2SearchError
 
 __all__ = ["cli", "main"]
@@ -86,6 +86,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     _mend_streams()
+    route_warnings()
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         code = cli.main(standalone_mode=False)
@@ -94,17 +95,17 @@ def main() -> None:
     except click.Abort:
         code = 130
     except click.ClickException as error:
-        error.show()
+        fail_usage(error)
         code = error.exit_code
     except Mnv2SearchError as error:
         fail(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        note("interrupted")
         code = 130
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+            note(f"error: {error.strerror or error}: {error.filename or 'standard output'}")
         _discard_stdout()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

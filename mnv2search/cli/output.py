@@ -1,17 +1,36 @@
-"""What goes to stdout (the answer) and to stderr (everything else)."""
+"""What goes to stdout (the answer) and to stderr (everything else).
+
+Nothing else writes to these streams. Names and messages may come from files, programs and devices of others, so
+everything is escaped here: a terminal obeys none of it.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from mnv2search.errors import Mnv2SearchError
+from mnv2search.untrusted import escaped
 
 if TYPE_CHECKING:
+    import click
     from rich.console import Console
 
-__all__ = ["answer", "emit_json", "fail", "note", "stderr_console", "stdout_console"]
+__all__ = [
+    "answer",
+    "answer_as_is",
+    "emit_json",
+    "fail",
+    "fail_usage",
+    "note",
+    "route_warnings",
+    "stderr_console",
+    "stdout_console",
+]
 
 # Columns of a table that is not drawn on a terminal, so that a pipe gets whole rows.
 PLAIN_WIDTH = 400
@@ -19,16 +38,16 @@ PLAIN_WIDTH = 400
 
 def stdout_console() -> Console:
     """A console for the answer; not a terminal: no colour, and wide enough that rows are not folded."""
-    from rich.console import Console
+    from mnv2search.cli.console import EscapingConsole
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    return EscapingConsole(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def stderr_console() -> Console:
     """A console for progress and hints."""
-    from rich.console import Console
+    from mnv2search.cli.console import EscapingConsole
 
-    return Console(stderr=True, highlight=False)
+    return EscapingConsole(stderr=True)
 
 
 def answer(lines: Iterable[str]) -> None:
@@ -37,20 +56,25 @@ def answer(lines: Iterable[str]) -> None:
 
     console = stdout_console()
     for line in lines:
-        console.print(Text(line))
+        console.print(Text(escaped(line)))
+
+
+def answer_as_is(text: str) -> None:
+    """Print text on stdout whose lines are not to be broken."""
+    print(escaped(text))
 
 
 def emit_json(data: Mapping[str, object] | Sequence[object]) -> None:
-    """Print one JSON document, with this package's field names as keys."""
+    """Print one JSON document, with this package's field names as keys; it has no control characters."""
     import json
 
-    print(json.dumps(data, indent=2, allow_nan=False))
+    print(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Tell something on stderr, unless asked to be quiet."""
     if not quiet:
-        print(text, file=sys.stderr)
+        print(escaped(text), file=sys.stderr)
 
 
 def fail(error: Mnv2SearchError) -> None:
@@ -58,8 +82,39 @@ def fail(error: Mnv2SearchError) -> None:
     from mnv2search.errors import SpecError
 
     if isinstance(error, SpecError):
-        print("\n".join(str(d) for d in error.diagnostics), file=sys.stderr)
+        note("\n".join(str(d) for d in error.diagnostics))
         return
-    print(f"error: {error.message}", file=sys.stderr)
+    note(f"error: {error.message}")
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        note(f"hint: {error.hint}")
+
+
+def fail_usage(error: click.ClickException) -> None:
+    """Print on stderr what click has to say of a command line."""
+    shown = io.StringIO()
+    error.show(file=shown)
+    note(shown.getvalue().rstrip("\n"))
+
+
+def route_warnings() -> None:
+    """Let warnings of Python and of libraries' logs end up here too, but for Pillow's, which name no file."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.showwarning = _show_warning
+    logging.lastResort = _Notes(logging.WARNING)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(self.format(record))
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del file
+    note(warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n"))

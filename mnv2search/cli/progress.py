@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mnv2search.cli.output import stderr_console
+from mnv2search.cli.output import note, stderr_console
 from mnv2search.report.rows import accuracy_phrase, measured_text
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str =
         yield lambda _: None
         return
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}"),
         TimeElapsedColumn(),
@@ -132,12 +131,16 @@ def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
             nonlocal told_s
             if time.monotonic() - told_s >= PLAIN_EVERY_S:
                 told_s = time.monotonic()
-                print(doing, file=sys.stderr, flush=True)
+                note(doing)
 
         yield tell
         return
     with Progress(
-        BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
     ) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda doing, share: bar.update(task, completed=share, description=doing)
@@ -161,7 +164,7 @@ class SearchDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:3.0f} %"),
             _Left(),
@@ -193,7 +196,7 @@ class SearchDisplay:
         elif progress.elapsed_s - self._told_s >= PLAIN_EVERY_S:
             self._told_s = progress.elapsed_s
             left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
-            print(f"{_description(progress)}: {line}{left}", file=sys.stderr, flush=True)
+            note(f"{_description(progress)}: {line}{left}")
 
 
 @contextmanager

@@ -227,13 +227,15 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     elif not console.is_terminal:
         yield told
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        said = TextColumn("{task.fields[said]}", markup=False)
+        with Bar(
+            TextColumn("training"), BarColumn(), said, TimeRemainingColumn(), console=console, transient=True
+        ) as bar:
             task = bar.add_task("training", total=None, said="")
 
             def drawn(progress: Progress) -> None:
                 bar.update(task, total=progress.steps or None, completed=progress.step, said=progress_text(progress))
                 if progress.evaluated is not None:
-                    bar.console.print(progress_text(progress), highlight=False)
+                    bar.console.print(progress_text(progress))
 
             yield drawn

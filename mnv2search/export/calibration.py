@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
 from mnv2search.spec.size import Size
+from mnv2search.training.folders import files_below
+from mnv2search.training.image_files import SUFFIXES, opened_image
+from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images", "images_of"]
 
 MOST_IMAGES = 128
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 # Images are scaled until they hold the network's size over this, and the middle is cut out.
 # Source: torchvision's and slim's evaluation of 224 px networks at 256 px.
 CROP = 0.875
+# A picture with more than so many times the width as height, or the reverse, is trimmed first.
+LONGEST = 16
+BILINEAR = Image.Resampling.BILINEAR
 # name -> mean and standard deviation of a channel, for values between 0 and 1.
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -69,7 +75,7 @@ def calibration_images(
     """
     if not folder.is_dir():
         raise OptionError(f"{folder} is no folder", hint="give a folder of images")
-    files = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+    files = [f for f in files_below(folder) if f.suffix.lower() in SUFFIXES]
     if whole:
         files = [f for f in files if MASKS.isdisjoint(p.lower() for p in f.relative_to(folder).parts[:-1])]
     if not files:
@@ -125,22 +131,25 @@ def images_of(
 
 def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:
     """Each file with its pixels, (3, H, W) between 0 and 1; None where it cannot be read."""
-    from PIL import Image, ImageOps  # late: only quantisation needs it
-
-    wide, high = round(size.width / CROP), round(size.height / CROP)
     for file in files:
         try:
-            with Image.open(file) as opened:
-                picture = (opened if whole else ImageOps.exif_transpose(opened)).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError):
+            with opened_image(file, upright=not whole) as picture:
+                scaled = picture.resize((size.width, size.height), BILINEAR) if whole else _middle(picture, size)
+        except UnsafeFileError:
             yield file, None
-            continue
-        if whole:
-            picture = picture.resize((size.width, size.height), Image.Resampling.BILINEAR)
         else:
-            scale = max(wide / picture.width, high / picture.height)
-            sides = (max(wide, round(picture.width * scale)), max(high, round(picture.height * scale)))
-            picture = picture.resize(sides, Image.Resampling.BILINEAR)
-            left, top = (sides[0] - size.width) // 2, (sides[1] - size.height) // 2
-            picture = picture.crop((left, top, left + size.width, top + size.height))
-        yield file, np.asarray(picture, np.float32).transpose(2, 0, 1) / np.float32(255)
+            yield file, np.asarray(scaled, np.float32).transpose(2, 0, 1) / np.float32(255)
+
+
+def _middle(picture: Image.Image, size: Size) -> Image.Image:
+    """The middle of a picture that is scaled until it holds the size over `CROP`."""
+    wide, high = round(size.width / CROP), round(size.height / CROP)
+    if max(picture.size) > LONGEST * min(picture.size):  # scaled as a whole it would fill the memory
+        side = LONGEST * min(picture.size)
+        left, top = max(0, (picture.width - side) // 2), max(0, (picture.height - side) // 2)
+        picture = picture.crop((left, top, min(picture.width, left + side), min(picture.height, top + side)))
+    scale = max(wide / picture.width, high / picture.height)
+    sides = (max(wide, round(picture.width * scale)), max(high, round(picture.height * scale)))
+    scaled = picture.resize(sides, BILINEAR)
+    left, top = (sides[0] - size.width) // 2, (sides[1] - size.height) // 2
+    return scaled.crop((left, top, left + size.width, top + size.height))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from mnv2search.training.image_files import MAX_FILE_BYTES, opened_image
 from mnv2search.training.images import SPLITS, ImageSet, Split, read_image_set
-from mnv2search.training.pixels import UNREADABLE_SHARE
+from mnv2search.training.pixels import is_readable_enough
 from mnv2search.training.prepared import image_folder
+from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 __all__ = ["RARE", "Description", "Sizes", "across", "describe", "looked_at"]
 
@@ -38,7 +40,7 @@ class Description:
         images: the set, with the parts that a training would use.
         counts: images of each class in each part, by part, in the order of the classes.
         sizes: of the readable images.
-        unreadable: files that are no sound images.
+        unreadable: files that are no sound images, each with the reason.
         is_readable_enough: no part has more of them than a training leaves out.
         repeated: files whose very same content is in another part too: what is learned by heart there is known here.
         rare: classes with less than a tenth of the median class's images in ``train``.
@@ -47,7 +49,7 @@ class Description:
     images: ImageSet
     counts: dict[Split, tuple[int, ...]]
     sizes: Sizes | None
-    unreadable: tuple[Path, ...]
+    unreadable: Mapping[Path, str]
     is_readable_enough: bool
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
@@ -70,22 +72,22 @@ def describe(
     images = read_image_set(source, seed=seed, unpack_to=image_folder())
     counts: dict[Split, tuple[int, ...]] = {}
     for split in SPLITS:
-        found = Counter(e.label for e in images.part(split))
-        counts[split] = tuple(found[label] for label in range(len(images.classes)))
+        shown = Counter(e.label for e in images.part(split))
+        counts[split] = tuple(shown[label] for label in range(len(images.classes)))
     examples = [(split, e) for split in SPLITS for e in images.part(split)]
     shorts: list[int] = []
-    unreadable: list[Path] = []
+    unreadable: dict[Path, str] = {}
     broken: Counter[Split] = Counter()
     by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looked = pool.map(lambda item: looked_at(item[1].path), examples)
-        for done, ((split, example), (short, digest)) in enumerate(zip(examples, looked, strict=True), start=1):
-            if short is None:
-                unreadable.append(example.path)
+        for done, ((split, example), found) in enumerate(zip(examples, looked, strict=True), start=1):
+            if isinstance(found, str):
+                unreadable[example.path] = found
                 broken[split] += 1
             else:
-                shorts.append(short)
-                by_content[digest].append((split, example.path))
+                shorts.append(found[0])
+                by_content[found[1]].append((split, example.path))
             on_progress(done)
     repeated = [pair for same in by_content.values() if (pair := across(same)) is not None]
     typical = median(counts["train"])
@@ -93,8 +95,8 @@ def describe(
         images=images,
         counts=counts,
         sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
-        unreadable=tuple(unreadable),
-        is_readable_enough=all(broken[split] <= UNREADABLE_SHARE * len(images.part(split)) for split in SPLITS),
+        unreadable=unreadable,
+        is_readable_enough=all(is_readable_enough(broken[split], of=len(images.part(split))) for split in SPLITS),
         repeated=tuple(repeated),
         rare=tuple(n for n, c in zip(images.classes, counts["train"], strict=True) if c < RARE * typical),
     )
@@ -107,14 +109,13 @@ def across(same: Sequence[tuple[Split, Path]]) -> tuple[Path, Path] | None:
     return None if other is None else (path, other)
 
 
-def looked_at(path: Path) -> tuple[int | None, bytes]:
-    """Short side of an image, or None where it cannot be read, and the hash of the file."""
-    from PIL import Image  # late: only images need it
-
+def looked_at(path: Path) -> tuple[int, bytes] | str:
+    """Short side of an image and the hash of the file, or why it cannot be read."""
     try:
-        content = path.read_bytes()
-        with Image.open(path) as opened:
-            opened.load()
+        content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
+        with opened_image(content, as_rgb=False) as opened:
             return min(opened.size), hashlib.blake2b(content, digest_size=16).digest()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, b""
+    except UnsafeFileError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)

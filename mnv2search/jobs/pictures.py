@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mnv2search.untrusted import escaped
+
 __all__ = ["MOST_BOXES", "with_boxes", "with_lines", "with_mask"]
 
 Box = tuple[float, float, float, float]
@@ -22,6 +24,8 @@ MASK_SHARE = 0.5
 # Height of letters over the shorter side of the image, and its limits in px.
 LETTERS, SMALLEST_PX, LARGEST_PX = 1 / 28, 11, 40
 MARGIN_PX = 2
+# Characters of a label.
+LONGEST_LABEL = 80
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 # Above this luminance, 0 to 255, letters are black. Source of the weights: ITU-R BT.601.
 LIGHT, LUMINANCE = 140, (0.299, 0.587, 0.114)
@@ -36,7 +40,7 @@ def with_boxes(picture: Image.Image, boxes: Sequence[tuple[Box, int, str]]) -> I
     """
     shown = picture.copy()
     pen, font = ImageDraw.Draw(shown), _font(_letters_px(picture))
-    first = boxes[:MOST_BOXES]
+    first = [(box, number, _line(label)) for box, number, label in boxes[:MOST_BOXES]]
     for (x0, y0, x1, y1), number, _ in first:
         pen.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=_colour(number), width=2)
     for box, number, label in reversed(first):  # the best lies on top
@@ -65,7 +69,12 @@ def _listed(shown: Image.Image, lines: Sequence[tuple[str, Colour]]) -> None:
     pen, size = ImageDraw.Draw(shown), _letters_px(shown)
     for line, (text, colour) in enumerate(lines):
         at = MARGIN_PX, MARGIN_PX + line * (size + 3 * MARGIN_PX)
-        _written(pen, at, text, _font(size), colour)
+        _written(pen, at, _line(text), _font(size), colour)
+
+
+def _line(text: str) -> str:
+    """A label as it can be drawn, whatever a class is called."""
+    return escaped(" ".join(text.split()))[:LONGEST_LABEL]
 
 
 def _place(box: Box, letters: Box, picture: Image.Image) -> tuple[float, float]:

@@ -16,20 +16,22 @@ from mnv2search.errors import DataError, OptionError
 from mnv2search.jobs.pictures import with_boxes, with_lines, with_mask
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
-from mnv2search.model.dense import enlarged
+from mnv2search.model.dense import classes_at
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size
 from mnv2search.training.batches import CROP, NORMALIZATIONS
-from mnv2search.training.folders import SUFFIXES
+from mnv2search.training.folders import check_source, files_below
+from mnv2search.training.image_files import SUFFIXES, opened_image
+from mnv2search.training.listing import class_name
 from mnv2search.training.scene_batches import normalised
-from mnv2search.untrusted import UnsafeFileError, read_json
+from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json
 
 __all__ = ["Found", "Prediction", "label_of", "predict"]
 
 TOP = 5
-MAX_REPORT_BYTES = 64 << 20
+MAX_REPORT_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +107,12 @@ def predict(
     done, unreadable = [], []
     for to, path in targets.items():
         try:
-            picture = _opened(path)
+            found, shown = _looked_at(network, path, names, normalization or used, least_score)
         except DataError as error:
             if on_unreadable is None:
                 raise
             unreadable.append(error)
             continue
-        found, shown = _seen(network, picture, names, normalization or used, least_score)
         shown.save(to)
         done.append(Prediction(image=path, drawn=to, found=found))
         on_predicted(done[-1])
@@ -136,10 +137,12 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
     """The file that each image is drawn into, and that image."""
     targets: dict[Path, Path] = {}
     for given in images:
+        check_source(given)
         for path, name in _images_of(given, folder) if given.is_dir() else [(given, given.stem)]:
             if not path.exists():
                 raise DataError(f"{path} cannot be read: there is no such file", hint="give image files or folders")
-            to = folder / f"{name}-predicted.png"
+            fits = len(os.fsencode(name)) <= MAX_NAME_BYTES
+            to = folder / f"{name if fits else file_name(name)}-predicted.png"
             if (other := targets.get(to, path)) != path:
                 raise OptionError(f"{other} and {path} would both be drawn into {to}", hint="give them one at a time")
             if to.exists() and not force:
@@ -153,7 +156,7 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
 def _images_of(given: Path, folder: Path) -> list[tuple[Path, str]]:
     """The images of a folder but for what was drawn, each with a name that says where it lies."""
     drawn = folder.resolve()
-    files = sorted(f for f in given.rglob("*") if f.suffix.lower() in SUFFIXES and drawn not in f.resolve().parents)
+    files = [f for f in files_below(given) if f.suffix.lower() in SUFFIXES and drawn not in f.resolve().parents]
     if not files:
         raise DataError(f"{given} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
     return [(file, "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
@@ -168,21 +171,23 @@ def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]
     if learned is not None and len(learned.classes) == head.classes:
         return learned.classes, learned.normalization
     try:
-        told = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
-        classes, normalised_as = told["classes"], told["recipe"]["normalization"]
-        if told["name"] == network.spec.name and len(classes) == head.classes and normalised_as in NORMALIZATIONS:
-            names, normalization = tuple(map(str, classes)), normalised_as
-    except (OSError, UnsafeFileError, LookupError, TypeError):
+        told: Any = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
+        is_its_own = told["name"] == network.spec.name and len(told["classes"]) == head.classes
+        if is_its_own and told["recipe"]["normalization"] in NORMALIZATIONS:
+            names, normalization = tuple(map(class_name, told["classes"])), told["recipe"]["normalization"]
+    except (OSError, ValueError, LookupError, TypeError):
         pass  # a network on its own: its classes have numbers
     return names, normalization
 
 
-def _opened(path: Path) -> Image.Image:
+def _looked_at(
+    network: MobileNet, path: Path, names: Sequence[str], normalization: str, least_score: float
+) -> tuple[tuple[Found, ...], Image.Image]:
     try:
-        with Image.open(path) as opened:
-            return opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        why = "there is no such file" if not path.exists() else f"it is no sound image ({error})"
+        with opened_image(path) as picture:
+            return _seen(network, picture, names, normalization, least_score)
+    except UnsafeFileError as error:
+        why = f"it is no sound image ({error})"
         raise DataError(f"{path} cannot be read: {why}", hint="give image files or folders") from error
 
 
@@ -199,15 +204,14 @@ def _seen(
         rows = head.detections(head.boxes_of(answer))[0]
         return _boxes_shown(picture, rows[rows[:, 4] >= max(least_score, 1e-9)], names)
     if isinstance(network.spec.head, DeepLab):
-        logits = enlarged(answer, (picture.height, picture.width))
-        return _mask_shown(picture, logits.argmax(1)[0].numpy(), names)
+        return _mask_shown(picture, classes_at(answer[0], (picture.height, picture.width)).numpy(), names)
     return _labels_shown(picture, answer.softmax(1)[0], names)
 
 
 def _middle(picture: Image.Image, size: Size) -> Image.Image:
     """As much as a classifier is evaluated on."""
     scale = min(picture.width / size.width, picture.height / size.height) * CROP
-    width, height = round(size.width * scale), round(size.height * scale)
+    width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
 

@@ -46,7 +46,6 @@ class SceneDescription:
             for masks.
         most_boxes: of one image.
         sizes: of the readable images.
-        unreadable: images that are broken beyond their header.
         repeated: files whose very same content is in another part too.
         rare: classes with less than a tenth of the median class's boxes or pixels in ``train``.
         listed: labels that are told of: all, but of masks whose numbers have no names those that occur.
@@ -62,7 +61,6 @@ class SceneDescription:
     sides: tuple[Quantiles | None, ...]
     most_boxes: int
     sizes: Sizes | None
-    unreadable: tuple[Path, ...]
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
     listed: tuple[int, ...]
@@ -96,18 +94,15 @@ def describe_scenes(
     amounts: dict[Split, Counter[int]] = {split: Counter() for split in SPLITS}
     voids, empty = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
     shorts: list[int] = []
-    unreadable: list[Path] = []
     by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
     masks: dict[int, list[Path]] = defaultdict(list)
     every = [(split, scene) for split in SPLITS for scene in scenes.part(split)]
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looked = pool.map(lambda item: (looked_at(item[1].image), _amounts(item[1])), every)
-        for done, ((split, scene), ((short, digest), found)) in enumerate(zip(every, looked, strict=True), start=1):
-            if short is None:
-                unreadable.append(scene.image)
-            else:
-                shorts.append(short)
-                by_content[digest].append((split, scene.image))
+        for done, ((split, scene), (image, found)) in enumerate(zip(every, looked, strict=True), start=1):
+            if not isinstance(image, str):  # it was sound when the set was read
+                shorts.append(image[0])
+                by_content[image[1]].append((split, scene.image))
             if scene.mask is not None:
                 voids[split] += found.pop(void, 0)
                 for label in found:
@@ -130,7 +125,6 @@ def describe_scenes(
         sides=_sides(scenes),
         most_boxes=max(len(scene.boxes) for _, scene in every),
         sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
-        unreadable=tuple(unreadable),
         repeated=tuple(pair for same in by_content.values() if (pair := across(same)) is not None),
         rare=tuple(scenes.classes[label] for label in listed if amounts["train"][label] < RARE * typical),
         listed=listed,

@@ -14,7 +14,10 @@ from mnv2search.model.blocks import BoundLayer, conv_norm_act
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import Plan, Unit
 
-__all__ = ["DenseHead", "HeadUnit", "enlarged"]
+__all__ = ["DenseHead", "HeadUnit", "classes_at", "enlarged"]
+
+# Logits that are enlarged at once: 256 MB.
+MOST_VALUES = 2**26
 
 
 class HeadUnit(nn.Module):
@@ -92,6 +95,31 @@ class DenseHead(nn.Module, ABC):
     @abstractmethod
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
         """The network's answer, as the spec's `output` asks for it; `size` is the image's height and width."""
+
+
+def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W) the likeliest class of each pixel of an image of this size.
+
+    It is what `enlarged` and the largest logit give, found a band of rows at a time: the logits of a large image need
+    not fit into the memory.
+
+    Args:
+        logits: (classes, h, w).
+        size: height and width.
+    """
+    height, width = size
+    rows = max(1, MOST_VALUES // (len(logits) * width))
+    if rows >= height:
+        return enlarged(logits[None], size).argmax(1)[0]
+    bands = []
+    at = torch.linspace(0, logits.shape[1] - 1, height, device=logits.device)
+    for first in range(0, height, rows):
+        band = at[first : first + rows]
+        above = band.long()
+        below = (above + 1).clamp(max=logits.shape[1] - 1)
+        mixed = torch.lerp(logits[:, above], logits[:, below], (band - above)[None, :, None])
+        bands.append(enlarged(mixed[None], (len(band), width)).argmax(1)[0])
+    return torch.cat(bands)
 
 
 def enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:

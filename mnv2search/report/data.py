@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnv2search.report.rows import Column, Rows
+from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.training.pixels import UNREADABLE_SHARE
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def data_lines(found: Description) -> Iterator[str]:
         yield f"rare classes, below a tenth of the median: {names_text(found.rare)}"
     if found.unreadable:
         verdict = "left out of a training" if found.is_readable_enough else "too many for a training"
-        yield f"{len(found.unreadable)} images cannot be read, {verdict} ({UNREADABLE_SHARE:.0%} of a part may be):"
-        yield from (f"  {path}" for path in found.unreadable[:MOST_NAMED])
+        allowed = f"one, or {UNREADABLE_SHARE:.0%}, of a part may be"
+        yield f"{counted(len(found.unreadable), 'image')} cannot be read, {verdict} ({allowed}):"
+        yield from (f"  {path}: {why}" for path, why in list(found.unreadable.items())[:MOST_NAMED])
         if len(found.unreadable) > MOST_NAMED:
             yield f"  and {len(found.unreadable) - MOST_NAMED} more"
     yield from repeated_lines(found.repeated)

@@ -9,6 +9,7 @@ from html import escape
 from typing import TypeAlias
 
 from mnv2search.report.rows import Rows
+from mnv2search.untrusted import escaped
 
 __all__ = ["Lines", "Part", "Picture", "page"]
 
@@ -58,18 +59,18 @@ def page(title: str, parts: Iterable[Part]) -> str:
     """
     body = "\n".join(text for part in parts for text in _part(part))
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_safe(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{_safe(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _part(part: Part) -> Iterator[str]:
-    yield f"<h2>{escape(part.title)}</h2>"
+    yield f"<h2>{_safe(part.title)}</h2>"
     if isinstance(part, Lines):
-        yield f"<pre>{escape(chr(10).join(part.lines))}</pre>"
+        yield f"<pre>{_safe(chr(10).join(part.lines))}</pre>"
     elif isinstance(part, Picture):
         content = base64.b64encode(part.png).decode("ascii")
-        yield f'<img alt="{escape(part.shows)}" src="data:image/png;base64,{content}">'
+        yield f'<img alt="{_safe(part.shows)}" src="data:image/png;base64,{content}">'
     else:
         yield from _table(part)
 
@@ -77,7 +78,7 @@ def _part(part: Part) -> Iterator[str]:
 def _table(rows: Rows) -> Iterator[str]:
     sides = ['class="left"' if column.align == "left" else "" for column in rows.columns]
     headings = (
-        f"<th {side}>{escape(column.title)}{f'<span>{escape(column.unit)}</span>' if column.unit else ''}</th>"
+        f"<th {side}>{_safe(column.title)}{f'<span>{_safe(column.unit)}</span>' if column.unit else ''}</th>"
         for column, side in zip(rows.columns, sides, strict=True)
     )
     yield f'<div class="wide"><table><thead><tr>{"".join(headings)}</tr></thead><tbody>'
@@ -89,9 +90,14 @@ def _table(rows: Rows) -> Iterator[str]:
         yield f"<tfoot><tr>{_cells(rows.footer, sides)}</tr></tfoot>"
     yield "</table></div>"
     if rows.notes:
-        yield f'<p class="notes">{"<br>".join(map(escape, rows.notes))}</p>'
+        yield f'<p class="notes">{"<br>".join(map(_safe, rows.notes))}</p>'
 
 
 def _cells(row: Sequence[str], sides: Sequence[str]) -> str:
     filled = (*row, *[""] * (len(sides) - len(row)))
-    return "".join(f"<td {side}>{escape(cell)}</td>" for cell, side in zip(filled, sides, strict=True))
+    return "".join(f"<td {side}>{_safe(cell)}</td>" for cell, side in zip(filled, sides, strict=True))
+
+
+def _safe(text: str) -> str:
+    """Text for HTML without tags and control characters, whatever a class or a file is called."""
+    return escape(escaped(text))

@@ -75,9 +75,6 @@ def scene_lines(found: SceneDescription) -> Iterator[str]:
     yield from made_lines(scenes.made, seed=found.seed, how="at random")
     yield from _imbalance(found)
     yield from _fault_lines(scenes.faults)
-    if found.unreadable:
-        yield f"{len(found.unreadable)} images are broken beyond their header, and end a training:"
-        yield from _named([str(path) for path in found.unreadable])
     yield from repeated_lines(found.repeated)
 
 
@@ -101,7 +98,6 @@ def scene_json(found: SceneDescription) -> dict[str, Any]:
         "made": [list(pair) for pair in scenes.made],
         "short_px": None if found.sizes is None else asdict(found.sizes),
         "faults": [str(fault) for fault in scenes.faults],
-        "unreadable": [str(path) for path in found.unreadable],
         "repeated": [[str(one), str(other)] for one, other in found.repeated],
         "rare": list(found.rare),
         "listed": list(found.listed),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnv2search.report.rows import Rows
+from mnv2search.untrusted import escaped
 
 __all__ = ["draw", "drawn", "fitted"]
 
@@ -21,9 +22,9 @@ WIDEST = 400
 
 
 def drawn(rows: Rows) -> Table:
-    """The rows as a table, plain text only."""
+    """The rows as a table, plain text only: what a terminal would act on is written as an escape."""
     table = Table(
-        title=Text(rows.title),
+        title=_text(rows.title),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_footer=bool(rows.footer),
@@ -31,13 +32,13 @@ def drawn(rows: Rows) -> Table:
     )
     footer = rows.footer or ("",) * len(rows.columns)
     for index, (column, foot) in enumerate(zip(rows.columns, footer, strict=True)):
-        heading = Text(f"{column.title}\n{column.unit}" if column.unit else column.title)
-        longest = max((len(row[index]) for row in (*rows.rows, footer)), default=1)
+        heading = _text(f"{column.title}\n{column.unit}" if column.unit else column.title)
+        longest = max((len(escaped(row[index])) for row in (*rows.rows, footer)), default=1)
         table.add_column(
-            heading, footer=Text(foot), justify=column.align, min_width=longest if column.align == "right" else None
+            heading, footer=_text(foot), justify=column.align, min_width=longest if column.align == "right" else None
         )
     for index, row in enumerate(rows.rows):
-        table.add_row(*(Text(cell) for cell in row), style="bold" if index in rows.stressed else None)
+        table.add_row(*(_text(cell) for cell in row), style="bold" if index in rows.stressed else None)
     return table
 
 
@@ -58,6 +59,10 @@ def fitted(rows: Rows, console: Console) -> Rows:
         return rows
     words = ", ".join(reversed(left_out))
     return replace(kept, notes=(f"left out for lack of room: {words} (a wider terminal, or --json)", *kept.notes))
+
+
+def _text(cell: str) -> Text:
+    return Text(escaped(cell))
 
 
 def _without(values: tuple[T, ...], index: int) -> tuple[T, ...]:
@@ -90,4 +95,4 @@ def draw(rows: Rows, console: Console) -> None:
             console.print(Text(line.rstrip()), crop=False, soft_wrap=True)
     console.width = narrow
     for note in rows.notes:
-        console.print(Text(note, style="dim"))
+        console.print(Text(escaped(note), style="dim"))

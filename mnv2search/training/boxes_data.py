@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import math
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mnv2search.errors import DataError
-from mnv2search.training.folders import SUFFIXES
-from mnv2search.training.scenes import Corners, Fault, Part, Scene, size_of
+from mnv2search.training.folders import folders_in, is_within
+from mnv2search.training.image_files import SUFFIXES
+from mnv2search.training.listing import class_name
+from mnv2search.training.scenes import Corners, Fault, Part, Scene, image_sizes
+from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_json
 
 __all__ = ["checked_box", "read_coco", "read_voc"]
+
+# COCO's own largest has 470 MB, LVIS's 1.2 GB.
+MAX_JSON_BYTES = 2**31
+MAX_XML_BYTES = 2**24
+# Of a coordinate in px: beyond it is no image.
+LARGEST = 1e9
+# Characters of a file's name with its folders, and of a value in a message.
+LONGEST_NAME, LONGEST_SHOWN = 1024, 60
 
 
 class _Box(NamedTuple):
@@ -32,9 +41,10 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
     (None, 'the box (3, 3, 3, 9) has no area')
     """
     shown = f"the box ({', '.join(str(value)[:12] for value in corners)})"
-    if len(corners) != 4 or not all(_is_number(value) for value in corners):
+    numbers = [value for value in corners if _is_number(value)]
+    if len(corners) != 4 or len(numbers) != 4:
         return None, f"{shown} is not four numbers"
-    x0, y0, x1, y1 = (float(str(value)) for value in corners)
+    x0, y0, x1, y1 = map(float, numbers)
     if x1 <= x0 or y1 <= y0:
         return None, f"{shown} has no area"
     width, height = size
@@ -46,46 +56,52 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
     return within, ""
 
 
-def read_coco(file: Path) -> Part:
+def read_coco(file: Path, *, root: Path | None = None) -> Part:
     """The scenes of a JSON file with `images`, `annotations` and `categories`.
 
-    Images are looked for beside the file, in `images` beside it, and where `file_name` says. Crowds are left out.
+    Images are looked for beside the file, in `images` beside it, and where `file_name` says, but nowhere outside of
+    the set. Crowds are left out.
+
+    Args:
+        file: the JSON.
+        root: folder of the set; None takes the folder above the file's.
 
     Raises:
         DataError: the file is no such JSON.
     """
     content = _json(file)
+    top = file.parent.parent if root is None else root
     categories = sorted(content["categories"], key=lambda one: int(one["id"]))
     labels = {int(one["id"]): number for number, one in enumerate(categories)}
     if not labels:
         raise DataError(f"{file} has no categories", hint="list the classes under categories")
     raw: dict[object, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     faults: list[Fault] = []
-    known = {one.get("id") for one in content["images"]}
+    known = {one["id"] for one in content["images"] if _is_id(one.get("id"))}
     for number, one in enumerate(content["annotations"]):
         entry = f"annotation {_id_of(one, number)}"
-        if one.get("image_id") not in known:
-            faults.append(Fault(file, entry, f"there is no image {one.get('image_id')!r}"))
+        if not _is_id(one.get("image_id")) or one["image_id"] not in known:
+            faults.append(Fault(file, entry, f"there is no image {_shown(one.get('image_id'))}"))
         elif not one.get("iscrowd"):
             raw[one["image_id"]].append((entry, one))
     scenes: list[Scene] = []
-    for number, image in enumerate(content["images"]):
-        path = _image_path(file, str(image.get("file_name", "")))
-        size = None if path is None else size_of(path)
-        if path is None or size is None:
-            what = "there is no such file" if path is None else "it is no sound image"
-            entry = f"image {_id_of(image, number)} ({image.get('file_name')})"
-            faults.append(Fault(file, entry, what, of="image"))
+    paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
+    sizes = image_sizes(paths)
+    for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
+        size = sizes[path] if _is_id(image.get("id")) else "its id is neither a whole number nor a text"
+        if path is None or isinstance(size, str):
+            entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
+            faults.append(Fault(file, entry, str(size), of="image"))
             continue
-        boxes = _coco_boxes(file, raw[image.get("id")], labels, size, faults)
+        boxes = _coco_boxes(file, raw[image["id"]], labels, size, faults)
         scenes.append(_scene(path, size, boxes))
-    names = tuple(str(one.get("name", one["id"])) for one in categories)
+    names = tuple(class_name(one.get("name", one["id"])) for one in categories)
     return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
 
 
 def _id_of(entry: Mapping[str, Any], number: int) -> str:
     """By what an entry of a list is found again: its id, or its place where it has none."""
-    return f"id {entry['id']}" if "id" in entry else f"number {number + 1} of the list"
+    return f"id {_shown(entry['id'])}" if "id" in entry else f"number {number + 1} of the list"
 
 
 def _coco_boxes(
@@ -99,10 +115,10 @@ def _coco_boxes(
     for entry, one in raw:
         box, category = one.get("bbox"), one.get("category_id")
         if not isinstance(category, int) or category not in labels:
-            faults.append(Fault(file, entry, f"the class id {category!r} is none of {_listed(labels)}"))
+            faults.append(Fault(file, entry, f"the class id {_shown(category)} is none of {_listed(labels)}"))
             continue
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            faults.append(Fault(file, entry, f"bbox is {str(box)[:40]}, not [x, y, width, height]"))
+            faults.append(Fault(file, entry, f"bbox is {_shown(box)}, not [x, y, width, height]"))
             continue
         corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
         _take(found, faults, Fault(file, entry, ""), corners, size, labels[category])
@@ -121,16 +137,17 @@ def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> P
     """
     faults: list[Fault] = []
     trees = [(file, tree) for file in files if (tree := _xml(file, faults)) is not None]
-    names = classes or tuple(sorted({_text(one, "name") for _, tree in trees for one in tree.iter("object")} - {""}))
+    found = {class_name(_text(one, "name")) for _, tree in trees for one in tree.iter("object")} - {""}
+    names = classes or tuple(sorted(found))
     labels = {name: number for number, name in enumerate(names)}
     scenes: list[Scene] = []
     entries = len(files)
-    for file, tree in trees:
-        path = _voc_image(file, _text(tree, "filename"))
-        size = None if path is None else size_of(path)
-        if path is None or size is None:
-            what = "there is no such file" if path is None else "it is no sound image"
-            faults.append(Fault(file, f"filename {_text(tree, 'filename')!r}", what, of="image"))
+    paths = [_voc_image(file, _text(tree, "filename")) for file, tree in trees]
+    sizes = image_sizes(paths)
+    for (file, tree), path in zip(trees, paths, strict=True):
+        size = sizes[path]
+        if path is None or isinstance(size, str):
+            faults.append(Fault(file, f"filename {_shown(_text(tree, 'filename'))}", str(size), of="image"))
             continue
         boxes: list[_Box] = []
         for number, one in enumerate(tree.iter("object"), start=1):
@@ -148,9 +165,9 @@ def _take_object(
     labels: Mapping[str, int],
     size: tuple[int, int],
 ) -> None:
-    name, box = _text(one, "name"), one.find("bndbox")
+    name, box = class_name(_text(one, "name")), one.find("bndbox")
     if name not in labels:
-        faults.append(place._replace(what=f"the class {name!r} is none of {_listed(labels)}"))
+        faults.append(place._replace(what=f"the class {_shown(name)} is none of {_listed(labels)}"))
         return
     texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
     try:
@@ -183,14 +200,11 @@ def _scene(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Scene:
 
 def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, max_bytes=MAX_JSON_BYTES, finite=False)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not text in UTF-8", hint="write it as JSON") from error
-    except json.JSONDecodeError as error:
-        where = f"{file}:{error.lineno}:{error.colno}"
-        raise DataError(f"{where}: {error.msg}", hint="write it as JSON") from error
+    except UnsafeFileError as error:
+        raise DataError(f"{file} cannot be used: {error}", hint="give COCO's JSON, in UTF-8") from error
     keys = ("images", "annotations", "categories")
     lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
     if not lists or not all(isinstance(one, dict) for key in keys for one in content[key]):
@@ -203,8 +217,8 @@ def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _xml(file: Path, faults: list[Fault]) -> ET.Element | None:
     try:
-        return ET.parse(file).getroot()
-    except (ET.ParseError, OSError, ValueError) as error:
+        return ET.fromstring(read_bytes(file, max_bytes=MAX_XML_BYTES))
+    except (ET.ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         faults.append(Fault(file, "", f"it is no sound XML ({error})"))
         return None
 
@@ -214,27 +228,38 @@ def _text(node: ET.Element | None, key: str) -> str:
     return "" if found is None or found.text is None else found.text.strip()
 
 
-def _image_path(file: Path, name: str) -> Path | None:
-    """Where an image is, without leaving the folder above the annotations."""
-    if not name:
+def _image_path(file: Path, name: object, root: Path) -> Path | None:
+    """Where an image is, without leaving the folder of the set."""
+    if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or "\0" in name:
         return None
-    top = file.parent.parent.resolve()
-    for folder in (file.parent, file.parent / "images", file.parent.parent, file.parent.parent / file.stem):
-        path = folder / name
-        if path.is_file() and path.resolve().is_relative_to(top):
-            return path
-    found = sorted(file.parent.parent.glob(f"*/{Path(name).name}"))
-    return found[0] if len(found) == 1 else None
+    above = file.parent.parent
+    named = [folder / name for folder in (file.parent, file.parent / "images", above, above / file.stem)]
+    if (found := next((path for path in named if is_within(path, root)), None)) is not None:
+        return found
+    inside = folders_in(above if above.resolve().is_relative_to(root.resolve()) else root)
+    alike = [path for folder in inside if is_within(path := folder / named[0].name, root)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _voc_image(file: Path, name: str) -> Path | None:
     folders = (file.parent.parent / "JPEGImages", file.parent.parent / "images", file.parent, file.parent.parent)
     names = [Path(name).name] if name else [file.stem + suffix for suffix in sorted(SUFFIXES)]
-    return next((folder / one for folder in folders for one in names if (folder / one).is_file()), None)
+    return next((folder / one for folder in folders for one in names if is_regular(folder / one)), None)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether this may be a coordinate: neither NaN nor too large."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def _is_id(value: object) -> TypeGuard[int | str]:
+    return isinstance(value, int | str)
+
+
+def _shown(value: object) -> str:
+    """A value of a file in a message."""
+    text = repr(value)
+    return f"{text[:LONGEST_SHOWN]}…" if len(text) > LONGEST_SHOWN else text
 
 
 def _listed(names: Iterable[object]) -> str:

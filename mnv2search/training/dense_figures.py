@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mnv2search.errors import MissingExtraError, StoppedError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.dense import enlarged
+from mnv2search.model.dense import classes_at
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.training.dense_loss import VOID
 from mnv2search.training.scene_batches import LoadedScenes, normalised
@@ -217,7 +217,7 @@ def _segmentation(answers: Answers, loaded: LoadedScenes, classes: tuple[str, ..
                 0, 0
             ].long()
         else:
-            answer = enlarged(one[None], tuple(truth.shape)).argmax(1)[0].cpu()
+            answer = classes_at(one, (truth.shape[0], truth.shape[1])).cpu()
         overlap.update(answer, truth)
         right.update(answer, truth)
         there[truth[truth != VOID]] = True

@@ -2,21 +2,106 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
+import os
+import stat
 import tarfile
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, BinaryIO, cast
 
 from mnv2search.errors import DataError
-from mnv2search.training.listing import NAMES, Example, Listing, Split
+from mnv2search.training.image_files import SUFFIXES
+from mnv2search.training.listing import NAMES, Example, Listing, Split, class_name
+from mnv2search.untrusted import is_regular
 
-__all__ = ["SUFFIXES", "TAR_SUFFIXES", "listed_folder", "unpacked"]
+__all__ = [
+    "MOST_DEPTH",
+    "TAR_SUFFIXES",
+    "check_source",
+    "entries",
+    "files_below",
+    "folders_in",
+    "is_within",
+    "listed_folder",
+    "unpacked",
+]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 # A tar beyond this is no set of images for one machine, or means harm.
 MOST_TAR_BYTES = 200e9
+# Images are compressed, so a large set unpacks to hardly more than its archive has.
+MOST_RATIO, FREE_BYTES = 100, 4e9
+# Folders in folders beyond this are no set of images; file systems allow 4,096 bytes.
+MOST_DEPTH, MOST_PATH_BYTES = 32, 1024
+# Of a header, such as a long name: tarfile reads it at once.
+MOST_HEADER_BYTES = 2**20
+COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"\xfd7zXZ", lzma.open),
+    (b"BZh", bz2.open),
+)
+
+
+def check_source(source: Path) -> None:
+    """Refuse a path that the file system refuses, such as one that is too long or not allowed to be looked at.
+
+    Raises:
+        DataError: it does.
+    """
+    try:
+        source.stat()
+    except FileNotFoundError:
+        pass  # it may be the name of a table
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without what is hidden.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, and links to folders.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The regular files of a folder and the folders in it, by name; links to folders are not followed.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(Path(error.filename), error) from error
+
+    for inner, _, names in os.walk(folder, onerror=refuse):
+        found += [path for name in names if is_regular(path := Path(inner, name))]
+    return sorted(found)
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether this is a regular file that lies in a folder, when all links are followed."""
+    return is_regular(path) and path.resolve().is_relative_to(folder.resolve())
 
 
 def listed_folder(root: Path) -> Listing:
@@ -48,39 +133,60 @@ def unpacked(source: Path, folder: Path | None) -> Path:
     if folder is None:
         raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
     try:
-        stat = source.stat()
-        mark = hashlib.sha256(f"{source.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-        target = folder / mark
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{source} is no file", hint="give a tar, or a folder without such an ending")
+        mark = f"{source.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
+        target = folder / hashlib.sha256(os.fsencode(mark)).hexdigest()[:16]
         if not target.is_dir():
-            _unpack(source, target)
+            _unpack(source, target, most_bytes=min(MOST_TAR_BYTES, max(FREE_BYTES, MOST_RATIO * found.st_size)))
     except FileNotFoundError:
         raise DataError(f"there is no file {source}", hint="check the path") from None
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(f"{source} is no sound tar: {error}", hint="make it anew, or give the folder") from error
+    except DataError:
+        raise
     except OSError as error:
-        raise DataError(
-            f"{source} cannot be unpacked to {folder}: {error.strerror or error}",
-            hint="make room there, or choose another folder by MNV2SEARCH_CACHE",
-        ) from error
+        if error.errno is not None:
+            raise DataError(
+                f"{source} cannot be unpacked to {folder}: {error.strerror}",
+                hint="make room there, or choose another folder by MNV2SEARCH_CACHE",
+            ) from error
+        raise _unsound(source, error) from error  # gzip and bz2 say so of what is broken
+    except Exception as error:  # tarfile raises nearly anything on a hostile file, RecursionError too
+        raise _unsound(source, error) from error
     return target
 
 
-def _unpack(source: Path, target: Path) -> None:
+class _Archive:
+    """The bytes of a tar, of which no header is read that is large enough to fill the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {size:,} bytes")
+        return self._file.read(size)
+
+
+def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
     """Unpack a tar beside the target, and put it there as a whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as beside:
         part = Path(beside) / "files"
         part.mkdir()
-        with tarfile.open(source) as archive:
+        with _uncompressed(source) as file, tarfile.open(fileobj=cast("IO[bytes]", _Archive(file)), mode="r:") as tar:
             size = 0
-            for member in archive:
+            for member in tar:
                 size += member.size
-                if size > MOST_TAR_BYTES:
+                if size > most_bytes:
                     raise DataError(
-                        f"{source} holds more than {MOST_TAR_BYTES / 1e9:.0f} GB", hint="unpack it yourself"
+                        f"{source} holds more than {most_bytes / 1e9:.0f} GB", hint="unpack it yourself if it may"
                     )
+                if member.name.count("/") > MOST_DEPTH or len(os.fsencode(member.name)) > MOST_PATH_BYTES:
+                    raise tarfile.ReadError(f"it has a file more than {MOST_DEPTH} folders deep, or with such a path")
                 if member.isfile():
-                    archive.extract(member, part, filter="data")
+                    tar.extract(member, part, filter="data")
         try:
             part.rename(target)
         except OSError:
@@ -88,20 +194,29 @@ def _unpack(source: Path, target: Path) -> None:
                 raise
 
 
+def _uncompressed(source: Path) -> BinaryIO:
+    """The bytes of a tar, whichever way it is compressed."""
+    with source.open("rb") as file:
+        first = file.read(8)
+    opened = next((opened for mark, opened in COMPRESSIONS if first.startswith(mark)), None)
+    return source.open("rb") if opened is None else cast("BinaryIO", opened(source, "rb"))
+
+
 def _down(root: Path) -> Path:
     """The folder that the classes or parts are in: a tar often holds one folder with everything."""
-    while True:
-        inside = [p for p in root.iterdir() if not p.name.startswith(".")]
+    for _ in range(MOST_DEPTH):
+        inside = entries(root)
         folders = [p for p in inside if p.is_dir()]
         alone = len(folders) == 1 and not any(p.suffix.lower() in SUFFIXES for p in inside)
-        if not alone or folders[0].name.lower() in NAMES or not any(p.is_dir() for p in folders[0].iterdir()):
-            return root
+        if not alone or folders[0].name.lower() in NAMES or not folders_in(folders[0]):
+            break
         root = folders[0]
+    return root
 
 
 def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int, list[Path]]:
     """The images by part and class, how many other files there are, and the folders of classes without images."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = folders_in(root)
     splits = [(p, NAMES[p.name.lower()]) for p in folders if p.name.lower() in NAMES]
     if splits and not any(split == "train" for _, split in splits):
         raise DataError(f"{root} has {splits[0][0].name}/ but no train/", hint="add it, or leave out the parts")
@@ -118,12 +233,20 @@ def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int, list[Pa
     others, empty = 0, list[Path]()
     for folder, split in splits or [(root, "train")]:
         found[split] = {}
-        for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            files = sorted(p for p in inner.rglob("*") if p.is_file())
+        for inner in folders_in(folder):
+            files = files_below(inner)
             images = [p for p in files if p.suffix.lower() in SUFFIXES]
             others += len(files) - len(images)
             if images:
-                found[split][inner.name] = images
+                found[split].setdefault(class_name(inner.name), []).extend(images)
             else:
                 empty.append(inner)
     return found, others, empty
+
+
+def _unsound(source: Path, error: Exception) -> DataError:
+    return DataError(f"{source} is no sound tar: {error}", hint="make it anew, or give the folder")
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror or error}", hint="check the path and its permissions")

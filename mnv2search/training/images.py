@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.errors import DataError
-from mnv2search.training.folders import TAR_SUFFIXES, listed_folder, unpacked
+from mnv2search.training.folders import TAR_SUFFIXES, check_source, listed_folder, unpacked
 from mnv2search.training.listing import SPLITS, Example, Listing, Split
 from mnv2search.training.tables import HUB, is_table, listed_table
 
@@ -60,7 +61,8 @@ class ImageSet:
         for split in SPLITS:
             for example in self.part(split):
                 stat = example.path.stat()
-                found.update(f"{split}\0{example.path}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+                key = f"{split}\0{example.path}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}"
+                found.update(os.fsencode(key))
         return found.hexdigest()[:12]
 
     def without(self, unreadable: Iterable[Path]) -> ImageSet:
@@ -131,6 +133,7 @@ def read_image_set(source: Path, *, seed: int = 0, unpack_to: Path | None = None
 
 def _listing(source: Path, unpack_to: Path | None) -> Listing:
     """What the source holds, whichever kind it is."""
+    check_source(source)
     if is_table(source):
         return listed_table(source, unpack_to)
     root = unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-__all__ = ["NAMES", "SPLITS", "Example", "Listing", "Split"]
+__all__ = ["NAMES", "SPLITS", "Example", "Listing", "Split", "class_name"]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# Of a class; what is longer is cut.
+LONGEST_NAME = 255
 # How parts are called.
 NAMES: dict[str, Split] = {
     "train": "train",
@@ -46,3 +48,12 @@ class Listing:
     parts: Mapping[Split, tuple[Example, ...]]
     others: int = 0
     left_out: tuple[str, ...] = ()
+
+
+def class_name(value: object) -> str:
+    r"""The name of a class as text that can be written as UTF-8, whatever a file or a folder calls it.
+
+    >>> class_name(7), class_name("gr\xfcn"), class_name("\udcff")
+    ('7', 'grün', '\\udcff')
+    """
+    return str(value)[:LONGEST_NAME].encode("utf-8", "backslashreplace").decode("utf-8")

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mnv2search.errors import DataError
-from mnv2search.training.folders import SUFFIXES
-from mnv2search.training.scenes import Fault, Part, Scene, size_of
+from mnv2search.training.folders import entries
+from mnv2search.training.image_files import SUFFIXES, opened_image
+from mnv2search.training.listing import class_name
+from mnv2search.training.scenes import Fault, Part, Scene, image_sizes
+from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
-__all__ = ["FOLDERS", "mask_of", "named_classes", "numbered", "read_masks"]
+__all__ = ["FOLDERS", "mask_of", "named_classes", "numbered", "read_masks", "text_lines"]
 
 FOLDERS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NAMES_FILE = "classes.txt"
+MAX_NAMES_BYTES = 2**26
 
 
 def mask_of(path: Path) -> NDArray[np.uint8] | None:
     """(H, W) the classes' numbers, or None where it is no mask: not sound, or with colours in place of numbers."""
     try:
-        with Image.open(path) as opened:
+        with opened_image(path, as_rgb=False) as opened:
             if opened.mode not in ("L", "P", "1"):
                 return None
-            return np.asarray(opened if opened.mode != "1" else opened.convert("L")).astype(np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return np.array(opened if opened.mode != "1" else opened.convert("L"), np.uint8)
+    except UnsafeFileError:
         return None
 
 
@@ -34,14 +37,28 @@ def named_classes(folders: Sequence[Path]) -> tuple[str, ...] | None:
     """The names of a file ``classes.txt`` in one of the folders, one a line, or None where there is none."""
     for folder in folders:
         file = folder / NAMES_FILE
-        if file.is_file():
-            names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if is_regular(file):
+            names = [class_name(line.strip()) for line in text_lines(file) if line.strip()]
             if len(names) < 2 or len(set(names)) < len(names):
                 raise DataError(
                     f"{file} has {len(names)} names", hint="write two names or more, each once, one a line"
                 )
             return tuple(names)
     return None
+
+
+def text_lines(file: Path) -> list[str]:
+    """The lines of a file of names.
+
+    Raises:
+        DataError: it is no text, or cannot be read.
+    """
+    try:
+        return read_text(file, max_bytes=MAX_NAMES_BYTES).splitlines()
+    except UnsafeFileError as error:
+        raise DataError(f"{file} cannot be used: {error}", hint="write it as UTF-8 text, a name a line") from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
 
 
 def read_masks(
@@ -66,12 +83,15 @@ def read_masks(
             f"{folder} has no folders images and masks", hint="lay it out as images/*.jpg and masks/*.png"
         )
     faults: list[Fault] = []
-    images = {path.stem: path for path in sorted(pair[0].iterdir()) if path.suffix.lower() in SUFFIXES}
-    masks = {path.stem: path for path in sorted(pair[1].iterdir()) if path.suffix.lower() in SUFFIXES}
+    images, masks = (
+        {path.stem: path for path in entries(inner) if path.suffix.lower() in SUFFIXES and is_regular(path)}
+        for inner in pair
+    )
     wanted = sorted({*images, *masks}) if stems is None else list(stems)
+    sizes = image_sizes(images.values())
     sound: list[tuple[Scene, frozenset[int]]] = []
     for stem in wanted:
-        found = _pair(images.get(stem), masks.get(stem), pair, stem, faults)
+        found = _pair(images.get(stem), masks.get(stem), pair, stem, sizes, faults)
         if found is not None:
             sound.append(found)
     names = classes or _numbers(folder, [numbers for _, numbers in sound], void)
@@ -89,7 +109,12 @@ def read_masks(
 
 
 def _pair(
-    image: Path | None, mask: Path | None, folders: tuple[Path, Path], stem: str, faults: list[Fault]
+    image: Path | None,
+    mask: Path | None,
+    folders: tuple[Path, Path],
+    stem: str,
+    sizes: Mapping[Path | None, tuple[int, int] | str],
+    faults: list[Fault],
 ) -> tuple[Scene, frozenset[int]] | None:
     """An image with its mask and the numbers in it, or a note of why not."""
     if image is None or mask is None:
@@ -97,9 +122,9 @@ def _pair(
         what = f"there is no file of this name in {lacking.name}"
         faults.append(Fault(there or folders[0] / stem, "", what, of="image" if image is None else "annotation"))
         return None
-    size, numbers = size_of(image), mask_of(mask)
-    if size is None:
-        faults.append(Fault(image, "", "it is no sound image", of="image"))
+    size, numbers = sizes[image], mask_of(mask)
+    if isinstance(size, str):
+        faults.append(Fault(image, "", size, of="image"))
     elif numbers is None:
         faults.append(Fault(mask, "", "it is no mask of numbers (grey or with a palette)"))
     elif (numbers.shape[1], numbers.shape[0]) != size:

@@ -10,21 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnv2search.errors import DataError
+from mnv2search.training.image_files import opened_image
 from mnv2search.training.images import Example
+from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded"]
+__all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded", "is_readable_enough"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
 # A picture that is much longer than wide is trimmed to this, so that one panorama does not fill the disk.
 LONGEST = 2.0
-# Of the images, that may be unreadable before it is called an error.
+# Of the images of a part, that may be unreadable before it is called an error; one may always be.
 UNREADABLE_SHARE = 0.02
 MOST_BYTES = 20e9
 DONE = "index.json"
@@ -103,11 +106,21 @@ def decoded(
     )
 
 
+def is_readable_enough(broken: int, *, of: int, share: float = UNREADABLE_SHARE) -> bool:
+    """Whether so few images of a part are broken that they can be left out.
+
+    >>> is_readable_enough(1, of=10), is_readable_enough(2, of=10), is_readable_enough(2, of=100)
+    (True, False, True)
+    """
+    return broken <= max(1, share * of)
+
+
 def _key(examples: Sequence[Example], short_px: int) -> str:
     found = hashlib.sha256(f"{FORMAT} {short_px}".encode())
     for example in examples:
         stat = example.path.stat()
-        found.update(f"{example.path.resolve()}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        key = f"{example.path.resolve()}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}\0"
+        found.update(os.fsencode(key))
     return f"pixels-{found.hexdigest()[:20]}"
 
 
@@ -144,11 +157,11 @@ def _decode(
                     offset += file.write(pixels.tobytes())
                 if done % 64 == 0 or done == len(examples):
                     on_progress(done)
-        if len(broken) > unreadable_share * len(examples) or not rows:
+        if not is_readable_enough(len(broken), of=len(examples), share=unreadable_share) or not rows:
             named = f" of {part_name}" if part_name else ""
             raise DataError(
                 f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
-                hint=f"remove or mend them; {unreadable_share:.0%} may be broken",
+                hint=f"remove or mend them; one, or {unreadable_share:.0%}, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
         told = {"kept": len(rows), "unreadable": [str(p) for p in broken]}
@@ -175,21 +188,21 @@ def _each(
 
 def read_pixels(path: Path, short_px: int) -> Bytes | None:
     """One image, (H, W, 3), scaled to a short side; None where it cannot be read."""
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (2 * short_px, 2 * short_px))
-            picture: Any = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with opened_image(path, draft_px=short_px, upright=True) as picture:
+            return _scaled(picture, short_px)
+    except UnsafeFileError:
         return None
+
+
+def _scaled(picture: Image.Image, short_px: int) -> Bytes:
     width, height = picture.size
     if max(width, height) > LONGEST * min(width, height):
         wide, high = min(width, int(LONGEST * height)), min(height, int(LONGEST * width))
         left, top = (width - wide) // 2, (height - high) // 2
         picture = picture.crop((left, top, left + wide, top + high))
     scale = short_px / min(picture.size)
-    sides = tuple(max(short_px, round(side * scale)) for side in picture.size)
+    sides = (max(short_px, round(picture.width * scale)), max(short_px, round(picture.height * scale)))
     return np.asarray(picture.resize(sides, Image.Resampling.BICUBIC), np.uint8)
 
 

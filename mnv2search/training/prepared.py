@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import statistics
@@ -9,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from mnv2search.training.batches import CROP
+from mnv2search.training.image_files import checked_size
 from mnv2search.training.images import Example, ImageSet, Split
 from mnv2search.training.pixels import MOST_BYTES, Pixels, decoded
 from mnv2search.training.recipe import Recipe
+from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
 
-# Images whose headers tell how large the set's images are.
+# Images that tell how large the set's images are.
 LOOKED_AT = 64
 # Where images are no larger than the network's input, they are shifted by this share of it and not cut.
 SHIFT = 1 / 8
@@ -97,9 +98,6 @@ def _short_px(examples: Sequence[Example]) -> float:
     """Median short side of some of the images; infinite where none can be read."""
     found = []
     for example in examples[:: max(1, len(examples) // LOOKED_AT)]:
-        try:
-            with Image.open(example.path) as opened:
-                found.append(min(opened.size))
-        except (OSError, ValueError, SyntaxError):
-            continue
+        with contextlib.suppress(UnsafeFileError):
+            found.append(min(checked_size(example.path)))
     return statistics.median(found) if found else math.inf

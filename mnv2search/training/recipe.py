@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 import yaml
 
 from mnv2search.errors import DataError, OptionError, UnknownNameError
-from mnv2search.spec.source import Source, Table, Text, decoded, parse
+from mnv2search.spec.source import MAX_BYTES, Source, Table, Text, decoded, parse
+from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
 
@@ -141,9 +142,11 @@ def load_recipe(path_or_name: str) -> Recipe:
             raise UnknownNameError("recipe", path_or_name, recipe_names())
         path = FOLDER / f"{path_or_name}.yaml"
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, max_bytes=MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
+    except UnsafeFileError as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="give a recipe, a YAML file") from error
     return _read(decoded(data, file=str(path)), file=str(path), name=path.stem)
 
 

@@ -15,9 +15,11 @@ from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.spec.size import Size
 from mnv2search.training.batches import NORMALIZATIONS
 from mnv2search.training.dense_loss import VOID
+from mnv2search.training.image_files import opened_image
 from mnv2search.training.masks_data import mask_of
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.scenes import Scene, SceneSet
+from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["LoadedScenes", "SceneBatch", "augmented", "loaded_parts", "normalised", "scene_batches"]
 
@@ -96,10 +98,11 @@ class LoadedScenes:
             return self._kept[index]
         scene, size = self.scenes[index], (self.size.width, self.size.height)
         try:
-            with Image.open(scene.image) as opened:
-                pixels = np.asarray(opened.convert("RGB").resize(size, Image.Resampling.BILINEAR))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{scene.image} cannot be read: {error}", hint="remove it, or mend it") from error
+            with opened_image(scene.image) as picture:
+                pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+        except UnsafeFileError as error:  # it was sound when the set was read
+            hint = "leave the set as it is during a training"
+            raise DataError(f"{scene.image} can no longer be read: {error}", hint=hint) from error
         mask = None
         if scene.mask is not None:
             mask = np.asarray(Image.fromarray(self.truth(index)).resize(size, Image.Resampling.NEAREST))

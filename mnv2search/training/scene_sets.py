@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mnv2search.errors import DataError
 from mnv2search.training.boxes_data import read_coco, read_voc
-from mnv2search.training.folders import TAR_SUFFIXES, unpacked
+from mnv2search.training.folders import MOST_DEPTH, TAR_SUFFIXES, check_source, entries, folders_in, unpacked
 from mnv2search.training.listing import NAMES, Split
-from mnv2search.training.masks_data import FOLDERS, named_classes, read_masks
+from mnv2search.training.masks_data import FOLDERS, named_classes, read_masks, text_lines
 from mnv2search.training.scenes import Part, SceneSet, Task, assembled, with_classes
 
 __all__ = ["read_scene_set", "task_in"]
@@ -97,13 +97,15 @@ def _refuse_other(source: Path, root: Path, task: Task) -> None:
 
 
 def _root(source: Path, unpack_to: Path | None) -> Path:
+    check_source(source)
     return unpacked(source, unpack_to) if source.name.lower().endswith(TAR_SUFFIXES) else source
 
 
 def _boxes(root: Path) -> dict[Split, Part]:
     folders = _split_folders(root)
     if folders:
-        return _aligned({split: part for split, folder in folders.items() if (part := _boxes_in(folder)) is not None})
+        found = {split: _boxes_in(folder, root) for split, folder in folders.items()}
+        return _aligned({split: part for split, part in found.items() if part is not None})
     named = {
         split: file
         for file in sorted((root / "annotations").glob("*.json"))
@@ -111,16 +113,16 @@ def _boxes(root: Path) -> dict[Split, Part]:
         if re.search(rf"(?<![a-z]){word}(?![a-z])", re.sub(r"\d", " ", file.stem.lower()))
     }
     if named:
-        return {split: read_coco(file) for split, file in named.items()}
+        return {split: read_coco(file, root=root) for split, file in named.items()}
     listed = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in ("train", "val", "test")}
     if listed["train"].is_file():
         lists = {split: file for split, file in listed.items() if file.is_file()}
         return _aligned({NAMES[split]: _listed_voc(root, file) for split, file in lists.items()})
-    alone = _boxes_in(root)
+    alone = _boxes_in(root, root)
     return {} if alone is None else {"train": alone}
 
 
-def _boxes_in(folder: Path) -> Part | None:
+def _boxes_in(folder: Path, root: Path) -> Part | None:
     """What one folder holds, by COCO's layout or Pascal VOC's."""
     files = sorted(folder.glob("*.json")) or sorted((folder / "annotations").glob("*.json"))
     if len(files) > 1:
@@ -129,7 +131,7 @@ def _boxes_in(folder: Path) -> Part | None:
             hint="keep one in each part",
         )
     if files:
-        return read_coco(files[0])
+        return read_coco(files[0], root=root)
     annotations = next(
         (f for f in (folder / "Annotations", folder / "annotations", folder) if any(f.glob("*.xml"))), None
     )
@@ -137,8 +139,8 @@ def _boxes_in(folder: Path) -> Part | None:
 
 
 def _listed_voc(root: Path, file: Path) -> Part:
-    stems = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return read_voc([root / "Annotations" / f"{stem}.xml" for stem in stems])
+    names = [Path(line.split()[0]).name for line in text_lines(file) if line.strip()]
+    return read_voc([root / "Annotations" / f"{name}.xml" for name in names])
 
 
 def _aligned(parts: dict[Split, Part]) -> dict[Split, Part]:
@@ -168,7 +170,7 @@ def _masks(root: Path, void: int) -> dict[Split, Part]:
 
 
 def _split_folders(root: Path) -> dict[Split, Path]:
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower() in NAMES]
+    folders = [path for path in folders_in(root) if path.name.lower() in NAMES]
     found: dict[Split, Path] = {}
     for folder in folders:
         split = NAMES[folder.name.lower()]
@@ -180,8 +182,9 @@ def _split_folders(root: Path) -> dict[Split, Path]:
 
 def _down(root: Path) -> Path:
     """The folder that the parts are in: a tar often holds one folder with everything."""
-    while True:
-        inside = [path for path in root.iterdir() if not path.name.startswith(".")]
+    for _ in range(MOST_DEPTH):
+        inside = entries(root)
         if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in NAMES:
-            return root
+            break
         root = inside[0]
+    return root

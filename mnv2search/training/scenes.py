@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from PIL import Image
-
 from mnv2search.errors import DataError
+from mnv2search.training.image_files import checked_size
 from mnv2search.training.images import SPLITS, TEST_SHARE, VAL_SHARE, Split
+from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["Corners", "Fault", "Part", "Scene", "SceneSet", "Task", "assembled", "faults_text", "size_of"]
+__all__ = ["Corners", "Fault", "Part", "Scene", "SceneSet", "Task", "assembled", "faults_text", "image_sizes"]
 
 Task: TypeAlias = Literal["detection", "segmentation"]
 Corners: TypeAlias = tuple[float, float, float, float]
@@ -124,13 +126,20 @@ class SceneSet:
         return found.hexdigest()[:12]
 
 
-def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image by its header, or None where it is no sound image."""
+def image_sizes(paths: Iterable[Path | None]) -> dict[Path | None, tuple[int, int] | str]:
+    """Width and height of each image, or why it cannot be used; every one is decoded to find out."""
+    wanted = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(zip(wanted, pool.map(_size_or_reason, wanted), strict=True))
+
+
+def _size_or_reason(path: Path | None) -> tuple[int, int] | str:
+    if path is None:
+        return "there is no such file"
     try:
-        with Image.open(path) as opened:
-            return opened.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+        return checked_size(path)
+    except UnsafeFileError as error:
+        return f"it is no sound image ({error})"
 
 
 def assembled(root: Path, task: Task, parts: dict[Split, Part], *, seed: int, void: int = 255) -> SceneSet:

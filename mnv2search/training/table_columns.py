@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mnv2search.errors import DataError
+from mnv2search.training.folders import is_within
+from mnv2search.training.image_files import MAX_FILE_BYTES
+from mnv2search.untrusted import read_bytes
 
 __all__ = ["Columns", "columns_of"]
 
@@ -37,12 +40,12 @@ class Columns:
     label: str
     names: tuple[str, ...] | None
 
-    def rows(self, dataset: Any, *, trusted: bool) -> Iterator[tuple[bytes, object | None]]:
+    def rows(self, dataset: Any, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
         """Each image as it is encoded, empty where there is none, and its class, None where it has none.
 
         Args:
             dataset: of `datasets`.
-            trusted: whether a row without an image may name a file on this machine.
+            folder: of the table, in which a row without an image may name a file; None where there is none.
         """
         import datasets
 
@@ -52,7 +55,7 @@ class Columns:
         for row in chosen:
             label = row[self.label]
             known = label is not None and not (self.names is not None and label == UNKNOWN_LABEL)
-            yield _encoded(row[self.image], trusted=trusted), label if known else None
+            yield _encoded(row[self.image], folder), label if known else None
 
     def classes(self, labels: set[object]) -> list[tuple[object, str]]:
         """Every class that has an image, in order, with its name."""
@@ -114,10 +117,10 @@ def _holds_bytes(kind: Any) -> bool:
     return getattr(kind, "dtype", None) in ("binary", "large_binary")
 
 
-def _encoded(value: Any, *, trusted: bool) -> bytes:
+def _encoded(value: Any, folder: Path | None) -> bytes:
     if isinstance(value, Mapping):
         path = value.get("path")
-        if value.get("bytes") is None and path and trusted and Path(path).is_file():
-            return Path(path).read_bytes()
+        if value.get("bytes") is None and path and folder is not None and is_within(folder / path, folder):
+            return read_bytes(folder / path, max_bytes=MAX_FILE_BYTES)
         value = value.get("bytes")
     return bytes(value) if value is not None else b""

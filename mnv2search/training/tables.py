@@ -18,9 +18,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from mnv2search.errors import DataError, MissingExtraError
-from mnv2search.training.folders import SUFFIXES
-from mnv2search.training.listing import NAMES, Example, Listing, Split
+from mnv2search.training.folders import check_source, files_below
+from mnv2search.training.image_files import SUFFIXES
+from mnv2search.training.listing import NAMES, Example, Listing, Split, class_name
 from mnv2search.training.table_columns import Columns, columns_of
+from mnv2search.untrusted import is_regular
 
 __all__ = ["HUB", "is_table", "listed_table", "quiet"]
 
@@ -47,6 +49,12 @@ class _Source:
     def is_remote(self) -> bool:
         return self.place.startswith(HUB)
 
+    @property
+    def folder(self) -> Path | None:
+        """That the table is in; None for one of the hub."""
+        place = Path(self.place)
+        return None if self.is_remote else place if place.is_dir() else place.parent
+
 
 def is_table(source: Path) -> bool:
     """Whether this names a table: by prefix or suffix, or by what `datasets` or a writer of parquet left there."""
@@ -54,7 +62,7 @@ def is_table(source: Path) -> bool:
     if place.startswith(HUB) or place.lower().endswith(PARQUET):
         return True
     folder = Path(place)
-    if any((folder / name).is_file() for name in SAVED):
+    if any(is_regular(folder / name) for name in SAVED):
         return True
     first = next((kind for _, _, names in os.walk(folder) for name in names if (kind := _kind(name))), "")
     return first == PARQUET
@@ -96,7 +104,7 @@ def _kind(name: str) -> str:
 
 def _source(source: Path) -> _Source:
     place, mark, query = source.as_posix().rpartition("?")
-    if not mark or source.exists():
+    if not mark or os.path.exists(source):
         return _Source(place=source.as_posix())
     chosen = dict(parse_qsl(query))
     if unknown := sorted(chosen.keys() - {"image", "label"}) or (["nothing"] if not chosen else []):
@@ -108,9 +116,16 @@ def _source(source: Path) -> _Source:
 
 
 def _files(place: Path) -> list[Path]:
-    if not place.exists():
+    check_source(place)
+    if is_regular(place):
+        return [place]
+    if not place.is_dir():
         raise DataError(f"there is no file {place}", hint="check the path")
-    return [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    for inner, _, names in os.walk(place):
+        odd = [name for name in names if name.lower().endswith(PARQUET) and not is_regular(Path(inner, name))]
+        if odd:  # a named pipe would be waited for
+            raise DataError(f"{Path(inner, odd[0])} is no regular file", hint="remove it")
+    return files_below(place)
 
 
 def _mark(told: _Source, files: Sequence[Path]) -> str:
@@ -118,7 +133,7 @@ def _mark(told: _Source, files: Sequence[Path]) -> str:
     found = hashlib.sha256(f"{told.image}\0{told.label}".encode())
     for path in files:
         stat = path.stat()
-        found.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        found.update(os.fsencode(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
     return f"table-{found.hexdigest()[:16]}"
 
 
@@ -131,8 +146,10 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
     try:
         if told.is_remote:
             name, _, config = told.place.removeprefix(HUB).partition(":")
+            if not name:
+                raise DataError(f"{told.place} names no set", hint=_hint(told))
             found = datasets.load_dataset(name, config or None)
-        elif any((place / name).is_file() for name in SAVED):
+        elif any(is_regular(place / name) for name in SAVED):
             found = datasets.load_from_disk(str(place))
         elif place.is_file():
             found = datasets.load_dataset(
@@ -145,7 +162,9 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
             f"{told.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
             hint="check the network, or download the set and give its folder",
         ) from error
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
         raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
@@ -158,22 +177,20 @@ def _hint(told: _Source) -> str:
 
 def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
     """Write every image to a file of its own, and an index of what they show."""
-    import datasets
-
     beside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         beside.mkdir(parents=True, exist_ok=True)
         (beside / INDEX).write_text(json.dumps(_written(parts, told, beside)), encoding="utf-8")
         beside.rename(target)
+    except DataError:
+        raise
     except OSError as error:
         if not target.is_dir():  # another process may have been faster
             raise DataError(
                 f"the images of {told.place} cannot be written to {target.parent}: {_first_line(error)}",
                 hint="make room, or choose another folder by MNV2SEARCH_CACHE",
             ) from error
-    except (ValueError, datasets.exceptions.DatasetsError) as error:  # in the middle of a file
-        if isinstance(error, DataError):
-            raise
+    except Exception as error:  # in the middle of a file
         raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -194,7 +211,7 @@ def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str,
             continue
         columns = columns_of(dataset.features, image=told.image, label=told.label, source=told.place)
         found, unlabelled = [], 0
-        for row, (encoded, label) in enumerate(columns.rows(dataset, trusted=not told.is_remote)):
+        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=told.folder)):
             if label is None:
                 unlabelled += 1
                 continue
@@ -212,7 +229,7 @@ def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str,
     classes = columns.classes({label for part in rows.values() for _, label in part})
     index = {label: number for number, (label, _) in enumerate(classes)}
     return {
-        "classes": [name for _, name in classes],
+        "classes": [class_name(name) for _, name in classes],
         "parts": {split: [(row, index[label]) for row, label in part] for split, part in rows.items()},
         "left_out": left_out,
     }
@@ -250,7 +267,7 @@ class quiet:  # noqa: N801 - used as a function
         self._bars = datasets.is_progress_bar_enabled()
         self._level = datasets.logging.get_verbosity()
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity_error()
+        datasets.logging.set_verbosity(logging.CRITICAL)  # of a damaged file it writes what is told anyway
         hub = logging.getLogger(HUB_LIBRARY)
         self._hub_level = hub.level
         hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "model"))
 sys.path.append(str(Path(__file__).parents[1] / "training"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from dense_specs import detector, segmenter
+from fuzz_data import png_of, zeros
 from model_specs import small
 from scene_files import draw_scene
 
@@ -183,6 +186,27 @@ def test_images_of_a_folder_are_looked_at_and_a_broken_one_is_told(run: Run, tmp
     assert [line.split(":")[0] for line in done.out.splitlines()] == [str(photos / n) for n in ("a.png", "red/a.png")]
     assert f"error: {photos / 'b.png'} cannot be read: it is no sound image" in done.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-predicted.png", "red-a-predicted.png"]
+
+
+def test_odd_images_are_named_and_the_others_looked_at(run: Run, tmp_path: Path) -> None:
+    model, image = files(segmenter(), tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    image.rename(photos / "a.png")
+    with Image.open(photos / "a.png") as opened:
+        opened.save(photos / "other.png", "AVIF")
+        opened.convert("CMYK").save(photos / "four.jpg")
+        opened.resize((3, 2000)).save(photos / "tall.png")
+    (photos / "large.png").write_bytes(png_of(20_000, 20_000, content=zeros(1000)))
+    os.mkfifo(photos / "pipe.png")
+    done = run("predict", str(model), "photos", "-o", "out")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "error: photos/large.png cannot be read: it is no sound image (it has more than 50,331,648 pixels)",
+        "error: photos/other.png cannot be read: it is no sound image (it is no JPEG, PNG, WebP or BMP image)",
+    ]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{n}-predicted.png" for n in ("a", "four", "tall")}
+    assert run("predict", str(model), "photos/pipe.png", "-o", "pipe").code == 2
 
 
 def test_nothing_but_broken_images_is_a_mistake(run: Run, tmp_path: Path) -> None:

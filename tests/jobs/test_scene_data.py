@@ -145,12 +145,13 @@ def test_a_mask_of_another_size_is_told_of(tmp_path: Path) -> None:
     assert any("it has 9 x 9 px, and its image 64 x 48 px; skipped" in line for line in lines)
 
 
-def test_an_image_that_is_torn_beyond_its_header_is_told_of(tmp_path: Path) -> None:
+def test_an_image_that_is_torn_beyond_its_header_is_left_out(tmp_path: Path) -> None:
     root = write_coco(tmp_path)
     path = root / "train" / "images" / "002.png"
     path.write_bytes(path.read_bytes()[:2000])
-    found = describe_scenes(root, "detection")
-    assert [one.name for one in found.unreadable] == ["002.png"]
+    (fault,) = describe_scenes(root, "detection").scenes.faults
+    assert (fault.entry, fault.done, fault.of) == ("image id 2 (002.png)", "skipped", "image")
+    assert "truncated" in fault.what
 
 
 def test_the_command_describes_boxes(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.model.boxes import as_centres, as_corners, decoded, encoded, ious, suppressed
 from mnv2search.model.build import build, initialize
+from mnv2search.model.dense import classes_at, enlarged
 from mnv2search.model.fold import fold
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.anchors import anchors, anchors_per_map
@@ -274,3 +275,13 @@ def test_the_head_of_a_segmenter_has_its_own_epsilon() -> None:
     assert isinstance(spec.head, DeepLab)
     norms = [m for m in build(spec, seed=0).head.modules() if isinstance(m, nn.BatchNorm2d)]  # type: ignore[union-attr]
     assert {m.eps for m in norms} == {0.02}
+
+
+@pytest.mark.parametrize("values", [1, 300, 5000, 2**26])
+def test_classes_of_a_large_image_are_found_in_bands(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(0))
+    whole = enlarged(logits[None], (61, 83)).argmax(1)[0]
+    monkeypatch.setattr("mnv2search.model.dense.MOST_VALUES", values)
+    found = classes_at(logits, (61, 83))
+    assert found.shape == whole.shape
+    assert (found == whole).float().mean() > 0.999

@@ -115,3 +115,11 @@ def test_candidates_without_curves_have_no_picture() -> None:
 def test_a_printed_page_has_smaller_type() -> None:
     printed = page("a", []).partition("@media print")[2]
     assert "font-size: 6.5pt" in printed
+
+
+def test_a_page_holds_no_control_characters_and_can_be_written() -> None:
+    hostile = "\x1b]52;c;QUFB\x07\udcff\u202e<script>"
+    text = page(hostile, [Lines(title=hostile, lines=(hostile,)), replace(ROWS, rows=((hostile, "1"),))])
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert "<script>" not in text
+    assert text.encode("utf-8")

@@ -116,7 +116,9 @@ def test_a_broken_image_is_skipped(tmp_path: Path, content: bytes) -> None:
     write_coco(tmp_path)
     (tmp_path / "train" / "images" / "001.png").write_bytes(content)
     found = read_scene_set(tmp_path, "detection")
-    assert [str(fault).partition(": ")[2] for fault in found.faults] == ["it is no sound image; skipped"]
+    assert [str(fault).partition(": ")[2] for fault in found.faults] == [
+        "it is no sound image (it is no JPEG, PNG, WebP or BMP image); skipped"
+    ]
     assert len(found.train) == 5
 
 
@@ -151,8 +153,8 @@ def test_an_image_without_objects_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"annotations.json:1:1: Expecting value"),
-        ("{", r"annotations.json:1:2: "),
+        ("", r"annotations.json cannot be used: it is not JSON: Expecting value on line 1, column 1"),
+        ("{", r"annotations.json cannot be used: it is not JSON: .* on line 1, column 2"),
         ("[]", "has no lists images, annotations and categories"),
         ('{"images": [], "annotations": [], "categories": []}', "has no categories"),
         ('{"images": [1], "annotations": [], "categories": []}', "has no lists"),

@@ -51,7 +51,7 @@ def test_data_is_described(run: Run, laid: Path) -> None:
     assert told["others"] == 1
     shown = run("data", "photos")
     assert shown.code == 0
-    assert "1 images cannot be read" in shown.out
+    assert "1 image cannot be read, left out of a training" in shown.out
     assert "images in photos" in shown.out
 
 
@@ -202,3 +202,15 @@ def test_ctrl_c_keeps_the_last_step(laid: Path, tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
     assert out == b""
     assert saved["step"] < 20000
+
+
+def test_names_that_are_not_utf_8_reach_the_reports(run: Run, laid: Path) -> None:
+    folder = Path(os.fsdecode(b"ph\xffotos"))
+    (laid / "red").rename(laid / os.fsdecode(b"r\xffd\x1b[31m"))
+    (laid / "blue" / "odd.png").write_bytes(b"torn")
+    laid.rename(laid.with_name(folder.name))
+    done = run("train", "mine.yaml", "--data", str(folder), "--recipe", "quick.yaml", "--epochs", "1", "-o", "out")
+    assert done.code == 0, done.err
+    told = json.loads(Path("out", "training.json").read_text(encoding="utf-8"))
+    assert told["classes"] == ["blue", "green", "r\\udcffd\x1b[31m"]
+    assert "\x1b" not in done.out + done.err + Path("out", "report.html").read_text(encoding="utf-8")
