@@ -171,7 +171,7 @@ def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]
     if learned is not None and len(learned.classes) == head.classes:
         return learned.classes, learned.normalization
     try:
-        told: Any = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
+        told = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
         is_its_own = told["name"] == network.spec.name and len(told["classes"]) == head.classes
         if is_its_own and told["recipe"]["normalization"] in NORMALIZATIONS:
             names, normalization = tuple(map(class_name, told["classes"])), told["recipe"]["normalization"]
