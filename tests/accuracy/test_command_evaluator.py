@@ -140,6 +140,9 @@ signal.pause()
         ({"run": "train 'it"}, "cannot be split"),
         ({"run": "train", "timeout_s": 0.0}, "timeout_s is 0"),
         ({"run": "train", "timeout_s": float("nan")}, "timeout_s is nan"),
+        ({"run": "train", "timeout_s": 1e300}, r"timeout_s is 1e\+300"),
+        ({"run": "train", "timeout_s": -1.0}, "timeout_s is -1"),
+        ({"run": "train\0it"}, "NUL character"),
     ],
 )
 def test_options_that_cannot_work_are_refused_at_once(options: dict[str, object], what: str) -> None:
