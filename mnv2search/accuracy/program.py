@@ -162,13 +162,15 @@ def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO
 
 def _end_marked(is_meant: Callable[[str], bool]) -> None:
     """Kill this user's processes whose mark is meant, and what they start meanwhile; nothing without /proc."""
+    empty = 0
     for _ in range(ROUNDS):
         found = [pid for pid, mark in _marked() if is_meant(mark)]
-        if not found:
-            return
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        empty = 0 if found else empty + 1
+        if empty == 2:  # once is not enough: while it is replaced, a program has no environment
+            return
         time.sleep(POLL_S)
 
 

@@ -95,7 +95,7 @@ def test_a_near_miss_is_offered(text: str, near: str) -> None:
 def test_a_batch_that_no_memory_holds_is_told(runtime: str) -> None:
     with (
         open_device(f"{runtime}:batch=100000000") as device,
-        pytest.raises(DeviceError, match="100,000,000 images .*do(es)? not fit in memory") as raised,
+        pytest.raises(DeviceError, match=r"100,000,000 images .*do(es)? not fit in memory") as raised,
     ):
         device.measure(TINY)
     assert raised.value.hint == "use a smaller batch"
