@@ -284,7 +284,7 @@ def _evaluated(kind: Kind, folder: Path, timeout_s: float, megabytes: int) -> li
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found, message = [], ""
     try:
-        open_evaluator(kind.evaluator(folder, timeout_s)).evaluate(SPEC, seed=0)
+        open_evaluator(kind.evaluator(folder, timeout_s)).evaluate(SPEC, seed=0, report=lambda *_: None)
     except Mnv2SearchError as error:
         message = f"{error} {error.hint}"
     except BaseException as error:  # noqa: BLE001 - that is what is looked for
