@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+import mnv2search.latency.runner  # noqa: F401 - switches usage reports off before any library can be imported
+
 if TYPE_CHECKING:
     from mnv2search.accuracy.registry import open_evaluator
     from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -13,6 +14,11 @@ from mnv2search.errors import OptionError, UnknownNameError
 __all__ = ["Factory", "checked_options", "load", "names"]
 
 Factory = Callable[..., Any]
+
+# What native code takes; more is never meant.
+MOST_INT = 2**31 - 1
+# Of a value in a message.
+SHOWN = 80
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "device": {
@@ -99,11 +105,14 @@ def _convert(text: str, annotation: str, where: str) -> object:
     kind = annotation.removeprefix("<class '").removesuffix("'>").split("|")[0].strip()
     if kind == "bool":
         if text.lower() not in {"true", "false", "yes", "no", "1", "0"}:
-            raise OptionError(f"{where} is {text!r}", hint="write true or false")
+            raise OptionError(f"{where} is {text[:SHOWN]!r}", hint="write true or false")
         return text.lower() in {"true", "yes", "1"}
     if kind not in {"int", "float"}:
         return text
     try:
-        return int(text) if kind == "int" else float(text)
+        number = int(text) if kind == "int" else float(text)
     except ValueError:
-        raise OptionError(f"{where} is {text!r}", hint=f"write a number ({kind})") from None
+        raise OptionError(f"{where} is {text[:SHOWN]!r}", hint=f"write a number ({kind})") from None
+    if not abs(number) <= (MOST_INT if kind == "int" else sys.float_info.max):
+        raise OptionError(f"{where} is {text[:SHOWN]!r}", hint="write a number that is finite and not that large")
+    return number

@@ -13,10 +13,12 @@ from mnv2search import plugins
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import OptionError
 
-__all__ = ["open_evaluator"]
+__all__ = ["evaluator_effects", "open_evaluator"]
 
 # The option that takes the rest of the text, commas and spaces included.
 REST: Mapping[str, str] = {"command": "run", "python": "function", "recorded": "table"}
+# Options with a path, or the name of a data set elsewhere.
+PATHS = ("data", "weights", "weights_spec", "table", "recipe", "folder")
 
 
 def open_evaluator(text: str) -> AccuracyEvaluator:
@@ -41,6 +43,24 @@ def open_evaluator(text: str) -> AccuracyEvaluator:
     checked = plugins.checked_options(factory, given, owner=f"evaluator {name}")
     evaluator: AccuracyEvaluator = factory(**checked)
     return evaluator
+
+
+def evaluator_effects(text: str) -> tuple[str, ...]:
+    """What an evaluator does beyond computing: programs, code and plug-ins that it runs, paths that it uses.
+
+    >>> evaluator_effects("imagenet")
+    ()
+    >>> evaluator_effects("command:./train.sh {spec}")
+    ("run the program './train.sh {spec}'",)
+    """
+    name, _, options = text.strip().partition(":")
+    if name not in plugins.BUILT_IN["evaluator"]:
+        return (f"load the plug-in for the accuracy {text!r}",)
+    given = _options(name, options)
+    verb = {"command": "run the program", "python": "import and call"}.get(name)
+    if verb is not None:
+        return (f"{verb} {given.get(REST[name], '')!r}",)
+    return tuple(f"use {key} {given[key]!r}" for key in PATHS if key in given)
 
 
 def _options(name: str, text: str) -> dict[str, str]:

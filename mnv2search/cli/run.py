@@ -24,7 +24,7 @@ DEFAULT_DATA_TIME_S = 1200.0
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 NOTHING_FITS = 3
 # What may stand beside --resume; everything else is in the folder's manifest.
-WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "quiet"}
+WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_json", "quiet"}
 
 
 @click.command("run")
@@ -91,6 +91,13 @@ WITH_RESUME = {"resume", "trials", "time_s", "root", "confirms", "as_json", "qui
 @click.option("--name", metavar="NAME", help="Folder of the run; made from space and budget if left out.")
 @click.option("--resume", metavar="NAME", help="Go on with an interrupted run.")
 @click.option(
+    "--trust",
+    "trusts",
+    is_flag=True,
+    help="With --resume: run the programs, connect to the machines and read the data that the folder names, though "
+    "it is not known to be yours.",
+)
+@click.option(
     "--output-dir",
     "root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -130,6 +137,7 @@ def command(
     seed: int,
     name: str | None,
     resume: str | None,
+    trusts: bool,
     root: Path,
     confirms: bool,
     force: bool,
@@ -147,8 +155,12 @@ def command(
       mnv2search run --latency-ms 15 --time 30s --name quick
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
-    if resume is None and latency_ms is None:
-        raise click.UsageError("give --latency-ms MS for a run, or --resume NAME to go on with one")
+    if resume is None and (trusts or latency_ms is None):
+        raise click.UsageError(
+            "--trust is for --resume: leave it out"
+            if trusts
+            else "give --latency-ms MS for a run, or --resume NAME to go on with one"
+        )
     from mnv2search.evaluation import Budget  # late: --help must not pay for it
 
     if resume is not None:
@@ -177,11 +189,11 @@ def command(
     if resume is not None:
         longer = None
         if trials is not None or time_s is not None:
-            recorded = resume_request(resumed).settings
+            recorded = resume_request(resumed, trusts=trusts).settings
             longer = Settings(
                 trials=trials, time_s=time_s, sampler=recorded.sampler, seed=recorded.seed, batch=recorded.batch
             )
-        request = resume_request(resumed, settings=longer)
+        request = resume_request(resumed, settings=longer, trusts=trusts)
     else:
         default_s = DEFAULT_TIME_S if data is None else DEFAULT_DATA_TIME_S
         timed = time_s if trials is not None or time_s is not None else default_s

@@ -14,12 +14,24 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 @click.command("verify")
 @run_folder_argument
 @click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
+@click.option(
+    "--device",
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="What to measure on, in place of the device that the run recorded.",
+)
+@click.option(
+    "--trust",
+    "trusts",
+    is_flag=True,
+    help="Connect to the machine that the folder names, though it is not known to be yours.",
+)
 @json_option
 @quiet_option
-def command(folder: Path, time_s: float | None, as_json: bool, quiet: bool) -> None:
+def command(folder: Path, time_s: float | None, device: str | None, trusts: bool, as_json: bool, quiet: bool) -> None:
     """Recount, rebuild and re-measure the front of a run, and say what moved.
 
-    FOLDER is its folder, or its name in results.
+    FOLDER is its folder, or its name in results. It is measured on the device of the run; where that is on another
+    machine and the folder came from somebody else, give --device yourself.
 
     Exits with 1 if a count differs or a network no longer fits.
 
@@ -33,7 +45,7 @@ def command(folder: Path, time_s: float | None, as_json: bool, quiet: bool) -> N
     from mnv2search.report.verified import verified_json, verified_lines, verified_rows
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
-        checks = verify(folder, time_s=time_s, on_progress=advance)
+        checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)
     if as_json:
         emit_json(verified_json(checks))
     else:

@@ -21,6 +21,7 @@ from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
 from mnv2search.jobs.space_of import space_of_evaluator
+from mnv2search.jobs.trust import check_trust, remember
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
@@ -134,6 +135,8 @@ def run(
         if isinstance(evaluator, RefusesSpaces):
             evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
+        for text in remember(manifest):
+            on_note(text)
         with locked(folder):
             manifest = continued(folder, manifest, force=request.force)
             on_folder(folder)
@@ -144,17 +147,20 @@ def run(
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
-def resume_request(folder: Path, *, settings: Settings | None = None) -> Request:
+def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
     """The request that a folder's manifest recorded, so that a run goes on by its name.
 
     Args:
         folder: of the run.
         settings: in place of the recorded ones, to go on for longer.
+        trusts: whether the folder may run programs, connect to machines and read data though somebody else made it.
 
     Raises:
-        RecordError: there is no manifest that can be read.
+        RecordError: there is no manifest that can be read, or it is not trusted.
     """
     manifest = read_manifest(folder)
+    if not trusts:
+        check_trust(folder, manifest, hint=f"look at {folder / MANIFEST}; if you trust all of it, add --trust")
     finetunes = bool(manifest.settings.get("finetune", False))
     recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
     return Request(

@@ -9,6 +9,7 @@ from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.recall import recall
+from mnv2search.jobs.trust import check_trust
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.timing import OnProgress
@@ -80,11 +81,26 @@ def front_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress | None = None) -> tuple[Check, ...]:
+def verify(
+    folder: Path,
+    *,
+    device: str | None = None,
+    trusts: bool = False,
+    time_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> tuple[Check, ...]:
     """Recount, rebuild and measure every member of a front again, side by side on the device of the run.
 
+    Args:
+        folder: of the run.
+        device: text that opens the device; None takes that of the manifest.
+        trusts: whether to connect to the machine that the manifest names though somebody else made the folder.
+        time_s: for the measurement.
+        on_progress: hears of measured networks.
+
     Raises:
-        RecordError: the folder is not that of a finished run, or a file of `front/` is not in its records.
+        RecordError: the folder is not that of a finished run, a file of `front/` is not in its records, or the device
+            of the run is elsewhere and the folder is not trusted.
         SpecError: a file of `front/` has problems.
         DeviceError: the device of the run cannot be used.
     """
@@ -92,6 +108,13 @@ def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress
 
     files = front_files(folder)
     manifest, result = recall(folder)
+    if device is None and not trusts:
+        check_trust(
+            folder,
+            manifest,
+            evaluates=False,
+            hint="give the device yourself, by --device; or look at the manifest and add --trust",
+        )
     recorded = {e.spec.name: e for e in result.front}
     specs = [load_spec(file) for file in files]
     names = [spec.name for spec in specs]
@@ -101,10 +124,10 @@ def verify(folder: Path, *, time_s: float | None = None, on_progress: OnProgress
     if missing := sorted(recorded.keys() - set(names)):
         raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
     specs.sort(key=lambda spec: -rank_of(recorded[spec.name]))  # as the table of the front
-    with open_device(manifest.device.name) as device:
+    with open_device(device or manifest.device.name) as opened:
         latencies = (
             LatencyCache()
-            .measurer(device)
+            .measurer(opened)
             .measure(specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress)
         )
     return tuple(

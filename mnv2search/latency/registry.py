@@ -18,7 +18,7 @@ from mnv2search.latency.remote import RemoteDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.types import LatencyDevice
 
-__all__ = ["Availability", "available", "open_device"]
+__all__ = ["Availability", "available", "device_effects", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
 # Options that say where on a machine a runtime runs, and not how; what they are for.
@@ -86,6 +86,24 @@ def open_device(text: str) -> LatencyDevice:
     if not isinstance(made, Runtime):
         return cast("LatencyDevice", made)
     return RuntimeDevice(made, cores=placing.get("cores", ""))
+
+
+def device_effects(text: str) -> tuple[str, ...]:
+    """What opening a device does beyond loading a runtime that ships: plug-ins and connections.
+
+    >>> device_effects("onnxruntime:threads=2")
+    ()
+    >>> device_effects("onnxruntime:config=mine@ssh://pi@board")
+    ("connect to the device 'onnxruntime:config=mine@ssh://pi@board'",)
+    """
+    found = []
+    for part in map(str.strip, text.split(SEPARATOR)):
+        address, _, host = part.partition("@")
+        if address.partition(":")[0] not in plugins.BUILT_IN["device"]:
+            found.append(f"load the plug-in for the device {part!r}")
+        if host not in LOCAL_HOSTS:
+            found.append(f"connect to the device {part!r}")
+    return tuple(found)
 
 
 def _pool(texts: Sequence[str]) -> LatencyDevice:

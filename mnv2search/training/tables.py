@@ -156,7 +156,7 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
                 "parquet", data_files={"train": [str(place)]}, streaming=True, cache_dir=cache
             )
         else:
-            found = datasets.load_dataset(str(place), streaming=True, cache_dir=cache)
+            found = datasets.load_dataset("parquet", data_files=_by_split(place), streaming=True, cache_dir=cache)
     except ConnectionError as error:
         raise DataError(
             f"{told.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
@@ -167,6 +167,17 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
     except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
         raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
+
+
+def _by_split(folder: Path) -> dict[str, list[str]]:
+    """The parquet files of a folder by the split that their names tell.
+
+    Given the folder itself, `datasets` would follow what a README.md in it says, to other places of the network too.
+    """
+    from datasets.data_files import DataFilesDict, get_data_patterns
+
+    found = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    return {str(split): list(files) for split, files in found.filter(extensions=[PARQUET]).items() if files}
 
 
 def _hint(told: _Source) -> str:

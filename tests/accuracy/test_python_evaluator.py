@@ -31,6 +31,39 @@ def nothing(spec, seed):
 def fails(spec, seed):
     raise OSError("the camera is unplugged")
 
+def leaves(spec, seed):
+    raise SystemExit(0)
+
+def huge(spec, seed):
+    return 10**400
+
+class Odd:
+    def __float__(self):
+        raise ZeroDivisionError("no number today")
+
+    def __repr__(self):
+        raise SystemExit(0)
+
+def odd(spec, seed):
+    return Odd()
+
+def unprintable(spec, seed):
+    return [Odd()]
+
+def escapes(spec, seed):
+    raise OSError("\x1b]52;c;AAAA\x07")
+
+def interrupted(spec, seed):
+    raise KeyboardInterrupt
+
+def array(spec, seed):
+    import numpy
+    return numpy.array([0.5, 0.6])
+
+def scalar(spec, seed):
+    import numpy
+    return numpy.float32(0.5)
+
 def stops(spec, seed):
     raise StopEarly
 
@@ -64,7 +97,16 @@ def test_an_accuracy_is_handed_on_as_it_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("percent", "71.8"), ("words", "'0.5'"), ("truth", "True"), ("nothing", "None")]
+    ("name", "told"),
+    [
+        ("percent", "71.8"),
+        ("words", "'0.5'"),
+        ("truth", "True"),
+        ("nothing", "None"),
+        ("huge", "10{60}"),
+        ("array", r"array\(\[0.5, 0.6\]\)"),
+        ("unprintable", "<a list whose text raises SystemExit>"),
+    ],
 )
 def test_anything_but_a_ratio_is_an_error(file: Path, name: str, told: str) -> None:
     with pytest.raises(EvaluatorError, match=f"{name} returned {told}"):
@@ -75,6 +117,47 @@ def test_what_the_function_raises_is_chained(file: Path) -> None:
     with pytest.raises(EvaluatorError, match="raised OSError: the camera is unplugged") as caught:
         PythonEvaluator(function=f"{file}:fails").evaluate(SPEC, seed=0)
     assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("leaves", "raised SystemExit: 0"),
+        ("odd", "raised ZeroDivisionError: no number today"),
+        ("escapes", r"raised OSError: \\x1b\]52;c;AAAA\\x07"),
+    ],
+)
+def test_whatever_the_function_raises_is_an_error_of_the_evaluator(file: Path, name: str, told: str) -> None:
+    with pytest.raises(EvaluatorError, match=told):
+        PythonEvaluator(function=f"{file}:{name}").evaluate(SPEC, seed=0)
+
+
+def test_an_interruption_stays_one(file: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        PythonEvaluator(function=f"{file}:interrupted").evaluate(SPEC, seed=0)
+
+
+def test_a_numpy_scalar_is_a_number(file: Path) -> None:
+    assert PythonEvaluator(function=f"{file}:scalar").evaluate(SPEC, seed=0).value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"def f(:\n", "SyntaxError"),
+        (b"1 / 0\n", "ZeroDivisionError: division by zero"),
+        (b"raise SystemExit(0)\n", "SystemExit: 0"),
+        (b"f = '\xff'\n", "SyntaxError"),
+        (b"None.f\n", "cannot be imported: AttributeError"),
+        (b"f = 1\0\n", "null bytes"),
+        (b"class E(BaseException): pass\nraise E('odd')\n", "E: odd"),
+        (b"def __getattr__(name): raise OSError(name)\n", "cannot be imported: OSError"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused_at_once(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "bad.py").write_bytes(content)
+    with pytest.raises(OptionError, match=told):
+        PythonEvaluator(function=f"{tmp_path / 'bad.py'}:f")
 
 
 def test_a_request_to_stop_passes_through(file: Path) -> None:

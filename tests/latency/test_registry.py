@@ -68,7 +68,12 @@ def test_a_device_measured_twice_reports_the_second_time_only() -> None:
         ("onnxruntime:threads=0", "threads is 0"),
         ("torch:batch=0", "batch is 0"),
         ("simulated:noise=-1", "noise is -1"),
-        ("simulated:noise=nan", "noise is nan"),
+        ("simulated:noise=nan", "noise is 'nan'"),
+        ("simulated:noise=inf", "noise is 'inf'"),
+        ("simulated:noise=1e308", "noise is 1e\\+308"),
+        ("simulated:noise=1e309", "noise is '1e309'"),
+        (f"simulated:seed=1{'0' * 400}", "seed is '10{79}'"),
+        (f"simulated:seed=1{'0' * 5000}", "seed is '10{79}'"),
     ],
 )
 def test_what_cannot_be_opened_is_explained(text: str, message: str) -> None:
@@ -86,10 +91,11 @@ def test_a_near_miss_is_offered(text: str, near: str) -> None:
     assert near in caught.value.hint
 
 
-def test_a_batch_that_no_memory_holds_is_told() -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_a_batch_that_no_memory_holds_is_told(runtime: str) -> None:
     with (
-        open_device("onnxruntime:batch=100000000") as device,
-        pytest.raises(DeviceError, match="100,000,000 images does not fit in memory") as raised,
+        open_device(f"{runtime}:batch=100000000") as device,
+        pytest.raises(DeviceError, match=r"100,000,000 images .*do(es)? not fit in memory") as raised,
     ):
         device.measure(TINY)
     assert raised.value.hint == "use a smaller batch"

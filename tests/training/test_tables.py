@@ -211,9 +211,15 @@ def test_a_file_that_is_no_parquet(run: Run, tmp_path: Path) -> None:
 def test_a_folder_with_a_program_is_not_run(run: Run, tree: Path, tmp_path: Path) -> None:
     folder = folder_of_files(tree, tmp_path)
     (folder / "mine.py").write_text("raise SystemExit(7)\n")
-    done = run("data", "mine")
-    assert done.code == 2
-    assert "mine cannot be read as a table: Dataset scripts are no longer supported" in " ".join(done.err.split())
+    assert run("data", "mine").code == 0
+
+
+def test_a_folder_does_not_lead_to_other_places(run: Run, tree: Path, tmp_path: Path) -> None:
+    folder = folder_of_files(tree, tmp_path)
+    before = run("data", "mine", "--json").out
+    configs = "configs:\n- config_name: default\n  data_files: https://host.invalid/x.parquet\n"
+    (folder / "README.md").write_text(f"---\n{configs}---\n")
+    assert run("data", "mine", "--json").out == before
 
 
 def test_a_file_that_is_torn_in_the_middle(run: Run, tree: Path, tmp_path: Path) -> None:

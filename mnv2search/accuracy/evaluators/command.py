@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import os
 import shlex
 import signal
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from mnv2search.accuracy.program import ProgramTimeoutError, end_orphans, run_program
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.untrusted import escaped, json_value
 
 __all__ = ["CommandEvaluator"]
 
+# Of a failed program's standard error.
 STDERR_LINES = 8
+STDERR_CHARACTERS = 2000
+# Of a value in a message.
+SHOWN = 80
+# A year: beyond some such time, waiting overflows.
+MOST_TIMEOUT_S = 365 * 86_400
 
 METRIC, DATASET = "top1", "the command's own"
 
@@ -29,8 +32,9 @@ class CommandEvaluator:
     """Runs a program with the path of a spec and reads one JSON number from the last line it prints.
 
     The last line of its standard output is a number from 0 to 1, or an object with `value` and optionally `low` and
-    `high`, the ends of a 90 % interval. The program gets no input, is started without a shell and is killed with all
-    its children when its time is up. Its standard error is shown when it fails.
+    `high`, the ends of a 90 % interval. The program gets no input and is started without a shell. When it has
+    ended, or its time is up, everything that it started is killed, also if this process has been killed. The end of
+    its standard error is shown when it fails.
 
     Args:
         run: the program and its arguments; ``{spec}`` becomes the path of a YAML file (appended where absent),
@@ -47,12 +51,17 @@ class CommandEvaluator:
             raise OptionError(
                 f"the command {run!r} cannot be split into words: {error}", hint="close the quotes"
             ) from error
+        if "\0" in run:
+            raise OptionError("the command holds a NUL character", hint="leave it out")
         if not self._words:
             raise OptionError("the command is empty", hint="write command:PROGRAM {spec}")
-        if not 0 < timeout_s < float("inf"):
-            raise OptionError(f"timeout_s is {timeout_s}", hint="write a number of seconds above 0")
+        if not 0 < timeout_s <= MOST_TIMEOUT_S:
+            raise OptionError(
+                f"timeout_s is {timeout_s:g}", hint=f"write a number of seconds above 0, at most {MOST_TIMEOUT_S:,}"
+            )
         if not any("{spec}" in word for word in self._words):
             self._words += ("{spec}",)
+        self._has_looked_for_orphans = False
         self._run, self._timeout_s, self._metric, self._dataset = run, timeout_s, metric, dataset
 
     @property
@@ -75,7 +84,7 @@ class CommandEvaluator:
             EvaluatorError: it cannot be started, fails, takes too long, or its last line is not such a number.
         """
         del report  # a program's last line is its only report
-        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+        with tempfile.TemporaryDirectory(prefix="mnv2search-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "spec.yaml"
             path.write_text(codec.dumps(spec), encoding="utf-8")
             words = [word.replace("{spec}", str(path)).replace("{seed}", str(seed)) for word in self._words]
@@ -83,49 +92,36 @@ class CommandEvaluator:
         return self._accuracy(printed, complaint, seed)
 
     def _output(self, words: list[str]) -> tuple[str, str]:
+        if not self._has_looked_for_orphans:
+            end_orphans()
+            self._has_looked_for_orphans = True
         try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
+            done = run_program(words, timeout_s=self._timeout_s)
         except OSError as error:
             raise EvaluatorError(
                 f"the command {words[0]!r} cannot be started: {error.strerror}",
                 hint="write the path of an executable file; no shell is involved",
             ) from error
-        try:
-            printed, complaint = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired as error:
-            _, complaint = _kill_group(process)
-            raise self._failed(f"took longer than {self._timeout_s:g} s", complaint) from error
-        except BaseException:
-            _kill_group(process)
-            raise
-        if process.returncode != 0:
-            code = process.returncode
-            ending = f"exited with {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
-            raise self._failed(ending, complaint)
-        return printed, complaint
+        except ProgramTimeoutError as error:
+            raise self._failed(f"took longer than {self._timeout_s:g} s", error.errors) from error
+        if done.code != 0:
+            raise self._failed(_ending(done.code), done.errors)
+        return done.output, done.errors
 
     def _accuracy(self, printed: str, complaint: str, seed: int) -> Accuracy:
         lines = printed.strip().splitlines()
         if not lines:
             raise self._failed("printed nothing", complaint)
         try:
-            value, low, high = _numbers(json.loads(lines[-1]))
+            value, low, high = _numbers(json_value(lines[-1]))
         except ValueError as error:
-            raise self._failed(f"printed {lines[-1][:80]!r} as its last line: {error}", complaint) from error
+            raise self._failed(f"printed {lines[-1][:SHOWN]!r} as its last line: {error}", complaint) from error
         return Accuracy(
             value=value, low=low, high=high, metric=self._metric, kind="reported", dataset=self._dataset, seed=seed
         )
 
     def _failed(self, what: str, complaint: str) -> EvaluatorError:
-        tail = "\n".join(complaint.strip().splitlines()[-STDERR_LINES:])
+        tail = escaped("\n".join(complaint.strip().splitlines()[-STDERR_LINES:])[-STDERR_CHARACTERS:])
         return EvaluatorError(
             f"the command {self._words[0]!r} {what}" + (f"; its last words:\n{tail}" if tail else ""),
             hint='its last line must be a number from 0 to 1, or {"value": …, "low": …, "high": …}',
@@ -136,7 +132,7 @@ def _numbers(told: Any) -> tuple[float, float, float]:
     """Value and interval of a decoded last line."""
     if isinstance(told, dict):
         if unknown := sorted(set(told) - {"value", "low", "high"}):
-            raise ValueError(f"the key {unknown[0]!r} is not one of value, low, high")
+            raise ValueError(f"the key {_short(unknown[0])} is not one of value, low, high")
         if "value" not in told:
             raise ValueError("the key 'value' is missing")
     else:
@@ -150,14 +146,20 @@ def _numbers(told: Any) -> tuple[float, float, float]:
 
 def _ratio(number: Any) -> float:
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"{number!r} is not a number")
-    if not (math.isfinite(number) and 0 <= number <= 1):
-        raise ValueError(f"{number!r} is not from 0 to 1")
+        raise ValueError(f"{_short(number)} is not a number")
+    if not 0 <= number <= 1:
+        raise ValueError(f"{_short(number)} is not from 0 to 1")
     return float(number)
 
 
-def _kill_group(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Ends the program with all its children and returns what they had printed."""
-    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself meanwhile
-        os.killpg(process.pid, signal.SIGKILL)
-    return process.communicate()
+def _short(value: object) -> str:
+    return repr(value)[:SHOWN]
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "ended the process that watches it"
+    if code > 0:
+        return f"exited with {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, SupportsFloat
 
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, StopEarly, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.untrusted import escaped
 
 __all__ = ["PythonEvaluator"]
 
+# Of a value in a message.
+SHOWN = 200
 METRIC, DATASET = "top1", "the function's own"
 
 
@@ -53,26 +55,53 @@ class PythonEvaluator:
         """
         del report
         try:
-            told = self._function(spec, seed)
-        except StopEarly:
+            found = self._function(spec, seed)
+            value = found if isinstance(found, Accuracy) else _ratio(found)
+        except (StopEarly, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a function does not end the run
             raise EvaluatorError(
-                f"{self._name} raised {type(error).__name__}: {error}", hint="call it with this spec on its own"
+                f"{self._name} raised {described(error)}", hint="call it with this spec on its own"
             ) from error
-        if isinstance(told, Accuracy):
-            return told
-        try:
-            value = math.nan if isinstance(told, str | bytes | bool) else float(told)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not 0 <= value <= 1:
+        if isinstance(value, Accuracy):
+            return value
+        if value is None:
             raise EvaluatorError(
-                f"{self._name} returned {told!r}", hint="return a number from 0 to 1, or an Accuracy"
+                f"{self._name} returned {shown(found)}", hint="return a number from 0 to 1, or an Accuracy"
             )
         return Accuracy(
             value=value, low=value, high=value, metric=self._metric, kind="reported", dataset=self._dataset, seed=seed
         )
+
+
+def _ratio(found: object) -> float | None:
+    """A number from 0 to 1 as such, a NumPy scalar too; None for anything else."""
+    if isinstance(found, str | bytes | bool) or not isinstance(found, SupportsFloat):
+        return None
+    try:
+        value = float(found)
+    except (TypeError, ValueError, OverflowError):  # an array, a number beyond all floats
+        return None
+    return value if 0 <= value <= 1 else None
+
+
+def described(error: BaseException) -> str:
+    """Type and text of an exception, whatever it makes of being printed.
+
+    >>> described(SystemExit())
+    'SystemExit'
+    """
+    return f"{type(error).__name__}: {shown(error, str)}".removesuffix(": ")
+
+
+def shown(value: object, text: Callable[[object], str] = repr) -> str:
+    """A value as text for a message: short, printable, and there also where the value raises when it is printed."""
+    try:
+        return escaped(text(value)[:SHOWN])
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is code of the user's
+        return f"<a {type(value).__name__} whose text raises {type(error).__name__}>"
 
 
 def _found(name: str) -> Callable[[ModelSpec, int], Any]:
@@ -81,18 +110,30 @@ def _found(name: str) -> Callable[[ModelSpec, int], Any]:
         raise OptionError(
             f"{name!r} does not name a function", hint="write python:module:function or python:file.py:function"
         )
-    try:
-        function = getattr(_module(where), attribute)
-    except ImportError as error:
-        raise OptionError(
-            f"{where} cannot be imported: {error}", hint="install it, or write the path of a file"
-        ) from error
-    except AttributeError as error:
-        raise OptionError(f"{where} has no {attribute}", hint="write the name of a function in it") from error
+    function = _imported(where, attribute)
     if not callable(function):
         raise OptionError(f"{name} is not a function", hint="write the name of a function in it")
     found: Callable[[ModelSpec, int], Any] = function
     return found
+
+
+def _imported(where: str, attribute: str) -> object:
+    """What a module has under a name; what importing it raises is told as an error of the option."""
+    try:
+        module = _module(where)
+        if not hasattr(module, attribute):
+            raise OptionError(f"{where} has no {attribute}", hint="write the name of a function in it")
+        return getattr(module, attribute)
+    except (OptionError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        raise OptionError(
+            f"{where} cannot be imported: {shown(error, str)}", hint="install it, or write the path of a file"
+        ) from error
+    except BaseException as error:  # a module may raise anything, SystemExit too
+        raise OptionError(
+            f"{where} cannot be imported: {described(error)}", hint="import it on its own to see where"
+        ) from error
 
 
 def _module(where: str) -> ModuleType:

@@ -16,6 +16,8 @@ __all__ = ["SimulatedClock", "SimulatedDevice", "simulated_ms"]
 MADDS_PER_MS = 75e6
 BYTES_PER_MS = 25e6
 LAYER_MS = 0.004
+# Half of the runs would be off by a factor of 2 or more; far beyond, times overflow.
+MOST_NOISE = 1.0
 
 
 class SimulatedClock:
@@ -47,12 +49,12 @@ class SimulatedDevice(Device):
         noise: standard deviation of the logarithm of a single run's latency.
 
     Raises:
-        OptionError: `noise` is negative or not a number.
+        OptionError: `noise` is not from 0 to `MOST_NOISE`.
     """
 
     def __init__(self, *, seed: int = 0, noise: float = 0.0) -> None:
-        if not 0 <= noise < math.inf:
-            raise OptionError(f"device simulated: noise is {noise:g}", hint="use 0 or more, such as 0.02")
+        if not 0 <= noise <= MOST_NOISE:
+            raise OptionError(f"device simulated: noise is {noise:g}", hint=f"use 0 to {MOST_NOISE:g}, such as 0.02")
         super().__init__(
             DeviceInfo(
                 name=f"simulated:seed={seed},noise={noise:g}",

@@ -92,8 +92,7 @@ class TorchDevice(Device):
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
         threads = self.info.threads
-        drawn = torch.randn(self.info.batch, 3, *spec.size, generator=torch.Generator().manual_seed(0))
-        image = drawn.to(DTYPES[self.info.dtype]).to(memory_format=self._layout)
+        image = self._image(spec)
         without_gradients = torch.no_grad if self._compile else torch.inference_mode
 
         def run() -> None:
@@ -110,6 +109,21 @@ class TorchDevice(Device):
         except RuntimeError as error:
             raise DeviceError(f"torch cannot run the network {spec.name}: {error}") from error
         return run
+
+    def _image(self, spec: ModelSpec) -> Tensor:
+        """The fixed input, a tensor (batch, 3, H, W).
+
+        Raises:
+            DeviceError: it does not fit in memory.
+        """
+        generator = torch.Generator().manual_seed(0)
+        try:
+            drawn = torch.randn(self.info.batch, 3, *spec.size, generator=generator)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"torch: {self.info.batch:,} images for {spec.name} do not fit in memory", hint="use a smaller batch"
+            ) from error
+        return drawn.to(DTYPES[self.info.dtype]).to(memory_format=self._layout)
 
 
 def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
