@@ -15,12 +15,15 @@ from typing import Any
 
 import imagenet_fit as f
 import numpy as np
+from numpy.typing import NDArray
 
 from mnv2search.accuracy import estimate
-from mnv2search.accuracy.estimate import Z_90
+from mnv2search.accuracy.estimate import TERMS, Z_90
 from mnv2search.accuracy.evaluators.imagenet import features_of
 from mnv2search.spec.catalog import catalog
 from mnv2search.spec.plan import plan
+
+Texts = NDArray[np.str_]
 
 # Networks that differ by less are as good as equal. Source: spread of one network over recipes and seeds.
 POINT_APART = 0.005
@@ -53,12 +56,12 @@ class Pairs:
         return np.asarray(self.posterior + self.deltas**2 @ between + 2 * noise**2)
 
 
-def left_out(evidence: f.Evidence, spread: f.Spread, by: f.NDArray[np.str_]) -> dict[str, f.Posterior]:
+def left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> dict[str, f.Posterior]:
     """A posterior without each value of `by`."""
     return {str(value): f.posterior(evidence.without(by == value), spread) for value in np.unique(by)}
 
 
-def levels_left_out(evidence: f.Evidence, spread: f.Spread, by: f.NDArray[np.str_]) -> tuple[f.Array, f.Array]:
+def levels_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> tuple[f.Array, f.Array]:
     """Each result's logit as estimated without its value of `by`, and the standard deviation of that estimate."""
     table = evidence.table
     logits, sds = np.empty(len(table.top1)), np.empty(len(table.top1))
@@ -70,7 +73,7 @@ def levels_left_out(evidence: f.Evidence, spread: f.Spread, by: f.NDArray[np.str
     return logits, sds
 
 
-def pairs_left_out(evidence: f.Evidence, spread: f.Spread, by: f.NDArray[np.str_]) -> Pairs:
+def pairs_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> Pairs:
     """All pairs within groups, estimated without the value of `by` that the group has."""
     table = evidence.table
     made = left_out(evidence, spread, by)
@@ -80,7 +83,7 @@ def pairs_left_out(evidence: f.Evidence, spread: f.Spread, by: f.NDArray[np.str_
         for i, j in itertools.combinations(np.flatnonzero(table.groups == group), 2):
             delta = table.columns[i] - table.columns[j]
             fit = made[str(by[i])]
-            found.append((i, j, float(delta @ fit.mean), float(delta @ fit.covariance @ delta)))
+            found.append((int(i), int(j), float(delta @ fit.mean), float(delta @ fit.covariance @ delta)))
             deltas.append(delta)
     first, second, estimated, posterior = (np.array(column) for column in zip(*found, strict=True))
     true = table.logit[first.astype(int)] - table.logit[second.astype(int)]
@@ -146,7 +149,7 @@ def order_across_recipes(evidence: f.Evidence, spread: f.Spread) -> dict[str, in
     made: dict[tuple[str, str], f.Posterior] = {}
     counts = {"decidable": 0, "right": 0, "right_knowing_recipes": 0, "right_by_params": 0, "right_by_madds": 0}
     index = np.flatnonzero(table.reference)
-    p_of = table.columns[:, f.TERMS.index("p")]
+    p_of: f.Array = table.columns.T[TERMS.index("p")]
     for i, j in itertools.combinations(index, 2):
         same = table.madds[i] == table.madds[j] and np.array_equal(table.columns[i, :12], table.columns[j, :12])
         ratio = max(table.madds[i] / table.madds[j], table.madds[j] / table.madds[i])
@@ -157,7 +160,7 @@ def order_across_recipes(evidence: f.Evidence, spread: f.Spread) -> dict[str, in
         if key not in made:
             held = (table.architectures == key[0]) | (table.architectures == key[1])
             made[key] = f.posterior(evidence.without(held), spread)
-        delta, mean, ship = table.columns[i] - table.columns[j], made[key].mean, len(f.TERMS)
+        delta, mean, ship = table.columns[i] - table.columns[j], made[key].mean, len(TERMS)
         true = table.logit[i] - table.logit[j]
         counts["decidable"] += 1
         counts["right"] += bool((delta[:ship] @ mean[:ship]) * true > 0)
@@ -268,7 +271,7 @@ def supernet_gains(path: Path) -> dict[str, float]:
 def _typical_row(row: Mapping[str, str], c: estimate.Coefficients) -> list[float]:
     x, side = math.log(float(row["madds"]) / 3e8), math.log(float(row["resolution"]) / 224)
     cost = -math.expm1(-c.curvature * x) / c.curvature
-    return [1.0, cost, side, side * side, side * x, *[0.0] * (len(f.TERMS) - 5)]
+    return [1.0, cost, side, side * side, side * x, *[0.0] * (len(TERMS) - 5)]
 
 
 def unseen_networks() -> list[dict[str, Any]]:

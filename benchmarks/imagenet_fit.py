@@ -280,7 +280,7 @@ class Evidence:
 def compressed(networks: RandomNetworks, rows: Mask | None = None) -> tuple[Array, Array]:
     """Rows of unit noise that say of the coefficients what all networks say (the R of a QR decomposition)."""
     use = np.ones(len(networks.logit), bool) if rows is None else rows
-    r = np.linalg.qr(np.c_[networks.columns, networks.logit][use], mode="r") / TABLE_NOISE
+    r: Array = np.asarray(np.linalg.qr(np.c_[networks.columns, networks.logit][use], mode="r")) / TABLE_NOISE
     return r[:, :-1], r[:, -1]
 
 
@@ -300,7 +300,7 @@ class Posterior:
             slopes: what share of the variance of slopes between groups counts.
         """
         spread = between_variances(self.spread, slopes=slopes)
-        return np.einsum("ni,ij,nj->n", deltas, self.covariance, deltas) + deltas**2 @ spread
+        return np.asarray(np.einsum("ni,ij,nj->n", deltas, self.covariance, deltas) + deltas**2 @ spread)
 
 
 def between_variances(spread: Spread, *, slopes: float = 1.0) -> Array:
