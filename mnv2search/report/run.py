@@ -64,12 +64,12 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
 
 
 def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
-    """What the network costs besides time, where that is much more than its rival costs, and how to bound it."""
+    """What the network costs besides time, where that is much more than its rival costs, and how to limit it."""
     rival = best_rival(ship, result.baseline)
     if rival is None:
         return
     ratios = {
-        "parameters": (ship.cost.params / rival.cost.params, "--params"),
+        "parameters and file size": (ship.cost.params / rival.cost.params, "--params"),
         "multiply-adds": (ship.cost.madds / rival.cost.madds, "--madds"),
         "peak activation memory": (ship.cost.peak_activation_bytes / rival.cost.peak_activation_bytes, "--peak-kb"),
     }
@@ -77,8 +77,7 @@ def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
     if dear:
         shown = ", ".join(f"{ratio:.1f} x the {name}" for name, (ratio, _) in dear.items())
         options = ", ".join(option for _, option in dear.values())
-        files = " (and so the file)" if "parameters" in dear else ""
-        yield f"  it has {shown}{files} of {rival.spec.name}; to limit that, use {options}"
+        yield f"  beside {rival.spec.name} it has {shown}; to limit that, use {options}"
 
 
 def _published_nearby(ship: Evaluation) -> Iterator[str]:
