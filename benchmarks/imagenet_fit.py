@@ -1,43 +1,129 @@
-"""The fits behind the ImageNet estimate: from two tables to its coefficients, intervals and ranges.
+"""The model behind the ImageNet estimate: a hierarchical Bayesian regression of published results.
 
-`imagenet_estimate.py` runs and checks them. All logits are of top-1; x = log(multiply-adds / 300 M) and
-r = log(resolution / 224 px).
+`imagenet_estimate.py` runs and checks it. In logits of top-1, with x = log(multiply-adds / 300 M) and
+l = log(resolution / 224 px), the result i of recipe r and group g (one family of networks in one recipe) is
+
+    y_i = f(x_i, l_i, p_i, d_i, shares_i) . w  +  nuisance_i . v
+          + recipe_r + group_g + (slopes of group g in x, l and l x) + (structure of recipe r) + noise_i
+
+where p and d are the departures of log body parameters and log blocks from those of a typical network of that cost
+and resolution. All terms are Gaussian: given the standard deviations, the posterior of w is a linear solve. The
+standard deviations maximise the marginal likelihood.
+
+The random trainings of Accel-NASBench are one more recipe. All of them see 224 px and a shortened training, so that
+level, cost and unexpanded stages have coefficients of their own there, and only the structure is shared.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+from mnv2search.accuracy.estimate import TERMS, Coefficients, Features, terms_many
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-COVERAGE = 0.9
-# The three ways of reading "multiply-adds within 15 %": ratio, log ratio, and the smaller over the larger.
-READINGS = {"ratio <= 1.15": 1.15, "|log ratio| <= 0.15": math.exp(0.15), "smaller >= 85 % of larger": 1 / 0.85}
-# Nets that differ by less are as good as equal. Source: spread of one network over recipes and seeds.
-POINT_APART = 0.005
+# What is fitted beside the terms that ship, and left out of estimates: the recipes and families of published results.
+NUISANCE = ("searched", "separable", "mobilenetv3", "log epochs", "augmented", "modern")
+# Terms of Accel-NASBench alone.
+TABLE_NUISANCE = ("table", "table x", "table x^2", "unexpanded x p", "unexpanded x d")
+COLUMNS = (*TERMS, *NUISANCE, *TABLE_NUISANCE)
+SHARED = len(TERMS) + len(NUISANCE)
+# Prior standard deviation of every column; a doubling of one quantity moves no network by more than a few of these.
+PRIOR_SD = np.array(
+    [
+        3.0,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        0.15,
+        0.15,
+        0.15,
+        0.2,
+        0.2,
+        0.3,
+        0.5,
+        0.1,
+        0.3,
+        0.1,
+        0.1,
+        0.1,
+        0.1,
+        1.0,
+        1.0,
+        1.0,
+        0.5,
+        0.5,
+    ]
+)
+SLOPES = (TERMS.index("cost"), TERMS.index("log side"), TERMS.index("log side x"))
+STRUCTURE = slice(TERMS.index("p"), len(TERMS))
+# How much each structure term may differ between recipes, as a share of `Spread.structure`; squares differ less.
+STRUCTURE_SHARE = np.array([1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
+TYPICAL_EPOCHS = 300
+# Standard deviation of a fit of Accel-NASBench by its own columns: mostly the noise of a training.
+TABLE_NOISE = 0.0394
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Standard deviations in logits.
+
+    Attributes:
+        recipe: of the level of a recipe.
+        group: of the level of a family of networks within a recipe.
+        noise: of a single result.
+        cost: of the slope in the cost term between groups.
+        side: of the slope in log resolution.
+        side_cost: of the slope in log resolution times log multiply-adds.
+        structure: of the structure coefficients between recipes of published results.
+        table: the same for Accel-NASBench, whose networks were drawn at random.
+    """
+
+    recipe: float = 0.03
+    group: float = 0.01
+    noise: float = 0.015
+    cost: float = 0.03
+    side: float = 0.04
+    side_cost: float = 0.033
+    structure: float = 0.04
+    table: float = 0.04
+
+
+# The others are set: too few recipes and sources tell them apart.
+FITTED_SPREADS = ("group", "noise", "cost", "side", "side_cost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Networks as columns; `structure` has the six terms of the estimate's structure part."""
+    """Published results as columns.
 
-    names: tuple[str, ...]
-    families: NDArray[np.str_]
+    Attributes:
+        columns: (N, terms and nuisances).
+    """
+
+    names: NDArray[np.str_]
+    architectures: NDArray[np.str_]
+    groups: NDArray[np.str_]
     recipes: NDArray[np.str_]
+    sources: NDArray[np.str_]
     top1: Array
     madds: Array
     resolution: Array
-    structure: Array
+    columns: Array
+    reference: Mask
 
     @property
     def logit(self) -> Array:
@@ -49,77 +135,114 @@ class Table:
         """log(multiply-adds / 300 M)."""
         return np.log(self.madds / 3e8)
 
-    @property
-    def r(self) -> Array:
-        """log(resolution / 224 px)."""
-        return np.log(self.resolution / 224)
-
     def only(self, mask: Mask) -> Table:
-        """The networks of the mask."""
-        return Table(
-            names=tuple(itertools.compress(self.names, mask)),
-            families=self.families[mask],
-            recipes=self.recipes[mask],
-            top1=self.top1[mask],
-            madds=self.madds[mask],
-            resolution=self.resolution[mask],
-            structure=self.structure[mask],
-        )
+        """The results of the mask."""
+        return Table(**{f.name: getattr(self, f.name)[mask] for f in fields(Table)})
 
 
-def published(path: Path) -> tuple[Table, Mask, Mask]:
-    """Published networks, which of them are fitted, and which have squeeze-excite."""
+def published(path: Path, coefficients: Coefficients) -> Table:
+    """The results that are fitted; a structure that no source states is that of the group's mean departure."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["use"] == "fit"]
+    features = _features(rows, coefficients)
+    nuisance = np.array([_nuisance(row) for row in rows])
+    ship = terms_many(features, coefficients)
 
-    def column(name: str) -> Array:
-        return np.array([float(row[name]) for row in rows])
+    def texts(name: str) -> NDArray[np.str_]:
+        return np.array([row[name] for row in rows])
 
-    blocks = column("blocks")
-    terms = [np.log(column(n)) for n in ("body_params", "activations")]
-    terms += [np.log(blocks), column("large_kernel_blocks") / blocks, column("squeeze_excite"), np.zeros(len(rows))]
-    table = Table(
-        names=tuple(row["name"] for row in rows),
-        families=np.array([row["family"] for row in rows]),
-        recipes=np.array([row["recipe"] for row in rows]),
-        top1=column("top1") / 100,
-        madds=column("madds"),
-        resolution=column("resolution"),
-        structure=np.array(terms).T,
+    return Table(
+        names=texts("name"),
+        architectures=texts("architecture"),
+        groups=texts("group"),
+        recipes=texts("recipe"),
+        sources=texts("source"),
+        top1=np.array([float(row["top1"]) / 100 for row in rows]),
+        madds=features["madds"],
+        resolution=features["resolution"],
+        columns=np.c_[ship, nuisance, np.zeros((len(rows), len(TABLE_NUISANCE)))],
+        reference=np.array([row["reference"] == "1" for row in rows]),
     )
-    return table, column("fitted") > 0, column("squeeze_excite") > 0
 
 
-def accel_nasbench(path: Path) -> tuple[Table, Mask]:
-    """The 5,138 networks of Accel-NASBench, and which have every stage after the first expanded.
+def _nuisance(row: Mapping[str, str]) -> list[float]:
+    epochs = float(row["epochs"] or TYPICAL_EPOCHS)
+    kinds = [float(row["kind"] == name) for name in ("searched", "separable", "mobilenetv3")]
+    generations = [float(row["generation"] == name) for name in ("augmented", "modern")]
+    return [*kinds, math.log(epochs / TYPICAL_EPOCHS), *generations]
+
+
+def _features(rows: Sequence[Mapping[str, str]], c: Coefficients) -> dict[str, Array]:
+    """One array per feature; what a row does not state follows from its group."""
+    found = {name: np.array([float(row[name]) for row in rows]) for name in ("madds", "resolution", "se_share")}
+    groups = np.array([row["group"] for row in rows])
+    x, l = np.log(found["madds"] / 3e8), np.log(found["resolution"] / 224)  # noqa: E741 - as in the formula
+    for name, (start, by_x, by_l) in (("body_params", c.typical_params), ("blocks", c.typical_blocks)):
+        typical = start + by_x * x + by_l * l
+        stated = np.array([math.log(float(row[name])) if row[name] else math.nan for row in rows])
+        found[name] = np.exp(typical + _filled(stated - typical, groups))
+    kernels = np.array([float(row["large_kernel_share"] or math.nan) for row in rows])
+    return found | {"large_kernel_share": _filled(kernels, groups), "unexpanded_share": np.zeros(len(rows))}
+
+
+def _filled(values: Array, groups: NDArray[np.str_]) -> Array:
+    """Values with the mean of the group in place of NaN, or 0 where the group has none."""
+    filled = values.copy()
+    for group in np.unique(groups):
+        own = groups == group
+        known = values[own & ~np.isnan(values)]
+        filled[own & np.isnan(values)] = known.mean() if len(known) else 0.0
+    return filled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomNetworks:
+    """Networks of Accel-NASBench: drawn at random, trained alike and shortly at 224 px.
+
+    Attributes:
+        columns: (N, terms and nuisances).
+        expanded: every stage after the first is expanded, as in the MobileNetV2 family.
+    """
+
+    logit: Array
+    x: Array
+    columns: Array
+    expanded: Mask
+    features: Mapping[str, Array]
+
+
+def accel_nasbench(path: Path, coefficients: Coefficients) -> RandomNetworks:
+    """The 5,138 networks of Accel-NASBench.
 
     Source of the layout: afzalxo/Accel-NASBench; the parameters counted here equal the table's.
     """
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    counted = [_count(row) for row in rows]
+    counted = np.array([_count(row) for row in rows])
     for row, (_, params, *_rest, gates) in zip(rows, counted, strict=True):
-        total = params + gates + 1_281_000
-        if abs(total - 1e6 * float(row["params_m"])) > 1:
-            raise ValueError(f"network {row['id']}: counted {total} parameters, not {row['params_m']} M")
-    numbers = np.array(counted)
-    table = Table(
-        names=tuple(row["id"] for row in rows),
-        families=np.full(len(rows), "accel_nasbench"),
-        recipes=np.full(len(rows), "accel_nasbench"),
-        top1=np.array([float(row["top1"]) for row in rows]) / 100,
-        madds=numbers[:, 0],
-        resolution=np.full(len(rows), 224.0),
-        structure=np.c_[np.log(numbers[:, 1:4]), numbers[:, 4:7]],
+        if abs(params + gates + 1_281_000 - 1e6 * float(row["params_m"])) > 1:
+            raise ValueError(f"network {row['id']}: counted {params + gates} parameters, not {row['params_m']} M")
+    names = ("madds", "body_params", "blocks", "large_kernel_share", "se_share", "unexpanded_share")
+    features = dict(zip(names, counted.T[:6], strict=True)) | {"resolution": np.full(len(rows), 224.0)}
+    top1 = np.array([float(row["top1"]) for row in rows]) / 100
+    ship = terms_many(features, coefficients)
+    x, p, d = np.log(features["madds"] / 3e8), ship[:, TERMS.index("p")], ship[:, TERMS.index("d")]
+    unexpanded = features["unexpanded_share"]
+    own = np.c_[np.ones(len(rows)), x, x**2, unexpanded * p, unexpanded * d]
+    return RandomNetworks(
+        logit=np.log(top1 / (1 - top1)),
+        x=x,
+        columns=np.c_[ship, np.zeros((len(rows), len(NUISANCE))), own],
+        expanded=unexpanded == 0,
+        features=features,
     )
-    return table, numbers[:, 6] == 0
 
 
 def _count(row: dict[str, str]) -> tuple[float, ...]:
-    """Multiply-adds, body params, activations, blocks, large-kernel, SE and unexpanded share, SE params."""
+    """Multiply-adds, body params, blocks, large-kernel, SE and unexpanded share, SE params."""
     strides, inputs, outputs = (1, 2, 2, 2, 1, 2, 1), (32, 16, 24, 40, 80, 112, 192), (16, 24, 40, 80, 112, 192, 320)
     side = 112
-    madds, params, activations = 864 * side**2, 864 + 64, 32 * side**2
+    madds, params = 864 * side**2, 864 + 64
     blocks = large = gated = gates = unexpanded = 0
     for stage in range(7):
         expansion, kernel, layers, gate = (int(row[f"b{stage}_{what}"]) for what in ("e", "k", "l", "se"))
@@ -129,10 +252,8 @@ def _count(row: dict[str, str]) -> tuple[float, ...]:
             if expansion > 1:
                 madds += c_in * hidden * side**2
                 params += c_in * hidden + 2 * hidden
-                activations += hidden * side**2
             madds += (hidden * kernel**2 + hidden * c_out) * out**2
             params += hidden * kernel**2 + hidden * c_out + 2 * hidden + 2 * c_out
-            activations += (hidden + c_out) * out**2
             gates += gate * (2 * hidden * max(1, c_in // 4) + hidden + max(1, c_in // 4))
             side = out
         blocks += layers
@@ -141,182 +262,112 @@ def _count(row: dict[str, str]) -> tuple[float, ...]:
         unexpanded += stage > 0 and expansion == 1
     madds += 320 * 1280 * side**2 + 1280 * 1000
     params += 320 * 1280 + 2 * 1280
-    activations += 1280 * side**2
-    return (madds, params, activations, blocks, large / blocks, gated / blocks, unexpanded / 6, gates)
-
-
-def solved(design: Array, values: Array) -> Array:
-    """The least-squares weights."""
-    return np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], dtype=np.float64)
-
-
-def fit_structure(anb: Table, rows: Mask | None = None) -> tuple[Array, float, float]:
-    """The structure's coefficients, that of log multiply-adds beside them, and the intercept."""
-    use = np.ones(len(anb.top1), bool) if rows is None else rows
-    design = np.c_[anb.structure, np.log(anb.madds), np.ones(len(anb.top1))]
-    weights = solved(design[use], anb.logit[use])
-    return weights[:6], float(weights[6]), float(weights[7])
+    return (madds, params, blocks, large / blocks, gated / blocks, unexpanded / 6, gates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Everything but the intervals and the ranges."""
+class Evidence:
+    """Rows of the regression: published results, and the random networks compressed to as many rows as columns."""
 
-    structure: Array
-    level: Array
-    typical: Array
+    table: Table
+    random: tuple[Array, Array] | None
 
-    def departure(self, table: Table) -> Array:
-        """How far each structure is from the typical one."""
-        return np.asarray(table.structure @ self.structure - _typical_design(table) @ self.typical)
-
-    def level_of(self, table: Table) -> Array:
-        """The typical logit at each cost and side."""
-        return np.asarray(_level_design(table) @ self.level)
-
-    def logit(self, table: Table) -> Array:
-        """The estimates."""
-        return self.level_of(table) + self.departure(table)
+    def without(self, mask: Mask) -> Evidence:
+        """The evidence without the published results of the mask."""
+        return replace(self, table=self.table.only(~mask))
 
 
-def _level_design(table: Table) -> Array:
-    return np.asarray(np.c_[np.ones(len(table.top1)), table.x, table.x**2, table.r])
+def compressed(networks: RandomNetworks, rows: Mask | None = None) -> tuple[Array, Array]:
+    """Rows of unit noise that say of the coefficients what all networks say (the R of a QR decomposition)."""
+    use = np.ones(len(networks.logit), bool) if rows is None else rows
+    r: Array = np.asarray(np.linalg.qr(np.c_[networks.columns, networks.logit][use], mode="r")) / TABLE_NOISE
+    return r[:, :-1], r[:, -1]
 
 
-def _typical_design(table: Table) -> Array:
-    return np.asarray(np.c_[np.ones(len(table.top1)), table.x, table.r])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posterior:
+    """Of all columns' coefficients: mean (K,) and covariance (K, K)."""
+
+    mean: Array
+    covariance: Array
+    spread: Spread
+
+    def variance(self, deltas: Array, *, slopes: float = 1.0) -> Array:
+        """Variance of `deltas @ w`, (N,), in a group and a recipe that were not fitted.
+
+        Args:
+            deltas: (N, K).
+            slopes: what share of the variance of slopes between groups counts.
+        """
+        spread = between_variances(self.spread, slopes=slopes)
+        return np.asarray(np.einsum("ni,ij,nj->n", deltas, self.covariance, deltas) + deltas**2 @ spread)
 
 
-def fit(table: Table, structure: Array, rows: Mask | None = None) -> Fit:
-    """The level and the typical structure of published networks, given the structure's coefficients."""
-    part = table if rows is None else table.only(rows)
-    values = part.structure @ structure
-    typical = solved(_typical_design(part), values)
-    departure = values - _typical_design(part) @ typical
-    level = solved(_level_design(part), part.logit - departure)
-    return Fit(structure=structure, level=level, typical=typical)
+def between_variances(spread: Spread, *, slopes: float = 1.0) -> Array:
+    """By how much each coefficient differs between groups and recipes: (K,) variances."""
+    found = np.zeros(len(COLUMNS))
+    found[list(SLOPES)] = slopes * np.array([spread.cost, spread.side, spread.side_cost]) ** 2
+    found[STRUCTURE] = (spread.structure * STRUCTURE_SHARE) ** 2
+    return found
 
 
-def curve(table: Table, rows: Mask) -> Array:
-    """Logits by the quadratic in log multiply-adds alone, fitted on `rows`, for all."""
-    design = np.c_[np.ones(len(table.top1)), table.x, table.x**2]
-    return np.asarray(design @ solved(design[rows], table.logit[rows]))
+def posterior(evidence: Evidence, spread: Spread) -> Posterior:
+    """The coefficients given the standard deviations."""
+    design, values, noise = _system(evidence, spread)
+    factor = cho_factor(noise, lower=True)
+    precision = design.T @ cho_solve(factor, design) + np.diag(1 / PRIOR_SD**2)
+    covariance = np.linalg.inv(precision)
+    return Posterior(mean=covariance @ (design.T @ cho_solve(factor, values)), covariance=covariance, spread=spread)
 
 
-Predict = Callable[[Mask], Array]
-"""Fits on the masked rows and returns logits for all."""
+def fitted_spread(evidence: Evidence, start: Spread) -> Spread:
+    """The standard deviations of `FITTED_SPREADS` that maximise the marginal likelihood."""
 
+    def spread_of(logs: Array) -> Spread:
+        return replace(start, **dict(zip(FITTED_SPREADS, np.exp(logs).tolist(), strict=True)))
 
-def leave_family_out(table: Table, predict: Predict) -> Array:
-    """Each network's logit as predicted by a fit that has not seen its family."""
-    logits = np.empty(len(table.top1))
-    for family in np.unique(table.families):
-        held = table.families == family
-        logits[held] = predict(~held)[held]
-    return logits
-
-
-def share(logits: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-logits)))
-
-
-def comparable(table: Table, ratio: float) -> list[tuple[int, int]]:
-    """Pairs of about equal multiply-adds, more than half a point apart."""
-    return [
-        (i, j)
-        for i, j in itertools.combinations(range(len(table.top1)), 2)
-        if max(table.madds[i] / table.madds[j], table.madds[j] / table.madds[i]) <= ratio
-        and abs(table.top1[i] - table.top1[j]) > POINT_APART
-    ]
-
-
-def same_network(table: Table, pair: tuple[int, int]) -> bool:
-    """The two differ in their training alone, so no function of the network can order them."""
-    i, j = pair
-    return bool(
-        table.madds[i] == table.madds[j]
-        and table.resolution[i] == table.resolution[j]
-        and np.array_equal(table.structure[i], table.structure[j])
+    found = minimize(
+        lambda logs: -_log_likelihood(evidence, spread_of(logs)),
+        np.log([getattr(start, name) for name in FITTED_SPREADS]),
+        method="L-BFGS-B",
+        bounds=[(math.log(0.003), math.log(0.5))] * len(FITTED_SPREADS),
     )
+    return spread_of(found.x)
 
 
-def always(values: Array) -> Callable[[int, int], Array]:
-    """The same values whatever the pair."""
-    return lambda *_pair: values
+def _log_likelihood(evidence: Evidence, spread: Spread) -> float:
+    design, values, noise = _system(evidence, spread)
+    lower = cholesky(noise + (design * PRIOR_SD**2) @ design.T, lower=True)
+    whitened = solve_triangular(lower, values, lower=True)
+    return float(-0.5 * whitened @ whitened - np.log(np.diag(lower)).sum())
 
 
-def ordered(table: Table, pairs: Iterable[tuple[int, int]], logits: Callable[[int, int], Array]) -> int:
-    """How many pairs the logits, which may depend on the pair, put in the right order."""
-    count = 0
-    for i, j in pairs:
-        values = logits(i, j)
-        count += bool((values[i] - values[j]) * (table.top1[i] - table.top1[j]) > 0)
-    return count
+def _system(evidence: Evidence, spread: Spread) -> tuple[Array, Array, Array]:
+    """Design, values, and the covariance of everything but the coefficients."""
+    table = evidence.table
+    columns = table.columns
+    same_recipe = (table.recipes[:, None] == table.recipes[None, :]).astype(float)
+    same_group = (table.groups[:, None] == table.groups[None, :]).astype(float)
+    structure = columns[:, STRUCTURE] * STRUCTURE_SHARE
+    slopes = columns[:, list(SLOPES)] * [spread.cost, spread.side, spread.side_cost]
+    noise = same_recipe * (spread.recipe**2 + spread.structure**2 * structure @ structure.T)
+    noise += same_group * (spread.group**2 + slopes @ slopes.T)
+    noise[np.diag_indices_from(noise)] += spread.noise**2
+    if evidence.random is None:
+        return columns, table.logit, noise
+    design, values = evidence.random
+    own = design[:, STRUCTURE] * STRUCTURE_SHARE
+    whole = np.zeros((len(noise) + len(values),) * 2)
+    whole[: len(noise), : len(noise)] = noise
+    whole[len(noise) :, len(noise) :] = np.eye(len(values)) + spread.table**2 * own @ own.T
+    return np.r_[columns, design], np.r_[table.logit, values], whole
 
 
-def conformal(residuals: Array, coverage: float = COVERAGE) -> float:
-    """The half-width that covers a new residual with that probability if it is exchangeable with these."""
-    rank = math.ceil(coverage * (len(residuals) + 1))
-    return float(np.sort(np.abs(residuals))[min(rank, len(residuals)) - 1])
+def share(logits: Any) -> Array:
+    """Logits as 0 to 1."""
+    return np.asarray(1 / (1 + np.exp(-np.asarray(logits))))
 
 
-def nested_coverage(table: Table, structure: Array) -> float:
-    """Share of networks inside an interval made without their family, neither in the fit nor in its half-width."""
-    covered = 0
-    for family in np.unique(table.families):
-        rest = table.only(table.families != family)
-        inner = leave_family_out(rest, lambda rows, rest=rest: fit(rest, structure, rows).logit(rest))  # type: ignore[misc]
-        half = conformal(rest.logit - inner)
-        held = table.only(table.families == family)
-        covered += int((np.abs(fit(rest, structure).logit(held) - held.logit) <= half).sum())
-    return covered / len(table.top1)
-
-
-def cross_validated(anb: Table, folds: int = 5, seed: int = 0) -> tuple[Array, Array]:
-    """Held-out logits, and the same without the term of multiply-adds."""
-    fold = np.random.default_rng(seed).integers(0, folds, len(anb.top1))
-    logits, structure = np.empty(len(fold)), np.empty(len(fold))
-    for k in range(folds):
-        held = fold == k
-        weights, by_madds, intercept = fit_structure(anb, ~held)
-        structure[held] = anb.structure[held] @ weights + by_madds * math.log(3e8) + intercept
-        logits[held] = structure[held] + by_madds * anb.x[held]
-    return logits, structure
-
-
-def shrink(anb: Table, rows: Mask, structure: Array) -> float:
-    """The slope of true logits on held-out structure at equal multiply-adds, among `rows`."""
-    design = np.c_[structure, np.log(anb.madds), np.log(anb.madds) ** 2, np.ones(len(structure))][rows]
-    return float(solved(design, anb.logit[rows])[0])
-
-
-def pair_residuals(table: Table, level: Array, structure: Array, factor: float, max_log_madds: float) -> Array:
-    """True minus estimated difference (rows: pairs; columns: residual, |log ratio of sides|) within recipes."""
-    found = []
-    for i, j in itertools.combinations(range(len(table.top1)), 2):
-        if table.recipes[i] == table.recipes[j] and abs(table.x[i] - table.x[j]) <= max_log_madds:
-            estimated = level[i] - level[j] + factor * (structure[i] - structure[j])
-            found.append((table.logit[i] - table.logit[j] - estimated, abs(table.r[i] - table.r[j])))
-    return np.array(found)
-
-
-def ends_held_out(table: Table, structure: Array, columns: Sequence[Array], most: float = 0.1) -> Array:
-    """Residuals of the outermost networks, either end of each column, by fits that have not seen them."""
-    size = max(2, round(most * len(table.top1)))
-    residuals: list[float] = []
-    for column in columns:
-        order = np.argsort(column, kind="stable")
-        for end in (order[:size], order[-size:]):
-            rows = np.ones(len(order), bool)
-            rows[end] = False
-            residuals.extend((fit(table, structure, rows).logit(table) - table.logit)[end])
-    return np.array(residuals)
-
-
-def spearman(one: Array, other: Array) -> float:
-    """Rank correlation, ties at their mean rank."""
-    ranks = []
-    for values in (one, other):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+def network(features: Mapping[str, Array], row: int) -> Features:
+    """One row as the estimate's features."""
+    return Features(**{f.name: features[f.name][row] for f in fields(Features) if f.name in features})

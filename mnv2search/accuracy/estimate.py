@@ -1,15 +1,13 @@
-"""ImageNet top-1 estimated by arithmetic: the level from published results, the order at equal cost from a table.
+"""ImageNet top-1 estimated by arithmetic, from a regression on published results and on random trainings.
 
-With x = log(multiply-adds / 300 M) and r = log(resolution / 224 px), in logits of top-1:
+With x = log(multiply-adds / 300 M), l = log(resolution / 224 px), and p and d the departures of log body parameters
+and log blocks from those of a typical network of that cost and resolution, in logits of top-1:
 
-    level     L(x, r) = c0 + c1 x + c2 x^2 + c3 r                  typical published network of that cost and side
-    structure S       = b . (log body params, log activations, log blocks, large-kernel share, SE share,
-                        unexpanded share)                          coefficients from 5,138 trained networks
-    departure D       = S - (t0 + t1 x + t2 r)                     how far S is from the typical one
-    estimate          = L + D
+    estimate = w . (1, (1 - exp(-g x)) / g, l, l^2, l x, p, p^2, d, d^2,
+                    large-kernel share, SE share, u + u^2)           u: unexpanded share
 
-The coefficients, the intervals and the ranges they cover are in ``coefficients.json``, written and checked by
-``benchmarks/imagenet_estimate.py``; ``docs/accuracy.md`` explains them.
+The coefficients w, their covariance, and what recipes and single results differ by are in ``coefficients.json``,
+written and checked by ``benchmarks/imagenet_estimate.py``; ``docs/accuracy.md`` explains them.
 """
 
 from __future__ import annotations
@@ -28,23 +26,46 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
+    Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 __all__ = [
+    "TERMS",
     "Coefficients",
     "Features",
     "Gain",
     "coefficients",
+    "departures",
     "estimate",
     "estimate_many",
+    "extrapolations",
     "gain",
     "ranking_bound",
     "ranking_bound_many",
+    "terms_many",
 ]
 
 MADDS_UNIT = 3e8
 RESOLUTION_UNIT_PX = 224
 DATASET = "imagenet-1k"
 METRIC = "top1"
+# A normal distribution has 90 % of its mass within so many standard deviations.
+Z_90 = 1.6448536
+# About one point at 75 %: a caution where the tables have no example, and not measured.
+UNUSUAL_HALF_WIDTH = 0.053
+TERMS = (
+    "level",
+    "cost",
+    "log side",
+    "log side squared",
+    "log side x",
+    "p",
+    "p squared",
+    "d",
+    "d squared",
+    "large kernels",
+    "squeeze-excite",
+    "unexpanded",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +75,6 @@ class Features:
     Attributes:
         madds: multiply-adds of one image, with a classifier of 1,000 classes whatever the network has.
         body_params: trainable parameters without the classifier.
-        activations: elements of the outputs of all convolutions but those on pooled 1x1 maps.
         blocks: inverted residual or fused blocks.
         resolution: side of the input in px.
         large_kernel_share: share of the blocks whose kernel is 5 or more, 0 to 1.
@@ -68,9 +88,8 @@ class Features:
 
     madds: float
     body_params: float
-    activations: float
-    blocks: int
-    resolution: int
+    blocks: float
+    resolution: float
     large_kernel_share: float = 0.0
     se_share: float = 0.0
     unexpanded_share: float = 0.0
@@ -83,27 +102,25 @@ class Coefficients(NamedTuple):
     """The contents of ``coefficients.json``; logits unless said otherwise.
 
     Attributes:
-        level: c0, c1, c2, c3.
-        structure: b, in the order of the module's formula.
-        typical: t0, t1, t2.
-        level_x: range of x in which the level's curve is used; it goes on as a straight line outside.
-        half_width: of the estimate's 90 % interval.
-        gain_shrink: what share of an estimated difference in structure is found in truth.
-        gain_half_width: of the 90 % interval of a difference between two networks of one resolution.
-        gain_per_log_side: what a difference in resolution adds to it, in quadrature, per log of the ratio of sides.
-        outside_per_log: by how much half-widths grow per log of the distance to a covered range.
-        ranges: lowest and highest value of each feature, and of the departure, that the tables cover.
+        mean: w, in the order of `TERMS`.
+        covariance: of w in a recipe and a family of networks that no table has.
+        curvature: g.
+        recipe_sd: standard deviation of the level between recipes.
+        noise_sd: standard deviation of one result about its recipe's law.
+        typical_params: log body parameters of a typical network: constant, per x, per l.
+        typical_blocks: log blocks of a typical network, likewise.
+        covered_sd: uncertainty against the typical network of its cost that 95 % of the published ones stay below.
+        ranges: lowest and highest value of each feature that the tables cover.
     """
 
-    level: tuple[float, float, float, float]
-    structure: tuple[float, float, float, float, float, float]
-    typical: tuple[float, float, float]
-    level_x: tuple[float, float]
-    half_width: float
-    gain_shrink: float
-    gain_half_width: float
-    gain_per_log_side: float
-    outside_per_log: float
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    curvature: float
+    recipe_sd: float
+    noise_sd: float
+    typical_params: tuple[float, float, float]
+    typical_blocks: tuple[float, float, float]
+    covered_sd: float
     ranges: Mapping[str, tuple[float, float]]
 
 
@@ -122,27 +139,30 @@ def coefficients() -> Coefficients:
         files("mnv2search.accuracy").joinpath("coefficients.json").read_text(encoding="utf-8")
     )
     ranges = {name: (float(low), float(high)) for name, (low, high) in raw.pop("ranges").items()}
+    covariance = tuple(tuple(map(float, row)) for row in raw.pop("covariance"))
+    raw.pop("terms"), raw.pop("sources")
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else float(v) for name, v in raw.items()}
-    return Coefficients(ranges=ranges, **values)
+    return Coefficients(ranges=ranges, covariance=covariance, **values)
 
 
 def estimate(features: Features) -> Accuracy:
     """The estimated ImageNet top-1 after a standard training, with its 90 % interval.
 
-    >>> mobilenet_v2 = Features(
-    ...     madds=300_774_272, body_params=2_223_872, activations=6_678_112, blocks=17, resolution=224
-    ... )
-    >>> round(estimate(mobilenet_v2).value, 3)
-    0.726
+    The half-width is that of a typical network of the same cost, by recipe and noise, plus that of the difference
+    between the two. They are added, not combined as independent: a search that picks networks meets the worse case.
+
+    >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
+    >>> round(estimate(mobilenet_v2).value, 2)
+    0.72
     """
     c = coefficients()
-    level, departure = _parts(features, c)
-    logit, half = level + departure, c.half_width + _outside(features, departure, c)
-    low = level + _trusted(departure, c) - half
+    own, typical = _terms(features, c), _typical_terms(features.madds, c)
+    logit = _dot(c.mean, own)
+    half = Z_90 * (_typical_sd(typical, c) + _sd(_minus(own, typical), c)) + _caution(features)
     notes = (*(f"extrapolates: {text}" for text in extrapolations(features)), *_remarks(features))
     return Accuracy(
         value=_share(logit),
-        low=_share(low),
+        low=_share(logit - half),
         high=_share(logit + half),
         metric=METRIC,
         kind="estimated",
@@ -154,31 +174,28 @@ def estimate(features: Features) -> Accuracy:
 def gain(candidate: Features, baseline: Features) -> Gain:
     """How much more accurate `candidate` is than `baseline` after the same training, with its 90 % interval.
 
-    The two estimates share the unknown recipe, so this interval is narrower than the difference of two
-    independent ones. The part of the difference that comes from structure is shrunk by what such differences
-    turned out to be worth.
+    The two share the unknown recipe, so this interval is narrower than the difference of two independent estimates;
+    it grows with the distance between the two networks in all dimensions together.
     """
     if candidate == baseline:
         return Gain(0.0, 0.0, 0.0)
     c = coefficients()
-    level, departure = _parts(candidate, c)
-    base_level, base_departure = _parts(baseline, c)
-    start = base_level + base_departure
-    delta = level - base_level + c.gain_shrink * (departure - base_departure)
-    half = math.hypot(c.gain_half_width, c.gain_per_log_side * math.log(candidate.resolution / baseline.resolution))
-    half += _outside(candidate, departure, c) + _outside(baseline, base_departure, c)
+    own, other = _terms(candidate, c), _terms(baseline, c)
+    difference = _minus(own, other)
+    start, delta = _dot(c.mean, other), _dot(c.mean, difference)
+    half = Z_90 * math.sqrt(_sd(difference, c) ** 2 + 2 * c.noise_sd**2) + _caution(candidate) + _caution(baseline)
     return Gain(*(_share(start + d) - _share(start) for d in (delta, delta - half, delta + half)))
 
 
 def ranking_bound(features: Features) -> float:
-    """The lower end of the interval of `estimate`: what a search maximises.
+    """The lower end of the interval of `estimate`: what a search maximises."""
+    return estimate(features).low
 
-    There a favourable structure counts as in `gain`, by what such differences turned out to be worth, and no further
-    than the tables go; an unfavourable one counts in full.
-    """
-    c = coefficients()
-    level, departure = _parts(features, c)
-    return _share(level + _trusted(departure, c) - c.half_width - _outside(features, departure, c))
+
+def departures(features: Features) -> tuple[float, float]:
+    """The ratios of body parameters and of blocks to those of a typical network of the same cost and resolution."""
+    own = _terms(features, coefficients())
+    return math.exp(own[5]), math.exp(own[7])
 
 
 def estimate_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
@@ -189,8 +206,9 @@ def estimate_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
     """
     import numpy as np
 
-    level, departure, _ = _parts_many(features, coefficients())
-    return np.asarray(1.0 / (1.0 + np.exp(-(level + departure))))
+    c = coefficients()
+    logits = terms_many(_columns(features), c) @ np.array(c.mean)
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
 def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
@@ -201,49 +219,80 @@ def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Ar
     import numpy as np
 
     c = coefficients()
-    level, departure, columns = _parts_many(features, c)
-    low, high = c.ranges["departure"]
-    outside = np.maximum(0.0, np.maximum(low - departure, departure - high))
-    for name in _RANGED:
-        logs = np.log(columns[name])
-        low, high = (math.log(end) for end in c.ranges[name])
-        outside += c.outside_per_log * np.maximum(0.0, np.maximum(low - logs, logs - high))
+    columns = _columns(features)
+    own = terms_many(columns, c)
+    mean, covariance = np.array(c.mean), np.array(c.covariance)
+    typical = _typical_many(columns["madds"], c)
+
+    def variance(rows: Matrix) -> Array:
+        return np.asarray(np.maximum(0.0, ((rows @ covariance) * rows).sum(axis=1)))
+
+    at_cost = np.sqrt(c.recipe_sd**2 + c.noise_sd**2 + variance(typical))
+    logits = own @ mean - Z_90 * (at_cost + np.sqrt(variance(own - typical)))
     if not isinstance(features, Mapping):
-        outside += c.half_width * np.array([bool(f.unusual) for f in features], dtype=float)
-    kept = np.minimum(departure, c.gain_shrink * np.clip(departure, *c.ranges["departure"]))
-    return np.asarray(1.0 / (1.0 + np.exp(-(level + kept - c.half_width - outside))))
+        logits = logits - np.array([_caution(f) for f in features])
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+
+
+def terms_many(features: Mapping[str, Array], c: Coefficients) -> Matrix:
+    """The terms of the formula, (N, terms)."""
+    import numpy as np
+
+    x = np.log(features["madds"] / MADDS_UNIT)
+    side = np.log(features["resolution"] / RESOLUTION_UNIT_PX)
+    p = np.log(features["body_params"]) - (c.typical_params[0] + c.typical_params[1] * x + c.typical_params[2] * side)
+    d = np.log(features["blocks"]) - (c.typical_blocks[0] + c.typical_blocks[1] * x + c.typical_blocks[2] * side)
+    unexpanded = features["unexpanded_share"]
+    return np.stack(
+        [
+            np.ones_like(x),
+            -np.expm1(-c.curvature * x) / c.curvature,
+            side,
+            side * side,
+            side * x,
+            p,
+            p * p,
+            d,
+            d * d,
+            np.asarray(features["large_kernel_share"]),
+            np.asarray(features["se_share"]),
+            unexpanded + unexpanded**2,
+        ],
+        axis=1,
+    )
 
 
 def extrapolations(features: Features) -> tuple[str, ...]:
-    """In words, every covered range that a network leaves."""
+    """In words, in what a network is beyond the published ones."""
     c = coefficients()
     found = []
-    for name in (*_RANGED, "departure"):
-        value = _parts(features, c)[1] if name == "departure" else float(getattr(features, name))
+    params_ratio, blocks_ratio = departures(features)
+    values = {"madds": features.madds, "resolution": features.resolution}
+    values |= {"params_ratio": params_ratio, "blocks_ratio": blocks_ratio}
+    for name, value in values.items():
         low, high = c.ranges[name]
         if not low <= value <= high:
             noun, number, unit = _WORDS[name]
             said = noun.format(number.format(value / unit))
-            found.append(
-                f"{said} is {'below' if value < low else 'above'} {number.format(min(max(value, low), high) / unit)}"
-            )
+            nearest = number.format(min(max(value, low), high) / unit)
+            found.append(f"{said}, {'below' if value < low else 'above'} {nearest}")
+    far = _sd(_minus(_terms(features, c), _typical_terms(features.madds, c)), c) > c.covered_sd
+    if far and not found:
+        found.append("farther from typical networks, in all dimensions together, than 95 % of the published ones")
     largest = c.ranges["largest_kernel"][1]
     if features.largest_kernel > largest:
-        found.append(f"kernel {features.largest_kernel} is above {largest:.0f} and counts as {largest:.0f}")
+        found.append(f"kernel {features.largest_kernel}, above {largest:.0f}, counts as {largest:.0f}")
     if features.unusual:
         found.append(features.unusual)
     return tuple(found)
 
 
-_RANGED = ("madds", "body_params", "activations", "blocks", "resolution")
 # How a feature is named and how its values are written.
 _WORDS = {
     "madds": ("{} multiply-adds", "{:.0f} M", 1e6),
-    "body_params": ("{} body parameters", "{:.2f} M", 1e6),
-    "activations": ("{} activations", "{:.2f} M", 1e6),
-    "blocks": ("{} blocks", "{:.0f}", 1),
     "resolution": ("resolution {}", "{:.0f} px", 1),
-    "departure": ("a departure of {} from the typical structure at this cost", "{:+.3f}", 1),
+    "params_ratio": ("{} the body parameters of a typical network of this cost", "{:.2f} x", 1),
+    "blocks_ratio": ("{} the blocks of a typical network of this cost", "{:.2f} x", 1),
 }
 _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_kernel", "other_activation", "unusual"))
 
@@ -251,75 +300,78 @@ _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_ker
 def _remarks(features: Features) -> tuple[str, ...]:
     """What the interval does not say, though no range is left."""
     remarks = []
-    if features.se_share > 0:
-        remarks.append("squeeze-excite: its effect comes from a shortened training alone")
     if features.other_activation:
         remarks.append("activations other than ReLU6 are taken for ReLU6")
     return tuple(remarks)
 
 
-def _parts(features: Features, c: Coefficients) -> tuple[float, float]:
-    """Level and departure in logits."""
+def _terms(features: Features, c: Coefficients) -> tuple[float, ...]:
+    """The terms of the formula for one network."""
     x = math.log(features.madds / MADDS_UNIT)
-    r = math.log(features.resolution / RESOLUTION_UNIT_PX)
-    inside = min(max(x, c.level_x[0]), c.level_x[1])
-    slope = max(0.0, c.level[1] + 2 * c.level[2] * inside)
-    level = c.level[0] + c.level[1] * inside + c.level[2] * inside**2 + slope * (x - inside) + c.level[3] * r
-    structure = (
-        c.structure[0] * math.log(features.body_params)
-        + c.structure[1] * math.log(features.activations)
-        + c.structure[2] * math.log(features.blocks)
-        + c.structure[3] * features.large_kernel_share
-        + c.structure[4] * features.se_share
-        + c.structure[5] * features.unexpanded_share
-    )
-    return level, structure - (c.typical[0] + c.typical[1] * x + c.typical[2] * r)
+    side = math.log(features.resolution / RESOLUTION_UNIT_PX)
+    p = math.log(features.body_params) - _dot(c.typical_params, (1.0, x, side))
+    d = math.log(features.blocks) - _dot(c.typical_blocks, (1.0, x, side))
+    u = features.unexpanded_share
+    cost = -math.expm1(-c.curvature * x) / c.curvature
+    shares = (features.large_kernel_share, features.se_share, u + u * u)
+    return (1.0, cost, side, side * side, side * x, p, p * p, d, d * d, *shares)
 
 
-def _parts_many(
-    features: Sequence[Features] | Mapping[str, Array], c: Coefficients
-) -> tuple[Array, Array, Mapping[str, Array]]:
+def _best_side(x: float, c: Coefficients) -> float:
+    """Log of the resolution over 224 px that is best for a cost, within what is published."""
+    low, high = (math.log(end / RESOLUTION_UNIT_PX) for end in c.ranges["resolution"])
+    return min(max(-(c.mean[2] + c.mean[4] * x) / (2 * c.mean[3]), low), high)
+
+
+def _typical_terms(madds: float, c: Coefficients) -> tuple[float, ...]:
+    """The terms of the typical network of a cost, at its best resolution."""
+    x = math.log(madds / MADDS_UNIT)
+    side = _best_side(x, c)
+    cost = -math.expm1(-c.curvature * x) / c.curvature
+    return (1.0, cost, side, side * side, side * x, *(0.0,) * (len(TERMS) - 5))
+
+
+def _typical_many(madds: Array, c: Coefficients) -> Matrix:
+    import numpy as np
+
+    x = np.log(madds / MADDS_UNIT)
+    low, high = (math.log(end / RESOLUTION_UNIT_PX) for end in c.ranges["resolution"])
+    side = np.clip(-(c.mean[2] + c.mean[4] * x) / (2 * c.mean[3]), low, high)
+    found = np.zeros((len(x), len(TERMS)))
+    found[:, 0], found[:, 1] = 1.0, -np.expm1(-c.curvature * x) / c.curvature
+    found[:, 2], found[:, 3], found[:, 4] = side, side * side, side * x
+    return found
+
+
+def _typical_sd(typical: tuple[float, ...], c: Coefficients) -> float:
+    """Of the level at a cost: by recipe, by noise, and by what the tables leave open."""
+    return math.sqrt(c.recipe_sd**2 + c.noise_sd**2 + _sd(typical, c) ** 2)
+
+
+def _caution(features: Features) -> float:
+    """What the half-width of an unusual network grows by, in logits."""
+    return UNUSUAL_HALF_WIDTH if features.unusual else 0.0
+
+
+def _sd(terms: tuple[float, ...], c: Coefficients) -> float:
+    return math.sqrt(max(0.0, sum(t * _dot(row, terms) for t, row in zip(terms, c.covariance, strict=True) if t)))
+
+
+def _columns(features: Sequence[Features] | Mapping[str, Array]) -> Mapping[str, Array]:
     import numpy as np
 
     if isinstance(features, Mapping):
-        columns = features
-    else:
-        table = np.array([[getattr(f, name) for name in _NUMERIC] for f in features], dtype=float)
-        columns = {name: table.reshape(-1, len(_NUMERIC))[:, i] for i, name in enumerate(_NUMERIC)}
-    x = np.log(columns["madds"] / MADDS_UNIT)
-    r = np.log(columns["resolution"] / RESOLUTION_UNIT_PX)
-    inside = np.clip(x, *c.level_x)
-    slope = np.maximum(0.0, c.level[1] + 2 * c.level[2] * inside)
-    level = c.level[0] + c.level[1] * inside + c.level[2] * inside**2 + slope * (x - inside) + c.level[3] * r
-    structure = sum(
-        weight * np.log(columns[name])
-        for weight, name in zip(c.structure, ("body_params", "activations", "blocks"), strict=False)
-    ) + sum(
-        weight * columns[name]
-        for weight, name in zip(c.structure[3:], ("large_kernel_share", "se_share", "unexpanded_share"), strict=True)
-    )
-    return level, structure - (c.typical[0] + c.typical[1] * x + c.typical[2] * r), columns
+        return features
+    table = np.array([[getattr(f, name) for name in _NUMERIC] for f in features], dtype=float)
+    return {name: table.reshape(-1, len(_NUMERIC))[:, i] for i, name in enumerate(_NUMERIC)}
 
 
-def _outside(features: Features, departure: float, c: Coefficients) -> float:
-    """What leaving the covered ranges adds to a half-width.
-
-    Kernels above 5 add nothing: they count as 5, and the published networks that have them are estimated no worse.
-    What makes a network unusual doubles the half-width; that factor is a caution and not measured.
-    """
-    low, high = c.ranges["departure"]
-    added = max(0.0, low - departure, departure - high)
-    for name in _RANGED:
-        value, (low, high) = float(getattr(features, name)), c.ranges[name]
-        if not low <= value <= high:
-            added += c.outside_per_log * max(math.log(low / value), math.log(value / high))
-    return added + c.half_width * bool(features.unusual)
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
-def _trusted(departure: float, c: Coefficients) -> float:
-    """The part of a departure that a pessimist believes."""
-    low, high = c.ranges["departure"]
-    return min(departure, c.gain_shrink * min(max(departure, low), high))
+def _minus(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(a - b for a, b in zip(one, other, strict=True))
 
 
 def _share(logit: float) -> float:

@@ -310,6 +310,17 @@ def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[
     )
 
 
+def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
+    """Which networks are estimated beyond what is published, and in what."""
+    names: dict[str, list[str]] = {}
+    for evaluation in front:
+        if evaluation.accuracy is not None and evaluation.accuracy.note:
+            names.setdefault(evaluation.accuracy.note, []).append(evaluation.spec.name)
+    for note, found in names.items():
+        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        yield f"{shown}: {note}"
+
+
 def _front_notes(
     front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, gains: bool
 ) -> Iterable[str]:
@@ -318,6 +329,7 @@ def _front_notes(
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are no evidence"
         )
+        yield from _beyond_evidence(front)
     if accuracy is not None and accuracy.kind == "proxy":
         yield accuracy.note
     if accuracy is not None and accuracy.kind == "trained":

@@ -6,15 +6,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.gain import gain_over
+from mnv2search.report.gain import best_rival, gain_over
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, front_rows, measured_text
 from mnv2search.study.types import SearchResult
 
+if TYPE_CHECKING:
+    from mnv2search.accuracy.published import PublishedResult
+
 # Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
 NEXT_TO = 0.005
+# A ratio to the rival's cost from which it is told.
+DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 __all__ = ["effort_text", "nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
@@ -46,14 +51,55 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
             "the best of the MobileNetV2 grid that is no slower"
         )
+    yield from _price(ship, result)
     yield from _alternative(result)
     yield from _no_gain(result)
+    yield from _published_nearby(ship)
     yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
     if ship.accuracy.kind == "trained":
         yield f"  weights: {_weights(folder)}"
     if ship.accuracy.kind == "inherited":
         yield f"  weights: {_shared(folder, ship.spec.name)}"
     yield f"  {effort_text(result)}"
+
+
+def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
+    """What the network costs besides time, where that is much more than its rival costs, and how to limit it."""
+    rival = best_rival(ship, result.baseline)
+    if rival is None:
+        return
+    ratios = {
+        "parameters and file size": (ship.cost.params / rival.cost.params, "--params"),
+        "multiply-adds": (ship.cost.madds / rival.cost.madds, "--madds"),
+        "peak activation memory": (ship.cost.peak_activation_bytes / rival.cost.peak_activation_bytes, "--peak-kb"),
+    }
+    dear = {name: found for name, found in ratios.items() if found[0] >= DEAR}
+    if dear:
+        shown = ", ".join(f"{ratio:.1f} x the {name}" for name, (ratio, _) in dear.items())
+        options = ", ".join(option for _, option in dear.values())
+        yield f"  beside {rival.spec.name} it has {shown}; to limit that, use {options}"
+
+
+def _published_nearby(ship: Evaluation) -> Iterator[str]:
+    """The published networks most like the one to ship, beside which an estimate can be judged."""
+    if ship.accuracy is None or ship.accuracy.kind != "estimated":
+        return
+    yield "  published networks most like it:"
+    for found in nearby_of(ship):
+        params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
+        yield (
+            f"    {found.name}: {100 * found.top1:.1f} %, {found.resolution} px, {found.madds / 1e6:.0f} M "
+            f"multiply-adds{params} ({found.source})"
+        )
+
+
+def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
+    """The published results most like an estimated network."""
+    from mnv2search.accuracy.evaluators.imagenet import features_of
+    from mnv2search.accuracy.published import nearest_published
+    from mnv2search.spec.plan import plan
+
+    return nearest_published(features_of(plan(evaluation.spec)))
 
 
 def _shared(folder: Path, name: str) -> str:
@@ -166,6 +212,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "folder": str(folder),
         "status": status,
         "ship": None if result.ship is None else result.ship.spec.name,
+        "published_nearby": _nearby_json(result.ship),
         "front": [_member(e, result) for e in result.front],
         "baseline": [_member(e, None) for e in result.baseline],
         "fastest": None if result.fastest is None else _member(result.fastest, None),
@@ -178,6 +225,12 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
         "exhausted": result.exhausted,
         "stopped": result.stopped,
     }
+
+
+def _nearby_json(ship: Evaluation | None) -> list[dict[str, Any]]:
+    if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
+        return []
+    return [found._asdict() for found in nearby_of(ship)]
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, Any]:

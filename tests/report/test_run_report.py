@@ -17,7 +17,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.report.counts import cost_rows
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import Rows, front_rows, latency_rows
-from mnv2search.report.run import nothing_fits_lines, run_rows, ship_lines
+from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
 from mnv2search.report.table import draw
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.results import result_of
@@ -199,6 +199,50 @@ def test_an_estimate_is_called_one_and_a_measurement_too() -> None:
     assert "estimated top1" in headings
     assert "measured latency" in headings
     assert any("not a training result" in note for note in rows.notes)
+
+
+def estimated(name: str) -> Evaluation:
+    """A published network as a search with the built-in estimate evaluates it on a simulated device."""
+    with open_device("simulated") as device:
+        spec = load_spec(name)
+        return evaluate(spec, device=device, evaluator=open_evaluator("imagenet"), budget=Budget(latency_ms=1000.0))
+
+
+def found(ship: str, *baseline: str) -> SearchResult:
+    items = [Evaluated(trial=-1, stage="final", pick=(), evaluation=estimated(ship))]
+    items += [Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=estimated(name)) for name in baseline]
+    return result_of(items, elapsed_s=1.0)
+
+
+def test_an_estimate_stands_beside_the_nearest_published_networks() -> None:
+    said = shipped(found("efficientnet_lite0"))
+    assert "published networks most like it" in said
+    assert "efficientnet_lite0.ra_in1k@224: 75.5 %, 224 px, 385 M multiply-adds, 4.7 M parameters (" in said
+    nearby = run_json(found("efficientnet_lite0"), folder=Path("x"), status="finished")["published_nearby"]
+    assert len(nearby) == 3
+    assert nearby[0]["top1"] == pytest.approx(0.75488)
+
+
+def test_what_is_trained_needs_no_published_networks_beside_it() -> None:
+    assert "published" not in shipped(result(BEST))
+    assert run_json(result(BEST), folder=Path("x"), status="finished")["published_nearby"] == []
+
+
+def test_the_price_of_a_network_besides_time_is_told_with_the_option_that_limits_it() -> None:
+    said = shipped(found("efficientnet_lite0", "mobilenet_v2_0.5_96"))
+    assert f"{4_652_008 / 1_968_680:.1f} x the parameters and file size" in said
+    assert "beside mobilenet_v2_0.5_96 it has" in said
+    assert "to limit that, use --params, --madds, --peak-kb" in said
+    assert "to limit that" not in shipped(found("mobilenet_v2_1.0_224", "mobilenet_v2_1.0_224"))
+
+
+def test_networks_beyond_the_evidence_are_named_with_what_is_beyond() -> None:
+    spec = replace(load_spec("mobilenet_v2_0.35_96"), name="tiny", width=0.1)
+    own = weighed(Budget(latency_ms=5.0))
+    small = replace(own, spec=spec, accuracy=open_evaluator("imagenet").evaluate(spec, seed=0))
+    notes = front_rows([small]).notes
+    assert any(note.startswith("tiny: extrapolates: ") and "multiply-adds" in note for note in notes)
+    assert not any("extrapolates" in note for note in front_rows([own]).notes)
 
 
 def shared(merit: float, *, budget_ms: float) -> Evaluation:

@@ -113,7 +113,6 @@ def features_of(laid_out: Plan) -> Features:
     return Features(
         madds=sum(count.madds for count in counts) + units[-1].c_out * CLASSES,
         body_params=sum(count.body_params for count in counts),
-        activations=sum(count.activations for count in counts),
         blocks=max(1, len(blocks)),
         resolution=side,
         large_kernel_share=share * sum(count.kernel >= LARGE_KERNEL for count in blocks),
@@ -129,7 +128,6 @@ class _Counts(NamedTuple):
     is_block: bool
     madds: int
     body_params: int
-    activations: int
     c_out: int
     kernel: int
     is_expanded: bool
@@ -147,7 +145,6 @@ def _counts(unit: Unit) -> _Counts:
         is_block=unit.kind == "block",
         madds=sum(layer.weights * layer.size_out.area for layer in layers),
         body_params=sum(layer_params(layer) for layer in layers),
-        activations=sum(layer.c_out * layer.size_out.area for layer in layers),
         c_out=unit.c_out,
         kernel=max(spatial, default=1),
         is_expanded=any(layer.role == "expansion" for layer in layers),

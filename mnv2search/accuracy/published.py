@@ -1,0 +1,97 @@
+"""Published ImageNet results near a network, so that a reader can judge an estimate at a glance."""
+
+from __future__ import annotations
+
+import csv
+import math
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from mnv2search.accuracy.estimate import Features
+
+__all__ = ["PublishedResult", "nearest_published", "published_results"]
+
+# Distances that count as one: in logs of multiply-adds, side and parameters, and in the share of squeeze-excite.
+UNITS = (0.3, 0.25, 0.5, 0.5)
+# What counts for parameters that a source does not state.
+UNSTATED = 1.0
+
+
+class PublishedResult(NamedTuple):
+    """A network as somebody trained it.
+
+    Attributes:
+        name: as its source calls it.
+        recipe: of the training; results of one recipe are comparable.
+        top1: ImageNet top-1, 0 to 1.
+        resolution: side in px.
+        madds: multiply-adds of one image.
+        params: trainable parameters with the classifier; None where the source does not state them.
+        body_params: those without the classifier, or None.
+        se_share: share of blocks with squeeze-excite, 0 to 1.
+        source: where it is published.
+        note: what to know of the figure.
+    """
+
+    name: str
+    recipe: str
+    top1: float
+    resolution: int
+    madds: int
+    params: int | None
+    body_params: int | None
+    se_share: float
+    source: str
+    note: str
+
+
+@cache
+def published_results() -> tuple[PublishedResult, ...]:
+    """The results of networks with inverted residuals that the estimate rests on."""
+    text = files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8")
+    return tuple(
+        PublishedResult(
+            name=row["name"],
+            recipe=row["recipe"],
+            top1=float(row["top1"]) / 100,
+            resolution=int(row["resolution"]),
+            madds=int(row["madds"]),
+            params=int(row["params"]) if row["params"] else None,
+            body_params=int(row["body_params"]) if row["body_params"] else None,
+            se_share=float(row["se_share"]),
+            source=row["source"],
+            note=row["note"],
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["use"] == "fit" and row["kind"] != "separable"
+    )
+
+
+def nearest_published(features: Features, *, count: int = 3) -> tuple[PublishedResult, ...]:
+    """The published results most like a network in cost, resolution, parameters and squeeze-excite, nearest first.
+
+    Of the trainings of one network, only the most accurate is among them.
+
+    >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
+    >>> nearest_published(mobilenet_v2, count=1)[0].name
+    'mobilenetv2_100.ra_in1k@224'
+    """
+    ordered = sorted(published_results(), key=lambda result: (round(_distance(features, result), 6), -result.top1))
+    found: dict[tuple[int, int, int | None], PublishedResult] = {}
+    for result in ordered:
+        found.setdefault((round(result.madds, -7), result.resolution, result.body_params), result)
+        if len(found) == count:
+            break
+    return tuple(found.values())
+
+
+def _distance(features: Features, result: PublishedResult) -> float:
+    cost, side, params, gates = UNITS
+    parts = [
+        math.log(result.madds / features.madds) / cost,
+        math.log(result.resolution / features.resolution) / side,
+        (result.se_share - features.se_share) / gates,
+        UNSTATED if result.body_params is None else math.log(result.body_params / features.body_params) / params,
+    ]
+    return math.hypot(*parts)
