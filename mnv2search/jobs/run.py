@@ -19,7 +19,7 @@ from mnv2search.jobs.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
-from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
+from mnv2search.jobs.run_folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.jobs.space_of import space_of_evaluator
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
@@ -34,7 +34,7 @@ from mnv2search.records import (
     read_records,
     write_manifest,
 )
-from mnv2search.spec.codec import dumps, load_space
+from mnv2search.spec.codec import dumps, load_space, loads
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
@@ -54,7 +54,7 @@ class Request:
     """What a run is asked to do.
 
     Attributes:
-        space: file or bundled name of the search space.
+        space: the search space, its file or its bundled name.
         device: text that opens the device.
         evaluator: text that opens the evaluator.
         root: folder that holds the folders of runs.
@@ -66,7 +66,7 @@ class Request:
             None leaves the space's own.
     """
 
-    space: str
+    space: str | SearchSpace
     device: str
     evaluator: str
     budget: Budget
@@ -122,7 +122,7 @@ def run(
         DeviceError: the device cannot be used.
         EvaluatorError: an accuracy cannot be determined.
     """
-    space = load_space(request.space)
+    space = load_space(request.space) if isinstance(request.space, str) else request.space
     folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
@@ -135,7 +135,7 @@ def run(
             evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         with locked(folder):
-            manifest = continued(folder, manifest, force=request.force)
+            manifest = open_run(folder, manifest, force=request.force)
             on_folder(folder)
             if isinstance(evaluator, KeepsWeights):
                 evaluator.keep_weights(folder / WORK)
@@ -158,7 +158,7 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
     finetunes = bool(manifest.settings.get("finetune", False))
     recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
     return Request(
-        space=str(folder / "space.yaml"),
+        space=_space_of(folder, manifest),
         device=manifest.device.name,
         evaluator=manifest.evaluator,
         budget=manifest.budget,
@@ -168,6 +168,12 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
         command=manifest.command,
         finetunes=finetunes,
     )
+
+
+def _space_of(folder: Path, manifest: Manifest) -> SearchSpace:
+    """The space of a run; `space.yaml` is a copy of it for people."""
+    space = loads(manifest.space, file=f"the space in {folder / MANIFEST}")
+    return space if isinstance(space, SearchSpace) else SearchSpace(template=space, axes=())
 
 
 def default_name(space: SearchSpace, request: Request) -> str:
@@ -192,7 +198,7 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:
-            divisor = load_space(folder / "space.yaml").template.channel_divisor
+            divisor = _space_of(folder, read_manifest(folder)).template.channel_divisor
         else:
             divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
     if divisor is None:
