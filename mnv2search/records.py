@@ -66,8 +66,8 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: `starting`, `running`, `interrupted`, `finished` or `nothing fits`. While it is `starting`, other files
-            in the folder belong to the run that it replaces.
+        status: `starting`, `running`, `interrupted`, `finished` or `nothing fits`. While it is `starting`, other
+            files in the folder belong to the run that it replaces.
         elapsed_s: wall time used so far, over all parts of the run, up to its last record.
         settings: trials, time, sampler and the like, as given.
     """

@@ -133,4 +133,3 @@ def write_spec(path: Path, evaluation: Evaluation) -> None:
         lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
     write_text(path, "\n".join(lines) + "\n" + dumps(evaluation.spec))
-

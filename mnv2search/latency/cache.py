@@ -123,4 +123,3 @@ def _decoded(document: Mapping[str, Any]) -> Memory:
             Observation(tuple(float(v) for v in features), float(ms)) for features, ms in document["observations"]
         )
     return Memory(reference_ms=tuple(float(v) for v in document["reference_ms"]), observations=observations)
-
