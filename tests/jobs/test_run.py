@@ -271,10 +271,36 @@ def test_a_missing_member_of_the_front_is_noticed(done: Outcome) -> None:
         verify(done.folder)
 
 
-def test_a_study_file_that_is_none_is_told(done: Outcome, tmp_path: Path) -> None:
+def resumed(folder: Path, *, trials: int) -> tuple[Outcome, list[str]]:
+    """A run that goes on, and what it said."""
+    noted: list[str] = []
+    longer = resume_request(folder, settings=Settings(trials=trials))
+    return run(longer, on_progress=nothing, on_note=noted.append), noted
+
+
+def stored_names(folder: Path) -> list[str]:
+    return [trial.user_attrs["name"] for trial in stored_trials(folder)]
+
+
+def recorded_names(folder: Path) -> list[str]:
+    return [record.evaluation.spec.name for record in read_records(folder) if record.pick]
+
+
+def test_a_study_file_that_is_none_is_made_anew_and_told(done: Outcome) -> None:
     (done.folder / STUDY_FILE).write_text("junk" * 1000)
-    with pytest.raises(RecordError, match="cannot be opened as a study"):
-        run(request(tmp_path, trials=20), on_progress=nothing)
+    _, noted = resumed(done.folder, trials=20)
+    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is made anew from the records"]
+    assert stored_names(done.folder) == recorded_names(done.folder)
+
+
+@pytest.mark.parametrize("kept", [0, 35], ids=["deleted", "shortened"])
+def test_records_that_were_lost_leave_the_study_too(done: Outcome, kept: int) -> None:
+    path = done.folder / EVALUATIONS
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    outcome, noted = resumed(done.folder, trials=20)
+    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+    assert stored_names(done.folder) == recorded_names(done.folder)
+    assert outcome.result.trials == len(set(recorded_names(done.folder))) == 20
 
 
 class KilledError(BaseException):
