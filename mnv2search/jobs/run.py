@@ -37,6 +37,7 @@ from mnv2search.spec.codec import dumps, load_space, loads
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
+from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
@@ -243,6 +244,10 @@ def _searched(
     if goes_beyond:
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
     log = RunLog(folder, manifest, clock=clock)
+    if left is None:
+        result = result_of(previous, elapsed_s=log.earlier_s)
+        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     keeps_checkpoints = isinstance(evaluator, Prepares)
 
     def evaluated(item: Evaluated) -> None:
@@ -260,7 +265,7 @@ def _searched(
         device=device,
         evaluator=evaluator,
         budget=request.budget,
-        settings=left or settings,
+        settings=left,
         study_path=str(folder / STUDY_FILE),
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
@@ -269,10 +274,6 @@ def _searched(
         clock=clock,
         spent_s=clock() - began_s,
     )
-    if left is None:
-        result = replace(search.result(), elapsed_s=log.earlier_s, predicted=None, predictor_error=None)
-        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
-        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     if request.finetunes and goes_beyond:
         set_aside(folder)
     try:

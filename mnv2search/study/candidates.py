@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
 HEADROOM = 0.015
-# Picks whose figures are kept, at about 700 bytes each.
-REMEMBERED = 50_000
+# Picks whose figures are kept, at about 1 kB each; more than the sampler looks at between two fits.
+REMEMBERED = 20_000
 FEWEST = 50
 
 

@@ -76,6 +76,8 @@ class Journal:
         self._file: StudyFile | None = None
         trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
         self._study.add_trials(trials if path is None else self._restore(Path(path), trials, noted))
+        for trial in self._study.get_trials(deepcopy=False):
+            trial.distributions = self._distributions  # Optuna copies them for each trial: 12 kB
 
     def ask(self) -> Asked:
         """The next pick; several may be asked for before any is told."""
