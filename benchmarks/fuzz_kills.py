@@ -96,7 +96,7 @@ def count_changes(happens: Callable[[str], None]) -> None:
         happens("fsync")
         flush(descriptor)
 
-    os.fsync = fsync
+    os.fsync = fsync  # type: ignore[assignment]
 
     def statement(*args: Any) -> None:
         happens(f"SQL {args[2].split()[0]}")

@@ -44,8 +44,8 @@ def path(tmp_path: Path) -> Path:
 
 def journal(path: Path, known: Known, noted: list[str] | None = None) -> Journal:
     sampler = optuna.samplers.RandomSampler(seed=0)
-    hear = [].append if noted is None else noted.append
-    return Journal(SPACE, sampler=sampler, path=str(path), known=known, noted=hear)
+    heard: list[str] = [] if noted is None else noted
+    return Journal(SPACE, sampler=sampler, path=str(path), known=known, noted=heard.append)
 
 
 def stored(path: Path) -> list[str]:
