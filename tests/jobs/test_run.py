@@ -361,3 +361,21 @@ def test_the_manifest_is_not_written_at_every_evaluation(tmp_path: Path, monkeyp
     monkeypatch.setattr("mnv2search.jobs.run_log.write_manifest", write)
     run(request(tmp_path), on_progress=nothing, clock=Clock())
     assert written == ["running", "running", "finished"]
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from mnv2search.evaluation import Budget
+from mnv2search.jobs.run import Request, run
+from mnv2search.study.types import Settings
+run(Request(space="mnv2-multipliers", device="simulated", evaluator="imagenet", budget=Budget(latency_ms=5.0),
+            settings=Settings(trials=4), root=Path(sys.argv[1])), on_progress=lambda _: None)
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_a_search_that_trains_nothing_does_not_load_torch(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
