@@ -153,12 +153,13 @@ class Journal:
         if (stored.state, stored.values, stored.user_attrs) != (made.state, made.values, made.user_attrs):
             return False
         try:
-            return canonical(self._space, self._pick(stored.params)) == self._pick(made.params)
+            same = canonical(self._space, self._pick(stored.params)) == self._pick(made.params)
         except (KeyError, ValueError):
             return False
+        return same and stored.params.keys() == made.params.keys()
 
     def _light(self, stored: FrozenTrial) -> FrozenTrial:
-        """The same trial with the distributions that all trials share."""
+        """The same trial with the space's own distributions in place of those in the file."""
         return create_trial(
             params=stored.params,
             distributions=self._distributions,
