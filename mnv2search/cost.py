@@ -73,7 +73,7 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def unit_cost(unit: Unit) -> UnitCost:
     """The cost of one unit; units recur from network to network, so it is remembered."""
     params = bare = folded = madds = peak = 0

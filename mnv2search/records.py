@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mnv2search.accuracy.types import Accuracy
+from mnv2search.atomic import replacing
 from mnv2search.cost import Cost
 from mnv2search.errors import RecordError, SpecError, WriteError
 from mnv2search.evaluation import Budget, Evaluation
@@ -21,6 +21,7 @@ from mnv2search.spec.model_spec import ModelSpec
 __all__ = [
     "EVALUATIONS",
     "MANIFEST",
+    "STARTING",
     "Manifest",
     "Record",
     "RecordWriter",
@@ -28,6 +29,7 @@ __all__ = [
     "read_manifest",
     "read_records",
     "spec_hash",
+    "write_bytes",
     "write_manifest",
     "write_text",
 ]
@@ -35,6 +37,8 @@ __all__ = [
 FORMAT = 1
 EVALUATIONS = "evaluations.jsonl"
 MANIFEST = "manifest.json"
+# The status of a run whose folder may still hold files of the run that it replaces.
+STARTING = "starting"
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
 
@@ -62,8 +66,9 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: `running`, `interrupted`, `finished` or `nothing fits`.
-        elapsed_s: wall time used so far, over all parts of the run.
+        status: `starting`, `running`, `interrupted`, `finished` or `nothing fits`. While it is `starting`, other
+            files in the folder belong to the run that it replaces.
+        elapsed_s: wall time used so far, over all parts of the run, up to its last record.
         settings: trials, time, sampler and the like, as given.
     """
 
@@ -169,7 +174,7 @@ def _parsed_lines(path: Path, text: str) -> Iterator[Record]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` beside its old version and rename it into place."""
+    """Replace `manifest.json` atomically."""
     data = asdict(manifest)
     data["space_hash"] = manifest.space_hash
     write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n")
@@ -210,22 +215,20 @@ def read_manifest(folder: Path | str) -> Manifest:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside its target, flush it to disk and rename it, so that no reader sees half of it.
+    """Like `write_bytes`, for UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically, flushed to disk.
 
     Raises:
-        RecordError: the disk does not take it; the old file is kept.
+        WriteError: the disk does not take it; the old file is kept.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
 
 

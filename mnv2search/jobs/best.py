@@ -6,12 +6,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights, TrainsFurther
 from mnv2search.errors import OptionError, check_package
-from mnv2search.jobs.finetune import best_of, candidates_of, finetune
-from mnv2search.jobs.finetune_dense import finetune_dense
 from mnv2search.jobs.finetuned import (
     REPORT,
     Finetuned,
@@ -20,11 +18,12 @@ from mnv2search.jobs.finetuned import (
     ship_trained,
     write_inherited,
 )
-from mnv2search.jobs.kept import ship_kept
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
-from mnv2search.training.dense_loop import DenseProgress
-from mnv2search.training.progress import Progress as Training
+
+if TYPE_CHECKING:
+    from mnv2search.training.dense_loop import DenseProgress
+    from mnv2search.training.progress import Progress as Training
 
 __all__ = ["BEFORE", "FINETUNE", "Best", "check_finetuning", "set_aside", "settings_of_search", "train_best"]
 
@@ -97,6 +96,8 @@ def train_best(
         TrainingError: a training fails, or the disk does not take the weights.
     """
     if isinstance(evaluator, KeepsWeights):
+        from mnv2search.jobs.kept import ship_kept  # late, here and below: it loads torch
+
         ship_kept(folder, result, evaluator)
     if isinstance(evaluator, HasWeights):
         (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
@@ -126,6 +127,9 @@ def train_best(
             doing=doing,
         )
         on_progress(shown)
+
+    from mnv2search.jobs.finetune import best_of, candidates_of, finetune
+    from mnv2search.jobs.finetune_dense import finetune_dense
 
     found: Finetuned | None = None
     if isinstance(evaluator, TrainsFurther):

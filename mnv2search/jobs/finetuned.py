@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnv2search.accuracy.types import Accuracy, HasWeights, Kind
 from mnv2search.errors import RecordError
@@ -14,9 +14,9 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.outputs import front_path, write_spec
 from mnv2search.study.results import front_of
 from mnv2search.study.types import SearchResult
-from mnv2search.training.checkpoint import write_network, write_whole
-from mnv2search.training.course import BEST
-from mnv2search.training.figures import Figures
+
+if TYPE_CHECKING:
+    from mnv2search.training.figures import Figures
 
 __all__ = [
     "LONG_RECIPE",
@@ -162,6 +162,8 @@ def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWei
     Raises:
         TrainingError: the disk does not take them.
     """
+    from mnv2search.training.checkpoint import write_network  # late: it loads torch
+
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
         write_network(folder / f"{evaluation.spec.name}.pt", member, learned=evaluator.learned)
@@ -174,6 +176,9 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
         TrainingError: the disk does not take them.
         RecordError: likewise.
     """
+    from mnv2search.training.checkpoint import write_whole  # late: it loads torch
+    from mnv2search.training.course import BEST
+
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
         trained = found.weights.parent.parent / evaluation.spec.name / BEST
@@ -197,4 +202,6 @@ def _accuracy(before: Accuracy | None, figures: Figures, metric: str, *, kind: K
 
 
 def _figures(told: dict[str, Any], metric: str) -> Figures:
+    from mnv2search.training.figures import Figures  # late: it loads torch
+
     return Figures(told[metric], told.get("loss", 0.0), told["count"], told.get("commonest"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.errors import WriteError
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.records import write_text
+from mnv2search.records import write_bytes, write_text
 from mnv2search.report.csv import front_csv
 from mnv2search.report.curves import candidates_png
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
@@ -44,7 +42,7 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
     else:
         write_spec(folder / "ship.yaml", result.ship)
     write_text(folder / "front.csv", front_csv(result.front, ship=result.ship))
-    _write_bytes(folder / "front.png", _drawn(folder, result, budget))
+    write_bytes(folder / "front.png", _drawn(folder, result, budget))
 
 
 def write_report(
@@ -135,13 +133,3 @@ def write_spec(path: Path, evaluation: Evaluation) -> None:
         lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
     write_text(path, "\n".join(lines) + "\n" + dumps(evaluation.spec))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.records import Manifest, Record, read_manifest, read_records
+from mnv2search.records import STARTING, Manifest, Record, read_manifest, read_records
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, SearchResult
 
@@ -21,6 +22,10 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
         RecordError: the folder is not that of a run.
     """
     manifest = read_manifest(folder)
+    if manifest.status == STARTING:  # its records, if any, are those of the run that it replaces
+        raise RecordError(
+            f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
+        )
     items = [evaluated_of(record) for record in read_records(folder)]
     return manifest, result_of(items, elapsed_s=manifest.elapsed_s)
 

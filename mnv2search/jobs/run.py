@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, RefusesSpaces
+from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, Prepares, RefusesSpaces
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
@@ -19,8 +19,10 @@ from mnv2search.jobs.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
 from mnv2search.jobs.recall import evaluated_of
-from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
+from mnv2search.jobs.run_folder import STUDY_FILE, WORK, locked, open_run
+from mnv2search.jobs.run_log import RunLog
 from mnv2search.jobs.space_of import space_of_evaluator
+from mnv2search.jobs.time_left import ENDED, remaining_settings
 from mnv2search.jobs.trust import check_trust, remember
 from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
@@ -29,16 +31,14 @@ from mnv2search.records import (
     EVALUATIONS,
     MANIFEST,
     Manifest,
-    Record,
-    RecordWriter,
     read_manifest,
     read_records,
-    write_manifest,
 )
-from mnv2search.spec.codec import dumps, load_space
+from mnv2search.spec.codec import dumps, load_space, loads
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
+from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
@@ -46,7 +46,6 @@ __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 # What `Request.round_to` is to let the device decide, and how long it is asked.
 AUTO = 0
 PROBE_S = 60.0
-ENDED = ("finished", "nothing fits")
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -55,7 +54,7 @@ class Request:
     """What a run is asked to do.
 
     Attributes:
-        space: file or bundled name of the search space.
+        space: the search space, its file or its bundled name.
         device: text that opens the device.
         evaluator: text that opens the evaluator.
         root: folder that holds the folders of runs.
@@ -67,7 +66,7 @@ class Request:
             None leaves the space's own.
     """
 
-    space: str
+    space: str | SearchSpace
     device: str
     evaluator: str
     budget: Budget
@@ -104,6 +103,7 @@ def run(
     on_progress: Callable[[Progress], None],
     on_folder: Callable[[Path], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Run, or go on with a run that was interrupted.
 
@@ -115,6 +115,7 @@ def run(
         on_progress: hears where the search stands.
         on_folder: hears of the folder as soon as it is known.
         on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
+        clock: seconds that never go backwards.
 
     Raises:
         SpecError: the space has problems.
@@ -123,11 +124,11 @@ def run(
         DeviceError: the device cannot be used.
         EvaluatorError: an accuracy cannot be determined.
     """
-    space = load_space(request.space)
+    space = load_space(request.space) if isinstance(request.space, str) else request.space
     folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
-        began_s = time.monotonic()  # reading images is inside the time
+        began_s = clock()  # reading images is inside the time
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
@@ -138,12 +139,12 @@ def run(
         for text in remember(manifest):
             on_note(text)
         with locked(folder):
-            manifest = continued(folder, manifest, force=request.force)
+            manifest = open_run(folder, manifest, force=request.force)
             on_folder(folder)
             if isinstance(evaluator, KeepsWeights):
                 evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
-            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s)
+            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
@@ -164,7 +165,7 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
     finetunes = bool(manifest.settings.get("finetune", False))
     recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
     return Request(
-        space=str(folder / "space.yaml"),
+        space=_space_of(folder, manifest),
         device=manifest.device.name,
         evaluator=manifest.evaluator,
         budget=manifest.budget,
@@ -174,6 +175,12 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
         command=manifest.command,
         finetunes=finetunes,
     )
+
+
+def _space_of(folder: Path, manifest: Manifest) -> SearchSpace:
+    """The space of a run; `space.yaml` is a copy of it for people."""
+    space = loads(manifest.space, file=f"the space in {folder / MANIFEST}")
+    return space if isinstance(space, SearchSpace) else SearchSpace(template=space, axes=())
 
 
 def default_name(space: SearchSpace, request: Request) -> str:
@@ -198,7 +205,7 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:
-            divisor = load_space(folder / "space.yaml").template.channel_divisor
+            divisor = _space_of(folder, read_manifest(folder)).template.channel_divisor
         else:
             divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
     if divisor is None:
@@ -233,28 +240,30 @@ def _searched(
     evaluator: AccuracyEvaluator,
     told: Listener,
     began_s: float,
+    clock: Callable[[], float],
 ) -> Outcome:
     previous = _previous(folder)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
-    left = _left(request, settings, manifest, previous, held_s=_held_s(folder))
+    whole_s = request.settings.time_s
+    left = remaining_settings(settings, whole_s=whole_s, held_s=_held_s(folder), manifest=manifest, previous=previous)
     goes_beyond = left is not None and manifest.status in ENDED
     if goes_beyond:
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
-    writer = RecordWriter(folder / EVALUATIONS)
-    write_manifest(folder, manifest)
-    used_s, shown_s = manifest.elapsed_s, 0.0
+    log = RunLog(folder, manifest, clock=clock)
+    if left is None:
+        result = result_of(previous, elapsed_s=log.earlier_s)
+        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
+    keeps_checkpoints = isinstance(evaluator, Prepares)
 
     def evaluated(item: Evaluated) -> None:
-        nonlocal manifest
-        writer.write(_record(item))
-        manifest = replace(manifest, elapsed_s=used_s + shown_s)  # time that left nothing behind is not charged
+        log.evaluated(item, elapsed_s=clock() - began_s)
 
     def progressed(progress: Progress) -> None:
-        nonlocal shown_s
-        shown_s = progress.elapsed_s
-        whole_s = request.settings.time_s
-        if request.finetunes and whole_s is not None:  # what is left to the end of all, not of the search
-            progress = replace(progress, left_s=max(0.0, whole_s - used_s - shown_s))
+        if progress.phase == "finetune" or (progress.phase == "preparation" and keeps_checkpoints):
+            log.charge(clock() - began_s)
+        if request.finetunes and whole_s is not None and progress.phase != "finetune":  # to the end of all
+            progress = replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
         told.progress(progress)
 
     search = Search(
@@ -262,31 +271,27 @@ def _searched(
         device=device,
         evaluator=evaluator,
         budget=request.budget,
-        settings=left or settings,
+        settings=left,
         study_path=str(folder / STUDY_FILE),
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
         cache=LatencyCache(),
         work=folder / WORK,
-        spent_s=time.monotonic() - began_s,
+        clock=clock,
+        spent_s=clock() - began_s,
     )
-    if left is None:
-        result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
-        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
-        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     if request.finetunes and goes_beyond:
         set_aside(folder)
     try:
         result = search.run()
     except KeyboardInterrupt:
-        write_manifest(folder, replace(manifest, status="interrupted"))
+        log.write(replace(log.manifest, status="interrupted"))
         raise
     finally:
         notes = _saved(search)
-    whole = Deadline(request.settings.time_s, clock=time.monotonic, spent_s=used_s + result.elapsed_s)
-    manifest = replace(manifest, elapsed_s=whole.elapsed_s)
+    whole = Deadline(whole_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
-    write_manifest(folder, manifest)
+    log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
     try:
         finetuned, untrained = train_best(
             folder,
@@ -294,19 +299,18 @@ def _searched(
             evaluator,
             deadline=whole if request.finetunes else None,
             seed=request.settings.seed,
-            on_progress=told.progress,
+            on_progress=progressed,
         )
     except KeyboardInterrupt:
-        write_manifest(folder, replace(manifest, status="interrupted", elapsed_s=whole.elapsed_s))
+        log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
         raise
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     detail = evaluator.info.detail
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status = "finished" if result.front else "nothing fits"
-    manifest = replace(manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
-    write_manifest(folder, manifest)
+    log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
     return Outcome(
-        folder=folder, manifest=manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
+        folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
     )
 
 
@@ -325,49 +329,10 @@ def _held_s(folder: Path) -> float | None:
     return held if isinstance(held, int | float) else None
 
 
-def _left(
-    request: Request,
-    settings: Settings,
-    manifest: Manifest,
-    previous: Sequence[Evaluated],
-    *,
-    held_s: float | None,
-) -> Settings | None:
-    """What is left of a search to do; None where an earlier run did all of it.
-
-    Args:
-        request: of the whole run.
-        settings: of its search, whose time is the run's or a share of it.
-        manifest: with the time that was used.
-        previous: what was evaluated.
-        held_s: time that the run was last given.
-    """
-    done = sum(1 for item in previous if item.trial >= 0 and item.stage in ("search", "calibration"))
-    whole_s, used_s = request.settings.time_s, manifest.elapsed_s
-    trials_over = settings.trials is not None and done >= settings.trials
-    time_over = whole_s is not None and (used_s >= whole_s or (held_s is not None and whole_s <= held_s))
-    has_ended = manifest.status in ENDED
-    if has_ended and (trials_over or time_over):
-        return None
-    if settings.time_s is None or whole_s is None or used_s == 0:
-        return settings
-    # a run that goes on beyond its end divides what is added
-    left_s = settings.time_s * (1 - used_s / whole_s) if has_ended else settings.time_s - used_s
-    return replace(settings, time_s=max(left_s, MIN_RESUME_S))
-
-
-# Even where the time was used up before an interruption, the final measurement needs some.
-MIN_RESUME_S = 20.0
-
-
 def _previous(folder: Path) -> tuple[Evaluated, ...]:
     if not (folder / EVALUATIONS).exists():
         return ()
     return tuple(evaluated_of(record) for record in read_records(folder))
-
-
-def _record(item: Evaluated) -> Record:
-    return Record(trial=item.trial, stage=item.stage, evaluation=item.evaluation, pick=item.pick)
 
 
 def _manifest(

@@ -10,38 +10,59 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from mnv2search.atomic import remove_leftovers
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import BEFORE, FINETUNE
+from mnv2search.jobs.confirm import CONFIRMATION
 from mnv2search.jobs.outputs import PAGE
-from mnv2search.records import EVALUATIONS, MANIFEST, Manifest, read_manifest
+from mnv2search.records import (
+    EVALUATIONS,
+    MANIFEST,
+    STARTING,
+    Manifest,
+    read_manifest,
+    write_manifest,
+    write_text,
+)
 
-__all__ = ["STUDY_FILE", "WORK", "continued", "locked"]
+__all__ = ["SPACE", "STUDY_FILE", "WORK", "locked", "open_run"]
 
+SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
+STUDY_JOURNAL = f"{STUDY_FILE}-journal"
 LOCK = ".lock"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
 
 
-def continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
+def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
     """The manifest to go on with: the folder's own where it belongs to the same command, else the wanted one.
 
+    A run exists from the moment that its manifest is in place, which is one rename. Until then, what the folder held
+    before is untouched; from then on it belongs to no run and is removed, at the next start where a kill prevents it
+    now. A folder without a manifest that holds none but temporary files counts as empty.
+
     Raises:
-        RecordError: the folder holds a run of another command.
+        RecordError: the folder holds a run of another command, or files of the user.
+        WriteError: the disk does not take the manifest.
     """
-    if not (folder / MANIFEST).exists():
-        if not force and any(path.name != LOCK for path in folder.iterdir()):
-            raise RecordError(
-                f"{folder} holds files, but no run: there is no {MANIFEST}",
-                hint="use another --name, or --force to overwrite what a run writes",
-            )
+    remove_leftovers(folder)
+    manifest = wanted if force or not (folder / MANIFEST).exists() else _held(folder, wanted)
+    if not force and manifest is wanted and any(path.name != LOCK for path in folder.iterdir()):
+        raise RecordError(
+            f"{folder} holds files, but no run: there is no {MANIFEST}",
+            hint="use another --name, or --force to overwrite what a run writes",
+        )
+    if manifest is wanted or manifest.status == STARTING:
+        write_manifest(folder, replace(manifest, status=STARTING))
         _clear(folder)
-        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
-        return wanted
-    if force:
-        _clear(folder)
-        (folder / "space.yaml").write_text(wanted.space, encoding="utf-8")
-        return wanted
+        manifest = replace(manifest, status="running")
+    write_text(folder / SPACE, manifest.space)
+    return manifest
+
+
+def _held(folder: Path, wanted: Manifest) -> Manifest:
+    """The folder's own manifest, with the settings of the new command."""
     held = read_manifest(folder)
     for what, before, now in (
         ("search space", held.space, wanted.space),
@@ -60,12 +81,12 @@ def continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
 
 
 def _clear(folder: Path) -> None:
-    for name in (EVALUATIONS, MANIFEST, STUDY_FILE, "front.csv", "front.png", "ship.yaml", PAGE):
+    """Remove what a run writes, but for its manifest and its space."""
+    for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", "front.png", "ship.yaml", "ship.pt", PAGE):
         (folder / name).unlink(missing_ok=True)
-    for path in (folder / "front").glob("*.yaml"):
+    (folder / CONFIRMATION).unlink(missing_ok=True)
+    for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):
         path.unlink()
-    for path in (*(folder / "front").glob("*.pt"), folder / "ship.pt"):
-        path.unlink(missing_ok=True)
     for name in (WORK, FINETUNE, BEFORE):
         shutil.rmtree(folder / name, ignore_errors=True)
 
@@ -95,8 +116,18 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         except Mnv2SearchError:
             if is_new and not _holds_anything(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
             raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder, its manifest last: what a kill leaves of it is a run, or counts as empty."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (MANIFEST, LOCK):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holds_anything(folder: Path) -> bool:

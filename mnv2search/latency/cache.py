@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnv2search.atomic import remove_leftovers, replacing
 from mnv2search.latency.cooling import Cooler, Cooling
 from mnv2search.latency.features import NAMES
 from mnv2search.latency.pool import Pool, PoolMeasurer
@@ -82,8 +82,9 @@ class LatencyCache:
             "reference_ms": levels,
             "observations": [list(o) for o in (known.observations if observations is None else observations)],
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
-        _write(self.path_of(device), json.dumps(document))
+        with replacing(self.path_of(device)) as temporary:
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+        remove_leftovers(self._folder)
 
     def measurer(self, device: LatencyDevice, settings: Settings | None = None) -> Measurer | PoolMeasurer:
         """A measurer that knows the reference's level of earlier processes, and lets other machines cool."""
@@ -122,15 +123,3 @@ def _decoded(document: Mapping[str, Any]) -> Memory:
             Observation(tuple(float(v) for v in features), float(ms)) for features, ms in document["observations"]
         )
     return Memory(reference_ms=tuple(float(v) for v in document["reference_ms"]), observations=observations)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the target and rename, so that a reader never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -111,7 +111,14 @@ class LatencyPredictor:
 
     def predict_many(self, plans: Sequence[Plan]) -> tuple[Matrix, Matrix]:
         """Latencies in ms and their relative standard errors, (N,) each."""
-        features = self._table.matrix_of(plans)
+        return self.predict_features(self.features(plans))
+
+    def features(self, plans: Sequence[Plan]) -> Matrix:
+        """What latencies are predicted from, (N, len(NAMES)); it does not depend on what was measured."""
+        return self._table.matrix_of(plans)
+
+    def predict_features(self, features: Matrix) -> tuple[Matrix, Matrix]:
+        """Like `predict_many`, from the `features` of networks."""
         ms, noise = _predicted(self._fit, features), self._fit.noise
         relative = self._relative(features, ms)
         if self._residual is not None:

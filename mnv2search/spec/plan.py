@@ -232,7 +232,7 @@ def _classifier_unit(c_in: int, classes: int, size: Size) -> Unit:
     return Unit("classifier", (layer,), c_in, classes, size, POINT, 1, "none", None)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _block_unit(
     block: BlockSpec,
     c_in: int,

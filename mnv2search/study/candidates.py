@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.cost import cost_of
@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
 HEADROOM = 0.015
-REMEMBERED = 100_000
+# Picks whose figures are kept, at about 1 kB each; more than the sampler looks at between two fits.
+REMEMBERED = 20_000
 FEWEST = 50
 
 
@@ -40,15 +41,27 @@ class TellsBounds(Protocol):
         ...
 
 
-class _Static(NamedTuple):
-    """What never changes of a pick."""
+class _Figures:
+    """What never changes of a pick, one row each; plans themselves would take several times the memory."""
 
-    plan: Plan
-    features: tuple[float, ...]
-    violation: float
-    bound: float
-    identity: int
-    madds: int
+    def __init__(self) -> None:
+        self.rows: dict[Pick, int] = {}
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def add(self, picks: Sequence[Pick], **columns: NDArray[Any]) -> None:
+        """Append a row for each pick."""
+        begin = len(self.rows)
+        for name, values in columns.items():
+            held = self._columns.setdefault(name, np.empty((1024, *values.shape[1:]), dtype=values.dtype))
+            while len(held) < begin + len(picks):
+                held = self._columns[name] = np.concatenate([held, np.empty_like(held)])
+            held[begin : begin + len(picks)] = values
+        self.rows.update(zip(picks, range(begin, begin + len(picks)), strict=True))
+
+    def columns(self, picks: Sequence[Pick]) -> dict[str, NDArray[Any]]:
+        """The figures of picks, each an array with as many rows."""
+        rows = [self.rows[pick] for pick in picks]
+        return {name: values[rows] for name, values in self._columns.items()}
 
 
 class Candidates:
@@ -76,7 +89,7 @@ class Candidates:
         self._budget = budget
         self._bounds = evaluator if isinstance(evaluator, TellsBounds) else None
         self._predictor = predictor
-        self._static: OrderedDict[Pick, _Static] = OrderedDict()
+        self._figures = _Figures()
         self.predicted = 0
 
     def spec(self, pick: Pick, *, name: str) -> ModelSpec:
@@ -101,18 +114,16 @@ class Candidates:
 
     def describe(self, picks: IntArray) -> Description:
         """The description of picks, (N, axes)."""
-        static = self._looked_up([tuple(int(i) for i in row) for row in picks])
-        cost, _ = self._predictor.predict_many([s.plan for s in static])
-        violation = np.array([s.violation for s in static]) + [
-            self._budget.latency_violation(float(ms) * (1 + HEADROOM)) for ms in cost
-        ]
+        figures = self._looked_up(list(map(tuple, picks.tolist())))
+        cost, _ = self._predictor.predict_features(figures["latency"])
+        violation = figures["violation"] + [self._budget.latency_violation(float(ms) * (1 + HEADROOM)) for ms in cost]
         violation += np.maximum(0.0, self._least - cost / self._budget.latency_ms)
         return Description(
             cost=cost,
-            features=np.array([s.features for s in static]),
-            prior=np.array([s.bound for s in static]) if self._bounds is not None else None,
+            features=figures["features"],
+            prior=figures["bound"] if self._bounds is not None else None,
             violation=violation,
-            identity=np.array([s.identity for s in static], dtype=np.int64),
+            identity=figures["identity"],
         )
 
     def spread(self, picks: Sequence[Pick], *, count: int, top: float = 1.3) -> tuple[Pick, ...]:
@@ -141,32 +152,30 @@ class Candidates:
         else:
             order = order[: max(fitting, min(FEWEST, len(picks)))]
         chosen = [picks[int(i)] for i in order]
-        madds = {pick: found.madds for pick, found in zip(chosen, self._looked_up(chosen), strict=True)}
-        return tuple(sorted(chosen, key=lambda pick: madds[pick]))
+        by_madds = np.argsort(self._looked_up(chosen)["madds"], kind="stable")
+        return tuple(chosen[int(i)] for i in by_madds)
 
-    def _looked_up(self, picks: Sequence[Pick]) -> list[_Static]:
-        missing = [pick for pick in dict.fromkeys(picks) if pick not in self._static]
+    def _looked_up(self, picks: Sequence[Pick]) -> dict[str, NDArray[Any]]:
+        missing = [pick for pick in dict.fromkeys(picks) if pick not in self._figures.rows]
+        if len(self._figures.rows) + len(missing) > REMEMBERED:
+            self._figures, missing = _Figures(), list(dict.fromkeys(picks))
         if missing:
             self._compute(missing)
-        found = [self._static[pick] for pick in picks]
-        while len(self._static) > REMEMBERED:
-            self._static.popitem(last=False)
-        return found
+        return self._figures.columns(picks)
 
     def _compute(self, picks: Sequence[Pick]) -> None:
         plans = [plan(resolve(self.space, pick)) for pick in picks]
-        bounds = np.zeros(len(plans)) if self._bounds is None else self._bounds.lower_bounds(plans)
+        costs = [cost_of(laid_out) for laid_out in plans]
         self.predicted += len(plans)
-        for pick, laid_out, bound in zip(picks, plans, bounds, strict=True):
-            cost = cost_of(laid_out)
-            self._static[pick] = _Static(
-                plan=laid_out,
-                features=features_of(laid_out),
-                violation=self._budget.cost_violation(cost),
-                bound=float(bound),
-                identity=hash(canonical(self.space, pick)),
-                madds=cost.madds,
-            )
+        self._figures.add(
+            picks,
+            latency=self._predictor.features(plans),
+            features=np.array([features_of(laid_out) for laid_out in plans]),
+            bound=np.zeros(len(plans)) if self._bounds is None else self._bounds.lower_bounds(plans),
+            violation=np.array([self._budget.cost_violation(cost) for cost in costs]),
+            identity=np.array([hash(canonical(self.space, pick)) for pick in picks], dtype=np.int64),
+            madds=np.array([cost.madds for cost in costs], dtype=np.int64),
+        )
 
 
 def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:

@@ -241,7 +241,7 @@ class Search:
         return {canonical(self._space, random_pick(self._space, random)) for _ in range(count)}
 
     def _open_journal(self) -> Journal:
-        """The study with its sampler; trials of an earlier part of the run are in its file."""
+        """The study with its sampler and what is known from an earlier part of the run."""
         sampler = make_sampler(
             self._settings.sampler,
             seed=self._settings.seed,
@@ -252,10 +252,13 @@ class Search:
             reference=reference_of(self._known.baseline.values(), budget_ms=self._budget.latency_ms),
             ceiling=COUNTS_TO * self._budget.latency_ms,
         )
-        journal = Journal(self._space, sampler=sampler, path=self._study_path)
-        for pick, evaluation in list(self._known.networks.items())[journal.trials :]:
-            journal.add(pick, evaluation)  # recorded, but a kill came before the study had it
-        return journal
+        return Journal(
+            self._space,
+            sampler=sampler,
+            path=self._study_path,
+            known=self._known.networks,
+            noted=self._listener.noted,
+        )
 
     def _measure_first_picks(self, journal: Journal) -> None:
         # those of the preparation are measured already

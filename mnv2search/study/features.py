@@ -61,7 +61,7 @@ def features_of(laid_out: Plan) -> tuple[float, ...]:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _counts(unit: Unit) -> _Counts:
     cost = unit_cost(unit)
     depthwise = [layer for layer in unit.layers if layer.role == "depthwise"]

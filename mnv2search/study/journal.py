@@ -1,28 +1,26 @@
-"""The Optuna study of a run: sampled in memory, kept in SQLite a whole trial at a time."""
+"""The Optuna study of a run: sampled in memory, copied to SQLite a whole trial at a time."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import FrozenTrial, create_trial
 
-from mnv2search.errors import RecordError, WriteError
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid import SpaceExhausted
+from mnv2search.study.study_file import DIRECTIONS, StudyFile, UnreadableStudyError
 
 __all__ = ["Asked", "Journal", "distributions_of"]
 
-STUDY = "mnv2search"
 # Where Optuna 5 keeps what a constraints function returned; a trial that was not asked for has to bring it along.
 CONSTRAINTS = "constraints"
 # A sampler that repeats itself this often has nothing new to say.
 MAX_REPEATS = 500
-DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
 # Stands where no accuracy was asked for, since Optuna wants a number; the violation rules such a trial out.
 NO_ACCURACY = 0.0
 
@@ -47,24 +45,39 @@ class Asked(NamedTuple):
 class Journal:
     """Asks a sampler for picks and keeps every evaluated trial.
 
-    Storing a trial in SQLite piecemeal costs about 100 ms of processor time; written whole, a few.
+    The records of a run are the truth, and its study is a copy: a file that is damaged, or that does not match what
+    is known, is made anew. Storing a trial in SQLite piecemeal costs about 100 ms of processor time; written whole, a
+    few.
 
     Args:
         space: whose axes are the parameters.
         sampler: of Optuna, or ours.
         path: SQLite file; None keeps the study in memory only.
+        known: what was evaluated before, by canonical pick.
+        noted: hears why a file was made anew.
+
+    Raises:
+        WriteError: the disk does not take the study; from any method that adds a trial.
     """
 
-    def __init__(self, space: SearchSpace, *, sampler: optuna.samplers.BaseSampler, path: str | None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        sampler: optuna.samplers.BaseSampler,
+        path: str | None,
+        known: Mapping[Pick, Evaluation] | None = None,
+        noted: Callable[[str], None] = lambda _: None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._axes = space, space.axes
         self._distributions = distributions_of(space)
         self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
-        self._kept: optuna.Study | None = None
-        if path is not None:
-            self._kept = _stored(path)
-            self._study.add_trials(self._kept.get_trials(deepcopy=False))
-        self.trials = len(self._study.get_trials(deepcopy=False))
+        self._file: StudyFile | None = None
+        trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
+        self._study.add_trials(trials if path is None else self._restore(Path(path), trials, noted))
+        for trial in self._study.get_trials(deepcopy=False):
+            trial.distributions = self._distributions  # Optuna copies them for each trial: 12 kB
 
     def ask(self) -> Asked:
         """The next pick; several may be asked for before any is told."""
@@ -98,7 +111,7 @@ class Journal:
         """The outcome of a pick that was asked for."""
         for key, value in _attributes(evaluation).items():
             asked.trial.set_user_attr(key, value)
-        self._keep(self._study.tell(asked.trial, _values(evaluation)))
+        self._store(self._study.tell(asked.trial, _values(evaluation)))
 
     def tell_again(self, asked: Asked, evaluation: Evaluation) -> None:
         """The outcome of a pick that was evaluated before: the sampler hears it, the file keeps no second trial."""
@@ -108,55 +121,64 @@ class Journal:
 
     def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
         """A trial that was not asked for."""
-        params = {axis.at: axis.options[index] for axis, index in zip(self._axes, pick, strict=True)}
-        trial = optuna.trial.create_trial(
-            params=params,
+        trial = self._trial(pick, evaluation)
+        self._study.add_trial(trial)
+        self._store(trial)
+
+    def _store(self, trial: FrozenTrial) -> None:
+        if self._file is not None:
+            self._file.append(trial)
+
+    def _restore(self, path: Path, made: list[FrozenTrial], noted: Callable[[str], None]) -> list[FrozenTrial]:
+        """The trials of the file where they agree with those of the records, as far as they go; else the latter."""
+        if not path.exists():
+            self._file = StudyFile.create(path, made)
+            return made
+        try:
+            self._file, stored = StudyFile.open(path)
+            agrees = len(stored) <= len(made) and all(map(self._agree, stored, made))
+            fault = "" if agrees else "does not match the records"
+        except UnreadableStudyError as error:
+            fault = f"cannot be read ({error})"
+        if fault:
+            noted(f"{path.name} {fault}: it is made anew from the records")
+            self._file = StudyFile.create(path, made)
+            return made
+        for trial in made[len(stored) :]:
+            self._store(trial)  # recorded, but a kill came before the study had it
+        return [self._light(trial) for trial in stored] + made[len(stored) :]
+
+    def _agree(self, stored: FrozenTrial, made: FrozenTrial) -> bool:
+        """Whether a trial of the file is the one that the records make."""
+        if (stored.state, stored.values, stored.user_attrs) != (made.state, made.values, made.user_attrs):
+            return False
+        try:
+            same = canonical(self._space, self._pick(stored.params)) == self._pick(made.params)
+        except (KeyError, ValueError):
+            return False
+        return same and stored.params.keys() == made.params.keys()
+
+    def _light(self, stored: FrozenTrial) -> FrozenTrial:
+        """The same trial with the space's own distributions in place of those in the file."""
+        return create_trial(
+            params=stored.params,
+            distributions=self._distributions,
+            values=stored.values,
+            user_attrs=stored.user_attrs,
+            system_attrs=stored.system_attrs,
+        )
+
+    def _trial(self, pick: Sequence[int], evaluation: Evaluation) -> FrozenTrial:
+        return create_trial(
+            params={axis.at: axis.options[index] for axis, index in zip(self._axes, pick, strict=True)},
             distributions=self._distributions,
             values=_values(evaluation),
             user_attrs=_attributes(evaluation),
             system_attrs={CONSTRAINTS: [evaluation.violation]},
         )
-        self._study.add_trial(trial)
-        self._keep(trial)
-
-    def _keep(self, trial: optuna.trial.FrozenTrial) -> None:
-        self.trials += 1
-        if self._kept is None:
-            return
-        try:
-            self._kept.add_trial(trial)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-            raise WriteError(
-                f"the study cannot be written: {_cause(error)}",
-                hint="free some space and run the same command again; finished trials are kept",
-            ) from error
 
     def _pick(self, params: Mapping[str, object]) -> tuple[int, ...]:
         return tuple(axis.options.index(params[axis.at]) for axis in self._axes)
-
-
-def _cause(error: BaseException) -> str:
-    """What the innermost error says: those around it hold SQL and not the reason."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error)
-
-
-def _stored(path: str) -> optuna.Study:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.create_study(
-                study_name=STUDY,
-                storage=optuna.storages.RDBStorage(f"sqlite:///{path}"),
-                directions=list(DIRECTIONS),
-                load_if_exists=True,
-            )
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, RuntimeError) as error:
-        raise RecordError(
-            f"{path}: cannot be opened as a study: {str(error).splitlines()[0]}",
-            hint="free some space, or remove the file: it is made again from the records",
-        ) from error
 
 
 def _values(evaluation: Evaluation) -> list[float]:

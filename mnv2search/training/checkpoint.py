@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
+from mnv2search.atomic import replacing
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, told_of
@@ -153,15 +153,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _placed(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"{path} cannot be written: {str(error).splitlines()[0]}",
             hint="make room, and run the same command again",
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)

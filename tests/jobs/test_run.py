@@ -21,7 +21,7 @@ from mnv2search.evaluation import Budget
 from mnv2search.jobs.recall import recall
 from mnv2search.jobs.run import STUDY_FILE, Outcome, Request, resume_request, run
 from mnv2search.jobs.verify import verify
-from mnv2search.records import EVALUATIONS, read_manifest, read_records
+from mnv2search.records import EVALUATIONS, Manifest, read_manifest, read_records, write_manifest
 from mnv2search.report.run import run_rows
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.types import Progress, Settings
@@ -271,7 +271,111 @@ def test_a_missing_member_of_the_front_is_noticed(done: Outcome) -> None:
         verify(done.folder)
 
 
-def test_a_study_file_that_is_none_is_told(done: Outcome, tmp_path: Path) -> None:
+def resumed(folder: Path, *, trials: int) -> tuple[Outcome, list[str]]:
+    """A run that goes on, and what it said."""
+    noted: list[str] = []
+    longer = resume_request(folder, settings=Settings(trials=trials))
+    return run(longer, on_progress=nothing, on_note=noted.append), noted
+
+
+def stored_names(folder: Path) -> list[str]:
+    return [trial.user_attrs["name"] for trial in stored_trials(folder)]
+
+
+def recorded_names(folder: Path) -> list[str]:
+    return [record.evaluation.spec.name for record in read_records(folder) if record.pick]
+
+
+def test_a_study_file_that_is_none_is_made_anew_and_told(done: Outcome) -> None:
     (done.folder / STUDY_FILE).write_text("junk" * 1000)
-    with pytest.raises(RecordError, match="cannot be opened as a study"):
-        run(request(tmp_path, trials=20), on_progress=nothing)
+    _, noted = resumed(done.folder, trials=20)
+    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is made anew from the records"]
+    assert stored_names(done.folder) == recorded_names(done.folder)
+
+
+@pytest.mark.parametrize("kept", [0, 35], ids=["deleted", "shortened"])
+def test_records_that_were_lost_leave_the_study_too(done: Outcome, kept: int) -> None:
+    path = done.folder / EVALUATIONS
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    outcome, noted = resumed(done.folder, trials=20)
+    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+    assert stored_names(done.folder) == recorded_names(done.folder)
+    assert outcome.result.trials == len(set(recorded_names(done.folder))) == 20
+
+
+class KilledError(BaseException):
+    """Ends a run and leaves nothing behind, like a kill."""
+
+
+class Clock:
+    """A clock on which nothing but `now` passes."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def killed_after(evaluations: int, folder: Path, clock: Clock, *, second_s: float) -> Callable[[Progress], None]:
+    """Kills a run of which every progress takes so long; the one in which it is killed takes an hour."""
+    path = folder / EVALUATIONS
+
+    def progress(_: Progress) -> None:
+        clock.now += second_s
+        if path.exists() and path.read_bytes().count(b"\n") >= evaluations:
+            clock.now += 3600.0
+            raise KilledError
+
+    return progress
+
+
+def test_time_before_a_kill_counts_up_to_the_last_record(tmp_path: Path) -> None:
+    clock, settings = Clock(), Settings(trials=16, time_s=50_000.0)
+    folder = tmp_path / "run"
+    with pytest.raises(KilledError):
+        run(
+            request(tmp_path, settings=settings),
+            on_progress=killed_after(40, folder, clock, second_s=3.0),
+            clock=clock,
+        )
+    used_s = read_manifest(folder).elapsed_s
+    assert clock.now - 100.0 - 3600.0 - 3.0 * 10 < used_s < clock.now - 100.0 - 3600.0
+    left: list[float | None] = []
+
+    def hear(progress: Progress) -> None:
+        left.append(progress.left_s)
+
+    again = run(request(tmp_path, settings=settings), on_progress=hear, clock=clock)
+    assert left[0] == pytest.approx(50_000.0 - used_s)
+    assert again.manifest.elapsed_s == pytest.approx(used_s)
+
+
+def test_the_manifest_is_not_written_at_every_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def write(folder: Path, manifest: Manifest) -> None:
+        written.append(manifest.status)
+        write_manifest(folder, manifest)
+
+    monkeypatch.setattr("mnv2search.jobs.run_log.write_manifest", write)
+    run(request(tmp_path), on_progress=nothing, clock=Clock())
+    assert written == ["running", "running", "finished"]
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from mnv2search.evaluation import Budget
+from mnv2search.jobs.run import Request, run
+from mnv2search.study.types import Settings
+run(Request(space="mnv2-multipliers", device="simulated", evaluator="imagenet", budget=Budget(latency_ms=5.0),
+            settings=Settings(trials=4), root=Path(sys.argv[1])), on_progress=lambda _: None)
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_a_search_that_trains_nothing_does_not_load_torch(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr

@@ -341,7 +341,6 @@ def test_a_search_that_took_all_the_time_trains_none_and_says_so(
 
 def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searched_s, spent_s, now = [0.0], [0.0], time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: now() + spent_s[0])
 
     def interrupted(*_: Any, **__: Any) -> None:
         spent_s[0] = 100.0
@@ -350,13 +349,13 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
     def hear(progress: Progress) -> None:
         searched_s[0] = progress.elapsed_s
 
-    monkeypatch.setattr(module, "finetune", interrupted)
+    monkeypatch.setattr("mnv2search.jobs.finetune.finetune", interrupted)
     evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
     request = request_of(
         tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=13, time_s=600.0), finetunes=True
     )
     with pytest.raises(KeyboardInterrupt):
-        run_job(request, on_progress=hear)
+        run_job(request, on_progress=hear, clock=lambda: now() + spent_s[0])
     manifest = read_manifest(tmp_path / "results" / "it")
     assert manifest.status == "interrupted"
     assert manifest.elapsed_s >= searched_s[0] + 100.0 > 100.0

@@ -17,6 +17,7 @@ from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.spec.codec import load_space
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import canonical, random_pick, resolve
+from mnv2search.study import candidates as candidates_module
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick
 
@@ -67,3 +68,18 @@ def test_where_hardly_anything_fits_the_nearest_are_the_band(candidates: Candida
     assert len(band) == 50
     near, far = (slow.describe(np.array(part)).cost for part in (band, sorted(set(picks) - set(band))))
     assert near.max() <= far.min()
+
+
+def test_what_is_forgotten_is_worked_out_again(picks: list[Pick], monkeypatch: pytest.MonkeyPatch) -> None:
+    space, budget = load_space("mnv2"), Budget(latency_ms=BUDGET_MS)
+    with open_device("simulated") as device:
+        predictor = LatencyPredictor(device.info)
+    evaluator = open_evaluator("imagenet")
+    whole = Candidates(space, budget=budget, evaluator=evaluator, predictor=predictor)
+    few = Candidates(space, budget=budget, evaluator=evaluator, predictor=predictor)
+    monkeypatch.setattr(candidates_module, "REMEMBERED", 50)
+    parts = [np.array(picks[begin : begin + 40]) for begin in (0, 20, 60, 0)]
+    found = [few.describe(part) for part in parts]
+    wanted = whole.describe(np.concatenate(parts))
+    assert np.array_equal(np.concatenate([part.cost for part in found]), wanted.cost)
+    assert np.array_equal(np.concatenate([part.features for part in found]), wanted.features)

@@ -1,44 +1,156 @@
-"""The study on disk."""
+"""The study on disk: a copy of the records, made anew where it is damaged or differs."""
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import optuna
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget, evaluate
+from mnv2search.errors import WriteError
+from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.codec import load_space
-from mnv2search.spec.space import resolve
+from mnv2search.spec.space import Pick, canonical, random_pick, resolve
 from mnv2search.study.journal import Journal
 
-
-class FullDisk:
-    """A study that Optuna cannot write, as it says so: the reason is at the bottom of a chain."""
-
-    def add_trial(self, trial: optuna.trial.FrozenTrial) -> None:
-        try:
-            try:
-                raise sqlite3.OperationalError("database or disk is full")
-            except sqlite3.OperationalError as error:
-                raise OperationalError("INSERT INTO trials", {}, error) from error
-        except OperationalError as error:
-            raise optuna.exceptions.StorageInternalError("An exception is raised during the commit") from error
+SPACE = load_space("mnv2-multipliers")
+Known = dict[Pick, Evaluation]
 
 
-def test_a_study_that_cannot_be_written_names_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space = load_space("mnv2-multipliers")
-    journal = Journal(space, sampler=optuna.samplers.RandomSampler(seed=0), path=str(tmp_path / "study.sqlite3"))
-    monkeypatch.setattr(journal, "_kept", FullDisk())
-    pick = (0,) * len(space.axes)
+@pytest.fixture(scope="module")
+def known() -> Known:
+    """Six evaluated networks."""
+    random = Random(0)
+    picks = list({canonical(SPACE, random_pick(SPACE, random)): None for _ in range(40)})[:6]
     with open_device("simulated") as device:
-        evaluation = evaluate(
-            resolve(space, pick), device=device, evaluator=open_evaluator("imagenet"), budget=Budget(latency_ms=9.0)
-        )
-    with pytest.raises(RecordError, match=r"the study cannot be written: database or disk is full$"):
-        journal.add(pick, evaluation)
+        evaluator, budget = open_evaluator("imagenet"), Budget(latency_ms=9.0)
+        specs = [replace(resolve(SPACE, pick), name=f"net-{number}") for number, pick in enumerate(picks)]
+        found = [evaluate(spec, device=device, evaluator=evaluator, budget=budget) for spec in specs]
+    return dict(zip(picks, found, strict=True))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "study.sqlite3"
+
+
+def journal(path: Path, known: Known, noted: list[str] | None = None) -> Journal:
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    heard: list[str] = [] if noted is None else noted
+    return Journal(SPACE, sampler=sampler, path=str(path), known=known, noted=heard.append)
+
+
+def stored(path: Path) -> list[str]:
+    """The names of the networks in a study file, read by Optuna itself."""
+    study = optuna.load_study(study_name="mnv2search", storage=f"sqlite:///{path}")
+    return [trial.user_attrs["name"] for trial in study.get_trials(deepcopy=False)]
+
+
+def names(known: Known) -> list[str]:
+    return [evaluation.spec.name for evaluation in known.values()]
+
+
+def first(known: Known, count: int) -> Known:
+    return dict(list(known.items())[:count])
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("before", [0, 4, 6])
+def test_a_study_that_is_behind_the_records_is_completed_in_silence(path: Path, known: Known, before: int) -> None:
+    noted: list[str] = []
+    journal(path, first(known, before))
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    assert noted == []
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_study_that_knows_more_than_the_records_is_made_anew(path: Path, known: Known, kept: int) -> None:
+    noted: list[str] = []
+    journal(path, known)
+    journal(path, first(known, kept), noted)
+    assert stored(path) == names(known)[:kept]
+    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+
+
+def test_a_study_of_other_networks_is_made_anew(path: Path, known: Known) -> None:
+    noted: list[str] = []
+    journal(path, dict(reversed(known.items())))
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+
+
+@pytest.mark.parametrize("page", range(1, 40, 3))
+def test_a_damaged_page_is_no_traceback_and_loses_nothing(path: Path, known: Known, page: int) -> None:
+    noted: list[str] = []
+    journal(path, known)
+    with path.open("rb+") as file:
+        file.seek((page - 1) * 4096 + 40)
+        file.write(b"\xff\x07zz\x00" * 200)
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert all(text.endswith("it is made anew from the records") for text in noted)
+
+
+def test_a_file_that_is_no_study_is_made_anew(path: Path, known: Known) -> None:
+    noted: list[str] = []
+    path.write_text("junk" * 1000)
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is made anew from the records"]
+
+
+def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) -> None:
+    journal(path, known)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE trial_params SET param_value = 77")
+    noted: list[str] = []
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    assert len(noted) == 1
+
+
+def test_a_journal_of_a_file_that_is_replaced_is_not_applied_to_the_new_one(path: Path, known: Known) -> None:
+    journal(path, known)
+    path.write_text("junk" * 1000)
+    left = path.with_name("study.sqlite3-journal")
+    left.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(1000))
+    journal(path, known)
+    assert not left.exists()
+    assert stored(path) == names(known)
+
+
+@pytest.mark.parametrize("limit", [0, 5_000, 40_000])
+def test_a_full_disk_at_the_creation_is_a_failure_and_no_mistake(path: Path, known: Known, limit: int) -> None:
+    with no_file_larger_than(limit), pytest.raises(WriteError, match=r"the study cannot be written: .") as told:
+        journal(path, known)
+    assert told.value.exit_code == 1
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_full_disk_later_names_the_cause(path: Path, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # Optuna tries five times
+    opened = journal(path, {})
+    pick, evaluation = next(iter(known.items()))
+    with no_file_larger_than(8192), pytest.raises(WriteError, match=r"written: disk I/O error$"):
+        opened.add(pick, evaluation)

@@ -136,7 +136,7 @@ class _Counts(NamedTuple):
     unusual: frozenset[str]
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _counts(unit: Unit) -> _Counts:
     """One unit's part; units recur from network to network. Squeeze-excite counts by its share alone."""
     layers = [layer for layer in unit.layers if layer.role not in GATES]
