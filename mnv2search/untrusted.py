@@ -110,7 +110,7 @@ def file_name(text: str) -> str:
     >>> file_name("../../etc/passwd")
     'etc-passwd-3754d6cb'
     """
-    safe = "".join(c if c.isalnum() or c in "._-+=@ " else "-" for c in unicodedata.normalize("NFC", text))
+    safe = "".join(c if c.isalnum() or c in "._-+=@ ()[]," else "-" for c in unicodedata.normalize("NFC", text))
     safe = safe.strip(" .-")
     if safe == text and len(safe.encode()) <= MAX_NAME_BYTES and safe:
         return safe

@@ -14,7 +14,7 @@ from mnv2search.accuracy.types import HasWeights
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.finetuned import LONG_RECIPE, REPORT, Finetuned, finetuned_json
+from mnv2search.jobs.finetuned import LONG_RECIPE, REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.records import write_text
@@ -137,7 +137,7 @@ def finetune(
     notes: list[str] = []
     kept: list[str] = []
     for place, evaluation in enumerate(order):
-        spec, own = evaluation.spec, folder / evaluation.spec.name
+        spec, own = evaluation.spec, training_folder(folder, evaluation)
         left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
         expected_s = [
             speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=math.ceil(planned / epoch_steps))
@@ -192,7 +192,7 @@ def finetune(
     networks = tuple(e for e in candidates if e.spec.name in held_out)
     figures = tuple(held_out[e.spec.name] for e in networks)
     best = max(range(len(networks)), key=lambda i: (*_merit(figures[i]), -median_ms_of(networks[i])))
-    weights = folder / networks[best].spec.name / BEST
+    weights = training_folder(folder, networks[best]) / BEST
     found = Finetuned(
         recipe=recipe.name,
         networks=networks,

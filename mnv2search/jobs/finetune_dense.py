@@ -10,7 +10,7 @@ from pathlib import Path
 from mnv2search.accuracy.types import TrainsFurther
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.finetuned import REPORT, Finetuned, finetuned_json
+from mnv2search.jobs.finetuned import REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.study.results import median_ms_of
@@ -82,7 +82,7 @@ def finetune_dense(
     notes: list[str] = []
     pace = 0.0  # seconds that a training takes here for one that it was expected to
     for place, index in enumerate(order):
-        evaluation, own = candidates[index], folder / candidates[index].spec.name
+        evaluation, own = candidates[index], training_folder(folder, candidates[index])
         left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
         later_s = pace * sum(expected_s[i] for i in order[place + 1 :])
         done = _trained(
@@ -110,7 +110,7 @@ def finetune_dense(
             notes.append(f"{name}: no better for it ({100 * done.best.value:.1f} %); it keeps the weights it had")
     assert steps is not None
     best = max(found, key=lambda i: (found[i].top1, -median_ms_of(candidates[i])))
-    weights = folder / candidates[best].spec.name / BEST
+    weights = training_folder(folder, candidates[best]) / BEST
     test = _tested(weights, evaluator)
     result = Finetuned(
         recipe=evaluator.recipe.name,

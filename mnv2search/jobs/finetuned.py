@@ -17,6 +17,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.course import BEST
 from mnv2search.training.figures import Figures
+from mnv2search.untrusted import file_name
 
 __all__ = [
     "LONG_RECIPE",
@@ -27,6 +28,7 @@ __all__ = [
     "recall_finetuned",
     "ship_trained",
     "shipped_json",
+    "training_folder",
     "write_inherited",
 ]
 
@@ -83,6 +85,11 @@ class Finetuned:
     def front(self) -> tuple[Evaluation, ...]:
         """Those of which no other is both as fast and more accurate on the held-out images, fastest first."""
         return front_of(self.trained)
+
+
+def training_folder(folder: Path, evaluation: Evaluation) -> Path:
+    """Where the training of one of several networks is kept."""
+    return folder / file_name(evaluation.spec.name)
 
 
 def finetuned_json(found: Finetuned) -> dict[str, Any]:
@@ -157,14 +164,14 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWeights) -> None:
-    """Write the weights of each member of a front beside its spec.
+    """Write the weights of each member of the front of a run's folder beside its spec.
 
     Raises:
         TrainingError: the disk does not take them.
     """
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
-        write_network(folder / f"{evaluation.spec.name}.pt", member, learned=evaluator.learned)
+        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
 
 
 def ship_trained(folder: Path, found: Finetuned) -> None:
@@ -176,8 +183,8 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
     """
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
-        trained = found.weights.parent.parent / evaluation.spec.name / BEST
-        write_whole(folder / "front" / f"{evaluation.spec.name}.pt", trained.read_bytes())
+        trained = training_folder(found.weights.parent.parent, evaluation) / BEST
+        write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
     write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_spec(folder / "ship.yaml", found.trained[found.best])
 

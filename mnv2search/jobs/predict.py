@@ -26,6 +26,7 @@ from mnv2search.spec.size import Size
 from mnv2search.training.batches import CROP
 from mnv2search.training.folders import SUFFIXES
 from mnv2search.training.scene_batches import normalised
+from mnv2search.untrusted import file_name
 
 __all__ = ["Found", "Prediction", "label_of", "predict"]
 
@@ -139,7 +140,7 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
         for path, name in _images_of(given, folder) if given.is_dir() else [(given, given.stem)]:
             if not path.exists():
                 raise DataError(f"{path} cannot be read: there is no such file", hint="give image files or folders")
-            to = folder / f"{name}-predicted.png"
+            to = folder / f"{file_name(name)}-predicted.png"
             if (other := targets.get(to, path)) != path:
                 raise OptionError(f"{other} and {path} would both be drawn into {to}", hint="give them one at a time")
             if to.exists() and not force:

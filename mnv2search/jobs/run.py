@@ -35,10 +35,12 @@ from mnv2search.records import (
     write_manifest,
 )
 from mnv2search.spec.codec import dumps, load_space
+from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
@@ -180,7 +182,8 @@ def default_name(space: SearchSpace, request: Request) -> str:
         words.append(request.device)
     if request.settings.sampler != "hybrid":
         words.append(request.settings.sampler)
-    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words)).strip("-.") or "run"
+    text = "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words))
+    return file_name(text.strip("-.") or "run")
 
 
 def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
@@ -209,12 +212,8 @@ def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
 
 
 def _checked_name(name: str) -> str:
-    bad = name.startswith("-") or name.strip(".") == "" or any(c in name for c in "/\\\0") or not name.isprintable()
-    if bad:
-        raise OptionError(
-            f"the name of the run is {name!r}",
-            hint="use what can be a folder's name: no slash, no dash at the start, not dots alone",
-        )
+    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
+        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
     return name
 
 

@@ -86,7 +86,7 @@ class DeviceInfo:
         False
         """
         told = [str(getattr(self, f.name)) for f in fields(self) if f.name not in PASSING]
-        return hashlib.sha256("\x1f".join(told).encode()).hexdigest()[:12]
+        return hashlib.sha256("\x1f".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import gain_over
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, front_rows, measured_text
 from mnv2search.study.types import SearchResult
+from mnv2search.untrusted import file_name
 
 # Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
 NEXT_TO = 0.005
@@ -58,7 +59,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
 
 def _shared(folder: Path, name: str) -> str:
     """Where the network's part of the shared weights is, or that there is none of its size."""
-    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{name}.pt"
+    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
         return f"{own}, its part of those that all networks share; for its own: {train} --from {own}"
     return f"none, as the shared ones are of smaller networks: {train}"

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnv2search.errors import RecordError, WriteError
@@ -148,7 +149,7 @@ def _stored(path: str) -> optuna.Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.create_study(
                 study_name=STUDY,
-                storage=optuna.storages.RDBStorage(f"sqlite:///{path}"),
+                storage=optuna.storages.RDBStorage(URL.create("sqlite", database=path).render_as_string()),
                 directions=list(DIRECTIONS),
                 load_if_exists=True,
             )
