@@ -9,19 +9,21 @@ import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "MAX_NAME_BYTES",
     "UnsafeFileError",
     "escaped",
     "file_name",
+    "json_as",
     "json_value",
     "read_bytes",
     "read_json",
     "read_text",
 ]
 
+T = TypeVar("T")
 # A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
 MAX_NAME_BYTES = 180
 DIGEST_DIGITS = 8
@@ -98,6 +100,27 @@ def json_value(text: str) -> Any:
         raise UnsafeFileError(f"it is not JSON: {error}") from None
 
 
+def json_as(kind: type[T], text: bytes | str) -> T:
+    """The value of a JSON text as a dataclass or another type, whose annotations and rules hold.
+
+    Keys that it does not have are ignored.
+
+    >>> json_as(float, "1")
+    1.0
+
+    Raises:
+        UnsafeFileError: it is not JSON, is nested too deeply, or is not such a value.
+    """
+    import msgspec  # late: starting up must not pay for it
+
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError:
+        raise UnsafeFileError("its values are nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise UnsafeFileError(_lower(str(error))) from None
+
+
 def file_name(text: str) -> str:
     """A file name, without a suffix, for any text: the text itself where it can be one.
 
@@ -139,6 +162,10 @@ def _is_shown(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _refused_constant(name: str) -> float:

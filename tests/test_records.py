@@ -19,6 +19,7 @@ from mnv2search.records import (
     Manifest,
     Record,
     RecordWriter,
+    RunSettings,
     read_manifest,
     read_records,
     spec_hash,
@@ -53,7 +54,7 @@ def manifest(space: str = "mnv2search: 1\n") -> Manifest:
         space_name="mnv2",
         space=space,
         created_at="2026-01-01T00:00:00+00:00",
-        settings={"trials": 3, "time_s": None},
+        settings=RunSettings(trials=3),
     )
 
 

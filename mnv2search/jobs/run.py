@@ -12,13 +12,13 @@ from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, RefusesSpaces
-from mnv2search.errors import OptionError
+from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
 from mnv2search.jobs.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
-from mnv2search.jobs.recall import evaluated_of
+from mnv2search.jobs.recall import recorded
 from mnv2search.jobs.run_folder import STUDY_FILE, WORK, continued, locked
 from mnv2search.jobs.space_of import space_of_evaluator
 from mnv2search.latency.cache import LatencyCache
@@ -30,8 +30,9 @@ from mnv2search.records import (
     Manifest,
     Record,
     RecordWriter,
+    RunSettings,
+    Status,
     read_manifest,
-    read_records,
     write_manifest,
 )
 from mnv2search.spec.codec import dumps, load_space
@@ -39,6 +40,7 @@ from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
+from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 
@@ -157,8 +159,14 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
         RecordError: there is no manifest that can be read.
     """
     manifest = read_manifest(folder)
-    finetunes = bool(manifest.settings.get("finetune", False))
-    recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
+    kept = manifest.settings
+    if kept.trials is None and kept.time_s is None:
+        raise RecordError(
+            f"{folder / MANIFEST}: neither trials nor time_s is set", hint="give one: --trials 200 or --time 90s"
+        )
+    recorded = Settings(
+        trials=kept.trials, time_s=kept.time_s, sampler=kept.sampler, seed=kept.seed, batch=kept.batch
+    )
     return Request(
         space=str(folder / "space.yaml"),
         device=manifest.device.name,
@@ -168,7 +176,7 @@ def resume_request(folder: Path, *, settings: Settings | None = None) -> Request
         root=folder.parent,
         name=folder.name,
         command=manifest.command,
-        finetunes=finetunes,
+        finetunes=kept.finetune,
     )
 
 
@@ -227,7 +235,7 @@ def _searched(
     told: Listener,
     began_s: float,
 ) -> Outcome:
-    previous = _previous(folder)
+    previous = recorded(folder, space)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
     left = _left(request, settings, manifest, previous, held_s=_held_s(folder))
     goes_beyond = left is not None and manifest.status in ENDED
@@ -250,12 +258,16 @@ def _searched(
             progress = replace(progress, left_s=max(0.0, whole_s - used_s - shown_s))
         told.progress(progress)
 
+    if left is None:
+        result = result_of(previous, elapsed_s=manifest.elapsed_s)
+        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     search = Search(
         space,
         device=device,
         evaluator=evaluator,
         budget=request.budget,
-        settings=left or settings,
+        settings=left,
         study_path=str(folder / STUDY_FILE),
         previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
@@ -263,10 +275,6 @@ def _searched(
         work=folder / WORK,
         spent_s=time.monotonic() - began_s,
     )
-    if left is None:
-        result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
-        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
-        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     if request.finetunes and goes_beyond:
         set_aside(folder)
     try:
@@ -295,7 +303,7 @@ def _searched(
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     detail = evaluator.info.detail
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
-    status = "finished" if result.front else "nothing fits"
+    status: Status = "finished" if result.front else "nothing fits"
     manifest = replace(manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
     write_manifest(folder, manifest)
     return Outcome(
@@ -314,8 +322,7 @@ def _saved(search: Search) -> tuple[str, ...]:
 
 def _held_s(folder: Path) -> float | None:
     """The time that the run in a folder was last given, if any."""
-    held = read_manifest(folder).settings.get("time_s") if (folder / MANIFEST).exists() else None
-    return held if isinstance(held, int | float) else None
+    return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
 
 def _left(
@@ -353,12 +360,6 @@ def _left(
 MIN_RESUME_S = 20.0
 
 
-def _previous(folder: Path) -> tuple[Evaluated, ...]:
-    if not (folder / EVALUATIONS).exists():
-        return ()
-    return tuple(evaluated_of(record) for record in read_records(folder))
-
-
 def _record(item: Evaluated) -> Record:
     return Record(trial=item.trial, stage=item.stage, evaluation=item.evaluation, pick=item.pick)
 
@@ -379,14 +380,14 @@ def _manifest(
         space_name=space.name,
         space=dumps(space),
         created_at=_now(),
-        settings={
-            "trials": settings.trials,
-            "time_s": settings.time_s,
-            "sampler": settings.sampler,
-            "seed": settings.seed,
-            "batch": settings.batch,
-            "finetune": request.finetunes,
-        },
+        settings=RunSettings(
+            trials=settings.trials,
+            time_s=settings.time_s,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            batch=settings.batch,
+            finetune=request.finetunes,
+        ),
     )
 
 

@@ -13,12 +13,12 @@ from typing import IO
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import BEFORE, FINETUNE
 from mnv2search.jobs.outputs import PAGE
-from mnv2search.records import EVALUATIONS, MANIFEST, Manifest, read_manifest
+from mnv2search.records import EVALUATIONS, LOCK, MANIFEST, Manifest, read_manifest
 
 __all__ = ["STUDY_FILE", "WORK", "continued", "locked"]
 
 STUDY_FILE = "study.sqlite3"
-LOCK = ".lock"
+
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
 
@@ -49,7 +49,7 @@ def continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         ("accuracy", held.evaluator, wanted.evaluator),
         ("budget", held.budget, wanted.budget),
         ("seed", held.seed, wanted.seed),
-        ("sampler", held.settings["sampler"], wanted.settings["sampler"]),
+        ("sampler", held.settings.sampler, wanted.settings.sampler),
     ):
         if before != now:
             raise RecordError(
