@@ -114,7 +114,10 @@ def json_as(kind: type[T], text: bytes | str) -> T:
     import msgspec  # late: starting up must not pay for it
 
     try:
-        return msgspec.json.decode(text, type=kind)
+        whole = text.decode() if isinstance(text, bytes) else text  # msgspec looks into no key that it does not want
+        return msgspec.json.decode(whole, type=kind)
+    except UnicodeDecodeError as error:
+        raise UnsafeFileError(f"it is not UTF-8 text: byte {error.object[error.start]:#04x}") from None
     except RecursionError:
         raise UnsafeFileError("its values are nested too deeply") from None
     except msgspec.DecodeError as error:
