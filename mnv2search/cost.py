@@ -9,10 +9,33 @@ from typing import Literal, NamedTuple
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit, plan
 
-__all__ = ["BYTES", "Cost", "Precision", "UnitCost", "cost_of", "layer_params", "unit_cost"]
+__all__ = [
+    "BYTES",
+    "MAX_COUNT",
+    "Cost",
+    "Precision",
+    "UnitCost",
+    "check_counts",
+    "cost_of",
+    "layer_params",
+    "unit_cost",
+]
 
 Precision = Literal["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+# Up to here every whole number is a float too.
+MAX_COUNT = 2**53
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse a count that is negative, or larger than anything that is counted.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, count in counts.items():
+        if not 0 <= count <= MAX_COUNT:
+            raise ValueError(f"{name} is {count if count < 0 else 'too large'}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +57,15 @@ class Cost:
     madds: int
     peak_activation_bytes: int
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        check_counts(
+            params=self.params,
+            params_no_bn=self.params_no_bn,
+            madds=self.madds,
+            peak_activation_bytes=self.peak_activation_bytes,
+            size_bytes=self.size_bytes,
+        )
 
 
 class UnitCost(NamedTuple):

@@ -5,27 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct, to_builtins
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.atomic import replacing
-from mnv2search.cost import Cost
+from mnv2search.cost import MAX_COUNT, Cost
 from mnv2search.errors import RecordError, SpecError, WriteError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace, resolve
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = [
     "EVALUATIONS",
+    "LOCK",
     "MANIFEST",
     "STARTING",
     "Manifest",
     "Record",
     "RecordWriter",
+    "RunSettings",
     "Stage",
+    "Status",
+    "checked_lines",
     "read_manifest",
     "read_records",
     "spec_hash",
@@ -38,9 +47,20 @@ FORMAT = 1
 EVALUATIONS = "evaluations.jsonl"
 MANIFEST = "manifest.json"
 # The status of a run whose folder may still hold files of the run that it replaces.
-STARTING = "starting"
+STARTING: Final = "starting"
+# Held by the process that runs.
+LOCK = ".lock"
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
+Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]
+# A run of 3,000 networks takes 10 MB.
+MAX_EVALUATIONS_BYTES, MAX_MANIFEST_BYTES = 1 << 30, 1 << 24
+# Networks are named by their trial, and names are limited.
+MAX_TRIAL = 99_999_999
+
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Meta(ge=0)]
+Trial = Annotated[int, Meta(ge=-1, le=MAX_TRIAL)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +77,21 @@ class Record:
     pick: tuple[int, ...] = ()
 
 
+class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long and how a run was asked to search; see `mnv2search.study.types.Settings`.
+
+    Attributes:
+        finetune: whether the best networks are trained on their own at the end.
+    """
+
+    trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
+    time_s: Seconds | None = None
+    sampler: str = "hybrid"
+    seed: Count = 0
+    batch: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] = 8
+    finetune: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a run was asked to do and with what, so that it can be resumed or repeated.
@@ -66,7 +101,7 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: `starting`, `running`, `interrupted`, `finished` or `nothing fits`. While it is `starting`, other
+        status: of the last time that the run wrote it; a kill leaves it at `running`. While it is `starting`, other
             files in the folder belong to the run that it replaces.
         elapsed_s: wall time used so far, over all parts of the run, up to its last record.
         settings: trials, time, sampler and the like, as given.
@@ -78,14 +113,14 @@ class Manifest:
     device: DeviceInfo
     evaluator: str
     budget: Budget
-    seed: int
+    seed: Count
     space_name: str
     space: str
     created_at: str
     finished_at: str = ""
-    status: str = "running"
-    elapsed_s: float = 0.0
-    settings: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    status: Status = "running"
+    elapsed_s: Seconds = 0.0
+    settings: RunSettings = field(default_factory=RunSettings)
     format: int = FORMAT
 
     @property
@@ -137,46 +172,58 @@ class RecordWriter:
             ) from error
 
 
-def read_records(folder: Path | str) -> tuple[Record, ...]:
+def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tuple[Record, ...]:
     """The records of a results folder, in the order of writing; a torn last line is passed over.
+
+    Args:
+        folder: of a run.
+        space: of the run; with it, a pick that is not of the space is refused, and reading is faster.
 
     Raises:
         RecordError: there is no such file, or a line is not a record; the message starts with ``file:line``.
     """
+    records: list[Record] = []
+    for number, _, found in checked_lines(folder, space=space):
+        if isinstance(found, str):
+            raise RecordError(
+                f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({found})",
+                hint=f"drop the damaged lines: `mnv2search verify --repair {shlex.quote(str(folder))}`",
+            )
+        records.append(found)
+    return tuple(records)
+
+
+def checked_lines(
+    folder: Path | str, *, space: SearchSpace | None = None
+) -> Iterator[tuple[int, bytes, Record | str]]:
+    """The number and the content of each whole line of a folder's records, with its record or what is wrong with it.
+
+    Raises:
+        RecordError: there is no such file, or another version of this package wrote it.
+    """
     path = Path(folder) / EVALUATIONS
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        content = read_bytes(path, max_bytes=MAX_EVALUATIONS_BYTES)
+    except (OSError, UnsafeFileError) as error:
         if isinstance(error, FileNotFoundError) and (Path(folder) / MANIFEST).exists():
             raise RecordError(
                 f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
             ) from error
-        raise RecordError(
-            f"{path}: cannot be read: {error.strerror}", hint="give the folder of a run, such as results/NAME"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: is not UTF-8 text", hint="restore the file from a copy") from error
-    return tuple(_parsed_lines(path, text))
-
-
-def _parsed_lines(path: Path, text: str) -> Iterator[Record]:
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        if number == len(lines):
-            return  # after the last newline: empty, or torn by a kill
+        raise _unreadable(path, error) from error
+    reader = _Reader(space)
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):  # after the last newline: empty, or torn by a kill
         try:
-            yield _record_value(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            what = error.message if isinstance(error, SpecError) else f"{type(error).__name__}: {error}"
-            raise RecordError(
-                f"{path}:{number}: is not a record ({what})", hint="remove that line, or restore the file"
-            ) from error
+            yield number, line, reader.record(line)
+        except ValueError as error:
+            _check_format(f"{path}:{number}", line)
+            what = error.diagnostics[0].message if isinstance(error, SpecError) else str(error)
+            yield number, line, what
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `manifest.json` atomically."""
-    data = asdict(manifest)
-    data["space_hash"] = manifest.space_hash
+    data = to_builtins(manifest) | {"space_hash": manifest.space_hash}
     write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
@@ -193,25 +240,16 @@ def read_manifest(folder: Path | str) -> Manifest:
             hint="give the folder of a run, such as results/NAME, or begin one with its whole command",
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise RecordError(
-                f"{path}: has format {data['format']!r}, this version reads {FORMAT}",
-                hint="use the version of mnv2search that wrote it",
-            )
-        kept = {f.name: data[f.name] for f in fields(Manifest)}
-        kept["command"] = tuple(kept["command"])
-        kept["device"] = DeviceInfo(**kept["device"])
-        kept["budget"] = Budget(**kept["budget"])
-        return Manifest(**kept)
-    except RecordError:
-        raise
-    except OSError as error:
+        content = read_bytes(path, max_bytes=MAX_MANIFEST_BYTES)
+    except (OSError, UnsafeFileError) as error:
+        raise _unreadable(path, error) from error
+    _check_format(str(path), content)
+    try:
+        return json_as(Manifest, content)
+    except UnsafeFileError as error:
         raise RecordError(
-            f"{path}: cannot be read: {error.strerror}", hint="give the folder of a run, such as results/NAME"
+            f"{path}: is not a manifest ({error})", hint="restore the file, or begin the run anew with --force"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: is not a manifest ({type(error).__name__}: {error})") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -265,28 +303,92 @@ def _record_json(record: Record) -> dict[str, Any]:
     }
 
 
-def _record_value(data: Mapping[str, Any]) -> Record:
-    from mnv2search.spec.codec import loads
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A record as its line holds it; what can be computed from the rest is written for other readers only."""
 
-    if data["format"] != FORMAT:
-        raise ValueError(f"format {data['format']!r}, this version reads {FORMAT}")
-    spec = loads(data["spec"])
-    if not isinstance(spec, ModelSpec):
-        raise ValueError("its spec is a search space")
-    evaluation = Evaluation(
-        spec=spec,
-        cost=Cost(**data["cost"]),
-        latency=None if data["latency"] is None else _latency(data["latency"]),
-        accuracy=None if data["accuracy"] is None else Accuracy(**data["accuracy"]),
-        budget=Budget(**data["budget"]),
-        seed=data["seed"],
-        elapsed_s=data["elapsed_s"],
-        curve=tuple((step, value) for step, value in data.get("curve", ())),
-        expected=data.get("expected"),
-    )
-    pick: Sequence[int] = data["pick"]
-    return Record(trial=data["trial"], stage=data["stage"], evaluation=evaluation, pick=tuple(pick))
+    format: Literal[1]
+    trial: Trial
+    stage: Stage
+    name: str
+    cost: Cost
+    latency: Latency | None
+    accuracy: Accuracy | None
+    budget: Budget
+    seed: Count
+    elapsed_s: Seconds
+    pick: tuple[Count, ...]
+    spec: str
+    curve: tuple[tuple[Count, float], ...] = ()
+    expected: float | None = None
 
 
-def _latency(data: Mapping[str, Any]) -> Latency:
-    return Latency(**{**data, "device": DeviceInfo(**data["device"])})
+class _Reader:
+    """Reads lines of one file, in which a name stands for one network."""
+
+    def __init__(self, space: SearchSpace | None) -> None:
+        self._space = space
+        self._texts: dict[str, str] = {}
+        self._specs: dict[str, ModelSpec] = {}
+
+    def record(self, content: bytes) -> Record:
+        """The record of a line.
+
+        Raises:
+            ValueError: it is none; the message says why.
+        """
+        line = json_as(_Line, content)
+        spec = self._spec(line)
+        if self._texts.setdefault(line.name, line.spec) != line.spec:
+            raise ValueError(f"an earlier line has another network of the name {line.name!r}")
+        evaluation = Evaluation(
+            spec=spec,
+            cost=line.cost,
+            latency=line.latency,
+            accuracy=line.accuracy,
+            budget=line.budget,
+            seed=line.seed,
+            elapsed_s=line.elapsed_s,
+            curve=line.curve,
+            expected=line.expected,
+        )
+        return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
+
+    def _spec(self, line: _Line) -> ModelSpec:
+        from mnv2search.spec.codec import dumps, loads
+
+        picked = None
+        if line.pick and self._space is not None:
+            picked = replace(resolve(self._space, line.pick), name=line.name)
+            if dumps(picked) == line.spec:  # several times as fast as reading the text
+                self._specs[line.spec] = picked
+                return picked
+        spec = self._specs.get(line.spec) or loads(line.spec)
+        if not isinstance(spec, ModelSpec):
+            raise ValueError("its spec is a search space")
+        if spec.name != line.name or picked not in (None, spec):
+            raise ValueError(f"its spec is not the network {line.name!r} of its pick")
+        self._specs[line.spec] = spec
+        return spec
+
+
+class _Format(Struct):
+    format: Count
+
+
+def _check_format(place: str, content: bytes) -> None:
+    """Refuse what another version of this package wrote, and nothing else."""
+    try:
+        found = json_as(_Format, content).format
+    except UnsafeFileError:
+        return
+    if found != FORMAT:
+        raise RecordError(
+            f"{place}: has format {found}, this version reads {FORMAT}",
+            hint="use the version of mnv2search that wrote it",
+        )
+
+
+def _unreadable(path: Path, error: OSError | UnsafeFileError) -> RecordError:
+    why = error.strerror if isinstance(error, OSError) else error
+    return RecordError(f"{path}: cannot be read: {why}", hint="give the folder of a run, such as results/NAME")

@@ -9,7 +9,7 @@ import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 __all__ = [
     "MAX_NAME_BYTES",
@@ -17,6 +17,7 @@ __all__ = [
     "escaped",
     "file_name",
     "is_regular",
+    "json_as",
     "json_value",
     "open_regular",
     "read_bytes",
@@ -24,6 +25,7 @@ __all__ = [
     "read_text",
 ]
 
+T = TypeVar("T")
 # A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
 MAX_NAME_BYTES = 180
 DIGEST_DIGITS = 8
@@ -128,6 +130,30 @@ def json_value(text: str, *, finite: bool = True) -> Any:
         raise UnsafeFileError(f"it is not JSON: {error}") from None
 
 
+def json_as(kind: type[T], text: bytes | str) -> T:
+    """The value of a JSON text as a dataclass or another type, whose annotations and rules hold.
+
+    Keys that it does not have are ignored.
+
+    >>> json_as(float, "1")
+    1.0
+
+    Raises:
+        UnsafeFileError: it is not JSON, is nested too deeply, or is not such a value.
+    """
+    import msgspec  # late: starting up must not pay for it
+
+    try:
+        whole = text.decode() if isinstance(text, bytes) else text  # msgspec looks into no key that it does not want
+        return msgspec.json.decode(whole, type=kind)
+    except UnicodeDecodeError as error:
+        raise UnsafeFileError(f"it is not UTF-8 text: byte {error.object[error.start]:#04x}") from None
+    except RecursionError:
+        raise UnsafeFileError("its values are nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise UnsafeFileError(_lower(str(error))) from None
+
+
 def file_name(text: str) -> str:
     """A file name, without a suffix, for any text: the text itself where it can be one.
 
@@ -140,7 +166,7 @@ def file_name(text: str) -> str:
     >>> file_name("../../etc/passwd")
     'etc-passwd-3754d6cb'
     """
-    safe = "".join(c if c.isalnum() or c in "._-+=@ " else "-" for c in unicodedata.normalize("NFC", text))
+    safe = "".join(c if c.isalnum() or c in "._-+=@ ()[]," else "-" for c in unicodedata.normalize("NFC", text))
     safe = safe.strip(" .-")
     if safe == text and len(safe.encode()) <= MAX_NAME_BYTES and safe:
         return safe
@@ -178,6 +204,10 @@ def _is_shown(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _refused_constant(name: str) -> float:

@@ -19,13 +19,14 @@ from mnv2search.records import (
     Manifest,
     Record,
     RecordWriter,
+    RunSettings,
     read_manifest,
     read_records,
     spec_hash,
     write_manifest,
     write_text,
 )
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.codec import load_space, load_spec
 
 
 def record(trial: int = 0, *, latency_ms: float = 100.0) -> Record:
@@ -53,7 +54,7 @@ def manifest(space: str = "mnv2search: 1\n") -> Manifest:
         space_name="mnv2",
         space=space,
         created_at="2026-01-01T00:00:00+00:00",
-        settings={"trials": 3, "time_s": None},
+        settings=RunSettings(trials=3),
     )
 
 
@@ -174,3 +175,91 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have_is_told_as_it_was_given(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"n\.txt: cannot be written: File name too long"):
         write_text(tmp_path / f"{'n' * 300}.txt", "text")
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    """Change values of the only record of a folder."""
+    path = folder / EVALUATIONS
+    RecordWriter(path).write(record())
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"trial": 10**400}, r"expected `int` <= 99999999 - at `\$\.trial`"),
+        ({"trial": True}, r"expected `int`, got `bool` - at `\$\.trial`"),
+        ({"elapsed_s": -1.0}, r"expected `float` >= 0\.0"),
+        ({"expected": 10**400}, "number out of range"),
+        ({"stage": "later"}, "invalid enum value 'later'"),
+        ({"pick": [-1]}, "expected `int` >= 0"),
+        ({"curve": [[1]]}, "expected `array` of length 2"),
+        ({"name": "other"}, "its spec is not the network 'other'"),
+        ({"spec": "mnv2search: 1\nname: ../x\nblocks: [[6, 8, 1, 2]]\n"}, "name is '../x'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_line(
+    tmp_path: Path, changes: dict[str, object], what: str
+) -> None:
+    rewritten(tmp_path, **changes)
+    with pytest.raises(RecordError, match=rf"evaluations\.jsonl:1: is not a record \({what}") as caught:
+        read_records(tmp_path)
+    assert "mnv2search verify --repair" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"[" * 100_000, b"null", b"1" * 5000, b'{"format":1,"spec":"\\ud800"}'], ids=range(5)
+)
+def test_bytes_that_are_no_record_are_refused_with_their_line(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / EVALUATIONS).write_bytes(line + b"\n")
+    with pytest.raises(RecordError, match=r"evaluations\.jsonl:1: is not a record"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("pick", [(99, 0), (0,), (0, 0, 0), (0, 2**40)])
+def test_a_pick_that_is_not_of_the_space_is_refused(tmp_path: Path, pick: tuple[int, ...]) -> None:
+    rewritten(tmp_path, pick=pick)
+    with pytest.raises(RecordError, match="the pick"):
+        read_records(tmp_path, space=load_space("mnv2-multipliers"))
+
+
+def test_a_pick_of_another_network_is_refused(tmp_path: Path) -> None:
+    space = load_space("mnv2-multipliers")
+    rewritten(tmp_path, pick=[0] * len(space.axes))
+    with pytest.raises(RecordError, match="its spec is not the network"):
+        read_records(tmp_path, space=space)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"settings": {"trials": 3, "unknown": 1}}, "object contains unknown field `unknown`"),
+        ({"settings": {"trials": 0}}, "expected `int` >= 1"),
+        ({"status": "lost"}, "invalid enum value 'lost'"),
+        ({"elapsed_s": 10**400}, "number out of range"),
+        ({"budget": {"latency_ms": -1.0}}, "latency_ms is -1.0"),
+        (
+            {"device": {"name": "x", "hardware": "", "runtime": "", "runtime_version": "", "threads": 10**400}},
+            "threads",
+        ),
+        ({"command": "mnv2search run"}, "expected `array`, got `str`"),
+        ({"format": 2}, "has format 2, this version reads 1"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_manifest_with_a_value_that_cannot_be_is_refused(
+    tmp_path: Path, changes: dict[str, object], what: str
+) -> None:
+    write_manifest(tmp_path, manifest())
+    path = tmp_path / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(RecordError, match=rf"manifest\.json: .*{what}"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b'{"format":' + b"1" * 5000 + b"}"], ids=range(3))
+def test_bytes_that_are_no_manifest_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(RecordError, match=r"manifest\.json: is not a manifest"):
+        read_manifest(tmp_path)

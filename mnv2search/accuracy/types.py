@@ -93,6 +93,8 @@ class Accuracy:
             )
         if self.merit is not None and not math.isfinite(self.merit):
             raise ValueError(f"merit {self.merit} is not a finite number")
+        if self.commonest is not None and not 0 <= self.commonest <= 1:
+            raise ValueError(f"commonest {self.commonest} is not a share from 0 to 1")
 
     @property
     def rank(self) -> float:

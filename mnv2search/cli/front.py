@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnv2search.cli.options import json_option, run_folder_argument
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
     from mnv2search.jobs.finetuned import Finetuned
@@ -30,7 +30,7 @@ def command(folder: Path, as_json: bool) -> None:
     """
     from mnv2search.jobs.recall import recall  # late: --help must not pay for it
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines, status_lines
     from mnv2search.report.table import draw
 
     manifest, result = recall(folder)
@@ -47,6 +47,8 @@ def command(folder: Path, as_json: bool) -> None:
             answer(ship_lines(result, folder=folder))
     else:
         answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
+    for line in status_lines(manifest.status) if result.front else ():
+        note(line)
     if not result.front:
         sys.exit(3)
 

@@ -228,7 +228,7 @@ def command(
             outcome = run(request, on_progress=show, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {_again(folder[0])}")
+            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {resume_command(folder[0])}")
         else:
             note("interrupted before anything was begun")
         sys.exit(130)
@@ -306,7 +306,7 @@ def _resumed(resume: str, root: Path) -> Path:
     return Path(resume) if Path(resume).parent != Path() else root / resume
 
 
-def _again(folder: Path) -> str:
+def resume_command(folder: Path) -> str:
     """The command line that goes on with the run in a folder."""
     if folder.parent == Path("results"):
         return f"mnv2search run --resume {shlex.quote(folder.name)}"

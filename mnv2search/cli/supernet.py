@@ -90,8 +90,9 @@ def command(
     from mnv2search.jobs.supernet import build_supernet
     from mnv2search.report.supernet import built_json, built_lines, built_rows
     from mnv2search.report.table import draw
+    from mnv2search.untrusted import file_name
 
-    folder = output or Path("results") / f"{Path(space).stem}-supernet"
+    folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
     with preparing(quiet=quiet or as_json) as tell:
         built = build_supernet(
             space,

@@ -109,10 +109,11 @@ def command(
     from mnv2search.training.dense_spec import is_dense
     from mnv2search.training.recipe import load_recipe
     from mnv2search.training.team import joined
+    from mnv2search.untrusted import file_name
 
     with joined(accelerator) as team, _told_once(team):
         network = chosen_spec(spec, **choice)
-        folder = output or Path("results") / f"{network.name}-trained"
+        folder = output or Path("results") / file_name(f"{network.name}-trained")
         if spec.endswith(SAVED) and weights is None and team.is_leader:
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
         if is_dense(network):

@@ -25,9 +25,24 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
     is_flag=True,
     help="Connect to the machine that the folder names, though it is not known to be yours.",
 )
+@click.option(
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Measure nothing: move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run "
+    "can be resumed.",
+)
 @json_option
 @quiet_option
-def command(folder: Path, time_s: float | None, device: str | None, trusts: bool, as_json: bool, quiet: bool) -> None:
+def command(
+    folder: Path,
+    time_s: float | None,
+    device: str | None,
+    trusts: bool,
+    repairs: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Recount, rebuild and re-measure the front of a run, and say what moved.
 
     FOLDER is its folder, or its name in results. It is measured on the device of the run; where that is on another
@@ -39,6 +54,11 @@ def command(folder: Path, time_s: float | None, device: str | None, trusts: bool
     Example:
       mnv2search verify results/mnv2-15ms
     """
+    if repairs:
+        if time_s is not None:
+            raise click.UsageError("--repair measures nothing: leave out --time")
+        _repair(folder, as_json=as_json)
+        return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.jobs.verify import front_files, verify
     from mnv2search.report.table import draw
@@ -53,3 +73,25 @@ def command(folder: Path, time_s: float | None, device: str | None, trusts: bool
         answer(verified_lines(checks))
     if not all(check.holds for check in checks):
         sys.exit(1)
+
+
+def _repair(folder: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from mnv2search.cli.run import resume_command
+    from mnv2search.jobs.repair import DAMAGED, repair
+
+    found = repair(folder)
+    if as_json:
+        emit_json({"folder": str(folder), **asdict(found)})
+    elif not found.dropped:
+        answer([f"nothing to repair: all {found.kept:,} lines of {folder} are records"])
+    else:
+        answer([f"line {line.number} is not a record ({line.why})" for line in found.dropped])
+        count = len(found.dropped)
+        answer(
+            [
+                f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
+                f"to go on: {resume_command(folder)}",
+            ]
+        )

@@ -102,7 +102,7 @@ def train_best(
     if isinstance(evaluator, HasWeights):
         (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
     if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
-        write_inherited(folder / "front", result.front, evaluator)
+        write_inherited(folder, result.front, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return Best()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s

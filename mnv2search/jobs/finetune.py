@@ -14,7 +14,7 @@ from mnv2search.accuracy.types import HasWeights
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.finetuned import LONG_RECIPE, REPORT, Finetuned, finetuned_json
+from mnv2search.jobs.finetuned import LONG_RECIPE, REPORT, Finetuned, finetuned_json, read_report, training_folder
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.records import write_text
@@ -137,7 +137,7 @@ def finetune(
     notes: list[str] = []
     kept: list[str] = []
     for place, evaluation in enumerate(order):
-        spec, own = evaluation.spec, folder / evaluation.spec.name
+        spec, own = evaluation.spec, training_folder(folder, evaluation)
         left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
         expected_s = [
             speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=math.ceil(planned / epoch_steps))
@@ -192,7 +192,7 @@ def finetune(
     networks = tuple(e for e in candidates if e.spec.name in held_out)
     figures = tuple(held_out[e.spec.name] for e in networks)
     best = max(range(len(networks)), key=lambda i: (*_merit(figures[i]), -median_ms_of(networks[i])))
-    weights = folder / networks[best].spec.name / BEST
+    weights = training_folder(folder, networks[best]) / BEST
     found = Finetuned(
         recipe=recipe.name,
         networks=networks,
@@ -244,20 +244,20 @@ def _planned(
 
     None where it is for none.
     """
-    begin, begun = time.monotonic(), _known(folder)
+    begin, begun = time.monotonic(), read_report(folder)
     if begun is None and _seen_at_most(candidates, time_s=time_s, device=device) < FEWEST_IMAGES:
         return None
-    looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun[1])
+    looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
     decoded: dict[int, Prepared] = {}
     if begun is not None:
-        candidates = candidates_of(candidates, count=begun[2] or len(candidates))
+        candidates = candidates_of(candidates, count=begun.count or len(candidates))
     for side in dict.fromkeys(square_side(e.spec) for e in _dearest_first(candidates)):
         if not decoded or time.monotonic() - begin < DECODING_SHARE * time_s:
             decoded[side] = prepare(images, side=side, recipe=looks, splits=("train", "val", "test"))
     some: Sequence[Evaluation] = [e for e in candidates if square_side(e.spec) in decoded]
     speed = _speed(some, decoded, device=device, most_s=TIMING_SHARE * time_s)
     if begun is not None:
-        return _Plan(_dearest_first(some), decoded, looks, begun[0], begun[0], speed)
+        return _Plan(_dearest_first(some), decoded, looks, begun.steps, begun.steps, speed)
     left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
     some, steps = _as_many_as_learn(some, speed, batch=looks.batch, time_s=left_s)
     if steps * looks.batch < FEWEST_IMAGES:
@@ -312,15 +312,3 @@ def _steps_of(networks: Sequence[Evaluation], speed: Speed, *, time_s: float) ->
     madds = [cost_of(e.spec).madds for e in networks]
     last_s = sum(speed.training_s(one, steps=0, evaluations=1) for one in madds)
     return max(1, int((time_s - last_s) / sum(speed.training_s(one, steps=1, evaluations=0) for one in madds)))
-
-
-def _known(folder: Path) -> tuple[int, str, int] | None:
-    """How many steps an interrupted run found to fit, the name of its recipe, and its networks if that is known."""
-    path = folder / REPORT
-    if not path.exists():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return int(told["steps"]), str(told.get("recipe", LONG_RECIPE)), int(told.get("count", 0))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error

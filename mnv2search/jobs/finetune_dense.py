@@ -10,7 +10,7 @@ from pathlib import Path
 from mnv2search.accuracy.types import TrainsFurther
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.jobs.finetuned import REPORT, Finetuned, finetuned_json
+from mnv2search.jobs.finetuned import REPORT, Finetuned, finetuned_json, read_report, training_folder
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.study.results import median_ms_of
@@ -72,17 +72,19 @@ def finetune_dense(
     """
     if not candidates:
         raise RecordError("there is no network to train", hint="search for longer")
-    begin, begun = time.monotonic(), _begun(folder)
+    begin, begun = time.monotonic(), read_report(folder)
     expected_s = [evaluator.expected_s(e.spec) or float(e.cost.madds) for e in candidates]
     count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=time_s)
-    steps, count = (None, count) if begun is None else begun
+    steps = None if begun is None else begun.steps
+    if begun is not None:
+        count = begun.count or len(begun.networks)
     candidates, expected_s = candidates[:count], expected_s[:count]
     order = sorted(range(len(candidates)), key=lambda i: -expected_s[i])
     found: dict[int, Figures] = {}
     notes: list[str] = []
     pace = 0.0  # seconds that a training takes here for one that it was expected to
     for place, index in enumerate(order):
-        evaluation, own = candidates[index], folder / candidates[index].spec.name
+        evaluation, own = candidates[index], training_folder(folder, candidates[index])
         left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
         later_s = pace * sum(expected_s[i] for i in order[place + 1 :])
         done = _trained(
@@ -110,7 +112,7 @@ def finetune_dense(
             notes.append(f"{name}: no better for it ({100 * done.best.value:.1f} %); it keeps the weights it had")
     assert steps is not None
     best = max(found, key=lambda i: (found[i].top1, -median_ms_of(candidates[i])))
-    weights = folder / candidates[best].spec.name / BEST
+    weights = training_folder(folder, candidates[best]) / BEST
     test = _tested(weights, evaluator)
     result = Finetuned(
         recipe=evaluator.recipe.name,
@@ -174,15 +176,3 @@ def _tested(weights: Path, evaluator: TrainsFurther) -> DenseFigures:
         normalization=evaluator.recipe.normalization,
         device=device,
     )
-
-
-def _begun(folder: Path) -> tuple[int, int] | None:
-    """The steps and the networks that an interrupted run found to fit."""
-    path = folder / REPORT
-    if not path.exists():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return int(told["steps"]), int(told["count"]) if "count" in told else len(told["networks"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error

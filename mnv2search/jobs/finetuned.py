@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta
 
 from mnv2search.accuracy.types import Accuracy, HasWeights, Kind
+from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.jobs.outputs import front_path, write_spec
 from mnv2search.study.results import front_of
 from mnv2search.study.types import SearchResult
+from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
 if TYPE_CHECKING:
     from mnv2search.training.figures import Figures
@@ -21,16 +24,22 @@ if TYPE_CHECKING:
 __all__ = [
     "LONG_RECIPE",
     "REPORT",
+    "FinetuneReport",
     "Finetuned",
     "finetuned_json",
     "measured_of",
+    "read_report",
     "recall_finetuned",
     "ship_trained",
     "shipped_json",
+    "training_folder",
     "write_inherited",
 ]
 
 REPORT = "finetune.json"
+MAX_BYTES = 1 << 24
+Share = Annotated[float, Meta(ge=0, le=1)]
+Metric = Literal["top1", "map", "miou"]
 # Of trainings that see every image many times.
 LONG_RECIPE = "modern"
 
@@ -85,6 +94,11 @@ class Finetuned:
         return front_of(self.trained)
 
 
+def training_folder(folder: Path, evaluation: Evaluation) -> Path:
+    """Where the training of one of several networks is kept."""
+    return folder / file_name(evaluation.spec.name)
+
+
 def finetuned_json(found: Finetuned) -> dict[str, Any]:
     """All figures as JSON values; accuracies are shares of 1."""
 
@@ -120,44 +134,114 @@ def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
     return tuple(e for e in (*result.dominated, *result.front, *result.finalists) if e.is_feasible)
 
 
-def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
-    """What was written of the trainings in a folder; None where there is nothing whole, or of other networks.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """Figures of one network, of which the metric of the report is given."""
+
+    count: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    top1: Share | None = None
+    map: Share | None = None
+    miou: Share | None = None
+    loss: float = 0.0
+    commonest: Share | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+    def figures(self, metric: Metric) -> Figures:
+        """The same as a training gives them.
+
+        Raises:
+            UnsafeFileError: the metric is missing.
+        """
+        from mnv2search.training.figures import Figures  # late: it loads torch
+
+        value: float | None = getattr(self, metric)
+        if value is None:
+            raise UnsafeFileError(f"it has no {metric}")
+        return Figures(value, self.loss, self.count, self.commonest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Network:
+    name: str
+    held_out: _Measured
+    kind: Kind = "trained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneReport:
+    """What is written of trainings: how they were begun, and at their end what they came to.
+
+    Attributes:
+        steps: of each training.
+        recipe: of each; the default is what all took before it was written down.
+        count: of the networks, as planned at the beginning; 0 where that was not written.
+        networks: with their figures; none before the end.
+        best: the name of the best; empty before the end.
+    """
+
+    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    recipe: str = LONG_RECIPE
+    count: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    metric: Metric = "top1"
+    networks: tuple[_Network, ...] = ()
+    best: str = ""
+    test: _Measured | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_report(folder: Path) -> FinetuneReport | None:
+    """What was written of the trainings in a folder; None where nothing was.
 
     Raises:
         RecordError: the report cannot be read.
     """
     path = folder / REPORT
-    if not path.exists():
-        return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if "best" not in told:
-            return None  # interrupted before its end
-        metric = told.get("metric", "top1")
-        by_name = {e.spec.name: e for e in finalists}
-        names = [network["name"] for network in told["networks"]]
-        if not by_name.keys() >= set(names):
-            return None
-        return Finetuned(
-            recipe=told.get("recipe", LONG_RECIPE),  # which all took before it was written down
-            networks=tuple(by_name[name] for name in names),
-            held_out=tuple(_figures(network["held_out"], metric) for network in told["networks"]),
-            steps=told["steps"],
-            images=told["images"],
-            best=names.index(told["best"]),
-            test=_figures(told["test"], metric),
-            weights=Path(told["weights"]),
-            metric=metric,
-            details=tuple(told["test"].get("details", {}).items()),
-            notes=tuple(told.get("notes", ())),
-            kept=tuple(one["name"] for one in told["networks"] if one.get("kind") == "inherited"),
-        )
-    except (ValueError, TypeError, KeyError) as error:
+        return json_as(FinetuneReport, read_bytes(path, max_bytes=MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnsafeFileError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
 
 
+def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
+    """What trainings in a folder came to; None where they did not end, or were of other networks.
+
+    Raises:
+        RecordError: the report cannot be read.
+    """
+    report = read_report(folder)
+    if report is None or report.test is None:
+        return None
+    from mnv2search.training.course import BEST  # late: it loads torch
+
+    by_name = {e.spec.name: e for e in finalists}
+    names = [network.name for network in report.networks]
+    if not by_name.keys() >= set(names):
+        return None
+    try:
+        best = names.index(report.best)
+        return Finetuned(
+            recipe=report.recipe,
+            networks=tuple(by_name[name] for name in names),
+            held_out=tuple(network.held_out.figures(report.metric) for network in report.networks),
+            steps=report.steps,
+            images=report.images,
+            best=best,
+            test=report.test.figures(report.metric),
+            weights=training_folder(folder, by_name[report.best]) / BEST,
+            metric=report.metric,
+            details=tuple(report.test.details.items()),
+            notes=report.notes,
+            kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
+        )
+    except ValueError as error:
+        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train anew") from error
+
+
 def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWeights) -> None:
-    """Write the weights of each member of a front beside its spec.
+    """Write the weights of each member of the front of a run's folder beside its spec.
 
     Raises:
         TrainingError: the disk does not take them.
@@ -166,7 +250,7 @@ def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWei
 
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
-        write_network(folder / f"{evaluation.spec.name}.pt", member, learned=evaluator.learned)
+        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
 
 
 def ship_trained(folder: Path, found: Finetuned) -> None:
@@ -181,8 +265,8 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
 
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
-        trained = found.weights.parent.parent / evaluation.spec.name / BEST
-        write_whole(folder / "front" / f"{evaluation.spec.name}.pt", trained.read_bytes())
+        trained = training_folder(found.weights.parent.parent, evaluation) / BEST
+        write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
     write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_spec(folder / "ship.yaml", found.trained[found.best])
 
@@ -199,9 +283,3 @@ def _accuracy(before: Accuracy | None, figures: Figures, metric: str, *, kind: K
         seed=None if before is None else before.seed,
         commonest=figures.commonest,
     )
-
-
-def _figures(told: dict[str, Any], metric: str) -> Figures:
-    from mnv2search.training.figures import Figures  # late: it loads torch
-
-    return Figures(told[metric], told.get("loss", 0.0), told["count"], told.get("commonest"))

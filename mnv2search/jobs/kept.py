@@ -21,7 +21,7 @@ def ship_kept(folder: Path, result: SearchResult, evaluator: KeepsWeights) -> No
         TrainingError: the disk does not take them.
     """
     sources = {e.spec: source for e in result.front if (source := evaluator.kept(e.spec)) is not None}
-    targets = {front_path(folder, e).with_suffix(".pt"): e.spec for e in result.front}
+    targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
     for stale in set((folder / "front").glob("*.pt")) - set(targets):
         stale.unlink()
     (folder / "ship.pt").unlink(missing_ok=True)

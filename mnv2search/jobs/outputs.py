@@ -17,6 +17,7 @@ from mnv2search.report.run import effort_text, run_rows, ship_lines
 from mnv2search.spec.codec import dumps
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import SearchResult
+from mnv2search.untrusted import escaped, file_name
 
 if TYPE_CHECKING:
     from mnv2search.jobs.finetuned import Finetuned
@@ -113,9 +114,9 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
     return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")
 
 
-def front_path(folder: Path, evaluation: Evaluation) -> Path:
-    """Where a member of the front is written."""
-    return folder / "front" / f"{evaluation.spec.name}.yaml"
+def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -> Path:
+    """Where a member of the front is written: its spec or, with another suffix, its weights."""
+    return folder / "front" / f"{file_name(evaluation.spec.name)}{suffix}"
 
 
 def write_spec(path: Path, evaluation: Evaluation) -> None:
@@ -132,4 +133,5 @@ def write_spec(path: Path, evaluation: Evaluation) -> None:
     if accuracy is not None:
         lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
-    write_text(path, "\n".join(lines) + "\n" + dumps(evaluation.spec))
+    comments = [escaped(" ".join(line.splitlines())) for line in lines]
+    write_text(path, "\n".join(comments) + "\n" + dumps(evaluation.spec))

@@ -14,6 +14,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
+from mnv2search.jobs.finetuned import training_folder
 from mnv2search.jobs.recall import evaluated_of
 from mnv2search.model.build import build
 from mnv2search.records import read_records, write_text
@@ -28,6 +29,7 @@ from mnv2search.training.loop import Progress, train
 from mnv2search.training.prepared import image_folder, prepare
 from mnv2search.training.recipe import Recipe
 from mnv2search.training.team import own_device
+from mnv2search.untrusted import file_name
 
 __all__ = ["Ranked", "Statistic", "rank", "ranked_json"]
 
@@ -111,7 +113,7 @@ def rank(
     chosen = _spread(_known(folder), members)
     images = read_image_set(data, seed=seed, unpack_to=image_folder())
     first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
-    trainings = folder / (FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
+    trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
     trained = []
     for evaluation in chosen:
         spec = evaluation.spec
@@ -128,7 +130,7 @@ def rank(
             prepared.parts["train"],
             prepared.parts["val"],
             prepared.recipe,
-            folder=trainings / spec.name,
+            folder=training_folder(trainings, evaluation),
             seed=seed,
             epochs=epochs,
             data=images.fingerprint,

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, Prepares, RefusesSpaces
-from mnv2search.errors import OptionError
+from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.jobs.best import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
 from mnv2search.jobs.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.jobs.outputs import write_outputs, write_report
 from mnv2search.jobs.probe import probe
-from mnv2search.jobs.recall import evaluated_of
+from mnv2search.jobs.recall import recorded, space_of_run
 from mnv2search.jobs.run_folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.jobs.run_log import RunLog
 from mnv2search.jobs.space_of import space_of_evaluator
@@ -28,18 +28,20 @@ from mnv2search.latency.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.records import (
-    EVALUATIONS,
     MANIFEST,
     Manifest,
+    RunSettings,
+    Status,
     read_manifest,
-    read_records,
 )
-from mnv2search.spec.codec import dumps, load_space, loads
+from mnv2search.spec.codec import dumps, load_space
+from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
@@ -162,25 +164,25 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
     manifest = read_manifest(folder)
     if not trusts:
         check_trust(folder, manifest, hint=f"look at {folder / MANIFEST}; if you trust all of it, add --trust")
-    finetunes = bool(manifest.settings.get("finetune", False))
-    recorded = Settings(**{k: v for k, v in manifest.settings.items() if k != "finetune"})  # type: ignore[arg-type]
+    kept = manifest.settings
+    if kept.trials is None and kept.time_s is None:
+        raise RecordError(
+            f"{folder / MANIFEST}: neither trials nor time_s is set", hint="give one: --trials 200 or --time 90s"
+        )
+    recorded_settings = Settings(
+        trials=kept.trials, time_s=kept.time_s, sampler=kept.sampler, seed=kept.seed, batch=kept.batch
+    )
     return Request(
-        space=_space_of(folder, manifest),
+        space=space_of_run(folder, manifest),
         device=manifest.device.name,
         evaluator=manifest.evaluator,
         budget=manifest.budget,
-        settings=settings or recorded,
+        settings=settings or recorded_settings,
         root=folder.parent,
         name=folder.name,
         command=manifest.command,
-        finetunes=finetunes,
+        finetunes=kept.finetune,
     )
-
-
-def _space_of(folder: Path, manifest: Manifest) -> SearchSpace:
-    """The space of a run; `space.yaml` is a copy of it for people."""
-    space = loads(manifest.space, file=f"the space in {folder / MANIFEST}")
-    return space if isinstance(space, SearchSpace) else SearchSpace(template=space, axes=())
 
 
 def default_name(space: SearchSpace, request: Request) -> str:
@@ -193,7 +195,8 @@ def default_name(space: SearchSpace, request: Request) -> str:
         words.append(request.device)
     if request.settings.sampler != "hybrid":
         words.append(request.settings.sampler)
-    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words)).strip("-.") or "run"
+    text = "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words))
+    return file_name(text.strip("-.") or "run")
 
 
 def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
@@ -205,7 +208,7 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:
-            divisor = _space_of(folder, read_manifest(folder)).template.channel_divisor
+            divisor = space_of_run(folder, read_manifest(folder)).template.channel_divisor
         else:
             divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
     if divisor is None:
@@ -222,12 +225,8 @@ def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
 
 
 def _checked_name(name: str) -> str:
-    bad = name.startswith("-") or name.strip(".") == "" or any(c in name for c in "/\\\0") or not name.isprintable()
-    if bad:
-        raise OptionError(
-            f"the name of the run is {name!r}",
-            hint="use what can be a folder's name: no slash, no dash at the start, not dots alone",
-        )
+    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
+        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
     return name
 
 
@@ -242,7 +241,7 @@ def _searched(
     began_s: float,
     clock: Callable[[], float],
 ) -> Outcome:
-    previous = _previous(folder)
+    previous = recorded(folder, space)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
     whole_s = request.settings.time_s
     left = remaining_settings(settings, whole_s=whole_s, held_s=_held_s(folder), manifest=manifest, previous=previous)
@@ -307,7 +306,7 @@ def _searched(
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     detail = evaluator.info.detail
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
-    status = "finished" if result.front else "nothing fits"
+    status: Status = "finished" if result.front else "nothing fits"
     log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
     return Outcome(
         folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
@@ -325,14 +324,7 @@ def _saved(search: Search) -> tuple[str, ...]:
 
 def _held_s(folder: Path) -> float | None:
     """The time that the run in a folder was last given, if any."""
-    held = read_manifest(folder).settings.get("time_s") if (folder / MANIFEST).exists() else None
-    return held if isinstance(held, int | float) else None
-
-
-def _previous(folder: Path) -> tuple[Evaluated, ...]:
-    if not (folder / EVALUATIONS).exists():
-        return ()
-    return tuple(evaluated_of(record) for record in read_records(folder))
+    return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
 
 def _manifest(
@@ -351,14 +343,14 @@ def _manifest(
         space_name=space.name,
         space=dumps(space),
         created_at=_now(),
-        settings={
-            "trials": settings.trials,
-            "time_s": settings.time_s,
-            "sampler": settings.sampler,
-            "seed": settings.seed,
-            "batch": settings.batch,
-            "finetune": request.finetunes,
-        },
+        settings=RunSettings(
+            trials=settings.trials,
+            time_s=settings.time_s,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            batch=settings.batch,
+            finetune=request.finetunes,
+        ),
     )
 
 

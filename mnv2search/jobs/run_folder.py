@@ -17,6 +17,7 @@ from mnv2search.jobs.confirm import CONFIRMATION
 from mnv2search.jobs.outputs import PAGE
 from mnv2search.records import (
     EVALUATIONS,
+    LOCK,
     MANIFEST,
     STARTING,
     Manifest,
@@ -30,7 +31,6 @@ __all__ = ["SPACE", "STUDY_FILE", "WORK", "locked", "open_run"]
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"
-LOCK = ".lock"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
 
@@ -70,7 +70,7 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
         ("accuracy", held.evaluator, wanted.evaluator),
         ("budget", held.budget, wanted.budget),
         ("seed", held.seed, wanted.seed),
-        ("sampler", held.settings["sampler"], wanted.settings["sampler"]),
+        ("sampler", held.settings.sampler, wanted.settings.sampler),
     ):
         if before != now:
             raise RecordError(

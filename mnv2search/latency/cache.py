@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 from mnv2search.atomic import remove_leftovers, replacing
 from mnv2search.latency.cooling import Cooler, Cooling
@@ -16,11 +19,17 @@ from mnv2search.latency.pool import Pool, PoolMeasurer
 from mnv2search.latency.predictor import LatencyPredictor, Observation
 from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import DeviceInfo, LatencyDevice
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = ["FORMAT", "LatencyCache", "Memory", "default_folder"]
 
 FORMAT = 1
 REFERENCES = 32
+MAX_BYTES = 1 << 26
+Milliseconds = Annotated[float, Meta(gt=1e-9, lt=1e9)]
+# Of a feature: what is measured in millions of operations or bytes, or counted.
+Amount = Annotated[float, Meta(ge=0, lt=1e12)]
+log = logging.getLogger(__name__)
 
 
 class Memory(NamedTuple):
@@ -36,7 +45,7 @@ class Memory(NamedTuple):
 
 
 class LatencyCache:
-    """Remembers devices from process to process; what cannot be read counts as nothing remembered.
+    """Remembers devices from process to process; a damaged file is set aside with a warning in the log.
 
     Args:
         folder: where the files are; made when something is first saved. None takes `default_folder()`.
@@ -51,13 +60,13 @@ class LatencyCache:
 
     def load(self, device: DeviceInfo) -> Memory:
         """What earlier processes saved of exactly this device: hardware, runtime, version, threads, batch."""
+        path = self.path_of(device)
         try:
-            document = json.loads(self.path_of(device).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            return _decoded(read_bytes(path, max_bytes=MAX_BYTES))
+        except OSError:
             return Memory()
-        try:
-            return _decoded(document)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UnsafeFileError as error:
+            _set_aside(path, error)
             return Memory()
 
     def save(
@@ -114,12 +123,37 @@ def default_folder(environment: Mapping[str, str]) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "mnv2search" / "latency"
 
 
-def _decoded(document: Mapping[str, Any]) -> Memory:
-    if document["format"] != FORMAT:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """What a file holds."""
+
+    format: int
+    features: tuple[str, ...]
+    reference_ms: tuple[Milliseconds, ...]
+    observations: tuple[tuple[tuple[Amount, ...], Milliseconds], ...]
+
+
+def _decoded(content: bytes) -> Memory:
+    """What a file says; what another version wrote of other features says nothing.
+
+    Raises:
+        UnsafeFileError: it is damaged.
+    """
+    document = json_as(_Document, content)
+    if document.format != FORMAT:
         return Memory()
     observations: tuple[Observation, ...] = ()
-    if tuple(document["features"]) == NAMES:
-        observations = tuple(
-            Observation(tuple(float(v) for v in features), float(ms)) for features, ms in document["observations"]
-        )
-    return Memory(reference_ms=tuple(float(v) for v in document["reference_ms"]), observations=observations)
+    if document.features == NAMES:
+        observations = tuple(Observation(*one) for one in document.observations)
+        if any(len(one.features) != len(NAMES) for one in observations):
+            raise UnsafeFileError(f"an observation has not {len(NAMES)} features")
+    return Memory(reference_ms=document.reference_ms, observations=observations)
+
+
+def _set_aside(path: Path, error: UnsafeFileError) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except OSError:
+        aside = path
+    log.warning("the latency cache is damaged (%s): %s is not used, and the device is learned anew", error, aside)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
+from mnv2search.cost import check_counts
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -76,6 +78,9 @@ class DeviceInfo:
     governor: str = ""
     temperature_c: float | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        check_counts(threads=self.threads, batch=self.batch, cores=self.cores)
+
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that stay the same as long as latencies may be compared.
@@ -86,7 +91,7 @@ class DeviceInfo:
         False
         """
         told = [str(getattr(self, f.name)) for f in fields(self) if f.name not in PASSING]
-        return hashlib.sha256("\x1f".join(told).encode()).hexdigest()[:12]
+        return hashlib.sha256("\x1f".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,16 @@ class Latency:
     taken_at: str
     noisy: bool = False
     visits: int | None = None
+
+    def __post_init__(self) -> None:
+        ends = (self.ci_low_ms, self.ci_high_ms, self.p90_ms)
+        if not (0 < self.median_ms < math.inf and all(map(math.isfinite, ends))):
+            raise ValueError(f"latency of {self.median_ms} ms with ends {ends} is not a time above 0")
+        if not self.ci_low_ms <= self.median_ms <= self.ci_high_ms:
+            raise ValueError(
+                f"latency {self.median_ms} is not within its interval {self.ci_low_ms}, {self.ci_high_ms}"
+            )
+        check_counts(samples=self.samples, dropped=self.dropped, visits=self.visits or 0)
 
     @property
     def is_hasty(self) -> bool:

@@ -12,6 +12,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.gain import best_rival, gain_over
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, front_rows, measured_text
 from mnv2search.study.types import SearchResult
+from mnv2search.untrusted import file_name
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.published import PublishedResult
@@ -22,7 +23,7 @@ NEXT_TO = 0.005
 DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
-__all__ = ["effort_text", "nothing_fits_lines", "run_json", "run_rows", "ship_lines"]
+__all__ = ["effort_text", "nothing_fits_lines", "run_json", "run_rows", "ship_lines", "status_lines"]
 
 
 def run_rows(result: SearchResult) -> Rows:
@@ -104,7 +105,7 @@ def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
 
 def _shared(folder: Path, name: str) -> str:
     """Where the network's part of the shared weights is, or that there is none of its size."""
-    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{name}.pt"
+    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
         return f"{own}, its part of those that all networks share; for its own: {train} --from {own}"
     return f"none, as the shared ones are of smaller networks: {train}"
@@ -145,10 +146,22 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
         yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
 
 
+def status_lines(status: str) -> Iterator[str]:
+    """That a run with a front has not ended; nothing where it has."""
+    if status == "running":
+        yield "this run is still running: this is the front that was last measured side by side"
+    elif status == "interrupted":
+        yield "this run was interrupted: this is the front that was last measured side by side; run --resume goes on"
+
+
 def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
     """What to do where there is no front: go on with an unfinished run, or what to give up."""
+    if status == "running":
+        evaluated = counted(result.trials, "network")
+        yield f"there is no front yet: this run is still running, {evaluated} evaluated so far"
+        return
     if status not in ("finished", "nothing fits"):
-        yield "there is no front yet: this run ended before its final measurement; go on with run --resume"
+        yield "there is no front yet: this run was interrupted before its final measurement; go on with run --resume"
         return
     if result.trials == 0:
         yield "time ran out before any network of the space was measured: go on with run --resume, longer with --time"

@@ -11,6 +11,7 @@ from mnv2search.errors import Problem, nearest
 from mnv2search.spec import head_rules
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.head_rules import DECODER_STRIDES, MAX_CHANNELS, MAX_LISTED
+from mnv2search.spec.names import name_problem
 
 __all__ = [
     "BOOLEANS",
@@ -20,7 +21,6 @@ __all__ = [
     "LISTS",
     "MAX_CHANNELS",
     "MAX_LISTED",
-    "MAX_NAME_LENGTH",
     "MAX_RESOLUTION",
     "MAX_UNITS",
     "OPTIONAL",
@@ -34,7 +34,8 @@ __all__ = [
 
 MAX_UNITS = 512
 MAX_RESOLUTION = 4096
-MAX_NAME_LENGTH = 120
+# Characters of a word that are compared with the known ones.
+MAX_WORD = 120
 OUTPUT_STRIDES = (2, 4, 8, 16, 32)
 STRIDES = (1, 2)
 # Numbers of which only a few are taken, and what to write in their place.
@@ -211,7 +212,7 @@ def field_problem(kind: type, name: str, value: object) -> Problem | None:
     if (choices := CHOICES[kind].get(name)) is not None:
         if value in choices:
             return None
-        near = nearest(str(value)[:MAX_NAME_LENGTH], choices)
+        near = nearest(str(value)[:MAX_WORD], choices)
         fix = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(choices)}"
         return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix)
     if name in BOOLEANS[kind] and type(value) is not bool:
@@ -220,13 +221,7 @@ def field_problem(kind: type, name: str, value: object) -> Problem | None:
         isinstance(value, str) and pattern.fullmatch(value)
     ):
         return Problem(at=name, what=f"{name} is {_shown(value)}", fix=head_rules.ENDPOINT_FIX)
-    if name == "name" and not (isinstance(value, str) and _is_name(value)):
-        return Problem(
-            at=name,
-            what=f"name is {_shown(value)}",
-            fix=f"write 1 to {MAX_NAME_LENGTH} printable characters",
-        )
-    return None
+    return name_problem(value) if name == "name" else None
 
 
 def _integer_problem(name: str, value: object, low: int, high: int) -> Problem | None:
@@ -250,10 +245,6 @@ def _real_problem(name: str, value: object, least: float, most: float, is_open: 
         else f"write a number from {least:g} to {most:g}"
     )
     return Problem(at=name, what=f"{name} is {_shown(value)}", fix=fix)
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
 def _shown(value: object) -> str:

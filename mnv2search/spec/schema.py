@@ -15,6 +15,7 @@ from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
 from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.codec_fields import FORMAT_VERSION, KEYS
+from mnv2search.spec.names import MAX_NAME_BYTES
 from mnv2search.spec.space_rules import MAX_OPTIONS
 
 __all__ = ["json_schema", "schema_text"]
@@ -154,7 +155,7 @@ def _scalar(kind: type, name: str) -> Schema:
         return {"type": "boolean"}
     if name in rules.TEXTS.get(kind, {}):
         return {"type": "string", "pattern": f"^(?:{rules.TEXTS[kind][name].pattern})$"}
-    return {"type": ["string", "number"], "maxLength": rules.MAX_NAME_LENGTH, "minLength": 1}
+    return {"type": ["string", "number"], "maxLength": MAX_NAME_BYTES, "pattern": r"^[^./\\-][^/\\]*$"}
 
 
 def _integer(name: str, low: int, high: int) -> Schema:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from mnv2search.errors import Problem, nearest
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
+from mnv2search.spec.names import MAX_SPACE_NAME_BYTES, name_problem
 
 __all__ = [
     "MAX_AXES",
@@ -164,6 +165,8 @@ def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar
     if len(axes) > MAX_AXES:
         yield Problem(at="", what=f"the space has {len(axes)} axes", fix=f"at most {MAX_AXES} are searched")
         return
+    if axes and (problem := name_problem(template.name, max_bytes=MAX_SPACE_NAME_BYTES)) is not None:
+        yield problem
     seen: dict[str, tuple[Scalar, ...]] = {}
     for at, options in axes:
         try:

@@ -355,7 +355,7 @@ class Search:
 
     def _named(self, picks: Sequence[Pick]) -> list[ModelSpec]:
         """The networks of picks that come next, named by their number."""
-        start = len(self._known.networks)
+        start = self._known.next_trial
         return [self._candidates.spec(p, name=f"{self._space.name}-{start + i:04d}") for i, p in enumerate(picks)]
 
     def _measured(self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None) -> tuple[Latency, ...]:
@@ -389,9 +389,7 @@ class Search:
             accuracy = self._evaluator.evaluate(spec, seed=seed, report=no_report)
             evaluation = replace(evaluation, accuracy=accuracy)
         evaluation = replace(evaluation, elapsed_s=self._deadline.elapsed_s - begin)
-        item = Evaluated(
-            trial=len(self._known.networks) if pick else -1, stage=stage, pick=pick, evaluation=evaluation
-        )
+        item = Evaluated(trial=self._known.next_trial if pick else -1, stage=stage, pick=pick, evaluation=evaluation)
         self._keep(item)
         return evaluation
 

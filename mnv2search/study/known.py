@@ -24,6 +24,7 @@ class Known:
 
     Attributes:
         items: in the order in which they came.
+        next_trial: number of the next network of the space, above all that are known, even where some were lost.
         networks: of the space.
         baseline: of MobileNetV2's grid.
         rungs: what trainings reached on the way; None where all are finished.
@@ -32,6 +33,7 @@ class Known:
     def __init__(self, evaluator: AccuracyEvaluator, previous: Sequence[Evaluated] = ()) -> None:
         self._evaluator = evaluator
         self.items: list[Evaluated] = []
+        self.next_trial = 0
         self.networks: dict[Pick, Evaluation] = {}
         self.baseline: dict[ModelSpec, Evaluation] = {}
         self.rungs = self._new_rungs()
@@ -41,6 +43,7 @@ class Known:
     def add(self, item: Evaluated) -> None:
         """Keep one evaluation."""
         self.items.append(item)
+        self.next_trial = max(self.next_trial, item.trial + 1)
         if item.stage == "baseline":
             self.baseline[item.evaluation.spec] = item.evaluation
         elif item.pick:

@@ -13,6 +13,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnv2search.atomic import replacing
@@ -37,7 +38,7 @@ class StudyFile:
     def __init__(self, path: Path, *, is_new: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._storage = RDBStorage(f"sqlite:///{path}")
+            self._storage = RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
         if is_new:
             directions = [StudyDirection[direction.upper()] for direction in DIRECTIONS]
             self._study_id = self._storage.create_new_study(directions, STUDY)

@@ -14,6 +14,7 @@ from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
 from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
+from mnv2search.spec.names import name_problem
 from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
@@ -47,9 +48,9 @@ _INTRUDERS = (
 
 
 def names() -> st.SearchStrategy[str]:
-    """Names of networks: any printable text within the length limit."""
-    printable = st.characters(codec="utf-8").filter(str.isprintable)
-    return st.text(printable, min_size=1, max_size=24)
+    """Names of networks and spaces: any text that the rules take, up to 24 characters."""
+    printable = st.characters(codec="utf-8", exclude_characters="/\\").filter(str.isprintable)
+    return st.text(printable, min_size=1, max_size=24).filter(lambda name: name_problem(name) is None)
 
 
 @st.composite

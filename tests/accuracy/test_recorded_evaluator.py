@@ -52,6 +52,7 @@ def test_a_network_without_a_row_is_an_error_with_near_names(tmp_path: Path) -> 
         ("name,top1\none,0.5\n", "a.csv:2: no number under 'value'"),
         ("name,value\none,0.5\ntwo,71.8\n", "a.csv:3: value 71.8"),
         ("name,value\none,nan\n", "value nan"),
+        ('name,value\n"one,0.5\n', "a.csv:2: is not CSV"),
         ("name,value\n,0.5\n", "neither a name nor a hash"),
         ("name,value\none,0.5\none,0.6\n", "a.csv:3: name 'one' was there before"),
     ],
@@ -72,3 +73,19 @@ def test_a_bad_line_of_json_is_refused_with_its_line(tmp_path: Path, line: str, 
 def test_a_missing_file_is_refused() -> None:
     with pytest.raises(OptionError, match=r"there is no file no-such\.csv"):
         RecordedEvaluator(table="no-such.csv")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b'{"name": "one", "value": 1' + b"0" * 400 + b"}", "a.jsonl:1: no number under 'value'"),
+        (b"[" * 100_000, "a.jsonl:1: not a line of JSON: its values are nested too deeply"),
+        (b'{"name": "\xff", "value": 0.5}', "a.jsonl: cannot be read: it is not UTF-8 text: byte 0xff on line 1"),
+        (b'{"name": "one", "value": NaN}', "a.jsonl:1: not a line of JSON: it is not JSON: NaN is not a number"),
+    ],
+    ids=["too large", "too deep", "not UTF-8", "not a number"],
+)
+def test_a_line_that_python_would_choke_on_is_refused(tmp_path: Path, line: bytes, what: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(RecordError, match=what):
+        RecordedEvaluator(table=str(tmp_path / "a.jsonl"))

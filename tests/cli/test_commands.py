@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnv2search.cli.run import _again, _resumed
+from mnv2search.cli.run import _resumed, resume_command
 from mnv2search.study.engine import Search
 
 Run = Callable[..., Any]
@@ -85,7 +85,7 @@ def test_compile_writes_every_format_and_says_how_they_differ(run: Run, spec: st
     assert "the same" in done.err
 
 
-def test_compiled_weights_are_loaded_again(run: Run, spec: str, tmp_path: Path) -> None:
+def test_compiled_weights_are_loadedresume_command(run: Run, spec: str, tmp_path: Path) -> None:
     run("compile", spec, "-o", "first.pt", "--seed", "3", "--no-fvcore")
     done = run("compile", spec, "--weights", "first.pt", "-o", "second.pt", "--seed", "4", "--no-fvcore")
     import torch
@@ -218,7 +218,7 @@ def test_a_run_is_resumed_by_name_and_by_folder(run: Run) -> None:
 
 @pytest.mark.parametrize("folder", ["results/a", "res/ci", "here", "/tmp/runs/a b"])
 def test_the_command_that_goes_on_names_the_folder(folder: str) -> None:
-    words = shlex.split(_again(Path(folder)))
+    words = shlex.split(resume_command(Path(folder)))
     root = Path(words[5]) if "--output-dir" in words else Path("results")
     assert _resumed(words[3], root) == Path(folder)
 

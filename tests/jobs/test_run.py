@@ -237,7 +237,7 @@ def test_nothing_fits_is_a_result(tmp_path: Path) -> None:
     assert not list((outcome.folder / "front").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a\n", "-x"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a\n", "-x", "x" * 300, "日" * 100])
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     asked = request(tmp_path / "results", name=name or "/")
     with pytest.raises(OptionError, match="the name of the run"):

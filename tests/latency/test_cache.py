@@ -51,13 +51,51 @@ def test_only_the_latest_reference_levels_are_kept(cache: LatencyCache) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", '"x"', '{"format": 1}', '{"format": 99}'],
-    ids=["empty", "cut off", "list", "no format", "string", "no features", "later format"],
+    ["", "{", "[]", "{}", '"x"', '{"format": 1}', "[" * 100_000, "\ufeff{}"],
+    ids=["empty", "cut off", "list", "no format", "string", "no features", "deep", "byte-order mark"],
 )
-def test_a_damaged_file_counts_as_nothing(cache: LatencyCache, text: str) -> None:
+def test_a_damaged_file_is_set_aside_with_a_warning(
+    cache: LatencyCache, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     cache.save(INFO, reference_ms=2.0, observations=[SEEN])
-    cache.path_of(INFO).write_text(text, encoding="utf-8")
+    path = cache.path_of(INFO)
+    path.write_text(text, encoding="utf-8")
     assert cache.load(INFO) == Memory()
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.damaged").read_text(encoding="utf-8") == text
+    assert "the latency cache is damaged" in caplog.text
+    cache.save(INFO, reference_ms=2.0, observations=[SEEN])
+    assert cache.load(INFO) == Memory(reference_ms=(2.0,), observations=(SEEN,))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("reference_ms", [0.0]),
+        ("reference_ms", [-1.0]),
+        ("reference_ms", [10**400]),
+        ("reference_ms", 2.0),
+        ("observations", [[[1.0], 7.5]]),
+        ("observations", [[list(SEEN.features), 0]]),
+        ("observations", [[["1"] * len(NAMES), 7.5]]),
+        ("observations", [[list(SEEN.features)]]),
+        ("observations", {}),
+    ],
+)
+def test_a_value_that_cannot_be_makes_a_file_damaged(cache: LatencyCache, key: str, value: object) -> None:
+    cache.save(INFO, reference_ms=2.0, observations=[SEEN])
+    document = json.loads(cache.path_of(INFO).read_text(encoding="utf-8"))
+    cache.path_of(INFO).write_text(json.dumps(document | {key: value}), encoding="utf-8")
+    assert cache.load(INFO) == Memory()
+    assert not cache.path_of(INFO).exists()
+
+
+def test_a_file_of_a_later_version_counts_as_nothing(cache: LatencyCache) -> None:
+    cache.save(INFO, reference_ms=2.0, observations=[SEEN])
+    document = json.loads(cache.path_of(INFO).read_text(encoding="utf-8"))
+    cache.path_of(INFO).write_text(json.dumps(document | {"format": 99}), encoding="utf-8")
+    assert cache.load(INFO) == Memory()
+    assert cache.path_of(INFO).exists()
 
 
 def test_observations_of_other_features_are_dropped_but_the_reference_stays(cache: LatencyCache) -> None:

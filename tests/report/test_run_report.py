@@ -239,7 +239,9 @@ def test_the_price_of_a_network_besides_time_is_told_with_the_option_that_limits
 def test_networks_beyond_the_evidence_are_named_with_what_is_beyond() -> None:
     spec = replace(load_spec("mobilenet_v2_0.35_96"), name="tiny", width=0.1)
     own = weighed(Budget(latency_ms=5.0))
-    small = replace(own, spec=spec, accuracy=open_evaluator("imagenet").evaluate(spec, seed=0, report=None))
+    small = replace(
+        own, spec=spec, accuracy=open_evaluator("imagenet").evaluate(spec, seed=0, report=lambda *_: None)
+    )
     notes = front_rows([small]).notes
     assert any(note.startswith("tiny: extrapolates: ") and "multiply-adds" in note for note in notes)
     assert not any("extrapolates" in note for note in front_rows([own]).notes)

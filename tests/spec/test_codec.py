@@ -121,7 +121,7 @@ def test_a_name_is_taken_literally() -> None:
     assert spec_of(f"mnv2search: 1\nname: 1.0\n{ROW}").name == "1.0"
 
 
-@pytest.mark.parametrize("name", ["a b", "- x", "'", '"', "#", "on", "é", "\\n", "a: b", " x ", "{", "漢字 😀"])
+@pytest.mark.parametrize("name", ["a b", "x -", "'", '"', "#", "on", "é", "a: b", " x ", "{", "漢字 😀"])
 def test_any_printable_name_survives(name: str) -> None:
     spec = ModelSpec(name=name, blocks=(BlockSpec(channels=8),))
     assert spec_of(dumps(spec)).name == name

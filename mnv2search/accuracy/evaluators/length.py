@@ -9,22 +9,27 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from mnv2search.accuracy.types import Fitting, Preparation
-from mnv2search.cost import cost_of
+from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import resolve
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["FitsTrainings", "Length", "Watched"]
+__all__ = ["FILE", "FitsTrainings", "Length", "Watched", "read_length"]
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
 # Of the time, after which no further one is.
 TIMING_SHARE = 0.1
 FILE = "length.json"
+MAX_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -81,7 +86,7 @@ class Length:
             EvaluatorError: the folder does not take the length, or what it holds cannot be read.
         """
         file = None if preparation.folder is None else preparation.folder / FILE
-        known = None if file is None else _read(file)
+        known = None if file is None else read_length(file)
         self.left_s, self.steps = left_s, known or self._asked
         time_s = preparation.time_s
         if time_s is None or not preparation.band:
@@ -165,13 +170,20 @@ class FitsTrainings(ABC):
         return f"{epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
 
 
-def _read(file: Path) -> int | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What a file of an earlier part of the run holds."""
+
+    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+
+
+def read_length(file: Path) -> int | None:
     """Steps of every training of an earlier part of the run; None where there was none."""
     if not file.exists():
         return None
     try:
-        return max(1, int(json.loads(file.read_text(encoding="utf-8"))["steps"]))
-    except (ValueError, TypeError, KeyError) as error:
+        return json_as(_Kept, read_bytes(file, max_bytes=MAX_BYTES)).steps
+    except (OSError, UnsafeFileError) as error:
         raise EvaluatorError(f"{file} cannot be read: {error}", hint="begin anew with --force") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
+import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,9 +15,11 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_o
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
 from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.untrusted import UnsafeFileError, json_value, read_text
 
 __all__ = ["RecordedEvaluator", "content_hash"]
 
+MAX_BYTES = 1 << 28
 METRIC, DATASET = "top1", "the table's own"
 
 
@@ -39,14 +41,14 @@ class RecordedEvaluator:
         if not path.is_file():
             raise OptionError(f"there is no file {table}", hint="write recorded:PATH of a .csv or .jsonl file")
         self._found: dict[tuple[str, str], tuple[float, float, float]] = {}
-        for line, row in _rows(path):
+        for line, row in _rows(path, _text(path)):
             self._add(row, f"{table}:{line}")
 
     def _add(self, row: Mapping[str, Any], where: str) -> None:
         try:
             value = float(row["value"])
             low, high = (float(row.get(end) or value) for end in ("low", "high"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise RecordError(
                 f"{where}: no number under 'value'", hint="each row needs a value from 0 to 1"
             ) from error
@@ -100,21 +102,35 @@ def content_hash(spec: ModelSpec) -> str:
     return hashlib.sha256(codec.dumps(replace(spec, name="x")).encode()).hexdigest()[:12]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix != ".jsonl":
-            yield from enumerate(csv.DictReader(file), start=2)
-            return
-        for number, line in enumerate(file, start=1):
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, max_bytes=MAX_BYTES)
+    except (OSError, UnsafeFileError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RecordError(f"{path}: cannot be read: {why}", hint="write a .csv or .jsonl file in UTF-8") from error
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows with the numbers of their lines; in a CSV file, of the last line of each."""
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, _decoded(line, f"{path}:{number}")
+        return
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        place = f"{path}:{reader.line_num + 1}"
+        raise RecordError(f"{place}: is not CSV: {error}", hint="check the quotes here") from error
 
 
 def _decoded(line: str, where: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{where}: not a line of JSON: {error.msg}", hint="one object a line") from error
+        row = json_value(line)
+    except UnsafeFileError as error:
+        raise RecordError(f"{where}: not a line of JSON: {error}", hint="write one object a line") from error
     if not isinstance(row, dict):
         raise RecordError(f"{where}: not an object", hint='write {"name": …, "value": …}')
     return row

@@ -6,15 +6,16 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mnv2search.cost import MAX_COUNT, check_counts
 from mnv2search.errors import TrainingError
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.fidelity import Fidelity
-from mnv2search.untrusted import UnsafeFileError, read_json
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = ["State", "read_state", "write_state"]
 
 STATE = "supernet.json"
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,11 @@ class State:
     images: int = 0
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (all(0 < share <= 1 for share in self.fidelity) and 0 < self.epochs < MAX_COUNT and self.seconds >= 0):
+            raise ValueError("fidelity is from 0 to 1, epochs are above 0 and seconds are not negative")
+        check_counts(side=self.side, steps=self.steps, images=self.images)
+
 
 def read_state(folder: Path) -> State | None:
     """What a folder holds; None for nothing.
@@ -48,9 +54,8 @@ def read_state(folder: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        found = read_json(path, max_bytes=MAX_BYTES)
-        return State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
-    except (OSError, UnsafeFileError, TypeError, KeyError) as error:
+        return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
+    except (OSError, UnsafeFileError) as error:
         raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
 
 
