@@ -130,7 +130,13 @@ def train_best(
     found: Finetuned | None = None
     if isinstance(evaluator, TrainsFurther):
         found = finetune_dense(
-            best_of(result.front), evaluator, folder=own, time_s=time_s, seed=seed, on_progress=told
+            best_of(result.front),
+            evaluator,
+            folder=own,
+            time_s=time_s,
+            seed=seed,
+            on_progress=told,
+            clock=deadline.clock,
         )
     elif isinstance(evaluator, HasWeights):
         found = finetune(
@@ -141,6 +147,7 @@ def train_best(
             seed=seed,
             first=evaluator,
             on_progress=told,
+            clock=deadline.clock,
         )
     if found is None:
         return _without(folder, result, deadline)

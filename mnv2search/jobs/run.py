@@ -103,6 +103,7 @@ def run(
     on_progress: Callable[[Progress], None],
     on_folder: Callable[[Path], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Run, or go on with a run that was interrupted.
 
@@ -114,6 +115,7 @@ def run(
         on_progress: hears where the search stands.
         on_folder: hears of the folder as soon as it is known.
         on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
+        clock: of the time of the run, in s.
 
     Raises:
         SpecError: the space has problems.
@@ -126,7 +128,7 @@ def run(
     folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
-        began_s = time.monotonic()  # reading images is inside the time
+        began_s = clock()  # reading images is inside the time
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
@@ -140,7 +142,7 @@ def run(
             if isinstance(evaluator, KeepsWeights):
                 evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
-            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s)
+            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
@@ -227,6 +229,7 @@ def _searched(
     evaluator: AccuracyEvaluator,
     told: Listener,
     began_s: float,
+    clock: Callable[[], float],
 ) -> Outcome:
     previous = _previous(folder)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
@@ -262,7 +265,8 @@ def _searched(
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
         cache=LatencyCache(),
         work=folder / WORK,
-        spent_s=time.monotonic() - began_s,
+        spent_s=clock() - began_s,
+        clock=clock,
     )
     if left is None:
         result = replace(search.result(), elapsed_s=manifest.elapsed_s, predicted=None, predictor_error=None)
@@ -277,7 +281,7 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    whole = Deadline(request.settings.time_s, clock=time.monotonic, spent_s=used_s + result.elapsed_s)
+    whole = Deadline(request.settings.time_s, clock=clock, spent_s=used_s + result.elapsed_s)
     manifest = replace(manifest, elapsed_s=whole.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     write_manifest(folder, manifest)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import BEFORE, FINETUNE
 from mnv2search.jobs.outputs import PAGE
+from mnv2search.locking import LOCK, folder_lock
 from mnv2search.records import EVALUATIONS, MANIFEST, Manifest, read_manifest
 
 __all__ = ["STUDY_FILE", "WORK", "continued", "locked"]
 
 STUDY_FILE = "study.sqlite3"
-LOCK = ".lock"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
+# Folders of a run in which files may be half-written.
+BELOW = ("front", WORK, FINETUNE)
 
 
 def continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
@@ -76,21 +76,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     One that was made is removed where the run fails before anything was found out.
     """
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / LOCK).open("w")
-    except OSError as error:
-        raise RecordError(
-            f"{folder}: cannot be written: {error.strerror}", hint="use another --output-dir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecordError(
-                f"{folder} is in use by another run", hint="wait for it to end, or give this one another --name"
-            ) from error
+    with folder_lock(folder, busy="another run", hint="use another --name or --output-dir", below=BELOW) as is_new:
         try:
             yield
         except Mnv2SearchError:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mnv2search.errors import TrainingError
 from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.course import LAST
 from mnv2search.training.fidelity import Fidelity
 
-__all__ = ["State", "read_state", "write_state"]
+__all__ = ["State", "is_trained", "read_state", "write_state"]
 
 STATE = "supernet.json"
 
@@ -50,6 +51,16 @@ def read_state(folder: Path) -> State | None:
         return State(**{**found, "fidelity": Fidelity(*found["fidelity"])})
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds a supernet whose training is over, so that nothing is left to write.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    state = read_state(folder)
+    return state is not None and state.steps > 0 and (folder / LAST).exists()
 
 
 def write_state(folder: Path, state: State) -> None:
