@@ -17,21 +17,20 @@ __all__ = ["LOCK", "folder_lock"]
 
 LOCK = ".lock"
 # How this package names a file until it is whole, with the id of the process that writes it.
-PARTIAL = re.compile(r"\..+\.(\d{1,7})\.part|\.(\d{1,7})-(?:last\.ckpt|best\.pt)", re.DOTALL)
+PARTIAL = re.compile(r"\..+\.(\d{1,7})\.part|\.(\d{1,7})-(?:last\.ckpt|best\.pt|curves\.png)", re.DOTALL)
 
 
 @contextmanager
-def folder_lock(folder: Path, *, busy: str, hint: str, below: Sequence[str] = ()) -> Iterator[bool]:
+def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
     """Hold a folder for this process alone, creating it if necessary; yields whether it was created.
 
-    The lock ends with the process, however that ends. Files that killed processes left half-written are removed, and
-    so are folders that were created and stay empty.
+    The lock ends with the process, however that ends. What killed processes left half-written
+    directly in the folder is removed, and so are folders that were created and stay empty.
 
     Args:
         folder: to hold.
         busy: what another process that holds it is, such as "another run".
         hint: how to get a folder of one's own.
-        below: folders in it whose half-written files are removed too, at any depth.
 
     Raises:
         RecordError: another process holds the folder, or it cannot be written to.
@@ -44,7 +43,7 @@ def folder_lock(folder: Path, *, busy: str, hint: str, below: Sequence[str] = ()
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written: {error.strerror}", hint=hint) from error
     try:
-        _remove_partial_files(folder, below)
+        _remove_partial_files(folder)
         yield bool(created)
     finally:
         if created:
@@ -52,9 +51,8 @@ def folder_lock(folder: Path, *, busy: str, hint: str, below: Sequence[str] = ()
         os.close(descriptor)
 
 
-def _remove_partial_files(folder: Path, below: Sequence[str]) -> None:
-    places = [folder, *(Path(at) for name in below for at, _, _ in os.walk(folder / name))]
-    for path in (path for place in places for path in place.iterdir()):
+def _remove_partial_files(folder: Path) -> None:
+    for path in folder.iterdir():
         found = PARTIAL.fullmatch(path.name)
         if found and path.is_file() and not _is_another_process(int(found[1] or found[2])):
             with contextlib.suppress(OSError):  # one that stays is in nobody's way

@@ -19,8 +19,6 @@ __all__ = ["STUDY_FILE", "WORK", "continued", "locked"]
 STUDY_FILE = "study.sqlite3"
 # What an evaluator keeps for itself, such as the weights of a supernet.
 WORK = "work"
-# Folders of a run in which files may be half-written.
-BELOW = ("front", WORK, FINETUNE)
 
 
 def continued(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
@@ -76,7 +74,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     One that was made is removed where the run fails before anything was found out.
     """
-    with folder_lock(folder, busy="another run", hint="use another --name or --output-dir", below=BELOW) as is_new:
+    with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
         try:
             yield
         except Mnv2SearchError:

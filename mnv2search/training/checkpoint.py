@@ -125,7 +125,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _placed(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
