@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mnv2search.cli.main import main
+from mnv2search.latency import native, remote
+from mnv2search.latency.hosts import adb, program, ssh
+from mnv2search.latency.runtimes import ncnn
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,6 +34,21 @@ def _own_signals() -> Iterator[None]:
     yield
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other machines and programs may take as long to answer as a busy machine needs."""
+    for module, names in (
+        (adb, ("COMMAND_S", "CONNECT_S")),
+        (ssh, ("COMMAND_S", "CONNECT_S", "ALIVE_S")),
+        (program, ("END_S",)),
+        (remote, ("ANSWER_S",)),
+        (native, ("ANSWER_S", "QUESTION_S")),
+        (ncnn, ("PNNX_S",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, 600)
 
 
 @dataclass(frozen=True)
