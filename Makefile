@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 LATENCY_MS ?= 15
 TIME ?= 90s
 
-.PHONY: run test check lint types contracts pytest help clean
+.PHONY: run test test-loaded check lint types contracts pytest help clean
 
 help:
 	@echo "make run    create .venv and search for networks within LATENCY_MS=$(LATENCY_MS) on this CPU"
 	@echo "make test   create .venv and run every check"
+	@echo "make test-loaded   run the tests on a busy machine, in the background"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,9 @@ run: $(VENV)/.installed
 	$(BIN)/mnv2search run --latency-ms $(LATENCY_MS) --time $(TIME)
 
 test: $(VENV)/.checks lint types contracts pytest
+
+test-loaded: $(VENV)/.checks
+	PYTHON=$(BIN)/python benchmarks/loaded_suite.sh
 
 lint: $(VENV)/.checks
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["remove_leftovers", "replacing", "sync"]
 
-TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?")
+TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL)
 
 
 @contextlib.contextmanager

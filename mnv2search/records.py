@@ -25,7 +25,6 @@ from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = [
     "EVALUATIONS",
-    "LOCK",
     "MANIFEST",
     "STARTING",
     "Manifest",
@@ -48,8 +47,6 @@ EVALUATIONS = "evaluations.jsonl"
 MANIFEST = "manifest.json"
 # The status of a run whose folder may still hold files of the run that it replaces.
 STARTING: Final = "starting"
-# Held by the process that runs.
-LOCK = ".lock"
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
 Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]

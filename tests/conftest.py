@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mnv2search.cli.main import main
+from mnv2search.latency import native, remote
+from mnv2search.latency.hosts import adb, program, ssh
+from mnv2search.latency.runtimes import ncnn
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's latency cache."""
     monkeypatch.setenv("MNV2SEARCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """No test inherits a handler: a shell lets what it starts in the background ignore Ctrl-C."""
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminate = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other machines and programs may take as long to answer as a busy machine needs."""
+    for module, names in (
+        (adb, ("COMMAND_S", "CONNECT_S")),
+        (ssh, ("COMMAND_S", "CONNECT_S", "ALIVE_S")),
+        (program, ("END_S",)),
+        (remote, ("ANSWER_S",)),
+        (native, ("ANSWER_S", "QUESTION_S")),
+        (ncnn, ("PNNX_S",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, 600)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mnv2search.cli.interrupts import told_what_is_kept
 from mnv2search.cli.options import Duration, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
@@ -93,7 +94,7 @@ def command(
     from mnv2search.untrusted import file_name
 
     folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
-    with preparing(quiet=quiet or as_json) as tell:
+    with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
         built = build_supernet(
             space,
             data=data,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     Duration,
     first_option,
@@ -116,45 +115,46 @@ def command(
         folder = output or Path("results") / file_name(f"{network.name}-trained")
         if spec.endswith(SAVED) and weights is None and team.is_leader:
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
-        if is_dense(network):
-            if teacher is not None or team.size > 1:
-                what = "--distill is" if teacher is not None else "several processes are"
-                raise click.UsageError(f"{what} for classifiers")
-            trained_dense(
-                network,
-                data=data,
-                folder=folder,
-                recipe=recipe or "dense",
-                seed=seed,
-                epochs=epochs,
-                time_s=time_s,
-                weights=weights,
-                from_spec=from_spec,
-                void=void,
-                device=team.device,
-                as_json=as_json,
-                quiet=quiet,
-                interrupts=lambda: _interrupts(team),
-            )
-            return
-        silent = quiet or as_json or not team.is_leader
-        with _interrupts(team) as interrupted, _shown(quiet=silent) as show:
-            report = train_spec(
-                network,
-                data=data,
-                folder=folder,
-                recipe=load_recipe(recipe or "modern"),
-                seed=seed,
-                epochs=epochs,
-                time_s=time_s,
-                weights=weights,
-                weights_spec=None if from_spec is None else load_spec(from_spec),
-                teacher=teacher,
-                team=team,
-                on_progress=show,
-                on_note=note,
-                stop=interrupted,
-            )
+        with told_what_is_kept(folder), stop_requests(processes=team.size) as asked:
+            if is_dense(network):
+                if teacher is not None or team.size > 1:
+                    what = "--distill is" if teacher is not None else "several processes are"
+                    raise click.UsageError(f"{what} for classifiers")
+                trained_dense(
+                    network,
+                    data=data,
+                    folder=folder,
+                    recipe=recipe or "dense",
+                    seed=seed,
+                    epochs=epochs,
+                    time_s=time_s,
+                    weights=weights,
+                    from_spec=from_spec,
+                    void=void,
+                    device=team.device,
+                    as_json=as_json,
+                    quiet=quiet,
+                    stop=asked,
+                )
+                return
+            silent = quiet or as_json or not team.is_leader
+            with _shown(quiet=silent) as show:
+                report = train_spec(
+                    network,
+                    data=data,
+                    folder=folder,
+                    recipe=load_recipe(recipe or "modern"),
+                    seed=seed,
+                    epochs=epochs,
+                    time_s=time_s,
+                    weights=weights,
+                    weights_spec=None if from_spec is None else load_spec(from_spec),
+                    teacher=teacher,
+                    team=team,
+                    on_progress=show,
+                    on_note=note,
+                    stop=asked,
+                )
     if team.is_leader:
         if as_json:
             emit_json(report_json(report))
@@ -180,30 +180,6 @@ def _told_once(team: Team) -> Iterator[None]:
         if team.local_rank == 0:
             raise
         sys.exit(error.exit_code)
-
-
-@contextmanager
-def _interrupts(team: Team) -> Iterator[Callable[[], bool]]:
-    """Lets the first Ctrl-C end the step and write a checkpoint; the second one ends at once.
-
-    In a team one Ctrl-C arrives twice, from the terminal and from torchrun, which ends what takes too long, and
-    sends SIGTERM where it is ended.
-    """
-    asked = False
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        nonlocal asked
-        if asked and team.size == 1:
-            raise KeyboardInterrupt
-        asked = True
-
-    signals = (signal.SIGINT,) if team.size == 1 else (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(one, interrupt) for one in signals]
-    try:
-        yield lambda: asked
-    finally:
-        for one, handler in zip(signals, before, strict=True):
-            signal.signal(one, handler)
 
 
 @contextmanager

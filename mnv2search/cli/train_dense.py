@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def trained_dense(
     device: str,
     as_json: bool,
     quiet: bool,
-    interrupts: Callable[[], AbstractContextManager[Callable[[], bool]]],
+    stop: Callable[[], bool],
 ) -> None:
     """Train, tell how it goes and what it came to.
 
@@ -55,24 +54,23 @@ def trained_dense(
         if not (quiet or as_json) and due(is_told=progress.evaluated is not None):
             note(dense_progress_text(progress))
 
-    with interrupts() as interrupted:
-        report = train_dense_spec(
-            network,
-            data=data,
-            folder=folder,
-            recipe=load_recipe(recipe),
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            weights=weights,
-            weights_spec=None if from_spec is None else load_spec(from_spec),
-            void=void,
-            device=device,
-            on_read=read,
-            on_progress=told,
-            on_note=note,
-            stop=interrupted,
-        )
+    report = train_dense_spec(
+        network,
+        data=data,
+        folder=folder,
+        recipe=load_recipe(recipe),
+        seed=seed,
+        epochs=epochs,
+        time_s=time_s,
+        weights=weights,
+        weights_spec=None if from_spec is None else load_spec(from_spec),
+        void=void,
+        device=device,
+        on_read=read,
+        on_progress=told,
+        on_note=note,
+        stop=stop,
+    )
     if as_json:
         emit_json(dense_report_json(report))
     else:

@@ -134,7 +134,13 @@ def train_best(
     found: Finetuned | None = None
     if isinstance(evaluator, TrainsFurther):
         found = finetune_dense(
-            best_of(result.front), evaluator, folder=own, time_s=time_s, seed=seed, on_progress=told
+            best_of(result.front),
+            evaluator,
+            folder=own,
+            time_s=time_s,
+            seed=seed,
+            on_progress=told,
+            clock=deadline.clock,
         )
     elif isinstance(evaluator, HasWeights):
         found = finetune(
@@ -145,6 +151,7 @@ def train_best(
             seed=seed,
             first=evaluator,
             on_progress=told,
+            clock=deadline.clock,
         )
     if found is None:
         return _without(folder, result, deadline)

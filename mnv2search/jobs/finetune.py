@@ -100,6 +100,7 @@ def finetune(
     recipe: Recipe | None = None,
     first: HasWeights | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Finetuned | None:
     """Train each network with equally many steps, and decide by the held-out images; a training goes on in `folder`.
 
@@ -118,6 +119,7 @@ def finetune(
         first: gives a network whose weights one begins with, and keeps where these are as large as it is and the
             training makes it no better; None begins with random ones.
         on_progress: told the name of the network and where its training is.
+        clock: of the time, in s.
 
     Raises:
         RecordError: there is nothing to decide among.
@@ -126,8 +128,8 @@ def finetune(
     """
     if not candidates:
         raise RecordError("there is no network to train", hint="search for longer")
-    begin, device = time.monotonic(), own_device()
-    plan = _planned(candidates, images, folder=folder, time_s=time_s, recipe=recipe, device=device)
+    begin, device = clock(), own_device()
+    plan = _planned(candidates, images, folder=folder, time_s=time_s, recipe=recipe, device=device, clock=clock)
     if plan is None:
         return None
     order, decoded, recipe, steps, planned, speed = plan
@@ -138,7 +140,7 @@ def finetune(
     kept: list[str] = []
     for place, evaluation in enumerate(order):
         spec, own = evaluation.spec, training_folder(folder, evaluation)
-        left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
+        left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
         expected_s = [
             speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=math.ceil(planned / epoch_steps))
             for e in order[place:]
@@ -163,8 +165,10 @@ def finetune(
             precision="float32",  # a trial of speed may end one way for one network and another for the next
             device=device,
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+            on_note=lambda text, name=spec.name: notes.append(f"{name}: {text}"),  # type: ignore[misc]
             after=tested / len(order) if steps is None else tested,
             classes=images.classes,
+            clock=clock,
         )
         if steps is None:
             if done.steps * recipe.batch < FEWEST_IMAGES:  # slower than a few steps had said
@@ -239,26 +243,27 @@ def _planned(
     time_s: float,
     recipe: Recipe | None,
     device: str,
+    clock: Callable[[], float],
 ) -> _Plan | None:
     """Which networks the time is for, with the images that they take; an interrupted run has decided that before.
 
     None where it is for none.
     """
-    begin, begun = time.monotonic(), read_report(folder)
-    if begun is None and _seen_at_most(candidates, time_s=time_s, device=device) < FEWEST_IMAGES:
+    begin, begun = clock(), read_report(folder)
+    if begun is None and _seen_at_most(candidates, time_s=time_s, device=device, clock=clock) < FEWEST_IMAGES:
         return None
     looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
     decoded: dict[int, Prepared] = {}
     if begun is not None:
         candidates = candidates_of(candidates, count=begun.count or len(candidates))
     for side in dict.fromkeys(square_side(e.spec) for e in _dearest_first(candidates)):
-        if not decoded or time.monotonic() - begin < DECODING_SHARE * time_s:
+        if not decoded or clock() - begin < DECODING_SHARE * time_s:
             decoded[side] = prepare(images, side=side, recipe=looks, splits=("train", "val", "test"))
     some: Sequence[Evaluation] = [e for e in candidates if square_side(e.spec) in decoded]
-    speed = _speed(some, decoded, device=device, most_s=TIMING_SHARE * time_s)
+    speed = _speed(some, decoded, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
     if begun is not None:
         return _Plan(_dearest_first(some), decoded, looks, begun.steps, begun.steps, speed)
-    left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
+    left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
     some, steps = _as_many_as_learn(some, speed, batch=looks.batch, time_s=left_s)
     if steps * looks.batch < FEWEST_IMAGES:
         return None
@@ -270,11 +275,13 @@ def _planned(
     return _Plan(_dearest_first(some), decoded, looks, None, steps, speed)
 
 
-def _seen_at_most(candidates: Sequence[Evaluation], *, time_s: float, device: str) -> float:
+def _seen_at_most(
+    candidates: Sequence[Evaluation], *, time_s: float, device: str, clock: Callable[[], float]
+) -> float:
     """Images that the cheapest network sees if it takes all of the time, by a few passes there and back."""
     cheapest = _dearest_first(candidates)[-1].spec
     timed = (build(cheapest).to(device), plan_of(cheapest))
-    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s)
+    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
     return rate * time_s / cost_of(cheapest).madds
 
 
@@ -282,16 +289,24 @@ def _dearest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted(networks, key=lambda e: -cost_of(e.spec).madds)
 
 
-def _speed(networks: Sequence[Evaluation], decoded: Mapping[int, Prepared], *, device: str, most_s: float) -> Speed:
+def _speed(
+    networks: Sequence[Evaluation],
+    decoded: Mapping[int, Prepared],
+    *,
+    device: str,
+    most_s: float,
+    clock: Callable[[], float],
+) -> Speed:
     """How fast networks are trained here, by a few steps of the cheapest and, if there is time, of the dearest."""
-    begin, timed = time.monotonic(), list[Timed]()
+    begin, timed = clock(), list[Timed]()
     dearest, *others = _dearest_first(networks)
     for evaluation in (*others[-1:], dearest):
-        if timed and time.monotonic() - begin > most_s:
+        if timed and clock() - begin > most_s:
             break
         found = decoded[square_side(evaluation.spec)]
         parts, recipe = found.parts, found.recipe
-        timed.append(time_training(build(evaluation.spec), parts["train"], parts["val"], recipe, device=device))
+        net = build(evaluation.spec)
+        timed.append(time_training(net, parts["train"], parts["val"], recipe, device=device, clock=clock))
     return Speed(timed)
 
 

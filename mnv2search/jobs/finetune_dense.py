@@ -52,6 +52,7 @@ def finetune_dense(
     time_s: float,
     seed: int,
     on_progress: Callable[[str, DenseProgress], None] = lambda _name, _progress: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Finetuned:
     """Train networks on, decide by the held-out scenes, and judge the best on the test scenes.
 
@@ -65,6 +66,7 @@ def finetune_dense(
         time_s: wall time for all of them.
         seed: of everything that is drawn.
         on_progress: told the name of the network and where its training is.
+        clock: of the time, in s.
 
     Raises:
         RecordError: there is nothing to decide among, or the report of an interrupted run cannot be read.
@@ -72,7 +74,7 @@ def finetune_dense(
     """
     if not candidates:
         raise RecordError("there is no network to train", hint="search for longer")
-    begin, begun = time.monotonic(), read_report(folder)
+    begin, begun = clock(), read_report(folder)
     expected_s = [evaluator.expected_s(e.spec) or float(e.cost.madds) for e in candidates]
     count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=time_s)
     steps = None if begun is None else begun.steps
@@ -85,7 +87,7 @@ def finetune_dense(
     pace = 0.0  # seconds that a training takes here for one that it was expected to
     for place, index in enumerate(order):
         evaluation, own = candidates[index], training_folder(folder, candidates[index])
-        left_s = (1 - SPARE_SHARE) * time_s - (time.monotonic() - begin)
+        left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
         later_s = pace * sum(expected_s[i] for i in order[place + 1 :])
         done = _trained(
             evaluation,
@@ -96,6 +98,8 @@ def finetune_dense(
             time_s=max(LEAST_S, left_s * expected_s[index] / sum(expected_s)),
             limit_s=max(LEAST_S, left_s - later_s),
             on_progress=on_progress,
+            on_note=lambda text, name=evaluation.spec.name: notes.append(f"{name}: {text}"),  # type: ignore[misc]
+            clock=clock,
         )
         if steps is None:
             steps, pace = done.steps, done.seconds / expected_s[index]
@@ -141,6 +145,8 @@ def _trained(
     time_s: float,
     limit_s: float,
     on_progress: Callable[[str, DenseProgress], None],
+    on_note: Callable[[str], None],
+    clock: Callable[[], float],
 ) -> DenseTrained:
     """One network, trained on for so many steps within a limit, or for a time."""
     scenes, name = evaluator.scenes, evaluation.spec.name
@@ -162,6 +168,8 @@ def _trained(
         precision="float32",  # a trial of speed may end one way for one network and another for the next
         evaluations=EVALUATIONS,
         on_progress=lambda progress: on_progress(name, progress),
+        on_note=on_note,
+        clock=clock,
         after=len(test) / len(val),
     )
 

@@ -66,6 +66,7 @@ def profile_device(
     refresh: bool = False,
     seed: int = 0,
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Profile:
     """Measure networks of the spaces for a time, and keep them for every later prediction on the device.
 
@@ -76,6 +77,7 @@ def profile_device(
         refresh: forget what was measured before.
         seed: of the draws.
         on_progress: told the share of the time that has passed, and how many networks are measured.
+        clock: of the time, in s.
 
     Raises:
         OptionError: no space is given.
@@ -88,7 +90,7 @@ def profile_device(
         earlier = () if refresh else cache.load(opened.info).observations
         predictor = LatencyPredictor(opened.info, earlier=earlier)
         measured, elapsed_s, reference_ms = build_profile(
-            opened, predictor, loaded, cache=cache, time_s=time_s, seed=seed, on_progress=on_progress
+            opened, predictor, loaded, cache=cache, time_s=time_s, seed=seed, on_progress=on_progress, clock=clock
         )
         cache.save(opened.info, reference_ms=reference_ms, observations=predictor.observations)
         info = opened.info

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.errors import RecordError
-from mnv2search.records import EVALUATIONS, LOCK, MANIFEST, STARTING, Manifest, Record, read_manifest, read_records
+from mnv2search.locking import LOCK
+from mnv2search.records import EVALUATIONS, MANIFEST, STARTING, Manifest, Record, read_manifest, read_records
 from mnv2search.spec.codec import loads
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.results import result_of

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
-from mnv2search.atomic import remove_leftovers
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import BEFORE, FINETUNE
 from mnv2search.jobs.confirm import CONFIRMATION
 from mnv2search.jobs.outputs import PAGE
-from mnv2search.records import (
-    EVALUATIONS,
-    LOCK,
-    MANIFEST,
-    STARTING,
-    Manifest,
-    read_manifest,
-    write_manifest,
-    write_text,
-)
+from mnv2search.locking import LOCK, folder_lock
+from mnv2search.records import EVALUATIONS, MANIFEST, STARTING, Manifest, read_manifest, write_manifest, write_text
 
 __all__ = ["SPACE", "STUDY_FILE", "WORK", "locked", "open_run"]
 
@@ -46,7 +35,6 @@ def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         RecordError: the folder holds a run of another command, or files of the user.
         WriteError: the disk does not take the manifest.
     """
-    remove_leftovers(folder)
     manifest = wanted if force or not (folder / MANIFEST).exists() else _held(folder, wanted)
     if not force and manifest is wanted and any(path.name != LOCK for path in folder.iterdir()):
         raise RecordError(
@@ -97,21 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     One that was made is removed where the run fails before anything was found out.
     """
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / LOCK).open("w")
-    except OSError as error:
-        raise RecordError(
-            f"{folder}: cannot be written: {error.strerror}", hint="use another --output-dir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecordError(
-                f"{folder} is in use by another run", hint="wait for it to end, or give this one another --name"
-            ) from error
+    with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
         try:
             yield
         except Mnv2SearchError:

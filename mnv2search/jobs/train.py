@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from mnv2search.errors import StoppedError, TrainingError
-from mnv2search.jobs.gone_on import tell_of_held
-from mnv2search.jobs.noted import noted, write_page
+from mnv2search.jobs.training_folder import check_existing_training, training_lock
+from mnv2search.jobs.training_log import logged, write_page
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
@@ -130,70 +130,83 @@ def train_spec(
         if asked():
             raise StoppedError("interrupted while images were decoded; the same command begins anew")
 
-    images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
-    source = weights_spec or spec
-    spec = with_classes(spec, len(images.classes))
-    prepared = team.in_turn(
-        lambda: prepare(
-            images,
-            side=square_side(spec),
+    with training_lock(folder, team):
+        images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
+        source = weights_spec or spec
+        spec = with_classes(spec, len(images.classes))
+        prepared = team.in_turn(
+            lambda: prepare(
+                images,
+                side=square_side(spec),
+                recipe=recipe,
+                splits=SPLITS,
+                most_bytes=most_bytes,
+                on_progress=decoded,
+            )
+        )
+        recipe, parts = prepared.recipe, prepared.parts
+        epoch_steps = len(parts["train"]) // recipe.batch
+        team.agreed(
+            lambda: check_existing_training(
+                folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note
+            )
+        )
+        model = build(spec, seed=seed)
+        inheritance = None
+        if weights is not None and not (folder / LAST).exists():
+            inheritance = inherit(model, network_of(weights, source))
+        taught = None if teacher is None else _teacher(teacher, spec, device)
+        with logged(folder, on_progress, _scalars) if team.is_leader else nullcontext(on_progress) as told:
+            trained = train(
+                model,
+                parts["train"],
+                parts["val"],
+                recipe,
+                folder=folder,
+                seed=seed,
+                epochs=epochs,
+                time_s=time_s,
+                data=images.fingerprint,
+                device=device,
+                team=team,
+                teacher=taught,
+                on_progress=told,
+                on_note=on_note,
+                stop=stop,
+                after=len(parts["test"]) / len(parts["val"]),
+                classes=images.classes,
+            )
+        if trained.stopped:
+            raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
+        cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
+        test = team.agreed(
+            lambda: evaluate(
+                read_network(folder / BEST).to(device), parts["test"], cutting, device=device, stop=asked
+            )
+        )
+        report = TrainingReport(
+            spec=spec,
+            images=images,
             recipe=recipe,
-            splits=SPLITS,
-            most_bytes=most_bytes,
-            on_progress=decoded,
-        )
-    )
-    recipe, parts = prepared.recipe, prepared.parts
-    epoch_steps = len(parts["train"]) // recipe.batch
-    team.agreed(lambda: tell_of_held(folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note))
-    model = build(spec, seed=seed)
-    inheritance = None
-    if weights is not None and not (folder / LAST).exists():
-        inheritance = inherit(model, network_of(weights, source))
-    taught = None if teacher is None else _teacher(teacher, spec, device)
-    with noted(folder, on_progress, _scalars) if team.is_leader else nullcontext(on_progress) as told:
-        trained = train(
-            model,
-            parts["train"],
-            parts["val"],
-            recipe,
+            trained=trained,
+            test=test,
+            unreadable=prepared.unreadable,
+            inheritance=inheritance,
+            device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+            threads=torch.get_num_threads(),
+            processes=team.size,
             folder=folder,
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            data=images.fingerprint,
-            device=device,
-            team=team,
-            teacher=taught,
-            on_progress=told,
-            on_note=on_note,
-            stop=stop,
-            after=len(parts["test"]) / len(parts["val"]),
-            classes=images.classes,
         )
-    if trained.stopped:
-        raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
-    cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
-    test = team.agreed(
-        lambda: evaluate(read_network(folder / BEST).to(device), parts["test"], cutting, device=device, stop=asked)
-    )
-    report = TrainingReport(
-        spec=spec,
-        images=images,
-        recipe=recipe,
-        trained=trained,
-        test=test,
-        unreadable=prepared.unreadable,
-        inheritance=inheritance,
-        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        threads=torch.get_num_threads(),
-        processes=team.size,
-        folder=folder,
-    )
-    if team.is_leader:
-        write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
-        write_page(folder, title=f"Training of {spec.name}", lines=list(training_lines(report)), batch=recipe.batch)
-    return report
+        if team.is_leader:
+            write_text(folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
+            write_page(
+                folder,
+                title=f"Training of {spec.name}",
+                lines=list(training_lines(report)),
+                batch=recipe.batch,
+                on_note=on_note,
+            )
+        return report
 
 
 def report_json(report: TrainingReport) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from mnv2search.errors import StoppedError
-from mnv2search.jobs.gone_on import tell_of_held
-from mnv2search.jobs.noted import noted, write_page
 from mnv2search.jobs.train import REPORT
+from mnv2search.jobs.training_folder import check_existing_training, training_lock
+from mnv2search.jobs.training_log import logged, write_page
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.records import write_text
@@ -115,59 +115,63 @@ def train_dense_spec(
     """
     check_recipe(recipe)
     task = task_of(spec)
-    scenes = read_scene_set(data, task, seed=seed, unpack_to=image_folder(), void=void)
-    on_read(scenes)
-    source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
-    parts = loaded_parts(scenes, size=spec.size)
-    epoch_steps = len(parts[0]) // min(recipe.batch, len(parts[0]))
-    tell_of_held(folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note)
-    model = build(spec, seed=seed)
-    inheritance = None
-    if weights is not None and not (folder / LAST).exists():
-        inheritance = inherit(model, network_of(weights, source))
-    with noted(folder, on_progress, _scalars) as told:
-        trained = train_dense(
-            model,
-            parts[0],
-            parts[1],
-            recipe,
-            classes=scenes.classes,
-            folder=folder,
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            data=scenes.fingerprint,
-            device=device,
-            on_progress=told,
-            on_note=on_note,
-            stop=stop,
-            after=len(parts[2]) / len(parts[1]),
+    with training_lock(folder):
+        scenes = read_scene_set(data, task, seed=seed, unpack_to=image_folder(), void=void)
+        on_read(scenes)
+        source, spec = weights_spec or spec, with_classes(spec, len(scenes.classes), head=HEADS[task])
+        parts = loaded_parts(scenes, size=spec.size)
+        epoch_steps = len(parts[0]) // min(recipe.batch, len(parts[0]))
+        check_existing_training(folder, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps, on_note=on_note)
+        model = build(spec, seed=seed)
+        inheritance = None
+        if weights is not None and not (folder / LAST).exists():
+            inheritance = inherit(model, network_of(weights, source))
+        with logged(folder, on_progress, _scalars) as told:
+            trained = train_dense(
+                model,
+                parts[0],
+                parts[1],
+                recipe,
+                classes=scenes.classes,
+                folder=folder,
+                seed=seed,
+                epochs=epochs,
+                time_s=time_s,
+                data=scenes.fingerprint,
+                device=device,
+                on_progress=told,
+                on_note=on_note,
+                stop=stop,
+                after=len(parts[2]) / len(parts[1]),
+            )
+        if trained.stopped:
+            raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
+        best = network_of(folder / BEST, spec).to(device)
+        test = dense_figures(
+            best, parts[2], scenes.classes, normalization=recipe.normalization, device=device, stop=stop
         )
-    if trained.stopped:
-        raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
-    best = network_of(folder / BEST, spec).to(device)
-    test = dense_figures(best, parts[2], scenes.classes, normalization=recipe.normalization, device=device, stop=stop)
-    report = DenseTrainingReport(
-        spec=spec,
-        scenes=scenes,
-        recipe=recipe,
-        trained=trained,
-        test=test,
-        inheritance=inheritance,
-        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        threads=torch.get_num_threads(),
-        reach=_reach(best, parts[0], len(scenes.classes)),
-        folder=folder,
-    )
-    write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
-    write_page(
-        folder,
-        title=f"Training of {spec.name} for {task}",
-        lines=[*faults_lines(scenes), *dense_training_lines(report)],
-        batch=min(recipe.batch, len(scenes.train)),
-        parts=[dense_figures_rows(report)],
-    )
-    return report
+        report = DenseTrainingReport(
+            spec=spec,
+            scenes=scenes,
+            recipe=recipe,
+            trained=trained,
+            test=test,
+            inheritance=inheritance,
+            device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+            threads=torch.get_num_threads(),
+            reach=_reach(best, parts[0], len(scenes.classes)),
+            folder=folder,
+        )
+        write_text(folder / REPORT, json.dumps(dense_report_json(report), indent=2) + "\n")
+        write_page(
+            folder,
+            title=f"Training of {spec.name} for {task}",
+            lines=[*faults_lines(scenes), *dense_training_lines(report)],
+            batch=min(recipe.batch, len(scenes.train)),
+            on_note=on_note,
+            parts=[dense_figures_rows(report)],
+        )
+        return report
 
 
 def dense_report_json(report: DenseTrainingReport) -> dict[str, Any]:

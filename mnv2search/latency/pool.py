@@ -268,16 +268,17 @@ class PoolMeasurer:
                 errors[index] = error
 
         threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(members))]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         except BaseException:  # Ctrl-C: no member goes on measuring for nobody
             for member in members:
                 member.stop()
             for thread in threads:
-                thread.join(STOP_S)
+                if thread.is_alive():
+                    thread.join(STOP_S)
             raise
         for index, error in errors.items():
             if not isinstance(error, DeviceError) or len(errors) == len(members):

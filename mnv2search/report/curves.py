@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.plot import FRONT, MUTED
+from mnv2search.untrusted import json_value, read_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "candidates_png", "from_zero", "history_of", "training_png"]
+__all__ = [
+    "FIGURES",
+    "MAX_HISTORY_BYTES",
+    "Evaluated",
+    "History",
+    "candidates_png",
+    "from_zero",
+    "history_of",
+    "training_png",
+]
 
 # Figures by the names that they are recorded under; all of them are shares, shown in percent.
 FIGURES = {
@@ -27,30 +36,86 @@ FIGURES = {
     "pixels": "pixels right",
 }
 BESIDE = ("ap50", "pixels")
+MAX_HISTORY_BYTES = 256 * 2**20
+# Numbers from which on a line of a history is taken to be damaged.
+LARGEST = 1e15
 # End of an axis over the largest value that it shows.
 MARGIN = 1.06
 
 
-def history_of(path: Path) -> tuple[dict[str, Any], ...]:
-    """The evaluations that a training wrote as JSON lines, by their steps; of one that was repeated, the last."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    by_step = {line["step"]: line for line in lines}
-    return tuple(by_step[step] for step in sorted(by_step))
+class Evaluated(NamedTuple):
+    """One evaluation in the course of a training.
+
+    Attributes:
+        step: after which it was.
+        loss: running mean of the training loss.
+        figures: on held-out images by name, the one that decides first.
+    """
+
+    step: int
+    loss: float
+    figures: Mapping[str, float]
 
 
-def training_png(history: Sequence[Mapping[str, Any]], *, batch: int) -> bytes:
+class History(NamedTuple):
+    """The evaluations of a training.
+
+    Attributes:
+        evaluations: by step; of one that was repeated, the last.
+        damaged: numbers of lines that hold no evaluation.
+    """
+
+    evaluations: tuple[Evaluated, ...]
+    damaged: tuple[int, ...]
+
+
+def history_of(path: Path) -> History:
+    """The evaluations that a training wrote as JSON lines; a last line that a kill left incomplete is passed over.
+
+    Raises:
+        UnsafeFileError: it is no regular file, or too large.
+        OSError: it is missing or cannot be read.
+    """
+    by_step: dict[int, Evaluated] = {}
+    damaged = []
+    lines = read_bytes(path, max_bytes=MAX_HISTORY_BYTES).split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            evaluation = _evaluation(line)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            damaged.append(number)
+        else:
+            by_step[evaluation.step] = evaluation
+    return History(tuple(by_step[step] for step in sorted(by_step)), tuple(damaged))
+
+
+def _evaluation(line: bytes) -> Evaluated:
+    """The evaluation on a line; an error of some kind where it holds none."""
+    written = json_value(line.decode("utf-8"))
+    step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
+    if "metric" in figures:
+        shares = {figures["metric"]: figures["value"], **{n: v for n, v in figures["details"] if n in BESIDE}}
+    else:
+        shares = {"top1": figures["top1"]}
+    if not (
+        shares.keys() <= FIGURES.keys() and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
+    ):
+        raise ValueError("not the figures of a training")
+    return Evaluated(step, loss, shares)
+
+
+def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     """A PNG with the training loss and the figures on held-out images over the steps.
 
     Args:
-        history: one entry an evaluation, as `ProgressOf` has it.
+        history: its evaluations.
         batch: images a step.
     """
     figure, (left, right) = _axes(2)
-    steps = [line["step"] for line in history]
-    _line(left, steps, [line["loss"] for line in history], label="training loss")
+    steps = [one.step for one in history]
+    _line(left, steps, [one.loss for one in history], label="training loss")
     left.set(ylabel="training loss, running mean")
-    evaluated = [line["evaluated"] for line in history]
-    for name, values in _figures(evaluated).items():
+    for name, values in _figures(history).items():
         style = "--" if name in BESIDE else "-"
         _line(right, steps, [100 * value for value in values], label=FIGURES[name], style=style)
     right.set(ylabel="held-out images, %")
@@ -87,13 +152,10 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
     return _png(figure)
 
 
-def _figures(evaluated: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+def _figures(history: Sequence[Evaluated]) -> dict[str, list[float]]:
     """The figures of every evaluation by name, the one that decides first."""
-    if not evaluated or "metric" not in evaluated[0]:
-        return {"top1": [one["top1"] for one in evaluated]}
-    found = {evaluated[0]["metric"]: [one["value"] for one in evaluated]}
-    details = [dict(one["details"]) for one in evaluated]
-    return found | {n: [one.get(n, 0.0) for one in details] for n in BESIDE if any(n in one for one in details)}
+    names = dict.fromkeys(name for one in history for name in one.figures)
+    return {name: [one.figures.get(name, 0.0) for one in history] for name in names}
 
 
 def _axes(count: int) -> tuple[Figure, Sequence[Axes]]:

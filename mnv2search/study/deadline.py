@@ -33,14 +33,14 @@ class Deadline:
     """
 
     def __init__(self, time_s: float | None, *, clock: Callable[[], float], spent_s: float = 0.0) -> None:
-        self._clock = clock
+        self.clock = clock
         self._start = clock() - spent_s
         self.time_s = time_s
 
     @property
     def elapsed_s(self) -> float:
         """Since the start."""
-        return self._clock() - self._start
+        return self.clock() - self._start
 
     @property
     def left_s(self) -> float | None:

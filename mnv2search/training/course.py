@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnv2search.errors import OptionError, StoppedError, TrainingError
+from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.saved import Learned, read_network
 from mnv2search.spec.codec import dumps
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.draws import own_draws, seed_step
@@ -50,6 +50,7 @@ class Job:
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         team: processes that train with this one.
+        clock: seconds that never go backwards.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Job:
     data: str
     device: str
     team: Team = ALONE
+    clock: Callable[[], float] = time.monotonic
 
 
 class Course(ABC, Generic[B, F]):
@@ -80,11 +82,14 @@ class Course(ABC, Generic[B, F]):
     """Steps that batch norm's momentum was last chosen for."""
     limit_s: float | None = None
     """Wall time that a training of so many steps or epochs may take: where it goes slower, it is shortened."""
+    timed: tuple[float, float] = (0.0, 0.0)
+    """Seconds of the training and images a second, as of the last checkpoint."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.batch, self.epoch_steps = recipe, batch, images // batch
         self.folder, self.seed, self.device, self.team = job.folder, job.seed, job.device, job.team
+        self.clock = job.clock
         set_dropout(model, recipe.dropout)
         self.optimizer = optimizer_of(model, recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False) if recipe.ema else None
@@ -93,8 +98,9 @@ class Course(ABC, Generic[B, F]):
         self.state: State[F] = State()
         self.shared: nn.Module = model
         self.scaler = scaler_of("float32", job.device)
-        self.began = time.monotonic()
+        self.began = self.clock()
         self.stop: Callable[[], bool] = lambda: False
+        self.on_note: Callable[[str], None] = lambda _: None
 
     @abstractmethod
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
@@ -134,6 +140,7 @@ class Course(ABC, Generic[B, F]):
         time_s: float | None,
         precision: Precision | None,
         stop: Callable[[], bool] = lambda: False,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Go on with what the folder holds, or set what a new training does.
 
@@ -143,13 +150,14 @@ class Course(ABC, Generic[B, F]):
             time_s: wall time in place of both.
             precision: of the convolutions; None takes what is fastest.
             stop: asked whether to stop; a process alone asks between the batches of an evaluation too.
+            on_note: told that the best weights are lost, or that the time is too short for a training.
 
         Raises:
             OptionError: the folder holds another training.
             StoppedError: it was asked to stop before the first step.
             TrainingError: the checkpoint cannot be read.
         """
-        self.began, self.stop = time.monotonic(), stop
+        self.began, self.stop, self.on_note = self.clock(), stop, on_note
         saved = self.team.agreed(self._saved)
         if saved is not None:
             self._take_up(saved)
@@ -161,14 +169,11 @@ class Course(ABC, Generic[B, F]):
         elif time_s is None:
             self.state.steps = max(1, (self.recipe.epochs if epochs is None else epochs) * self.epoch_steps)
 
-    def run(
-        self, *, on_progress: Callable[[ProgressOf[F]], None], on_note: Callable[[str], None] = lambda _: None
-    ) -> TrainedOf[F]:
+    def run(self, *, on_progress: Callable[[ProgressOf[F]], None]) -> TrainedOf[F]:
         """All steps that are left.
 
         Args:
             on_progress: told after every step.
-            on_note: told where the time is too short for what a training needs at least.
 
         Raises:
             StoppedError: it was asked to stop before there were figures.
@@ -183,23 +188,25 @@ class Course(ABC, Generic[B, F]):
             epoch_steps=self.epoch_steps,
             evaluations=self.most_evaluations,
             after=self.after,
+            clock=self.clock,
         )
-        written, stopped = time.monotonic(), False
+        self.timed = state.seconds, state.images_per_s
+        written, stopped = self.clock(), False
         if state.is_unjudged or (state.best is None and state.step == state.steps > 0):
             stopped = self._judge(pace) is None
             self._save(pace)
         with own_draws(self.device), ExitStack() as stack:
             for batch in () if stopped else stack.enter_context(closing(self.batches_left())):
                 lr = self.make_step(batch)
-                self._set_length(pace, on_note)
+                self._set_length(pace)
                 ends, due = state.step == state.steps, self._is_due()
                 evaluated = self._judge(pace) if ends or due else None
                 if self.team.is_leader:
                     on_progress(self._progress(lr, pace, evaluated))
                 stopped = state.is_unjudged or (not ends and self.team.is_any(self.stop()))
-                if ends or stopped or evaluated is not None or time.monotonic() - written > CHECKPOINT_S:
+                if ends or stopped or evaluated is not None or self.clock() - written > CHECKPOINT_S:
                     self._save(pace)
-                    written = time.monotonic()
+                    written = self.clock()
                 if ends or stopped:
                     break
         if state.best is None:
@@ -210,8 +217,8 @@ class Course(ABC, Generic[B, F]):
             best_step=state.best_step,
             steps=state.step,
             epochs=state.step / self.epoch_steps,
-            seconds=self._seconds(pace),
-            images_per_s=self._images_per_s(pace),
+            seconds=self.timed[0],
+            images_per_s=self.timed[1],
             losses=tuple(state.losses),
             resumed_at=resumed_at,
             stopped=stopped,
@@ -226,6 +233,19 @@ class Course(ABC, Generic[B, F]):
                     f"{self.folder} holds a training with another {'set of images' if key == 'data' else key}",
                     hint="go on with what it was begun with, or give another folder",
                 )
+        return saved if saved is None or saved.best is None else self._without_lost_weights(saved)
+
+    def _without_lost_weights(self, saved: Checkpoint) -> Checkpoint:
+        """The checkpoint, without its best figures where the weights that reached them cannot be read any more."""
+        try:
+            read_network(self.folder / BEST)
+        except (WeightsError, SpecError) as error:
+            found = "the best of the evaluations to come" if saved.step < saved.steps else "those after the last step"
+            self.on_note(
+                f"{error.message}; the weights with the best figures so far, after step {saved.best_step}, are lost, "
+                f"and {found} are kept instead"
+            )
+            return replace(saved, best=None, best_step=0)
         return saved
 
     def _take_up(self, saved: Checkpoint) -> None:
@@ -271,13 +291,14 @@ class Course(ABC, Generic[B, F]):
             found = fastest(
                 lambda precision: self.descend(tried, optimizer, batch, precision=precision, scaler=scaler),
                 half,
-                is_over=lambda: time_s is not None and time.monotonic() - self.began > TRIAL_SHARE * time_s,
+                clock=self.clock,
+                is_over=lambda: time_s is not None and self.clock() - self.began > TRIAL_SHARE * time_s,
                 stop=self.stop,
             )
         self.recipe = recipe
         return found
 
-    def _set_length(self, pace: Pace, on_note: Callable[[str], None]) -> None:
+    def _set_length(self, pace: Pace) -> None:
         """Let the pace of the leader tell how many steps fit into the time, and shorten that where it goes slower."""
         state = self.state
         pace.stepped(state.step)
@@ -292,7 +313,7 @@ class Course(ABC, Generic[B, F]):
         else:
             found = self.team.agreed(lambda: pace.plan(state.step))
             if self.team.is_leader and state.time_s is not None and pace.least_s > state.time_s:
-                on_note(
+                self.on_note(
                     f"{state.step} steps and an evaluation take {pace.least_s:.0f} s, more than the "
                     f"{state.time_s:g} s that are given; the training ends after step {state.step}"
                 )
@@ -300,11 +321,11 @@ class Course(ABC, Generic[B, F]):
 
     def _expect(self, pace: Pace) -> None:
         """Tell the pace how long an evaluation will take, by one of a few images."""
-        shown, begin = self.model if self.averaged is None else self.averaged, time.monotonic()
+        shown, begin = self.model if self.averaged is None else self.averaged, self.clock()
         self.judge_some(shown)  # loads what judges
-        warm = time.monotonic()
+        warm = self.clock()
         share = self.judge_some(shown)
-        ended = time.monotonic()
+        ended = self.clock()
         pace.expect((ended - warm) / share, took_s=ended - begin)
 
     def _is_due(self) -> bool:
@@ -354,7 +375,7 @@ class Course(ABC, Generic[B, F]):
     def _judge(self, pace: Pace) -> F | None:
         """Figures on the held-out images, or None if that was stopped; the best weights so far are kept."""
         state, shown = self.state, self.model if self.averaged is None else self.averaged
-        begin = time.monotonic()
+        begin = self.clock()
         self.team.take_buffers(shown)
         try:
             found = self.judge(shown)
@@ -366,7 +387,7 @@ class Course(ABC, Generic[B, F]):
             state.best, state.best_step = found, state.step
             if self.team.is_leader:
                 write_network(self.folder / BEST, shown, learned=self.learned)
-        pace.judged(time.monotonic() - begin)
+        pace.judged(self.clock() - begin)
         return found
 
     def _seconds(self, pace: Pace) -> float:
@@ -377,6 +398,7 @@ class Course(ABC, Generic[B, F]):
 
     def _save(self, pace: Pace) -> None:
         state = self.state
+        self.timed = self._seconds(pace), self._images_per_s(pace)
         if not self.team.is_leader:
             return
         if not state.steps:
@@ -399,8 +421,8 @@ class Course(ABC, Generic[B, F]):
                 every=state.every,
                 is_unjudged=state.is_unjudged,
                 time_s=state.time_s,
-                seconds=self._seconds(pace),
-                images_per_s=self._images_per_s(pace),
+                seconds=self.timed[0],
+                images_per_s=self.timed[1],
             ),
         )
 

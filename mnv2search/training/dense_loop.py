@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -76,6 +77,7 @@ def train_dense(
     on_note: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     after: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> DenseTrained:
     """Train a detector or a segmenter, or go on with a training that stopped in `folder`.
 
@@ -99,10 +101,11 @@ def train_dense(
             faster. A checkpoint is gone on with in what it was begun with.
         evaluations: at most, apart from the last; where there are more epochs, one is after several.
         on_progress: told after every step.
-        on_note: told where the time is too short for what a training needs at least.
+        on_note: told that the best weights are lost, or that the time is too short for a training.
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
             written.
         after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
+        clock: of the time, in s.
 
     Raises:
         StoppedError: it was asked to stop before there were figures.
@@ -111,14 +114,13 @@ def train_dense(
         MissingExtraError: what augments or judges is not installed.
     """
     check_recipe(recipe)
-    course = _Course(
-        model, recipe, Job(folder=folder, seed=seed, data=data, device=device), scenes, held_out, classes
-    )
+    job = Job(folder=folder, seed=seed, data=data, device=device, clock=clock)
+    course = _Course(model, recipe, job, scenes, held_out, classes)
     course.most_evaluations = evaluations
     course.after = after
     course.limit_s = limit_s
-    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
-    return course.run(on_progress=on_progress, on_note=on_note)
+    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop, on_note=on_note)
+    return course.run(on_progress=on_progress)
 
 
 def time_dense(

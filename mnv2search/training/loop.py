@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     after: float = 0.0,
     classes: tuple[str, ...] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train a network, or go on with a training that stopped in `folder`.
 
@@ -84,11 +86,12 @@ def train(
             it is clearly faster: bfloat16, or float16 where a GPU does not compute in that. A checkpoint is gone on
             with in what it was begun with.
         on_progress: told after every step.
-        on_note: told where the time is too short for what a training needs at least.
+        on_note: told that the best weights are lost, or that the time is too short for a training.
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
             written.
         after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
         classes: their names, which the best weights are written with; none are where there are none.
+        clock: of the time, in s.
 
     Raises:
         StoppedError: it was asked to stop before there were figures.
@@ -104,13 +107,13 @@ def train(
         )
     if team.sums([len(pixels), len(held_out)]) != (team.size * len(pixels), team.size * len(held_out)):
         raise TrainingError("the processes see different numbers of images", hint="give all of them the same data")
-    job = Job(folder=folder, seed=seed, data=data, device=device, team=team)
+    job = Job(folder=folder, seed=seed, data=data, device=device, team=team, clock=clock)
     course = _Course(model, recipe, job, pixels, held_out, teacher)
     course.after, course.limit_s = after, limit_s
     if classes:
         course.learned = Learned(classes=classes, normalization=recipe.normalization)
-    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop)
-    return course.run(on_progress=on_progress, on_note=on_note)
+    course.begin(steps=steps, epochs=epochs, time_s=time_s, precision=precision, stop=stop, on_note=on_note)
+    return course.run(on_progress=on_progress)
 
 
 def _check_batch(pixels: Pixels, recipe: Recipe) -> None:
@@ -122,7 +125,13 @@ def _check_batch(pixels: Pixels, recipe: Recipe) -> None:
 
 
 def time_training(
-    model: MobileNet, pixels: Pixels, held_out: Pixels, recipe: Recipe, *, device: str = "cpu"
+    model: MobileNet,
+    pixels: Pixels,
+    held_out: Pixels,
+    recipe: Recipe,
+    *,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
     """What a step and an evaluation of a network take here, by a few of each; the network is of no use afterwards.
 
@@ -132,13 +141,14 @@ def time_training(
         held_out: to evaluate on, a few of them.
         recipe: how.
         device: of torch, such as ``cuda``.
+        clock: to time with, in s.
 
     Raises:
         DataError: there are fewer images than a batch has.
     """
     _check_batch(pixels, recipe)
     with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
-        job = Job(folder=Path(folder), seed=0, data="", device=device)
+        job = Job(folder=Path(folder), seed=0, data="", device=device, clock=clock)
         return timed(_Course(model, recipe, job, pixels, held_out, None))
 
 

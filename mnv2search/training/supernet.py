@@ -89,6 +89,7 @@ def train_supernet(
     device: str = "cpu",
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SupernetTrained:
     """Train shared weights, or go on where a training in `folder` stopped.
 
@@ -111,6 +112,7 @@ def train_supernet(
         device: of torch.
         on_progress: told after every step.
         stop: asked after every step.
+        clock: of the time, in s.
 
     Raises:
         OptionError: neither steps nor a time is given, or the folder holds another training.
@@ -123,7 +125,7 @@ def train_supernet(
     training = _Training(net, pixels, recipe, draw, side=side, folder=folder, job=job, seed=seed, device=device)
     if not training.resume():
         training.steps = steps or 0
-    return training.run(time_s, on_progress, stop)
+    return training.run(time_s, on_progress, stop, clock)
 
 
 def fitted_to(images: Tensor, side: int) -> Tensor:
@@ -181,15 +183,19 @@ class _Training:
         return True
 
     def run(
-        self, time_s: float | None, on_progress: Callable[[Progress], None], stop: Callable[[], bool]
+        self,
+        time_s: float | None,
+        on_progress: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        clock: Callable[[], float],
     ) -> SupernetTrained:
-        begin, cpu = time.monotonic(), time.process_time()
+        begin, cpu = clock(), time.process_time()
         written, first, stopped = begin, self.step, False
         warm, warm_step, warm_passes = begin, self.step, self.passes
         with closing(self._batches()) as batches:
             for batch in batches:
                 lr = self._step(batch)
-                now = time.monotonic()
+                now = clock()
                 if self.step == first + 1:
                     warm, warm_step, warm_passes = now, self.step, self.passes  # the first step is slow
                 per_s = (self.step - warm_step) / max(now - warm, 1e-9)
@@ -209,14 +215,14 @@ class _Training:
                 stopped = self.step != self.steps and stop()
                 if stopped or self.step == self.steps or now - written > CHECKPOINT_S:
                     self._save()
-                    written = time.monotonic()
+                    written = clock()
                 if stopped:
                     break
         return SupernetTrained(
             steps=self.step,
             images=self.step * self.batch,
             passes=self.passes,
-            seconds=time.monotonic() - begin,
+            seconds=clock() - begin,
             cpu_s=time.process_time() - cpu,
             losses=tuple(self.losses),
             resumed_at=first,

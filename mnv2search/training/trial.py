@@ -22,6 +22,7 @@ def fastest(
     step: Callable[[Precision], object],
     half: Precision,
     *,
+    clock: Callable[[], float] = time.monotonic,
     is_over: Callable[[], bool] = lambda: False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Precision:
@@ -30,6 +31,7 @@ def fastest(
     Args:
         step: makes one in a precision.
         half: precision to try beside single precision.
+        clock: to time steps with, in s.
         is_over: asked after every step whether there is no time for more.
         stop: asked before every step whether to stop.
 
@@ -40,9 +42,9 @@ def fastest(
     for precision in ("float32", half) * HALF_TRIALS:
         if stop():
             raise StoppedError("interrupted before the first step; the same command begins anew")
-        begin = time.perf_counter()
+        begin = clock()
         step(precision)
-        seconds[precision].append(time.perf_counter() - begin)
+        seconds[precision].append(clock() - begin)
         hopeless = seconds[half] and min(seconds[half]) > HALF_HOPELESS * max(seconds["float32"])
         if hopeless or is_over():
             break

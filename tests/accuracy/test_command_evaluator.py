@@ -107,13 +107,13 @@ signal.pause()
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process has ended, or does so within seconds; one that waits for its parent has."""
+    """Whether a process has ended, or does so soon; one that waits for its parent has."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([handle], [], [], 10)[0])
+        return bool(select.select([handle], [], [], 600)[0])
     finally:
         os.close(handle)
 

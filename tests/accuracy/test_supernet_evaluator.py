@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +16,13 @@ from mnv2search.accuracy.evaluators import supernet as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation, Prepares
-from mnv2search.errors import EvaluatorError, OptionError
+from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
+from mnv2search.locking import folder_lock
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.spec.codec import load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
-from mnv2search.training import supernet as loop
 from mnv2search.training.fidelity import Fidelity, chosen, reduced
 from mnv2search.training.images import read_image_set
 from mnv2search.training.prepared import prepare
@@ -219,14 +218,12 @@ def timed_training(
     pictures: Path,
     space: SearchSpace,
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     time_s: float,
     step_s: Callable[[int], float],
 ) -> tuple[SupernetTrained, list[int], float]:
     """A training by a clock of its own: what it came to, the steps planned after each, and the time that it took."""
     clock, planned = [0.0], list[int]()
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], process_time=lambda: 0.0))
 
     def stepped(progress: Progress) -> None:
         planned.append(progress.steps)
@@ -244,15 +241,16 @@ def timed_training(
         job={"space": "tiny"},
         time_s=time_s,
         on_progress=stepped,
+        clock=lambda: clock[0],
     )
     return done, planned, clock[0]
 
 
 def test_a_training_by_time_is_shortened_where_it_becomes_slower(
-    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, space: SearchSpace, tmp_path: Path
 ) -> None:
     done, planned, took_s = timed_training(
-        pictures, space, tmp_path, monkeypatch, time_s=100.0, step_s=lambda step: 1.0 if step < 30 else 5.0
+        pictures, space, tmp_path, time_s=100.0, step_s=lambda step: 1.0 if step < 30 else 5.0
     )
     assert planned[:10] == [0] * 10
     assert planned[20] == 98  # one at the start and then a step a second, in 97 % of the time
@@ -273,16 +271,16 @@ def test_a_training_by_time_counts_the_networks_of_later_steps(
         steps.append(step)
         return 1.0 if step < 42 else 2.0  # as a second network is shown the batch
 
-    done, planned, took_s = timed_training(pictures, space, tmp_path, monkeypatch, time_s=100.0, step_s=step_s)
+    done, planned, took_s = timed_training(pictures, space, tmp_path, time_s=100.0, step_s=step_s)
     assert 68 <= done.steps <= 72
     assert set(planned[20:]) == {done.steps}, "the end does not move, so the rate falls as it should"
     assert 90 < took_s <= 101.0
 
 
 def test_a_slow_training_by_time_is_not_tried_for_longer_than_it_has(
-    pictures: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, space: SearchSpace, tmp_path: Path
 ) -> None:
-    done, _, _ = timed_training(pictures, space, tmp_path, monkeypatch, time_s=5.0, step_s=lambda _: 15.0)
+    done, _, _ = timed_training(pictures, space, tmp_path, time_s=5.0, step_s=lambda _: 15.0)
     assert done.steps == 2
 
 
@@ -357,3 +355,18 @@ def test_with_given_weights_their_network_is_the_best(pictures: Path, space: Sea
     assert found.merit is not None
     assert other.merit is not None
     assert found.merit > other.merit
+
+
+def test_two_do_not_train_in_one_folder_and_a_trained_one_is_shared(
+    pictures: Path, space: SearchSpace, tmp_path: Path
+) -> None:
+    def evaluator() -> SupernetEvaluator:
+        return SupernetEvaluator(data=str(pictures), epochs=1, fidelity="1", folder=str(tmp_path))
+
+    with folder_lock(tmp_path, busy="the test", hint=""):
+        with pytest.raises(RecordError, match="is in use by another training of a supernet"):
+            prepared_for(evaluator(), space)
+        assert not (tmp_path / "supernet.json").exists()
+    prepared_for(evaluator(), space)
+    with folder_lock(tmp_path, busy="the test", hint=""):
+        prepared_for(evaluator(), space)

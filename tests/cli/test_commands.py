@@ -294,9 +294,12 @@ def test_a_file_that_is_missing_is_not_likened_to_another_by_its_ending(run: Run
     assert "did you mean ab.yaml?" in run("check", "abb.yaml").out
 
 
-def test_a_profile_then_an_audit(run: Run, tmp_path: Path) -> None:
+def test_a_profile_then_an_audit(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnv2search.jobs import profile as module
+
+    monkeypatch.setattr(module, "MOST_NETWORKS", 36)  # however long that takes
     device = ("--device", "simulated:noise=0.01")
-    profile = json.loads(run("device-profile", *device, "--space", "mnv2", "--time", "3s", "--json").out)
+    profile = json.loads(run("device-profile", *device, "--space", "mnv2", "--time", "10h", "--json").out)
     plot = tmp_path / "audit.png"
     found = json.loads(run("devices", "audit", *device, "-n", "6", "-o", str(plot), "--json").out)
     assert found["learned_from"] == profile["measured"] > 0

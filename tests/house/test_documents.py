@@ -15,6 +15,7 @@ from drawn import draw_pictures
 from mnv2search.cli.main import COMMANDS
 from mnv2search.evaluation import Budget
 from mnv2search.export import export
+from mnv2search.jobs import profile
 from mnv2search.jobs.run import Request
 from mnv2search.jobs.run import run as run_job
 from mnv2search.spec.codec import loads
@@ -27,9 +28,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICK = {
     "run": ["--device", "simulated"],
     "latency": ["--device", "simulated"],
-    "device-profile": ["--device", "simulated", "--time", "1s"],
+    "device-profile": ["--device", "simulated", "--time", "10h"],
     "devices audit": ["--device", "simulated"],
-    "devices probe": ["--device", "simulated", "--time", "3s"],
+    "devices probe": ["--device", "simulated", "--time", "10h"],
     "train": ["--epochs", "1", "--resolution", "32"],
     "supernet": ["--epochs", "1", "--fidelity", "0.35x0.5"],
     "audit": ["--members", "4", "--epochs", "1"],
@@ -39,6 +40,12 @@ QUICK = {
 SMALL = ModelSpec(
     name="small", width=0.25, resolution=32, blocks=(BlockSpec(channels=16, stride=2),), head=Classifier(classes=3)
 )
+
+
+@pytest.fixture(autouse=True)
+def few_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile ends by its networks, on any machine."""
+    monkeypatch.setattr(profile, "MOST_NETWORKS", 12)
 
 
 def blocks(language: str) -> list[str]:

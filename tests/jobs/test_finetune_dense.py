@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from clocks import CountingClock
 
 sys.path += [str(Path(__file__).parents[1] / "training")]
 from scene_files import write_coco
@@ -59,7 +60,7 @@ def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
         device="simulated",
         evaluator=f"train-dense:task=detection,data={data},epochs=1",
         budget=Budget(latency_ms=50.0),
-        settings=Settings(trials=3, time_s=400.0),  # enough on the busiest machine
+        settings=Settings(trials=3, time_s=10_000.0),  # enough on the busiest machine
         root=root,
         name="detectors",
         finetunes=True,
@@ -69,8 +70,8 @@ def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
 @pytest.fixture(scope="module")
 def outcome(request_of_run: Request) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best, "FINETUNE_SHARE", 0.02)
-        return run_job(request_of_run, on_progress=lambda _: None)
+        patch.setattr(best, "FINETUNE_SHARE", 0.0005)
+        return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
     (candidate,) = candidates_of(outcome.result.front, count=1)
     assert candidate.accuracy is not None
     perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
-    found = finetune_dense([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0)
+    found = finetune_dense([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
     assert found.held_out[0].top1 == 1.0
     assert "no better for it" in found.notes[-1]
     assert found.weights.read_bytes() == evaluator.learned(candidate.spec).read_bytes()
@@ -151,7 +152,7 @@ def test_a_training_that_goes_on_takes_the_steps_that_were_found_to_fit(
     candidates = candidates_of(outcome.result.front)
     tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 3, "recipe": "dense", "count": 1}))
     assert recall_finetuned(tmp_path, outcome.result.front) is None
-    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0)
+    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0, clock=CountingClock(0.1))
     assert (found.steps, len(found.networks)) == (3, 1)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from clocks import CountingClock
 
 from mnv2search.errors import OptionError
 from mnv2search.jobs.audit import audit, unseen
@@ -19,18 +18,8 @@ from mnv2search.spec.plan import plan
 DEVICE = "simulated:noise=0.01"
 
 
-def ticking(step_s: float) -> Callable[[], float]:
-    now = [0.0]
-
-    def clock() -> float:
-        now[0] += step_s
-        return now[0]
-
-    return clock
-
-
 def test_a_profile_predicts_networks_that_it_has_not_seen() -> None:
-    profile = profile_device(device=DEVICE, spaces=["mnv2"], time_s=6.0)
+    profile = profile_device(device=DEVICE, spaces=["mnv2"], time_s=6.0, clock=CountingClock(0.25))
     found = audit(device=DEVICE, space="mnv2", count=40)
     assert found.learned_from == profile.measured >= 24
     assert found.within(0.05) >= 0.9
@@ -39,15 +28,17 @@ def test_a_profile_predicts_networks_that_it_has_not_seen() -> None:
 
 
 def test_a_profile_goes_on_where_the_last_one_ended() -> None:
-    first = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5)
-    second = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, seed=1)
+    first = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, clock=CountingClock(0.1))
+    second = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, seed=1, clock=CountingClock(0.1))
     assert (second.kept > 0, second.dropped_earlier) == (True, False)
     assert second.kept <= first.measured
 
 
 def test_a_fresh_profile_forgets_the_last_one() -> None:
-    profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5)
-    assert profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, refresh=True).kept == 0
+    profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, clock=CountingClock(0.1))
+    assert (
+        profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, refresh=True, clock=CountingClock(0.1)).kept == 0
+    )
 
 
 def test_time_ends_a_profile() -> None:
@@ -60,7 +51,7 @@ def test_time_ends_a_profile() -> None:
             cache=LatencyCache(),
             time_s=20.0,
             on_progress=lambda share, _: told.append(share),
-            clock=ticking(2.0),
+            clock=CountingClock(2.0),
         )
     assert len(measured) == 12 * len(told)
     assert told == sorted(told)
@@ -118,7 +109,7 @@ def test_the_plot_of_an_audit_is_a_png() -> None:
 
 
 def test_the_lines_of_a_profile_say_what_was_dropped() -> None:
-    profile = profile_device(device="simulated", spaces=["tiny32"], time_s=1.0)
+    profile = profile_device(device="simulated", spaces=["tiny32"], time_s=1.0, clock=CountingClock(0.1))
     assert any(
         line.startswith(f"{profile.measured} networks of tiny32 measured in") for line in profile_lines(profile)
     )

@@ -18,7 +18,8 @@ from mnv2search.jobs.recall import is_running, recall
 from mnv2search.jobs.repair import DAMAGED, repair
 from mnv2search.jobs.run import Request, resume_request
 from mnv2search.jobs.run import run as search
-from mnv2search.records import EVALUATIONS, LOCK, read_manifest, read_records, write_manifest
+from mnv2search.locking import LOCK
+from mnv2search.records import EVALUATIONS, read_manifest, read_records, write_manifest
 from mnv2search.spec.codec import load_spec
 from mnv2search.study.types import Settings
 

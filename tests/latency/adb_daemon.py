@@ -175,7 +175,7 @@ class _Stream:
     def write(self, data: bytes) -> None:
         """Send bytes, one message at a time as the protocol asks."""
         for start in range(0, len(data), MOST_BYTES):
-            if not self.ready.wait(5.0):
+            if not self.ready.wait(600):
                 return
             self.ready.clear()
             self.link.send(WRTE, self.local, self.remote, data[start : start + MOST_BYTES])
@@ -219,7 +219,7 @@ class _Program(_Stream):
         self.process.wait()
         with contextlib.suppress(OSError):
             self.process.stdin.close()
-        self.ready.wait(5.0)
+        self.ready.wait(600)
         self.link.send(CLSE, self.local, self.remote)
         self.link.forget(self.local)
 
@@ -277,8 +277,8 @@ def adb_server() -> Iterator[str]:
         pytest.skip("there is no adb program")
     port = free_port()
     words = [adb_path(), "-P", str(port)]
-    subprocess.run([*words, "start-server"], check=True, capture_output=True, timeout=30)
+    subprocess.run([*words, "start-server"], check=True, capture_output=True, timeout=600)
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        subprocess.run([*words, "kill-server"], check=True, capture_output=True, timeout=30)
+        subprocess.run([*words, "kill-server"], check=True, capture_output=True, timeout=600)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
-PATIENCE_S = 10.0
+PATIENCE_S = 600.0
 
 
 def skip_without_sshd() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
-import time
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -178,33 +178,46 @@ def test_members_are_compared_again_where_that_failed() -> None:
     assert {latency.device.name for latency in measurer.measure(SPECS)} == {"one", "three"}
 
 
-class Slow(FakeDevice):
-    """Really takes time for what is no anchor, and interrupts the program at its third run of that."""
+class Interrupting(FakeDevice):
+    """Stands still at its third run of a network that is no anchor until it is released; the first one interrupts."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(ms=MS, info=replace(INFO, name=name, host=name))
+        self.released = threading.Event()
 
     def prepare(self, spec: ModelSpec) -> Runner:
         run = super().prepare(spec)
-        if spec in ANCHORS:
-            return run
 
-        def slow() -> None:
+        def held() -> None:
             run()
-            time.sleep(0.01)
-            if self.ran.count(spec.name) == 3:
-                _thread.interrupt_main()
+            if spec not in ANCHORS and self.ran.count(spec.name) == 3:
+                if self.info.name == "first":
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                self.released.wait(600)
 
-        return slow
+        return held
+
+
+class Releasing(Measurer):
+    def __init__(self, device: Interrupting) -> None:
+        super().__init__(device, SETTINGS)
+        self.device = device
+
+    def stop(self) -> None:
+        super().stop()
+        self.device.released.set()
 
 
 def test_no_member_goes_on_after_an_interrupt() -> None:
-    first, second = (Slow(ms=MS, info=replace(INFO, name=name, host=name)) for name in ("first", "second"))
-    measurer = PoolMeasurer(
-        [Measurer(device, Settings(min_visits=500, max_visits=500)) for device in (first, second)]
-    )
+    first, second = Interrupting("first"), Interrupting("second")
+    before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
-        measurer.measure(SPECS)
-    ran = len(first.ran), len(second.ran)
-    time.sleep(0.2)
-    assert (len(first.ran), len(second.ran)) == ran
+        PoolMeasurer([Releasing(first), Releasing(second)]).measure(SPECS)
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    anchors = {anchor.name for anchor in ANCHORS}
+    assert set(first.prepared) - anchors == {"a"}
+    assert set(second.prepared) - anchors <= {"b"}
 
 
 def test_the_comparison_is_part_of_the_time() -> None:

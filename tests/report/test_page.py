@@ -29,6 +29,11 @@ ROWS = Rows(
 )
 
 
+def line(step: int, loss: float, evaluated: dict[str, object]) -> bytes:
+    """A line of a history."""
+    return json.dumps({"step": step, "loss": loss, "evaluated": evaluated}).encode() + b"\n"
+
+
 class Opened(HTMLParser):
     """Tags that are open, and the text."""
 
@@ -83,9 +88,11 @@ def test_a_page_needs_no_other_file() -> None:
     ],
     ids=["detector", "segmenter", "classifier"],
 )
-def test_curves_are_drawn_of_every_kind_of_training(evaluated: dict[str, object]) -> None:
-    history = [{"step": step, "loss": 1.0, "evaluated": evaluated} for step in (5, 10)]
-    assert training_png(history, batch=8).startswith(PNG)
+def test_curves_are_drawn_of_every_kind_of_training(evaluated: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "h.jsonl").write_bytes(b"".join(line(step, 1.0, evaluated) for step in (5, 10)))
+    history = history_of(tmp_path / "h.jsonl")
+    assert len(history.evaluations) == 2
+    assert training_png(history.evaluations, batch=8).startswith(PNG)
 
 
 def test_axes_leave_a_margin_above_what_they_show() -> None:
@@ -97,9 +104,62 @@ def test_axes_leave_a_margin_above_what_they_show() -> None:
 
 
 def test_of_a_repeated_evaluation_the_last_counts(tmp_path: Path) -> None:
-    lines = [{"step": step, "loss": loss} for step, loss in ((10, 1.0), (5, 2.0), (10, 0.5))]
-    (tmp_path / "h.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
-    assert [(line["step"], line["loss"]) for line in history_of(tmp_path / "h.jsonl")] == [(5, 2.0), (10, 0.5)]
+    lines = [line(step, loss, {"top1": 0.5}) for step, loss in ((10, 1.0), (5, 2.0), (10, 0.5))]
+    (tmp_path / "h.jsonl").write_bytes(b"".join(lines))
+    history = history_of(tmp_path / "h.jsonl")
+    assert [(one.step, one.loss) for one in history.evaluations] == [(5, 2.0), (10, 0.5)]
+
+
+def test_a_torn_last_line_of_a_history_is_passed_over(tmp_path: Path) -> None:
+    whole = line(5, 1.0, {"top1": 0.5})
+    (tmp_path / "h.jsonl").write_bytes(whole + whole[:-20])
+    history = history_of(tmp_path / "h.jsonl")
+    assert [one.step for one in history.evaluations] == [5]
+    assert history.damaged == ()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"\n",
+        b"torn\n",
+        b"\xff\n",
+        b"[5]\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b'{"step": 5, "loss": 1.0, "evaluated": null}\n',
+        b'{"step": [], "loss": 1.0, "evaluated": {"top1": 0.5}}\n',
+        b'{"step": 5, "loss": NaN, "evaluated": {"top1": 0.5}}\n',
+        b'{"step": 5, "loss": 1.0, "evaluated": {"top1": 1e300}}\n',
+        b'{"step": 1' + b"0" * 400 + b', "loss": 1.0, "evaluated": {"top1": 0.5}}\n',
+        b'{"step": 5, "loss": 1' + b"0" * 400 + b', "evaluated": {"top1": 0.5}}\n',
+        b'{"step": 5, "loss": 1.0, "evaluated": {"metric": "$_$", "value": 0.5, "details": []}}\n',
+        b'{"step": 5, "loss": 1.0, "evaluated": {"metric": [], "value": 0.5, "details": []}}\n',
+        b'{"step": 5, "loss": 1.0, "evaluated": {"metric": "map", "value": "high", "details": []}}\n',
+    ],
+    ids=[
+        "empty",
+        "no JSON",
+        "no UTF-8",
+        "a list",
+        "no step",
+        "deep",
+        "no figures",
+        "a list as step",
+        "NaN",
+        "a huge share",
+        "a huge step",
+        "a huge loss",
+        "another metric",
+        "a list as metric",
+        "text as value",
+    ],
+)
+def test_damaged_lines_of_a_history_are_left_out_and_counted(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "h.jsonl").write_bytes(line(5, 1.0, {"top1": 0.5}) + damaged + line(10, 0.5, {"top1": 0.6}))
+    history = history_of(tmp_path / "h.jsonl")
+    assert [one.step for one in history.evaluations] == [5, 10]
+    assert history.damaged == (2,)
 
 
 def test_candidates_without_curves_have_no_picture() -> None:

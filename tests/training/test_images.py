@@ -62,7 +62,7 @@ def test_a_tar_is_unpacked_by_several_at_once(tree: Path, tmp_path: Path, monkey
     packed, together, opened = tmp_path / "set.tar", threading.Barrier(3), tarfile.open
     with tarfile.open(packed, "w") as archive:
         archive.add(tree, "tree")
-    monkeypatch.setattr(tarfile, "open", lambda **how: together.wait(30) + 1 and opened(**how))
+    monkeypatch.setattr(tarfile, "open", lambda **how: together.wait(600) + 1 and opened(**how))
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda _: read_image_set(packed, unpack_to=tmp_path / "unpacked"), range(3)))
     assert found[0] == found[1] == found[2]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from mnv2search.training.team import ALONE, Team, joined
 needs_gloo = pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available(), reason="this torch has no gloo"
 )
+# Until a test gives up on other processes, however busy the machine is.
+WAIT_S = 1200
 YAML = """mnv2search: 1
 name: mine
 width: 0.25
@@ -81,7 +82,7 @@ def torchrun(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
 @needs_gloo
 def test_two_processes_compute_what_one_does(laid: Path, parts: tuple[Pixels, Pixels]) -> None:
     running = torchrun([str(Path(__file__).with_name("team_worker.py")), str(laid)], laid)
-    out, err = running.communicate(timeout=300)
+    out, err = running.communicate(timeout=WAIT_S)
     assert running.returncode == 0, err
     told: dict[str, Any] = json.loads(out)
     alone = trained(PLAIN, laid / "alone", parts)
@@ -104,7 +105,7 @@ def test_two_processes_compute_what_one_does(laid: Path, parts: tuple[Pixels, Pi
 @needs_gloo
 def test_one_process_alone_writes_and_tells(laid: Path) -> None:
     running = torchrun(WORDS, laid)
-    out, err = running.communicate(timeout=300)
+    out, err = running.communicate(timeout=WAIT_S)
     assert running.returncode == 0, err
     told = json.loads(out)  # of two documents this would fail
     assert (told["processes"], told["steps"], told["held_out"]["images"], told["test"]["images"]) == (2, 6, 12, 18)
@@ -123,7 +124,7 @@ def test_one_process_alone_writes_and_tells(laid: Path) -> None:
 )
 def test_what_is_wrong_is_told_once(words: list[str], says: str, laid: Path) -> None:
     running = torchrun([*WORDS, *words], laid)
-    out, err = running.communicate(timeout=300)
+    out, err = running.communicate(timeout=WAIT_S)
     assert running.returncode != 0
     assert err.count(says) == 1
     assert "exitcode  : 2" in err
@@ -132,12 +133,12 @@ def test_what_is_wrong_is_told_once(words: list[str], says: str, laid: Path) -> 
 
 @needs_gloo
 def test_ctrl_c_of_torchrun_keeps_the_last_step(laid: Path) -> None:
-    running = torchrun([*WORDS, "--epochs", "9000"], laid)
-    ends = time.monotonic() + 120
-    while not (laid / "out" / "last.ckpt").exists() and time.monotonic() < ends:
-        time.sleep(0.1)
+    running = torchrun([*(word for word in WORDS if word != "--json"), "--epochs", "9000"], laid)
+    assert running.stderr is not None
+    evaluations = (line for line in running.stderr if "top-1" in line)
+    assert [next(evaluations), next(evaluations)]  # between the two, a checkpoint is written
     running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=120)
+    out, _ = running.communicate(timeout=WAIT_S)
     saved = torch.load(laid / "out" / "last.ckpt", weights_only=True)
     assert out == ""
     assert saved["step"] < 27000

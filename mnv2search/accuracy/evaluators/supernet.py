@@ -12,9 +12,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from mnv2search.accuracy.evaluators.supernet_state import State, read_state, write_state
+from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, WeightsError
+from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.model.saved import Learned
@@ -173,6 +174,9 @@ class SupernetEvaluator:
             own = Path(self._folder) if self._folder else preparation.folder
             folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
             try:
+                if not is_trained(folder):
+                    lock = folder_lock(folder, busy="another training of a supernet", hint="give another folder")
+                    stack.enter_context(lock)
                 source = self._source(space)
                 teacher = None if source is None else closest_pick(space, source.spec, band=band)
                 known = read_state(folder)

@@ -9,10 +9,11 @@ from pathlib import Path
 from mnv2search.cost import MAX_COUNT, check_counts
 from mnv2search.errors import TrainingError
 from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.course import LAST
 from mnv2search.training.fidelity import Fidelity
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["State", "read_state", "write_state"]
+__all__ = ["State", "is_trained", "read_state", "write_state"]
 
 STATE = "supernet.json"
 MAX_BYTES = 1 << 16
@@ -57,6 +58,16 @@ def read_state(folder: Path) -> State | None:
         return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
     except (OSError, UnsafeFileError) as error:
         raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds a supernet whose training is over, so that nothing is left to write.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    state = read_state(folder)
+    return state is not None and state.steps > 0 and (folder / LAST).exists()
 
 
 def write_state(folder: Path, state: State) -> None:

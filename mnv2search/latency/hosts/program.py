@@ -82,7 +82,7 @@ class ProgramChannel:
 
     def complaint(self) -> str:
         """The end of what the program wrote to its standard error."""
-        self._readers[1].join(timeout=1.0)
+        self._readers[1].join(timeout=END_S)
         return " / ".join(self._complaints)
 
     def close(self) -> None:

@@ -1,21 +1,38 @@
-"""What happens where a training is asked for in a folder that holds one."""
+"""The folder of a training: for one process or team at a time, and for one training alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mnv2search.errors import OptionError
+from mnv2search.locking import folder_lock
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.loop import LAST
+from mnv2search.training.team import ALONE, Team
 
-__all__ = ["tell_of_held"]
+__all__ = ["check_existing_training", "training_lock"]
 
 
-def tell_of_held(
+@contextmanager
+def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
+    """Hold the folder of a training for one team, whose leader alone writes to it.
+
+    Raises:
+        RecordError: another training holds the folder, or it cannot be written to.
+        OtherProcessError: the leader could not hold it.
+    """
+    with ExitStack() as stack:
+        lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
+        team.agreed(lambda: stack.enter_context(lock))
+        yield
+
+
+def check_existing_training(
     folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
 ) -> None:
-    """Tell that a folder holds a training, and what becomes of the length that is asked for.
+    """Say that a folder holds a training, and whether the length that is asked for is used.
 
     Args:
         folder: of the training.

@@ -1,0 +1,82 @@
+"""A folder that one process at a time writes to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mnv2search.atomic import remove_leftovers
+from mnv2search.errors import RecordError
+
+__all__ = ["LOCK", "folder_lock"]
+
+LOCK = ".lock"
+
+
+@contextmanager
+def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
+    """Hold a folder for this process alone, creating it if necessary; yields whether it was created.
+
+    The lock ends with the process, however that ends. Temporary files of killed processes are removed, and so are
+    folders that were created and stay empty.
+
+    Args:
+        folder: to hold.
+        busy: what another process that holds it is, such as "another run".
+        hint: how to get a folder of one's own.
+
+    Raises:
+        RecordError: another process holds the folder, or it cannot be written to.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        descriptor = _opened(folder)
+    except BlockingIOError as error:
+        raise RecordError(f"{folder} is in use by {busy}", hint=f"wait for it to end, or {hint}") from error
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written: {error.strerror}", hint=hint) from error
+    try:
+        remove_leftovers(folder)
+        yield bool(created)
+    finally:
+        if created:
+            _remove_if_empty(folder, created)
+        os.close(descriptor)
+
+
+def _remove_if_empty(folder: Path, created: Sequence[Path]) -> None:
+    """Remove the folder if it holds nothing but its lock, and the parents that were created for it."""
+    if folder.exists() and os.listdir(folder) != [LOCK]:
+        return
+    with contextlib.suppress(OSError):  # what another process has put there since, stays
+        (folder / LOCK).unlink(missing_ok=True)
+        for path in created:
+            if path.exists():
+                path.rmdir()
+
+
+def _opened(folder: Path) -> int:
+    """A descriptor of the lock file, locked; a link or a named pipe in its place is not followed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(folder / LOCK, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(folder / LOCK, descriptor):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the process that held it has removed the folder
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
