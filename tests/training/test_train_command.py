@@ -219,12 +219,9 @@ def test_an_interruption_at_once_says_what_is_kept(
         "train": ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out"),
         "supernet": ("supernet", "--space", "space.yaml", "--data", "photos", "--epochs", "2", "-o", "out"),
     }[command]
-    steps = {"train": 7, "supernet": 1}[command]
-    interrupted = list[int]()
 
     def descend(*given: Any, **options: Any) -> Any:
-        interrupted.append(1)
-        if len(interrupted) > steps:
+        if Path("out", "last.ckpt").exists():
             os.kill(os.getpid(), signal.SIGTERM)  # two of them: the first ends the step
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*given, **options)
