@@ -321,7 +321,10 @@ def posterior(evidence: Evidence, spread: Spread) -> Posterior:
 
 
 def fitted_spread(evidence: Evidence, start: Spread) -> Spread:
-    """The standard deviations of `FITTED_SPREADS` that maximise the marginal likelihood."""
+    """The standard deviations of `FITTED_SPREADS` that maximise the marginal likelihood, to two digits.
+
+    The likelihood tells them no better, and what follows from them is then the same on every machine.
+    """
 
     def spread_of(logs: Array) -> Spread:
         return replace(start, **dict(zip(FITTED_SPREADS, np.exp(logs).tolist(), strict=True)))
@@ -332,7 +335,7 @@ def fitted_spread(evidence: Evidence, start: Spread) -> Spread:
         method="L-BFGS-B",
         bounds=[(math.log(0.003), math.log(0.5))] * len(FITTED_SPREADS),
     )
-    return spread_of(found.x)
+    return spread_of(np.log([float(f"{value:.2g}") for value in np.exp(found.x)]))
 
 
 def _log_likelihood(evidence: Evidence, spread: Spread) -> float:

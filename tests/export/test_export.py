@@ -178,7 +178,7 @@ def test_source_refuses_another_side(tmp_path: Path) -> None:
 
 
 def test_names_with_quotes_stay_text(tmp_path: Path) -> None:
-    spec = mobilenet_v2(name='a"""b\\', resolution=32)
+    spec = mobilenet_v2(name='a"""b\'c', resolution=32)
     assert export(spec, tmp_path / "net.py").max_relative_difference == 0
 
 

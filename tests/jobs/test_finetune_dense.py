@@ -128,7 +128,7 @@ def test_figures_have_their_metric_and_are_recalled(outcome: Outcome, run: Calla
 
 
 def test_a_run_that_is_finished_is_shown_with_its_trainings(request_of_run: Request, outcome: Outcome) -> None:
-    assert resume_request(outcome.folder).finetunes
+    assert resume_request(outcome.folder, trusts=True).finetunes
     again = run_job(request_of_run, on_progress=lambda _: None)
     assert again.already_finished
     assert again.finetuned == outcome.finetuned

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_device import INFO, FakeDevice, net
 
 from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency import pool as module
 from mnv2search.latency.device import Device
 from mnv2search.latency.pool import ANCHORS, Pool, PoolMeasurer
 from mnv2search.latency.registry import open_device
@@ -178,12 +179,12 @@ def test_members_are_compared_again_where_that_failed() -> None:
     assert {latency.device.name for latency in measurer.measure(SPECS)} == {"one", "three"}
 
 
-class Interrupting(FakeDevice):
-    """Stands still at its third run of a network that is no anchor until it is released; the first one interrupts."""
+class Held(FakeDevice):
+    """Stands still at its third run of a network that is no anchor until it is released."""
 
     def __init__(self, name: str) -> None:
         super().__init__(ms=MS, info=replace(INFO, name=name, host=name))
-        self.released = threading.Event()
+        self.reached, self.released = threading.Event(), threading.Event()
 
     def prepare(self, spec: ModelSpec) -> Runner:
         run = super().prepare(spec)
@@ -191,15 +192,14 @@ class Interrupting(FakeDevice):
         def held() -> None:
             run()
             if spec not in ANCHORS and self.ran.count(spec.name) == 3:
-                if self.info.name == "first":
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                self.reached.set()
                 self.released.wait(600)
 
         return held
 
 
 class Releasing(Measurer):
-    def __init__(self, device: Interrupting) -> None:
+    def __init__(self, device: Held) -> None:
         super().__init__(device, SETTINGS)
         self.device = device
 
@@ -208,13 +208,33 @@ class Releasing(Measurer):
         self.device.released.set()
 
 
-def test_no_member_goes_on_after_an_interrupt() -> None:
-    first, second = Interrupting("first"), Interrupting("second")
+@pytest.mark.parametrize("moment", ["start", "join"])
+def test_no_member_goes_on_after_an_interrupt(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes while members are started or waited for, when the first of them has begun to measure."""
+    first, second = Held("first"), Held("second")
+    measurer = PoolMeasurer([Releasing(first), Releasing(second)])
+    measurer.measure([ANCHORS[0]])  # they are compared before
     before = set(threading.enumerate())
+
+    class Started(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            first.reached.wait(600)
+            raise KeyboardInterrupt
+
+    class Joined(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            if timeout is None:
+                first.reached.wait(600)
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    thread_class = {"start": Started, "join": Joined}[moment]
+    monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=thread_class, Lock=threading.Lock))
     with pytest.raises(KeyboardInterrupt):
-        PoolMeasurer([Releasing(first), Releasing(second)]).measure(SPECS)
+        measurer.measure(SPECS)
     for thread in set(threading.enumerate()) - before:
-        thread.join()
+        threading.Thread.join(thread)
     anchors = {anchor.name for anchor in ANCHORS}
     assert set(first.prepared) - anchors == {"a"}
     assert set(second.prepared) - anchors <= {"b"}
