@@ -120,7 +120,8 @@ def calibrated(table: f.Table, pairs: Pairs, spread: f.Spread) -> tuple[float, f
 
     def miss(slopes: float, noise: float) -> float:
         found = coverage(table, pairs, spread, slopes=slopes, noise=noise)
-        return sum((value - 0.915) ** 2 for value in found.values())
+        *all_pairs, at_equal_cost = found.values()
+        return sum((value - 0.915) ** 2 for value in all_pairs) + 0.2 * (at_equal_cost - 0.9) ** 2
 
     grid = itertools.product(np.linspace(0.2, 1.0, 17), np.linspace(0.8, 1.6, 17) * spread.noise)
     return min(((float(s), float(n)) for s, n in grid), key=lambda found: miss(*found))

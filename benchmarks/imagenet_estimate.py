@@ -76,7 +76,7 @@ def main() -> int:
     form = _form()
     table, networks = f.published(PUBLISHED, form), f.accel_nasbench(path, form)
     evidence = f.Evidence(table=table, random=f.compressed(networks))
-    spread = f.fitted_spread(evidence, f.Spread())
+    spread = f.Spread()
     pairs = checks.pairs_left_out(evidence, spread, table.recipes)
     slopes, noise = checks.calibrated(table, pairs, spread)
     fresh = refit(evidence, networks, spread, slopes, noise)
@@ -86,6 +86,7 @@ def main() -> int:
         old = fresh
     report = reported(evidence, networks, spread, pairs, slopes, noise)
     report["spread"] = {name: rounded(getattr(spread, name)) for name in f.Spread.__dataclass_fields__}
+    report["likelihood_gap"] = f.likelihood_gap(evidence, spread)
     report["coefficients"] = fresh
     report["differs"] = [name for name in fresh if not same(fresh[name], old.get(name))]
     report["missed"] = missed(report)
@@ -235,6 +236,8 @@ def missed(report: dict[str, Any]) -> list[str]:
     for kind in checks.KINDS:
         if not 0.88 <= held["coverage"][kind] <= 0.94:
             found.append(f"interval of gains, {kind}: covers {held['coverage'][kind]:.1%}")
+    if report["likelihood_gap"] > 0.5:
+        found.append(f"standard deviations: others are more likely by {report['likelihood_gap']:.2f} in logarithm")
     for name, row in report["winners"].items():
         if "expanded" in name and abs(row["difference_points"]) > 0.3:
             found.append(f"{name}: {row['difference_points']:+.2f} points")
@@ -319,7 +322,7 @@ def rounded(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to a thousandth, as far as the optimiser repeats itself on another machine."""
+    """Equal to a thousandth, whatever the linear algebra of the machine."""
     if other is None or isinstance(one, str):
         return bool(one == other)
     if isinstance(one, dict):
