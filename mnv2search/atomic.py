@@ -42,13 +42,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder and the folders in it.
+def remove_leftovers(folder: Path, *, recursive: bool = False) -> None:
+    """Remove the temporary files that killed processes left in a folder.
 
     Only for folders that no other process of ours writes to, or whose processes run on this machine. Files of
     processes that are still alive are left alone.
+
+    Args:
+        folder: to clean.
+        recursive: clean the folders in it too; only for a folder that is ours as a whole.
     """
-    for path in folder.rglob(".*.part*"):
+    for path in (folder.rglob if recursive else folder.glob)(".*.part*"):
         found = TEMPORARY.fullmatch(path.name)
         if found and path.is_file() and not path.is_symlink() and not _is_alive(int(found["pid"])):
             with contextlib.suppress(OSError):

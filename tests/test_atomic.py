@@ -55,7 +55,7 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, dead: int) -> N
     ]
     for path in left:
         path.write_text("half")
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, recursive=True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -75,3 +75,13 @@ def test_everything_else_is_left_alone(tmp_path: Path, dead: int) -> None:
     remove_leftovers(tmp_path)
     kept = {*names, f".folder.{dead}.part", f".link.{dead}.part"}
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_folders_in_a_folder_are_left_alone_unless_asked(tmp_path: Path, dead: int) -> None:
+    (tmp_path / "inner").mkdir()
+    inner, own = tmp_path / "inner" / f".file.{dead}.part", tmp_path / f".file.{dead}.part"
+    for path in (inner, own):
+        path.write_text("half")
+    remove_leftovers(tmp_path)
+    assert inner.exists()
+    assert not own.exists()

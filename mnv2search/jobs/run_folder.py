@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from mnv2search.atomic import remove_leftovers
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.jobs.best import BEFORE, FINETUNE
 from mnv2search.jobs.confirm import CONFIRMATION
@@ -35,6 +36,8 @@ def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         RecordError: the folder holds a run of another command, or files of the user.
         WriteError: the disk does not take the manifest.
     """
+    if (folder / MANIFEST).exists():
+        remove_leftovers(folder, recursive=True)
     manifest = wanted if force or not (folder / MANIFEST).exists() else _held(folder, wanted)
     if not force and manifest is wanted and any(path.name != LOCK for path in folder.iterdir()):
         raise RecordError(
