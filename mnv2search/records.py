@@ -184,7 +184,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
         if isinstance(found, str):
             raise RecordError(
                 f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({found})",
-                hint=f"drop the damaged lines: `mnv2search verify --repair {shlex.quote(str(folder))}`",
+                hint=f"set the damaged lines aside: `mnv2search verify --repair {shlex.quote(str(folder))}`",
             )
         records.append(found)
     return tuple(records)
@@ -204,7 +204,7 @@ def checked_lines(
     except (OSError, UnsafeFileError) as error:
         if isinstance(error, FileNotFoundError) and (Path(folder) / MANIFEST).exists():
             raise RecordError(
-                f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
+                f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
             ) from error
         raise _unreadable(path, error) from error
     reader = _Reader(space)
@@ -337,7 +337,7 @@ class _Reader:
         line = json_as(_Line, content)
         spec = self._spec(line)
         if self._texts.setdefault(line.name, line.spec) != line.spec:
-            raise ValueError(f"an earlier line has another network of the name {line.name!r}")
+            raise ValueError(f"an earlier line has a different network named {line.name!r}")
         evaluation = Evaluation(
             spec=spec,
             cost=line.cost,
@@ -364,7 +364,7 @@ class _Reader:
         if not isinstance(spec, ModelSpec):
             raise ValueError("its spec is a search space")
         if spec.name != line.name or picked not in (None, spec):
-            raise ValueError(f"its spec is not the network {line.name!r} of its pick")
+            raise ValueError(f"its spec is not the network {line.name!r} that its pick describes")
         self._specs[line.spec] = spec
         return spec
 
@@ -381,7 +381,7 @@ def _check_format(place: str, content: bytes) -> None:
         return
     if found != FORMAT:
         raise RecordError(
-            f"{place}: has format {found}, this version reads {FORMAT}",
+            f"{place}: has format {found}; this version reads format {FORMAT}",
             hint="use the version of mnv2search that wrote it",
         )
 

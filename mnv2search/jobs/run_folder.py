@@ -63,7 +63,7 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
         if before != now:
             raise RecordError(
                 f"{folder} holds a run with another {what}",
-                hint="give this run another --name, or --force to begin anew",
+                hint="give this run another --name, or --force to start over",
             )
     return replace(held, settings=wanted.settings, command=wanted.command or held.command)
 

@@ -187,4 +187,4 @@ def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _refused(value: object) -> UnsafeFileError:
     what = value.name[:100] if isinstance(value, GlobalName) else type(value).__name__
-    return UnsafeFileError(f"it holds objects that only running its code could make ({what})")
+    return UnsafeFileError(f"it holds objects that cannot be read without running code ({what})")

@@ -74,9 +74,9 @@ def _json(archive: ZipArchive, name: str) -> dict[str, Any]:
     try:
         found = json_value(archive.read(name, max_bytes=MAX_CONFIG_BYTES).decode("utf-8"))
     except UnicodeDecodeError:
-        raise UnsafeFileError(f"its member {name!r} is no text") from None
+        raise UnsafeFileError(f"its member {name!r} is not text") from None
     if not isinstance(found, dict):
-        raise UnsafeFileError(f"its member {name!r} is no JSON object")
+        raise UnsafeFileError(f"its member {name!r} is not a JSON object")
     return found
 
 

@@ -62,7 +62,7 @@ def read_torch_file(file: BinaryIO) -> Any:
 def _read_zip(archive: ZipArchive) -> Any:
     pickles = [name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise UnsafeFileError("it is no file of torch.save")
+        raise UnsafeFileError("it was not written by torch.save")
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in archive.names:
         raise UnsafeFileError("it is a TorchScript program")
@@ -86,7 +86,7 @@ def _read_before_zip(file: BinaryIO) -> Any:
     except UnsafeFileError:
         is_torch = False
     if not is_torch:
-        raise UnsafeFileError("it is no file of torch.save, or holds more than weights")
+        raise UnsafeFileError("it was not written by torch.save, or holds more than weights")
     _next_value(file)  # about the machine that wrote it
     at = file.tell()
     described: dict[str, tuple[torch.dtype, int]] = {}
@@ -106,7 +106,7 @@ def _storages_behind(file: BinaryIO, described: Mapping[str, tuple[torch.dtype, 
     """The storages at the end of a file, each with its number of elements before it."""
     keys = _next_value(file)
     if not isinstance(keys, list) or any(not isinstance(key, str) or key not in described for key in keys):
-        raise UnsafeFileError("it is cut off or damaged: it lists other storages than its tensors have")
+        raise UnsafeFileError("it is cut off or damaged: the storages it lists are not those of its tensors")
     return {key: _next_storage(file, *described[key]) for key in keys}
 
 
@@ -144,5 +144,5 @@ def _described(identifier: object) -> tuple[torch.dtype, str, int]:
     if not isinstance(kind, GlobalName) or kind.name not in STORAGES:
         raise UnsafeFileError(f"it holds tensors of an uncommon type ({getattr(kind, 'name', kind)!s:.100})")
     if not isinstance(key, str) or type(elements) is not int or not 0 <= elements <= MAX_ELEMENTS:
-        raise UnsafeFileError("it is cut off or damaged: a storage has no key, or no number of elements")
+        raise UnsafeFileError("it is cut off or damaged: a storage has no key or no element count")
     return STORAGES[kind.name], key, elements

@@ -212,7 +212,7 @@ def _checked_state(
             f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
             hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
             if any(found for _, found in other_network)
-            else "give weights whose every number is finite and of float16, bfloat16, float32 or float64",
+            else "give weights that are finite float16, bfloat16, float32 or float64 numbers",
         )
     return converted
 

@@ -141,7 +141,7 @@ class Journal:
         except UnreadableStudyError as error:
             fault = f"cannot be read ({error})"
         if fault:
-            noted(f"{path.name} {fault}: it is made anew from the records")
+            noted(f"{path.name} {fault}: it is rebuilt from the records")
             self._file = StudyFile.create(path, made)
             return made
         for trial in made[len(stored) :]:

@@ -88,7 +88,7 @@ def read_coco(file: Path, *, root: Path | None = None) -> Part:
     paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
     sizes = image_sizes(paths)
     for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
-        size = sizes[path] if _is_id(image.get("id")) else "its id is neither a whole number nor a text"
+        size = sizes[path] if _is_id(image.get("id")) else "its id is neither an integer nor text"
         if path is None or isinstance(size, str):
             entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
             faults.append(Fault(file, entry, str(size), of="image"))

@@ -210,8 +210,8 @@ class Course(ABC, Generic[B, F]):
                 if ends or stopped:
                     break
         if state.best is None:
-            kept = "goes on where it stopped" if state.steps else "begins anew"
-            raise StoppedError(f"interrupted at step {state.step}; the same command {kept}")
+            what = "resume" if state.steps else "start over"
+            raise StoppedError(f"interrupted at step {state.step}; run the same command to {what}")
         return TrainedOf(
             best=state.best,
             best_step=state.best_step,
@@ -236,13 +236,13 @@ class Course(ABC, Generic[B, F]):
         return saved if saved is None or saved.best is None else self._without_lost_weights(saved)
 
     def _without_lost_weights(self, saved: Checkpoint) -> Checkpoint:
-        """The checkpoint, without its best figures where the weights that reached them cannot be read any more."""
+        """The checkpoint, without its best figures if `best.pt`, which holds their weights, cannot be read."""
         try:
             read_network(self.folder / BEST)
         except (WeightsError, SpecError) as error:
-            found = "the best of the evaluations to come" if saved.step < saved.steps else "those after the last step"
+            found = "the best of the remaining evaluations" if saved.step < saved.steps else "those of the last step"
             self.on_note(
-                f"{error.message}; the weights with the best figures so far, after step {saved.best_step}, are lost, "
+                f"{error.message}; the best weights so far, of step {saved.best_step}, are lost, "
                 f"and {found} are kept instead"
             )
             return replace(saved, best=None, best_step=0)

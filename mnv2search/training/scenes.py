@@ -139,7 +139,7 @@ def _size_or_reason(path: Path | None) -> tuple[int, int] | str:
     try:
         return checked_size(path)
     except UnsafeFileError as error:
-        return f"it is no sound image ({error})"
+        return f"it is not a readable image ({error})"
 
 
 def assembled(root: Path, task: Task, parts: dict[Split, Part], *, seed: int, void: int = 255) -> SceneSet:

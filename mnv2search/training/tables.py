@@ -124,7 +124,7 @@ def _files(place: Path) -> list[Path]:
     for inner, _, names in os.walk(place):
         odd = [name for name in names if name.lower().endswith(PARQUET) and not is_regular(Path(inner, name))]
         if odd:  # a named pipe would be waited for
-            raise DataError(f"{Path(inner, odd[0])} is no regular file", hint="remove it")
+            raise DataError(f"{Path(inner, odd[0])} is not a regular file", hint="remove it")
     return files_below(place)
 
 

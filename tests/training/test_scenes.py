@@ -117,7 +117,7 @@ def test_a_broken_image_is_skipped(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "train" / "images" / "001.png").write_bytes(content)
     found = read_scene_set(tmp_path, "detection")
     assert [str(fault).partition(": ")[2] for fault in found.faults] == [
-        "it is no sound image (it is no JPEG, PNG, WebP or BMP image); skipped"
+        "it is not a readable image (it is not a JPEG, PNG, WebP or BMP image); skipped"
     ]
     assert len(found.train) == 5
 

@@ -158,7 +158,7 @@ def _short(value: object) -> str:
 
 def _ending(code: int | None) -> str:
     if code is None:
-        return "ended the process that watches it"
+        return "killed its supervisor process"
     if code > 0:
         return f"exited with {code}"
     names = {number.value: number.name for number in signal.Signals}

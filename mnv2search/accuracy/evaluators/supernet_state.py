@@ -57,7 +57,7 @@ def read_state(folder: Path) -> State | None:
     try:
         return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
     except (OSError, UnsafeFileError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to start over") from error
 
 
 def is_trained(folder: Path) -> bool:
