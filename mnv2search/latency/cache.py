@@ -27,7 +27,7 @@ FORMAT = 1
 REFERENCES = 32
 MAX_BYTES = 1 << 26
 Milliseconds = Annotated[float, Meta(gt=1e-9, lt=1e9)]
-# Of a feature: what is measured in millions of operations or bytes, or counted.
+# Largest plausible value of a feature; features are counts, or millions of operations or bytes.
 Amount = Annotated[float, Meta(ge=0, lt=1e12)]
 log = logging.getLogger(__name__)
 

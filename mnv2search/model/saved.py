@@ -50,7 +50,7 @@ def read_network(path: Path) -> MobileNet:
     laid_out = plan(_spec_of(content, path))
     name, params = laid_out.spec.name, cost_of(laid_out).params
     held = sum(math.prod(tensor.shape) for tensor in state.values())
-    if params > held:  # said before a network is built that is much larger than the file
+    if params > held:  # before a network is built that may be much larger than the file
         raise WeightsError(
             f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
             hint=GIVE,

@@ -14,7 +14,7 @@ from mnv2search.untrusted import UnsafeFileError
 __all__ = ["UnreadTensor", "storage_of", "strided_tensor"]
 
 MAX_AXES = 8
-# Source: torch.int64, in which torch counts elements and bytes, with room for the largest element.
+# Source: torch counts elements and bytes in torch.int64; divided by the size of the largest element.
 MAX_ELEMENTS = 2**58
 
 

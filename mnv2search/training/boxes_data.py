@@ -17,12 +17,12 @@ from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_j
 
 __all__ = ["checked_box", "read_coco", "read_voc"]
 
-# COCO's own largest has 470 MB, LVIS's 1.2 GB.
+# The largest annotation file of COCO has 470 MB, that of LVIS 1.2 GB.
 MAX_JSON_BYTES = 2**31
 MAX_XML_BYTES = 2**24
-# Of a coordinate in px: beyond it is no image.
+# Largest coordinate in px; no image is larger.
 LARGEST = 1e9
-# Characters of a file's name with its folders, and of a value in a message.
+# Longest path of a file, and longest value shown in a message, in characters.
 LONGEST_NAME, LONGEST_SHOWN = 1024, 60
 
 
@@ -59,12 +59,12 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
 def read_coco(file: Path, *, root: Path | None = None) -> Part:
     """The scenes of a JSON file with `images`, `annotations` and `categories`.
 
-    Images are looked for beside the file, in `images` beside it, and where `file_name` says, but nowhere outside of
-    the set. Crowds are left out.
+    Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
+    never outside the dataset. Crowd annotations are skipped.
 
     Args:
         file: the JSON.
-        root: folder of the set; None takes the folder above the file's.
+        root: folder of the dataset; None takes the parent of the file's folder.
 
     Raises:
         DataError: the file is no such JSON.
@@ -229,7 +229,7 @@ def _text(node: ET.Element | None, key: str) -> str:
 
 
 def _image_path(file: Path, name: object, root: Path) -> Path | None:
-    """Where an image is, without leaving the folder of the set."""
+    """The path of an image, which must be inside the folder of the dataset."""
     if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or "\0" in name:
         return None
     above = file.parent.parent
@@ -248,7 +248,7 @@ def _voc_image(file: Path, name: str) -> Path | None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether this may be a coordinate: neither NaN nor too large."""
+    """Whether a value is a plausible coordinate: a number that is neither NaN nor too large."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
@@ -257,7 +257,7 @@ def _is_id(value: object) -> TypeGuard[int | str]:
 
 
 def _shown(value: object) -> str:
-    """A value of a file in a message."""
+    """A value from a file, as text for a message."""
     text = repr(value)
     return f"{text[:LONGEST_SHOWN]}…" if len(text) > LONGEST_SHOWN else text
 

@@ -50,7 +50,7 @@ class Job:
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         team: processes that train with this one.
-        clock: seconds that never go backwards.
+        clock: monotonic clock in seconds.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class Course(ABC, Generic[B, F]):
     limit_s: float | None = None
     """Wall time that a training of so many steps or epochs may take: where it goes slower, it is shortened."""
     timed: tuple[float, float] = (0.0, 0.0)
-    """Seconds of the training and images a second, as of the last checkpoint."""
+    """Seconds of training and images per second, as of the last checkpoint."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,7 +150,7 @@ class Course(ABC, Generic[B, F]):
             time_s: wall time in place of both.
             precision: of the convolutions; None takes what is fastest.
             stop: asked whether to stop; a process alone asks between the batches of an evaluation too.
-            on_note: told that the best weights are lost, or that the time is too short for a training.
+            on_note: told if the best weights are lost or the time is too short for a training.
 
         Raises:
             OptionError: the folder holds another training.

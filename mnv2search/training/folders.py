@@ -75,7 +75,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, and links to folders.
+    """The subfolders of a folder, including links to folders, sorted by name.
 
     Raises:
         DataError: it cannot be read.
@@ -84,7 +84,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The regular files of a folder and the folders in it, by name; links to folders are not followed.
+    """The regular files in a folder and its subfolders, sorted by name; links to folders are not followed.
 
     Raises:
         DataError: a folder cannot be read.

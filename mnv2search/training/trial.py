@@ -31,7 +31,7 @@ def fastest(
     Args:
         step: makes one in a precision.
         half: precision to try beside single precision.
-        clock: to time steps with, in s.
+        clock: monotonic clock in seconds.
         is_over: asked after every step whether there is no time for more.
         stop: asked before every step whether to stop.
 

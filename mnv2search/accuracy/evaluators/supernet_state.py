@@ -61,10 +61,10 @@ def read_state(folder: Path) -> State | None:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a folder holds a supernet whose training is over, so that nothing is left to write.
+    """Whether a folder holds a supernet whose training is finished.
 
     Raises:
-        TrainingError: it cannot be read.
+        TrainingError: the state cannot be read.
     """
     state = read_state(folder)
     return state is not None and state.steps > 0 and (folder / LAST).exists()
