@@ -115,7 +115,7 @@ def _coco_boxes(
     for entry, one in raw:
         box, category = one.get("bbox"), one.get("category_id")
         if not isinstance(category, int) or category not in labels:
-            faults.append(Fault(file, entry, f"the class id {_shown(category)} is none of {_listed(labels)}"))
+            faults.append(Fault(file, entry, f"the class id {_shown(category)} is not one of {_listed(labels)}"))
             continue
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             faults.append(Fault(file, entry, f"bbox is {_shown(box)}, not [x, y, width, height]"))
@@ -167,7 +167,7 @@ def _take_object(
 ) -> None:
     name, box = class_name(_text(one, "name")), one.find("bndbox")
     if name not in labels:
-        faults.append(place._replace(what=f"the class {_shown(name)} is none of {_listed(labels)}"))
+        faults.append(place._replace(what=f"the class {_shown(name)} is not one of {_listed(labels)}"))
         return
     texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
     try:
@@ -219,7 +219,7 @@ def _xml(file: Path, faults: list[Fault]) -> ET.Element | None:
     try:
         return ET.fromstring(read_bytes(file, max_bytes=MAX_XML_BYTES))
     except (ET.ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        faults.append(Fault(file, "", f"it is no sound XML ({error})"))
+        faults.append(Fault(file, "", f"it is not valid XML ({error})"))
         return None
 
 

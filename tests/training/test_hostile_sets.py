@@ -45,7 +45,7 @@ def first(key: str, **changes: object) -> Callable[[dict[str, Any]], object]:
         pytest.param(first("annotations", image_id=[1]), "there is no image [1]", id="list-as-image-id"),
         pytest.param(lambda c: c["annotations"][0].pop("image_id"), "there is no image None", id="no-image-id"),
         pytest.param(first("annotations", id={"a": 1}, bbox=None), "bbox is None", id="table-as-id"),
-        pytest.param(first("annotations", category_id=[7]), "the class id [7] is none", id="list-as-class"),
+        pytest.param(first("annotations", category_id=[7]), "the class id [7] is not one", id="list-as-class"),
         pytest.param(first("annotations", bbox=[0, 0, 10**400, 5]), "not [x, y, width, height]", id="huge-number"),
         pytest.param(first("annotations", bbox=[0, 0, 1e308, 1e308]), "not [x, y, width, height]", id="large-number"),
         pytest.param(first("annotations", bbox=["1 + 1", 0, 9, 9]), "not [x, y, width, height]", id="expression"),
@@ -140,7 +140,7 @@ def test_an_odd_xml_is_reported(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     (fault,) = read_scene_set(tmp_path, "detection").faults
     assert fault.file == file
-    assert fault.what.startswith("it is no sound XML (")
+    assert fault.what.startswith("it is not valid XML (")
 
 
 def test_a_pipe_in_place_of_an_xml_is_reported(tmp_path: Path) -> None:
