@@ -1,12 +1,13 @@
-"""Damaged and hostile files of weights, read as the commands read them: nothing may run or end in a traceback.
+"""Fuzzer for weights files: damaged and hostile files must neither execute code nor cause a traceback.
 
 Run: `python benchmarks/fuzz_checkpoints.py [--reads 1000] [--seed 0]`
 
-A small network is written as `.pt` (today's form and that before torch 1.6), `.pt2`, `.npz`, `.safetensors` and
-`.ckpt`. Every file is then changed in one to three ways: bytes flipped, cut out or repeated; the end cut off; members
-of an archive exchanged, renamed, left out, compressed; values of JSON, of headers and of pickles replaced by hostile
-ones; functions of a pickle replaced by one that makes a folder. A read goes through all functions that take such a
-file. What counts: folders that were made, exceptions other than our own, and the most memory that the process takes.
+A small network is written as `.pt` (in the current format and that before torch 1.6), `.pt2`, `.npz`, `.safetensors`
+and `.ckpt`. Each file is then changed in one to three ways: bytes are flipped, cut out or repeated; the end is cut
+off; members of an archive are swapped, renamed, left out or compressed; values in JSON, headers and pickles are
+replaced by hostile ones; functions in a pickle are replaced by one that creates a folder. Each file is read by every
+function that accepts its format. The fuzzer counts created folders and exceptions other than our own, and measures
+peak memory.
 """
 
 from __future__ import annotations
@@ -63,12 +64,12 @@ HOSTILE: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Read:
-    """A file that was read.
+    """The result of reading a file.
 
     Attributes:
-        suffix: of the file.
+        suffix: suffix of the file.
         outcome: `accepted`, `refused`, or the traceback.
-        ran: whether something in it was executed.
+        ran: whether code in the file was executed.
     """
 
     suffix: str
@@ -77,7 +78,7 @@ class Read:
 
 
 def sound_files() -> dict[str, bytes]:
-    """The content of a sound file of every format, by suffix; written in the current folder first."""
+    """The content of a valid file of every format, by suffix; each is first written to the current folder."""
     import numpy as np
     import torch
     from safetensors.torch import save as save_safetensors
@@ -128,7 +129,7 @@ def saved(value: object, **options: bool) -> bytes:
 
 
 def changed(content: bytes, suffix: str, rng: random.Random, made: Path) -> bytes:
-    """The content of a file with one to three changes; one that is executed makes the folder `made`."""
+    """The content of a file with one to three changes; executing it creates the folder `made`."""
     for _ in range(rng.randint(1, 3)):
         of_bytes: list[Callable[[bytes, random.Random], bytes]] = [flipped, cut_off, cut_out, repeated, overwritten]
         structured = rng.random() < 0.7
@@ -171,7 +172,7 @@ def overwritten(content: bytes, rng: random.Random) -> bytes:
 
 
 def with_other_members(content: bytes, rng: random.Random, made: Path) -> bytes:
-    """An archive with another member, name, order or compression; its sums of the members' bytes are right."""
+    """An archive with a changed member, name, order or compression, and with correct checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -243,7 +244,7 @@ def with_other_value(data: bytes, rng: random.Random) -> bytes:
 
 
 def with_other_header(content: bytes, rng: random.Random) -> bytes:
-    """A safetensors file with another header, or another length of it."""
+    """A safetensors file with a changed header or header length."""
     length = int.from_bytes(content[:8], "little")
     header = with_other_value(content[8 : 8 + length], rng)
     size = rng.choice((len(header), len(header), len(header), 2**40, 0, 2**63))
@@ -251,7 +252,7 @@ def with_other_header(content: bytes, rng: random.Random) -> bytes:
 
 
 def with_other_calls(data: bytes, rng: random.Random, made: Path) -> bytes:
-    """A pickle, or what holds one, with another function, number, text or instruction."""
+    """A file that is or contains a pickle, with a changed function, number, text or instruction."""
     runs = running(made)
     action = rng.randrange(6)
     if action == 0:
@@ -277,13 +278,13 @@ def with_other_calls(data: bytes, rng: random.Random, made: Path) -> bytes:
 
 
 def running(made: Path) -> bytes:
-    """Instructions of a pickle that make a folder."""
+    """Pickle instructions that create a folder."""
     text = str(made).encode()
     return b"cposix\nmkdir\nX" + struct.pack("<I", len(text)) + text + b"\x85R"
 
 
 def entry_points(path: Path) -> Iterator[Callable[[], object]]:
-    """Everything that takes such a file."""
+    """The functions that accept such a file."""
     from mnv2search.model.build import build
     from mnv2search.model.saved import learned_beside, read_learned, read_network, read_spec
     from mnv2search.model.weights import load_weights
@@ -300,7 +301,7 @@ def entry_points(path: Path) -> Iterator[Callable[[], object]]:
 
 
 def reads(count: int, *, seed: int) -> Iterator[Read]:
-    """That many changed files in the current folder, each read by everything that takes one."""
+    """Write changed files to the current folder, and read each with every function that accepts it."""
     from mnv2search.errors import Mnv2SearchError
 
     rng = random.Random(seed)
@@ -317,7 +318,7 @@ def reads(count: int, *, seed: int) -> Iterator[Read]:
                 outcome = "accepted" if found is not None and outcome == "refused" else outcome
             except Mnv2SearchError as error:
                 str(error).encode("utf-8", "backslashreplace")
-            except Exception:  # noqa: BLE001 - the very thing that is counted
+            except Exception:  # noqa: BLE001 - counted as a traceback
                 outcome = traceback.format_exc()
         ran = made.exists()
         if ran:

@@ -1,11 +1,11 @@
-"""Hostile sets of images: each is read or refused, none starts a program, fills the memory or ends in a traceback.
+"""Fuzzer for image datasets: each is read or refused, without starting a program, filling memory or a traceback.
 
 Run: `python benchmarks/fuzz_data.py [--images 3000] [--sets 3000] [--commands 200] [--seed 0] [--memory-mb 2000]`
 
-Images are other formats under allowed endings, damaged ones, and small files that unpack to large pictures. Sets are
-COCO's JSON and Pascal VOC's XML with values, bytes and names exchanged. Commands are `mnv2search data` on both, whose
-output must hold no control characters. The process may take so much address space beyond what its imports took. Exits
-with 1 after any failure, and prints it.
+Images are files of other formats with accepted suffixes, damaged images, and small files that unpack to large images.
+Datasets are COCO's JSON and Pascal VOC's XML with changed values, bytes and names. Commands are `mnv2search data` on
+both, whose output must not contain control characters. `--memory-mb` limits the address space that the process may
+use in addition to that of its imports. Failures are printed, and the exit code is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def png_of(width: int, height: int, *, content: bytes, depth: int = 8, colour: i
 
 
 def zeros(count: int) -> bytes:
-    """So many zeros, as zlib packs them, without ever being in memory."""
+    """A zlib stream of this many zeros, created without holding them in memory."""
     packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     parts = [packer.compress(block) for _ in range(count >> 20)]
@@ -142,7 +142,7 @@ def zeros(count: int) -> bytes:
 
 
 def hostile_image(rng: random.Random) -> bytes:
-    """The content of an image file that a set should not hold."""
+    """The content of a hostile image file."""
     kind = rng.choice(("format", "format", "flipped", "flipped", "cut", "header", "bomb", "exif", "sides"))
     if kind == "header":
         return rng.choice(HEADERS) + rng.randbytes(rng.randrange(2000))
@@ -156,7 +156,7 @@ def hostile_image(rng: random.Random) -> bytes:
             content[rng.randrange(min(len(content), rng.choice((64, 1 << 20))))] = rng.randrange(256)
     elif kind == "cut":
         del content[rng.randrange(len(content)) :]
-    elif kind == "sides":  # where most formats have theirs
+    elif kind == "sides":  # at the offsets where most formats store them
         at = rng.choice((16, 18, 4, 6, 163, 26))
         content[at : at + 8] = struct.pack(
             rng.choice((">II", "<II")), rng.choice((0, 70_000, 2**31)), rng.choice((0, 1, 2**31))
@@ -165,7 +165,7 @@ def hostile_image(rng: random.Random) -> bytes:
 
 
 def saved(rng: random.Random) -> bytes:
-    """A small image in a format and mode of Pillow that go together."""
+    """A small image in a random Pillow format and a mode that the format supports."""
     while True:
         picture = Image.fromarray(np.frombuffer(rng.randbytes(40 * 30 * 3), np.uint8).reshape(30, 40, 3))
         options: dict[str, Any] = {}
@@ -176,14 +176,14 @@ def saved(rng: random.Random) -> bytes:
         if rng.random() < 0.1:
             options["transparency"] = rng.choice((0, b"\0\1\2"))
         kind, file = rng.choice(FORMATS if rng.random() < 0.5 else ("PNG", "JPEG", "WEBP", "BMP")), io.BytesIO()
-        with contextlib.suppress(Exception):  # not every format takes every mode
+        with contextlib.suppress(Exception):  # not every format supports every mode
             picture.convert(rng.choice(MODES if rng.random() < 0.5 else ("RGB",))).save(file, kind, **options)
         if file.getvalue():
             return file.getvalue()
 
 
 def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
-    """Give an image to every function that reads one, and say what became of it."""
+    """Read an image with every function that reads images, and return the outcome."""
     path = folder / f"image{rng.choice(SUFFIXES)}"
     path.write_bytes(content)
     results = {type(looked_at(path)), type(mask_of(path)), type(read_pixels(path, 16))}
@@ -199,7 +199,7 @@ def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
 
 
 def changed(value: Any, rng: random.Random) -> Any:
-    """A JSON value with one part of it exchanged, removed or repeated."""
+    """A JSON value with one part replaced, removed or repeated."""
     if isinstance(value, dict | list) and value and rng.random() < 0.97:
         key: Any = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
         if (done := rng.random()) < 0.1:
@@ -213,7 +213,7 @@ def changed(value: Any, rng: random.Random) -> Any:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Bytes of which a few are others, or which end early."""
+    """Bytes with a few of them changed, or with the end cut off."""
     kept = bytearray(content)
     for _ in range(rng.choice((0, 0, 0, 0, 0, 0, 0, 1, 10))):
         kept[rng.randrange(len(kept))] = rng.randrange(256)
@@ -221,7 +221,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def write_coco(root: Path, rng: random.Random) -> None:
-    """COCO's JSON with mistakes; the images are there."""
+    """COCO's JSON with errors; the images exist."""
     content: Any = {
         "images": [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in range(COUNT)],
         "annotations": [{"id": n, "image_id": n, "category_id": n % 2, "bbox": [1, 1, 9, 9]} for n in range(COUNT)],
@@ -236,7 +236,7 @@ def write_coco(root: Path, rng: random.Random) -> None:
 
 
 def write_voc(root: Path, rng: random.Random) -> None:
-    """Pascal VOC's XML files with mistakes; the images are there."""
+    """Pascal VOC's XML files with errors; the images exist."""
     (root / "Annotations").mkdir()
     for number in range(COUNT):
         fields = {
@@ -273,14 +273,14 @@ def write_voc(root: Path, rng: random.Random) -> None:
 
 
 def write_set(root: Path, rng: random.Random) -> None:
-    """A set of scenes with mistakes."""
+    """A dataset of scenes with errors."""
     for number in range(COUNT):
         Image.new("RGB", (40, 30), (10 * number, 9, 9)).save(root / f"{number}.png")
     rng.choice((write_coco, write_voc))(root, rng)
 
 
 def write_classes(root: Path, rng: random.Random) -> None:
-    """Folders of classes with odd names, and a hostile image in some."""
+    """Class folders with unusual names, some with a hostile image."""
     for name in (b"red", rng.choice((b"\xff", b"\x1b]52;c;QUFB\x07", b"[bold]", b"a\nerror: b", "日本".encode()))):
         folder = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
         folder.mkdir()
@@ -305,7 +305,7 @@ def read_set(root: Path, rng: random.Random) -> str:
 
 
 def run_command(root: Path, rng: random.Random) -> str:
-    """Run `mnv2search data` on a set; its output must be text alone."""
+    """Run `mnv2search data` on a dataset; its output must not contain control characters."""
     rng.choice((write_set, write_classes))(root, rng)
     as_json = rng.random() < 0.5
     sys.argv = ["mnv2search", "data", str(root), *(["--json"] if as_json else [])]
@@ -336,7 +336,7 @@ def fresh(folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Run all cases and print what became of them."""
+    """Run all cases and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, count in (("images", 3000), ("sets", 3000), ("commands", 200), ("seed", 0), ("memory-mb", 2000)):
         parser.add_argument(f"--{name}", type=int, default=count)
@@ -363,7 +363,7 @@ def main() -> None:
                 try:
                     with fresh(Path(folder)) as inner:
                         results[read(inner, random.Random(f"{arguments.seed} {kind} {number}"))] += 1
-                except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, it is a defect
+                except (Exception, SystemExit):  # noqa: BLE001 - any exception here is a bug
                     results["failed"] += 1
                     failures += 1
                     if failures <= SHOWN:

@@ -1,8 +1,9 @@
-"""Hostile programs and functions as evaluators: none may hang, fill memory, end in a traceback or leave a process.
+"""Fuzzer for evaluators: no program or function may hang, fill memory, cause a traceback or leave a process behind.
 
-Every kind is evaluated in a process of its own, which may grow by `--megabytes`. An answer or an error of ours within
-`--timeout-s` and the seconds that ending a program takes is right; the message must hold no control character. What
-runs afterwards is found by the folder's name in its command line, whatever it did to its environment.
+Each kind is evaluated in its own process, which may grow by `--megabytes`. The evaluation passes if it returns a
+value or one of our errors within `--timeout-s` plus the time to kill a program, and if the message has no control
+character. Processes left behind are found by the folder's name in their command line, even if they changed their
+environment.
 
     python benchmarks/fuzz_evaluators.py
     python benchmarks/fuzz_evaluators.py --kinds session --timeout-s 3
@@ -32,7 +33,7 @@ from mnv2search.untrusted import escaped
 SPEC = ModelSpec(name="hostile", blocks=(BlockSpec(channels=16),), resolution=32)
 TIMEOUT_S = 1.0
 MEGABYTES = 64
-# Until a program that resists is ended: 5 s for its supervisor, and some for a busy machine.
+# Time to kill a program that resists: 5 s for its supervisor, and a margin for a busy machine.
 END_S = 15.0
 KIB = 1024
 FAILURES = ("hang", "memory", "traceback", "left behind", "control character")
@@ -84,7 +85,7 @@ PRINTED = {
     "a million lines": "b'epoch\\n' * 1000000",
     "lone surrogate": "b'\"' + bytes([92]) + b'ud800\"'",
 }
-# What a program does, as Python; `sleeper` sleeps and has the folder in its command line.
+# What a program does, as Python code; `sleeper` is a program that sleeps and has the folder in its command line.
 DONE = {
     "exits with 3": "sys.exit(3)",
     "exits with 255": "os._exit(255)",
@@ -132,7 +133,7 @@ DONE = {
     "makes its spec a pipe": "os.unlink(sys.argv[-1]); os.mkfifo(sys.argv[-1]); print(0.5)",
     "fills its folder": "[open(f'{sys.argv[-1]}.{i}', 'w').close() for i in range(500)]; print(0.5)",
 }
-# Files that are run as they are.
+# Files that are executed directly.
 FILES = {
     "no shebang": b"echo 0.5\n",
     "unknown interpreter": b"#!/no/such/interpreter\n",
@@ -205,7 +206,7 @@ class Odd(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to be hostile."""
+    """One kind of hostile evaluator."""
 
     name: str
     content: bytes
@@ -213,7 +214,7 @@ class Kind:
     is_run_itself: bool = False
 
     def evaluator(self, folder: Path, timeout_s: float) -> str:
-        """Write what is needed into a folder, and return the text that opens the evaluator."""
+        """Write the files needed to a folder, and return the text that opens the evaluator."""
         path = folder / "hostile.py"
         path.write_bytes(self.content.replace(b"{sleeper!r}", repr(str(folder / "sleeper")).encode()))
         path.chmod(0o755)
@@ -224,7 +225,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """All of them, in a fixed order."""
+    """All kinds, in a fixed order."""
     found = [
         Kind(f"prints: {n}", f"{HEAD}sys.stdout.buffer.write({code})".encode(), True) for n, code in PRINTED.items()
     ]
@@ -237,7 +238,7 @@ def kinds() -> list[Kind]:
 
 
 def failures(kind: Kind, *, timeout_s: float = TIMEOUT_S, megabytes: int = MEGABYTES) -> list[str]:
-    """What one kind achieves in a forked process: some of `FAILURES`, each with a detail."""
+    """The failures of one kind in a forked process: entries of `FAILURES`, each with a detail."""
     with hostile_folder() as folder:
         reader, writer = os.pipe()
         child = os.fork()
@@ -262,14 +263,14 @@ def failures(kind: Kind, *, timeout_s: float = TIMEOUT_S, megabytes: int = MEGAB
 
 @contextlib.contextmanager
 def hostile_folder() -> Iterator[Path]:
-    """An empty folder but for `sleeper`, which sleeps."""
+    """A folder that contains only the program `sleeper`."""
     with tempfile.TemporaryDirectory(prefix="hostile-", ignore_cleanup_errors=True) as name:
         (Path(name) / "sleeper").symlink_to("/bin/sleep")
         yield Path(name)
 
 
 def running_in(folder: Path) -> list[int]:
-    """Processes with the folder in their command line; those that only wait to be reaped are none."""
+    """PIDs of processes with the folder in their command line, without zombies."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -287,7 +288,7 @@ def _evaluated(kind: Kind, folder: Path, timeout_s: float, megabytes: int) -> li
         open_evaluator(kind.evaluator(folder, timeout_s)).evaluate(SPEC, seed=0, report=lambda *_: None)
     except Mnv2SearchError as error:
         message = f"{error} {error.hint}"
-    except BaseException as error:  # noqa: BLE001 - that is what is looked for
+    except BaseException as error:  # noqa: BLE001 - counted as a traceback
         found.append(f"traceback: {type(error).__name__}")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / KIB
     found += [f"memory: {grown:.0f} MiB"] if grown > megabytes else []
@@ -297,7 +298,7 @@ def _evaluated(kind: Kind, folder: Path, timeout_s: float, megabytes: int) -> li
 
 
 def _told(reader: int, patience_s: float) -> tuple[str, bool]:
-    """What comes out of a pipe until it is closed, and whether that took too long."""
+    """The content of a pipe until it is closed, and whether that took too long."""
     ends, told = time.monotonic() + patience_s, b""
     os.set_blocking(reader, False)
     with open(reader, "rb", buffering=0) as pipe:
@@ -311,11 +312,11 @@ def _told(reader: int, patience_s: float) -> tuple[str, bool]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print a table of counts; 1 where anything failed."""
+    """Print a table of counts; returns 1 if anything failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--kinds", default="", help="only those with this in their name")
+    parser.add_argument("--kinds", default="", help="only kinds whose name contains this")
     parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S)
-    parser.add_argument("--megabytes", type=int, default=MEGABYTES, help="that the process may grow by")
+    parser.add_argument("--megabytes", type=int, default=MEGABYTES, help="memory that a process may grow by, in MiB")
     asked = parser.parse_args(words)
     chosen = [kind for kind in kinds() if asked.kinds in kind.name]
     counts: Counter[str] = Counter()

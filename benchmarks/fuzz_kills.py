@@ -1,12 +1,12 @@
-"""Kills `mnv2search run` and `mnv2search run --force` before the n-th change of a file, and then goes on.
+"""Fuzzer for interrupted runs: kills `run` and `run --force` before the n-th file operation, then resumes.
 
     python benchmarks/fuzz_kills.py [--kills 200] [--seed 0]
 
-Each kill is a SIGKILL in a process of its own, before a file is opened for writing, renamed, removed or flushed, a
-folder is made or removed, or a statement is sent to SQLite. Afterwards the same command has to end with a sound
-folder: as many files of the front as rows, a study that agrees with the records, no temporary files, and a front that
-verifies. After `run --force` the old run has to be whole or the new one begun, and `--resume` has to go on, too. The
-device is `simulated`.
+Each run is a separate process, killed by SIGKILL before a file is opened for writing, renamed, removed or flushed, a
+folder is created or removed, or a statement is sent to SQLite. The same command must then end with a valid folder:
+the front has as many files as rows, the study agrees with the records, there are no temporary files, and the front
+verifies. After `run --force`, either the old run must be intact or the new one begun, and `--resume` must work too.
+The device is `simulated`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAME, TRIALS = "it", 13
 OLD_MS, NEW_MS = 6.0, 5.0
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-# The first and the last changes of a run are those that make and end it.
+# The first and the last operations, which create and finish a run, are all tested.
 EDGE_SHARE = 0.3
 
 
@@ -49,7 +49,7 @@ class Ended(NamedTuple):
 
     Attributes:
         code: exit code, negative for a signal.
-        said: what it wrote to stdout and stderr.
+        said: its output on stdout and stderr.
     """
 
     code: int
@@ -57,7 +57,7 @@ class Ended(NamedTuple):
 
 
 def in_child(work: Callable[[], object]) -> Ended:
-    """Do something in a forked process, which is far quicker than a new one that loads everything."""
+    """Call a function in a forked process, which is much faster than a new one that imports everything."""
     with tempfile.TemporaryFile() as log:
         child = os.fork()
         if child == 0:
@@ -69,7 +69,7 @@ def in_child(work: Callable[[], object]) -> Ended:
                 code = 0
             except SystemExit as leave:
                 code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-            except BaseException as error:  # noqa: BLE001 - told by the parent
+            except BaseException as error:  # noqa: BLE001 - reported by the parent
                 os.write(2, f"{type(error).__name__}: {error}\n".encode())
             finally:
                 sys.stdout.flush()
@@ -81,7 +81,7 @@ def in_child(work: Callable[[], object]) -> Ended:
 
 
 def count_changes(happens: Callable[[str], None]) -> None:
-    """Call `happens` before every change of a file in this process, from now on."""
+    """From now on, call `happens` before every file operation of this process."""
 
     def audit(event: str, args: tuple[Any, ...]) -> None:
         if event in CHANGES:
@@ -117,7 +117,7 @@ def mnv2search_run(root: Path, *words: str) -> Callable[[], object]:
 
 
 def killed(work: Callable[[], object], *, before: int) -> Ended:
-    """Do something in a child that is killed before its n-th change of a file."""
+    """Call a function in a child process that is killed before its n-th file operation."""
     seen = Counter[str]()
 
     def happens(_: str) -> None:
@@ -133,7 +133,7 @@ def killed(work: Callable[[], object], *, before: int) -> Ended:
 
 
 def changes_of(work: Callable[[], object]) -> int:
-    """How many changes of files something makes."""
+    """Number of file operations that a function makes."""
     reading, writing = os.pipe()
 
     def watched() -> None:
@@ -159,7 +159,7 @@ def changes_of(work: Callable[[], object]) -> int:
 
 
 def check_sound(folder: Path, *, budget_ms: float) -> None:
-    """Raise AssertionError where a finished run is not as it should be."""
+    """Raise AssertionError if the folder of a finished run is not valid."""
     manifest, records = read_manifest(folder), read_records(folder)
     assert manifest.status == "finished", manifest.status
     assert manifest.budget.latency_ms == budget_ms, manifest.budget
@@ -178,7 +178,7 @@ def check_sound(folder: Path, *, budget_ms: float) -> None:
 
 
 def digest_of(folder: Path) -> dict[str, str]:
-    """A digest of every file of a folder, but for locks and temporary files."""
+    """A digest of every file of a folder, except locks and temporary files."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -187,7 +187,7 @@ def digest_of(folder: Path) -> dict[str, str]:
 
 
 def ends_well(root: Path, *words: str, budget_ms: float) -> str:
-    """What is wrong after a command, nothing where it ends with a sound folder."""
+    """The fault after a command; empty if it ends with a valid folder."""
     ended = in_child(mnv2search_run(root, *words))
     if ended.code != 0:
         return f"exit code {ended.code}: {ended.said.strip()}"
@@ -201,7 +201,7 @@ def command_of(latency_ms: float) -> list[str]:
 
 
 def fuzz_run(kills: Sequence[int], scratch: Path) -> Counter[str]:
-    """Kill a new run before each of these changes, and give the same command again."""
+    """Kill a new run before each of these operations, and run the same command again."""
     counts = Counter[str]()
     for before in kills:
         root = scratch / "root"
@@ -214,7 +214,7 @@ def fuzz_run(kills: Sequence[int], scratch: Path) -> Counter[str]:
 
 
 def fuzz_force(kills: Sequence[int], scratch: Path, old: Path) -> Counter[str]:
-    """Kill `run --force` over a finished run before each of these changes; then the same command, and `--resume`."""
+    """Kill `run --force` on a finished run before each of these operations; then the same command and `--resume`."""
     counts, whole = Counter[str](), digest_of(old / "results" / NAME)
     for before in kills:
         root = scratch / "root"
@@ -240,7 +240,7 @@ def report(counts: Counter[str], what: str, before: int, fault: str) -> None:
 
 
 def chosen(changes: int, kills: int, *, seed: int) -> list[int]:
-    """Numbers of changes to kill before: every one where there are no more, else more at both ends."""
+    """Numbers of the operations to kill before: all if there are few, otherwise denser at both ends."""
     if kills >= changes:
         return list(range(1, changes + 1))
     edge = max(1, int(EDGE_SHARE * kills))
@@ -254,12 +254,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="for each of the two commands")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(1)  # other threads would not be there in children
+    torch.set_num_threads(1)  # other threads would not exist in forked children
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         counting, old = scratch / "counting", scratch / "old"
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-            mnv2search_run(old, *command_of(OLD_MS))()  # here, so that whatever it loads is there in all children
+            mnv2search_run(
+                old, *command_of(OLD_MS)
+            )()  # in the parent, so that its imports are shared by all children
         check_sound(old / "results" / NAME, budget_ms=OLD_MS)
         changes = changes_of(mnv2search_run(counting, *command_of(NEW_MS)))
         twin = shutil.copytree(old, scratch / "forced")

@@ -1,7 +1,7 @@
-"""Hostile names of networks, spaces, runs and images: every file that is written for them stays in its folder.
+"""Fuzzer for names of networks, spaces, runs and images: no file may be written outside its folder.
 
-Each name is given to the rules, which refuse it at its line and column or take it, and then, whatever they said, to
-everything that makes a file name of it. Of those that the rules take, some name a space that is searched to the end.
+Each name is checked by the rules, which must accept it or refuse it with its line and column. Whatever the result, it
+is then used by all code that makes file names from names. Some accepted names are given to a space that is searched.
 
     python benchmarks/fuzz_names.py --names 10000 --runs 40
 """
@@ -96,7 +96,7 @@ LENGTHS = (1, 2, 20, 60, 84, 100, 110, 111, 116, 119, 120, 121, 180, 181, 240, 2
 COST = Cost(params=1, params_no_bn=1, madds=1, peak_activation_bytes=1, size_bytes=1)
 SEARCHED = "mnv2-multipliers"
 ROW = BlockSpec(channels=8, stride=2)
-# Events of CPython's audit hooks that change files, with the places of the paths among their arguments.
+# CPython audit events that change files, with the positions of the paths in their arguments.
 WRITES = {
     "os.mkdir": 1,
     "os.rename": 2,
@@ -111,7 +111,7 @@ TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Watch:
-    """Every path that this process writes to while it is watched; audit hooks cannot be removed, only ignored."""
+    """Records the paths that this process writes to; an audit hook cannot be removed, only ignored."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -120,7 +120,7 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[list[str]]:
-        """The paths that are written to from now on, to the end of the context."""
+        """The paths written to within the context."""
         self.paths.clear()
         self._is_on = True
         try:
@@ -142,7 +142,7 @@ class Watch:
 
 
 def names(rng: random.Random) -> Iterator[str]:
-    """Names without end: parts at random, repeated ones of telling lengths, and arbitrary characters."""
+    """An endless iterator of names: random parts, repetitions near the length limits, and arbitrary characters."""
     while True:
         kind = rng.randrange(4)
         if kind == 0:
@@ -156,7 +156,7 @@ def names(rng: random.Random) -> Iterator[str]:
 
 
 def evaluation_of(name: str) -> Evaluation:
-    """An evaluation of a network with that name, by-passing the rules."""
+    """An evaluation of a network with this name, bypassing the rules."""
     spec = ModelSpec(name="x", blocks=(ROW,))
     object.__setattr__(spec, "name", name)
     budget = Budget(latency_ms=1.0)
@@ -164,7 +164,7 @@ def evaluation_of(name: str) -> Evaluation:
 
 
 def ruling(name: str) -> str:
-    """What the rules say of a name of a space: `taken`, or `refused` at a line and column with a hint."""
+    """The verdict of the rules on the name of a space: `taken`, or `refused` with line, column and hint."""
     text = f"mnv2search: 1\nname: {json.dumps(name)}\nblocks: [[6, 8, 1, [2, 1]]]\n"
     try:
         space = loads(text, file="f.yaml")
@@ -176,7 +176,7 @@ def ruling(name: str) -> str:
 
 
 def write_everything(name: str, folder: Path) -> None:
-    """Write what a run, its trainings and `predict` write for a name."""
+    """Write the files that a run, its trainings and `predict` write for a name."""
     evaluation = evaluation_of(name)
     for path in (front_path(folder, evaluation), front_path(folder, evaluation, suffix=".pt")):
         write_text(path, "")
@@ -196,7 +196,7 @@ def write_everything(name: str, folder: Path) -> None:
 
 
 def fuzz(*, count: int, seed: int, watch: Watch) -> Counter[str]:
-    """How many names the rules take and refuse, and how many files were written, inside and outside of the folder."""
+    """Counts of names accepted and refused by the rules, and of files written inside and outside the folder."""
     found: Counter[str] = Counter(names=count)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as root:
@@ -213,12 +213,12 @@ def fuzz(*, count: int, seed: int, watch: Watch) -> Counter[str]:
 
 
 def is_inside(path: str, folder: Path) -> bool:
-    """Whether a path, its links followed, lies in a folder."""
+    """Whether a path lies in a folder after links are resolved."""
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def is_of_run(path: str, folder: Path) -> bool:
-    """Whether a path is the folder of a run, lies in it or in one that is made beside it and renamed, or holds it."""
+    """Whether a path is, contains or lies in the folder of a run, or in a temporary folder renamed to it."""
     real = Path(os.path.realpath(path))
     if folder.is_relative_to(real):
         return True
@@ -226,7 +226,7 @@ def is_of_run(path: str, folder: Path) -> bool:
 
 
 def search(*, count: int, seed: int, watch: Watch) -> Counter[str]:
-    """How many spaces with names that the rules take were searched to the end, and files written elsewhere."""
+    """Counts of completed searches of spaces with accepted names, and of files written elsewhere."""
     found: Counter[str] = Counter()
     rng = random.Random(seed)
     taken = (name for name in names(rng) if ruling(name) == "taken")
@@ -247,7 +247,7 @@ def search(*, count: int, seed: int, watch: Watch) -> Counter[str]:
             with watch.watching() as paths:
                 try:
                     outcome = run(asked, on_progress=lambda _: None)
-                except OptionError:  # a name of a run that is refused
+                except OptionError:  # the name of the run is refused
                     found["refused runs"] += 1
                     continue
             found["runs"] += 1

@@ -1,7 +1,7 @@
-"""Damaged files of runs and caches: each is read, or refused by an error of ours; nothing else is raised.
+"""Fuzzer for files of runs and caches: a damaged file must be read, or refused with one of our errors.
 
-Files that a short run wrote are damaged in one place, as JSON or as bytes, and read by the functions that read them;
-some whole folders go through the commands `front`, `verify` and `run --resume`.
+The files of a short run are damaged in one place, as JSON or as bytes, and read by the functions that read them. Some
+folders with a damaged file are also used by the commands `front`, `verify` and `run --resume`.
 
     python benchmarks/fuzz_records.py --reads 13000 --commands 300
 """
@@ -114,7 +114,7 @@ SNIPPETS = (
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The content of a file of JSON, or of JSON lines, with damage in one or a few places."""
+    """The content of a JSON or JSON-lines file, damaged in one or a few places."""
     if rng.random() < 0.6:
         return _damaged_json(content, rng)
     data = bytearray(content)
@@ -150,7 +150,7 @@ def _damaged_json(content: bytes, rng: random.Random) -> bytes:
 
 
 def _damaged_value(text: bytes, rng: random.Random) -> bytes:
-    """One JSON text with another value, a missing or an added key somewhere."""
+    """A JSON text with one changed value, missing key or added key."""
     document = json.loads(text)
     places: list[tuple[Any, Any]] = []
     _collect(document, places)
@@ -176,7 +176,7 @@ def _damaged_value(text: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_text(text: str, rng: random.Random) -> str:
-    """A text with one character or number changed, such as that of a spec."""
+    """A text, such as a spec, with one character or number changed."""
     if not text:
         return "x"
     at = rng.randrange(len(text))
@@ -195,10 +195,10 @@ def _collect(value: Any, places: list[tuple[Any, Any]]) -> None:
 
 
 class Samples:
-    """Whole files of a short run, and what reads each of them.
+    """The undamaged files of a short run, and the functions that read them.
 
     Args:
-        root: an empty folder, in which the run and the damaged files are.
+        root: an empty folder for the run and the damaged files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -245,7 +245,7 @@ class Samples:
 
     @property
     def readers(self) -> Mapping[str, tuple[Callable[[], object], ...]]:
-        """What reads each file."""
+        """The function that reads each file."""
         space = self.work
         return {
             EVALUATIONS: (lambda: read_records(space), lambda: recall(space), lambda: repair(space)),
@@ -257,13 +257,13 @@ class Samples:
         }
 
     def check_cache(self) -> None:
-        """Load a cache and predict with what it says; a prediction is a latency."""
+        """Load a cache and predict latencies from it."""
         self.cache.load(self.info)
         assert self.cache.predictor(self.device).predict(self.net).median_ms > 0
         self.cache.measurer(self.device).measure([self.net], time_s=0.01)
 
     def read(self, rng: random.Random) -> tuple[str, str]:
-        """Damage one file and read it: the name of the file, and `read`, `refused` or a traceback."""
+        """Damage one file and read it; returns its name, and `read`, `refused` or a traceback."""
         cached = self.cache.path_of(self.info).name
         name = rng.choices((EVALUATIONS, MANIFEST, cached, REPORT, TABLE, LENGTH, STATE), (4, 4, 3, 2, 2, 1, 1))[0]
         path = self.work / name
@@ -272,11 +272,11 @@ class Samples:
         try:
             return ("cache" if name == cached else name), outcome_of(rng.choice(readers))
         finally:
-            for one in (EVALUATIONS, MANIFEST, name):  # a repair changes two
+            for one in (EVALUATIONS, MANIFEST, name):  # a repair changes the first two
                 (self.work / one).write_bytes(self.whole[one])
 
     def command(self, rng: random.Random) -> tuple[str, str]:
-        """Damage a file of a whole folder, or the cache, and run a command: its name, and how it ended."""
+        """Damage a file of a folder, or the cache, and run a command; returns its name and how it ended."""
         words = rng.choice(
             (
                 ["front", "results/run"],
@@ -297,13 +297,13 @@ class Samples:
 
 
 def outcome_of(read: Callable[[], object]) -> str:
-    """`read`, `refused`, or the traceback of what else was raised."""
+    """`read`, `refused`, or the traceback of any other exception."""
     try:
         with np.errstate(all="ignore"):
             read()
     except Mnv2SearchError as error:
         return "refused" if len(str(error)) < 5000 else "refused at length"
-    except Exception:  # noqa: BLE001 - what is looked for
+    except Exception:  # noqa: BLE001 - counted as a traceback
         return traceback.format_exc(limit=-4)
     return "read"
 
@@ -317,7 +317,7 @@ def _ended(words: list[str]) -> str:
             command()
     except SystemExit as left:
         return f"exit {left.code or 0}" if "Traceback" not in said.getvalue() else said.getvalue()
-    except BaseException:  # noqa: BLE001 - what is looked for
+    except BaseException:  # noqa: BLE001 - counted as a traceback
         return traceback.format_exc(limit=-4)
     return "exit 0"
 
@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    logging.getLogger("mnv2search").setLevel(logging.ERROR)  # of the caches that are set aside
+    logging.getLogger("mnv2search").setLevel(logging.ERROR)  # no warnings of damaged caches
     rng, found = random.Random(chosen.seed), Counter[tuple[str, str]]()
     with tempfile.TemporaryDirectory() as root:
         samples = Samples(Path(root))

@@ -1,4 +1,4 @@
-"""Checks of the ImageNet estimate on evidence that its fits have not seen; see `imagenet_estimate.py`."""
+"""Cross-validation of the ImageNet estimate on held-out data; see `imagenet_estimate.py`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mnv2search.spec.plan import plan
 
 Texts = NDArray[np.str_]
 
-# Networks that differ by less are as good as equal. Source: spread of one network over recipes and seeds.
+# Smaller differences count as equal. Source: spread of one network over recipes and seeds.
 POINT_APART = 0.005
 EQUAL = {"within 5 %": math.log(1.05), "within 15 %": math.log(1.15)}
 KINDS = ("one resolution", "different resolution")
@@ -33,13 +33,13 @@ KINDS = ("one resolution", "different resolution")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """Pairs of results of one group, each as estimated without some of the evidence.
+    """Pairs of results of one group, estimated with part of the data held out.
 
     Attributes:
         first, second: rows of the table.
-        true: difference in logits.
-        estimated: the same as estimated.
-        posterior: variance of the estimated difference by the posterior alone.
+        true: published difference in logits.
+        estimated: estimated difference in logits.
+        posterior: variance of the estimated difference from the posterior alone.
         deltas: differences of the columns.
     """
 
@@ -51,18 +51,18 @@ class Pairs:
     deltas: f.Array
 
     def variance(self, spread: f.Spread, *, slopes: float, noise: float) -> f.Array:
-        """Of true minus estimated difference."""
+        """True minus estimated difference."""
         between = f.between_variances(spread, slopes=slopes)
         return np.asarray(self.posterior + self.deltas**2 @ between + 2 * noise**2)
 
 
 def left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> dict[str, f.Posterior]:
-    """A posterior without each value of `by`."""
+    """Posteriors with each value of `by` held out in turn."""
     return {str(value): f.posterior(evidence.without(by == value), spread) for value in np.unique(by)}
 
 
 def levels_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> tuple[f.Array, f.Array]:
-    """Each result's logit as estimated without its value of `by`, and the standard deviation of that estimate."""
+    """Each result's logit estimated with its value of `by` held out, and the standard deviation of the estimate."""
     table = evidence.table
     logits, sds = np.empty(len(table.top1)), np.empty(len(table.top1))
     for value, made in left_out(evidence, spread, by).items():
@@ -74,7 +74,7 @@ def levels_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> tuple[
 
 
 def pairs_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> Pairs:
-    """All pairs within groups, estimated without the value of `by` that the group has."""
+    """All pairs within groups, estimated with the group's value of `by` held out."""
     table = evidence.table
     made = left_out(evidence, spread, by)
     found: list[tuple[int, int, float, float]] = []
@@ -98,7 +98,7 @@ def pairs_left_out(evidence: f.Evidence, spread: f.Spread, by: Texts) -> Pairs:
 
 
 def kinds_of(table: f.Table, pairs: Pairs) -> dict[str, f.Mask]:
-    """Which pairs are of one resolution, of different ones, and of different ones at equal cost."""
+    """Masks of the pairs with one resolution, with different ones, and with different ones at equal cost."""
     alike = table.resolution[pairs.first] == table.resolution[pairs.second]
     near = np.abs(table.x[pairs.first] - table.x[pairs.second]) <= EQUAL["within 15 %"]
     return {KINDS[0]: alike, KINDS[1]: ~alike, f"{KINDS[1]}, equal cost": ~alike & near}
@@ -128,7 +128,7 @@ def calibrated(table: f.Table, pairs: Pairs, spread: f.Spread) -> tuple[float, f
 
 
 def order(table: f.Table, pairs: Pairs) -> dict[str, dict[str, int]]:
-    """How many pairs at equal multiply-adds the estimate puts in order, by kind and reading of equal."""
+    """Numbers of pairs at equal multiply-adds that the estimate orders correctly, by kind and tolerance."""
     apart = np.abs(table.top1[pairs.first] - table.top1[pairs.second])
     right = pairs.true * pairs.estimated > 0
     report = {}
@@ -181,9 +181,10 @@ def winners(
     noise: float,
     draws: int = 3000,
 ) -> dict[str, float]:
-    """What is said of the best of `among` random networks of about equal cost, and what it is worth, in points.
+    """Estimated and true gain, in points, of the best of `among` random networks of about equal cost.
 
-    The best is picked as a search picks it, by the lower end of its gain; the gain is that over a random one of them.
+    The best is chosen as in a search, by the lower end of its gain. Gains are relative to a random one of the
+    networks.
     """
     rng = np.random.default_rng(0)
     columns = networks.columns[rows].copy()
@@ -311,7 +312,7 @@ def within_deciles(madds: f.Array, params: f.Array, accuracy: f.Array) -> float:
 
 
 def spearman(one: f.Array, other: f.Array) -> float:
-    """Rank correlation, ties at their mean rank."""
+    """Rank correlation; ties get their mean rank."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(one, other).statistic)

@@ -1,4 +1,4 @@
-"""Fits the ImageNet estimate, checks what ships against the fit, and prints what the estimate is worth.
+"""Fits the ImageNet estimate, compares the shipped coefficients with the fit, and reports its accuracy.
 
     python benchmarks/imagenet_estimate.py               refit, compare with the shipped coefficients, report
     python benchmarks/imagenet_estimate.py --write       write the coefficients that ship
@@ -7,7 +7,7 @@
 
 The published figures ship in `mnv2search/accuracy/published.csv`. The table of Accel-NASBench does not: it is
 looked for in `$MNV2SEARCH_SHARED` and in `../shared/data`, and nothing can be fitted without it. Deterministic, one
-core, under a minute. Exit 1 where a target is missed or the shipped coefficients differ from the fit.
+core, under a minute. Exits with 1 if a target is missed or the shipped coefficients differ from the fit.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PUBLISHED = ROOT / "mnv2search" / "accuracy" / "published.csv"
 SIGNIFICANT_DIGITS = 6
 # Of the cost term; the likelihood is flat from 0.28 to 0.36.
 CURVATURE = 0.31
-# Log body parameters and log blocks of the 47 reference networks against x and l; parameters as a change of width or
-# of resolution alone moves them.
+# Log body parameters and log blocks of the 47 reference networks as functions of x and l; the slopes of the
+# parameters are those of a change in width or in resolution alone.
 TYPICAL_PARAMS = (14.628, 1.0, -2.0)
 TYPICAL_BLOCKS = (2.907, 0.087, -0.097)
 SOURCES = {
@@ -114,7 +114,7 @@ def _form() -> Coefficients:
 def refit(
     evidence: f.Evidence, networks: f.RandomNetworks, spread: f.Spread, slopes: float, noise: float
 ) -> dict[str, Any]:
-    """Everything that ships, rounded as it ships."""
+    """The shipped coefficients, rounded as they ship."""
     made = f.posterior(evidence, spread)
     count = len(TERMS)
     covariance = made.covariance + np.diag(f.between_variances(spread, slopes=slopes))
@@ -147,7 +147,7 @@ def refit(
 
 
 def recipe_sd(evidence: f.Evidence, made: f.Posterior) -> float:
-    """Root mean square departure of the reference recipes from the standard level, recipe facts left aside."""
+    """Root mean square deviation of the reference recipes from the standard level, without recipe covariates."""
     table = evidence.table
     residual = table.logit - table.columns[:, : len(TERMS)] @ made.mean[: len(TERMS)]
     means = [
@@ -202,7 +202,7 @@ def reported(
 
 
 def level_report(evidence: f.Evidence, spread: f.Spread) -> dict[str, float]:
-    """Errors of the level in points, what is estimated left out."""
+    """Absolute errors in points, with the estimated results held out."""
     table = evidence.table
     logits, _ = checks.levels_left_out(evidence, spread, table.architectures)
     errors = 100 * np.abs(f.share(logits) - table.top1)[table.reference]
@@ -282,7 +282,7 @@ def _show_rows(rows: dict[str, Any], indent: int) -> None:
 
 
 def plot(path: Path, table: f.Table, pairs: checks.Pairs, spread: f.Spread, slopes: float, noise: float) -> None:
-    """Draw what is estimated of gains against what was published, and how many an interval of each size holds."""
+    """Plot estimated against published gains, and the calibration of the intervals."""
     import matplotlib
     from scipy.stats import norm
 
@@ -322,7 +322,7 @@ def rounded(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to a thousandth, whatever the linear algebra of the machine."""
+    """Whether values agree to a thousandth, whatever the linear algebra of the machine."""
     if other is None or isinstance(one, str):
         return bool(one == other)
     if isinstance(one, dict):

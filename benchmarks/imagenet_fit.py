@@ -34,7 +34,7 @@ from mnv2search.accuracy.estimate import TERMS, Coefficients, Features, terms_ma
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# What is fitted beside the terms that ship, and left out of estimates: the recipes and families of published results.
+# Covariates of the fit that are left out of estimates: properties of recipes and families of published results.
 NUISANCE = ("searched", "separable", "mobilenetv3", "log epochs", "augmented", "modern")
 # Terms of Accel-NASBench alone.
 TABLE_NUISANCE = ("table", "table x", "table x^2", "unexpanded x p", "unexpanded x d")
@@ -102,7 +102,7 @@ class Spread:
     table: float = 0.04
 
 
-# These maximise the marginal likelihood, to two digits. The others are set: too few recipes tell them apart.
+# The likeliest, to two digits. The others are set, because there are too few recipes and sources to fit them.
 FITTED_SPREADS = ("group", "noise", "cost", "side", "side_cost")
 
 
@@ -141,7 +141,7 @@ class Table:
 
 
 def published(path: Path, coefficients: Coefficients) -> Table:
-    """The results that are fitted; a structure that no source states is that of the group's mean departure."""
+    """The results to fit; if a source does not state the structure, the group's mean deviation is used."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["use"] == "fit"]
     features = _features(rows, coefficients)
@@ -173,7 +173,7 @@ def _nuisance(row: Mapping[str, str]) -> list[float]:
 
 
 def _features(rows: Sequence[Mapping[str, str]], c: Coefficients) -> dict[str, Array]:
-    """One array per feature; what a row does not state follows from its group."""
+    """One array per feature; values that a row does not state are taken from its group."""
     found = {name: np.array([float(row[name]) for row in rows]) for name in ("madds", "resolution", "se_share")}
     groups = np.array([row["group"] for row in rows])
     x, l = np.log(found["madds"] / 3e8), np.log(found["resolution"] / 224)  # noqa: E741 - as in the formula
@@ -278,7 +278,7 @@ class Evidence:
 
 
 def compressed(networks: RandomNetworks, rows: Mask | None = None) -> tuple[Array, Array]:
-    """Rows of unit noise that say of the coefficients what all networks say (the R of a QR decomposition)."""
+    """Rows of unit noise with the same information on the coefficients as all networks (R of a QR decomposition)."""
     use = np.ones(len(networks.logit), bool) if rows is None else rows
     r: Array = np.asarray(np.linalg.qr(np.c_[networks.columns, networks.logit][use], mode="r")) / TABLE_NOISE
     return r[:, :-1], r[:, -1]
@@ -286,7 +286,7 @@ def compressed(networks: RandomNetworks, rows: Mask | None = None) -> tuple[Arra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posterior:
-    """Of all columns' coefficients: mean (K,) and covariance (K, K)."""
+    """Posterior of all coefficients: mean (K,) and covariance (K, K)."""
 
     mean: Array
     covariance: Array
@@ -297,14 +297,14 @@ class Posterior:
 
         Args:
             deltas: (N, K).
-            slopes: what share of the variance of slopes between groups counts.
+            slopes: share of the variance of slopes between groups to include.
         """
         spread = between_variances(self.spread, slopes=slopes)
         return np.asarray(np.einsum("ni,ij,nj->n", deltas, self.covariance, deltas) + deltas**2 @ spread)
 
 
 def between_variances(spread: Spread, *, slopes: float = 1.0) -> Array:
-    """By how much each coefficient differs between groups and recipes: (K,) variances."""
+    """Variances of the coefficients between groups and recipes, (K,)."""
     found = np.zeros(len(COLUMNS))
     found[list(SLOPES)] = slopes * np.array([spread.cost, spread.side, spread.side_cost]) ** 2
     found[STRUCTURE] = (spread.structure * STRUCTURE_SHARE) ** 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-import mnv2search.latency.runner  # noqa: F401 - switches usage reports off before any library can be imported
+import mnv2search.latency.runner  # noqa: F401 - disables telemetry before any library is imported
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.registry import open_evaluator

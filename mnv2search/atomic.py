@@ -1,4 +1,4 @@
-"""Atomic file replacement: a file is written beside its target and renamed, so that no reader sees half of it."""
+"""Atomic file replacement: write a temporary file next to the target, then rename it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it at the end; where anything fails, the old file is kept.
+    """Yields a temporary path next to `path` and renames it to `path` at the end; on an error, the old file is kept.
 
-    A process that is killed leaves the temporary file behind: `remove_leftovers` finds it by the process in its name.
+    A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in its name.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Flush a file's content to the disk."""
+    """Flush a file's content to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -45,12 +45,12 @@ def sync(path: Path) -> None:
 def remove_leftovers(folder: Path, *, recursive: bool = False) -> None:
     """Remove the temporary files that killed processes left in a folder.
 
-    Only for folders that no other process of ours writes to, or whose processes run on this machine. Files of
-    processes that are still alive are left alone.
+    Files of processes that are still running are kept. Processes on other machines are not recognised as running, so
+    no process on another machine may write to the folder at the same time.
 
     Args:
         folder: to clean.
-        recursive: clean the folders in it too; only for a folder that is ours as a whole.
+        recursive: also clean its subfolders; only for a folder that is ours as a whole.
     """
     for path in (folder.rglob if recursive else folder.glob)(".*.part*"):
         found = TEMPORARY.fullmatch(path.name)
@@ -60,7 +60,7 @@ def remove_leftovers(folder: Path, *, recursive: bool = False) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process other than this one has the number, which numbers of earlier processes may share."""
+    """Whether a process other than this one has this PID; it may be a later process that reuses the PID."""
     if pid == os.getpid():
         return False
     try:

@@ -23,15 +23,15 @@ __all__ = [
 
 Precision = Literal["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
-# Up to here every whole number is a float too.
+# Every integer up to here is exact as a float.
 MAX_COUNT = 2**53
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse a count that is negative, or larger than anything that is counted.
+    """Refuse counts that are negative or implausibly large.
 
     Raises:
-        ValueError: one is.
+        ValueError: a count is out of range.
     """
     for name, count in counts.items():
         if not 0 <= count <= MAX_COUNT:

@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to."""
+"""Folder locks, so that only one process at a time writes to a folder."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LOCK = ".lock"
 
 @contextmanager
 def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
-    """Hold a folder for this process alone, creating it if necessary; yields whether it was created.
+    """Lock a folder for this process, creating it if necessary; yields whether it was created.
 
-    The lock ends with the process, however that ends. Temporary files of killed processes are removed, and so are
-    folders that were created and stay empty.
+    The lock is released when the process ends, even if it is killed. Temporary files of killed processes are removed,
+    and a folder that was created is removed again if it is still empty at the end.
 
     Args:
-        folder: to hold.
-        busy: what another process that holds it is, such as "another run".
-        hint: how to get a folder of one's own.
+        folder: folder to lock.
+        busy: what another process that has locked it is doing, such as "another run".
+        hint: how to choose another folder.
 
     Raises:
-        RecordError: another process holds the folder, or it cannot be written to.
+        RecordError: another process has locked the folder, or it cannot be written to.
     """
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -49,10 +49,10 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
 
 
 def _remove_if_empty(folder: Path, created: Sequence[Path]) -> None:
-    """Remove the folder if it holds nothing but its lock, and the parents that were created for it."""
+    """Remove the folder, and the parents that were created for it, if it holds nothing but its lock."""
     if folder.exists() and os.listdir(folder) != [LOCK]:
         return
-    with contextlib.suppress(OSError):  # what another process has put there since, stays
+    with contextlib.suppress(OSError):  # files that another process has put there meanwhile are kept
         (folder / LOCK).unlink(missing_ok=True)
         for path in created:
             if path.exists():
@@ -60,7 +60,7 @@ def _remove_if_empty(folder: Path, created: Sequence[Path]) -> None:
 
 
 def _opened(folder: Path) -> int:
-    """A descriptor of the lock file, locked; a link or a named pipe in its place is not followed."""
+    """A locked descriptor of the lock file; a symbolic link or a named pipe in its place is not opened."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -15,9 +15,9 @@ __all__ = ["Factory", "checked_options", "load", "names"]
 
 Factory = Callable[..., Any]
 
-# What native code takes; more is never meant.
+# The largest integer that native code accepts.
 MOST_INT = 2**31 - 1
-# Of a value in a message.
+# Characters of a value shown in a message.
 SHOWN = 80
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
@@ -114,5 +114,5 @@ def _convert(text: str, annotation: str, where: str) -> object:
     except ValueError:
         raise OptionError(f"{where} is {text[:SHOWN]!r}", hint=f"write a number ({kind})") from None
     if not abs(number) <= (MOST_INT if kind == "int" else sys.float_info.max):
-        raise OptionError(f"{where} is {text[:SHOWN]!r}", hint="write a number that is finite and not that large")
+        raise OptionError(f"{where} is {text[:SHOWN]!r}", hint="write a finite, smaller number")
     return number

@@ -45,14 +45,14 @@ __all__ = [
 FORMAT = 1
 EVALUATIONS = "evaluations.jsonl"
 MANIFEST = "manifest.json"
-# The status of a run whose folder may still hold files of the run that it replaces.
+# Status of a run whose folder may still hold files of the run that it replaces.
 STARTING: Final = "starting"
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
 Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]
 # A run of 3,000 networks takes 10 MB.
 MAX_EVALUATIONS_BYTES, MAX_MANIFEST_BYTES = 1 << 30, 1 << 24
-# Networks are named by their trial, and names are limited.
+# Networks are named after their trial, and names have a maximum length.
 MAX_TRIAL = 99_999_999
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
@@ -75,10 +75,10 @@ class Record:
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long and how a run was asked to search; see `mnv2search.study.types.Settings`.
+    """Length and method of a search; see `mnv2search.study.types.Settings`.
 
     Attributes:
-        finetune: whether the best networks are trained on their own at the end.
+        finetune: whether the best networks are fine-tuned separately at the end.
     """
 
     trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
@@ -98,9 +98,9 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: of the last time that the run wrote it; a kill leaves it at `running`. While it is `starting`, other
-            files in the folder belong to the run that it replaces.
-        elapsed_s: wall time used so far, over all parts of the run, up to its last record.
+        status: status when the manifest was last written; a killed run stays at `running`. While it is `starting`,
+            other files in the folder belong to the run that it replaces.
+        elapsed_s: wall time used by all parts of the run, up to its last record.
         settings: trials, time, sampler and the like, as given.
     """
 
@@ -174,7 +174,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
 
     Args:
         folder: of a run.
-        space: of the run; with it, a pick that is not of the space is refused, and reading is faster.
+        space: of the run; if given, picks outside the space are refused, and reading is faster.
 
     Raises:
         RecordError: there is no such file, or a line is not a record; the message starts with ``file:line``.
@@ -184,7 +184,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
         if isinstance(found, str):
             raise RecordError(
                 f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({found})",
-                hint=f"drop the damaged lines: `mnv2search verify --repair {shlex.quote(str(folder))}`",
+                hint=f"set the damaged lines aside: `mnv2search verify --repair {shlex.quote(str(folder))}`",
             )
         records.append(found)
     return tuple(records)
@@ -193,7 +193,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
 def checked_lines(
     folder: Path | str, *, space: SearchSpace | None = None
 ) -> Iterator[tuple[int, bytes, Record | str]]:
-    """The number and the content of each whole line of a folder's records, with its record or what is wrong with it.
+    """The number and content of each complete line of a folder's records, with its record or the error in it.
 
     Raises:
         RecordError: there is no such file, or another version of this package wrote it.
@@ -204,12 +204,14 @@ def checked_lines(
     except (OSError, UnsafeFileError) as error:
         if isinstance(error, FileNotFoundError) and (Path(folder) / MANIFEST).exists():
             raise RecordError(
-                f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
+                f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
             ) from error
         raise _unreadable(path, error) from error
     reader = _Reader(space)
     lines = content.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):  # after the last newline: empty, or torn by a kill
+    for number, line in enumerate(
+        lines[:-1], start=1
+    ):  # the rest after the last newline is empty, or cut off by a kill
         try:
             yield number, line, reader.record(line)
         except ValueError as error:
@@ -255,10 +257,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically, flushed to disk.
+    """Replace a file atomically and flush it to disk.
 
     Raises:
-        WriteError: the disk does not take it; the old file is kept.
+        WriteError: the file cannot be written; the old file is kept.
     """
     try:
         with replacing(path) as temporary:
@@ -302,7 +304,7 @@ def _record_json(record: Record) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A record as its line holds it; what can be computed from the rest is written for other readers only."""
+    """A record as stored on its line; fields that can be computed from the others are for external readers only."""
 
     format: Literal[1]
     trial: Trial
@@ -321,7 +323,7 @@ class _Line:
 
 
 class _Reader:
-    """Reads lines of one file, in which a name stands for one network."""
+    """Reads the lines of one file, in which each name denotes one network."""
 
     def __init__(self, space: SearchSpace | None) -> None:
         self._space = space
@@ -332,12 +334,12 @@ class _Reader:
         """The record of a line.
 
         Raises:
-            ValueError: it is none; the message says why.
+            ValueError: the line is not a record; the message says why.
         """
         line = json_as(_Line, content)
         spec = self._spec(line)
         if self._texts.setdefault(line.name, line.spec) != line.spec:
-            raise ValueError(f"an earlier line has another network of the name {line.name!r}")
+            raise ValueError(f"an earlier line has a different network named {line.name!r}")
         evaluation = Evaluation(
             spec=spec,
             cost=line.cost,
@@ -357,14 +359,14 @@ class _Reader:
         picked = None
         if line.pick and self._space is not None:
             picked = replace(resolve(self._space, line.pick), name=line.name)
-            if dumps(picked) == line.spec:  # several times as fast as reading the text
+            if dumps(picked) == line.spec:  # several times as fast as parsing the text
                 self._specs[line.spec] = picked
                 return picked
         spec = self._specs.get(line.spec) or loads(line.spec)
         if not isinstance(spec, ModelSpec):
             raise ValueError("its spec is a search space")
         if spec.name != line.name or picked not in (None, spec):
-            raise ValueError(f"its spec is not the network {line.name!r} of its pick")
+            raise ValueError(f"its spec is not the network {line.name!r} that its pick describes")
         self._specs[line.spec] = spec
         return spec
 
@@ -374,14 +376,14 @@ class _Format(Struct):
 
 
 def _check_format(place: str, content: bytes) -> None:
-    """Refuse what another version of this package wrote, and nothing else."""
+    """Refuse a file that another version of this package wrote; check nothing else."""
     try:
         found = json_as(_Format, content).format
     except UnsafeFileError:
         return
     if found != FORMAT:
         raise RecordError(
-            f"{place}: has format {found}, this version reads {FORMAT}",
+            f"{place}: has format {found}; this version reads format {FORMAT}",
             hint="use the version of mnv2search that wrote it",
         )
 

@@ -41,16 +41,16 @@ class UnsafeFileError(ValueError):
 def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
     """A regular file of at most `max_bytes`, opened for reading.
 
-    A named pipe or a device is refused instead of waited for.
+    Named pipes and devices are refused without blocking.
 
     Raises:
-        UnsafeFileError: it is no regular file, or larger.
+        UnsafeFileError: it is not a regular file, or is larger.
         OSError: it is missing or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as error:  # a null character, or what the file system's encoding does not have
-        raise UnsafeFileError(f"its name cannot be that of a file: {error}") from None
+    except ValueError as error:  # a null character, or one that the file system's encoding lacks
+        raise UnsafeFileError(f"its name is not a valid file name: {error}") from None
     try:
         _check_regular(os.fstat(descriptor), max_bytes)
     except UnsafeFileError:
@@ -60,7 +60,7 @@ def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
 
 
 def is_regular(path: Path | str) -> bool:
-    """Whether there is a regular file of this name, which may be any text; links are followed."""
+    """Whether a regular file has this name, which may be any text; links are followed."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -71,16 +71,14 @@ def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
     """The content of a regular file of at most `max_bytes`.
 
     Raises:
-        UnsafeFileError: it is no regular file, or larger.
+        UnsafeFileError: it is not a regular file, or is larger.
         OSError: it is missing or cannot be read.
     """
     with open_regular(path, max_bytes=max_bytes) as file:
-        content = bytearray()
-        while block := file.read(
-            min(BLOCK_BYTES, max_bytes + 1 - len(content))
-        ):  # as much as there is, not as may be
+        content = bytearray()  # grows with the actual size, not the maximum
+        while block := file.read(min(BLOCK_BYTES, max_bytes + 1 - len(content))):
             content += block
-    if len(content) > max_bytes:  # it has grown
+    if len(content) > max_bytes:  # it has grown since
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
     return bytes(content)
 
@@ -131,20 +129,22 @@ def json_value(text: str, *, finite: bool = True) -> Any:
 
 
 def json_as(kind: type[T], text: bytes | str) -> T:
-    """The value of a JSON text as a dataclass or another type, whose annotations and rules hold.
+    """The value of a JSON text as a dataclass or another type, checked against its annotations.
 
-    Keys that it does not have are ignored.
+    Unknown keys are ignored.
 
     >>> json_as(float, "1")
     1.0
 
     Raises:
-        UnsafeFileError: it is not JSON, is nested too deeply, or is not such a value.
+        UnsafeFileError: it is not JSON, is nested too deeply, or is not of that type.
     """
-    import msgspec  # late: starting up must not pay for it
+    import msgspec  # late: start-up must not pay for it
 
     try:
-        whole = text.decode() if isinstance(text, bytes) else text  # msgspec looks into no key that it does not want
+        whole = (
+            text.decode() if isinstance(text, bytes) else text
+        )  # msgspec does not check the encoding of keys that it ignores
         return msgspec.json.decode(whole, type=kind)
     except UnicodeDecodeError as error:
         raise UnsafeFileError(f"it is not UTF-8 text: byte {error.object[error.start]:#04x}") from None
@@ -155,10 +155,10 @@ def json_as(kind: type[T], text: bytes | str) -> T:
 
 
 def file_name(text: str) -> str:
-    """A file name, without a suffix, for any text: the text itself where it can be one.
+    """A file name, without a suffix, for any text: the text itself if it is a valid file name.
 
-    What cannot stand in a file name becomes a dash; a digest of the text is added where anything changed, so that
-    two texts do not share a name. The result has no separator, does not begin with a dot or a dash, and takes at most
+    Unsuitable characters become dashes. If the text had to be changed, a digest of it is added, so that two texts do
+    not share a name. The result has no separator, does not start with a dot or a dash, and has at most
     `MAX_NAME_BYTES` bytes.
 
     >>> file_name("mnv2-0031")

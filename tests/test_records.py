@@ -244,7 +244,7 @@ def test_a_pick_of_another_network_is_refused(tmp_path: Path) -> None:
             "threads",
         ),
         ({"command": "mnv2search run"}, "expected `array`, got `str`"),
-        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"format": 2}, "has format 2; this version reads format 1"),
     ],
     ids=lambda value: str(value)[:30],
 )

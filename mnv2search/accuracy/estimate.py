@@ -1,13 +1,13 @@
 """ImageNet top-1 estimated by arithmetic, from a regression on published results and on random trainings.
 
-With x = log(multiply-adds / 300 M), l = log(resolution / 224 px), and p and d the departures of log body parameters
-and log blocks from those of a typical network of that cost and resolution, in logits of top-1:
+The estimate is in logits of top-1. x is log(multiply-adds / 300 M), l is log(resolution / 224 px), and p and d are
+the deviations of log body parameters and log blocks from those of a typical network of the same cost and resolution:
 
     estimate = w . (1, (1 - exp(-g x)) / g, l, l^2, l x, p, p^2, d, d^2,
                     large-kernel share, SE share, u + u^2)           u: unexpanded share
 
-The coefficients w, their covariance, and what recipes and single results differ by are in ``coefficients.json``,
-written and checked by ``benchmarks/imagenet_estimate.py``; ``docs/accuracy.md`` explains them.
+The coefficients w, their covariance, and the standard deviations of recipes and of single results are in
+``coefficients.json``, which ``benchmarks/imagenet_estimate.py`` writes and checks. See ``docs/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ MADDS_UNIT = 3e8
 RESOLUTION_UNIT_PX = 224
 DATASET = "imagenet-1k"
 METRIC = "top1"
-# A normal distribution has 90 % of its mass within so many standard deviations.
+# 90 % of a normal distribution lies within this many standard deviations of the mean.
 Z_90 = 1.6448536
-# About one point at 75 %: a caution where the tables have no example, and not measured.
+# About one point at 75 %: a precaution, not a measurement, where the tables have no example.
 UNUSUAL_HALF_WIDTH = 0.053
 TERMS = (
     "level",
@@ -103,14 +103,15 @@ class Coefficients(NamedTuple):
 
     Attributes:
         mean: w, in the order of `TERMS`.
-        covariance: of w in a recipe and a family of networks that no table has.
+        covariance: of w, for a new recipe and a new family of networks.
         curvature: g.
-        recipe_sd: standard deviation of the level between recipes.
-        noise_sd: standard deviation of one result about its recipe's law.
+        recipe_sd: standard deviation of the intercept between recipes.
+        noise_sd: standard deviation of a single result within its recipe.
         typical_params: log body parameters of a typical network: constant, per x, per l.
-        typical_blocks: log blocks of a typical network, likewise.
-        covered_sd: uncertainty against the typical network of its cost that 95 % of the published ones stay below.
-        ranges: lowest and highest value of each feature that the tables cover.
+        typical_blocks: log blocks of a typical network, in the same form.
+        covered_sd: 95th percentile, over the published networks, of the standard deviation of the difference between
+            a network and the typical network of its cost.
+        ranges: lowest and highest value of each feature in the tables.
     """
 
     mean: tuple[float, ...]
@@ -148,8 +149,9 @@ def coefficients() -> Coefficients:
 def estimate(features: Features) -> Accuracy:
     """The estimated ImageNet top-1 after a standard training, with its 90 % interval.
 
-    The half-width is that of a typical network of the same cost, by recipe and noise, plus that of the difference
-    between the two. They are added, not combined as independent: a search that picks networks meets the worse case.
+    The half-width is that of a typical network of the same cost (from recipe and noise) plus that of the difference
+    between the two networks. The two are added, not combined in quadrature, because a search tends to pick networks
+    for which both errors are large.
 
     >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
     >>> round(estimate(mobilenet_v2).value, 2)
@@ -174,8 +176,8 @@ def estimate(features: Features) -> Accuracy:
 def gain(candidate: Features, baseline: Features) -> Gain:
     """How much more accurate `candidate` is than `baseline` after the same training, with its 90 % interval.
 
-    The two share the unknown recipe, so this interval is narrower than the difference of two independent estimates;
-    it grows with the distance between the two networks in all dimensions together.
+    The unknown recipe cancels, so this interval is narrower than that of the difference of two independent estimates.
+    It grows with the distance between the two networks, over all features together.
     """
     if candidate == baseline:
         return Gain(0.0, 0.0, 0.0)
@@ -263,7 +265,7 @@ def terms_many(features: Mapping[str, Array], c: Coefficients) -> Matrix:
 
 
 def extrapolations(features: Features) -> tuple[str, ...]:
-    """In words, in what a network is beyond the published ones."""
+    """Descriptions of the ways in which a network lies outside the published ones."""
     c = coefficients()
     found = []
     params_ratio, blocks_ratio = departures(features)
@@ -318,7 +320,7 @@ def _terms(features: Features, c: Coefficients) -> tuple[float, ...]:
 
 
 def _best_side(x: float, c: Coefficients) -> float:
-    """Log of the resolution over 224 px that is best for a cost, within what is published."""
+    """The best resolution for a cost, within the published range, as log(resolution / 224 px)."""
     low, high = (math.log(end / RESOLUTION_UNIT_PX) for end in c.ranges["resolution"])
     return min(max(-(c.mean[2] + c.mean[4] * x) / (2 * c.mean[3]), low), high)
 
@@ -344,12 +346,12 @@ def _typical_many(madds: Array, c: Coefficients) -> Matrix:
 
 
 def _typical_sd(typical: tuple[float, ...], c: Coefficients) -> float:
-    """Of the level at a cost: by recipe, by noise, and by what the tables leave open."""
+    """Standard deviation of a typical network's estimate: recipe, noise and the uncertainty of the coefficients."""
     return math.sqrt(c.recipe_sd**2 + c.noise_sd**2 + _sd(typical, c) ** 2)
 
 
 def _caution(features: Features) -> float:
-    """What the half-width of an unusual network grows by, in logits."""
+    """The margin added to the half-width of an unusual network, in logits."""
     return UNUSUAL_HALF_WIDTH if features.unusual else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Runs a program of the user's: bounded in time and in memory, and nothing of it is left running."""
+"""Runs a user's program with a timeout and bounded output, and leaves none of its processes running."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from mnv2search.accuracy import supervisor
 
 __all__ = ["Finished", "ProgramTimeoutError", "end_orphans", "run_program"]
 
-# Of each stream, its end: enough for a last line and for the reason of a failure.
+# Bytes kept from the end of each stream: enough for the last line and for the reason of a failure.
 KEPT_BYTES = 1 << 16
 CHUNK = 1 << 16
-# For what other processes hold back in a pipe when the program has ended, such as `tee`.
+# Time for output that another process, such as `tee`, still holds when the program has ended.
 DRAIN_S = 0.5
-# For the supervisor to kill everything; it gives up after 3 s.
+# Time for the supervisor to kill everything; it gives up after 3 s.
 END_S = 5.0
 POLL_S = 0.01
 ROUNDS = 100
-# The longest that one wait may take; longer ones overflow in some systems.
+# The longest single wait; longer ones overflow on some systems.
 WAIT_S = 3600.0
-# In the environment of the program and of everything it starts: PID.START.TOKEN of the process that asked for it.
+# Environment variable of the program and its descendants: PID.START.TOKEN of the process that started it.
 MARK = "MNV2SEARCH_PROGRAM_OF"
 MARKED = re.compile(r"(?P<pid>[0-9]{1,10})\.(?P<started>[0-9]*)\.[0-9a-f]+")
 MOST_ENVIRONMENT = 1 << 20
 
 
 class Finished(NamedTuple):
-    """What a program left behind.
+    """The result of a program.
 
     Attributes:
-        code: exit code; below 0 the signal that ended it; None where it killed its supervisor, which would know.
+        code: exit code; the negative number of the signal that ended it; None if it killed its supervisor.
         output: the end of its standard output.
         errors: the end of its standard error.
     """
@@ -74,14 +74,14 @@ class _Tail:
 
 
 def run_program(words: Sequence[str], *, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> Finished:
-    """Run a program without input or shell; it ends with everything that it started, in other sessions too.
+    """Run a program without input or shell, and kill every process that it started, including in other sessions.
 
-    Nothing is waited for when the program itself has ended, but half a second for what is still in its pipes.
+    When the program itself has ended, its remaining output is read for at most half a second.
 
     Args:
         words: the program and its arguments.
-        timeout_s: for all of it.
-        clock: that only moves forward, in seconds.
+        timeout_s: timeout for the program and everything it starts.
+        clock: monotonic clock in seconds.
 
     Raises:
         OSError: it cannot be started.
@@ -100,14 +100,14 @@ def run_program(words: Sequence[str], *, timeout_s: float, clock: Callable[[], f
 
 
 def end_orphans() -> None:
-    """End what programs of earlier processes left running because they and their supervisors were killed (Linux)."""
+    """Kill processes that are still running because their supervisor and its parent were both killed (Linux)."""
     _end_marked(lambda mark: not _is_running(mark))
 
 
 def _read(
     tails: Mapping[IO[bytes], _Tail], status: IO[bytes], *, deadline: float, clock: Callable[[], float]
 ) -> bool:
-    """Read the streams until the program has ended or the time is up; whether it has ended."""
+    """Read the streams until the program ends or times out; returns whether it has ended."""
     has_ended = False
     with selectors.DefaultSelector() as selector:
         for stream in tails:
@@ -126,7 +126,7 @@ def _read(
 
 @contextlib.contextmanager
 def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO[bytes]]]:
-    """Status of a supervised program, its standard output and error; everything of it has ended on leaving."""
+    """Yields the status, output and error streams of a supervised program; on exit, all its processes are killed."""
     mark = f"{os.getpid()}.{_started(os.getpid())}.{secrets.token_hex(8)}"
     reader, writer = os.pipe()
     with open(reader, "rb", buffering=0) as status:
@@ -150,7 +150,7 @@ def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO
             try:
                 yield status, output, errors
             finally:
-                process.stdin.close()  # also where we are killed: the supervisor ends everything
+                process.stdin.close()  # a kill of this process closes it too: the supervisor ends everything
                 try:
                     process.wait(END_S)
                 except subprocess.TimeoutExpired:
@@ -161,7 +161,7 @@ def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO
 
 
 def _end_marked(is_meant: Callable[[str], bool]) -> None:
-    """Kill this user's processes whose mark is meant, and what they start meanwhile; nothing without /proc."""
+    """Kill this user's processes with a matching mark, and any that they start meanwhile; needs /proc."""
     empty = 0
     for _ in range(ROUNDS):
         found = [pid for pid, mark in _marked() if is_meant(mark)]
@@ -169,13 +169,13 @@ def _end_marked(is_meant: Callable[[str], bool]) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         empty = 0 if found else empty + 1
-        if empty == 2:  # once is not enough: while it is replaced, a program has no environment
+        if empty == 2:  # twice, because during exec a process has no environment to find the mark in
             return
         time.sleep(POLL_S)
 
 
 def _marked() -> Iterator[tuple[int, str]]:
-    """Each running process of this user with a mark in its environment, with that mark."""
+    """Running processes of this user that have a mark in their environment, each with its mark."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid != os.getuid():
@@ -188,13 +188,13 @@ def _marked() -> Iterator[tuple[int, str]]:
 
 
 def _is_running(mark: str) -> bool:
-    """Whether the process that set a mark still runs."""
+    """Whether the process that set a mark is still running."""
     found = MARKED.fullmatch(mark)
     return found is not None and _started(int(found["pid"])) == found["started"]
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks of the system's clock, so that a number used again is told apart."""
+    """Start time of a process in clock ticks, which distinguishes processes with a reused PID."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Published ImageNet results near a network, so that a reader can judge an estimate at a glance."""
+"""Published ImageNet results of similar networks, to compare an estimate with."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from mnv2search.accuracy.estimate import Features
 
 __all__ = ["PublishedResult", "nearest_published", "published_results"]
 
-# Distances that count as one: in logs of multiply-adds, side and parameters, and in the share of squeeze-excite.
+# Scales of the distance: of log multiply-adds, log side, log parameters, and the share of squeeze-excite.
 UNITS = (0.3, 0.25, 0.5, 0.5)
-# What counts for parameters that a source does not state.
+# Distance in parameters if a source does not state them.
 UNSTATED = 1.0
 
 
 class PublishedResult(NamedTuple):
-    """A network as somebody trained it.
+    """A published result of one training of a network.
 
     Attributes:
-        name: as its source calls it.
-        recipe: of the training; results of one recipe are comparable.
+        name: the name in its source.
+        recipe: training recipe; results of the same recipe are comparable.
         top1: ImageNet top-1, 0 to 1.
         resolution: side in px.
         madds: multiply-adds of one image.
-        params: trainable parameters with the classifier; None where the source does not state them.
-        body_params: those without the classifier, or None.
+        params: trainable parameters including the classifier; None if the source does not state them.
+        body_params: trainable parameters without the classifier, or None.
         se_share: share of blocks with squeeze-excite, 0 to 1.
         source: where it is published.
-        note: what to know of the figure.
+        note: remarks on the result.
     """
 
     name: str
@@ -48,7 +48,7 @@ class PublishedResult(NamedTuple):
 
 @cache
 def published_results() -> tuple[PublishedResult, ...]:
-    """The results of networks with inverted residuals that the estimate rests on."""
+    """The results of networks with inverted residuals that the estimate was fitted to."""
     text = files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
         PublishedResult(
@@ -69,9 +69,9 @@ def published_results() -> tuple[PublishedResult, ...]:
 
 
 def nearest_published(features: Features, *, count: int = 3) -> tuple[PublishedResult, ...]:
-    """The published results most like a network in cost, resolution, parameters and squeeze-excite, nearest first.
+    """The published results most similar in cost, resolution, parameters and squeeze-excite, nearest first.
 
-    Of the trainings of one network, only the most accurate is among them.
+    If a network was trained several times, only its most accurate result is included.
 
     >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
     >>> nearest_published(mobilenet_v2, count=1)[0].name

@@ -17,7 +17,7 @@ __all__ = ["evaluator_effects", "open_evaluator"]
 
 # The option that takes the rest of the text, commas and spaces included.
 REST: Mapping[str, str] = {"command": "run", "python": "function", "recorded": "table"}
-# Options with a path, or the name of a data set elsewhere.
+# Options whose value is a path or the name of a remote dataset.
 PATHS = ("data", "weights", "weights_spec", "table", "recipe", "folder")
 
 
@@ -46,7 +46,7 @@ def open_evaluator(text: str) -> AccuracyEvaluator:
 
 
 def evaluator_effects(text: str) -> tuple[str, ...]:
-    """What an evaluator does beyond computing: programs, code and plug-ins that it runs, paths that it uses.
+    """The side effects of an evaluator: programs, code and plug-ins that it runs, and paths that it uses.
 
     >>> evaluator_effects("imagenet")
     ()

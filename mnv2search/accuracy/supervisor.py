@@ -1,9 +1,10 @@
-"""Runs one program and ends it with all its descendants as soon as standard input is closed.
+"""Supervisor process that runs one program and kills it with all its descendants when standard input is closed.
 
-It is a process of its own (``python -I -S supervisor.py STATUS_FD PROGRAM …``), so that the program ends also where
-the process that asked for it is killed: the kernel closes the pipe then. On Linux orphans become children of this
-process, whatever session they moved to; elsewhere only the program's process group is found. On the file descriptor
-STATUS_FD it writes ``exit CODE`` when the program has ended, or ``errno NUMBER`` where it cannot be started.
+It is started as ``python -I -S supervisor.py STATUS_FD PROGRAM …``. If its parent process is killed, the kernel
+closes the pipe, so the program is killed in that case too. On Linux, orphaned descendants become children of the
+supervisor, even from other sessions; on other systems only the program's process group is killed. The supervisor
+writes ``exit CODE`` to the file descriptor STATUS_FD when the program has ended, or ``errno NUMBER`` if it cannot be
+started.
 """
 
 import contextlib
@@ -17,13 +18,13 @@ import time
 
 # Source: Linux, include/uapi/linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
-# For processes that take no signal: of another user, or stuck in the kernel.
+# Time after which to give up on processes that cannot be killed: of another user, or stuck in the kernel.
 END_S = 3.0
 POLL_S = 0.01
 
 
 def main() -> int:
-    """Run the program that the command line names; 1 where something of it could not be ended."""
+    """Run the program of the command line; returns 1 if one of its processes could not be killed."""
     status = int(sys.argv[1])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -33,14 +34,14 @@ def main() -> int:
     except OSError as error:
         os.write(status, b"errno %d" % (error.errno or 0))
         return 0
-    for stream in (1, 2):  # theirs alone, so that a reader sees the end
+    for stream in (1, 2):  # only the program holds them, so that a reader sees end of file
         os.close(stream)
     _wait(program.pid, status, woken)
     return 0 if _end(program.pid) else 1
 
 
 def _wake_on_signals() -> int:
-    """A file descriptor that can be read when a child has ended; what asks us to end is not listened to."""
+    """A file descriptor that becomes readable when a child ends; signals that ask this process to end are ignored."""
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)
@@ -64,7 +65,7 @@ def _wait(program: int, status: int, woken: int) -> None:
 
 
 def _end(program: int) -> bool:
-    """Kill every child until none is left; orphans of a child become children. Whether none is left."""
+    """Kill children, and orphans that become children, until none is left; returns whether none is left."""
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -80,7 +81,7 @@ def _end(program: int) -> bool:
 
 
 def _reaped() -> "list[tuple[int, int]]":
-    """Process number and exit code of the children that have ended since."""
+    """PID and exit code of each child that has ended since the last call."""
     found = []
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -100,12 +101,12 @@ def _has_children() -> bool:
 
 
 def _children() -> "list[int]":
-    """Those of this process, where the system lists processes in /proc."""
+    """PIDs of this process's children, if the system has /proc."""
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                # "PID (NAME) STATE PARENT …", and the name may hold anything
+                # "PID (NAME) STATE PARENT …"; the name may contain any character
                 if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
                     found.append(int(name))
     return found

@@ -1,4 +1,4 @@
-"""A rich console that shows nothing but text: no markup, and no control characters of others."""
+"""A rich console for untrusted text: without markup, and with control characters escaped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["EscapingConsole"]
 
 
 class EscapingConsole(Console):
-    """Escapes all text that is drawn; only rich itself moves the cursor and sets colours."""
+    """A console that escapes all text; only rich itself moves the cursor and sets colours."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of what is to be drawn."""
+        """The segments to draw, with their text escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)

@@ -1,4 +1,4 @@
-"""What an interrupted training says: Ctrl-C, and SIGTERM as schedulers and containers send it."""
+"""Interrupts of a training: Ctrl-C, and SIGTERM, which schedulers and containers send."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["stop_requests", "told_what_is_kept"]
 
 @contextmanager
 def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
-    """Yields whether a signal has asked to stop: then the step is ended and a checkpoint written.
+    """Yields a function that says whether a signal has asked to stop after the step, with a checkpoint.
 
-    A process alone is ended at once by a second signal. Among several, one Ctrl-C arrives twice, from the terminal
-    and from torchrun, which ends what takes too long.
+    A second signal ends a single process at once. With several processes it does not, since one Ctrl-C arrives twice,
+    from the terminal and from torchrun; torchrun kills a process that takes too long.
     """
     asked = False
 
@@ -41,14 +41,14 @@ def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def told_what_is_kept(folder: Path) -> Iterator[None]:
-    """Say, where a training in `folder` is interrupted at once, what is kept and how to go on."""
+    """When a training in `folder` is interrupted immediately, say what is kept and how to resume."""
     from mnv2search.training.course import LAST
 
     try:
         yield
     except KeyboardInterrupt:
         if (folder / LAST).exists():
-            note(f"interrupted; {folder} keeps the training to its last checkpoint, where the same command goes on")
+            note(f"interrupted; the last checkpoint is kept in {folder}: run the same command to resume")
         else:
-            note("interrupted before the first checkpoint; the same command begins anew")
+            note("interrupted before the first checkpoint; run the same command to start over")
         sys.exit(StoppedError.exit_code)

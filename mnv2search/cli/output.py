@@ -1,7 +1,7 @@
-"""What goes to stdout (the answer) and to stderr (everything else).
+"""Output: the answer on stdout, everything else on stderr.
 
-Nothing else writes to these streams. Names and messages may come from files, programs and devices of others, so
-everything is escaped here: a terminal obeys none of it.
+Only this module writes to these streams. Names and messages may come from untrusted files, programs and devices, so
+all text is escaped here and cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def answer(lines: Iterable[str]) -> None:
 
 
 def answer_as_is(text: str) -> None:
-    """Print text on stdout whose lines are not to be broken."""
+    """Print text on stdout without wrapping its lines."""
     print(escaped(text))
 
 
 def emit_json(data: Mapping[str, object] | Sequence[object]) -> None:
-    """Print one JSON document, with this package's field names as keys; it has no control characters."""
+    """Print one JSON document, with this package's field names as keys and without control characters."""
     import json
 
     print(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
@@ -90,14 +90,14 @@ def fail(error: Mnv2SearchError) -> None:
 
 
 def fail_usage(error: click.ClickException) -> None:
-    """Print on stderr what click has to say of a command line."""
+    """Print click's error about the command line on stderr."""
     shown = io.StringIO()
     error.show(file=shown)
     note(shown.getvalue().rstrip("\n"))
 
 
 def route_warnings() -> None:
-    """Let warnings of Python and of libraries' logs end up here too, but for Pillow's, which name no file."""
+    """Route Python warnings and the libraries' logs through this module, except Pillow's, which name no file."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning
     logging.lastResort = _Notes(logging.WARNING)

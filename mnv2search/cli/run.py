@@ -94,8 +94,8 @@ WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_j
     "--trust",
     "trusts",
     is_flag=True,
-    help="With --resume: run the programs, connect to the machines and read the data that the folder names, though "
-    "it is not known to be yours.",
+    help="With --resume: run the programs, connect to the machines and read the data that the folder names, even if "
+    "you did not start the run on this machine.",
 )
 @click.option(
     "--output-dir",
@@ -157,9 +157,9 @@ def command(
     """
     if resume is None and (trusts or latency_ms is None):
         raise click.UsageError(
-            "--trust is for --resume: leave it out"
+            "--trust applies only to --resume: leave it out"
             if trusts
-            else "give --latency-ms MS for a run, or --resume NAME to go on with one"
+            else "give --latency-ms MS for a new run, or --resume NAME to resume one"
         )
     from mnv2search.evaluation import Budget  # late: --help must not pay for it
 
@@ -228,7 +228,7 @@ def command(
             outcome = run(request, on_progress=show, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            note(f"interrupted; everything finished is kept in {folder[0]}\nto go on: {resume_command(folder[0])}")
+            note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {resume_command(folder[0])}")
         else:
             note("interrupted before anything was begun")
         sys.exit(130)

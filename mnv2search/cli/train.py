@@ -118,8 +118,8 @@ def command(
         with told_what_is_kept(folder), stop_requests(processes=team.size) as asked:
             if is_dense(network):
                 if teacher is not None or team.size > 1:
-                    what = "--distill is" if teacher is not None else "several processes are"
-                    raise click.UsageError(f"{what} for classifiers")
+                    what = "--distill" if teacher is not None else "training with several processes"
+                    raise click.UsageError(f"{what} is only for classifiers")
                 trained_dense(
                     network,
                     data=data,

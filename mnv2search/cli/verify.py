@@ -17,20 +17,20 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 @click.option(
     "--device",
     metavar="RUNTIME[:OPTIONS][@HOST]",
-    help="What to measure on, in place of the device that the run recorded.",
+    help="Device to measure on (overrides the device of the run).",
 )
 @click.option(
     "--trust",
     "trusts",
     is_flag=True,
-    help="Connect to the machine that the folder names, though it is not known to be yours.",
+    help="Open the device that the folder names, even if you did not start the run on this machine.",
 )
 @click.option(
     "--repair",
     "repairs",
     is_flag=True,
-    help="Measure nothing: move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run "
-    "can be resumed.",
+    help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
+    "nothing is measured.",
 )
 @json_option
 @quiet_option
@@ -43,10 +43,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Recount, rebuild and re-measure the front of a run, and say what moved.
+    """Recount, rebuild and re-measure the front of a run, and report what changed.
 
-    FOLDER is its folder, or its name in results. It is measured on the device of the run; where that is on another
-    machine and the folder came from somebody else, give --device yourself.
+    FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If that is
+    on another machine and someone else made the folder, choose a device with --device.
 
     Exits with 1 if a count differs or a network no longer fits.
 
@@ -92,6 +92,6 @@ def _repair(folder: Path, *, as_json: bool) -> None:
         answer(
             [
                 f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
-                f"to go on: {resume_command(folder)}",
+                f"to resume: {resume_command(folder)}",
             ]
         )

@@ -23,7 +23,7 @@ MOST_IMAGES = 128
 # Images are scaled until they hold the network's size over this, and the middle is cut out.
 # Source: torchvision's and slim's evaluation of 224 px networks at 256 px.
 CROP = 0.875
-# A picture with more than so many times the width as height, or the reverse, is trimmed first.
+# A picture with a larger aspect ratio is trimmed first.
 LONGEST = 16
 BILINEAR = Image.Resampling.BILINEAR
 # name -> mean and standard deviation of a channel, for values between 0 and 1.
@@ -123,7 +123,7 @@ def images_of(
     if not found or len(broken) > BROKEN_SHARE * len(chosen):
         raise OptionError(
             f"{len(broken)} of {len(chosen)} images of {source} cannot be read, such as {broken[0]}",
-            hint="remove or mend them",
+            hint="remove or repair them",
         )
     # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
     return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=tuple(broken))
@@ -142,9 +142,9 @@ def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path,
 
 
 def _middle(picture: Image.Image, size: Size) -> Image.Image:
-    """The middle of a picture that is scaled until it holds the size over `CROP`."""
+    """The centre crop of a picture, after scaling it to cover the size divided by `CROP`."""
     wide, high = round(size.width / CROP), round(size.height / CROP)
-    if max(picture.size) > LONGEST * min(picture.size):  # scaled as a whole it would fill the memory
+    if max(picture.size) > LONGEST * min(picture.size):  # scaling it as a whole could fill the memory
         side = LONGEST * min(picture.size)
         left, top = max(0, (picture.width - side) // 2), max(0, (picture.height - side) // 2)
         picture = picture.crop((left, top, min(picture.width, left + side), min(picture.height, top + side)))

@@ -131,13 +131,13 @@ def write_checked(
 
 
 def check_written(path: Path, content: bytes) -> None:
-    """Refuse a file that holds something else than was written to it a moment ago.
+    """Refuse a file whose content is not what this process has just written to it.
 
     Raises:
-        ExportError: it does; what would be run is not what this process made.
+        ExportError: the content differs, so the file is not loaded.
     """
     if path.read_bytes() != content:
-        raise ExportError(f"{path} holds something else than was written to it", hint="check the disk")
+        raise ExportError(f"{path} does not hold what was just written to it", hint="check the disk")
 
 
 def accept(found: Difference, precision: Precision, to: Path) -> None:

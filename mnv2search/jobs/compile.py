@@ -87,7 +87,7 @@ def compile_spec(
     for path in outputs:
         check_export(spec, path, precision=precision)
     laid_out = plan(spec)
-    if outputs:  # the network, its arrays and the file, compared on two images
+    if outputs:  # memory for the network, its arrays and the file, compared on two images
         check_memory(laid_out, copies=3, images=2)
     elif with_fvcore:
         check_memory(laid_out, images=1)

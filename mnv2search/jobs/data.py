@@ -40,8 +40,8 @@ class Description:
         images: the set, with the parts that a training would use.
         counts: images of each class in each part, by part, in the order of the classes.
         sizes: of the readable images.
-        unreadable: files that are no sound images, each with the reason.
-        is_readable_enough: no part has more of them than a training leaves out.
+        unreadable: files that cannot be read as images, each with the reason.
+        is_readable_enough: no part has more of them than a training skips.
         repeated: files whose very same content is in another part too: what is learned by heart there is known here.
         rare: classes with less than a tenth of the median class's images in ``train``.
     """
@@ -110,7 +110,7 @@ def across(same: Sequence[tuple[Split, Path]]) -> tuple[Path, Path] | None:
 
 
 def looked_at(path: Path) -> tuple[int, bytes] | str:
-    """Short side of an image and the hash of the file, or why it cannot be read."""
+    """Short side of an image and the hash of its file, or the reason why it cannot be read."""
     try:
         content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
         with opened_image(content, as_rgb=False) as opened:

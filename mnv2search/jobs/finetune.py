@@ -119,7 +119,7 @@ def finetune(
         first: gives a network whose weights one begins with, and keeps where these are as large as it is and the
             training makes it no better; None begins with random ones.
         on_progress: told the name of the network and where its training is.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         RecordError: there is nothing to decide among.

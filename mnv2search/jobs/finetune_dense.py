@@ -66,7 +66,7 @@ def finetune_dense(
         time_s: wall time for all of them.
         seed: of everything that is drawn.
         on_progress: told the name of the network and where its training is.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         RecordError: there is nothing to decide among, or the report of an interrupted run cannot be read.

@@ -95,7 +95,7 @@ class Finetuned:
 
 
 def training_folder(folder: Path, evaluation: Evaluation) -> Path:
-    """Where the training of one of several networks is kept."""
+    """The folder of one network's training."""
     return folder / file_name(evaluation.spec.name)
 
 
@@ -136,7 +136,7 @@ def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measured:
-    """Figures of one network, of which the metric of the report is given."""
+    """Figures of one network; the metric of the report must be among them."""
 
     count: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     top1: Share | None = None
@@ -147,7 +147,7 @@ class _Measured:
     details: dict[str, float] = field(default_factory=dict)
 
     def figures(self, metric: Metric) -> Figures:
-        """The same as a training gives them.
+        """The figures in the type that a training returns.
 
         Raises:
             UnsafeFileError: the metric is missing.
@@ -169,14 +169,14 @@ class _Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneReport:
-    """What is written of trainings: how they were begun, and at their end what they came to.
+    """The report file of several trainings: their settings and, once they have ended, their results.
 
     Attributes:
-        steps: of each training.
-        recipe: of each; the default is what all took before it was written down.
-        count: of the networks, as planned at the beginning; 0 where that was not written.
-        networks: with their figures; none before the end.
-        best: the name of the best; empty before the end.
+        steps: number of steps of each training.
+        recipe: recipe of each training; the default is the recipe of reports that do not state one.
+        count: planned number of networks; 0 if the report does not state it.
+        networks: the networks with their figures; empty before the end.
+        best: name of the best network; empty before the end.
     """
 
     steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
@@ -191,7 +191,7 @@ class FinetuneReport:
 
 
 def read_report(folder: Path) -> FinetuneReport | None:
-    """What was written of the trainings in a folder; None where nothing was.
+    """The report of the trainings in a folder; None if there is none.
 
     Raises:
         RecordError: the report cannot be read.
@@ -206,7 +206,7 @@ def read_report(folder: Path) -> FinetuneReport | None:
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
-    """What trainings in a folder came to; None where they did not end, or were of other networks.
+    """The results of the trainings in a folder; None if they have not ended or are of other networks.
 
     Raises:
         RecordError: the report cannot be read.
@@ -241,10 +241,10 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWeights) -> None:
-    """Write the weights of each member of the front of a run's folder beside its spec.
+    """Write the weights of each member of a run's front next to its spec.
 
     Raises:
-        TrainingError: the disk does not take them.
+        TrainingError: the weights cannot be written.
     """
     from mnv2search.training.checkpoint import write_network  # late: it loads torch
 

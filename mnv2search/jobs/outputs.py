@@ -115,7 +115,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
 
 
 def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -> Path:
-    """Where a member of the front is written: its spec or, with another suffix, its weights."""
+    """Path of a front member's spec or, with another suffix, of its weights."""
     return folder / "front" / f"{file_name(evaluation.spec.name)}{suffix}"
 
 

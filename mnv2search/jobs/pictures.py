@@ -24,7 +24,7 @@ MASK_SHARE = 0.5
 # Height of letters over the shorter side of the image, and its limits in px.
 LETTERS, SMALLEST_PX, LARGEST_PX = 1 / 28, 11, 40
 MARGIN_PX = 2
-# Characters of a label.
+# Longest label in a picture, in characters.
 LONGEST_LABEL = 80
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 # Above this luminance, 0 to 255, letters are black. Source of the weights: ITU-R BT.601.
@@ -73,7 +73,7 @@ def _listed(shown: Image.Image, lines: Sequence[tuple[str, Colour]]) -> None:
 
 
 def _line(text: str) -> str:
-    """A label as it can be drawn, whatever a class is called."""
+    """A class name as a short, printable label."""
     return escaped(" ".join(text.split()))[:LONGEST_LABEL]
 
 

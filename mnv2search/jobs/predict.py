@@ -187,7 +187,7 @@ def _looked_at(
         with opened_image(path) as picture:
             return _seen(network, picture, names, normalization, least_score)
     except UnsafeFileError as error:
-        why = f"it is no sound image ({error})"
+        why = f"it is not a readable image ({error})"
         raise DataError(f"{path} cannot be read: {why}", hint="give image files or folders") from error
 
 

@@ -77,7 +77,7 @@ def profile_device(
         refresh: forget what was measured before.
         seed: of the draws.
         on_progress: told the share of the time that has passed, and how many networks are measured.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         OptionError: no space is given.
@@ -129,7 +129,7 @@ def build_profile(
         seed: of the draws.
         without: networks that are not to be measured, such as those of a test.
         on_progress: told after every batch the share of the time that has passed, and how many networks are measured.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Returns:
         (network, latency in ms) of what was measured, the wall time in s, and the level of the reference in ms.

@@ -22,8 +22,8 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
     """The manifest and the result of a run; its front is that of the last side-by-side measurement.
 
     Before the first such measurement the front is empty, however many networks were measured. The status of the
-    manifest is that of now: `running` where a process holds the folder, `interrupted` where it has ended before the
-    run did.
+    manifest is the current one: `running` if a process holds the folder, `interrupted` if that process ended before
+    the run was finished.
 
     Raises:
         RecordError: the folder is not that of a run.
@@ -32,7 +32,7 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
     manifest = read_manifest(folder)
     if manifest.status == STARTING:  # its records, if any, are those of the run that it replaces
         raise RecordError(
-            f"{folder}: no network is finished yet", hint="go on with the run: `mnv2search run --resume NAME`"
+            f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
         )
     if is_running(Path(folder)):
         manifest = replace(manifest, status="running")
@@ -43,7 +43,7 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
 
 
 def recorded(folder: Path, space: SearchSpace) -> tuple[Evaluated, ...]:
-    """What a run evaluated so far; nothing where it has not begun.
+    """The evaluations of a run so far; empty if it has not begun.
 
     Raises:
         RecordError: the records cannot be read.
@@ -57,13 +57,13 @@ def space_of_run(folder: Path | str, manifest: Manifest) -> SearchSpace:
     """The search space of a run.
 
     Raises:
-        RecordError: what the manifest has for it leaves nothing to choose.
-        SpecError: it is broken.
+        RecordError: the space in the manifest leaves nothing to choose.
+        SpecError: the space has problems.
     """
     path = Path(folder) / MANIFEST
     space = loads(manifest.space, file=f"{path} (space)")
     if not isinstance(space, SearchSpace):
-        raise RecordError(f"{path}: its space is one network", hint="restore the file from a copy")
+        raise RecordError(f"{path}: its space is a single network", hint="restore the file from a backup")
     return space
 
 

@@ -1,4 +1,4 @@
-"""Records of a run without their damaged lines."""
+"""Repair of a run's records: damaged lines are moved to a separate file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mnv2search.records import (
 
 __all__ = ["DAMAGED", "DamagedLine", "Repair", "repair"]
 
-# Gets the lines that are dropped.
+# Name of the file that damaged lines are moved to.
 DAMAGED = f"{EVALUATIONS}.damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamagedLine:
-    """A line that is not a record: its number from 1, and why."""
+    """A line that is not a record: its number, counted from 1, and the reason."""
 
     number: int
     why: str
@@ -34,11 +34,11 @@ class DamagedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What a repair did.
+    """The result of a repair.
 
     Attributes:
-        kept: lines that are records.
-        dropped: lines that were moved to the file `DAMAGED` of the folder.
+        kept: number of lines that are records.
+        dropped: lines that were moved to `DAMAGED` in the folder.
     """
 
     kept: int
@@ -46,14 +46,14 @@ class Repair:
 
 
 def repair(folder: Path) -> Repair:
-    """Move the damaged lines of a run's records to a file of their own, so that the run can be resumed.
+    """Move the damaged lines of a run's records to a separate file, so that the run can be resumed.
 
-    The study is removed, since it is made again from the records, and the run counts as interrupted: a resume
-    measures its front anew. A kill at any point leaves a folder that can be repaired again.
+    The study is removed, because it will be rebuilt from the records, and the run is marked as interrupted, so that a
+    resumed run measures its front again. If the repair is killed, it can be repeated.
 
     Raises:
         RecordError: the folder is not that of a run, its manifest is damaged, or a process uses it.
-        WriteError: the disk does not take it.
+        WriteError: the files cannot be written.
     """
     manifest = read_manifest(folder)
     space = space_of_run(folder, manifest)

@@ -117,7 +117,7 @@ def run(
         on_progress: hears where the search stands.
         on_folder: hears of the folder as soon as it is known.
         on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
-        clock: seconds that never go backwards.
+        clock: monotonic clock in seconds.
 
     Raises:
         SpecError: the space has problems.
@@ -156,14 +156,14 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
     Args:
         folder: of the run.
         settings: in place of the recorded ones, to go on for longer.
-        trusts: whether the folder may run programs, connect to machines and read data though somebody else made it.
+        trusts: whether the folder may run programs, connect to machines and read data even if someone else made it.
 
     Raises:
         RecordError: there is no manifest that can be read, or it is not trusted.
     """
     manifest = read_manifest(folder)
     if not trusts:
-        check_trust(folder, manifest, hint=f"look at {folder / MANIFEST}; if you trust all of it, add --trust")
+        check_trust(folder, manifest, hint=f"check {folder / MANIFEST}; if you trust it, add --trust")
     kept = manifest.settings
     if kept.trials is None and kept.time_s is None:
         raise RecordError(

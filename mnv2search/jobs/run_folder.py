@@ -26,15 +26,15 @@ WORK = "work"
 
 
 def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
-    """The manifest to go on with: the folder's own where it belongs to the same command, else the wanted one.
+    """The manifest to continue with: the folder's own if it belongs to the same command, otherwise the wanted one.
 
-    A run exists from the moment that its manifest is in place, which is one rename. Until then, what the folder held
-    before is untouched; from then on it belongs to no run and is removed, at the next start where a kill prevents it
-    now. A folder without a manifest that holds none but temporary files counts as empty.
+    A run exists from the moment when its manifest is renamed into place. Until then, the previous content of the
+    folder is untouched. From then on that content belongs to no run and is removed; if the process is killed first,
+    the next start removes it. A folder that holds only temporary files counts as empty.
 
     Raises:
         RecordError: the folder holds a run of another command, or files of the user.
-        WriteError: the disk does not take the manifest.
+        WriteError: the manifest cannot be written.
     """
     if (folder / MANIFEST).exists():
         remove_leftovers(folder, recursive=True)
@@ -66,13 +66,13 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
         if before != now:
             raise RecordError(
                 f"{folder} holds a run with another {what}",
-                hint="give this run another --name, or --force to begin anew",
+                hint="give this run another --name, or --force to start over",
             )
     return replace(held, settings=wanted.settings, command=wanted.command or held.command)
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run writes, but for its manifest and its space."""
+    """Remove everything that a run writes except its manifest and its space."""
     for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", "front.png", "ship.yaml", "ship.pt", PAGE):
         (folder / name).unlink(missing_ok=True)
     (folder / CONFIRMATION).unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a run's folder, its manifest last: what a kill leaves of it is a run, or counts as empty."""
+    """Remove a run's folder, its manifest last, so that a kill leaves either a run or an empty folder."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

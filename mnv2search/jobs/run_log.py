@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: its evaluations, and the time that they took."""
+"""The log of a run: its evaluations and the time used, written as the run proceeds."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from mnv2search.study.types import Evaluated
 
 __all__ = ["RunLog"]
 
-# The manifest is written this often at most while evaluations come in.
+# Shortest interval between two writes of the manifest.
 INTERVAL_S = 2.0
 
 
 class RunLog:
-    """Writes each evaluation as it finishes, and the time used, so that a killed run does not get it again.
+    """Writes each evaluation and the time used as soon as the evaluation finishes.
 
-    Time counts up to the last result on disk, an evaluation or a checkpoint: what an interrupted evaluation took is
-    lost work, and the run gets that time again.
+    Time counts up to the last evaluation or checkpoint on disk. The time of an interrupted evaluation does not count,
+    so a resumed run can spend it again.
 
     Args:
         folder: of the run.
-        manifest: of the run; its time is that of earlier parts.
-        clock: seconds that never go backwards.
+        manifest: of the run, with the time used by earlier parts.
+        clock: monotonic clock in seconds.
 
     Attributes:
-        manifest: as it is now; the file may be older by `INTERVAL_S`.
-        earlier_s: time that earlier parts of the run took.
+        manifest: the current manifest; the file may be up to `INTERVAL_S` older.
+        earlier_s: time used by earlier parts of the run.
 
     Raises:
-        WriteError: the disk does not take it; from any method.
+        WriteError: a file cannot be written (raised by any method).
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, clock: Callable[[], float]) -> None:

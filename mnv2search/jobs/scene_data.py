@@ -100,7 +100,7 @@ def describe_scenes(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         looked = pool.map(lambda item: (looked_at(item[1].image), _amounts(item[1])), every)
         for done, ((split, scene), (image, found)) in enumerate(zip(every, looked, strict=True), start=1):
-            if not isinstance(image, str):  # it was sound when the set was read
+            if not isinstance(image, str):  # it was readable when the set was read
                 shorts.append(image[0])
                 by_content[image[1]].append((split, scene.image))
             if scene.mask is not None:

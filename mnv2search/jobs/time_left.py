@@ -1,4 +1,4 @@
-"""How much of a search is left to do when a run goes on."""
+"""The remaining work of a resumed search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnv2search.study.types import Evaluated, Settings
 __all__ = ["ENDED", "remaining_settings"]
 
 ENDED = ("finished", "nothing fits")
-# Even where the time was used up before an interruption, the final measurement needs some.
+# Time for the final measurement, even if the time was used up before an interruption.
 MIN_RESUME_S = 20.0
 
 
@@ -23,14 +23,14 @@ def remaining_settings(
     manifest: Manifest,
     previous: Sequence[Evaluated],
 ) -> Settings | None:
-    """What is left of a search to do; None where an earlier run did all of it.
+    """The settings of the remaining search; None if earlier parts of the run completed it.
 
     Args:
         settings: of the search, whose time is the run's or a share of it.
         whole_s: time of the whole run.
-        held_s: time that the run was last given.
-        manifest: with the time that was used.
-        previous: what was evaluated.
+        held_s: time limit that the run was last given.
+        manifest: of the run, with the time used.
+        previous: earlier evaluations.
     """
     done = sum(1 for item in previous if item.trial >= 0 and item.stage in ("search", "calibration"))
     used_s = manifest.elapsed_s
@@ -41,6 +41,6 @@ def remaining_settings(
         return None
     if settings.time_s is None or whole_s is None or used_s == 0:
         return settings
-    # a run that goes on beyond its end divides what is added
+    # a finished run that is extended divides only the added time
     left_s = settings.time_s * (1 - used_s / whole_s) if has_ended else settings.time_s - used_s
     return replace(settings, time_s=max(left_s, MIN_RESUME_S))

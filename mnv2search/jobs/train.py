@@ -128,7 +128,7 @@ def train_spec(
     def decoded(count: int) -> None:
         on_decoded(count)
         if asked():
-            raise StoppedError("interrupted while images were decoded; the same command begins anew")
+            raise StoppedError("interrupted while images were being decoded; run the same command to start over")
 
     with training_lock(folder, team):
         images = team.in_turn(lambda: read_image_set(data, seed=seed, unpack_to=image_folder()))
@@ -177,7 +177,7 @@ def train_spec(
                 classes=images.classes,
             )
         if trained.stopped:
-            raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
+            raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
         cutting = Cutting(side=square_side(spec), normalization=recipe.normalization)
         test = team.agreed(
             lambda: evaluate(

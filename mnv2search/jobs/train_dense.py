@@ -145,7 +145,7 @@ def train_dense_spec(
                 after=len(parts[2]) / len(parts[1]),
             )
         if trained.stopped:
-            raise StoppedError(f"interrupted at step {trained.steps}; the same command goes on where it stopped")
+            raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
         best = network_of(folder / BEST, spec).to(device)
         test = dense_figures(
             best, parts[2], scenes.classes, normalization=recipe.normalization, device=device, stop=stop

@@ -1,4 +1,4 @@
-"""The folder of a training: for one process or team at a time, and for one training alone."""
+"""The folder of a training: locked while a training writes to it, and never shared by two trainings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["check_existing_training", "training_lock"]
 
 @contextmanager
 def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
-    """Hold the folder of a training for one team, whose leader alone writes to it.
+    """Lock the folder of a training for one team of processes, of which only the leader writes to it.
 
     Raises:
-        RecordError: another training holds the folder, or it cannot be written to.
-        OtherProcessError: the leader could not hold it.
+        RecordError: another training has locked the folder, or it cannot be written to.
+        OtherProcessError: the leader could not lock it.
     """
     with ExitStack() as stack:
         lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
@@ -32,17 +32,17 @@ def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
 def check_existing_training(
     folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
 ) -> None:
-    """Say that a folder holds a training, and whether the length that is asked for is used.
+    """Note that a folder already holds a training, and that a requested length is not used.
 
     Args:
         folder: of the training.
-        epochs: that are asked for, or None.
-        time_s: that is asked for, or None.
+        epochs: requested number of epochs, or None.
+        time_s: requested time, or None.
         epoch_steps: steps of an epoch.
-        on_note: told, where the folder holds a training.
+        on_note: told what the folder holds.
 
     Raises:
-        OptionError: the training is finished, and another length is asked for.
+        OptionError: the training is finished, and another length is requested.
         TrainingError: the checkpoint cannot be read.
     """
     held = read_checkpoint(folder / LAST)
@@ -52,20 +52,18 @@ def check_existing_training(
     option = "--epochs" if epochs is not None else "--time"
     if held.step < held.steps:
         unused = f"; {option} is not used" if time_s is not None or is_other else ""
-        on_note(
-            f"{folder} holds a training of {held.steps} steps; it goes on after step {held.step} to its end{unused}"
-        )
+        on_note(f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}")
     elif is_other:
         raise OptionError(
             f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
             hint="give another folder (-o)",
         )
     elif not held.is_unjudged:
-        on_note(f"{folder} holds a training of {held.steps} steps that was finished already")
+        on_note(f"{folder} holds a training of {held.steps} steps that is already finished")
 
 
 def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
-    """Whether the length that is asked for is not that of the training."""
+    """Whether the requested length differs from that of the training."""
     if epochs is not None:
         return max(1, epochs * epoch_steps) != held.steps
     return time_s is not None and time_s != held.time_s

@@ -1,4 +1,4 @@
-"""The log of a training: a line for each evaluation, events for TensorBoard, curves, a page."""
+"""The log of a training: one JSON line per evaluation, TensorBoard events, curves and a report."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ BOARD_STEPS = 10
 def logged(
     folder: Path, told: Callable[[ProgressOf[F]], None], scalars: Callable[[F], Mapping[str, float]]
 ) -> Iterator[Callable[[ProgressOf[F]], None]]:
-    """Also appends every evaluation to a file of JSON lines, and writes event files where TensorBoard is installed.
+    """A progress callback that also logs every evaluation, and writes event files if TensorBoard is installed.
 
-    The file goes on where the folder holds a checkpoint, and begins anew where it does not.
+    If the folder holds a checkpoint, the log is appended to; otherwise it starts empty.
 
     Args:
         folder: of the training.
-        told: to be told of progress.
+        told: callback that progress is passed on to.
         scalars: figures by the names under which TensorBoard shows them.
 
     Raises:
-        RecordError: the file cannot be gone on with.
+        RecordError: the log cannot be appended to.
     """
     _begin_history(folder / HISTORY, is_new=not (folder / LAST).exists())
     board = _board(folder)
@@ -67,7 +67,7 @@ def logged(
 
 
 def _begin_history(path: Path, *, is_new: bool) -> None:
-    """Cut off a last line that a kill left incomplete, or everything where the training is new."""
+    """Cut off an incomplete last line, which a kill may leave, or everything if the training is new."""
     try:
         content = read_bytes(path, max_bytes=MAX_HISTORY_BYTES)
         os.truncate(path, 0 if is_new else content.rfind(b"\n") + 1)
@@ -75,7 +75,7 @@ def _begin_history(path: Path, *, is_new: bool) -> None:
         return
     except (UnsafeFileError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise RecordError(f"{path}: cannot be gone on with: {reason}", hint="move it to another folder") from error
+        raise RecordError(f"{path}: cannot be appended to: {reason}", hint="move it to another folder") from error
 
 
 def _append(path: Path, evaluation: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def _append(path: Path, evaluation: dict[str, Any]) -> None:
             file.write(line + "\n")
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written: {error.strerror}", hint="make room, and run the same command again"
+            f"{path} cannot be written: {error.strerror}", hint="free some space and run the same command again"
         ) from error
 
 
@@ -104,27 +104,27 @@ def write_page(
     Args:
         folder: of the training, with its history.
         title: of the page.
-        lines: what the training came to.
-        batch: images a step.
-        parts: below the curves.
-        on_note: told of lines of the history that the curves leave out.
+        lines: results of the training.
+        batch: images per step.
+        parts: shown below the curves.
+        on_note: told which lines of the history the curves leave out.
 
     Raises:
         TrainingError: the disk does not take them.
         RecordError: likewise.
     """
-    shown: list[Part] = [Lines(title="What it came to", lines=tuple(lines))]
+    shown: list[Part] = [Lines(title="Results", lines=tuple(lines))]
     evaluations = _evaluations(folder / HISTORY, on_note)
     if evaluations:
         curves = training_png(evaluations, batch=batch)
         write_whole(folder / CURVES, curves)
         shows = "training loss and figures on held-out images over the steps"
-        shown.append(Picture(title="How it went", png=curves, shows=shows))
+        shown.append(Picture(title="Training curves", png=curves, shows=shows))
     write_text(folder / PAGE, page(title, [*shown, *parts]))
 
 
 def _evaluations(path: Path, on_note: Callable[[str], None]) -> tuple[Evaluated, ...]:
-    """The evaluations of a history that can be read."""
+    """The evaluations in the readable lines of a history."""
     try:
         evaluations, damaged = history_of(path)
     except (UnsafeFileError, OSError) as error:
@@ -141,6 +141,6 @@ def _board(folder: Path) -> Any:
     if find_spec("tensorboard") is None:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what its own dependencies call old
+        warnings.simplefilter("ignore")  # deprecations in its own dependencies
         from torch.utils.tensorboard import SummaryWriter
     return SummaryWriter(str(folder / "tensorboard"))

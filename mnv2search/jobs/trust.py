@@ -1,7 +1,8 @@
-"""Whether a results folder may make this machine run programs, connect elsewhere or read data.
+"""Trust in results folders: which may run programs, connect to other machines or read data.
 
-A run remembers, in this user's cache folder, a digest of the texts by which it was started. A folder is trusted where
-its manifest has those very texts, wherever it was moved; one that somebody else made, or edited, is not.
+When a run starts, a digest of its device, accuracy and space is stored in the user's cache folder. A results folder
+is trusted if its manifest has a stored digest, wherever the folder is now. A folder that someone else made, or one
+whose manifest was edited, is not.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FOLDER = "trusted"
 
 
 def remember(manifest: Manifest) -> tuple[str, ...]:
-    """Trust folders of this run from now on; what to tell the user where that cannot be written."""
+    """Trust folders of this run from now on; returns notes for the user if that cannot be stored."""
     if not _effects(manifest):
         return ()
     path = _path(manifest)
@@ -32,28 +33,28 @@ def remember(manifest: Manifest) -> tuple[str, ...]:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
     except OSError as error:
-        return (f"{path.parent} cannot be written ({error.strerror}): to go on with this run will take --trust",)
+        return (f"{path.parent} cannot be written ({error.strerror}): resuming this run will need --trust",)
     return ()
 
 
 def check_trust(folder: Path, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
-    """Refuse a folder with effects beyond measuring here, unless this user began that run on this machine.
+    """Refuse a folder that does more than measure locally, unless this user started its run on this machine.
 
     Args:
         folder: of the run.
         manifest: of that folder.
-        hint: what to do where it is not trusted.
-        evaluates: whether its evaluator is opened, too.
+        hint: what to do if it is not trusted.
+        evaluates: whether its evaluator is opened too.
 
     Raises:
-        RecordError: it may run programs, connect to other machines or read data; says which.
+        RecordError: the folder is not trusted; the message lists what its manifest asks for.
     """
     effects = _effects(manifest) if evaluates else device_effects(manifest.device.name)
     if not effects or _is_ours(_path(manifest)):
         return
     told = "\n".join(f"  {effect}" for effect in effects)
     raise RecordError(
-        escaped(f"{folder} is not known to be a run of yours on this machine, and its manifest asks to\n{told}"),
+        escaped(f"{folder} is not a run that you started on this machine, and its manifest asks to\n{told}"),
         hint=hint,
     )
 
@@ -63,7 +64,7 @@ def _effects(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _path(manifest: Manifest) -> Path:
-    """The file that stands for the texts of a run: those that are opened, and the space they are opened for."""
+    """The file whose existence marks a run as trusted, named by the digest of its device, accuracy and space."""
     texts = json.dumps([manifest.device.name, manifest.evaluator, manifest.space])
     return default_folder(os.environ).parent / FOLDER / hashlib.sha256(texts.encode()).hexdigest()
 

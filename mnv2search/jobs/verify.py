@@ -94,9 +94,9 @@ def verify(
     Args:
         folder: of the run.
         device: text that opens the device; None takes that of the manifest.
-        trusts: whether to connect to the machine that the manifest names though somebody else made the folder.
+        trusts: whether to open the device that the manifest names even if someone else made the folder.
         time_s: for the measurement.
-        on_progress: hears of measured networks.
+        on_progress: told the number of measured networks.
 
     Raises:
         RecordError: the folder is not that of a finished run, a file of `front/` is not in its records, or the device
@@ -113,7 +113,7 @@ def verify(
             folder,
             manifest,
             evaluates=False,
-            hint="give the device yourself, by --device; or look at the manifest and add --trust",
+            hint="choose a device with --device, or check the manifest and add --trust",
         )
     recorded = {e.spec.name: e for e in result.front}
     specs = [load_spec(file) for file in files]

@@ -27,7 +27,7 @@ FORMAT = 1
 REFERENCES = 32
 MAX_BYTES = 1 << 26
 Milliseconds = Annotated[float, Meta(gt=1e-9, lt=1e9)]
-# Of a feature: what is measured in millions of operations or bytes, or counted.
+# Largest plausible value of a feature; features are counts, or millions of operations or bytes.
 Amount = Annotated[float, Meta(ge=0, lt=1e12)]
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class _Document:
 
 
 def _decoded(content: bytes) -> Memory:
-    """What a file says; what another version wrote of other features says nothing.
+    """The content of a cache file; empty if another version with other features or another format wrote it.
 
     Raises:
         UnsafeFileError: it is damaged.
@@ -146,7 +146,7 @@ def _decoded(content: bytes) -> Memory:
     if document.features == NAMES:
         observations = tuple(Observation(*one) for one in document.observations)
         if any(len(one.features) != len(NAMES) for one in observations):
-            raise UnsafeFileError(f"an observation has not {len(NAMES)} features")
+            raise UnsafeFileError(f"an observation does not have {len(NAMES)} features")
     return Memory(reference_ms=document.reference_ms, observations=observations)
 
 
@@ -156,4 +156,4 @@ def _set_aside(path: Path, error: UnsafeFileError) -> None:
         path.replace(aside)
     except OSError:
         aside = path
-    log.warning("the latency cache is damaged (%s): %s is not used, and the device is learned anew", error, aside)
+    log.warning("the latency cache is damaged (%s): %s is not used, and a new cache is started", error, aside)

@@ -26,7 +26,7 @@ LARGE_KERNEL = 7
 # Weights that stay in a processor's caches from one inference to the next; those beyond come from memory every time.
 # Found on a server with 32 MiB of shared last-level cache; ridge regression finds the rate, so it need not be exact.
 CACHED_WEIGHTS = 2.5e6
-# Units remembered, each with its layers: 3 kB.
+# Units kept in the cache, at 3 kB each.
 REMEMBERED = 16_384
 
 # Feature -> ms per million (or per piece): where a device's rates start from before anything is measured on it.

@@ -114,11 +114,11 @@ class LatencyPredictor:
         return self.predict_features(self.features(plans))
 
     def features(self, plans: Sequence[Plan]) -> Matrix:
-        """What latencies are predicted from, (N, len(NAMES)); it does not depend on what was measured."""
+        """The features of networks, (N, len(NAMES)), which do not depend on measurements."""
         return self._table.matrix_of(plans)
 
     def predict_features(self, features: Matrix) -> tuple[Matrix, Matrix]:
-        """Like `predict_many`, from the `features` of networks."""
+        """Like `predict_many`, but takes the `features` of networks."""
         ms, noise = _predicted(self._fit, features), self._fit.noise
         relative = self._relative(features, ms)
         if self._residual is not None:

@@ -89,7 +89,7 @@ def open_device(text: str) -> LatencyDevice:
 
 
 def device_effects(text: str) -> tuple[str, ...]:
-    """What opening a device does beyond loading a runtime that ships: plug-ins and connections.
+    """The side effects of opening a device: plug-ins that it loads and connections that it makes.
 
     >>> device_effects("onnxruntime:threads=2")
     ()

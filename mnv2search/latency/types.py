@@ -127,7 +127,7 @@ class Latency:
     def __post_init__(self) -> None:
         ends = (self.ci_low_ms, self.ci_high_ms, self.p90_ms)
         if not (0 < self.median_ms < math.inf and all(map(math.isfinite, ends))):
-            raise ValueError(f"latency of {self.median_ms} ms with ends {ends} is not a time above 0")
+            raise ValueError(f"latency of {self.median_ms} ms with interval {ends} is not a time above 0")
         if not self.ci_low_ms <= self.median_ms <= self.ci_high_ms:
             raise ValueError(
                 f"latency {self.median_ms} is not within its interval {self.ci_low_ms}, {self.ci_high_ms}"

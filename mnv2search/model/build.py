@@ -161,7 +161,7 @@ def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
         seed: of the initial weights; None takes a fresh one from the operating system.
 
     Raises:
-        OptionError: its weights take more memory than there is.
+        OptionError: its weights need more memory than there is.
     """
     laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
     check_memory(laid_out)

@@ -16,7 +16,7 @@ from mnv2search.spec.plan import Plan, Unit
 
 __all__ = ["DenseHead", "HeadUnit", "classes_at", "enlarged"]
 
-# Logits that are enlarged at once: 256 MB.
+# Logits that are upsampled at once: 256 MB.
 MOST_VALUES = 2**26
 
 
@@ -98,10 +98,10 @@ class DenseHead(nn.Module, ABC):
 
 
 def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) the likeliest class of each pixel of an image of this size.
+    """(H, W) the most likely class of each pixel of an image of this size.
 
-    It is what `enlarged` and the largest logit give, found a band of rows at a time: the logits of a large image need
-    not fit into the memory.
+    The result is the argmax of `enlarged`, computed one band of rows at a time, because the logits of a large image
+    may not fit in memory.
 
     Args:
         logits: (classes, h, w).

@@ -1,4 +1,4 @@
-"""Networks that no memory of this machine holds, refused before anything is allocated."""
+"""A check that a network fits in memory, made before anything is allocated."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.l
 
 
 def memory_bytes() -> int:
-    """Memory of this machine, or of the container that this process runs in."""
+    """Memory of this machine, or the limit of the container that this process runs in."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CONTAINER_LIMITS:
-        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+        with suppress(OSError, ValueError):  # no such file, or its content is "max"
             found.append(int(Path(path).read_text(encoding="ascii")))
     return min(found)
 
 
 def check_memory(laid_out: Plan, *, copies: int = 1, images: int = 0, available_bytes: int | None = None) -> None:
-    """Refuse a network whose weights and maps take more memory than there is.
+    """Refuse a network whose weights and feature maps need more memory than there is.
 
     Args:
         laid_out: the network.
-        copies: of the weights at one time.
-        images: that are computed at one time.
+        copies: number of copies of the weights in memory at once.
+        images: number of images computed at once.
         available_bytes: memory; None takes that of this machine.
 
     Raises:
-        OptionError: it takes more.
+        OptionError: it needs more.
     """
     cost = cost_of(laid_out)
     needed = copies * cost.params * BYTES["fp32"] + images * cost.peak_activation_bytes
     available = memory_bytes() if available_bytes is None else available_bytes
     if needed > available:
         raise OptionError(
-            f"{laid_out.spec.name} takes at least {needed / 1e9:,.1f} GB of memory, and there are "
-            f"{available / 1e9:,.1f}",
-            hint="use less width, fewer channels or a lower resolution",
+            f"{laid_out.spec.name} needs at least {needed / 1e9:,.1f} GB of memory, but only "
+            f"{available / 1e9:,.1f} GB are available",
+            hint="use a smaller width, fewer channels or a lower resolution",
         )

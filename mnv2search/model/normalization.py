@@ -1,10 +1,10 @@
-"""Ways to normalise the images that a network is given."""
+"""Normalisations of a network's input images."""
 
 from __future__ import annotations
 
 __all__ = ["NORMALIZATIONS"]
 
-# name -> mean and standard deviation of a channel, for values between 0 and 1.
+# Mean and standard deviation of each channel by name, for values from 0 to 1.
 NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

@@ -1,8 +1,8 @@
-"""Values from a pickle of plain data and tensors, worked out without pickle: nothing in it is imported or called.
+"""A restricted pickle reader for plain data and tensors, which imports and calls nothing that a pickle names.
 
-A pickle is a program for a stack machine. This machine knows the instructions that make numbers, text, lists, tuples,
-dicts and sets, takes the names of classes and functions for mere names, and knows the few of these whose call means a
-tensor or a dict. Every other call is refused.
+A pickle is a program for a stack machine. This machine executes the instructions that create numbers, text, lists,
+tuples, dicts and sets. It never looks up the classes and functions that a pickle names; it recognises the few names
+whose call creates a tensor or a dict, and refuses every other call.
 
 Source: Python, Lib/pickletools.py; torch 2.13, _weights_only_unpickler.py and _utils.py.
 """
@@ -22,7 +22,7 @@ from mnv2search.untrusted import UnsafeFileError
 __all__ = ["GlobalName", "LoadStorage", "read_pickle"]
 
 LoadStorage = Callable[[tuple[Any, ...]], Tensor]
-"""The storage that a persistent id of torch's names, as a tensor of one axis."""
+"""Loads the storage that a torch persistent id names, as a tensor with one axis."""
 
 LITERALS = frozenset(
     {
@@ -55,14 +55,14 @@ class GlobalName:
 
 
 def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
-    """The value of the pickle at the position of a file, which is left behind its end.
+    """The value of the pickle at the current position of a file, which is then just after the pickle.
 
     Args:
-        file: opened for reading bytes; its length bounds the time and memory that are taken.
-        load_storage: for persistent ids; None refuses them.
+        file: opened for reading bytes; its length bounds time and memory.
+        load_storage: loads storages by persistent id; None refuses persistent ids.
 
     Raises:
-        UnsafeFileError: it is no pickle, is damaged, or holds more than data and tensors.
+        UnsafeFileError: it is not a pickle, is damaged, or holds more than data and tensors.
     """
     machine = _Machine(load_storage)
     try:
@@ -72,12 +72,12 @@ def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
     except UnsafeFileError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        # instructions that do not fit the stack, and what cannot be decoded
+        # instructions that do not match the stack, or data that cannot be decoded
         raise UnsafeFileError(f"it is cut off or damaged ({type(error).__name__})") from None
 
 
 class _Machine:
-    """The stack and the memo of a pickle; a mark puts the stack aside and begins another."""
+    """The stack and the memo of a pickle; a mark saves the current stack and starts a new one."""
 
     def __init__(self, load_storage: LoadStorage | None) -> None:
         self.stack: list[Any] = []
@@ -110,7 +110,7 @@ class _Machine:
             self._fill_or_call(name, argument)
 
     def _fill_or_call(self, name: str, argument: Any) -> None:
-        """What changes a container, names something, or calls it."""
+        """Execute an instruction that changes a container, names a global, or calls one."""
         if name in ("SETITEM", "SETITEMS"):
             items = self._popped(2) if name == "SETITEM" else self._popped_to_mark()
             _of_type(self.stack[-1], dict).update(_dict(zip(items[::2], items[1::2], strict=True)))
@@ -129,7 +129,7 @@ class _Machine:
         elif name == "REDUCE":
             function, arguments = self._popped(2)
             self.stack.append(_called(function, _of_type(arguments, tuple)))
-        elif name == "BUILD":  # such as the versions of layers, which torch keeps as an attribute of a state dict
+        elif name == "BUILD":  # such as the layer versions, which torch stores as an attribute of a state dict
             self._popped(1)
             if not isinstance(self.stack[-1], dict | Tensor | UnreadTensor):
                 raise _refused(self.stack[-1])
@@ -156,7 +156,7 @@ def _of_type(value: Any, kind: type) -> Any:
 
 
 def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A dict whose keys are plain: the hash of nested tuples has no limit on its depth."""
+    """A dict with plain keys only, because hashing deeply nested tuples has no recursion limit."""
     found = {}
     for key, value in pairs:
         if not isinstance(key, str | int | float | bytes | GlobalName | None):
@@ -166,7 +166,7 @@ def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """What a call means, where it makes a tensor or plain data."""
+    """The result of a recognised call, which creates a tensor or plain data."""
     name = function.name if isinstance(function, GlobalName) else ""
     if name in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
         storage, offset, sizes, strides, *_ = arguments
@@ -187,4 +187,4 @@ def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _refused(value: object) -> UnsafeFileError:
     what = value.name[:100] if isinstance(value, GlobalName) else type(value).__name__
-    return UnsafeFileError(f"it holds objects that only running its code could make ({what})")
+    return UnsafeFileError(f"it holds objects that cannot be read without running code ({what})")

@@ -1,6 +1,6 @@
-"""Programs of torch.export with the spec of their network; only weights and the spec are read of a file.
+"""Programs of torch.export with the spec of their network; only the spec and the weights are read from a file.
 
-`torch.export.load` unpickles several members of a file and evaluates text of others, so that it never gets a file.
+`torch.export.load` unpickles several members of a file and evaluates text in others, so it is never used on a file.
 
 Source: torch 2.13, torch/export/pt2_archive/_package.py and torch/_export/serde/schema.py.
 """
@@ -21,7 +21,7 @@ from mnv2search.untrusted import UnsafeFileError, json_value
 __all__ = ["SUFFIX", "read_program_file", "write_program"]
 
 SUFFIX = ".pt2"
-# The member that torch leaves alone.
+# A member that torch ignores.
 TOLD = "mnv2search.json"
 WEIGHTS = "data/weights/"
 CONFIG = "model_weights_config.json"
@@ -50,10 +50,10 @@ def write_program(program: torch.export.ExportedProgram, to: IO[bytes], *, told:
 
 
 def read_program_file(file: BinaryIO) -> dict[str, Any]:
-    """What was told of the network of a program, and its weights as ``state_dict``.
+    """The description of a program's network, with its weights as ``state_dict``.
 
     Raises:
-        UnsafeFileError: it is no such file, says nothing of the network, is damaged, or has pickled weights.
+        UnsafeFileError: it is not such a file, does not describe its network, is damaged, or has pickled weights.
     """
     archive = ZipArchive(file)
     root = next(iter(archive.names), "").partition("/")[0]
@@ -74,14 +74,14 @@ def _json(archive: ZipArchive, name: str) -> dict[str, Any]:
     try:
         found = json_value(archive.read(name, max_bytes=MAX_CONFIG_BYTES).decode("utf-8"))
     except UnicodeDecodeError:
-        raise UnsafeFileError(f"its member {name!r} is no text") from None
+        raise UnsafeFileError(f"its member {name!r} is not text") from None
     if not isinstance(found, dict):
-        raise UnsafeFileError(f"its member {name!r} is no JSON object")
+        raise UnsafeFileError(f"its member {name!r} is not a JSON object")
     return found
 
 
 def _weight(archive: ZipArchive, folder: str, entry: object, contents: dict[str, bytearray]) -> Tensor | UnreadTensor:
-    """A weight from its bytes and its description; `contents` holds the members that were read before."""
+    """A weight from its bytes and its description; `contents` caches the members read so far."""
     try:
         path, meta = entry["path_name"], entry["tensor_meta"]  # type: ignore[index]
         if entry["use_pickle"] is not False:  # type: ignore[index]

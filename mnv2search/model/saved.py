@@ -50,7 +50,7 @@ def read_network(path: Path) -> MobileNet:
     laid_out = plan(_spec_of(content, path))
     name, params = laid_out.spec.name, cost_of(laid_out).params
     held = sum(math.prod(tensor.shape) for tensor in state.values())
-    if params > held:  # said before a network is built that is much larger than the file
+    if params > held:  # before a network is built that may be much larger than the file
         raise WeightsError(
             f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
             hint=GIVE,
@@ -87,7 +87,7 @@ def read_learned(path: Path) -> Learned | None:
     ):
         raise WeightsError(
             f"{path} does not say which classes its network knows, or how its images are normalised",
-            hint="write the file anew",
+            hint="write the file again",
         )
     return Learned(classes=tuple(classes), normalization=normalization)
 
@@ -113,7 +113,7 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
 def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
     text = content.get("spec")
     if not isinstance(text, str):
-        raise WeightsError(f"the spec in {path} is no text but {type(text).__name__}", hint=GIVE)
+        raise WeightsError(f"the spec in {path} is {type(text).__name__}, not text", hint=GIVE)
     spec = loads(text, file=str(path))
     if not isinstance(spec, ModelSpec):
         raise WeightsError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
@@ -139,7 +139,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     if (version := content["mnv2search"]) != FORMAT:
         shown = version if isinstance(version, int | str) else type(version).__name__
         raise WeightsError(
-            f"{path} is of format {shown!s:.20}, and {FORMAT} is known",
-            hint="write it anew with this version",
+            f"{path} has format {shown!s:.20}; this version reads format {FORMAT}",
+            hint="write it again with this version",
         )
     return content

@@ -1,4 +1,4 @@
-"""Tensors from raw bytes and a description that need not be true."""
+"""Tensors from raw bytes and an untrusted description."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mnv2search.untrusted import UnsafeFileError
 __all__ = ["UnreadTensor", "storage_of", "strided_tensor"]
 
 MAX_AXES = 8
-# Source: torch.int64, in which torch counts elements and bytes, with room for the largest element.
+# Source: torch counts elements and bytes in torch.int64; divided by the size of the largest element.
 MAX_ELEMENTS = 2**58
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadTensor:
-    """Stands for a tensor of a kind that weights are not given in.
+    """Placeholder for a tensor of a kind that weights may not have.
 
     Attributes:
         kind: such as ``quantized`` or ``sparse``.
@@ -33,23 +33,23 @@ def storage_of(content: bytearray, dtype: torch.dtype, elements: int | None = No
     """The first elements of a buffer as a tensor of one axis that shares its memory; None takes all of them.
 
     Raises:
-        UnsafeFileError: it has fewer.
+        UnsafeFileError: the buffer has fewer elements.
     """
     held = len(content) // dtype.itemsize
     wanted = held if elements is None else elements
     if not 0 <= wanted <= held:
-        raise UnsafeFileError(f"a storage of {held:,} elements is said to have {wanted:,}")
+        raise UnsafeFileError(f"a storage has {held:,} elements, not {wanted:,} as stated")
     return torch.frombuffer(content, dtype=dtype, count=wanted) if wanted else torch.empty(0, dtype=dtype)
 
 
 def strided_tensor(storage: object, sizes: Sequence[object], strides: Sequence[object], offset: object) -> Tensor:
-    """A view of a storage, every element of which lies inside it and is stored.
+    """A view of a storage, checked to lie inside it and to have no more elements than it.
 
     Raises:
         UnsafeFileError: the view reaches beyond the storage, or has more elements than the storage.
     """
     if not isinstance(storage, Tensor) or storage.ndim != 1:
-        raise UnsafeFileError("a tensor has something else than a storage")
+        raise UnsafeFileError("a tensor does not refer to a storage")
     shape, steps, (start,) = _counts(sizes), _counts(strides), _counts((offset,))
     if len(shape) != len(steps) or len(shape) > MAX_AXES:
         raise UnsafeFileError(f"a tensor has {len(shape)} sizes and {len(steps)} strides")
@@ -59,12 +59,12 @@ def strided_tensor(storage: object, sizes: Sequence[object], strides: Sequence[o
     last = start + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
     if not 0 < elements <= len(storage) or last >= len(storage):
         shown = " x ".join(str(size) for size in shape)
-        raise UnsafeFileError(f"a tensor of {shown} elements has a storage of {len(storage):,}")
+        raise UnsafeFileError(f"a tensor of {shown} elements does not fit its storage of {len(storage):,}")
     return storage.as_strided(shape, steps, start)
 
 
 def _counts(values: Sequence[object]) -> tuple[int, ...]:
     counts = tuple(value for value in values if type(value) is int and 0 <= value <= MAX_ELEMENTS)
     if len(counts) < len(values):
-        raise UnsafeFileError("the sizes, strides or offset of a tensor are not numbers of elements")
+        raise UnsafeFileError("the sizes, strides or offset of a tensor are not element counts")
     return counts

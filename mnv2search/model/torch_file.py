@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without pickle: the zip archives of today, and what torch wrote before 1.6.
+"""Files of `torch.save`, read without pickle: zip archives, and the older format that torch wrote before 1.6.
 
 Source: torch 2.13, torch/serialization.py, `_save`, `_legacy_save`, `_load` and `_legacy_load`.
 """
@@ -23,7 +23,7 @@ __all__ = ["ZIP", "read_torch_file"]
 
 ZIP = b"PK\x03\x04"
 MAX_PICKLE_BYTES = 8 << 20
-# What a file from before torch 1.6 begins with, each a pickle of its own.
+# A file from before torch 1.6 begins with these, each in its own pickle.
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 STORAGES: Mapping[str, torch.dtype] = {
@@ -39,7 +39,7 @@ STORAGES: Mapping[str, torch.dtype] = {
     "torch.BoolStorage": torch.bool,
     "torch.ComplexDoubleStorage": torch.complex128,
     "torch.ComplexFloatStorage": torch.complex64,
-    # only met inside tensors of these kinds, which are not read
+    # these occur only inside tensors of kinds that are not read
     "torch.QInt8Storage": torch.int8,
     "torch.QUInt8Storage": torch.uint8,
     "torch.QInt32Storage": torch.int32,
@@ -47,10 +47,10 @@ STORAGES: Mapping[str, torch.dtype] = {
 
 
 def read_torch_file(file: BinaryIO) -> Any:
-    """What `torch.save` wrote: plain data, with tensors on the processor.
+    """The content of a file of `torch.save`: plain data, with tensors on the CPU.
 
     Raises:
-        UnsafeFileError: the file is none of torch's, is damaged, or holds more than data and tensors.
+        UnsafeFileError: `torch.save` did not write the file, it is damaged, or it holds more than data and tensors.
     """
     start = file.read(len(ZIP))
     file.seek(0)
@@ -62,7 +62,7 @@ def read_torch_file(file: BinaryIO) -> Any:
 def _read_zip(archive: ZipArchive) -> Any:
     pickles = [name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise UnsafeFileError("it is no file of torch.save")
+        raise UnsafeFileError("it was not written by torch.save")
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in archive.names:
         raise UnsafeFileError("it is a TorchScript program")
@@ -86,8 +86,8 @@ def _read_before_zip(file: BinaryIO) -> Any:
     except UnsafeFileError:
         is_torch = False
     if not is_torch:
-        raise UnsafeFileError("it is no file of torch.save, or holds more than weights")
-    _next_value(file)  # about the machine that wrote it
+        raise UnsafeFileError("it was not written by torch.save, or holds more than weights")
+    _next_value(file)  # describes the machine that wrote it
     at = file.tell()
     described: dict[str, tuple[torch.dtype, int]] = {}
 
@@ -103,10 +103,10 @@ def _read_before_zip(file: BinaryIO) -> Any:
 
 
 def _storages_behind(file: BinaryIO, described: Mapping[str, tuple[torch.dtype, int]]) -> dict[str, Tensor]:
-    """The storages at the end of a file, each with its number of elements before it."""
+    """The storages at the end of a file, each preceded by its number of elements."""
     keys = _next_value(file)
     if not isinstance(keys, list) or any(not isinstance(key, str) or key not in described for key in keys):
-        raise UnsafeFileError("it is cut off or damaged: it lists other storages than its tensors have")
+        raise UnsafeFileError("it is cut off or damaged: the storages it lists are not those of its tensors")
     return {key: _next_storage(file, *described[key]) for key in keys}
 
 
@@ -119,7 +119,7 @@ def _next_storage(file: BinaryIO, dtype: torch.dtype, elements: int) -> Tensor:
 
 
 def _part(storages: Mapping[str, Tensor], identifier: tuple[Any, ...]) -> Tensor:
-    """A storage, or the part of it that a sixth entry describes with a key, an offset and a size."""
+    """A storage or, if its persistent id has a sixth entry with a key, an offset and a size, that part of it."""
     whole = storages[_described(identifier)[1]]
     if len(identifier) < 6 or identifier[5] is None:
         return whole
@@ -128,7 +128,7 @@ def _part(storages: Mapping[str, Tensor], identifier: tuple[Any, ...]) -> Tensor
 
 
 def _next_value(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
-    """The value of the pickle at the position of a file, which is left behind its end."""
+    """The value of the pickle at the current position of a file, which is then just after the pickle."""
     at = file.tell()
     content = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     value = read_pickle(content, load_storage)
@@ -137,12 +137,12 @@ def _next_value(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
 
 
 def _described(identifier: object) -> tuple[torch.dtype, str, int]:
-    """The type, the key and the number of elements of a storage, from its persistent id."""
+    """The dtype, the key and the number of elements of a storage, from its persistent id."""
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
         raise UnsafeFileError("it is cut off or damaged: a tensor names no storage")
     _, kind, key, _, elements, *_ = identifier
     if not isinstance(kind, GlobalName) or kind.name not in STORAGES:
         raise UnsafeFileError(f"it holds tensors of an uncommon type ({getattr(kind, 'name', kind)!s:.100})")
     if not isinstance(key, str) or type(elements) is not int or not 0 <= elements <= MAX_ELEMENTS:
-        raise UnsafeFileError("it is cut off or damaged: a storage has no key, or no number of elements")
+        raise UnsafeFileError("it is cut off or damaged: a storage has no key or no element count")
     return STORAGES[kind.name], key, elements

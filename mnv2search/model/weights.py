@@ -30,7 +30,7 @@ SLIM_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "
 # Source: slots that TensorFlow's optimisers and moving averages leave in a checkpoint beside the variables.
 SLIM_SLOTS = ("ExponentialMovingAverage", "Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1")
 LISTED = 6
-# Weights are given in these; quantized and complex numbers mean something else than what they would load as.
+# Accepted types; quantized and complex values would change their meaning when converted.
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -62,7 +62,7 @@ def load_weights(
             `.safetensors`, else what `torch.save` wrote. Files are read without running code from them.
         layout: whose names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of
             which the plain variables are read, not their moving averages; `auto` looks at the names.
-        source: file that a mapping was read from, for messages.
+        source: file that a mapping was read from, shown in messages.
 
     Raises:
         WeightsError: the file cannot be read or follows no known layout, or names, shapes or types do not fit, or a
@@ -212,13 +212,13 @@ def _checked_state(
             f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
             hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
             if any(found for _, found in other_network)
-            else "give weights whose every number is finite and of float16, bfloat16, float32 or float64",
+            else "give weights that are finite float16, bfloat16, float32 or float64 numbers",
         )
     return converted
 
 
 def _unfit_kind(parts: list[Tensor | NDArray[Any]], *, counts: bool) -> str | None:
-    """What a tensor is, where weights cannot be given in it; a counter may have any real numbers."""
+    """The kind of a tensor if weights may not have it, otherwise none; a counter may have any real type."""
     for part in (given if isinstance(given, Tensor) else torch.as_tensor(given) for given in parts):
         if part.is_meta or part.layout is not torch.strided or part.is_quantized:
             return "without values (meta), sparse or quantized"

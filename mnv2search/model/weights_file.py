@@ -1,4 +1,4 @@
-"""Files of weights of every format, through one function that runs no code of theirs."""
+"""Weights files of every format, read by one function that runs no code from them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ LONGEST_NAME = 100
 
 
 def read_weights_file(path: Path) -> Any:
-    """What a file of weights holds: plain data with tensors or arrays.
+    """The content of a weights file: plain data with tensors or arrays.
 
-    Nothing of a file is unpickled, imported, evaluated or unpacked to disk, and what it takes of memory is bounded by
-    its size: of `.npz`, `.safetensors`, `.pt2`, and what `torch.save` wrote, of any other ending.
+    The suffix decides the format: `.npz`, `.safetensors`, `.pt2` or, for any other suffix, what `torch.save` writes.
+    Nothing in a file is unpickled, imported, evaluated or unpacked to disk, and memory is bounded by the file's size.
 
     Raises:
-        UnsafeFileError: it cannot be read so; the message says why, without the path.
+        UnsafeFileError: the file cannot be read in this way; the message says why, without the path.
         OSError: it is missing or cannot be read.
     """
     read = READERS.get(path.suffix, read_torch_file)
@@ -41,21 +41,21 @@ def read_weights_file(path: Path) -> Any:
 
 
 def checked_state_dict(found: object, path: Path) -> dict[str, Tensor | NDArray[Any]]:
-    """What a file holds, if that is a state dict: tensors or arrays by their names.
+    """The state dict that a file holds: tensors or arrays by their names.
 
     Raises:
-        WeightsError: it is something else.
+        WeightsError: the file holds something else.
     """
     hint = "save model.state_dict() with torch.save"
     if not isinstance(found, Mapping):
-        raise WeightsError(f"{path} holds no state dict but {type(found).__name__}", hint=hint)
+        raise WeightsError(f"{path} holds {type(found).__name__}, not a state dict", hint=hint)
     for name, value in found.items():
         if not isinstance(name, str):
             raise WeightsError(f"{path} holds no state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
         if isinstance(value, UnreadTensor):
             raise WeightsError(
                 f"the weights of {path} cannot be read: {shortened(name)} is a tensor {value.kind}",
-                hint="save plain tensors of floating-point numbers, on the processor",
+                hint="save plain floating-point tensors on the CPU",
             )
         if not isinstance(value, Tensor | np.ndarray):
             raise WeightsError(
@@ -72,7 +72,7 @@ def why_unreadable(error: OSError | UnsafeFileError) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name from a file, of a length that can be shown."""
+    """A name from a file, shortened for a message."""
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 

@@ -1,4 +1,4 @@
-"""Members of zip files from outside, read into memory within bounds."""
+"""Members of untrusted zip files, read into memory within bounds."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["ZipArchive"]
 
-# Counted before the list of members is read, which takes several times its size of memory.
+# Checked before the list of members is read, which takes several times its size in memory.
 MAX_MEMBERS = 100_000
 MEMBER = b"PK\x01\x02"
 CHUNK_BYTES = 1 << 20
-# Weights hardly compress: an archive that unpacks to more than both of these is no file of weights.
+# Weights hardly compress: an archive that unpacks to more than both of these is not a weights file.
 MAX_RATIO = 10
 FREE_BYTES = 128 << 20
 STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ZipArchive:
-    """The members of a zip file by their names; nothing is written to disk, so that no name can leave a folder.
+    """The members of a zip file by their names; nothing is written to disk, so names cannot escape a folder.
 
     Args:
         file: opened for reading bytes.
 
     Raises:
-        UnsafeFileError: it is no zip file, is damaged, or unpacks to much more than its size.
+        UnsafeFileError: it is not a zip file, is damaged, or unpacks to much more than its size.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -43,12 +43,12 @@ class ZipArchive:
         self._members = {member.filename: member for member in members}
         if len(self._members) < len(members):
             raise UnsafeFileError("two of its members have the same name")
-        # members that overlap claim more than there is
+        # overlapping members add up to more than the file
         if sum(member.compress_size for member in members) > size_bytes:
-            raise UnsafeFileError("it is cut off or damaged: its members take more than the file has")
+            raise UnsafeFileError("it is cut off or damaged: its members are larger than the file")
         unpacked = sum(member.file_size for member in members)
         if unpacked > max(FREE_BYTES, MAX_RATIO * size_bytes):
-            raise UnsafeFileError(f"its {size_bytes:,} bytes unpack to {unpacked:,}, as those of weights never do")
+            raise UnsafeFileError(f"its {size_bytes:,} bytes unpack to {unpacked:,}, far more than weights do")
 
     @property
     def names(self) -> tuple[str, ...]:

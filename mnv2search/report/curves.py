@@ -37,19 +37,19 @@ FIGURES = {
 }
 BESIDE = ("ap50", "pixels")
 MAX_HISTORY_BYTES = 256 * 2**20
-# Numbers from which on a line of a history is taken to be damaged.
+# A line of a history with a larger number counts as damaged.
 LARGEST = 1e15
 # End of an axis over the largest value that it shows.
 MARGIN = 1.06
 
 
 class Evaluated(NamedTuple):
-    """One evaluation in the course of a training.
+    """One evaluation during a training.
 
     Attributes:
-        step: after which it was.
+        step: step after which it took place.
         loss: running mean of the training loss.
-        figures: on held-out images by name, the one that decides first.
+        figures: figures on held-out images by name; the first one selects the best weights.
     """
 
     step: int
@@ -61,8 +61,8 @@ class History(NamedTuple):
     """The evaluations of a training.
 
     Attributes:
-        evaluations: by step; of one that was repeated, the last.
-        damaged: numbers of lines that hold no evaluation.
+        evaluations: sorted by step; if an evaluation was repeated, only the last one.
+        damaged: numbers of the lines that do not hold an evaluation.
     """
 
     evaluations: tuple[Evaluated, ...]
@@ -70,10 +70,10 @@ class History(NamedTuple):
 
 
 def history_of(path: Path) -> History:
-    """The evaluations that a training wrote as JSON lines; a last line that a kill left incomplete is passed over.
+    """The evaluations that a training wrote as JSON lines; an incomplete last line, left by a kill, is ignored.
 
     Raises:
-        UnsafeFileError: it is no regular file, or too large.
+        UnsafeFileError: it is not a regular file, or is too large.
         OSError: it is missing or cannot be read.
     """
     by_step: dict[int, Evaluated] = {}
@@ -90,7 +90,7 @@ def history_of(path: Path) -> History:
 
 
 def _evaluation(line: bytes) -> Evaluated:
-    """The evaluation on a line; an error of some kind where it holds none."""
+    """The evaluation on a line; raises an exception of any type if the line does not hold one."""
     written = json_value(line.decode("utf-8"))
     step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
     if "metric" in figures:

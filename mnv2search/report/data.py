@@ -54,8 +54,8 @@ def data_lines(found: Description) -> Iterator[str]:
     if found.rare:
         yield f"rare classes, below a tenth of the median: {names_text(found.rare)}"
     if found.unreadable:
-        verdict = "left out of a training" if found.is_readable_enough else "too many for a training"
-        allowed = f"one, or {UNREADABLE_SHARE:.0%}, of a part may be"
+        verdict = "skipped in training" if found.is_readable_enough else "too many for training"
+        allowed = f"one image, or {UNREADABLE_SHARE:.0%}, per part is allowed"
         yield f"{counted(len(found.unreadable), 'image')} cannot be read, {verdict} ({allowed}):"
         yield from (f"  {path}: {why}" for path, why in list(found.unreadable.items())[:MOST_NAMED])
         if len(found.unreadable) > MOST_NAMED:

@@ -99,5 +99,5 @@ def _cells(row: Sequence[str], sides: Sequence[str]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text for HTML without tags and control characters, whatever a class or a file is called."""
+    """Text with HTML and control characters escaped."""
     return escape(escaped(text))

@@ -311,7 +311,7 @@ def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[
 
 
 def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
-    """Which networks are estimated beyond what is published, and in what."""
+    """Lines that name the networks outside the published range, and the features concerned."""
     names: dict[str, list[str]] = {}
     for evaluation in front:
         if evaluation.accuracy is not None and evaluation.accuracy.note:

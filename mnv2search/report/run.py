@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
 NEXT_TO = 0.005
-# A ratio to the rival's cost from which it is told.
+# Ratio to the rival's cost from which a cost is reported.
 DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
@@ -65,7 +65,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
 
 
 def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
-    """What the network costs besides time, where that is much more than its rival costs, and how to limit it."""
+    """Costs other than latency that far exceed those of the rival network, and the options that limit them."""
     rival = best_rival(ship, result.baseline)
     if rival is None:
         return
@@ -78,14 +78,14 @@ def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
     if dear:
         shown = ", ".join(f"{ratio:.1f} x the {name}" for name, (ratio, _) in dear.items())
         options = ", ".join(option for _, option in dear.values())
-        yield f"  beside {rival.spec.name} it has {shown}; to limit that, use {options}"
+        yield f"  compared with {rival.spec.name} it has {shown}; to limit this, use {options}"
 
 
 def _published_nearby(ship: Evaluation) -> Iterator[str]:
-    """The published networks most like the one to ship, beside which an estimate can be judged."""
+    """The published networks most similar to the recommended one, for comparison with its estimate."""
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
-    yield "  published networks most like it:"
+    yield "  most similar published networks:"
     for found in nearby_of(ship):
         params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
         yield (
@@ -95,7 +95,7 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
 
 
 def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
-    """The published results most like an estimated network."""
+    """The published results most similar to an estimated network."""
     from mnv2search.accuracy.evaluators.imagenet import features_of
     from mnv2search.accuracy.published import nearest_published
     from mnv2search.spec.plan import plan
@@ -147,21 +147,21 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
 
 
 def status_lines(status: str) -> Iterator[str]:
-    """That a run with a front has not ended; nothing where it has."""
+    """A line that says that a run with a front is not finished; none if it is."""
     if status == "running":
-        yield "this run is still running: this is the front that was last measured side by side"
+        yield "this run is still running: the front is from its last side-by-side measurement"
     elif status == "interrupted":
-        yield "this run was interrupted: this is the front that was last measured side by side; run --resume goes on"
+        yield "this run was interrupted: the front is from its last side-by-side measurement; use run --resume"
 
 
 def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
-    """What to do where there is no front: go on with an unfinished run, or what to give up."""
+    """What to do if there is no front: resume an unfinished run, or relax part of the budget."""
     if status == "running":
         evaluated = counted(result.trials, "network")
         yield f"there is no front yet: this run is still running, {evaluated} evaluated so far"
         return
     if status not in ("finished", "nothing fits"):
-        yield "there is no front yet: this run was interrupted before its final measurement; go on with run --resume"
+        yield "there is no front yet: this run was interrupted before its final measurement; resume with run --resume"
         return
     if result.trials == 0:
         yield "time ran out before any network of the space was measured: go on with run --resume, longer with --time"

@@ -22,7 +22,7 @@ WIDEST = 400
 
 
 def drawn(rows: Rows) -> Table:
-    """The rows as a table, plain text only: what a terminal would act on is written as an escape."""
+    """The rows as a plain-text table, with control characters escaped."""
     table = Table(
         title=_text(rows.title),
         title_justify="left",

@@ -1,4 +1,4 @@
-"""The rule for names of networks and spaces, after which files are named."""
+"""The rule for names of networks and spaces, which become file names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from mnv2search.errors import Problem
 
 __all__ = ["MAX_NAME_BYTES", "MAX_SPACE_NAME_BYTES", "name_problem"]
 
-# A file name may take 255 bytes on common file systems: this leaves room for suffixes and temporary names.
+# Common file systems allow 255 bytes; this leaves room for suffixes and temporary names.
 MAX_NAME_BYTES = 120
-# The networks of a space are named after it, with a dash and a number.
+# The names of a space's networks add a dash and a number.
 MAX_SPACE_NAME_BYTES = MAX_NAME_BYTES - 10
 _SEPARATORS = frozenset("/\\")
 _SHOWN = 40
@@ -34,7 +34,7 @@ def _fix(name: object, max_bytes: int) -> str:
     if _SEPARATORS & set(name):
         return "leave out / and \\: files are named after it"
     if name[0] in ".-":
-        return "begin it with another character than a dot or a dash: files are named after it"
+        return "do not start it with a dot or a dash: files are named after it"
     if (size := len(name.encode())) > max_bytes:
-        return f"shorten it from {size} to {max_bytes} bytes of UTF-8 or fewer: files are named after it"
+        return f"shorten it from {size} to at most {max_bytes} bytes of UTF-8: files are named after it"
     return ""

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
 HEADROOM = 0.015
-# Picks whose figures are kept, at about 1 kB each; more than the sampler looks at between two fits.
+# Picks whose features are cached, at about 1 kB each; more than the sampler considers between two fits.
 REMEMBERED = 20_000
 FEWEST = 50
 
@@ -42,7 +42,7 @@ class TellsBounds(Protocol):
 
 
 class _Figures:
-    """What never changes of a pick, one row each; plans themselves would take several times the memory."""
+    """The constant features of picks, one row per pick; the plans would take several times as much memory."""
 
     def __init__(self) -> None:
         self.rows: dict[Pick, int] = {}
@@ -59,7 +59,7 @@ class _Figures:
         self.rows.update(zip(picks, range(begin, begin + len(picks)), strict=True))
 
     def columns(self, picks: Sequence[Pick]) -> dict[str, NDArray[Any]]:
-        """The figures of picks, each an array with as many rows."""
+        """The features of picks, each an array with one row per pick."""
         rows = [self.rows[pick] for pick in picks]
         return {name: values[rows] for name, values in self._columns.items()}
 

@@ -241,7 +241,7 @@ class Search:
         return {canonical(self._space, random_pick(self._space, random)) for _ in range(count)}
 
     def _open_journal(self) -> Journal:
-        """The study with its sampler and what is known from an earlier part of the run."""
+        """The study with its sampler and the evaluations of an earlier part of the run."""
         sampler = make_sampler(
             self._settings.sampler,
             seed=self._settings.seed,

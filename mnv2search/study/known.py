@@ -24,7 +24,7 @@ class Known:
 
     Attributes:
         items: in the order in which they came.
-        next_trial: number of the next network of the space, above all that are known, even where some were lost.
+        next_trial: number of the next network of the space, above all known ones, even if some records were lost.
         networks: of the space.
         baseline: of MobileNetV2's grid.
         rungs: what trainings reached on the way; None where all are finished.

@@ -1,4 +1,4 @@
-"""The SQLite file of a study: a copy of the records, for Optuna's own tools and for samplers that keep attributes."""
+"""The SQLite file of a study: a copy of the records for Optuna's tools and for samplers that store attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "mini
 
 
 class UnreadableStudyError(ValueError):
-    """A study file is damaged, or holds something else; the message says what."""
+    """A study file is damaged or holds something else; the message says what is wrong."""
 
 
 class StudyFile:
@@ -47,10 +47,10 @@ class StudyFile:
 
     @classmethod
     def open(cls, path: Path) -> tuple[StudyFile, list[FrozenTrial]]:
-        """The file with its trials.
+        """The file and its trials.
 
         Raises:
-            UnreadableStudyError: there is no file, or it cannot be read.
+            UnreadableStudyError: the file is missing or cannot be read.
         """
         if not path.is_file():
             raise UnreadableStudyError("it is missing")
@@ -68,13 +68,13 @@ class StudyFile:
 
     @classmethod
     def create(cls, path: Path, trials: Iterable[FrozenTrial]) -> StudyFile:
-        """A new file in place of any that is there.
+        """A new file, which replaces an existing one.
 
         Raises:
-            WriteError: the disk does not take it.
+            WriteError: the file cannot be written.
         """
         try:
-            # of a file that is replaced: SQLite would apply it to the new one
+            # the journal of the replaced file, which SQLite would apply to the new one
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
             with replacing(path) as temporary:
                 file = cls(temporary, is_new=True)
@@ -90,7 +90,7 @@ class StudyFile:
         """Write a finished trial.
 
         Raises:
-            WriteError: the disk does not take it.
+            WriteError: the trial cannot be written.
         """
         try:
             self._storage.create_new_trial(self._study_id, template_trial=trial)
@@ -106,7 +106,7 @@ def _write_error(error: Exception) -> WriteError:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of the innermost error: those around it hold SQL and not the reason."""
+    """The first line of the innermost error, which has the reason; the outer ones only have SQL."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -48,7 +48,7 @@ _INTRUDERS = (
 
 
 def names() -> st.SearchStrategy[str]:
-    """Names of networks and spaces: any text that the rules take, up to 24 characters."""
+    """Names of networks and spaces: any text that the rules allow, up to 24 characters."""
     printable = st.characters(codec="utf-8", exclude_characters="/\\").filter(str.isprintable)
     return st.text(printable, min_size=1, max_size=24).filter(lambda name: name_problem(name) is None)
 

@@ -17,12 +17,12 @@ from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_j
 
 __all__ = ["checked_box", "read_coco", "read_voc"]
 
-# COCO's own largest has 470 MB, LVIS's 1.2 GB.
+# The largest annotation file of COCO has 470 MB, that of LVIS 1.2 GB.
 MAX_JSON_BYTES = 2**31
 MAX_XML_BYTES = 2**24
-# Of a coordinate in px: beyond it is no image.
+# Largest coordinate in px; no image is larger.
 LARGEST = 1e9
-# Characters of a file's name with its folders, and of a value in a message.
+# Longest path of a file, and longest value shown in a message, in characters.
 LONGEST_NAME, LONGEST_SHOWN = 1024, 60
 
 
@@ -59,12 +59,12 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
 def read_coco(file: Path, *, root: Path | None = None) -> Part:
     """The scenes of a JSON file with `images`, `annotations` and `categories`.
 
-    Images are looked for beside the file, in `images` beside it, and where `file_name` says, but nowhere outside of
-    the set. Crowds are left out.
+    Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
+    never outside the dataset. Crowd annotations are skipped.
 
     Args:
         file: the JSON.
-        root: folder of the set; None takes the folder above the file's.
+        root: folder of the dataset; None takes the parent of the file's folder.
 
     Raises:
         DataError: the file is no such JSON.
@@ -88,7 +88,7 @@ def read_coco(file: Path, *, root: Path | None = None) -> Part:
     paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
     sizes = image_sizes(paths)
     for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
-        size = sizes[path] if _is_id(image.get("id")) else "its id is neither a whole number nor a text"
+        size = sizes[path] if _is_id(image.get("id")) else "its id is neither an integer nor text"
         if path is None or isinstance(size, str):
             entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
             faults.append(Fault(file, entry, str(size), of="image"))
@@ -115,7 +115,7 @@ def _coco_boxes(
     for entry, one in raw:
         box, category = one.get("bbox"), one.get("category_id")
         if not isinstance(category, int) or category not in labels:
-            faults.append(Fault(file, entry, f"the class id {_shown(category)} is none of {_listed(labels)}"))
+            faults.append(Fault(file, entry, f"the class id {_shown(category)} is not one of {_listed(labels)}"))
             continue
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             faults.append(Fault(file, entry, f"bbox is {_shown(box)}, not [x, y, width, height]"))
@@ -167,7 +167,7 @@ def _take_object(
 ) -> None:
     name, box = class_name(_text(one, "name")), one.find("bndbox")
     if name not in labels:
-        faults.append(place._replace(what=f"the class {_shown(name)} is none of {_listed(labels)}"))
+        faults.append(place._replace(what=f"the class {_shown(name)} is not one of {_listed(labels)}"))
         return
     texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
     try:
@@ -219,7 +219,7 @@ def _xml(file: Path, faults: list[Fault]) -> ET.Element | None:
     try:
         return ET.fromstring(read_bytes(file, max_bytes=MAX_XML_BYTES))
     except (ET.ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        faults.append(Fault(file, "", f"it is no sound XML ({error})"))
+        faults.append(Fault(file, "", f"it is not valid XML ({error})"))
         return None
 
 
@@ -229,7 +229,7 @@ def _text(node: ET.Element | None, key: str) -> str:
 
 
 def _image_path(file: Path, name: object, root: Path) -> Path | None:
-    """Where an image is, without leaving the folder of the set."""
+    """The path of an image, which must be inside the folder of the dataset."""
     if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or "\0" in name:
         return None
     above = file.parent.parent
@@ -248,7 +248,7 @@ def _voc_image(file: Path, name: str) -> Path | None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether this may be a coordinate: neither NaN nor too large."""
+    """Whether a value is a plausible coordinate: a number that is neither NaN nor too large."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
@@ -257,7 +257,7 @@ def _is_id(value: object) -> TypeGuard[int | str]:
 
 
 def _shown(value: object) -> str:
-    """A value of a file in a message."""
+    """A value from a file, as text for a message."""
     text = repr(value)
     return f"{text[:LONGEST_SHOWN]}…" if len(text) > LONGEST_SHOWN else text
 

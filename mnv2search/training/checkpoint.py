@@ -104,37 +104,37 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         content = read_weights_file(path)
     except (OSError, UnsafeFileError) as error:
         raise TrainingError(
-            f"{path} cannot be read: {why_unreadable(error)}", hint="remove it to begin anew"
+            f"{path} cannot be read: {why_unreadable(error)}", hint="remove it to start over"
         ) from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
-        raise TrainingError(f"{path} is no checkpoint of format {FORMAT}", hint="remove it to begin anew")
+        raise TrainingError(f"{path} is not a checkpoint of format {FORMAT}", hint="remove it to start over")
     hints = get_type_hints(Checkpoint)
     wrong = [str(name) for name, value in content.items() if name not in hints or not _fits(value, hints[name])]
     if wrong:
         raise TrainingError(
-            f"{path} is no checkpoint: its {wrong[0]:.100} is unusable", hint="remove it to begin anew"
+            f"{path} is not a valid checkpoint: its {wrong[0]:.100} is unusable", hint="remove it to start over"
         )
     try:
         return Checkpoint(**content)
     except TypeError as error:
-        raise TrainingError(f"{path} is no whole checkpoint", hint="remove it to begin anew") from error
+        raise TrainingError(f"{path} is an incomplete checkpoint", hint="remove it to start over") from error
 
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """While the content of a checkpoint is put into a model and an optimizer, refuses what does not fit them.
+    """Turn errors while a checkpoint is loaded into a model and an optimizer into one error.
 
     Raises:
-        TrainingError: it does not.
+        TrainingError: the checkpoint does not match them.
     """
     try:
         yield
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise TrainingError(f"{path} does not fit its training", hint="remove it to begin anew") from error
+        raise TrainingError(f"{path} does not match this training", hint="remove it to start over") from error
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value is of the type that a field is annotated with, as far as the type of its items."""
+    """Whether a value has the annotated type of a field; the types of items are not checked."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     return any(type(value) in ((float, int) if kind is float else (get_origin(kind) or kind,)) for kind in kinds)
 

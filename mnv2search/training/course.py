@@ -50,7 +50,7 @@ class Job:
         data: fingerprint of the images; a checkpoint of others is refused.
         device: of torch, such as ``cuda``.
         team: processes that train with this one.
-        clock: seconds that never go backwards.
+        clock: monotonic clock in seconds.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class Course(ABC, Generic[B, F]):
     limit_s: float | None = None
     """Wall time that a training of so many steps or epochs may take: where it goes slower, it is shortened."""
     timed: tuple[float, float] = (0.0, 0.0)
-    """Seconds of the training and images a second, as of the last checkpoint."""
+    """Seconds of training and images per second, as of the last checkpoint."""
 
     def __init__(self, model: MobileNet, recipe: Recipe, job: Job, *, images: int, batch: int) -> None:
         self.model = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,7 +150,7 @@ class Course(ABC, Generic[B, F]):
             time_s: wall time in place of both.
             precision: of the convolutions; None takes what is fastest.
             stop: asked whether to stop; a process alone asks between the batches of an evaluation too.
-            on_note: told that the best weights are lost, or that the time is too short for a training.
+            on_note: told if the best weights are lost or the time is too short for a training.
 
         Raises:
             OptionError: the folder holds another training.
@@ -210,8 +210,8 @@ class Course(ABC, Generic[B, F]):
                 if ends or stopped:
                     break
         if state.best is None:
-            kept = "goes on where it stopped" if state.steps else "begins anew"
-            raise StoppedError(f"interrupted at step {state.step}; the same command {kept}")
+            what = "resume" if state.steps else "start over"
+            raise StoppedError(f"interrupted at step {state.step}; run the same command to {what}")
         return TrainedOf(
             best=state.best,
             best_step=state.best_step,
@@ -236,13 +236,13 @@ class Course(ABC, Generic[B, F]):
         return saved if saved is None or saved.best is None else self._without_lost_weights(saved)
 
     def _without_lost_weights(self, saved: Checkpoint) -> Checkpoint:
-        """The checkpoint, without its best figures where the weights that reached them cannot be read any more."""
+        """The checkpoint, without its best figures if `best.pt`, which holds their weights, cannot be read."""
         try:
             read_network(self.folder / BEST)
         except (WeightsError, SpecError) as error:
-            found = "the best of the evaluations to come" if saved.step < saved.steps else "those after the last step"
+            found = "the best of the remaining evaluations" if saved.step < saved.steps else "those of the last step"
             self.on_note(
-                f"{error.message}; the weights with the best figures so far, after step {saved.best_step}, are lost, "
+                f"{error.message}; the best weights so far, of step {saved.best_step}, are lost, "
                 f"and {found} are kept instead"
             )
             return replace(saved, best=None, best_step=0)

@@ -101,11 +101,11 @@ def train_dense(
             faster. A checkpoint is gone on with in what it was begun with.
         evaluations: at most, apart from the last; where there are more epochs, one is after several.
         on_progress: told after every step.
-        on_note: told that the best weights are lost, or that the time is too short for a training.
+        on_note: told if the best weights are lost or the time is too short for a training.
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
             written.
         after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         StoppedError: it was asked to stop before there were figures.

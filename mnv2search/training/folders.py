@@ -35,11 +35,11 @@ __all__ = [
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 # A tar beyond this is no set of images for one machine, or means harm.
 MOST_TAR_BYTES = 200e9
-# Images are compressed, so a large set unpacks to hardly more than its archive has.
+# Images are compressed already, so a large dataset unpacks to hardly more than the size of its archive.
 MOST_RATIO, FREE_BYTES = 100, 4e9
-# Folders in folders beyond this are no set of images; file systems allow 4,096 bytes.
+# No dataset nests its folders deeper than this; paths on common file systems have at most 4,096 bytes.
 MOST_DEPTH, MOST_PATH_BYTES = 32, 1024
-# Of a header, such as a long name: tarfile reads it at once.
+# Size of a header, such as a long name, which tarfile reads at once.
 MOST_HEADER_BYTES = 2**20
 COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -49,21 +49,21 @@ COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
 
 
 def check_source(source: Path) -> None:
-    """Refuse a path that the file system refuses, such as one that is too long or not allowed to be looked at.
+    """Refuse a path that the file system rejects, such as one that is too long or without permission.
 
     Raises:
-        DataError: it does.
+        DataError: the file system rejects it.
     """
     try:
         source.stat()
     except FileNotFoundError:
-        pass  # it may be the name of a table
+        pass  # it may name a table
     except OSError as error:
         raise _unreadable(source, error) from error
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without what is hidden.
+    """The entries of a folder that are not hidden, sorted by name.
 
     Raises:
         DataError: it cannot be read.
@@ -75,7 +75,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, and links to folders.
+    """The subfolders of a folder, including links to folders, sorted by name.
 
     Raises:
         DataError: it cannot be read.
@@ -84,7 +84,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The regular files of a folder and the folders in it, by name; links to folders are not followed.
+    """The regular files in a folder and its subfolders, sorted by name; links to folders are not followed.
 
     Raises:
         DataError: a folder cannot be read.
@@ -100,7 +100,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether this is a regular file that lies in a folder, when all links are followed."""
+    """Whether this is a regular file that lies in a folder after all links are resolved."""
     return is_regular(path) and path.resolve().is_relative_to(folder.resolve())
 
 
@@ -128,14 +128,16 @@ def unpacked(source: Path, folder: Path | None) -> Path:
     """A folder with the files of a tar, unpacked once.
 
     Raises:
-        DataError: there is no such file, it is no sound tar, or the disk does not take it.
+        DataError: there is no such file, it is not a valid tar archive, or it cannot be written to disk.
     """
     if folder is None:
         raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
     try:
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{source} is no file", hint="give a tar, or a folder without such an ending")
+            raise DataError(
+                f"{source} is not a regular file", hint="give a tar archive, or a folder not named like one"
+            )
         mark = f"{source.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
         target = folder / hashlib.sha256(os.fsencode(mark)).hexdigest()[:16]
         if not target.is_dir():
@@ -148,16 +150,16 @@ def unpacked(source: Path, folder: Path | None) -> Path:
         if error.errno is not None:
             raise DataError(
                 f"{source} cannot be unpacked to {folder}: {error.strerror}",
-                hint="make room there, or choose another folder by MNV2SEARCH_CACHE",
+                hint="free some space there, or set MNV2SEARCH_CACHE to another folder",
             ) from error
-        raise _unsound(source, error) from error  # gzip and bz2 say so of what is broken
+        raise _unsound(source, error) from error  # gzip and bz2 raise it, without errno, for damaged data
     except Exception as error:  # tarfile raises nearly anything on a hostile file, RecursionError too
         raise _unsound(source, error) from error
     return target
 
 
 class _Archive:
-    """The bytes of a tar, of which no header is read that is large enough to fill the memory."""
+    """The bytes of a tar archive; refuses to read a header large enough to fill the memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -181,10 +183,13 @@ def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
                 size += member.size
                 if size > most_bytes:
                     raise DataError(
-                        f"{source} holds more than {most_bytes / 1e9:.0f} GB", hint="unpack it yourself if it may"
+                        f"{source} holds more than {most_bytes / 1e9:.0f} GB",
+                        hint="unpack it yourself and give the folder",
                     )
                 if member.name.count("/") > MOST_DEPTH or len(os.fsencode(member.name)) > MOST_PATH_BYTES:
-                    raise tarfile.ReadError(f"it has a file more than {MOST_DEPTH} folders deep, or with such a path")
+                    raise tarfile.ReadError(
+                        f"it has a file with too long a path, or more than {MOST_DEPTH} folders deep"
+                    )
                 if member.isfile():
                     tar.extract(member, part, filter="data")
         try:
@@ -195,7 +200,7 @@ def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
 
 
 def _uncompressed(source: Path) -> BinaryIO:
-    """The bytes of a tar, whichever way it is compressed."""
+    """The uncompressed bytes of a tar archive, whatever its compression."""
     with source.open("rb") as file:
         first = file.read(8)
     opened = next((opened for mark, opened in COMPRESSIONS if first.startswith(mark)), None)
@@ -245,7 +250,7 @@ def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int, list[Pa
 
 
 def _unsound(source: Path, error: Exception) -> DataError:
-    return DataError(f"{source} is no sound tar: {error}", hint="make it anew, or give the folder")
+    return DataError(f"{source} is not a valid tar archive: {error}", hint="create it again, or give the folder")
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

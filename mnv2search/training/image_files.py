@@ -1,4 +1,4 @@
-"""Image files from outside: opened within limits and decoded by the decoders of four formats alone."""
+"""Untrusted image files, opened within limits and decoded only by the decoders of four formats."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mnv2search.untrusted import UnsafeFileError, open_regular
 __all__ = ["FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "MAX_SIDE_PX", "SUFFIXES", "checked_size", "opened_image"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-# Pillow's names. Its other decoders start programs (EPS), or read formats that few sets of images have.
+# Pillow's names. Its other decoders start programs (EPS), or read formats that are rare in datasets.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-# What phones of 50 megapixels make. It takes 200 MB in Pillow, and as much again to be converted.
+# Images of a 50-megapixel phone camera, which take 200 MB in Pillow, and as much again to convert.
 MAX_PIXELS = 8192 * 6144
-# Of JPEG, the format that is most used.
+# The limit of JPEG, the most common format.
 MAX_SIDE_PX = 65_535
-# More than `MAX_PIXELS` take in a BMP file, which is not compressed.
+# More than a BMP file, which is not compressed, needs for `MAX_PIXELS`.
 MAX_FILE_BYTES = 2**28
-# Above this images are decoded one at a time, so that memory does not grow with the number of threads.
+# Larger images are decoded one at a time, so that memory does not grow with the number of threads.
 LARGE_PIXELS = 2**24
 LARGE = threading.RLock()
 LONGEST_REASON = 120
-# Of a progressive JPEG, which has about ten.
+# Scans of a progressive JPEG; about ten are usual.
 MAX_SCANS = 100
-# A marker, and not a byte of the pixels that is escaped or a restart.
+# A marker that is neither an escaped byte of pixel data nor a restart marker.
 MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 
@@ -45,12 +45,12 @@ def opened_image(
 
     Args:
         source: a file, or its content.
-        draft_px: sides that are enough: a JPEG may come out smaller, and faster, with twice as many.
-        upright: turned as its EXIF says.
-        as_rgb: without transparency and with 8 bits a channel; otherwise in the mode of the file.
+        draft_px: required sides; a JPEG may be decoded faster at a lower resolution, with at least twice these sides.
+        upright: rotate the image as its EXIF data says.
+        as_rgb: convert to 8 bits per channel without transparency; otherwise the mode of the file is kept.
 
     Raises:
-        UnsafeFileError: it is missing, is no regular file, is none of `FORMATS`, is beyond a limit, or is broken.
+        UnsafeFileError: it is missing, not a regular file, not one of `FORMATS`, beyond a limit, or broken.
     """
     with _header(source) as image, _turn(image, draft_px):
         with _refusals():
@@ -83,8 +83,8 @@ def _header(source: Path | bytes) -> Iterator[Image.Image]:
             image = stack.enter_context(Image.open(stack.enter_context(file), formats=FORMATS))
             width, height = image.size
             if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
-                limits = f"{MAX_PIXELS:,} pixels and {MAX_SIDE_PX:,} px a side are the limits"
-                raise UnsafeFileError(f"it has {width:,} x {height:,} px, and {limits}")
+                limits = f"the limits are {MAX_PIXELS:,} pixels and {MAX_SIDE_PX:,} px a side"
+                raise UnsafeFileError(f"it has {width:,} x {height:,} px; {limits}")
             if width < 1 or height < 1:
                 raise UnsafeFileError(f"it has {width} x {height} px")
             if isinstance(image, JpegImageFile):
@@ -94,18 +94,18 @@ def _header(source: Path | bytes) -> Iterator[Image.Image]:
 
 
 def _check_scans(content: bytes) -> None:
-    """Refuse a JPEG that goes over its pixels for hours: each scan of a progressive one does, and takes few bytes."""
+    """Refuse a progressive JPEG with many scans: each takes few bytes, but is decoded over the whole image."""
     scans, at = 0, 2
     while (found := MARKER.search(content, at)) is not None and found[1] != END_OF_IMAGE:
         scans += found[1] == START_OF_SCAN
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
     if scans > MAX_SCANS:
-        raise UnsafeFileError(f"it has {scans:,} scans, and {MAX_SCANS} are the limit")
+        raise UnsafeFileError(f"it has {scans:,} scans; the limit is {MAX_SCANS}")
 
 
 def _turn(image: Image.Image, draft_px: int | None) -> AbstractContextManager[object]:
-    """What to hold while an image is decoded, a JPEG at fewer pixels: large ones wait for one another."""
-    whole = image.width * image.height if "progressive" in image.info else 0  # of these all are in memory anyway
+    """The lock to hold while an image is decoded, so that large images wait for one another; sets a JPEG's draft."""
+    whole = image.width * image.height if "progressive" in image.info else 0  # decoded in memory as a whole
     if draft_px is not None:
         with _refusals():
             image.draft("RGB", (2 * draft_px, 2 * draft_px))
@@ -114,13 +114,13 @@ def _turn(image: Image.Image, draft_px: int | None) -> AbstractContextManager[ob
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turns whatever Pillow raises on a hostile file into one error."""
+    """Turn every exception that Pillow raises for a hostile file into one error type."""
     try:
         yield
     except UnsafeFileError:
         raise
     except UnidentifiedImageError:
-        raise UnsafeFileError("it is no JPEG, PNG, WebP or BMP image") from None
+        raise UnsafeFileError("it is not a JPEG, PNG, WebP or BMP image") from None
     except Image.DecompressionBombError:
         raise UnsafeFileError(f"it has more than {MAX_PIXELS:,} pixels") from None
     except MemoryError:

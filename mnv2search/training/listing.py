@@ -11,7 +11,7 @@ __all__ = ["NAMES", "SPLITS", "Example", "Listing", "Split", "class_name"]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-# Of a class; what is longer is cut.
+# Longest name of a class; longer names are cut.
 LONGEST_NAME = 255
 # How parts are called.
 NAMES: dict[str, Split] = {
@@ -51,7 +51,7 @@ class Listing:
 
 
 def class_name(value: object) -> str:
-    r"""The name of a class as text that can be written as UTF-8, whatever a file or a folder calls it.
+    r"""The name of a class as valid UTF-8 text, even if the file or folder name is not.
 
     >>> class_name(7), class_name("gr\xfcn"), class_name("\udcff")
     ('7', 'grün', '\\udcff')

@@ -86,12 +86,12 @@ def train(
             it is clearly faster: bfloat16, or float16 where a GPU does not compute in that. A checkpoint is gone on
             with in what it was begun with.
         on_progress: told after every step.
-        on_note: told that the best weights are lost, or that the time is too short for a training.
+        on_note: told if the best weights are lost or the time is too short for a training.
         stop: asked after every step whether to stop, and between the batches of an evaluation; then a checkpoint is
             written.
         after: evaluations that the time is for too, once the training has ended, in terms of one on `held_out`.
         classes: their names, which the best weights are written with; none are where there are none.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         StoppedError: it was asked to stop before there were figures.
@@ -141,7 +141,7 @@ def time_training(
         held_out: to evaluate on, a few of them.
         recipe: how.
         device: of torch, such as ``cuda``.
-        clock: to time with, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         DataError: there are fewer images than a batch has.

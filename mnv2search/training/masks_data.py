@@ -51,12 +51,14 @@ def text_lines(file: Path) -> list[str]:
     """The lines of a file of names.
 
     Raises:
-        DataError: it is no text, or cannot be read.
+        DataError: it is not text, or cannot be read.
     """
     try:
         return read_text(file, max_bytes=MAX_NAMES_BYTES).splitlines()
     except UnsafeFileError as error:
-        raise DataError(f"{file} cannot be used: {error}", hint="write it as UTF-8 text, a name a line") from error
+        raise DataError(
+            f"{file} cannot be used: {error}", hint="write it as UTF-8 text, one name per line"
+        ) from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
 

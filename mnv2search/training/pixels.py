@@ -27,7 +27,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
 # A picture that is much longer than wide is trimmed to this, so that one panorama does not fill the disk.
 LONGEST = 2.0
-# Of the images of a part, that may be unreadable before it is called an error; one may always be.
+# Share of a part's images that may be unreadable; one image always may.
 UNREADABLE_SHARE = 0.02
 MOST_BYTES = 20e9
 DONE = "index.json"
@@ -107,7 +107,7 @@ def decoded(
 
 
 def is_readable_enough(broken: int, *, of: int, share: float = UNREADABLE_SHARE) -> bool:
-    """Whether so few images of a part are broken that they can be left out.
+    """Whether few enough images of a part are broken to skip them.
 
     >>> is_readable_enough(1, of=10), is_readable_enough(2, of=10), is_readable_enough(2, of=100)
     (True, False, True)
@@ -161,7 +161,7 @@ def _decode(
             named = f" of {part_name}" if part_name else ""
             raise DataError(
                 f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
-                hint=f"remove or mend them; one, or {unreadable_share:.0%}, may be broken",
+                hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
         told = {"kept": len(rows), "unreadable": [str(p) for p in broken]}

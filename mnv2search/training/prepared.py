@@ -19,7 +19,7 @@ from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
 
-# Images that tell how large the set's images are.
+# Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
 # Where images are no larger than the network's input, they are shifted by this share of it and not cut.
 SHIFT = 1 / 8

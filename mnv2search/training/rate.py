@@ -30,7 +30,7 @@ def training_rate(
         networks: what answers images (N, 3, H, W) with logits, and its plan, cheapest first; the first only warms up.
         device: of torch.
         most_s: that it may take; networks for which the others say that they would take longer are left out.
-        clock: to time passes with, in s.
+        clock: monotonic clock in seconds.
     """
     done, spent_s, left_s = 0.0, 0.0, most_s
     for number, (net, laid_out) in enumerate(networks):

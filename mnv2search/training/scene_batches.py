@@ -89,7 +89,7 @@ class LoadedScenes:
         found = None if path is None else mask_of(path)
         if found is None:
             raise DataError(
-                f"{path} can no longer be read as a mask", hint="leave the set as it is during a training"
+                f"{path} can no longer be read as a mask", hint="do not change the dataset during a training"
             )
         return np.where(found == self.void, VOID, found).astype(np.uint8)
 
@@ -100,8 +100,8 @@ class LoadedScenes:
         try:
             with opened_image(scene.image) as picture:
                 pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
-        except UnsafeFileError as error:  # it was sound when the set was read
-            hint = "leave the set as it is during a training"
+        except UnsafeFileError as error:  # it was readable when the dataset was read
+            hint = "do not change the dataset during a training"
             raise DataError(f"{scene.image} can no longer be read: {error}", hint=hint) from error
         mask = None
         if scene.mask is not None:

@@ -127,7 +127,7 @@ class SceneSet:
 
 
 def image_sizes(paths: Iterable[Path | None]) -> dict[Path | None, tuple[int, int] | str]:
-    """Width and height of each image, or why it cannot be used; every one is decoded to find out."""
+    """Width and height of each image, or why it cannot be used; every image is decoded to check it."""
     wanted = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return dict(zip(wanted, pool.map(_size_or_reason, wanted), strict=True))
@@ -139,7 +139,7 @@ def _size_or_reason(path: Path | None) -> tuple[int, int] | str:
     try:
         return checked_size(path)
     except UnsafeFileError as error:
-        return f"it is no sound image ({error})"
+        return f"it is not a readable image ({error})"
 
 
 def assembled(root: Path, task: Task, parts: dict[Split, Part], *, seed: int, void: int = 255) -> SceneSet:
@@ -203,9 +203,9 @@ def _refuse_broken(root: Path, split: Split, part: Part) -> None:
             hint="mend them, or check that the layout is what the reader takes it for",
         )
     if len(part.scenes) < 2 and split == "train":
-        raise DataError(f"{root} has {len(part.scenes)} sound images in train", hint="give more")
+        raise DataError(f"{root} has {len(part.scenes)} usable images in train", hint="give more")
     if not part.scenes:
-        raise DataError(f"{root} has no sound image in {split}", hint="give some, or leave the part out")
+        raise DataError(f"{root} has no usable image in {split}", hint="add some, or leave the part out")
 
 
 def _drawn(

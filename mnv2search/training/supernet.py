@@ -112,7 +112,7 @@ def train_supernet(
         device: of torch.
         on_progress: told after every step.
         stop: asked after every step.
-        clock: of the time, in s.
+        clock: monotonic clock in seconds.
 
     Raises:
         OptionError: neither steps nor a time is given, or the folder holds another training.

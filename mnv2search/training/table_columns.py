@@ -45,7 +45,7 @@ class Columns:
 
         Args:
             dataset: of `datasets`.
-            folder: of the table, in which a row without an image may name a file; None where there is none.
+            folder: folder of the table, in which a row without an encoded image may name a file; None if it has none.
         """
         import datasets
 

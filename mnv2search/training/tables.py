@@ -51,7 +51,7 @@ class _Source:
 
     @property
     def folder(self) -> Path | None:
-        """That the table is in; None for one of the hub."""
+        """The folder of the table; None for a dataset on the hub."""
         place = Path(self.place)
         return None if self.is_remote else place if place.is_dir() else place.parent
 
@@ -123,8 +123,8 @@ def _files(place: Path) -> list[Path]:
         raise DataError(f"there is no file {place}", hint="check the path")
     for inner, _, names in os.walk(place):
         odd = [name for name in names if name.lower().endswith(PARQUET) and not is_regular(Path(inner, name))]
-        if odd:  # a named pipe would be waited for
-            raise DataError(f"{Path(inner, odd[0])} is no regular file", hint="remove it")
+        if odd:  # opening a named pipe would block
+            raise DataError(f"{Path(inner, odd[0])} is not a regular file", hint="remove it")
     return files_below(place)
 
 
@@ -147,7 +147,7 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
         if told.is_remote:
             name, _, config = told.place.removeprefix(HUB).partition(":")
             if not name:
-                raise DataError(f"{told.place} names no set", hint=_hint(told))
+                raise DataError(f"{told.place} names no dataset", hint=_hint(told))
             found = datasets.load_dataset(name, config or None)
         elif any(is_regular(place / name) for name in SAVED):
             found = datasets.load_from_disk(str(place))
@@ -170,9 +170,9 @@ def _parts(told: _Source, folder: Path) -> dict[str, Any]:
 
 
 def _by_split(folder: Path) -> dict[str, list[str]]:
-    """The parquet files of a folder by the split that their names tell.
+    """The parquet files of a folder by split, as their names tell.
 
-    Given the folder itself, `datasets` would follow what a README.md in it says, to other places of the network too.
+    If it were given the folder itself, `datasets` would follow a README.md in it, even to other hosts.
     """
     from datasets.data_files import DataFilesDict, get_data_patterns
 
@@ -278,7 +278,7 @@ class quiet:  # noqa: N801 - used as a function
         self._bars = datasets.is_progress_bar_enabled()
         self._level = datasets.logging.get_verbosity()
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity(logging.CRITICAL)  # of a damaged file it writes what is told anyway
+        datasets.logging.set_verbosity(logging.CRITICAL)  # for a damaged file it logs what our error says anyway
         hub = logging.getLogger(HUB_LIBRARY)
         self._hub_level = hub.level
         hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told

@@ -31,7 +31,7 @@ def fastest(
     Args:
         step: makes one in a precision.
         half: precision to try beside single precision.
-        clock: to time steps with, in s.
+        clock: monotonic clock in seconds.
         is_over: asked after every step whether there is no time for more.
         stop: asked before every step whether to stop.
 
@@ -41,7 +41,7 @@ def fastest(
     seconds: dict[Precision, list[float]] = {"float32": [], half: []}
     for precision in ("float32", half) * HALF_TRIALS:
         if stop():
-            raise StoppedError("interrupted before the first step; the same command begins anew")
+            raise StoppedError("interrupted before the first step; run the same command to start over")
         begin = clock()
         step(precision)
         seconds[precision].append(clock() - begin)

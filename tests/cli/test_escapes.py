@@ -122,7 +122,7 @@ def test_names_of_classes_and_files_are_shown_by_predict(run: Run, tmp_path: Pat
     done = run("predict", "net.pt", "images")
     assert (done.code, is_plain(done)) == (1, True)
     assert SHOWN in done.out
-    assert "cannot be read: it is no sound image" in done.err
+    assert "cannot be read: it is not a readable image" in done.err
     told_again = run("predict", "net.pt", "images", "--force", "--json")
     assert is_plain(told_again)
     assert json.loads(told_again.out)[0]["found"][0]["name"].startswith(HOSTILE)

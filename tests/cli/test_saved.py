@@ -61,7 +61,7 @@ def test_weights_without_a_spec_are_refused(run: Run, saved: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("text.pt", b"hello there", "it is no file of torch.save"),
+        ("text.pt", b"hello there", "it was not written by torch.save"),
         ("empty.pt", b"", "it is empty"),
         ("cut.pt", b"PK\x03\x04hello", "it is cut off or damaged"),
     ],

@@ -69,7 +69,7 @@ def test_a_run_of_ones_own_goes_on_wherever_it_was_moved(folder: Path, tmp_path:
 
 
 def test_a_folder_of_somebody_else_says_what_it_would_run(foreign: Path) -> None:
-    with pytest.raises(RecordError, match=r"not known to be a run of yours(.|\n)*run the program .*print\(0.5\)"):
+    with pytest.raises(RecordError, match=r"not a run that you started(.|\n)*run the program .*print\(0.5\)"):
         resume_request(foreign)
 
 
@@ -126,15 +126,15 @@ def test_the_command_line_asks_for_trust(foreign: Path, run: Command) -> None:
 
 def test_trust_without_resume_is_refused(run: Command) -> None:
     done = run("run", "--latency-ms", "5", "--trust")
-    assert (done.code, "--trust is for --resume" in done.err) == (2, True)
+    assert (done.code, "--trust applies only to --resume" in done.err) == (2, True)
 
 
 def test_what_cannot_be_remembered_is_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MNV2SEARCH_CACHE", str(tmp_path / "file"))
     manifest = read_manifest(folder)
-    assert "will take --trust" in remember(manifest)[0]
-    with pytest.raises(RecordError, match="not known"):
+    assert "will need --trust" in remember(manifest)[0]
+    with pytest.raises(RecordError, match="not a run that you started"):
         check_trust(folder, manifest, hint="")
 
 

@@ -57,10 +57,10 @@ def test_the_fuzzer_notices_a_file_outside(fuzzer: Any, tmp_path: Path) -> None:
         ("/tmp/net", "leave out / and \\: files are named after it"),
         ("a/b", "leave out / and \\: files are named after it"),
         ("a\\b", "leave out / and \\: files are named after it"),
-        (".hidden", "begin it with another character than a dot or a dash: files are named after it"),
-        ("..", "begin it with another character than a dot or a dash: files are named after it"),
-        ("--force", "begin it with another character than a dot or a dash: files are named after it"),
-        ("日" * 100, "shorten it from 300 to 120 bytes of UTF-8 or fewer: files are named after it"),
+        (".hidden", "do not start it with a dot or a dash: files are named after it"),
+        ("..", "do not start it with a dot or a dash: files are named after it"),
+        ("--force", "do not start it with a dot or a dash: files are named after it"),
+        ("日" * 100, "shorten it from 300 to at most 120 bytes of UTF-8: files are named after it"),
     ],
 )
 def test_a_name_that_is_no_file_name_is_refused_where_it_stands(name: str, fix: str) -> None:
@@ -72,7 +72,7 @@ def test_a_name_that_is_no_file_name_is_refused_where_it_stands(name: str, fix: 
 
 def test_a_space_leaves_room_for_the_numbers_of_its_networks() -> None:
     loads(f"mnv2search: 1\nname: {'x' * MAX_SPACE_NAME_BYTES}\n{SPACE}")
-    with pytest.raises(SpecError, match=f"shorten it from 116 to {MAX_SPACE_NAME_BYTES} bytes"):
+    with pytest.raises(SpecError, match=f"shorten it from 116 to at most {MAX_SPACE_NAME_BYTES} bytes"):
         loads(f"mnv2search: 1\nname: {'x' * 116}\n{SPACE}")
     assert name_problem(f"{'x' * MAX_SPACE_NAME_BYTES}-{10**8}") is None
     assert len(f".{file_name('日' * (MAX_NAME_BYTES // 3))}.yaml.4194304.part".encode()) < 255

@@ -155,7 +155,7 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
     model, _ = files(CLASSIFIER, tmp_path)
     with pytest.raises(DataError, match="there is no such file"):
         predict(model, [tmp_path / "missing.png"], folder=tmp_path / "out")
-    with pytest.raises(DataError, match="it is no sound image"):
+    with pytest.raises(DataError, match="it is not a readable image"):
         predict(model, [model], folder=tmp_path / "out")
 
 
@@ -184,7 +184,7 @@ def test_images_of_a_folder_are_looked_at_and_a_broken_one_is_told(run: Run, tmp
     done = run("predict", str(model), str(photos), "-o", "out")
     assert done.code == 1
     assert [line.split(":")[0] for line in done.out.splitlines()] == [str(photos / n) for n in ("a.png", "red/a.png")]
-    assert f"error: {photos / 'b.png'} cannot be read: it is no sound image" in done.err
+    assert f"error: {photos / 'b.png'} cannot be read: it is not a readable image" in done.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-predicted.png", "red-a-predicted.png"]
 
 
@@ -202,8 +202,9 @@ def test_odd_images_are_named_and_the_others_looked_at(run: Run, tmp_path: Path)
     done = run("predict", str(model), "photos", "-o", "out")
     assert done.code == 1
     assert done.err.splitlines() == [
-        "error: photos/large.png cannot be read: it is no sound image (it has more than 50,331,648 pixels)",
-        "error: photos/other.png cannot be read: it is no sound image (it is no JPEG, PNG, WebP or BMP image)",
+        "error: photos/large.png cannot be read: it is not a readable image (it has more than 50,331,648 pixels)",
+        "error: photos/other.png cannot be read: it is not a readable image "
+        "(it is not a JPEG, PNG, WebP or BMP image)",
     ]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{n}-predicted.png" for n in ("a", "four", "tall")}
     assert run("predict", str(model), "photos/pipe.png", "-o", "pipe").code == 2
@@ -214,7 +215,7 @@ def test_nothing_but_broken_images_is_a_mistake(run: Run, tmp_path: Path) -> Non
     image.write_text("no image")
     done = run("predict", str(model), str(image))
     assert done.code == 2
-    assert "it is no sound image" in done.err
+    assert "it is not a readable image" in done.err
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_two_networks_of_one_name_are_told_apart(folder: Path) -> None:
     first, second = (json.loads(lines_of(folder)[line_of(folder, trial) - 1]) for trial in (1, 2))
     spec = second["spec"].replace(second["name"], first["name"])
     replace_line(folder, line_of(folder, 2), json.dumps(second | {"name": first["name"], "spec": spec}).encode())
-    with pytest.raises(RecordError, match=f"another network of the name '{first['name']}'"):
+    with pytest.raises(RecordError, match=f"a different network named '{first['name']}'"):
         read_records(folder)
     assert len(repair(folder).dropped) >= 1
     check_names = [r.evaluation.spec.name for r in read_records(folder) if r.trial >= 0]
@@ -136,7 +136,7 @@ def test_two_networks_of_one_name_are_told_apart(folder: Path) -> None:
 def test_records_of_a_later_version_are_not_dropped(folder: Path) -> None:
     replace_line(folder, 3, b'{"format":2}')
     before = lines_of(folder)
-    with pytest.raises(RecordError, match="has format 2, this version reads 1"):
+    with pytest.raises(RecordError, match="has format 2; this version reads format 1"):
         repair(folder)
     assert lines_of(folder) == before
 

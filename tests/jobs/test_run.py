@@ -289,7 +289,7 @@ def recorded_names(folder: Path) -> list[str]:
 def test_a_study_file_that_is_none_is_made_anew_and_told(done: Outcome) -> None:
     (done.folder / STUDY_FILE).write_text("junk" * 1000)
     _, noted = resumed(done.folder, trials=20)
-    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is made anew from the records"]
+    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is rebuilt from the records"]
     assert stored_names(done.folder) == recorded_names(done.folder)
 
 
@@ -298,7 +298,7 @@ def test_records_that_were_lost_leave_the_study_too(done: Outcome, kept: int) ->
     path = done.folder / EVALUATIONS
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
     outcome, noted = resumed(done.folder, trials=20)
-    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+    assert noted == ["study.sqlite3 does not match the records: it is rebuilt from the records"]
     assert stored_names(done.folder) == recorded_names(done.folder)
     assert outcome.result.trials == len(set(recorded_names(done.folder))) == 20
 

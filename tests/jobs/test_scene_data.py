@@ -75,7 +75,7 @@ def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
         "has no area; skipped",
         "lies outside the image of 64 x 48 px; skipped",
         "reaches beyond the image of 64 x 48 px; clipped",
-        "the class id 55 is none of 7, 9; skipped",
+        "the class id 55 is not one of 7, 9; skipped",
     ):
         assert any(text in line for line in lines), text
     assert "1 image without a box: learned from as background" in lines

@@ -25,7 +25,7 @@ HIGH = "mnv2search: 1\nname: high\nresolution: 4096\nhead: {classes: 10}\nblocks
 def test_a_network_that_no_memory_holds_is_not_built() -> None:
     spec = loads(WIDE)
     assert isinstance(spec, ModelSpec)
-    with pytest.raises(OptionError, match=r"wide takes at least [\d,]+\.\d GB of memory, and there are"):
+    with pytest.raises(OptionError, match=r"wide needs at least [\d,]+\.\d GB of memory, but only"):
         build(spec, seed=0)
 
 

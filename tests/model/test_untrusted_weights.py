@@ -68,10 +68,10 @@ def test_a_whole_module_state_is_read(tmp_path: Path, is_zip: bool) -> None:
 
 
 CHANGED_CONTENT: Mapping[str, tuple[dict[str, Any], str]] = {
-    "number for a spec": ({"spec": 7}, "the spec in .* is no text but int"),
-    "no spec": ({"spec": None}, "no text but NoneType"),
-    "no state dict": ({"state_dict": None}, "holds no state dict but NoneType"),
-    "list for a state dict": ({"state_dict": [1]}, "holds no state dict but list"),
+    "number for a spec": ({"spec": 7}, "the spec in .* is int, not text"),
+    "no spec": ({"spec": None}, "is NoneType, not text"),
+    "no state dict": ({"state_dict": None}, "holds NoneType, not a state dict"),
+    "list for a state dict": ({"state_dict": [1]}, "holds list, not a state dict"),
     "integer keys": ({"state_dict": {1: torch.zeros(1)}}, "one of its keys is 1"),
     "text for a tensor": ({"state_dict": {FIRST: "x"}}, f"{FIRST} is str, not a tensor"),
     "meta": ({"state_dict": {FIRST: torch.zeros(1, device="meta")}}, f"{FIRST} is a tensor without values"),
@@ -85,9 +85,12 @@ CHANGED_CONTENT: Mapping[str, tuple[dict[str, Any], str]] = {
         {"state_dict": {**STATE, FIRST: torch.full_like(STATE[FIRST], 1e300, dtype=torch.float64)}},
         f"with NaN or infinite values: {FIRST}",
     ),
-    "repeated": ({"state_dict": {FIRST: torch.zeros(1).expand(2**40)}}, "1099511627776 elements has a storage of 1"),
-    "version": ({"mnv2search": {"a": 1}}, "is of format dict"),
-    "later version": ({"mnv2search": 2}, "is of format 2"),
+    "repeated": (
+        {"state_dict": {FIRST: torch.zeros(1).expand(2**40)}},
+        "1099511627776 elements does not fit its storage of 1",
+    ),
+    "version": ({"mnv2search": {"a": 1}}, "has format dict"),
+    "later version": ({"mnv2search": 2}, "has format 2"),
 }
 
 

@@ -216,7 +216,7 @@ def found(ship: str, *baseline: str) -> SearchResult:
 
 def test_an_estimate_stands_beside_the_nearest_published_networks() -> None:
     said = shipped(found("efficientnet_lite0"))
-    assert "published networks most like it" in said
+    assert "most similar published networks" in said
     assert "efficientnet_lite0.ra_in1k@224: 75.5 %, 224 px, 385 M multiply-adds, 4.7 M parameters (" in said
     nearby = run_json(found("efficientnet_lite0"), folder=Path("x"), status="finished")["published_nearby"]
     assert len(nearby) == 3
@@ -231,9 +231,9 @@ def test_what_is_trained_needs_no_published_networks_beside_it() -> None:
 def test_the_price_of_a_network_besides_time_is_told_with_the_option_that_limits_it() -> None:
     said = shipped(found("efficientnet_lite0", "mobilenet_v2_0.5_96"))
     assert f"{4_652_008 / 1_968_680:.1f} x the parameters and file size" in said
-    assert "beside mobilenet_v2_0.5_96 it has" in said
-    assert "to limit that, use --params, --madds, --peak-kb" in said
-    assert "to limit that" not in shipped(found("mobilenet_v2_1.0_224", "mobilenet_v2_1.0_224"))
+    assert "compared with mobilenet_v2_0.5_96 it has" in said
+    assert "to limit this, use --params, --madds, --peak-kb" in said
+    assert "to limit this" not in shipped(found("mobilenet_v2_1.0_224", "mobilenet_v2_1.0_224"))
 
 
 def test_networks_beyond_the_evidence_are_named_with_what_is_beyond() -> None:

@@ -87,7 +87,7 @@ def test_a_study_that_knows_more_than_the_records_is_made_anew(path: Path, known
     journal(path, known)
     journal(path, first(known, kept), noted)
     assert stored(path) == names(known)[:kept]
-    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+    assert noted == ["study.sqlite3 does not match the records: it is rebuilt from the records"]
 
 
 def test_a_study_of_other_networks_is_made_anew(path: Path, known: Known) -> None:
@@ -95,7 +95,7 @@ def test_a_study_of_other_networks_is_made_anew(path: Path, known: Known) -> Non
     journal(path, dict(reversed(known.items())))
     journal(path, known, noted)
     assert stored(path) == names(known)
-    assert noted == ["study.sqlite3 does not match the records: it is made anew from the records"]
+    assert noted == ["study.sqlite3 does not match the records: it is rebuilt from the records"]
 
 
 @pytest.mark.parametrize("page", range(1, 40, 3))
@@ -109,7 +109,7 @@ def test_a_damaged_page_is_no_traceback_and_loses_nothing(path: Path, known: Kno
     assert stored(path) == names(known)
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert all(text.endswith("it is made anew from the records") for text in noted)
+    assert all(text.endswith("it is rebuilt from the records") for text in noted)
 
 
 def test_a_file_that_is_no_study_is_made_anew(path: Path, known: Known) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_study_is_made_anew(path: Path, known: Known) -> None:
     path.write_text("junk" * 1000)
     journal(path, known, noted)
     assert stored(path) == names(known)
-    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is made anew from the records"]
+    assert noted == ["study.sqlite3 cannot be read (file is not a database): it is rebuilt from the records"]
 
 
 def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) -> None:

@@ -44,7 +44,7 @@ def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"mnv2search_checkpoint": 2}, "no checkpoint of format 1"),
+        ({"mnv2search_checkpoint": 2}, "not a checkpoint of format 1"),
         ({"step": "3"}, "its step is unusable"),
         ({"step": True}, "its step is unusable"),
         ({"running_loss": None}, "its running_loss is unusable"),
@@ -63,7 +63,7 @@ def test_a_checkpoint_with_the_wrong_content_is_refused(tmp_path: Path, change: 
 
 def test_a_checkpoint_that_lacks_something_is_refused(tmp_path: Path) -> None:
     torch.save({"mnv2search_checkpoint": 1, "step": 3}, tmp_path / "last.ckpt")
-    with pytest.raises(TrainingError, match="no whole checkpoint"):
+    with pytest.raises(TrainingError, match="incomplete checkpoint"):
         read_checkpoint(tmp_path / "last.ckpt")
 
 
@@ -96,4 +96,4 @@ def test_a_checkpoint_that_does_not_fit_its_training_is_refused(
     torch.save({**torch.load(path, weights_only=True), field: value}, path)
     done = run(*words)
     assert done.code == 1
-    assert "does not fit its training" in done.err
+    assert "does not match this training" in done.err

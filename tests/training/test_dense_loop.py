@@ -194,7 +194,7 @@ def test_a_segmenter_learns(tmp_path: Path) -> None:
 def test_a_training_goes_on_exactly_where_it_stopped(boxes: SceneSet, tmp_path: Path) -> None:
     whole, _ = trained(DETECTOR, boxes, tmp_path / "whole", epochs=2, precision="float32")
     steps = iter(range(100))
-    with pytest.raises(StoppedError, match="interrupted at step 3; the same command goes on"):
+    with pytest.raises(StoppedError, match="interrupted at step 3; run the same command to resume"):
         trained(DETECTOR, boxes, tmp_path / "parts", epochs=2, precision="float32", stop=lambda: next(steps) == 2)
     again, second = trained(DETECTOR, boxes, tmp_path / "parts", epochs=2)
     assert (second.resumed_at, second.steps) == (3, 10)

@@ -45,7 +45,7 @@ def first(key: str, **changes: object) -> Callable[[dict[str, Any]], object]:
         pytest.param(first("annotations", image_id=[1]), "there is no image [1]", id="list-as-image-id"),
         pytest.param(lambda c: c["annotations"][0].pop("image_id"), "there is no image None", id="no-image-id"),
         pytest.param(first("annotations", id={"a": 1}, bbox=None), "bbox is None", id="table-as-id"),
-        pytest.param(first("annotations", category_id=[7]), "the class id [7] is none", id="list-as-class"),
+        pytest.param(first("annotations", category_id=[7]), "the class id [7] is not one", id="list-as-class"),
         pytest.param(first("annotations", bbox=[0, 0, 10**400, 5]), "not [x, y, width, height]", id="huge-number"),
         pytest.param(first("annotations", bbox=[0, 0, 1e308, 1e308]), "not [x, y, width, height]", id="large-number"),
         pytest.param(first("annotations", bbox=["1 + 1", 0, 9, 9]), "not [x, y, width, height]", id="expression"),
@@ -61,8 +61,8 @@ def test_an_odd_annotation_of_coco_is_reported(change: Callable[..., object], wh
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        pytest.param(first("images", id=[0]), "its id is neither a whole number nor a text", id="list-as-id"),
-        pytest.param(lambda c: c["images"][0].pop("id"), "its id is neither a whole number nor a text", id="no-id"),
+        pytest.param(first("images", id=[0]), "its id is neither an integer nor text", id="list-as-id"),
+        pytest.param(lambda c: c["images"][0].pop("id"), "its id is neither an integer nor text", id="no-id"),
         pytest.param(first("images", file_name=None), "there is no such file", id="no-name"),
         pytest.param(first("images", file_name={"a": 1}), "there is no such file", id="table-as-name"),
         pytest.param(first("images", file_name="x" * 300), "there is no such file", id="long-name"),
@@ -140,7 +140,7 @@ def test_an_odd_xml_is_reported(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     (fault,) = read_scene_set(tmp_path, "detection").faults
     assert fault.file == file
-    assert fault.what.startswith("it is no sound XML (")
+    assert fault.what.startswith("it is not valid XML (")
 
 
 def test_a_pipe_in_place_of_an_xml_is_reported(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_torn_tar_is_refused(suffix: str, pack: Callable[[bytes], bytes], tmp_
         archive.add(tree, "tree")
     content = pack(packed.getvalue())
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="is no sound tar"):
+    with pytest.raises(DataError, match="is not a valid tar archive"):
         read_image_set(path, unpack_to=tmp_path / "unpacked")
 
 
@@ -308,7 +308,7 @@ def test_a_folder_of_tables_with_a_pipe_is_refused(run: Run, tmp_path: Path) -> 
     (tmp_path / "tables").mkdir()
     os.mkfifo(tmp_path / "tables" / "a.parquet")
     done = run("data", "tables")
-    assert (done.code, "tables/a.parquet is no regular file" in done.err) == (2, True)
+    assert (done.code, "tables/a.parquet is not a regular file" in done.err) == (2, True)
 
 
 def test_a_table_names_images_of_its_folder_only(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_other_formats_are_refused_whatever_the_ending(
     monkeypatch.setattr(subprocess, "Popen", lambda *command, **_: started.append(command))
     path = tmp_path / "image.png"
     path.write_bytes(encoded(kind))
-    with pytest.raises(UnsafeFileError, match="it is no JPEG, PNG, WebP or BMP image"):
+    with pytest.raises(UnsafeFileError, match="it is not a JPEG, PNG, WebP or BMP image"):
         checked_size(path)
     assert is_refused_everywhere(path)
     assert started == []
@@ -90,7 +90,7 @@ def test_a_progressive_jpeg_has_few_scans(tmp_path: Path) -> None:
     last = content[content.rindex(b"\xff\xc4") : -2]
     path = tmp_path / "image.jpg"
     path.write_bytes(content[:-2] + last * 200 + content[-2:])
-    with pytest.raises(UnsafeFileError, match=r"it has 2\d\d scans, and 100 are the limit"):
+    with pytest.raises(UnsafeFileError, match=r"it has 2\d\d scans; the limit is 100"):
         checked_size(path)
 
 
@@ -204,6 +204,6 @@ def test_one_odd_image_does_not_stop_a_set(run: Run, tmp_path: Path) -> None:
     done = run("data", "photos")
     assert done.code == 0, done.err
     shown = " ".join(done.out.split())
-    assert "1 image cannot be read, left out of a training (one, or 2%, of a part may be):" in shown
-    assert "photos/red/003.png: it is no JPEG, PNG, WebP or BMP image" in shown
+    assert "1 image cannot be read, skipped in training (one image, or 2%, per part is allowed):" in shown
+    assert "photos/red/003.png: it is not a JPEG, PNG, WebP or BMP image" in shown
     assert json.loads(run("data", "photos", "--json").out)["unreadable"] == ["photos/red/003.png"]

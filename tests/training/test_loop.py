@@ -240,7 +240,7 @@ def test_a_stop_in_an_evaluation_is_answered_and_made_up_for(parts: tuple[Pixels
     recipe = replace(RECIPE, epochs=2)
     whole, _ = trained(parts, tmp_path / "whole", recipe)
     asked = iter([False] * 4 + [True])  # after four steps, and in the evaluation that ends the epoch
-    with pytest.raises(StoppedError, match="interrupted at step 5; the same command goes on"):
+    with pytest.raises(StoppedError, match="interrupted at step 5; run the same command to resume"):
         train(
             build(SPEC, seed=0),
             *parts,
@@ -277,7 +277,7 @@ def test_a_torn_checkpoint_is_told_of(parts: tuple[Pixels, Pixels], tmp_path: Pa
     (tmp_path / LAST).write_bytes(b"torn")
     with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read") as raised:
         trained(parts, tmp_path)
-    assert raised.value.hint == "remove it to begin anew"
+    assert raised.value.hint == "remove it to start over"
 
 
 def test_a_rate_that_is_too_high_is_told_of(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:

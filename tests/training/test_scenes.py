@@ -92,8 +92,8 @@ def test_a_tar_is_read(tmp_path: Path) -> None:
         ({"bbox": [3, 3, float("nan"), 20]}, "not [x, y, width, height]", "skipped"),
         ({"bbox": [3, 3]}, "not [x, y, width, height]", "skipped"),
         ({"bbox": "3 3 4 4"}, "not [x, y, width, height]", "skipped"),
-        ({"category_id": 8}, "the class id 8 is none of 7, 9", "skipped"),
-        ({"category_id": "7"}, "the class id '7' is none of 7, 9", "skipped"),
+        ({"category_id": 8}, "the class id 8 is not one of 7, 9", "skipped"),
+        ({"category_id": "7"}, "the class id '7' is not one of 7, 9", "skipped"),
         ({"image_id": 99}, "there is no image 99", "skipped"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_broken_image_is_skipped(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "train" / "images" / "001.png").write_bytes(content)
     found = read_scene_set(tmp_path, "detection")
     assert [str(fault).partition(": ")[2] for fault in found.faults] == [
-        "it is no sound image (it is no JPEG, PNG, WebP or BMP image); skipped"
+        "it is not a readable image (it is not a JPEG, PNG, WebP or BMP image); skipped"
     ]
     assert len(found.train) == 5
 
@@ -161,7 +161,7 @@ def test_an_image_without_objects_is_kept(tmp_path: Path) -> None:
         ('{"images": [], "annotations": [], "categories": [{"id": "a"}]}', "without a whole number as id"),
         (
             '{"images": [], "annotations": [], "categories": [{"id": 7, "name": "red"}, {"id": 9, "name": "green"}]}',
-            "has 0 sound",
+            "has 0 usable",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_parts_with_other_classes_are_refused(tmp_path: Path) -> None:
     [
         ("<xmax>", "<xmax>9", "reaches beyond the image"),
         ("<xmin>", "<xmin>x", "not four numbers"),
-        ("<bndbox>", "<nobox>", "it is no sound XML"),
+        ("<bndbox>", "<nobox>", "it is not valid XML"),
         ("<filename>000", "<filename>900", "there is no such file"),
     ],
 )

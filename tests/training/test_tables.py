@@ -135,7 +135,7 @@ def test_broken_and_missing_images_of_a_table_follow_the_rules_of_files(run: Run
     told = json.loads(run("data", "mine.parquet", "--json").out)
     assert [Path(p).name for p in sorted(told["unreadable"])] == [f"{row:08}" for row in range(9)]
     assert not told["is_readable_enough"]
-    assert "too many for a training" in run("data", "mine.parquet").out
+    assert "too many for training" in run("data", "mine.parquet").out
     images = read_image_set(tmp_path / "mine.parquet", unpack_to=tmp_path / "unpacked")
     pixels = decoded(images.train, short_px=32, folder=tmp_path / "pixels", unreadable_share=0.9)
     assert {path.name for path in pixels.unreadable} <= {f"{row:08}" for row in range(9)}

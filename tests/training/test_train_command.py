@@ -58,7 +58,7 @@ def test_data_is_described(run: Run, laid: Path) -> None:
     assert told["others"] == 1
     shown = run("data", "photos")
     assert shown.code == 0
-    assert "1 image cannot be read, left out of a training" in shown.out
+    assert "1 image cannot be read, skipped in training" in shown.out
     assert "images in photos" in shown.out
 
 
@@ -96,7 +96,7 @@ def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, l
     again = run(*words, "--epochs", "1")
     kept = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (first.code, again.code) == (0, 0)
-    assert "out holds a training of 5 steps that was finished already" in again.err
+    assert "out holds a training of 5 steps that is already finished" in again.err
     assert "nothing was left to do" in again.out
     assert (kept["seconds"], kept["images_per_s"]) == (told["seconds"], told["images_per_s"])
     for other in (["--epochs", "2"], ["--time", "5s"]):
@@ -115,14 +115,14 @@ def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, 
 
     asked = iter([True] + [False] * 9 + [True])
     given: dict[str, Any] = {"data": Path("photos"), "folder": Path("out"), "recipe": load_recipe("quick.yaml")}
-    with pytest.raises(StoppedError, match="while images were decoded"):
+    with pytest.raises(StoppedError, match="while images were being decoded"):
         train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
-    with pytest.raises(StoppedError, match="the same command goes on where it stopped"):
+    with pytest.raises(StoppedError, match="run the same command to resume"):
         train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
     done = run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out", "--time", "9s")
     assert done.code == 0, done.err
-    assert "out holds a training of 10 steps; it goes on after step" in " ".join(done.err.split())
-    assert "to its end; --time is not used" in " ".join(done.err.split())
+    assert "out holds a training of 10 steps, which resumes after step" in " ".join(done.err.split())
+    assert "; --time is not used" in " ".join(done.err.split())
     assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 10
 
 
@@ -211,7 +211,7 @@ def test_a_signal_keeps_the_last_step_and_says_so(number: signal.Signals, laid: 
     step = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)["step"]
     assert 10 <= step < 20000
     assert out == ""
-    assert err.endswith(f"interrupted at step {step}; the same command goes on where it stopped\n")
+    assert err.endswith(f"interrupted at step {step}; run the same command to resume\n")
 
 
 @pytest.mark.parametrize("command", ["train", "supernet"])
@@ -240,7 +240,7 @@ def test_an_interruption_at_once_says_what_is_kept(
     monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
     done = run(*words)
     assert done.code == 130
-    assert "out keeps the training to its last checkpoint, where the same command goes on" in done.err
+    assert "interrupted; the last checkpoint is kept in out: run the same command to resume" in done.err
     monkeypatch.setattr(module, "descend", real)
     again = run(*words)
     assert again.code == 0, again.err
@@ -333,7 +333,7 @@ def test_a_page_without_a_history_has_no_curves(content: bytes | None, says: str
         (tmp_path / "history.jsonl").write_bytes(content)
     write_page(tmp_path, title="it", lines=[], batch=8, on_note=notes.append)
     assert says in notes[0]
-    assert "How it went" not in (tmp_path / "report.html").read_text()
+    assert "Training curves" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_new_training_begins_a_new_history(run: Run, laid: Path, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_history_that_is_no_file_is_refused_before_a_step(run: Run, laid: Path
     os.mkfifo(tmp_path / "out" / "history.jsonl")
     done = run(*train_words())
     assert done.code == 2
-    assert "history.jsonl: cannot be gone on with: it is not a regular file" in " ".join(done.err.split())
+    assert "history.jsonl: cannot be appended to: it is not a regular file" in " ".join(done.err.split())
     assert not (tmp_path / "out" / "last.ckpt").exists()
 
 
@@ -363,7 +363,7 @@ def test_lost_weights_are_told_of_and_others_kept(
     said = " ".join(done.err.split())
     assert done.code == 0, done.err
     assert "best.pt cannot be read" in said
-    assert "after step 5, are lost, and the best of the evaluations to come are kept instead" in said
+    assert "of step 5, are lost, and the best of the remaining evaluations are kept instead" in said
     assert json.loads((tmp_path / "out" / "training.json").read_text())["best_step"] > 5
     read_network(tmp_path / "out" / "best.pt")
 
@@ -373,7 +373,7 @@ def test_the_last_weights_take_the_place_of_lost_ones(run: Run, laid: Path, tmp_
     (tmp_path / "out" / "best.pt").unlink()
     done = run(*train_words())
     assert done.code == 0, done.err
-    assert "are lost, and those after the last step are kept instead" in " ".join(done.err.split())
+    assert "are lost, and those of the last step are kept instead" in " ".join(done.err.split())
     assert json.loads((tmp_path / "out" / "training.json").read_text())["best_step"] == 15
     again = run(*train_words())
     assert again.code == 0

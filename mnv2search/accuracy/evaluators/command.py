@@ -17,12 +17,12 @@ from mnv2search.untrusted import escaped, json_value
 
 __all__ = ["CommandEvaluator"]
 
-# Of a failed program's standard error.
+# Lines shown of a failed program's standard error.
 STDERR_LINES = 8
 STDERR_CHARACTERS = 2000
-# Of a value in a message.
+# Characters of a value shown in a message.
 SHOWN = 80
-# A year: beyond some such time, waiting overflows.
+# A year; much longer timeouts overflow.
 MOST_TIMEOUT_S = 365 * 86_400
 
 METRIC, DATASET = "top1", "the command's own"
@@ -32,9 +32,9 @@ class CommandEvaluator:
     """Runs a program with the path of a spec and reads one JSON number from the last line it prints.
 
     The last line of its standard output is a number from 0 to 1, or an object with `value` and optionally `low` and
-    `high`, the ends of a 90 % interval. The program gets no input and is started without a shell. When it has
-    ended, or its time is up, everything that it started is killed, also if this process has been killed. The end of
-    its standard error is shown when it fails.
+    `high`, the ends of a 90 % interval. The program gets no input and is started without a shell. When it ends or
+    times out, or when this process is killed, all processes that it started are killed. If it fails, the end of its
+    standard error is shown.
 
     Args:
         run: the program and its arguments; ``{spec}`` becomes the path of a YAML file (appended where absent),
@@ -158,7 +158,7 @@ def _short(value: object) -> str:
 
 def _ending(code: int | None) -> str:
     if code is None:
-        return "ended the process that watches it"
+        return "killed its supervisor process"
     if code > 0:
         return f"exited with {code}"
     names = {number.value: number.name for number in signal.Signals}

@@ -172,7 +172,7 @@ class FitsTrainings(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What a file of an earlier part of the run holds."""
+    """The content of the file that an earlier part of the run wrote."""
 
     steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 

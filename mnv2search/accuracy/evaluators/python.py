@@ -16,7 +16,7 @@ from mnv2search.untrusted import escaped
 
 __all__ = ["PythonEvaluator"]
 
-# Of a value in a message.
+# Characters of a value shown in a message.
 SHOWN = 200
 METRIC, DATASET = "top1", "the function's own"
 
@@ -75,18 +75,18 @@ class PythonEvaluator:
 
 
 def _ratio(found: object) -> float | None:
-    """A number from 0 to 1 as such, a NumPy scalar too; None for anything else."""
+    """The value as a float if it is a number, including a NumPy scalar; None otherwise."""
     if isinstance(found, str | bytes | bool) or not isinstance(found, SupportsFloat):
         return None
     try:
         value = float(found)
-    except (TypeError, ValueError, OverflowError):  # an array, a number beyond all floats
+    except (TypeError, ValueError, OverflowError):  # an array, or a number too large for a float
         return None
     return value if 0 <= value <= 1 else None
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an exception, whatever it makes of being printed.
+    """Type and text of an exception, even if printing it raises another one.
 
     >>> described(SystemExit())
     'SystemExit'
@@ -95,12 +95,12 @@ def described(error: BaseException) -> str:
 
 
 def shown(value: object, text: Callable[[object], str] = repr) -> str:
-    """A value as text for a message: short, printable, and there also where the value raises when it is printed."""
+    """A value as short, printable text for a message, even if converting it to text raises an exception."""
     try:
         return escaped(text(value)[:SHOWN])
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - it is code of the user's
+    except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
         return f"<a {type(value).__name__} whose text raises {type(error).__name__}>"
 
 
@@ -118,7 +118,7 @@ def _found(name: str) -> Callable[[ModelSpec, int], Any]:
 
 
 def _imported(where: str, attribute: str) -> object:
-    """What a module has under a name; what importing it raises is told as an error of the option."""
+    """The attribute of a module; anything raised by the import becomes an error of the option."""
     try:
         module = _module(where)
         if not hasattr(module, attribute):

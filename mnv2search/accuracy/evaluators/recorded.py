@@ -111,7 +111,7 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows with the numbers of their lines; in a CSV file, of the last line of each."""
+    """The rows with their line numbers; a CSV row that spans several lines has the number of its last line."""
     if path.suffix == ".jsonl":
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
@@ -130,7 +130,7 @@ def _decoded(line: str, where: str) -> Mapping[str, Any]:
     try:
         row = json_value(line)
     except UnsafeFileError as error:
-        raise RecordError(f"{where}: not a line of JSON: {error}", hint="write one object a line") from error
+        raise RecordError(f"{where}: not a line of JSON: {error}", hint="write one object per line") from error
     if not isinstance(row, dict):
         raise RecordError(f"{where}: not an object", hint='write {"name": …, "value": …}')
     return row

@@ -57,14 +57,14 @@ def read_state(folder: Path) -> State | None:
     try:
         return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
     except (OSError, UnsafeFileError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to begin anew") from error
+        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to start over") from error
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a folder holds a supernet whose training is over, so that nothing is left to write.
+    """Whether a folder holds a supernet whose training is finished.
 
     Raises:
-        TrainingError: it cannot be read.
+        TrainingError: the state cannot be read.
     """
     state = read_state(folder)
     return state is not None and state.steps > 0 and (folder / LAST).exists()

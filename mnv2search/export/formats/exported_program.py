@@ -35,12 +35,12 @@ class ExportedProgramExporter:
         content = _program_bytes(model, told_of(spec, learned_beside(weights)))
 
         def write(path: Path) -> None:
-            # torch 2.13 ends the process where it cannot write to a file of its own
+            # torch 2.13 aborts the process if it opens the file itself and cannot write to it
             path.write_bytes(content)
 
         def load(path: Path) -> Run:
             check_written(path, content)
-            # torch.export.load runs what a file holds: it gets what this process made, and never a file
+            # torch.export.load runs code from its input: it gets the bytes that this process made, never a file
             return torch.export.load(io.BytesIO(content)).module()
 
         return write_checked(model, to, seed=seed, write=write, load=load)
@@ -58,7 +58,7 @@ class ExportedProgramExporter:
             )
 
     def load(self, path: Path) -> Run:
-        """The network of a file, built from its spec with its weights; the program in it is not run."""
+        """The network of a file, built from its spec and weights; the program in the file is not run."""
         return read_network(path)
 
 

@@ -40,9 +40,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _run(text: str, path: Path, model: MobileNet) -> Run:
-    """The network that a module of ours makes, with the weights of `model`; `path` only names it in tracebacks.
+    """The network that an exported module creates, with the weights of `model`; `path` is for tracebacks only.
 
-    The module runs in a namespace of its own and is not imported, so that nothing is cached beside it.
+    The module runs in its own namespace and is not imported, so that no bytecode is cached next to it.
     """
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     exec(compile(text, path, "exec"), namespace)

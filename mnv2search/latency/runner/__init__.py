@@ -8,5 +8,5 @@ import os
 
 from mnv2search.latency.runner.telemetry import switch_off
 
-# Before any runtime can be imported, here and on the machines that this package is sent to.
+# Must run before any runtime is imported, here and on the machines that this package is copied to.
 switch_off(os.environ)

@@ -1,4 +1,4 @@
-"""Usage reports of the libraries that measure and train: off, unless the user's own environment says otherwise."""
+"""Telemetry of runtimes and training libraries, disabled unless the user's environment variables enable it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import MutableMapping
 
 __all__ = ["OFF", "switch_off"]
 
-# Read by the library itself, most of them once, when it is imported.
+# The libraries read these variables themselves, most of them once, at import.
 OFF = {
-    # ONNX Runtime 1.32 otherwise keeps a device id under ~/.cache/Microsoft and reports to events.data.microsoft.com.
+    # Otherwise, ONNX Runtime 1.32 stores a device id in ~/.cache/Microsoft and reports to events.data.microsoft.com.
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # `datasets` 5.2 otherwise tells the hub of every local parquet file that is opened.
+    # Otherwise, `datasets` 5.2 reports every local parquet file that is opened to the Hugging Face hub.
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     # Source: https://consoledonottrack.com
     "DO_NOT_TRACK": "1",
@@ -19,7 +19,7 @@ OFF = {
 
 
 def switch_off(environment: MutableMapping[str, str]) -> None:
-    """Set the variables that switch reports off, for this process and the programs that it starts.
+    """Set the variables that disable telemetry, for this process and the programs that it starts.
 
     >>> environment = {"DO_NOT_TRACK": "0"}
     >>> switch_off(environment)

@@ -16,7 +16,7 @@ __all__ = ["SimulatedClock", "SimulatedDevice", "simulated_ms"]
 MADDS_PER_MS = 75e6
 BYTES_PER_MS = 25e6
 LAYER_MS = 0.004
-# Half of the runs would be off by a factor of 2 or more; far beyond, times overflow.
+# At this noise, half of the runs are off by a factor of 2 or more; with far more, times overflow.
 MOST_NOISE = 1.0
 
 
