@@ -40,7 +40,7 @@ CURVATURE = 0.31
 TYPICAL_PARAMS = (14.628, 1.0, -2.0)
 TYPICAL_BLOCKS = (2.907, 0.087, -0.097)
 SOURCES = {
-    "level": "reference recipes, by their mean",
+    "level": "all recipes, by their mean",
     "cost": "width and resolution grids",
     "log side": "width and resolution grids, named families",
     "log side squared": "width and resolution grids",
@@ -120,9 +120,7 @@ def refit(
     covariance = made.covariance + np.diag(f.between_variances(spread, slopes=slopes))
     table = evidence.table
     terms = table.columns[:, :count]
-    typical = terms.copy()
-    typical[:, TERMS.index("p") :] = 0.0
-    apart = terms - typical
+    apart = terms - typical_terms(table, made)
     covered = np.sqrt(np.einsum("ni,ij,nj->n", apart, covariance[:count, :count], apart))
     expanded = networks.columns[networks.expanded]
     ranges = {"madds": (table.madds.min(), table.madds[table.madds < 5e9].max())}
@@ -144,6 +142,17 @@ def refit(
         "covered_sd": rounded(np.quantile(covered, 0.95)),
         "ranges": {name: [rounded(low), rounded(high)] for name, (low, high) in ranges.items()},
     }
+
+
+def typical_terms(table: f.Table, made: f.Posterior) -> f.Array:
+    """The terms of the typical network of each result's cost: at its best published resolution, of typical structure."""
+    by_side, squared, by_cost = (made.mean[TERMS.index(name)] for name in TERMS[2:5])
+    low, high = np.log(table.resolution.min() / 224), np.log(table.resolution.max() / 224)
+    side = np.clip(-(by_side + by_cost * table.x) / (2 * squared), low, high)
+    found = np.zeros((len(table.x), len(TERMS)))
+    found[:, :2] = table.columns[:, :2]
+    found[:, 2:5] = np.c_[side, side**2, side * table.x]
+    return found
 
 
 def recipe_sd(evidence: f.Evidence, made: f.Posterior) -> float:

@@ -25,6 +25,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 # Every integer up to here is exact as a float.
 MAX_COUNT = 2**53
+# More than the largest spec that the rules allow counts to, and a float holds it.
+MAX_COST = 10**30
 
 
 def check_counts(**counts: int) -> None:
@@ -34,7 +36,7 @@ def check_counts(**counts: int) -> None:
         ValueError: a count is out of range.
     """
     for name, count in counts.items():
-        if not 0 <= count <= MAX_COUNT:
+        if not 0 <= count <= MAX_COST:
             raise ValueError(f"{name} is {count if count < 0 else 'too large'}")
 
 

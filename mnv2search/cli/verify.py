@@ -55,8 +55,9 @@ def command(
       mnv2search verify results/mnv2-15ms
     """
     if repairs:
-        if time_s is not None:
-            raise click.UsageError("--repair measures nothing: leave out --time")
+        given = {"--time": time_s is not None, "--device": device is not None, "--trust": trusts}
+        if useless := ", ".join(option for option, is_given in given.items() if is_given):
+            raise click.UsageError(f"--repair measures nothing: leave out {useless}")
         _repair(folder, as_json=as_json)
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
