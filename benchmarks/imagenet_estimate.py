@@ -145,7 +145,7 @@ def refit(
 
 
 def typical_terms(table: f.Table, made: f.Posterior) -> f.Array:
-    """The terms of the typical network of each result's cost: at its best published resolution, of typical structure."""
+    """The terms of the typical network of each cost: at its best published resolution, of typical structure."""
     by_side, squared, by_cost = (made.mean[TERMS.index(name)] for name in TERMS[2:5])
     low, high = np.log(table.resolution.min() / 224), np.log(table.resolution.max() / 224)
     side = np.clip(-(by_side + by_cost * table.x) / (2 * squared), low, high)
