@@ -89,7 +89,7 @@ def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str)
 
     Raises:
         UnknownNameError: an option the factory does not have.
-        OptionError: a value that does not convert.
+        OptionError: a value that does not convert, or an option without a default is missing.
     """
     parameters = inspect.signature(factory).parameters
     known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
@@ -98,6 +98,13 @@ def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str)
         if name not in known:
             raise UnknownNameError(f"option of {owner}", name, known)
         checked[name] = _convert(text, str(known[name].annotation), f"{owner}: {name}")
+    missing = [
+        name for name, parameter in known.items() if parameter.default is parameter.empty and name not in checked
+    ]
+    if missing:
+        name = "data" if "data" in missing else missing[0]
+        hint = "add --data DATA" if name == "data" else f"write {owner.rsplit(maxsplit=1)[-1]}:{name}=VALUE"
+        raise OptionError(f"{owner} needs its option {name}", hint=hint)
     return checked
 
 

@@ -50,7 +50,7 @@ def command(folder: Path, as_json: bool) -> None:
     for line in status_lines(manifest.status) if result.front else ():
         note(line)
     if not result.front:
-        sys.exit(3)
+        sys.exit(3 if manifest.status == "nothing fits" else 1)
 
 
 def _trained(folder: Path, result: SearchResult) -> Finetuned | None:

@@ -105,7 +105,8 @@ def main() -> None:
         code = 130
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            note(f"error: {error.strerror or error}: {error.filename or 'standard output'}")
+            where = f": {error.filename}" if error.filename else ""
+            note(f"error: {error.strerror or error}{where}")
         _discard_stdout()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -74,7 +74,22 @@ def emit_json(data: Mapping[str, object] | Sequence[object]) -> None:
 def note(text: str, *, quiet: bool = False) -> None:
     """Tell something on stderr, unless asked to be quiet."""
     if not quiet:
-        print(escaped(text), file=sys.stderr)
+        print(_wrapped(escaped(text)), file=sys.stderr)
+
+
+def _wrapped(text: str) -> str:
+    """Text with its lines broken between words where stderr is a terminal, which would break them anywhere."""
+    if not sys.stderr.isatty():
+        return text
+    import shutil  # late: only a terminal needs them
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    lines = (
+        line if len(line) <= width else textwrap.fill(line, width, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 def fail(error: Mnv2SearchError) -> None:

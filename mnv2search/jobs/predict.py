@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnv2search.errors import DataError, OptionError
+from mnv2search.atomic import replacing
+from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.jobs.pictures import with_boxes, with_lines, with_mask
 from mnv2search.jobs.train import REPORT
 from mnv2search.model.build import MobileNet
@@ -83,7 +84,8 @@ def predict(
     Args:
         model: a `.pt` or `.pt2` file of ours.
         images: files, and folders whose images are taken, those of folders inside too.
-        folder: for ``NAME-predicted.png``; of an image in a folder inside, the name of that folder comes before it.
+        folder: for ``NAME-predicted.png``; of an image in a folder inside, the name of that folder comes
+            before it, and where several folders are given, the name of the folder.
         least_score: of boxes that are shown.
         normalization: in place of the training's.
         force: replace files that exist.
@@ -94,6 +96,7 @@ def predict(
         WeightsError: the network cannot be read.
         DataError: an image cannot be read, with `on_unreadable` none of them can.
         OptionError: the network is a feature extractor, a file exists, or two images would be drawn into one file.
+        WriteError: the disk does not take a picture.
     """
     targets = _targets(images, folder, force=force)
     network = read_network(model)
@@ -113,7 +116,7 @@ def predict(
                 raise
             unreadable.append(error)
             continue
-        shown.save(to)
+        _write(shown, to)
         done.append(Prediction(image=path, drawn=to, found=found))
         on_predicted(done[-1])
     if unreadable and not done:
@@ -122,6 +125,14 @@ def predict(
         assert on_unreadable is not None
         on_unreadable(told)
     return tuple(done)
+
+
+def _write(shown: Image.Image, to: Path) -> None:
+    try:
+        with replacing(to) as beside:
+            shown.save(beside, format="PNG")
+    except OSError as error:
+        raise WriteError(f"{to}: cannot be written: {error.strerror or error}", hint="free some space") from error
 
 
 def label_of(found: Found) -> str:
@@ -136,15 +147,17 @@ def label_of(found: Found) -> str:
 def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path, Path]:
     """The file that each image is drawn into, and that image."""
     targets: dict[Path, Path] = {}
+    several = sum(given.is_dir() for given in images) > 1
     for given in images:
         check_source(given)
-        for path, name in _images_of(given, folder) if given.is_dir() else [(given, given.stem)]:
+        prefix = f"{given.resolve().name}-" if several else ""
+        for path, name in _images_of(given, folder, prefix) if given.is_dir() else [(given, given.stem)]:
             if not path.exists():
                 raise DataError(f"{path} cannot be read: there is no such file", hint="give image files or folders")
             fits = len(os.fsencode(name)) <= MAX_NAME_BYTES
             to = folder / f"{name if fits else file_name(name)}-predicted.png"
             if (other := targets.get(to, path)) != path:
-                raise OptionError(f"{other} and {path} would both be drawn into {to}", hint="give them one at a time")
+                raise OptionError(f"{other} and {path} would both be drawn into {to}", hint="give each a folder (-o)")
             if to.exists() and not force:
                 raise OptionError(f"{to} exists", hint="choose another folder, or --force")
             targets[to] = path
@@ -153,13 +166,13 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
     return targets
 
 
-def _images_of(given: Path, folder: Path) -> list[tuple[Path, str]]:
+def _images_of(given: Path, folder: Path, prefix: str) -> list[tuple[Path, str]]:
     """The images of a folder but for what was drawn, each with a name that says where it lies."""
     drawn = folder.resolve()
     files = [f for f in files_below(given) if f.suffix.lower() in SUFFIXES and drawn not in f.resolve().parents]
     if not files:
         raise DataError(f"{given} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
-    return [(file, "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
+    return [(file, prefix + "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
 
 
 def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
@@ -20,7 +23,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "told_of"]
+__all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "saved", "told_of"]
 
 FORMAT = 1
 GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search compile SPEC --weights FILE -o NET.pt`"
@@ -108,6 +111,13 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
     if learned is not None:
         told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
     return told
+
+
+def saved(content: Mapping[str, Any]) -> bytes:
+    """What `torch.save` writes; onto a full disk it writes with an error of its own that does not say so."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:

@@ -74,3 +74,10 @@ def test_options_that_cannot_be_used_are_refused(text: str, what: str) -> None:
 def test_an_accuracy_outside_its_interval_or_the_ratios_cannot_exist(value: float, low: float, high: float) -> None:
     with pytest.raises(ValueError, match="is not 0 <= low <= value <= high <= 1"):
         Accuracy(value=value, low=low, high=high, metric="top1", kind="reported", dataset="d")
+
+
+@pytest.mark.parametrize("name", ["train", "supernet", "train-dense"])
+def test_an_evaluator_without_its_data_says_how_to_give_it(name: str) -> None:
+    with pytest.raises(OptionError, match=f"evaluator {name} needs its option data") as caught:
+        open_evaluator(name)
+    assert caught.value.hint == "add --data DATA"

@@ -370,3 +370,7 @@ def test_two_do_not_train_in_one_folder_and_a_trained_one_is_shared(
     prepared_for(evaluator(), space)
     with folder_lock(tmp_path, busy="the test", hint=""):
         prepared_for(evaluator(), space)
+
+
+def test_time_that_is_over_before_the_weights_are_trained_is_no_traceback(pictures: Path, space: SearchSpace) -> None:
+    prepared_for(SupernetEvaluator(data=str(pictures)), space, time_s=0.0)

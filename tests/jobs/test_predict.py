@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -249,3 +250,29 @@ def test_a_label_leaves_the_inside_of_a_box_visible() -> None:
     shown = np.asarray(with_boxes(picture, [((50.0, 60.0, 150.0, 160.0), 0, "t_shirt 17 %")]))
     assert (shown[63:157, 53:147] == 0).all()
     assert (shown[40:58, 50:100] != 0).any()
+
+
+def test_images_of_several_folders_are_named_by_their_folder(tmp_path: Path) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+    for name in ("red", "blue"):
+        (tmp_path / name).mkdir()
+        draw_scene(tmp_path / name / "000.png", 1)
+    found = predict(model, [tmp_path / "red", tmp_path / "blue"], folder=tmp_path / "out")
+    assert [one.drawn.name for one in found] == ["red-000-predicted.png", "blue-000-predicted.png"]
+    assert image.exists()
+
+
+def test_a_full_disk_names_the_picture_and_leaves_no_part_of_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, image = files(CLASSIFIER, tmp_path)
+
+    def full(_: Image.Image, to: Path, **__: object) -> None:
+        to.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    done = run("predict", str(model), str(image), "-o", "out")
+    assert done.code == 1
+    assert "error: out/image-predicted.png: cannot be written: No space left on device" in done.err
+    assert list((tmp_path / "out").iterdir()) == []

@@ -61,7 +61,8 @@ class PythonEvaluator:
             raise
         except BaseException as error:  # sys.exit() in a function does not end the run
             raise EvaluatorError(
-                f"{self._name} raised {described(error)}", hint="call it with this spec on its own"
+                f"{self._name} raised {described(error)}",
+                hint="it is called with (spec, seed); call it with this spec on its own",
             ) from error
         if isinstance(value, Accuracy):
             return value

@@ -306,7 +306,8 @@ class SupernetEvaluator:
                 passes=PASSES if teacher is None else SHRINKING_PASSES,
                 fidelities=offered if self._fidelity is None else (self._fidelity,),
             )
-            fidelity, epochs = found.fidelity, found.images / len(self._images.train)
+            # however little time there is, one batch is learned from
+            fidelity, epochs = found.fidelity, max(found.images, 1) / len(self._images.train)
         trained = band if teacher is None else (*band, teacher)
         side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in trained)
         return State(fidelity=fidelity, epochs=epochs, side=side)

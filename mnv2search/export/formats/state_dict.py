@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from mnv2search.export.check import ExportReport, Run, network, write_checked
-from mnv2search.model.saved import FORMAT, learned_beside, read_network, told_of
+from mnv2search.model.saved import FORMAT, learned_beside, read_network, saved, told_of
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["FORMAT", "StateDictExporter", "read_network"]
@@ -22,7 +20,11 @@ class StateDictExporter:
         """Writes the dict, builds the network anew from it and compares the two."""
         model = network(spec, weights=weights, seed=seed)
         content = {**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()}
-        return write_checked(model, to, seed=seed, write=lambda path: torch.save(content, path), load=self.load)
+
+        def write(path: Path) -> None:
+            path.write_bytes(saved(content))
+
+        return write_checked(model, to, seed=seed, write=write, load=self.load)
 
     def load(self, path: Path) -> Run:
         """The network of a file."""
