@@ -430,7 +430,7 @@ def test_what_is_left_is_told_to_the_end_of_all(tmp_path: Path, pictures: Path) 
 
 
 def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
-    assert resume_request(finetuned.folder).finetunes
+    assert resume_request(finetuned.folder, trusts=True).finetunes
 
 
 def test_there_is_nothing_to_train_without_images(tmp_path: Path, pictures: Path) -> None:
