@@ -79,7 +79,7 @@ def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
 
 def test_half_written_files_of_ended_processes_are_removed(tmp_path: Path) -> None:
     ended, alive = ended_process(), os.getppid()
-    partial = [f".last.ckpt.{ended}.part", f".{ended}-last.ckpt", f".{ended}-best.pt", f".a.{os.getpid()}.part"]
+    partial = [f".last.ckpt.{ended}.part", f".best.pt.{ended}.part", f".a.{os.getpid()}.part"]
     others = [f".last.ckpt.{alive}.part", f".{ended}-notes.txt", "last.ckpt", "a.part", ".part", f".{ended}.part"]
     for name in (*partial, *others):
         (tmp_path / name).touch()

@@ -14,8 +14,9 @@ from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
 from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
+from mnv2search.spec.layers import Layer
 from mnv2search.spec.names import name_problem
-from mnv2search.spec.plan import plan
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, plan
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
@@ -139,9 +140,17 @@ def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
         "last_channels": None,
     }
     try:
-        return replace(base, **changed)
+        made = replace(base, **changed)
     except SpecError:
         reject()
+    if any(_is_single_valued(layer) for unit in plan(made).units for layer in unit.layers):
+        reject()
+    return made
+
+
+def _is_single_valued(layer: Layer) -> bool:
+    """Whether every group of a group normalisation is a single value, which torch refuses in evaluation too."""
+    return layer.normalizer == "group" and layer.size_out.area == 1 and layer.c_out <= GROUP_NORM_GROUPS
 
 
 def _squares(most: int) -> st.SearchStrategy[int]:
