@@ -45,7 +45,19 @@ def main() -> None:
 
 def row_of(latency_ms: str, length: str, sampler: str, device: str) -> dict[str, Any]:
     """One run in a folder and with a cache of its own."""
-    words = ["run", "--no-confirm", "--latency-ms", latency_ms, "--time", length, "--sampler", sampler, "--device", device, "--json"]
+    words = [
+        "run",
+        "--no-confirm",
+        "--latency-ms",
+        latency_ms,
+        "--time",
+        length,
+        "--sampler",
+        sampler,
+        "--device",
+        device,
+        "--json",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "MNV2SEARCH_CACHE": str(Path(folder) / "cache")}
         begin = time.monotonic()
