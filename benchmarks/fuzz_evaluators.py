@@ -144,7 +144,7 @@ FILES = {
 CALLED = {
     "exits": "sys.exit(0)",
     "exits with words": "sys.exit('bye')",
-    "raises an exit of its own": "raise type('Bye', (SystemExit,), {})(0)",
+    "raises a subclass of SystemExit": "raise type('Bye', (SystemExit,), {})(0)",
     "raises a base exception": "raise BaseException('odd')",
     "raises GeneratorExit": "raise GeneratorExit",
     "raises an unprintable": "raise Odd()",

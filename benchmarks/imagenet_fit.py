@@ -186,7 +186,7 @@ def _features(rows: Sequence[Mapping[str, str]], c: Coefficients) -> dict[str, A
 
 
 def _filled(values: Array, groups: NDArray[np.str_]) -> Array:
-    """Values with the mean of the group in place of NaN, or 0 where the group has none."""
+    """Replace NaN by the mean of the group, or by 0 if the group has no value."""
     filled = values.copy()
     for group in np.unique(groups):
         own = groups == group

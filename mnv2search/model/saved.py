@@ -23,7 +23,16 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["FORMAT", "Learned", "learned_beside", "read_learned", "read_network", "read_spec", "saved", "told_of"]
+__all__ = [
+    "FORMAT",
+    "Learned",
+    "learned_beside",
+    "read_learned",
+    "read_network",
+    "read_spec",
+    "told_of",
+    "torch_bytes",
+]
 
 FORMAT = 1
 GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search compile SPEC --weights FILE -o NET.pt`"
@@ -113,8 +122,8 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
     return told
 
 
-def saved(content: Mapping[str, Any]) -> bytes:
-    """What `torch.save` writes; onto a full disk it writes with an error of its own that does not say so."""
+def torch_bytes(content: Mapping[str, Any]) -> bytes:
+    """The bytes of `torch.save`, which hides the cause if it writes to a full disk itself."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()

@@ -14,7 +14,7 @@ import torch
 from mnv2search.atomic import replacing
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned, saved, told_of
+from mnv2search.model.saved import Learned, told_of, torch_bytes
 from mnv2search.model.weights_file import read_weights_file, why_unreadable
 from mnv2search.untrusted import UnsafeFileError
 
@@ -149,7 +149,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    _placed(path, lambda beside: beside.write_bytes(saved(content)))
+    _placed(path, lambda beside: beside.write_bytes(torch_bytes(content)))
 
 
 def _placed(path: Path, write: Callable[[Path], object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnv2search.export.check import ExportReport, Run, network, write_checked
-from mnv2search.model.saved import FORMAT, learned_beside, read_network, saved, told_of
+from mnv2search.model.saved import FORMAT, learned_beside, read_network, told_of, torch_bytes
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["FORMAT", "StateDictExporter", "read_network"]
@@ -22,7 +22,7 @@ class StateDictExporter:
         content = {**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()}
 
         def write(path: Path) -> None:
-            path.write_bytes(saved(content))
+            path.write_bytes(torch_bytes(content))
 
         return write_checked(model, to, seed=seed, write=write, load=self.load)
 
