@@ -19,7 +19,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.2rem 0.7rem; text-align: right; vertical-align: bottom; }
 th { border-bottom: 1px solid #222; font-weight: 600; } th span { font-weight: 400; color: #666; display: block; }
-td:not(.left) { white-space: nowrap; }
+td:not(.left), td:first-child { white-space: nowrap; }
 .left { text-align: left; } .stressed { font-weight: 600; } tfoot td { border-top: 1px solid #999; }
 .notes { color: #555; font-size: 0.9rem; } pre { white-space: pre-wrap; font: inherit; } img { max-width: 100%; }
 .wide { overflow-x: auto; }
