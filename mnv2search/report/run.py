@@ -48,9 +48,10 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     )
     yield f"  {accuracy_phrase(ship.accuracy)}"
     if (gain := gain_over(ship, result.baseline)) is not None:
+        grid = counted(len(result.baseline), "measured network")
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
-            "the best of the MobileNetV2 grid that is no slower"
+            f"the best of {grid} of the MobileNetV2 grid that is no slower"
         )
     yield from _price(ship, result)
     yield from _alternative(result)
