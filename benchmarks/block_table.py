@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mnv2search.latency.estimate import LEVEL_QUANTILE, quantile
+from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
 from mnv2search.latency.runner.burst import burst
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec

@@ -54,7 +54,7 @@ def one_network(name: str) -> tuple[float, float]:
     from mnv2search.cost import cost_of
     from mnv2search.model.build import build
     from mnv2search.model.fvcore_count import fvcore_madds
-    from mnv2search.spec.codec import load_spec
+    from mnv2search.spec.yaml.codec import load_spec
 
     spec = load_spec(name)
     cold = spent_us([lambda: cost_of(spec)] * REPEATS, before=forget)
@@ -74,8 +74,8 @@ def one_network(name: str) -> tuple[float, float]:
 def stream(networks: int, seed: int) -> list[float]:
     """CPU time of `cost_of` for random networks of the default space, in µs."""
     from mnv2search.cost import cost_of
-    from mnv2search.spec.codec import load_space
     from mnv2search.spec.space import random_pick, resolve
+    from mnv2search.spec.yaml.codec import load_space
 
     space, rng = load_space("mnv2"), random.Random(seed)
     specs = [resolve(space, random_pick(space, rng)) for _ in range(networks)]

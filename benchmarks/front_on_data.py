@@ -35,23 +35,23 @@ import torch
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.cost import cost_of
+from mnv2search.data.images import read_image_set
+from mnv2search.data.prepare import image_folder
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.jobs.best import FINETUNE_SHARE
-from mnv2search.jobs.finetune import candidates_of, finetune
-from mnv2search.jobs.search import search
-from mnv2search.jobs.train import train_spec
+from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.timing import Measurer
 from mnv2search.latency.types import Latency
 from mnv2search.spec.classes import space_with_classes
-from mnv2search.spec.codec import dumps, load_space, load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import dumps, load_space, load_spec, loads
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
-from mnv2search.training.images import read_image_set
-from mnv2search.training.prepared import image_folder
 from mnv2search.training.recipe import load_recipe
+from mnv2search.workflows.search.api import search
+from mnv2search.workflows.search.finetune import candidates_of, finetune
+from mnv2search.workflows.search.shipping import FINETUNE_SHARE
+from mnv2search.workflows.training.train import train_spec
 
 RIVALS = 2
 

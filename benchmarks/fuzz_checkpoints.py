@@ -86,7 +86,7 @@ def sound_files() -> dict[str, bytes]:
     from mnv2search.export import export
     from mnv2search.model.build import build
     from mnv2search.model.saved import Learned, told_of
-    from mnv2search.spec.codec import loads
+    from mnv2search.spec.yaml.codec import loads
     from mnv2search.training.checkpoint import Checkpoint
 
     spec: Any = loads(SPEC)
@@ -288,9 +288,9 @@ def entry_points(path: Path) -> Iterator[Callable[[], object]]:
     from mnv2search.model.build import build
     from mnv2search.model.saved import learned_beside, read_learned, read_network, read_spec
     from mnv2search.model.weights import load_weights
-    from mnv2search.spec.codec import load_spec, loads
+    from mnv2search.spec.yaml.codec import load_spec, loads
+    from mnv2search.supernet.initial_weights import network_of
     from mnv2search.training.checkpoint import read_checkpoint
-    from mnv2search.training.first_weights import network_of
 
     spec: Any = loads(SPEC)
     yield lambda: load_weights(build(spec, seed=0), path)

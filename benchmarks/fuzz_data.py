@@ -35,15 +35,15 @@ import numpy as np
 from PIL import Image, features
 
 from mnv2search.cli.main import main as command_line
+from mnv2search.data.image_files import checked_size, opened_image
+from mnv2search.data.pixels import read_pixels
+from mnv2search.data.readers.masks import mask_of
+from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.export.calibration import images_of
-from mnv2search.jobs.data import looked_at
 from mnv2search.spec.size import Size
-from mnv2search.training.image_files import checked_size, opened_image
-from mnv2search.training.masks_data import mask_of
-from mnv2search.training.pixels import read_pixels
-from mnv2search.training.scene_sets import read_scene_set
 from mnv2search.untrusted import UnsafeFileError, escaped
+from mnv2search.workflows.training.data import looked_at
 
 SUFFIXES = (".png", ".jpg", ".webp", ".bmp")
 STARTS = (

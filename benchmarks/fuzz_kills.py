@@ -32,9 +32,9 @@ import sqlalchemy
 import torch
 
 from mnv2search.cli.main import main as command_line
-from mnv2search.jobs.run import STUDY_FILE
-from mnv2search.jobs.verify import verify
 from mnv2search.records import read_manifest, read_records
+from mnv2search.workflows.search.run import STUDY_FILE
+from mnv2search.workflows.search.verify import verify
 
 NAME, TRIALS = "it", 13
 OLD_MS, NEW_MS = 6.0, 5.0

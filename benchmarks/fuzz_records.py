@@ -33,16 +33,16 @@ from mnv2search.accuracy.evaluators.supernet_state import STATE, State, read_sta
 from mnv2search.cli.main import main as command
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.evaluation import Budget
-from mnv2search.jobs.finetuned import REPORT, measured_of, recall_finetuned
-from mnv2search.jobs.recall import recall
-from mnv2search.jobs.repair import repair
-from mnv2search.jobs.run import Request, resume_request, run
-from mnv2search.latency.cache import LatencyCache
+from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.records import EVALUATIONS, MANIFEST, read_manifest, read_records
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
-from mnv2search.training.fidelity import Fidelity
+from mnv2search.supernet.proxy_scale import Fidelity
+from mnv2search.workflows.search.finetuned import REPORT, measured_of, recall_finetuned
+from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.repair import repair
+from mnv2search.workflows.search.run import Request, resume_request, run
 
 CACHE, TABLE, CSV = "cache.json", "table.jsonl", "table.csv"
 VALUES: tuple[Any, ...] = (

@@ -42,7 +42,7 @@ def pair(seed: int) -> tuple[MobileNet, nn.Module]:
     import torch
 
     from mnv2search.model.build import build
-    from mnv2search.spec.codec import load_spec
+    from mnv2search.spec.yaml.codec import load_spec
 
     model = build(load_spec("mobilenet_v2"), seed=seed).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -30,9 +30,9 @@ from mnv2search.latency.host import processor
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold
-from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import load_spec
 
 SPECS = ("mobilenet_v2", "mobilenetv2_035", "mobilenetv2_140", "mnasnet_b1_1.0", "efficientnet_lite0")
 LIMIT_MS = 50.0

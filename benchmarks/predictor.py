@@ -32,18 +32,18 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 from mnv2search.cost import cost_of
-from mnv2search.jobs.profile import build_profile
-from mnv2search.latency.cache import LatencyCache
-from mnv2search.latency.features import NAMES, FeatureTable, features_of
-from mnv2search.latency.pool import PoolMeasurer
-from mnv2search.latency.predictor import LatencyPredictor
+from mnv2search.latency.measuring.pool import PoolMeasurer
+from mnv2search.latency.measuring.timing import Measurer, Settings
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.prediction.features import NAMES, FeatureTable, features_of
+from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import Latency
-from mnv2search.spec.codec import load_space
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
+from mnv2search.workflows.devices.profile import build_profile
 
 Array = NDArray[np.float64]
 SPACES = ("mnv2", "mnv2-multipliers", "mnasnet", "proxyless", "tiny32")

@@ -30,14 +30,14 @@ from pathlib import Path
 from typing import Any
 
 from mnv2search.cli.options import Duration
-from mnv2search.latency.cache import LatencyCache
-from mnv2search.latency.estimate import LEVEL_QUANTILE, estimate, quantile, reference_level_ms, visit_of
+from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, estimate, quantile, reference_level_ms, visit_of
+from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
+from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.burst import burst
-from mnv2search.latency.timing import REFERENCE, Measurer, Settings
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner, RunnerDevice
-from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import load_spec
 
 SPECS = ("mobilenet_v2_1.0_224", "mobilenet_v2_0.5_160", "mobilenet_v2_0.35_96")
 LIMITS = {"idle": 0.02, "busy": 0.05}

@@ -9,8 +9,8 @@ import argparse
 import os
 import time
 
-from mnv2search.jobs.search import search
 from mnv2search.study.types import Listener, Progress
+from mnv2search.workflows.search.api import search
 
 
 def main() -> None:

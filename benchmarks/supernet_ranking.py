@@ -45,7 +45,7 @@ def result_of(seed: int, *, core_seconds: float, networks: int, keep: Path | Non
     import optuna
     from scipy.stats import spearmanr
 
-    from mnv2search.study.surrogate import Inputs, Surrogate
+    from mnv2search.study.hybrid.surrogate import Inputs, Surrogate
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     problem = open_problem("nbm")
@@ -82,8 +82,8 @@ def result_of(seed: int, *, core_seconds: float, networks: int, keep: Path | Non
 def searched(problem: Problem, inherited: Callable[[Choice], Inherited], *, seed: int) -> tuple[float, int]:
     """Share of the true front's hypervolume that the search's own front reaches, and the networks evaluated."""
     from mnv2search.pareto import front
-    from mnv2search.study.hybrid import HybridStrategy
-    from mnv2search.study.trust import smoothed_values
+    from mnv2search.study.hybrid.strategy import HybridStrategy
+    from mnv2search.study.supernet_reliability import smoothed_values
 
     strategy = HybridStrategy(cards=problem.cards, describe=problem.describe, seed=seed, budget=ASKED)
     found: dict[Choice, float] = {}

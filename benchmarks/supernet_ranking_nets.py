@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search_quality_problems import shared_data
 
-from mnv2search.spec.codec import loads
 from mnv2search.spec.space import Pick, SearchSpace, canonical
+from mnv2search.spec.yaml.codec import loads
 
 if TYPE_CHECKING:
     from mnv2search.model.elastic import ElasticNet
@@ -103,7 +103,7 @@ def opened(*, seed: int, core_seconds: float, keep: Path | None) -> NetsOfSupern
     import torch
 
     from mnv2search.model.elastic import ElasticNet
-    from mnv2search.training.fidelity import Fidelity, reduced
+    from mnv2search.supernet.proxy_scale import Fidelity, reduced
 
     torch.set_num_threads(1)
     space = loads(SPACE)
@@ -131,8 +131,8 @@ def opened(*, seed: int, core_seconds: float, keep: Path | None) -> NetsOfSupern
 
 def _prepared() -> Any:
     """The images at 16 px, with the recipe that suits them."""
-    from mnv2search.training.images import read_image_set
-    from mnv2search.training.prepared import image_folder, prepare
+    from mnv2search.data.images import read_image_set
+    from mnv2search.data.prepare import image_folder, prepare
     from mnv2search.training.recipe import load_recipe
 
     images = read_image_set(shared_data() / "sets" / "cifar10_jpg.tar.xz", unpack_to=image_folder())
@@ -143,7 +143,7 @@ def _trained(
     fresh: Callable[[], ElasticNet], *, seed: int, core_seconds: float
 ) -> tuple[ElasticNet, dict[str, float]]:
     """Trained weights, and what the training took."""
-    from mnv2search.training.supernet import train_supernet
+    from mnv2search.supernet.train import train_supernet
 
     prepared = _prepared()
     net = fresh()
@@ -177,11 +177,11 @@ def _trained(
 
 def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     """What finds a network's figures on the held-out images, its batch norms recalibrated on 256 training images."""
-    from mnv2search.training.ahead import Feed
-    from mnv2search.training.batches import Cutting, training_batches
+    from mnv2search.data.image_batches import Cutting, training_batches
+    from mnv2search.data.prefetch import Feed
+    from mnv2search.supernet.recalibrate import recalibrated
+    from mnv2search.supernet.sandwich import suited
     from mnv2search.training.loop import evaluate
-    from mnv2search.training.recalibrate import recalibrated
-    from mnv2search.training.sandwich import suited
 
     prepared = _prepared()
     recipe = suited(prepared.recipe, epochs=EPOCHS)

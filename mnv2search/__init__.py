@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from mnv2search.cost import Cost, cost_of
     from mnv2search.errors import Mnv2SearchError, SpecError
     from mnv2search.evaluation import Budget, Evaluation, evaluate
-    from mnv2search.jobs.search import search
     from mnv2search.latency.registry import open_device
     from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
     from mnv2search.model.build import build
     from mnv2search.pareto import front, hypervolume
     from mnv2search.records import read_records
-    from mnv2search.spec.codec import dumps, load, loads
     from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     from mnv2search.spec.plan import Plan, plan
     from mnv2search.spec.space import SearchSpace, resolve
+    from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
+    from mnv2search.workflows.search.api import search
 
 __all__ = [
     "Accuracy",
@@ -78,18 +78,18 @@ _HOME = {
     "SpecError": "errors",
     "build": "model.build",
     "cost_of": "cost",
-    "dumps": "spec.codec",
+    "dumps": "spec.yaml.codec",
     "evaluate": "evaluation",
     "front": "pareto",
     "hypervolume": "pareto",
-    "load": "spec.codec",
-    "loads": "spec.codec",
+    "load": "spec.yaml.codec",
+    "loads": "spec.yaml.codec",
     "open_device": "latency.registry",
     "open_evaluator": "accuracy.registry",
     "plan": "spec.plan",
     "read_records": "records",
     "resolve": "spec.space",
-    "search": "jobs.search",
+    "search": "workflows.search.api",
 }
 
 

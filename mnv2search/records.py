@@ -133,7 +133,7 @@ def spec_hash(spec: ModelSpec) -> str:
     """
     from dataclasses import replace
 
-    from mnv2search.spec.codec import dumps
+    from mnv2search.spec.yaml.codec import dumps
 
     return hashlib.sha256(dumps(replace(spec, name="x")).encode()).hexdigest()[:12]
 
@@ -279,7 +279,7 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _record_json(record: Record) -> dict[str, Any]:
-    from mnv2search.spec.codec import dumps
+    from mnv2search.spec.yaml.codec import dumps
 
     evaluation = record.evaluation
     return {
@@ -354,7 +354,7 @@ class _Reader:
         return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
 
     def _spec(self, line: _Line) -> ModelSpec:
-        from mnv2search.spec.codec import dumps, loads
+        from mnv2search.spec.yaml.codec import dumps, loads
 
         picked = None
         if line.pick and self._space is not None:

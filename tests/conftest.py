@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mnv2search.cli.main import main
-from mnv2search.latency import native, remote
 from mnv2search.latency.hosts import adb, program, ssh
+from mnv2search.latency.remote import device as remote
+from mnv2search.latency.remote import native
 from mnv2search.latency.runtimes import ncnn
 
 # How long an example takes says how busy the machine is.

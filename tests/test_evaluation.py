@@ -10,8 +10,8 @@ from mnv2search.cost import Cost
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.spec.codec import load_spec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import load_spec
 
 COST = Cost(params=100, params_no_bn=90, madds=1000, peak_activation_bytes=400, size_bytes=360)
 

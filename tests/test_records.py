@@ -26,7 +26,7 @@ from mnv2search.records import (
     write_manifest,
     write_text,
 )
-from mnv2search.spec.codec import load_space, load_spec
+from mnv2search.spec.yaml.codec import load_space, load_spec
 
 
 def record(trial: int = 0, *, latency_ms: float = 100.0) -> Record:

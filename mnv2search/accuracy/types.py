@@ -12,11 +12,11 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
 
 if TYPE_CHECKING:
+    from mnv2search.data.images import ImageSet
+    from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
     from mnv2search.model.saved import Learned
-    from mnv2search.training.images import ImageSet
     from mnv2search.training.recipe import Recipe
-    from mnv2search.training.scenes import SceneSet
 
 __all__ = [
     "METRICS",

@@ -42,7 +42,7 @@ def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def told_what_is_kept(folder: Path) -> Iterator[None]:
     """When a training in `folder` is interrupted immediately, say what is kept and how to resume."""
-    from mnv2search.training.course import LAST
+    from mnv2search.training.trainer import LAST
 
     try:
         yield

@@ -19,22 +19,22 @@ __all__ = ["cli", "main"]
 
 # In the order in which a user meets them; what each does stands here so that --help need not import them.
 COMMANDS = {
-    "run": "Search for the most accurate networks within a latency budget.",
-    "compile": "Lay out a spec as a network, and write it in other formats.",
-    "data": "Describe a set of images before anything is trained on it.",
-    "train": "Train a network on images.",
-    "predict": "Draw what a trained network sees into images.",
-    "supernet": "Train weights that all networks of a space share, for searches to come.",
-    "audit": "Check a search's accuracies against trainings of their own.",
-    "scores": "Correlate training-free scores with what counting says of networks of a space.",
-    "check": "Check specs and search spaces; report every problem with its place.",
-    "cost": "Count the parameters, multiply-adds and memory of specs.",
-    "latency": "Measure the latency of specs, side by side.",
-    "devices": "List what can be measured on here, and why something cannot.",
-    "device-profile": "Measure what later predictions on a device rest on.",
-    "front": "Show the Pareto front of a run from its records.",
-    "catalog": "List published networks with their figures.",
-    "verify": "Recount, rebuild and re-measure the front of a run.",
+    "run": ("search", "Search for the most accurate networks within a latency budget."),
+    "compile": ("networks", "Lay out a spec as a network, and write it in other formats."),
+    "data": ("training", "Describe a set of images before anything is trained on it."),
+    "train": ("training", "Train a network on images."),
+    "predict": ("training", "Draw what a trained network sees into images."),
+    "supernet": ("training", "Train weights that all networks of a space share, for searches to come."),
+    "audit": ("search", "Check a search's accuracies against trainings of their own."),
+    "scores": ("training", "Correlate training-free scores with what counting says of networks of a space."),
+    "check": ("networks", "Check specs and search spaces; report every problem with its place."),
+    "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
+    "latency": ("hardware", "Measure the latency of specs, side by side."),
+    "devices": ("hardware", "List what can be measured on here, and why something cannot."),
+    "device-profile": ("hardware", "Measure what later predictions on a device rest on."),
+    "front": ("search", "Show the Pareto front of a run from its records."),
+    "catalog": ("networks", "List published networks with their figures."),
+    "verify": ("search", "Recount, rebuild and re-measure the front of a run."),
 }
 
 
@@ -50,14 +50,14 @@ class LazyGroup(click.Group):
         """List the commands without importing them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mnv2search.cli.{cmd_name.replace('-', '_')}")
+        module = importlib.import_module(f"mnv2search.cli.{COMMANDS[cmd_name][0]}.{cmd_name.replace('-', '_')}")
         return cast(click.Command, module.command)
 
     def resolve_command(

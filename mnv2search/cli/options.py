@@ -27,7 +27,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DEVICE = "onnxruntime"
-# Those of `mnv2search.spec.answers`, which would have to be imported.
+# Those of `mnv2search.spec.heads.outputs`, which would have to be imported.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # Stands between the devices of a pool in its text.

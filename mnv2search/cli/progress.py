@@ -25,7 +25,7 @@ from mnv2search.cli.output import note, stderr_console
 from mnv2search.report.rows import accuracy_phrase, measured_text
 
 if TYPE_CHECKING:
-    from mnv2search.latency.timing import OnProgress
+    from mnv2search.latency.measuring.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
 __all__ = ["SearchDisplay", "measuring", "plain_turns", "preparing", "profiling", "searching"]

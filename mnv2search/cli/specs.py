@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.errors import OptionError
-from mnv2search.spec.answers import answering
-from mnv2search.spec.codec import load
+from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
+from mnv2search.spec.yaml.codec import load
 
 __all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec"]
 

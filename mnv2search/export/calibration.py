@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mnv2search.data.image_files import SUFFIXES, opened_image
+from mnv2search.data.readers.folders import files_below
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
 from mnv2search.spec.size import Size
-from mnv2search.training.folders import files_below
-from mnv2search.training.image_files import SUFFIXES, opened_image
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images", "images_of"]

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from mnv2search.latency.host import SystemClock
-from mnv2search.latency.timing import Measurer
+from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.timing import Measurer
+from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 

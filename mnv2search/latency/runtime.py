@@ -51,7 +51,7 @@ class Runtime(ABC):
     delegate: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     native: ClassVar[str] = ""
-    """The class of its own benchmark program, as ``module:name``; see `mnv2search.latency.native.Native`."""
+    """The class of its own benchmark program, as ``module:name``; see `mnv2search.latency.remote.native.Native`."""
     extra: ClassVar[str] = ""
     """The optional dependency of ours that installs it."""
 

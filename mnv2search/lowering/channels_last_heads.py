@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.lowering.operators import RELU, Graph
-from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size

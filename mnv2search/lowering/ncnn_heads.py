@@ -9,7 +9,7 @@ import numpy as np
 
 from mnv2search.lowering.ncnn_graph import Graph
 from mnv2search.lowering.types import Floats
-from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size

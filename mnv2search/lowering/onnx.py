@@ -13,7 +13,7 @@ from mnv2search.lowering.fold import folded
 from mnv2search.lowering.onnx_graph import OPSET, Graph
 from mnv2search.lowering.onnx_heads import joined, spread, write_answer
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
-from mnv2search.spec.answers import answer_shape, is_of_classes
+from mnv2search.spec.heads.outputs import answer_shape, is_of_classes
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
 __all__ = ["INPUT", "OPSET", "OUTPUT", "onnx_bytes", "onnx_model"]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mnv2search.lowering.onnx_graph import Graph
-from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
-from mnv2search.spec.answers import is_of_classes
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
+from mnv2search.spec.heads.outputs import is_of_classes
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan, Unit
 from mnv2search.spec.size import Size

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH
 
 __all__ = ["as_centres", "as_corners", "decoded", "encoded", "ious", "suppressed"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mnv2search.model.boxes import decoded, suppressed
 from mnv2search.model.dense import DenseHead
-from mnv2search.spec.anchors import anchors
+from mnv2search.spec.heads.anchors import anchors
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mnv2search.accuracy.types import METRICS
 from mnv2search.report.rows import counted
-from mnv2search.spec.answers import answer_text, output_of
+from mnv2search.spec.heads.outputs import answer_text, output_of
 
 if TYPE_CHECKING:
     from mnv2search.export.check import ExportReport
-    from mnv2search.jobs.compile import Compiled
-    from mnv2search.training.dense_figures import DenseFigures
-    from mnv2search.training.figures import Figures
+    from mnv2search.tasks.classification import Figures
+    from mnv2search.tasks.dense_metrics import DenseFigures
+    from mnv2search.workflows.export.compile import Compiled
 
 __all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 

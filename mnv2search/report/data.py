@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
-from mnv2search.training.pixels import UNREADABLE_SHARE
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.data import Description, Sizes
+    from mnv2search.workflows.training.data import Description, Sizes
 
 __all__ = [
     "class_rows",

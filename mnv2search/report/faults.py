@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mnv2search.report.rows import counted
 
 if TYPE_CHECKING:
-    from mnv2search.training.scenes import Fault
+    from mnv2search.data.scenes import Fault
 
 __all__ = ["faults_counted"]
 
@@ -17,7 +17,7 @@ def faults_counted(faults: Sequence[Fault]) -> str:
     """How many images and annotations are skipped, and how many clipped; nothing where there is no fault.
 
     >>> from pathlib import Path
-    >>> from mnv2search.training.scenes import Fault
+    >>> from mnv2search.data.scenes import Fault
     >>> torn, long = Fault(Path("a"), "", "torn", of="image"), Fault(Path("b"), "", "too long", "clipped")
     >>> faults_counted([torn, long])
     '1 image skipped, 1 annotation clipped'

@@ -13,8 +13,8 @@ from mnv2search.report.faults import faults_counted
 from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
-    from mnv2search.jobs.scene_data import Quantiles, SceneDescription
-    from mnv2search.training.scenes import Fault
+    from mnv2search.data.scenes import Fault
+    from mnv2search.workflows.training.scene_data import Quantiles, SceneDescription
 
 __all__ = ["scene_json", "scene_lines", "scene_rows"]
 

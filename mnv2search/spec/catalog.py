@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from mnv2search.errors import UnknownNameError
-from mnv2search.spec import codec_read
 from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution, resolution_of
+from mnv2search.spec.yaml import read as codec_read
 
 __all__ = ["CatalogEntry", "PublishedFigures", "catalog", "entry", "names"]
 

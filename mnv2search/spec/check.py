@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mnv2search.errors import Diagnostic, Mnv2SearchError, SpecError
-from mnv2search.spec.codec import load
+from mnv2search.spec.yaml.codec import load
 
 __all__ = ["check"]
 

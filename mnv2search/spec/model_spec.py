@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.heads import HEADS, Classifier, DeepLab, ExtraLayer, Head, SsdLite
+from mnv2search.spec.heads.values import HEADS, Classifier, DeepLab, ExtraLayer, Head, SsdLite
 from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.words import (
     Activation,

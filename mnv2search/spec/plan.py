@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mnv2search.errors import Problem, SpecError
-from mnv2search.spec.head_plan import head_units
+from mnv2search.spec.heads.plan import head_units
 from mnv2search.spec.layers import NO_PAD, POINT, Layer, Role, Shortcut, Unit, make_divisible, padded
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.size import Size

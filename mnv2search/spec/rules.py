@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import get_args
 
 from mnv2search.errors import Problem, nearest
-from mnv2search.spec import head_rules
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec.head_rules import DECODER_STRIDES, MAX_CHANNELS, MAX_LISTED
+from mnv2search.spec.heads import rules as head_rules
+from mnv2search.spec.heads.rules import DECODER_STRIDES, MAX_CHANNELS, MAX_LISTED
 from mnv2search.spec.names import name_problem
 
 __all__ = [

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget
-from mnv2search.latency.predictor import LatencyPredictor
+from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.space import SearchSpace, canonical, resolve
 from mnv2search.study.features import features_of
-from mnv2search.study.hybrid_description import Description
-from mnv2search.study.surrogate import FloatArray, IntArray
+from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
 __all__ = ["Candidates", "Pick", "TellsBounds", "by_halves", "evenly"]
 

@@ -13,22 +13,22 @@ from mnv2search.accuracy.types import AccuracyEvaluator, HoldsTime, Preparation,
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
-from mnv2search.latency.cache import LatencyCache
+from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves, evenly
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
-from mnv2search.study.gauge import FEW, Gauge
-from mnv2search.study.journal import Asked, Journal, distributions_of
-from mnv2search.study.known import Known
+from mnv2search.study.evaluate_candidate import watched
+from mnv2search.study.latency_model import FEW, Gauge
 from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, reference_of, result_of
 from mnv2search.study.sampler import make_sampler
+from mnv2search.study.state import Known
+from mnv2search.study.storage import Asked, Journal, distributions_of
+from mnv2search.study.supernet_reliability import order_notes, smoothed
 from mnv2search.study.trainings import Trainings, shares_of
-from mnv2search.study.trust import order_notes, smoothed
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Stage, silent
-from mnv2search.study.watched import watched
 
 __all__ = ["Search"]
 

@@ -15,7 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid import Describe, HybridStrategy
+from mnv2search.study.hybrid.strategy import Describe, HybridStrategy
 
 __all__ = ["SAMPLERS", "VIOLATION", "HybridSampler", "make_sampler"]
 

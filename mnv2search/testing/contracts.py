@@ -18,8 +18,8 @@ import pytest
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.evaluation import no_report
 from mnv2search.export import Exporter
+from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.timing import Measurer
 from mnv2search.latency.types import BurstRequest, LatencyDevice, RunnerDevice
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
-from mnv2search.spec.head_rules import MIN_DETECTOR_SIDE
+from mnv2search.spec.heads.rules import MIN_DETECTOR_SIDE
 from mnv2search.spec.layers import Layer
 from mnv2search.spec.names import name_problem
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, plan

@@ -12,22 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnv2search.data.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
 from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.training.course import Course, Job
-from mnv2search.training.dense_figures import DenseFigures, dense_figures
-from mnv2search.training.dense_loss import detection_loss, segmentation_loss
-from mnv2search.training.draws import own_draws
-from mnv2search.training.matching import targets_of
+from mnv2search.tasks.dense_loss import detection_loss, segmentation_loss
+from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
+from mnv2search.tasks.matching import targets_of
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import ProgressOf, TrainedOf
 from mnv2search.training.recipe import Recipe
-from mnv2search.training.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
+from mnv2search.training.rng import own_draws
 from mnv2search.training.speed import Timed
 from mnv2search.training.step import autocast, backward
 from mnv2search.training.timing import timed
+from mnv2search.training.trainer import Course, Job
 
 __all__ = ["MOST_EVALUATIONS", "DenseProgress", "DenseTrained", "check_recipe", "time_dense", "train_dense"]
 

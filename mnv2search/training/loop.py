@@ -12,23 +12,23 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from mnv2search.data.image_batches import Batch, Cutting, training_batches
+from mnv2search.data.pixels import Pixels
+from mnv2search.data.prefetch import Feed, feed_of
 from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.spec.square import square_side
-from mnv2search.training.ahead import Feed, feed_of
-from mnv2search.training.batches import Batch, Cutting, training_batches
-from mnv2search.training.course import BEST, LAST, Course, Job
-from mnv2search.training.draws import own_draws
-from mnv2search.training.figures import Figures, evaluate
-from mnv2search.training.pixels import Pixels
+from mnv2search.tasks.classification import Figures, evaluate
+from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.recipe import Recipe
+from mnv2search.training.rng import own_draws
 from mnv2search.training.speed import Timed
 from mnv2search.training.step import descend
-from mnv2search.training.team import ALONE, Team
 from mnv2search.training.timing import timed
+from mnv2search.training.trainer import BEST, LAST, Course, Job
 
 __all__ = ["BEST", "LAST", "Figures", "Progress", "Trained", "evaluate", "time_training", "train"]
 

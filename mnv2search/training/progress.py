@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from mnv2search.training.figures import Figures
+from mnv2search.tasks.classification import Figures
 from mnv2search.training.precision import Precision
 
 __all__ = [

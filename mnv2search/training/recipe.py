@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import yaml
 
 from mnv2search.errors import DataError, OptionError, UnknownNameError
-from mnv2search.spec.source import MAX_BYTES, Source, Table, Text, decoded, parse
+from mnv2search.spec.yaml.source import MAX_BYTES, Source, Table, Text, decoded, parse
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.training.augment import augmented
-from mnv2search.training.batches import Batch
+from mnv2search.data.augment import augmented
+from mnv2search.data.image_batches import Batch
 from mnv2search.training.precision import Precision
 from mnv2search.training.recipe import Recipe
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 
 from mnv2search.cost import cost_of
-from mnv2search.training.course import B, Course
 from mnv2search.training.progress import F
 from mnv2search.training.speed import Timed
+from mnv2search.training.trainer import B, Course
 
 __all__ = ["TIMED_STEPS", "timed"]
 

@@ -10,8 +10,8 @@ import pytest
 from mnv2search.accuracy.evaluators.command import CommandEvaluator
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError
-from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.yaml.codec import loads
 
 SPEC = ModelSpec(name="two", blocks=(BlockSpec(channels=16), BlockSpec(channels=24, stride=2)), resolution=32)
 

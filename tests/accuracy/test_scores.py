@@ -23,13 +23,13 @@ from mnv2search.accuracy.scores import SCORES, WARNING, naswot_of, synflow_of, z
 from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
-from mnv2search.jobs.scores import score_space
-from mnv2search.spec.answers import answering
-from mnv2search.spec.codec import load_space, loads
+from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.testing.contracts import EvaluatorContract, network_of
+from mnv2search.workflows.training.scores import score_space
 
 Run = Callable[..., Any]
 

@@ -16,20 +16,20 @@ from mnv2search.accuracy.evaluators import supernet as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation, Prepares
+from mnv2search.data.images import read_image_set
+from mnv2search.data.prepare import prepare
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
 from mnv2search.locking import folder_lock
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
-from mnv2search.spec.codec import load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
-from mnv2search.training.fidelity import Fidelity, chosen, reduced
-from mnv2search.training.images import read_image_set
-from mnv2search.training.prepared import prepare
+from mnv2search.spec.yaml.codec import load_spec, loads
+from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
+from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
+from mnv2search.supernet.train import SupernetTrained, train_supernet
 from mnv2search.training.progress import Progress
 from mnv2search.training.recipe import load_recipe
-from mnv2search.training.sandwich import Sandwich, Shrinking, by_madds
-from mnv2search.training.supernet import SupernetTrained, train_supernet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures

@@ -8,7 +8,7 @@ import pytest
 
 from mnv2search.accuracy.evaluators.supernet_state import State, read_state, write_state
 from mnv2search.errors import TrainingError
-from mnv2search.training.fidelity import Fidelity
+from mnv2search.supernet.proxy_scale import Fidelity
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{", "[]", "{}", '{"fidelity": 1}', "\udcff", '{"epochs": NaN}'])

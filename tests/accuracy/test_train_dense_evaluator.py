@@ -29,20 +29,20 @@ from mnv2search.accuracy.types import (
 )
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, no_report
-from mnv2search.jobs.predict import predict
-from mnv2search.jobs.run import Outcome, Request
-from mnv2search.jobs.run import run as run_job
-from mnv2search.jobs.search import search
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.report.run import ship_lines
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import BlockSpec, Classifier
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
 from mnv2search.training.speed import Timed
+from mnv2search.workflows.search.api import search
+from mnv2search.workflows.search.run import Outcome, Request
+from mnv2search.workflows.search.run import run as run_job
+from mnv2search.workflows.training.predict import predict
 
 SPACE = """mnv2search: 1
 name: small-detectors

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnv2search.cli.run import _resumed, resume_command
+from mnv2search.cli.search.run import _resumed, resume_command
 from mnv2search.study.engine import Search
 
 Run = Callable[..., Any]
@@ -231,7 +231,7 @@ def test_ctrl_c_tells_a_command_that_works(run: Run, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mnv2search.jobs.run.Search", Stopped)
+        patched.setattr("mnv2search.workflows.search.run.Search", Stopped)
         done = run("run", *words, "--output-dir", "res", "--name", "ci")
         again = run("run", "--resume", "res/ci")
     assert (done.code, again.code) == (130, 130)
@@ -295,7 +295,7 @@ def test_a_file_that_is_missing_is_not_likened_to_another_by_its_ending(run: Run
 
 
 def test_a_profile_then_an_audit(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnv2search.jobs import profile as module
+    from mnv2search.workflows.devices import profile as module
 
     monkeypatch.setattr(module, "MOST_NETWORKS", 36)  # however long that takes
     device = ("--device", "simulated:noise=0.01")
@@ -316,7 +316,7 @@ def test_a_profile_then_an_audit(run: Run, tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_what_learns_from_data_follows_from_the_space(space: str, learning: str) -> None:
-    from mnv2search.cli.run import _evaluator
+    from mnv2search.cli.search.run import _evaluator
 
     assert _evaluator(None, "photos", None, None, space) == learning
 

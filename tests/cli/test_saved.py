@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mnv2search.export import export
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 
 Run = Callable[..., Any]
 

@@ -280,7 +280,7 @@ import resource, sys
 from pathlib import Path
 from mnv2search.errors import ExportError
 from mnv2search.export import export
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     export(load_spec("mobilenet_v2_0.35_96"), Path(sys.argv[1]))

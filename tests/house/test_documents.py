@@ -15,12 +15,12 @@ from drawn import draw_pictures
 from mnv2search.cli.main import COMMANDS
 from mnv2search.evaluation import Budget
 from mnv2search.export import export
-from mnv2search.jobs import profile
-from mnv2search.jobs.run import Request
-from mnv2search.jobs.run import run as run_job
-from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
+from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings
+from mnv2search.workflows.devices import profile
+from mnv2search.workflows.search.run import Request
+from mnv2search.workflows.search.run import run as run_job
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]

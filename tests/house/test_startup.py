@@ -84,5 +84,8 @@ def test_help_lists_every_command_with_the_verb_of_its_own_help() -> None:
     from mnv2search.cli.main import COMMANDS as LISTED
 
     assert list(LISTED) == COMMANDS
-    own = {name: importlib.import_module(f"mnv2search.cli.{name.replace('-', '_')}").command.help for name in LISTED}
-    assert {name: text.split()[0] for name, text in own.items()} == {n: text.split()[0] for n, text in LISTED.items()}
+    own = {
+        name: importlib.import_module(f"mnv2search.cli.{package}.{name.replace('-', '_')}").command.help
+        for name, (package, _) in LISTED.items()
+    }
+    assert {name: text.split()[0] for name, text in own.items()} == {n: t.split()[0] for n, (_, t) in LISTED.items()}

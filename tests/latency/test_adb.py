@@ -10,11 +10,11 @@ import pytest
 from adb_daemon import Daemon, adb_server
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.away import Patience
 from mnv2search.latency.hosts.adb import AdbTransport
 from mnv2search.latency.hosts.types import HostLostError
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.remote import RemoteDevice
+from mnv2search.latency.remote.base import Patience
+from mnv2search.latency.remote.device import RemoteDevice
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
 from mnv2search.latency.types import BurstRequest, LatencyDevice
 from mnv2search.testing.contracts import DeviceContract, network_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from fake_device import INFO, net
 
-from mnv2search.latency.cache import LatencyCache, Memory, default_folder
-from mnv2search.latency.features import NAMES
-from mnv2search.latency.predictor import Observation
+from mnv2search.latency.prediction.cache import LatencyCache, Memory, default_folder
+from mnv2search.latency.prediction.features import NAMES
+from mnv2search.latency.prediction.predictor import Observation
 from mnv2search.latency.registry import open_device
 
 SEEN = Observation(tuple(float(i) for i in range(len(NAMES))), 7.5)

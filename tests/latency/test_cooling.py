@@ -7,8 +7,8 @@ import logging
 import pytest
 from fake_device import FakeDevice, net
 
-from mnv2search.latency.cooling import Cooler, Cooling
-from mnv2search.latency.timing import REFERENCE, Measurer, Settings
+from mnv2search.latency.measuring.throttling import Cooler, Cooling
+from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
 
 COOLING = Cooling(slowdown=0.12, bursts=4, pause_s=10.0, longest_s=15.0, total_s=40.0)
 

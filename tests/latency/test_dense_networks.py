@@ -17,7 +17,7 @@ from dense_specs import DENSE, detector, segmenter
 from mnv2search.accuracy.evaluators.imagenet import features_of as estimated_features
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
-from mnv2search.latency.features import NAMES, features_of
+from mnv2search.latency.prediction.features import NAMES, features_of
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.runtimes.executorch import ExecuTorch

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2search.latency.estimate import Visit, estimate, quantile, reference_level_ms, visit_of
+from mnv2search.latency.measuring.estimate import Visit, estimate, quantile, reference_level_ms, visit_of
 
 MS = 1_000_000
 

@@ -12,14 +12,14 @@ from benchmark_model import write_benchmark_model
 from sshd import Server, serving
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.away import Patience
-from mnv2search.latency.estimate import level_ms, visit_of
 from mnv2search.latency.hosts.types import Channel, Completed, HostLostError
-from mnv2search.latency.native import NativeDevice
-from mnv2search.latency.natives.benchmark_model import BenchmarkModel
+from mnv2search.latency.measuring.estimate import level_ms, visit_of
+from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.registry import open_device
+from mnv2search.latency.remote.base import Patience
+from mnv2search.latency.remote.native import NativeDevice
+from mnv2search.latency.remote.natives.benchmark_model import BenchmarkModel
 from mnv2search.latency.runtimes.litert import LiteRt
-from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import BurstRequest, LatencyDevice, RunSummary
 from mnv2search.testing.contracts import DeviceContract, network_of
 

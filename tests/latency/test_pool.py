@@ -13,12 +13,12 @@ import pytest
 from fake_device import INFO, FakeDevice, net
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency import pool as module
 from mnv2search.latency.device import Device
-from mnv2search.latency.pool import ANCHORS, Pool, PoolMeasurer
+from mnv2search.latency.measuring import pool as module
+from mnv2search.latency.measuring.pool import ANCHORS, Pool, PoolMeasurer
+from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
-from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fake_device import INFO
 
-from mnv2search.latency.features import NAMES, FeatureTable, features_of
-from mnv2search.latency.predictor import LatencyPredictor, Observation
+from mnv2search.latency.prediction.features import NAMES, FeatureTable, features_of
+from mnv2search.latency.prediction.predictor import LatencyPredictor, Observation
 from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 from mnv2search.spec.plan import plan

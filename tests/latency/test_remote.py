@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.away import Patience
 from mnv2search.latency.hosts.types import Completed, HostLostError
-from mnv2search.latency.remote import RemoteDevice
+from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
+from mnv2search.latency.remote.base import Patience
+from mnv2search.latency.remote.device import RemoteDevice
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
-from mnv2search.latency.timing import REFERENCE, Measurer, Settings
 from mnv2search.latency.types import BurstRequest
 from mnv2search.testing.contracts import network_of
 

@@ -14,17 +14,17 @@ from sshd import Server, serving
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
-from mnv2search.jobs.confirm import ArtifactDevice
-from mnv2search.latency.away import Patience
 from mnv2search.latency.hosts.ssh import SshTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, NoRoomError
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.remote import RemoteDevice
+from mnv2search.latency.remote.base import Patience
+from mnv2search.latency.remote.device import RemoteDevice
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
 from mnv2search.latency.types import BurstDevice, BurstRequest, LatencyDevice
 from mnv2search.model.build import build
 from mnv2search.spec.plan import plan
 from mnv2search.testing.contracts import DeviceContract, network_of
+from mnv2search.workflows.search.confirm import ArtifactDevice
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from fake_device import INFO, FakeDevice, net
 
 from mnv2search.errors import OptionError
-from mnv2search.latency.timing import Measurer, Settings
+from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.types import DeviceInfo
 
 REFERENCE_MS = 2.0

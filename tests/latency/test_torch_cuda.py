@@ -16,10 +16,10 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 from dense_specs import DENSE
 
 from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.registry import available, open_device
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtimes.torch_cuda import TorchCuda
-from mnv2search.latency.timing import Measurer, Settings
 from mnv2search.latency.types import BurstDevice, BurstRequest, LatencyDevice, RunnerDevice
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem

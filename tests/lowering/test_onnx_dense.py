@@ -16,8 +16,8 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.lowering.onnx import INPUT, onnx_bytes
 from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
 from mnv2search.model.build import build
-from mnv2search.spec.answers import answer_shape
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.heads.outputs import answer_shape
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

@@ -22,8 +22,8 @@ from mnv2search.model.build import build, initialize
 from mnv2search.model.dense import classes_at, enlarged
 from mnv2search.model.fold import fold
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.spec.anchors import anchors, anchors_per_map
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.heads.anchors import anchors, anchors_per_map
 from mnv2search.spec.model_spec import DeepLab, ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.testing.strategies import dense_specs

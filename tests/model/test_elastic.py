@@ -11,10 +11,10 @@ from torch import nn
 
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, located, smallest_and_largest
-from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
-from mnv2search.training.fidelity import Fidelity, reduced
+from mnv2search.spec.yaml.codec import load_space, loads
+from mnv2search.supernet.proxy_scale import Fidelity, reduced
 
 SPACES = {
     "every axis of numbers": """

@@ -12,9 +12,9 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.model.build import build
 from mnv2search.model.memory import check_memory, memory_bytes
-from mnv2search.spec.codec import load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import load_spec, loads
 
 Run = Callable[..., Any]
 WIDE = "mnv2search: 1\nname: wide\nresolution: 32\nhead: {classes: 10}\nblocks:\n"

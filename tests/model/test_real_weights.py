@@ -11,7 +11,7 @@ from real_weights import dequantised, package_folder, right_answers, shared
 
 from mnv2search.model.build import build
 from mnv2search.model.weights import load_weights
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 
 
 def test_the_published_quantised_mobilenet_classifies() -> None:

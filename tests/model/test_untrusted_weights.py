@@ -21,7 +21,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_learned, read_network, read_spec, told_of
 from mnv2search.model.weights import load_weights
 from mnv2search.model.weights_file import read_weights_file
-from mnv2search.spec.codec import dumps
+from mnv2search.spec.yaml.codec import dumps
 
 PLAIN = EXOTIC["plain"]
 CONFIG = "archive/data/weights/model_weights_config.json"

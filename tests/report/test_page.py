@@ -16,7 +16,7 @@ from mnv2search.evaluation import Budget, Evaluation, completed
 from mnv2search.report.curves import candidates_png, from_zero, history_of, training_png
 from mnv2search.report.page import Lines, Picture, page
 from mnv2search.report.rows import Column, Rows
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ROWS = Rows(

@@ -19,7 +19,7 @@ from mnv2search.report.plot import front_png
 from mnv2search.report.rows import Rows, front_rows, latency_rows
 from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
 from mnv2search.report.table import draw
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, SearchResult
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mnv2search.spec.anchors import anchors
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.heads.anchors import anchors
 from mnv2search.spec.plan import plan
 
 SSDLITE = entry("ssdlite_mobilenet_v2").spec

@@ -14,7 +14,7 @@ from model_specs import mobilenet_v2
 
 from mnv2search.cli.options import HEAD_OUTPUTS
 from mnv2search.errors import OptionError
-from mnv2search.spec.answers import OUTPUTS, answer_shape, answer_text, answering, output_of
+from mnv2search.spec.heads.outputs import OUTPUTS, answer_shape, answer_text, answering, output_of
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

@@ -11,7 +11,7 @@ from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.plan import plan
 from mnv2search.spec.square import square_side
-from mnv2search.training.fidelity import Fidelity, reduced
+from mnv2search.supernet.proxy_scale import Fidelity, reduced
 
 WIDE = replace(entry("mobilenet_v2").spec, resolution=(224, 448))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mnv2search.errors import OptionError, SpecError, UnknownNameError
-from mnv2search.spec.codec import dumps, known_names, load, load_space, load_spec, loads
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, ModelSpec, Stem
 from mnv2search.spec.space import Axis, SearchSpace, resolve
+from mnv2search.spec.yaml.codec import dumps, known_names, load, load_space, load_spec, loads
 
 HEAD = "mnv2search: 1\nname: one\n"
 ROW = "blocks: [[6, 24, 2, 2]]\n"

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from mnv2search.errors import SpecError
 from mnv2search.spec.bundled import search_spaces_dir
-from mnv2search.spec.codec import dumps, load, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import dumps, load, loads
 from mnv2search.testing.strategies import edits, search_spaces, specs
 
 SHIPPED = sorted(search_spaces_dir().rglob("*.yaml"))

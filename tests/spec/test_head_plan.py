@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from mnv2search.cost import cost_of, unit_cost
 from mnv2search.errors import SpecError
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.codec import dumps, loads
-from mnv2search.spec.head_plan import boxes_per_place
+from mnv2search.spec.heads.plan import boxes_per_place
 from mnv2search.spec.model_spec import BlockSpec, Classifier, DeepLab, ExtraLayer, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import size_of
 from mnv2search.spec.space import Axis, SearchSpace, pick_of, resolve
+from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.testing.strategies import dense_specs
 
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)

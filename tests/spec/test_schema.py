@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mnv2search.spec.bundled import search_spaces_dir
-from mnv2search.spec.codec import dumps
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.schema import json_schema, schema_text
-from mnv2search.spec.source import Items, Node, Table, Text, parse
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import dumps
+from mnv2search.spec.yaml.schema import json_schema, schema_text
+from mnv2search.spec.yaml.source import Items, Node, Table, Text, parse
 from mnv2search.testing.strategies import search_spaces, specs
 
 FILES = sorted(search_spaces_dir().rglob("*.yaml"))

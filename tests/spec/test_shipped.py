@@ -10,9 +10,9 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import UnknownNameError
 from mnv2search.spec.bundled import bundled_files, search_spaces_dir
 from mnv2search.spec.catalog import CatalogEntry, catalog, entry, names
-from mnv2search.spec.codec import load_space
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import pick_of, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
 
 FILES = sorted(search_spaces_dir().rglob("*.yaml"))
 SPACES = sorted(bundled_files())

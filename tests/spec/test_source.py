@@ -3,8 +3,8 @@
 import pytest
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.codec import loads
-from mnv2search.spec.source import MAX_BYTES, MAX_DIAGNOSTICS, Items, Table, Text, decoded, parse
+from mnv2search.spec.yaml.codec import loads
+from mnv2search.spec.yaml.source import MAX_BYTES, MAX_DIAGNOSTICS, Items, Table, Text, decoded, parse
 
 HEAD = "mnv2search: 1\nname: one\n"
 GOOD = f"{HEAD}blocks:\n  - {{t: 6, c: 24, n: 2, s: 2}}\n"

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mnv2search.errors import OptionError, SpecError, UnknownNameError
-from mnv2search.spec.codec import load_space, load_spec, loads
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.space import (
     Axis,
@@ -26,6 +25,7 @@ from mnv2search.spec.space import (
     resolve_values,
 )
 from mnv2search.spec.space_rules import flat
+from mnv2search.spec.yaml.codec import load_space, load_spec, loads
 from mnv2search.testing.strategies import picks, search_spaces
 
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)

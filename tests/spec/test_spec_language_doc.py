@@ -8,10 +8,10 @@ import pytest
 
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import rules
-from mnv2search.spec.codec import loads
-from mnv2search.spec.codec_fields import KEYS, STRUCTURAL, spelled
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, resolve
+from mnv2search.spec.yaml.codec import loads
+from mnv2search.spec.yaml.fields import KEYS, STRUCTURAL, spelled
 
 TEXT = (Path(__file__).parents[2] / "docs" / "spec-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.codec import load_space
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.baseline import baseline_grid
 
 

@@ -14,11 +14,11 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.types import Runner
-from mnv2search.spec.codec import load_space, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
+from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.engine import FIRST_PICKS, Search
-from mnv2search.study.gauge import FEW
+from mnv2search.study.latency_model import FEW
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 
 SMALL = """

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.features import FEATURES, features_of
 
 SPEC = """

@@ -17,9 +17,9 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import WriteError
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.spec.codec import load_space
 from mnv2search.spec.space import Pick, canonical, random_pick, resolve
-from mnv2search.study.journal import Journal
+from mnv2search.spec.yaml.codec import load_space
+from mnv2search.study.storage import Journal
 
 SPACE = load_space("mnv2-multipliers")
 Known = dict[Pick, Evaluation]

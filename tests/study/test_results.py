@@ -10,7 +10,7 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
 from mnv2search.latency.registry import open_device
-from mnv2search.spec.codec import load_spec
+from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import finalists_of, front_of, rank_of, result_of, slots_of
 from mnv2search.study.types import Evaluated
 

@@ -19,7 +19,7 @@ from mnv2search.report.run import run_json, ship_lines
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.engine import Search
 from mnv2search.study.results import median_ms_of
-from mnv2search.study.rungs import Rungs
+from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, SearchResult, Settings
 
 THIRDS = Halving(rungs=(1, 3), reduction=3)

@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid import Description, SpaceExhausted
+from mnv2search.study.hybrid.strategy import Description, SpaceExhausted
+from mnv2search.study.hybrid.surrogate import IntArray
 from mnv2search.study.sampler import SAMPLERS, VIOLATION, HybridSampler, make_sampler
-from mnv2search.study.surrogate import IntArray
 
 SPACE: dict[str, BaseDistribution] = {
     "kernel": CategoricalDistribution((3, 5, 7)),

@@ -11,9 +11,9 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Fitting, Preparat
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import open_device
-from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings
 

@@ -10,11 +10,11 @@ import pytest
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
-from mnv2search.spec.codec import load_spec
 from mnv2search.spec.space import Pick
-from mnv2search.study.hybrid_description import Description
-from mnv2search.study.surrogate import IntArray
-from mnv2search.study.trust import (
+from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.surrogate import IntArray
+from mnv2search.study.supernet_reliability import (
     FEWEST,
     LEAST_CORRELATION,
     held_out_correlation,

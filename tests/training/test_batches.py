@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2search.training.batches import NORMALIZATIONS, Batch, Cutting, training_batches
-from mnv2search.training.pixels import Pixels
+from mnv2search.data.image_batches import NORMALIZATIONS, Batch, Cutting, training_batches
+from mnv2search.data.pixels import Pixels
 
 SIDE, SHIFT_PX = 12, 3
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from mnv2search.cost import cost_of
-from mnv2search.spec.codec import load_space, load_spec, loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, random_pick, resolve
-from mnv2search.training.closest import closest_pick, likeness
-from mnv2search.training.sandwich import ALONE, Shrinking
+from mnv2search.spec.yaml.codec import load_space, load_spec, loads
+from mnv2search.supernet.nearest_subnet import closest_pick, likeness
+from mnv2search.supernet.sandwich import ALONE, Shrinking
 
 SPACE = """
 mnv2search: 1

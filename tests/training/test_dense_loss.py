@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnv2search.model.boxes import as_corners, encoded, ious
-from mnv2search.spec.anchors import anchors as planned_anchors
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.heads.anchors import anchors as planned_anchors
 from mnv2search.spec.plan import plan
-from mnv2search.training.dense_loss import VOID, detection_loss, segmentation_loss
-from mnv2search.training.matching import Targets, hard_negatives, matched, reached, targets_of
+from mnv2search.tasks.dense_loss import VOID, detection_loss, segmentation_loss
+from mnv2search.tasks.matching import Targets, hard_negatives, matched, reached, targets_of
 
 ANCHORS = torch.tensor(
     [[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0.25, 0.75, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]

@@ -17,11 +17,11 @@ import pytest
 from pictures import draw_pictures
 from scene_files import draw_scene, write_coco, write_masks, write_voc
 
+from mnv2search.data.images import read_image_set
+from mnv2search.data.pixels import decoded
+from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.errors import DataError
-from mnv2search.training.images import read_image_set
-from mnv2search.training.pixels import decoded
 from mnv2search.training.recipe import load_recipe
-from mnv2search.training.scene_sets import read_scene_set
 
 Run = Callable[..., Any]
 

@@ -19,13 +19,13 @@ from pictures import draw_pictures
 from PIL import Image
 
 import mnv2search
+from mnv2search.data.image_files import MAX_PIXELS, checked_size, opened_image
+from mnv2search.data.pixels import read_pixels
+from mnv2search.data.readers.masks import mask_of
 from mnv2search.export.calibration import images_of
-from mnv2search.jobs.data import looked_at
 from mnv2search.spec.size import Size
-from mnv2search.training.image_files import MAX_PIXELS, checked_size, opened_image
-from mnv2search.training.masks_data import mask_of
-from mnv2search.training.pixels import read_pixels
 from mnv2search.untrusted import UnsafeFileError
+from mnv2search.workflows.training.data import looked_at
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -12,9 +12,9 @@ import pytest
 from pictures import COLOURS, draw_pictures
 from PIL import Image
 
+from mnv2search.data.images import SPLITS, Split, read_image_set
+from mnv2search.data.pixels import decoded
 from mnv2search.errors import DataError
-from mnv2search.training.images import SPLITS, Split, read_image_set
-from mnv2search.training.pixels import decoded
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from scene_files import coco_content, draw_scene, write_coco, write_masks, write_voc
 
+from mnv2search.data.readers.boxes import checked_box, read_coco
+from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.errors import DataError
-from mnv2search.training.boxes_data import checked_box, read_coco
-from mnv2search.training.scene_sets import read_scene_set
 
 
 def edited(root: Path, **changes: Any) -> Path:

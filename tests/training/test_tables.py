@@ -18,10 +18,10 @@ import pytest
 from pictures import COLOURS, draw_pictures
 from PIL import Image
 
+from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.data.pixels import decoded
+from mnv2search.data.readers.tables import is_table, quiet
 from mnv2search.errors import DataError
-from mnv2search.training.images import ImageSet, read_image_set
-from mnv2search.training.pixels import decoded
-from mnv2search.training.tables import is_table, quiet
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 Run = Callable[..., Any]

@@ -17,13 +17,13 @@ from pictures import draw_pictures
 from team_worker import PLAIN, RECIPE, SPEC, parts_of, trained
 from torch import distributed
 
+from mnv2search.data.image_batches import Cutting, training_batches
+from mnv2search.data.pixels import Pixels
 from mnv2search.errors import OptionError
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
-from mnv2search.training.batches import Cutting, training_batches
+from mnv2search.training.distributed import ALONE, Team, joined
 from mnv2search.training.loop import train
-from mnv2search.training.pixels import Pixels
-from mnv2search.training.team import ALONE, Team, joined
 
 needs_gloo = pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available(), reason="this torch has no gloo"

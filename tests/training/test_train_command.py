@@ -37,7 +37,7 @@ RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 3\nema: 0.9\n"
 @pytest.fixture(autouse=True)
 def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """The precision does not depend on how long steps take."""
-    monkeypatch.setattr("mnv2search.training.course.fastest", lambda *_given, **_options: "float32")
+    monkeypatch.setattr("mnv2search.training.trainer.fastest", lambda *_given, **_options: "float32")
 
 
 @pytest.fixture
@@ -109,9 +109,9 @@ def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, l
 
 
 def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, tmp_path: Path) -> None:
-    from mnv2search.jobs.train import train_spec
-    from mnv2search.spec.codec import load_spec
+    from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.training.recipe import load_recipe
+    from mnv2search.workflows.training.train import train_spec
 
     asked = iter([True] + [False] * 9 + [True])
     given: dict[str, Any] = {"data": Path("photos"), "folder": Path("out"), "recipe": load_recipe("quick.yaml")}
@@ -142,7 +142,7 @@ def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
 
 
 def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
-    from mnv2search.training.images import read_image_set
+    from mnv2search.data.images import read_image_set
 
     words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--json")
     before = json.loads(run(*words, "-o", "before").out)
@@ -218,7 +218,8 @@ def test_a_signal_keeps_the_last_step_and_says_so(number: signal.Signals, laid: 
 def test_an_interruption_at_once_says_what_is_kept(
     command: str, run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mnv2search.training import loop, supernet
+    from mnv2search.supernet import train as supernet
+    from mnv2search.training import loop
 
     (tmp_path / "space.yaml").write_text(SPEC.replace("6, 24, 2", "6, [16, 24], 2"))
     words = {
@@ -279,9 +280,9 @@ def test_half_written_files_of_a_killed_training_are_removed(run: Run, laid: Pat
 
 def stopped_after(steps: int, tmp_path: Path) -> None:
     """A training of three epochs in `out` that is stopped after so many steps."""
-    from mnv2search.jobs.train import train_spec
-    from mnv2search.spec.codec import load_spec
+    from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.training.recipe import load_recipe
+    from mnv2search.workflows.training.train import train_spec
 
     done = list[int]()
     with pytest.raises(StoppedError):
@@ -326,7 +327,7 @@ def test_a_damaged_line_of_the_history_is_told_of(run: Run, laid: Path, tmp_path
     ids=["damaged", "missing"],
 )
 def test_a_page_without_a_history_has_no_curves(content: bytes | None, says: str, tmp_path: Path) -> None:
-    from mnv2search.jobs.training_log import write_page
+    from mnv2search.workflows.training.training_log import write_page
 
     notes = list[str]()
     if content is not None:

@@ -24,9 +24,9 @@ from mnv2search.accuracy.types import (
 )
 from mnv2search.errors import DataError, EvaluatorError, OptionError
 from mnv2search.records import read_records
-from mnv2search.spec.codec import loads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import loads
 from mnv2search.testing.contracts import EvaluatorContract, network_of
 from mnv2search.training.speed import Timed
 

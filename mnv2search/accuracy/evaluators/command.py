@@ -11,8 +11,8 @@ from typing import Any
 from mnv2search.accuracy.program import ProgramTimeoutError, end_orphans, run_program
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
-from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml import codec
 from mnv2search.untrusted import escaped, json_value
 
 __all__ = ["CommandEvaluator"]

@@ -13,8 +13,8 @@ from typing import Any
 
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
-from mnv2search.spec import codec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml import codec
 from mnv2search.untrusted import UnsafeFileError, json_value, read_text
 
 __all__ = ["RecordedEvaluator", "content_hash"]

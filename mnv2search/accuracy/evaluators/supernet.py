@@ -14,32 +14,32 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
+from mnv2search.data.image_batches import Cutting, training_batches
+from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.data.pixels import Pixels
+from mnv2search.data.prefetch import Feed
+from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, WeightsError
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.model.saved import Learned
 from mnv2search.spec.classes import space_with_classes, with_classes
-from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, pick_of, resolve
 from mnv2search.spec.square import square_side
-from mnv2search.training.ahead import Feed
-from mnv2search.training.batches import Cutting, training_batches
-from mnv2search.training.closest import closest_pick, likeness
-from mnv2search.training.fidelity import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
-from mnv2search.training.first_weights import network_of
-from mnv2search.training.images import ImageSet, read_image_set
-from mnv2search.training.inherit_shared import inherit_shared
+from mnv2search.spec.yaml.codec import dumps, load_spec
+from mnv2search.supernet.inherit_shared import inherit_shared
+from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.nearest_subnet import closest_pick, likeness
+from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Fidelity, chosen, reduced
+from mnv2search.supernet.recalibrate import recalibrated
+from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
+from mnv2search.supernet.train import Draw, train_supernet
+from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import Figures, Progress, evaluate
-from mnv2search.training.pixels import Pixels
-from mnv2search.training.prepared import image_folder, prepare
-from mnv2search.training.recalibrate import recalibrated
 from mnv2search.training.recipe import Recipe, load_recipe
-from mnv2search.training.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
-from mnv2search.training.supernet import Draw, train_supernet
-from mnv2search.training.team import own_device
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
@@ -68,7 +68,7 @@ class SupernetEvaluator:
     what a network reaches when it is trained on its own.
 
     Args:
-        data: path of the images; see `mnv2search.training.images.read_image_set`.
+        data: path of the images; see `mnv2search.data.images.read_image_set`.
         recipe: name or path of one; ``auto`` takes ``supernet`` or, with first weights, ``adapt``.
         epochs: passes over the images, in place of the time that the search allows; 0 takes the time.
         fidelity: what width and resolution are multiplied by while training, such as ``0.5x0.75``; ``auto`` chooses

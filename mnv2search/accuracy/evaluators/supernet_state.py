@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mnv2search.cost import MAX_COUNT, check_counts
 from mnv2search.errors import TrainingError
+from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.training.checkpoint import write_whole
-from mnv2search.training.course import LAST
-from mnv2search.training.fidelity import Fidelity
+from mnv2search.training.trainer import LAST
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = ["State", "is_trained", "read_state", "write_state"]

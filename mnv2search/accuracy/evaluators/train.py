@@ -15,14 +15,14 @@ from mnv2search.accuracy.types import (
     Report,
     changed_options,
 )
+from mnv2search.data.images import read_image_set
+from mnv2search.data.prepare import Prepared, image_folder, prepare
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.square import square_side
-from mnv2search.training.images import read_image_set
 from mnv2search.training.loop import Progress, time_training, train
-from mnv2search.training.prepared import Prepared, image_folder, prepare
 from mnv2search.training.recipe import load_recipe
 from mnv2search.training.speed import Timed
 
@@ -39,11 +39,11 @@ class TrainEvaluator(FitsTrainings):
     The test images of the set play no part.
 
     Args:
-        data: path of the images; see `mnv2search.training.images.read_image_set`.
+        data: path of the images; see `mnv2search.data.images.read_image_set`.
         epochs: of training; 0 takes three, or in a search whose time is short fewer steps.
         recipe: name or path of one.
-        halving: of the candidates of a search, one in so many goes on after 1 epoch, after as many epochs as this is,
-            after the square of it, and so on; 0 trains every one to the end. See `mnv2search.study.rungs`.
+        halving: of the candidates of a search, one in so many goes on after 1 epoch, after as many epochs as this
+            is, after the square of it, and so on; 0 trains every one to the end (`study.successive_halving`).
     """
 
     def __init__(self, *, data: str, epochs: int = 0, recipe: str = RECIPE, halving: int = HALVING) -> None:

@@ -17,26 +17,26 @@ from mnv2search.accuracy.types import (
     Report,
     changed_options,
 )
+from mnv2search.data.prepare import image_folder
+from mnv2search.data.readers.scene_sets import read_scene_set
+from mnv2search.data.scene_batches import loaded_parts
+from mnv2search.data.scenes import SceneSet, Task
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, check_package
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.codec import dumps, load_spec
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import dumps, load_spec
+from mnv2search.supernet.inherit import corresponds, inherit
+from mnv2search.supernet.initial_weights import network_of
+from mnv2search.tasks.classification import Figures
+from mnv2search.tasks.task import HEADS, is_dense, task_of
 from mnv2search.training.checkpoint import write_whole
-from mnv2search.training.course import BEST
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, time_dense, train_dense
-from mnv2search.training.dense_spec import HEADS, is_dense, task_of
-from mnv2search.training.figures import Figures
-from mnv2search.training.first_weights import network_of
-from mnv2search.training.inherit import corresponds, inherit
-from mnv2search.training.prepared import image_folder
+from mnv2search.training.distributed import own_device
 from mnv2search.training.recipe import Recipe, load_recipe
-from mnv2search.training.scene_batches import loaded_parts
-from mnv2search.training.scene_sets import read_scene_set
-from mnv2search.training.scenes import SceneSet, Task
 from mnv2search.training.speed import Timed, evaluations_of
-from mnv2search.training.team import own_device
+from mnv2search.training.trainer import BEST
 
 __all__ = ["TrainDenseEvaluator"]
 
@@ -61,12 +61,12 @@ class TrainDenseEvaluator(FitsTrainings):
 
     Args:
         task: ``detection`` or ``segmentation``.
-        data: path of the scenes; see `mnv2search.training.scene_sets.read_scene_set`.
+        data: path of the scenes; see `mnv2search.data.readers.scene_sets.read_scene_set`.
         epochs: of training; 0 takes three, or as many as make 150 steps.
         recipe: name or path of one.
         void: number of the pixels of masks that count for nothing.
         halving: of the candidates of a search, one in so many goes on after this part of the epochs, and after this
-            part of that, and so on; 0 trains every one to the end. See `mnv2search.study.rungs`.
+            part of that, and so on; 0 trains every one to the end. See `mnv2search.study.successive_halving`.
         weights: first weights: a `.pt` file of ours with any network of as many rows or stages, such as a classifier,
             or published ones; empty begins with random ones.
         weights_spec: the network that published weights belong to.

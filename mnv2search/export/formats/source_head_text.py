@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from mnv2search.export.formats import source_head_parts as parts
 from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.spec.anchors import CODER_SCALES, MOST_GROWTH, anchors
-from mnv2search.spec.head_plan import boxes_per_place
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors
+from mnv2search.spec.heads.plan import boxes_per_place
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan, Unit
 

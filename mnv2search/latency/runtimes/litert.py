@@ -11,7 +11,7 @@ from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.tflite import tflite_bytes
 from mnv2search.lowering.types import NetworkArrays
-from mnv2search.spec.answers import answer_shape
+from mnv2search.spec.heads.outputs import answer_shape
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class LiteRt(Runtime):
     engine = "mnv2search.latency.runner.engines.litert"
     delegate = "XNNPACK"
     precisions = ("fp32", "fp16", "int8")
-    native = "mnv2search.latency.natives.benchmark_model:BenchmarkModel"
+    native = "mnv2search.latency.remote.natives.benchmark_model:BenchmarkModel"
     extra = "litert"
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:

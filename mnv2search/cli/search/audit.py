@@ -1,0 +1,91 @@
+"""`mnv2search audit`: a search's accuracies beside trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.output import answer, emit_json, stdout_console
+
+
+@click.command("audit")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
+)
+@click.option("--members", type=click.IntRange(4), default=8, show_default=True, help="Networks to train.")
+@click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Of each training.")
+@click.option("--recipe", default="short", show_default=True, metavar="NAME|FILE", help="Of each training.")
+@click.option(
+    "--from",
+    "weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="First weights of each training, as the search had them; random ones if left out.",
+)
+@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--output-dir",
+    "root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds the folders of runs.",
+)
+@json_option
+@quiet_option
+def command(
+    name: str,
+    data: Path,
+    members: int,
+    epochs: int,
+    recipe: str,
+    weights: Path | None,
+    from_spec: str | None,
+    seed: int,
+    root: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Check whether the accuracies of the run NAME rank networks as trainings of their own do.
+
+    Some of its networks, spread over the accuracies that the search found, are trained on their own by the same
+    recipe. Tells Kendall's and Spearman's rank correlation with their intervals. The same command goes on with
+    an audit that was interrupted.
+
+    \b
+    Example:
+      mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m --name mine
+      mnv2search audit mine --data photos/ --members 8 --epochs 5
+    """
+    from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.report.ranked import ranked_lines, ranked_rows
+    from mnv2search.report.table import draw
+    from mnv2search.spec.yaml.codec import load_spec
+    from mnv2search.training.recipe import load_recipe
+    from mnv2search.workflows.search.ranking_audit import rank, ranked_json
+
+    folder = Path(name) if Path(name).parent != Path() else root / name
+    with preparing(quiet=quiet or as_json) as tell:
+        found = rank(
+            folder,
+            data=data,
+            recipe=load_recipe(recipe),
+            members=members,
+            epochs=epochs,
+            seed=seed,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            on_progress=lambda network, progress: tell(
+                f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
+                progress.step / progress.steps if progress.steps else 0.0,
+            ),
+        )
+    if as_json:
+        emit_json(ranked_json(found))
+        return
+    draw(ranked_rows(found), stdout_console())
+    answer(ranked_lines(found))

@@ -1,0 +1,98 @@
+"""`mnv2search verify`: recount, rebuild and re-measure a front."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mnv2search.cli.options import Duration, json_option, quiet_option, run_folder_argument
+from mnv2search.cli.output import answer, emit_json, stdout_console
+
+
+@click.command("verify")
+@run_folder_argument
+@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
+@click.option(
+    "--device",
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="Device to measure on (overrides the device of the run).",
+)
+@click.option(
+    "--trust",
+    "trusts",
+    is_flag=True,
+    help="Open the device that the folder names, even if you did not start the run on this machine.",
+)
+@click.option(
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
+    "nothing is measured.",
+)
+@json_option
+@quiet_option
+def command(
+    folder: Path,
+    time_s: float | None,
+    device: str | None,
+    trusts: bool,
+    repairs: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Recount, rebuild and re-measure the front of a run, and report what changed.
+
+    FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If that is
+    on another machine and someone else made the folder, choose a device with --device.
+
+    Exits with 1 if a count differs or a network no longer fits.
+
+    \b
+    Example:
+      mnv2search verify results/mnv2-15ms
+    """
+    if repairs:
+        given = {"--time": time_s is not None, "--device": device is not None, "--trust": trusts}
+        if useless := ", ".join(option for option, is_given in given.items() if is_given):
+            raise click.UsageError(f"--repair measures nothing: leave out {useless}")
+        _repair(folder, as_json=as_json)
+        return
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.table import draw
+    from mnv2search.report.verified import verified_json, verified_lines, verified_rows
+    from mnv2search.workflows.search.verify import front_files, verify
+
+    with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
+        checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)
+    if as_json:
+        emit_json(verified_json(checks))
+    else:
+        draw(verified_rows(checks), stdout_console())
+        answer(verified_lines(checks))
+    if not all(check.holds for check in checks):
+        sys.exit(1)
+
+
+def _repair(folder: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from mnv2search.cli.search.run import resume_command
+    from mnv2search.workflows.search.repair import DAMAGED, repair
+
+    found = repair(folder)
+    if as_json:
+        emit_json({"folder": str(folder), **asdict(found)})
+    elif not found.dropped:
+        answer([f"nothing to repair: all {found.kept:,} lines of {folder} are records"])
+    else:
+        answer([f"line {line.number} is not a record ({line.why})" for line in found.dropped])
+        count = len(found.dropped)
+        answer(
+            [
+                f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
+                f"to resume: {resume_command(folder)}",
+            ]
+        )

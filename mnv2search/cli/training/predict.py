@@ -1,0 +1,96 @@
+"""`mnv2search predict`: what a trained network sees, drawn into images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mnv2search.cli.options import json_option
+from mnv2search.cli.output import answer, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.errors import DataError
+    from mnv2search.workflows.training.predict import Prediction
+
+SHOWN = 5
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("predicted"),
+    show_default=True,
+    metavar="FOLDER",
+)
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Least score of the boxes shown.",
+)
+@click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    help="Of the images; as in the training, if left out.",
+)
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@json_option
+def command(
+    model: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    score: float,
+    normalization: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw what the network of MODEL, a .pt or .pt2 file, sees in each IMAGE, a file or a folder of images.
+
+    FOLDER gets a PNG file for each: the 30 best boxes with their classes and scores, a mask over it, or the five
+    likeliest classes. An image that cannot be read is told, and the others are looked at; the exit code is then 1.
+
+    \b
+    Example:
+      mnv2search predict best.pt photos/red/000.png -o predicted
+    """
+    from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
+
+    broken: list[DataError] = []
+    found = predict(
+        model,
+        images,
+        folder=output,
+        least_score=score,
+        normalization=normalization,
+        force=force,
+        on_unreadable=broken.append,
+    )
+    if as_json:
+        emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
+    else:
+        answer(_line(one) for one in found)
+    for error in broken:
+        note(f"error: {error.message}")
+    if broken:
+        sys.exit(1)
+
+
+def _line(prediction: Prediction) -> str:
+    from mnv2search.workflows.training.drawing import MOST_BOXES
+    from mnv2search.workflows.training.predict import label_of
+
+    count = len(prediction.found)
+    seen = ", ".join(label_of(one) for one in prediction.found[:SHOWN]) or "nothing"
+    more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    boxes = sum(one.box is not None for one in prediction.found)
+    best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""
+    return f"{prediction.image}: {seen}{more}; drawn into {prediction.drawn}{best}"

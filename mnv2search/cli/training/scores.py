@@ -1,0 +1,43 @@
+"""`mnv2search scores`: what training-free scores follow on a space."""
+
+from __future__ import annotations
+
+import click
+
+from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.output import answer, emit_json, stdout_console
+
+
+@click.command("scores")
+@click.argument("space", metavar="SPACE")
+@click.option("--score", "names", multiple=True, metavar="NAME", help="naswot, synflow or zen; all, if left out.")
+@click.option("-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Networks to draw.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@json_option
+@quiet_option
+def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
+    """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
+
+    They are scores and no accuracies: on another data set the same score may rank the other way. See what one follows
+    on your space before you search with --accuracy proxy:score=NAME.
+
+    \b
+    Example:
+      mnv2search scores tiny32 -n 8
+    """
+    from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
+    from mnv2search.cli.progress import measuring
+    from mnv2search.report.scores import score_json, score_lines, score_rows
+    from mnv2search.report.table import draw
+    from mnv2search.spec.yaml.codec import load_space
+    from mnv2search.workflows.training.scores import score_space
+
+    with measuring(networks, quiet=quiet or as_json, verb="scoring") as advance:
+        found = score_space(
+            load_space(space), scores=names or tuple(SCORES), networks=networks, seed=seed, on_progress=advance
+        )
+    if as_json:
+        emit_json(score_json(found))
+        return
+    draw(score_rows(found), stdout_console())
+    answer(score_lines(found))

@@ -1,0 +1,117 @@
+"""`mnv2search supernet`: weights that all networks of a space share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mnv2search.cli.interrupts import told_what_is_kept
+from mnv2search.cli.options import Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.output import answer, emit_json, stdout_console
+
+DEFAULT_TIME_S = 600.0
+
+
+@click.command("supernet")
+@click.option("--space", required=True, metavar="FILE|NAME", help="Search space whose networks share the weights.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
+)
+@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Wall time; 10m if no --epochs.")
+@click.option("--epochs", type=click.IntRange(1), help="Over the images, in place of a time.")
+@click.option(
+    "--fidelity",
+    default="auto",
+    show_default=True,
+    metavar="WxR",
+    help="What widths and resolutions are multiplied by while training, such as 0.5x0.75; auto chooses by the time.",
+)
+@click.option(
+    "--recipe",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="auto takes supernet or, with --from, adapt, whose rate is a third.",
+)
+@click.option(
+    "--from",
+    "weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
+)
+@click.option("--from-spec", default="", metavar="SPEC", help="The network that published weights belong to.")
+@click.option(
+    "--latency-ms",
+    type=Positive(),
+    metavar="MS",
+    help="Budget of a later search on --device: train what fits it. Every network of the space, if left out.",
+)
+@device_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="results/SPACE-supernet",
+)
+@json_option
+@quiet_option
+def command(
+    space: str,
+    data: Path,
+    time_s: float | None,
+    epochs: int | None,
+    fidelity: str,
+    recipe: str,
+    weights: Path | None,
+    from_spec: str,
+    latency_ms: float | None,
+    device: str,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train weights that all networks of a space share, for searches to come.
+
+    The same command goes on with a training that was interrupted. `mnv2search run --data` trains its own, if none is
+    given.
+
+    \b
+    Example:
+      mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
+      mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
+    """
+    if time_s is not None and epochs is not None:
+        raise click.UsageError("give --epochs or --time")
+    from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.report.supernet import built_json, built_lines, built_rows
+    from mnv2search.report.table import draw
+    from mnv2search.untrusted import file_name
+    from mnv2search.workflows.training.supernet import build_supernet
+
+    folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
+    with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
+        built = build_supernet(
+            space,
+            data=data,
+            folder=folder,
+            time_s=None if epochs is not None else time_s or DEFAULT_TIME_S,
+            epochs=epochs or 0,
+            fidelity=fidelity,
+            recipe=recipe,
+            weights=weights,
+            weights_spec=from_spec,
+            latency_ms=latency_ms,
+            device=device,
+            seed=seed,
+            tell=tell,
+        )
+    if as_json:
+        emit_json(built_json(built))
+        return
+    draw(built_rows(built), stdout_console())
+    answer(built_lines(built))

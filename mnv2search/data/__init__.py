@@ -1,0 +1,1 @@
+"""Images and scenes: readers, decoding, augmentation and batches."""

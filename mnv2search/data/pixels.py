@@ -1,0 +1,216 @@
+"""Images decoded and scaled once, kept on disk as plain bytes, and read again as fast as memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnv2search.data.image_files import opened_image
+from mnv2search.data.images import Example
+from mnv2search.errors import DataError
+from mnv2search.untrusted import UnsafeFileError
+
+__all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded", "is_readable_enough"]
+
+Bytes: TypeAlias = NDArray[np.uint8]
+FORMAT = 1
+# A picture that is much longer than wide is trimmed to this, so that one panorama does not fill the disk.
+LONGEST = 2.0
+# Share of a part's images that may be unreadable; one image always may.
+UNREADABLE_SHARE = 0.02
+MOST_BYTES = 20e9
+DONE = "index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pixels:
+    """Decoded images of one part of a set.
+
+    Attributes:
+        short_px: of the short side of every image.
+        labels: (N,).
+        shapes: (N, 2), height and width.
+        unreadable: files that are left out.
+    """
+
+    short_px: int
+    labels: NDArray[np.int64]
+    shapes: NDArray[np.int64]
+    unreadable: tuple[Path, ...]
+    _offsets: NDArray[np.int64]
+    _values: Bytes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Bytes:
+        """One image, (H, W, 3), a view of the file."""
+        height, width = self.shapes[index]
+        start = self._offsets[index]
+        return self._values[start : start + 3 * height * width].reshape(height, width, 3)
+
+
+def decoded(
+    examples: Sequence[Example],
+    *,
+    short_px: int,
+    folder: Path,
+    most_bytes: float = MOST_BYTES,
+    unreadable_share: float = UNREADABLE_SHARE,
+    workers: int | None = None,
+    part: str = "",
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Pixels:
+    """The images, scaled to a short side, from the cache where they are there.
+
+    Args:
+        examples: files and labels.
+        short_px: of the scaled images; smaller ones are not enlarged beyond it either.
+        folder: of the cache; others there that were used longest ago make room.
+        most_bytes: that the cache may take.
+        unreadable_share: of the images that may be broken.
+        workers: threads that decode; None takes one a processor.
+        part: of the set, as an error names it.
+        on_progress: told how many are decoded.
+
+    Raises:
+        DataError: too many images are broken, or they take more room than the cache may.
+    """
+    key = _key(examples, short_px)
+    target = folder / key
+    if not (target / DONE).exists():
+        _decode(examples, short_px, target, most_bytes, unreadable_share, workers, part, on_progress)
+    found = json.loads((target / DONE).read_text(encoding="utf-8"))
+    os.utime(target)
+    # a plain array over the map: indexing a memmap costs ten times as much
+    values = np.asarray(np.memmap(target / "values.u8", np.uint8, "c")) if found["kept"] else np.empty(0, np.uint8)
+    index = np.load(target / "index.npy", allow_pickle=False)
+    return Pixels(
+        short_px=short_px,
+        labels=index[:, 0],
+        shapes=index[:, 1:3],
+        unreadable=tuple(Path(p) for p in found["unreadable"]),
+        _offsets=index[:, 3],
+        _values=values,
+    )
+
+
+def is_readable_enough(broken: int, *, of: int, share: float = UNREADABLE_SHARE) -> bool:
+    """Whether few enough images of a part are broken to skip them.
+
+    >>> is_readable_enough(1, of=10), is_readable_enough(2, of=10), is_readable_enough(2, of=100)
+    (True, False, True)
+    """
+    return broken <= max(1, share * of)
+
+
+def _key(examples: Sequence[Example], short_px: int) -> str:
+    found = hashlib.sha256(f"{FORMAT} {short_px}".encode())
+    for example in examples:
+        stat = example.path.stat()
+        key = f"{example.path.resolve()}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}\0"
+        found.update(os.fsencode(key))
+    return f"pixels-{found.hexdigest()[:20]}"
+
+
+def _decode(
+    examples: Sequence[Example],
+    short_px: int,
+    target: Path,
+    most_bytes: float,
+    unreadable_share: float,
+    workers: int | None,
+    part_name: str,
+    on_progress: Callable[[int], None],
+) -> None:
+    expected = len(examples) * 3 * short_px**2 * 1.4
+    if expected > most_bytes:
+        raise DataError(
+            f"{len(examples)} images of {short_px} px take {expected / 1e9:.1f} GB, more than the "
+            f"{most_bytes / 1e9:.1f} GB of the cache",
+            hint="allow more, or train at a lower resolution",
+        )
+    _make_room(target.parent, most_bytes - expected)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        rows: list[tuple[int, int, int, int]] = []
+        broken: list[Path] = []
+        offset = 0
+        with open(part / "values.u8", "wb") as file, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            for done, (example, pixels) in enumerate(_each(pool, examples, short_px), start=1):
+                if pixels is None:
+                    broken.append(example.path)
+                else:
+                    rows.append((example.label, pixels.shape[0], pixels.shape[1], offset))
+                    offset += file.write(pixels.tobytes())
+                if done % 64 == 0 or done == len(examples):
+                    on_progress(done)
+        if not is_readable_enough(len(broken), of=len(examples), share=unreadable_share) or not rows:
+            named = f" of {part_name}" if part_name else ""
+            raise DataError(
+                f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
+                hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
+            )
+        np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
+        told = {"kept": len(rows), "unreadable": [str(p) for p in broken]}
+        (part / DONE).write_text(json.dumps(told), encoding="utf-8")
+        part.rename(target)
+    except OSError as error:
+        if not (target / DONE).exists():  # another process may have been faster
+            raise DataError(
+                f"decoded images cannot be kept in {target.parent}: {error.strerror or error}",
+                hint="make room, or choose another folder by MNV2SEARCH_CACHE",
+            ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _each(
+    pool: ThreadPoolExecutor, examples: Sequence[Example], short_px: int
+) -> Iterable[tuple[Example, Bytes | None]]:
+    """Every example with its pixels, in order, with no more than a few hundred in memory."""
+    for start in range(0, len(examples), 256):
+        some = examples[start : start + 256]
+        yield from zip(some, pool.map(lambda e: read_pixels(e.path, short_px), some), strict=True)
+
+
+def read_pixels(path: Path, short_px: int) -> Bytes | None:
+    """One image, (H, W, 3), scaled to a short side; None where it cannot be read."""
+    try:
+        with opened_image(path, draft_px=short_px, upright=True) as picture:
+            return _scaled(picture, short_px)
+    except UnsafeFileError:
+        return None
+
+
+def _scaled(picture: Image.Image, short_px: int) -> Bytes:
+    width, height = picture.size
+    if max(width, height) > LONGEST * min(width, height):
+        wide, high = min(width, int(LONGEST * height)), min(height, int(LONGEST * width))
+        left, top = (width - wide) // 2, (height - high) // 2
+        picture = picture.crop((left, top, left + wide, top + high))
+    scale = short_px / min(picture.size)
+    sides = (max(short_px, round(picture.width * scale)), max(short_px, round(picture.height * scale)))
+    return np.asarray(picture.resize(sides, Image.Resampling.BICUBIC), np.uint8)
+
+
+def _make_room(folder: Path, most_bytes: float) -> None:
+    """Remove caches that were used longest ago until the rest take no more than this."""
+    kept = sorted(folder.glob("pixels-*"), key=lambda p: p.stat().st_mtime, reverse=True)
+    total = 0.0
+    for path in kept:
+        total += sum(file.stat().st_size for file in path.iterdir())
+        if total > most_bytes and not path.name.endswith(".part"):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Readers of data sets: folders, tables, COCO, Pascal VOC and masks."""

@@ -1,0 +1,267 @@
+"""Readers of boxes: COCO's JSON and Pascal VOC's XML, each entry checked on its own."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from mnv2search.data.image_files import SUFFIXES
+from mnv2search.data.readers.folders import folders_in, is_within
+from mnv2search.data.scenes import Corners, Fault, Part, Scene, image_sizes
+from mnv2search.data.sources import class_name
+from mnv2search.errors import DataError
+from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_json
+
+__all__ = ["checked_box", "read_coco", "read_voc"]
+
+# The largest annotation file of COCO has 470 MB, that of LVIS 1.2 GB.
+MAX_JSON_BYTES = 2**31
+MAX_XML_BYTES = 2**24
+# Largest coordinate in px; no image is larger.
+LARGEST = 1e9
+# Longest path of a file, and longest value shown in a message, in characters.
+LONGEST_NAME, LONGEST_SHOWN = 1024, 60
+
+
+class _Box(NamedTuple):
+    entry: str
+    corners: Corners
+    label: int
+
+
+def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corners | None, str]:
+    """The corners within the image, and what is wrong with them: nothing, that they were clipped, or why they go.
+
+    >>> checked_box((-5, 0, 10, 10), (20, 20))
+    ((0.0, 0.0, 10.0, 10.0), 'the box (-5, 0, 10, 10) reaches beyond the image of 20 x 20 px')
+    >>> checked_box((3, 3, 3, 9), (20, 20))
+    (None, 'the box (3, 3, 3, 9) has no area')
+    """
+    shown = f"the box ({', '.join(str(value)[:12] for value in corners)})"
+    numbers = [value for value in corners if _is_number(value)]
+    if len(corners) != 4 or len(numbers) != 4:
+        return None, f"{shown} is not four numbers"
+    x0, y0, x1, y1 = map(float, numbers)
+    if x1 <= x0 or y1 <= y0:
+        return None, f"{shown} has no area"
+    width, height = size
+    within = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if within[2] <= within[0] or within[3] <= within[1]:
+        return None, f"{shown} lies outside the image of {width} x {height} px"
+    if within != (x0, y0, x1, y1):
+        return within, f"{shown} reaches beyond the image of {width} x {height} px"
+    return within, ""
+
+
+def read_coco(file: Path, *, root: Path | None = None) -> Part:
+    """The scenes of a JSON file with `images`, `annotations` and `categories`.
+
+    Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
+    never outside the dataset. Crowd annotations are skipped.
+
+    Args:
+        file: the JSON.
+        root: folder of the dataset; None takes the parent of the file's folder.
+
+    Raises:
+        DataError: the file is no such JSON.
+    """
+    content = _json(file)
+    top = file.parent.parent if root is None else root
+    categories = sorted(content["categories"], key=lambda one: int(one["id"]))
+    labels = {int(one["id"]): number for number, one in enumerate(categories)}
+    if not labels:
+        raise DataError(f"{file} has no categories", hint="list the classes under categories")
+    raw: dict[object, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    faults: list[Fault] = []
+    known = {one["id"] for one in content["images"] if _is_id(one.get("id"))}
+    for number, one in enumerate(content["annotations"]):
+        entry = f"annotation {_id_of(one, number)}"
+        if not _is_id(one.get("image_id")) or one["image_id"] not in known:
+            faults.append(Fault(file, entry, f"there is no image {_shown(one.get('image_id'))}"))
+        elif not one.get("iscrowd"):
+            raw[one["image_id"]].append((entry, one))
+    scenes: list[Scene] = []
+    paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
+    sizes = image_sizes(paths)
+    for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
+        size = sizes[path] if _is_id(image.get("id")) else "its id is neither an integer nor text"
+        if path is None or isinstance(size, str):
+            entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
+            faults.append(Fault(file, entry, str(size), of="image"))
+            continue
+        boxes = _coco_boxes(file, raw[image["id"]], labels, size, faults)
+        scenes.append(_scene(path, size, boxes))
+    names = tuple(class_name(one.get("name", one["id"])) for one in categories)
+    return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
+
+
+def _id_of(entry: Mapping[str, Any], number: int) -> str:
+    """By what an entry of a list is found again: its id, or its place where it has none."""
+    return f"id {_shown(entry['id'])}" if "id" in entry else f"number {number + 1} of the list"
+
+
+def _coco_boxes(
+    file: Path,
+    raw: Iterable[tuple[str, Mapping[str, Any]]],
+    labels: Mapping[int, int],
+    size: tuple[int, int],
+    faults: list[Fault],
+) -> list[_Box]:
+    found: list[_Box] = []
+    for entry, one in raw:
+        box, category = one.get("bbox"), one.get("category_id")
+        if not isinstance(category, int) or category not in labels:
+            faults.append(Fault(file, entry, f"the class id {_shown(category)} is not one of {_listed(labels)}"))
+            continue
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+            faults.append(Fault(file, entry, f"bbox is {_shown(box)}, not [x, y, width, height]"))
+            continue
+        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        _take(found, faults, Fault(file, entry, ""), corners, size, labels[category])
+    return found
+
+
+def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> Part:
+    """The scenes of XML files, one an image; pixels are counted from 1.
+
+    Args:
+        files: of annotations.
+        classes: names that are known; None takes those of the files, in alphabetical order.
+
+    Raises:
+        DataError: no file is sound.
+    """
+    faults: list[Fault] = []
+    trees = [(file, tree) for file in files if (tree := _xml(file, faults)) is not None]
+    found = {class_name(_text(one, "name")) for _, tree in trees for one in tree.iter("object")} - {""}
+    names = classes or tuple(sorted(found))
+    labels = {name: number for number, name in enumerate(names)}
+    scenes: list[Scene] = []
+    entries = len(files)
+    paths = [_voc_image(file, _text(tree, "filename")) for file, tree in trees]
+    sizes = image_sizes(paths)
+    for (file, tree), path in zip(trees, paths, strict=True):
+        size = sizes[path]
+        if path is None or isinstance(size, str):
+            faults.append(Fault(file, f"filename {_shown(_text(tree, 'filename'))}", str(size), of="image"))
+            continue
+        boxes: list[_Box] = []
+        for number, one in enumerate(tree.iter("object"), start=1):
+            entries += 1
+            _take_object(boxes, faults, Fault(file, f"object {number}", ""), one, labels, size)
+        scenes.append(_scene(path, size, boxes))
+    return Part(names, tuple(scenes), tuple(faults), max(1, entries))
+
+
+def _take_object(
+    boxes: list[_Box],
+    faults: list[Fault],
+    place: Fault,
+    one: ET.Element,
+    labels: Mapping[str, int],
+    size: tuple[int, int],
+) -> None:
+    name, box = class_name(_text(one, "name")), one.find("bndbox")
+    if name not in labels:
+        faults.append(place._replace(what=f"the class {_shown(name)} is not one of {_listed(labels)}"))
+        return
+    texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
+    try:
+        x0, y0, x1, y1 = (float(text) for text in texts)
+    except ValueError:
+        faults.append(place._replace(what=f"bndbox has {', '.join(texts)[:40] or 'nothing'}, not four numbers"))
+        return
+    _take(boxes, faults, place, (x0 - 1, y0 - 1, x1, y1), size, labels[name])
+
+
+def _take(
+    boxes: list[_Box], faults: list[Fault], place: Fault, corners: Sequence[float], size: tuple[int, int], label: int
+) -> None:
+    """Keep a box, as far as it lies in the image, and note what was wrong with it."""
+    within, wrong = checked_box(corners, size)
+    if wrong:
+        faults.append(place._replace(what=wrong, done="skipped" if within is None else "clipped"))
+    if within is not None:
+        boxes.append(_Box(place.entry, within, label))
+
+
+def _scene(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Scene:
+    return Scene(
+        image=path,
+        size=size,
+        boxes=tuple(box.corners for box in boxes),
+        labels=tuple(box.label for box in boxes),
+    )
+
+
+def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        content = read_json(file, max_bytes=MAX_JSON_BYTES, finite=False)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
+    except UnsafeFileError as error:
+        raise DataError(f"{file} cannot be used: {error}", hint="give COCO's JSON, in UTF-8") from error
+    keys = ("images", "annotations", "categories")
+    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
+    if not lists or not all(isinstance(one, dict) for key in keys for one in content[key]):
+        raise DataError(f"{file} has no lists images, annotations and categories", hint="give COCO's JSON")
+    if not all(isinstance(one.get("id"), int) for one in content["categories"]):
+        raise DataError(f"{file} has categories without a whole number as id", hint="give every one an id")
+    found: dict[str, list[dict[str, Any]]] = content
+    return found
+
+
+def _xml(file: Path, faults: list[Fault]) -> ET.Element | None:
+    try:
+        return ET.fromstring(read_bytes(file, max_bytes=MAX_XML_BYTES))
+    except (ET.ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+        faults.append(Fault(file, "", f"it is not valid XML ({error})"))
+        return None
+
+
+def _text(node: ET.Element | None, key: str) -> str:
+    found = None if node is None else node.find(key)
+    return "" if found is None or found.text is None else found.text.strip()
+
+
+def _image_path(file: Path, name: object, root: Path) -> Path | None:
+    """The path of an image, which must be inside the folder of the dataset."""
+    if not isinstance(name, str) or not name or len(name) > LONGEST_NAME or "\0" in name:
+        return None
+    above = file.parent.parent
+    named = [folder / name for folder in (file.parent, file.parent / "images", above, above / file.stem)]
+    if (found := next((path for path in named if is_within(path, root)), None)) is not None:
+        return found
+    inside = folders_in(above if above.resolve().is_relative_to(root.resolve()) else root)
+    alike = [path for folder in inside if is_within(path := folder / named[0].name, root)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _voc_image(file: Path, name: str) -> Path | None:
+    folders = (file.parent.parent / "JPEGImages", file.parent.parent / "images", file.parent, file.parent.parent)
+    names = [Path(name).name] if name else [file.stem + suffix for suffix in sorted(SUFFIXES)]
+    return next((folder / one for folder in folders for one in names if is_regular(folder / one)), None)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a plausible coordinate: a number that is neither NaN nor too large."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def _is_id(value: object) -> TypeGuard[int | str]:
+    return isinstance(value, int | str)
+
+
+def _shown(value: object) -> str:
+    """A value from a file, as text for a message."""
+    text = repr(value)
+    return f"{text[:LONGEST_SHOWN]}…" if len(text) > LONGEST_SHOWN else text
+
+
+def _listed(names: Iterable[object]) -> str:
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")

@@ -1,0 +1,126 @@
+"""Which column of a table holds the images, which their classes, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnv2search.data.image_files import MAX_FILE_BYTES
+from mnv2search.data.readers.folders import is_within
+from mnv2search.errors import DataError
+from mnv2search.untrusted import read_bytes
+
+__all__ = ["Columns", "columns_of"]
+
+IMAGE_NAMES = ("image", "img", "images", "picture")
+LABEL_NAMES = ("label", "labels", "class", "target", "category")
+# Types of `datasets.Value` that name a class.
+CLASS_TYPES = (
+    "string",
+    "large_string",
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+UNKNOWN_LABEL = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The two columns of a table that count.
+
+    Attributes:
+        image: name of the one with images.
+        label: name of the one with classes.
+        names: of the classes, where the table numbers them and says what they are called.
+    """
+
+    image: str
+    label: str
+    names: tuple[str, ...] | None
+
+    def rows(self, dataset: Any, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
+        """Each image as it is encoded, empty where there is none, and its class, None where it has none.
+
+        Args:
+            dataset: of `datasets`.
+            folder: folder of the table, in which a row without an encoded image may name a file; None if it has none.
+        """
+        import datasets
+
+        chosen = dataset.select_columns([self.image, self.label])
+        if isinstance(dataset.features[self.image], datasets.Image):
+            chosen = chosen.cast_column(self.image, datasets.Image(decode=False))
+        for row in chosen:
+            label = row[self.label]
+            known = label is not None and not (self.names is not None and label == UNKNOWN_LABEL)
+            yield _encoded(row[self.image], folder), label if known else None
+
+    def classes(self, labels: set[object]) -> list[tuple[object, str]]:
+        """Every class that has an image, in order, with its name."""
+        if self.names is not None:
+            return [(number, name) for number, name in enumerate(self.names) if number in labels]
+        return [(label, str(label)) for label in sorted(labels)]  # type: ignore[type-var]
+
+
+def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, source: str) -> Columns:
+    """The columns with images and classes.
+
+    Args:
+        features: name to type of `datasets`.
+        image: the name of one; empty leaves it to the types and names.
+        label: likewise.
+        source: for messages.
+
+    Raises:
+        DataError: there is no such column, or several that may be meant.
+    """
+    import datasets
+
+    features = features or {}
+    declared = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    images = declared or [name for name, kind in features.items() if _holds_bytes(kind)]
+    numbered = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    labels = numbered + [n for n, k in features.items() if isinstance(k, datasets.Value) and k.dtype in CLASS_TYPES]
+    image = _chosen("image", image, images, IMAGE_NAMES, source)
+    alone = numbered if len(numbered) == 1 and not label else labels
+    label = _chosen("label", label, [name for name in alone if name != image], LABEL_NAMES, source)
+    kind = features[label]
+    return Columns(image=image, label=label, names=tuple(kind.names) if label in numbered else None)
+
+
+def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], source: str) -> str:
+    """The wanted name, the only one, or the one that is called as usual."""
+    if wanted and wanted not in found:
+        raise DataError(
+            f"{source} has no column {wanted} that may be the {what}", hint=f"it has {', '.join(found) or 'none'}"
+        )
+    if wanted or len(found) == 1:
+        return wanted or found[0]
+    if not found:
+        needed = "images (encoded, as datasets.Image or bytes)" if what == "image" else "classes (numbers or names)"
+        raise DataError(f"{source} has no column of {needed}", hint="add one, or give a folder of images")
+    named = [name for name in found if name.lower() in usual]
+    if len(named) != 1:
+        raise DataError(
+            f"{source} has several columns that may be the {what}: {', '.join(found)}",
+            hint=f"choose one: {source}?{what}={found[0]}",
+        )
+    return named[0]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Plain bytes, or a struct of bytes and a path, as `datasets` itself keeps images."""
+    if isinstance(kind, dict):
+        return "bytes" in kind and _holds_bytes(kind["bytes"])
+    return getattr(kind, "dtype", None) in ("binary", "large_binary")
+
+
+def _encoded(value: Any, folder: Path | None) -> bytes:
+    if isinstance(value, Mapping):
+        path = value.get("path")
+        if value.get("bytes") is None and path and folder is not None and is_within(folder / path, folder):
+            return read_bytes(folder / path, max_bytes=MAX_FILE_BYTES)
+        value = value.get("bytes")
+    return bytes(value) if value is not None else b""

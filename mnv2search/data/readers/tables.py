@@ -1,0 +1,296 @@
+"""Images in tables: parquet files, saved Hugging Face datasets, and sets of the Hugging Face hub.
+
+The library `datasets` reads them. The images, as they are encoded, go to files once, so that everything else finds
+what it finds in a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from mnv2search.data.image_files import SUFFIXES
+from mnv2search.data.readers.folders import check_source, files_below
+from mnv2search.data.readers.table_columns import Columns, columns_of
+from mnv2search.data.sources import NAMES, Example, Listing, Split, class_name
+from mnv2search.errors import DataError, MissingExtraError
+from mnv2search.untrusted import is_regular
+
+__all__ = ["HUB", "is_table", "listed_table", "quiet"]
+
+HUB = "hf:"
+HUB_LIBRARY = "huggingface_hub"
+PARQUET = ".parquet"
+# What `datasets` writes into the folder of a set of parts, and into that of one part.
+SAVED = ("dataset_dict.json", "state.json")
+INDEX = "index.json"
+PER_FOLDER = 10_000
+# As of a tar: beyond this it is no set of images for one machine.
+MOST_BYTES = 200e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where a table is, and what was said of its columns."""
+
+    place: str
+    image: str = ""
+    label: str = ""
+
+    @property
+    def is_remote(self) -> bool:
+        return self.place.startswith(HUB)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the table; None for a dataset on the hub."""
+        place = Path(self.place)
+        return None if self.is_remote else place if place.is_dir() else place.parent
+
+
+def is_table(source: Path) -> bool:
+    """Whether this names a table: by prefix or suffix, or by what `datasets` or a writer of parquet left there."""
+    place = _source(source).place
+    if place.startswith(HUB) or place.lower().endswith(PARQUET):
+        return True
+    folder = Path(place)
+    if any(is_regular(folder / name) for name in SAVED):
+        return True
+    first = next((kind for _, _, names in os.walk(folder) for name in names if (kind := _kind(name))), "")
+    return first == PARQUET
+
+
+def listed_table(source: Path, folder: Path | None) -> Listing:
+    """The images of a table, written to files once.
+
+    Args:
+        source: a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
+            ``hf:OWNER/NAME`` with ``:CONFIG`` where a set has several. ``?label=COLUMN`` and ``?image=COLUMN`` (with
+            ``&`` between) choose columns where there are several that may be meant.
+        folder: for the files.
+
+    Raises:
+        DataError: the table cannot be read, has no images or no classes, or the disk does not take them.
+        MissingExtraError: `datasets` is not installed.
+    """
+    if folder is None:
+        raise DataError(f"{source} is a table", hint="give a folder to write its images to")
+    told = _source(source)
+    with quiet():
+        if told.is_remote:
+            parts = _parts(told, folder)
+            target = folder / _mark(told, [Path(f["filename"]) for p in parts.values() for f in p.cache_files])
+        else:
+            target = folder / _mark(told, _files(Path(told.place)))
+            parts = {} if target.is_dir() else _parts(told, folder)
+        if not target.is_dir():
+            _write(parts, told, target)
+    return _read(target)
+
+
+def _kind(name: str) -> str:
+    """``.parquet`` or an image's suffix, or nothing."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix == PARQUET or suffix in SUFFIXES else ""
+
+
+def _source(source: Path) -> _Source:
+    place, mark, query = source.as_posix().rpartition("?")
+    if not mark or os.path.exists(source):
+        return _Source(place=source.as_posix())
+    chosen = dict(parse_qsl(query))
+    if unknown := sorted(chosen.keys() - {"image", "label"}) or (["nothing"] if not chosen else []):
+        raise DataError(
+            f"{source} chooses {', '.join(unknown)}",
+            hint="after the question mark, write label=COLUMN or image=COLUMN",
+        )
+    return _Source(place=place, image=chosen.get("image", ""), label=chosen.get("label", ""))
+
+
+def _files(place: Path) -> list[Path]:
+    check_source(place)
+    if is_regular(place):
+        return [place]
+    if not place.is_dir():
+        raise DataError(f"there is no file {place}", hint="check the path")
+    for inner, _, names in os.walk(place):
+        odd = [name for name in names if name.lower().endswith(PARQUET) and not is_regular(Path(inner, name))]
+        if odd:  # opening a named pipe would block
+            raise DataError(f"{Path(inner, odd[0])} is not a regular file", hint="remove it")
+    return files_below(place)
+
+
+def _mark(told: _Source, files: Sequence[Path]) -> str:
+    """A name that differs where a file or a chosen column does."""
+    found = hashlib.sha256(f"{told.image}\0{told.label}".encode())
+    for path in files:
+        stat = path.stat()
+        found.update(os.fsencode(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
+    return f"table-{found.hexdigest()[:16]}"
+
+
+def _parts(told: _Source, folder: Path) -> dict[str, Any]:
+    """The parts of a table under their own names, each a dataset of `datasets`."""
+    import datasets
+
+    place = Path(told.place)
+    cache = str(folder / "datasets")
+    try:
+        if told.is_remote:
+            name, _, config = told.place.removeprefix(HUB).partition(":")
+            if not name:
+                raise DataError(f"{told.place} names no dataset", hint=_hint(told))
+            found = datasets.load_dataset(name, config or None)
+        elif any(is_regular(place / name) for name in SAVED):
+            found = datasets.load_from_disk(str(place))
+        elif place.is_file():
+            found = datasets.load_dataset(
+                "parquet", data_files={"train": [str(place)]}, streaming=True, cache_dir=cache
+            )
+        else:
+            found = datasets.load_dataset("parquet", data_files=_by_split(place), streaming=True, cache_dir=cache)
+    except ConnectionError as error:
+        raise DataError(
+            f"{told.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
+            hint="check the network, or download the set and give its folder",
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
+        raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
+    return dict(found) if isinstance(found, dict) else {"train": found}
+
+
+def _by_split(folder: Path) -> dict[str, list[str]]:
+    """The parquet files of a folder by split, as their names tell.
+
+    If it were given the folder itself, `datasets` would follow a README.md in it, even to other hosts.
+    """
+    from datasets.data_files import DataFilesDict, get_data_patterns
+
+    found = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    return {str(split): list(files) for split, files in found.filter(extensions=[PARQUET]).items() if files}
+
+
+def _hint(told: _Source) -> str:
+    if told.is_remote:
+        return f"check the name and, where the set has several, the configuration: {HUB}OWNER/NAME:CONFIG"
+    return "give a sound parquet file, a folder of them, or one that save_to_disk of datasets wrote"
+
+
+def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
+    """Write every image to a file of its own, and an index of what they show."""
+    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        (beside / INDEX).write_text(json.dumps(_written(parts, told, beside)), encoding="utf-8")
+        beside.rename(target)
+    except DataError:
+        raise
+    except OSError as error:
+        if not target.is_dir():  # another process may have been faster
+            raise DataError(
+                f"the images of {told.place} cannot be written to {target.parent}: {_first_line(error)}",
+                hint="make room, or choose another folder by MNV2SEARCH_CACHE",
+            ) from error
+    except Exception as error:  # in the middle of a file
+        raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str, Any]:
+    """What goes into the index: (row, class) of each part's images, and the classes."""
+    left_out: list[str] = []
+    rows: dict[Split, list[tuple[int, object]]] = {}
+    columns: Columns | None = None
+    size = 0
+    for name, dataset in parts.items():
+        split: Split | None = NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
+        if split is None or split in rows:
+            left_out.append(
+                f"the part {name}: " + ("there is another of its kind" if split else "not known what for")
+            )
+            continue
+        columns = columns_of(dataset.features, image=told.image, label=told.label, source=told.place)
+        found, unlabelled = [], 0
+        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=told.folder)):
+            if label is None:
+                unlabelled += 1
+                continue
+            size += _store(folder / _name(split, row), encoded)
+            if size > MOST_BYTES:
+                raise DataError(f"{told.place} holds more than {MOST_BYTES / 1e9:.0f} GB", hint="take a part of it")
+            found.append((row, label))
+        if unlabelled:
+            left_out.append(f"{unlabelled} images of the part {name}: they have no class")
+        if found:
+            rows[split] = found
+    if "train" not in rows:
+        raise DataError(f"{told.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
+    assert columns is not None
+    classes = columns.classes({label for part in rows.values() for _, label in part})
+    index = {label: number for number, (label, _) in enumerate(classes)}
+    return {
+        "classes": [class_name(name) for _, name in classes],
+        "parts": {split: [(row, index[label]) for row, label in part] for split, part in rows.items()},
+        "left_out": left_out,
+    }
+
+
+def _name(split: str, row: int) -> str:
+    return f"{split}/{row // PER_FOLDER:05}/{row:08}"
+
+
+def _store(path: Path, encoded: bytes) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.write_bytes(encoded)
+
+
+def _read(target: Path) -> Listing:
+    told = json.loads((target / INDEX).read_text(encoding="utf-8"))
+    return Listing(
+        classes=tuple(told["classes"]),
+        parts={
+            split: tuple(Example(target / _name(split, row), label) for row, label in part)
+            for split, part in told["parts"].items()
+        },
+        left_out=tuple(told["left_out"]),
+    )
+
+
+class quiet:  # noqa: N801 - used as a function
+    """Keeps `datasets` and the hub's library from drawing bars and telling of themselves."""
+
+    def __enter__(self) -> None:
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtraError(feature="a table of images", package="datasets", extra="datasets") from error
+        self._bars = datasets.is_progress_bar_enabled()
+        self._level = datasets.logging.get_verbosity()
+        datasets.disable_progress_bars()
+        datasets.logging.set_verbosity(logging.CRITICAL)  # for a damaged file it logs what our error says anyway
+        hub = logging.getLogger(HUB_LIBRARY)
+        self._hub_level = hub.level
+        hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told
+
+    def __exit__(self, *_: object) -> None:
+        import datasets
+
+        logging.getLogger(HUB_LIBRARY).setLevel(self._hub_level)
+        datasets.logging.set_verbosity(self._level)
+        if self._bars:
+            datasets.enable_progress_bars()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

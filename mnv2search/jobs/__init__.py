@@ -1,1 +1,0 @@
-"""What each larger command does from beginning to end, free of the command line."""

@@ -1,0 +1,251 @@
+"""Latency predicted from networks measured on the same device, with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from mnv2search.latency.prediction.features import NAMES, PRIOR_MS, FeatureTable, Matrix
+from mnv2search.latency.prediction.residual import LEAST, Residual
+from mnv2search.latency.types import DeviceInfo, Latency
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+
+__all__ = ["LatencyPredictor", "Observation"]
+
+# How strictly a device's rates are held to the prior, as a share of the noise; the best is found by leaving one out.
+STRICTNESS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
+# Relative error of a prediction before anything was measured, and the least ever claimed.
+UNKNOWN_ERROR = 0.4
+LEAST_ERROR = 0.01
+# Observations of earlier processes are dropped when they miss today's by this much in the median.
+STALE = 0.06
+ANCHORS = 3
+# An observation that misses by more than this many times the typical error counts less.
+HUBER = 2.0
+# A prediction extrapolates where a feature's share of the latency exceeds any measured by so much, or the latency
+# lies beyond all that was measured by this factor.
+MORE_SHARE = 0.05
+FARTHER = 1.5
+REMEMBERED = 600
+# What a factor of e in latency counts for beside a share of the latency.
+SIZE_WEIGHT = 0.1
+
+
+class Observation(NamedTuple):
+    """A measured network as the predictor keeps it: its features and its latency."""
+
+    features: tuple[float, ...]
+    ms: float
+
+
+class _Fit(NamedTuple):
+    """Rates with what is known of them, relative to the scaled prior `unit`."""
+
+    rates: Matrix
+    unit: Matrix
+    covariance: Matrix
+    noise: float
+    error: float | None
+    shares: Matrix
+    range_ms: tuple[float, float]
+
+
+class LatencyPredictor:
+    """Predicts latencies on one device; every measurement makes it better.
+
+    A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
+    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors.
+
+    Args:
+        device: whose latencies these are.
+        earlier: `observations` of an earlier process on the same device; dropped if they miss what is measured now.
+        now: the date, for `Latency.taken_at`.
+    """
+
+    def __init__(
+        self,
+        device: DeviceInfo,
+        *,
+        earlier: Sequence[Observation] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._device = device
+        self._now = now
+        self._table = FeatureTable()
+        self._earlier = tuple(o for o in earlier if len(o.features) == len(NAMES))
+        self._current: dict[tuple[float, ...], float] = {}
+        self._residual: Residual | None = None
+        self._learn(self._earlier)
+
+    @property
+    def error(self) -> float | None:
+        """Mean relative error on measured networks, each predicted from the others; None below three."""
+        if self._residual is not None:
+            return float(np.mean(np.abs(self._residual.errors)))
+        return self._fit.error
+
+    @property
+    def scale(self) -> Matrix:
+        """(F,) what a feature is taken to cost here in ms: its rate, or more while little is known of it."""
+        return np.maximum(self._fit.rates, self._fit.unit)
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """What was learned from, latest last: what to keep for a later process."""
+        current = [Observation(features, ms) for features, ms in self._current.items()]
+        return (*self._earlier, *current)[-REMEMBERED:]
+
+    def fit(self, measured: Sequence[tuple[ModelSpec, float]]) -> None:
+        """Learn from (network, latency in ms), in place of what `fit` was told before."""
+        features = self._table.matrix_of([plan(spec) for spec, _ in measured])
+        self._current = {
+            tuple(float(v) for v in row): ms for row, (_, ms) in zip(features, measured, strict=True) if ms > 0
+        }
+        if self._earlier and self._is_stale():
+            self._earlier = ()
+        self._learn(self.observations)
+
+    def predict_many(self, plans: Sequence[Plan]) -> tuple[Matrix, Matrix]:
+        """Latencies in ms and their relative standard errors, (N,) each."""
+        return self.predict_features(self.features(plans))
+
+    def features(self, plans: Sequence[Plan]) -> Matrix:
+        """The features of networks, (N, len(NAMES)), which do not depend on measurements."""
+        return self._table.matrix_of(plans)
+
+    def predict_features(self, features: Matrix) -> tuple[Matrix, Matrix]:
+        """Like `predict_many`, but takes the `features` of networks."""
+        ms, noise = _predicted(self._fit, features), self._fit.noise
+        relative = self._relative(features, ms)
+        if self._residual is not None:
+            noise = max(float(np.sqrt(np.mean(self._residual.errors**2))), LEAST_ERROR)
+            ms = ms * np.exp(self._residual.predict(_inputs(self._shares(features, ms), ms)))
+        return ms, np.sqrt(noise**2 * (1 + _leverages(self._fit, relative)))
+
+    def has_seen(self, network: Plan) -> bool:
+        """Whether a network with the very same features was learned from."""
+        features = tuple(float(v) for v in self._table.matrix_of([network])[0])
+        return features in self._current or any(features == known.features for known in self._earlier)
+
+    def extrapolates(self, plans: Sequence[Plan]) -> tuple[bool, ...]:
+        """Whether each network is unlike all that was measured, so that its prediction is a guess."""
+        fit = self._fit
+        features = self._table.matrix_of(plans)
+        ms = _predicted(fit, features)
+        beyond = (self._relative(features, ms) > fit.shares + MORE_SHARE).any(axis=1)
+        low, high = fit.range_ms[0] / FARTHER, fit.range_ms[1] * FARTHER
+        return tuple(bool(b) for b in beyond | (ms < low) | (ms > high))
+
+    def predict(self, spec: ModelSpec) -> Latency:
+        """The predicted latency of one network, with a 95 % interval."""
+        ms, errors = self.predict_many([plan(spec)])
+        median_ms, margin = float(ms[0]), min(1.96 * float(errors[0]), 0.99)
+        return Latency(
+            median_ms=median_ms,
+            ci_low_ms=median_ms * (1 - margin),
+            ci_high_ms=median_ms * (1 + margin),
+            p90_ms=median_ms * (1 + margin),
+            samples=0,
+            dropped=0,
+            kind="predicted",
+            device=self._device,
+            taken_at=self._now().isoformat(timespec="seconds"),
+        )
+
+    def _learn(self, observations: Sequence[Observation]) -> None:
+        """Rates from all observations, and from enough of them what the rates leave over."""
+        features, ms = _arrays(observations)
+        self._fit = _fitted((features, ms))
+        kernel = None if self._residual is None else self._residual.kernel
+        self._residual = None
+        if len(ms) >= LEAST:
+            summed = _predicted(self._fit, features)
+            inputs = _inputs(self._shares(features, summed), summed)
+            self._residual = Residual(inputs, np.log(ms / summed), known=kernel)
+
+    def _relative(self, features: Matrix, ms: Matrix) -> Matrix:
+        return np.asarray(features * self._fit.unit / ms[:, None])
+
+    def _shares(self, features: Matrix, ms: Matrix) -> Matrix:
+        """Of each feature in the latency, at what it is taken to cost."""
+        return np.asarray(features * self.scale / ms[:, None])
+
+    def _is_stale(self) -> bool:
+        features, ms = _arrays([Observation(f, ms) for f, ms in self._current.items()])
+        if len(ms) < ANCHORS:
+            return False
+        ratios = ms / _predicted(_fitted(_arrays(self._earlier)), features)
+        return bool(abs(np.median(ratios) - 1) > STALE)
+
+
+def _arrays(observations: Sequence[Observation]) -> tuple[Matrix, Matrix]:
+    features = np.array([o.features for o in observations], dtype=np.float64).reshape(-1, len(NAMES))
+    return features, np.array([o.ms for o in observations], dtype=np.float64)
+
+
+def _inputs(relative: Matrix, ms: Matrix) -> Matrix:
+    """What the residual depends on: the features' shares of the latency, and how long it is."""
+    return np.column_stack([relative, SIZE_WEIGHT * np.log(ms)])
+
+
+def _predicted(fit: _Fit, features: Matrix) -> Matrix:
+    """Never below a tenth of what the scaled prior says, whatever the rates."""
+    return np.asarray(np.maximum(features @ fit.rates, 0.1 * (features @ fit.unit)))
+
+
+def _leverages(fit: _Fit, relative: Matrix) -> Matrix:
+    return np.asarray(((relative @ fit.covariance) * relative).sum(axis=1))
+
+
+def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
+    """The rates that fit the observations best, under the strictness that predicts each from the others best."""
+    features, ms = observed
+    size = len(NAMES)
+    if not len(ms):
+        return _Fit(
+            rates=PRIOR_MS,
+            unit=PRIOR_MS,
+            covariance=np.eye(size) / STRICTNESS[-1],
+            noise=UNKNOWN_ERROR,
+            error=None,
+            shares=np.zeros(size),
+            range_ms=(0.0, 0.0),
+        )
+    unit = PRIOR_MS * float(np.median(ms / (features @ PRIOR_MS)))
+    relative = features * unit / ms[:, None]
+    missed = 1 - relative.sum(axis=1)
+    weights = np.ones(len(ms))
+    strictness = STRICTNESS[-1]
+    for _ in range(3):
+        scored = [(_left_out(relative, missed, weights, s), s) for s in STRICTNESS]
+        (errors, strictness) = min(scored, key=lambda item: float(np.mean(weights * item[0] ** 2)))
+        typical = max(float(np.median(np.abs(errors))) / 0.6745, LEAST_ERROR)
+        weights = np.minimum(1.0, HUBER * typical / np.maximum(np.abs(errors), 1e-12))
+    inverse = _inverse(relative, weights, strictness)
+    change = inverse @ (relative.T @ (weights * missed))
+    noise = max(float(np.sqrt(np.mean(weights * errors**2))), LEAST_ERROR)
+    return _Fit(
+        rates=unit * (1 + change),
+        unit=unit,
+        covariance=inverse,
+        noise=noise if len(ms) >= ANCHORS else UNKNOWN_ERROR / 2,
+        error=float(np.mean(np.abs(errors))) if len(ms) >= ANCHORS else None,
+        shares=relative.max(axis=0),
+        range_ms=(float(ms.min()), float(ms.max())),
+    )
+
+
+def _inverse(relative: Matrix, weights: Matrix, strictness: float) -> Matrix:
+    return np.asarray(np.linalg.inv((relative.T * weights) @ relative + strictness * np.eye(relative.shape[1])))
+
+
+def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: float) -> Matrix:
+    """The error on each observation of the fit to all others, in closed form."""
+    inverse = _inverse(relative, weights, strictness)
+    change = inverse @ (relative.T @ (weights * missed))
+    own = weights * ((relative @ inverse) * relative).sum(axis=1)
+    return np.asarray((missed - relative @ change) / np.maximum(1 - own, 1e-6))

@@ -1,0 +1,211 @@
+"""A runtime on another machine: files go there, bursts come back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.hosts.package import runner_package
+from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
+from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
+from mnv2search.latency.runtime import Runtime
+from mnv2search.latency.types import BurstRequest, DeviceInfo
+from mnv2search.lowering.artifact import Artifact
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["RemoteDevice"]
+
+# Networks between two questions: their files are copied and their bursts timed in one go.
+ROUND_TRIP = 8
+
+
+class RemoteDevice(AwayDevice):
+    """A runtime on a machine at the other end of a transport, where Python runs it.
+
+    Args:
+        runtime: what runs there.
+        transport: the connection; closed with the device.
+        python: the interpreter over there.
+        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves it to the system.
+        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
+        patience: for a machine that is lost after it was opened.
+
+    Raises:
+        DeviceError: the machine cannot be reached, or lacks Python or the runtime.
+        OptionError: it has fewer processors than threads, or no such cores.
+    """
+
+    round_trip = ROUND_TRIP
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        *,
+        python: str = "python3",
+        cores: str = "",
+        options: Sequence[str] = (),
+        patience: Patience | None = None,
+    ) -> None:
+        self._python, self._cores, self._options = python, cores, tuple(options)
+        self._channel: Channel | None = None
+        super().__init__(runtime, transport, patience)
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of each request, in the order given, over there.
+
+        A machine that is lost in between is asked again for all of it: nothing half-measured comes back.
+
+        Raises:
+            DeviceError: the runtime refuses a network, or the machine stays away.
+        """
+        return self._timed([(self._artifact(r.spec), r) for r in requests])
+
+    def time_artifacts(
+        self,
+        artifacts: Sequence[tuple[Artifact, ModelSpec]],
+        *,
+        burst_ms: float,
+        warm_ms: float,
+        min_runs: int,
+    ) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given.
+
+        Raises:
+            DeviceError: the runtime refuses an artifact, or the machine stays away.
+        """
+        return self._timed([(a, BurstRequest(spec, burst_ms, warm_ms, min_runs)) for a, spec in artifacts])
+
+    def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
+        """What the artifact of a network answers to the fixed image, over there.
+
+        Raises:
+            DeviceError: the runtime refuses the artifact, or the machine stays away.
+        """
+        question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
+        answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
+        return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
+
+    def _opened(self) -> DeviceInfo:
+        return self._told(self._start())
+
+    def _come_back(self) -> None:
+        if self._channel is None:
+            self._transport.connect()
+            self._start()
+
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        super()._drop()
+
+    def _timed(self, wanted: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
+        bursts = [
+            {
+                "artifact": artifact.digest,
+                "settings": self.runtime.settings(request.spec),
+                "burst_ms": request.burst_ms,
+                "warm_ms": request.warm_ms,
+                "min_runs": request.min_runs,
+            }
+            for artifact, request in wanted
+        ]
+        asked_s = sum(request.burst_ms + request.warm_ms for _, request in wanted) / 1000
+        names = ", ".join(dict.fromkeys(request.spec.name for _, request in wanted))
+        answer = self._asked(
+            {"do": "bursts", "bursts": bursts},
+            [artifact for artifact, _ in wanted],
+            timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
+            networks=names,
+        )
+        return [[(int(wall), int(cpu)) for wall, cpu in runs] for runs in answer["runs"]]
+
+    def _asked(
+        self, question: Mapping[str, Any], artifacts: Iterable[Artifact], *, timeout_s: float, networks: str
+    ) -> dict[str, Any]:
+        """The answer, however often the machine has to be found again."""
+
+        def attempt() -> dict[str, Any]:
+            self._push(artifacts)
+            return self._answer(question, timeout_s=timeout_s)
+
+        answer = self._insist(attempt)
+        if "error" in answer:
+            raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
+        return answer
+
+    def _answer(self, question: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        assert self._channel is not None
+        self._channel.send(json.dumps(question))
+        line = self._channel.receive(timeout_s=timeout_s)
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise HostLostError(f"{self._transport.name} answered what is no JSON: {line[:80]!r}") from error
+        if not isinstance(answer, dict):
+            raise HostLostError(f"{self._transport.name} answered {line[:80]!r}")
+        if answer.get("kind") == "machine":
+            raise lost(f"{self._transport.name} cannot go on: {answer['error']}")
+        return answer
+
+    def _start(self) -> dict[str, Any]:
+        """Send the runner, start it, and let it say who it is."""
+        package = runner_package(self.runtime.engine)
+        self._transport.push({package.name: package.content})
+        self._channel = self._transport.start([self._python, package.name])
+        question = {
+            "do": "hello",
+            "engine": self.runtime.engine,
+            "cores": self._cores,
+            "precision": self.runtime.precision,
+        }
+        try:
+            answer = self._answer(question, timeout_s=ANSWER_S)
+        except HostLostError as error:
+            complaint = self._channel.complaint() or error.message
+            raise HostLostError(
+                f"the runner does not start on {self._transport.name}: {complaint}",
+                hint=f"it needs {self._python} there, with numpy; name another with the option python=PATH",
+            ) from error
+        if answer.get("kind") == "options":
+            raise OptionError(f"device {self.runtime.name}@{self._transport.name}: {answer['error']}")
+        if "error" in answer:
+            raise DeviceError(
+                f"{self.runtime.name} cannot be used on {self._transport.name}: {answer['error']}",
+                hint=f"install it there for {self._python}, or name another with the option python=PATH",
+            )
+        return answer
+
+    def _told(self, hello: Mapping[str, Any]) -> DeviceInfo:
+        runtime = self.runtime
+        if runtime.threads > hello["cores"]:
+            raise OptionError(
+                f"device {runtime.name}: threads is {runtime.threads}, but {self._transport.name} has "
+                f"{hello['cores']} processors",
+                hint=f"use {hello['cores']} or fewer",
+            )
+        options = (*runtime.options, *self._options)
+        return DeviceInfo(
+            name=f"{runtime.name}:{','.join(options)}@{self._transport.name}",
+            hardware=hello["processor"],
+            runtime=runtime.name,
+            runtime_version=hello["version"],
+            host=self._transport.name,
+            threads=runtime.threads,
+            dtype=runtime.precision,
+            batch=runtime.batch,
+            delegate=runtime.delegate,
+            system=hello["system"],
+            machine=hello["machine"],
+            cores=hello["cores"],
+            pinned=hello["pinned"],
+            governor=hello["governor"],
+            temperature_c=hello["temperature_c"],
+        )

@@ -1,0 +1,253 @@
+"""A runtime's own benchmark program on another machine, for phones and boards that have no Python."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.hosts.types import HostLostError, Transport
+from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
+from mnv2search.latency.runner import cores, identity
+from mnv2search.latency.runtime import Runtime
+from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
+
+__all__ = ["Native", "NativeDevice"]
+
+# A burst here costs the start of a program and the loading of a network, and finds the clock of the processors low:
+# it has to be worth that.
+LEAST_BURST_MS = 150.0
+LEAST_WARM_MS = 50.0
+# Networks whose files stay over there.
+KEPT = 100
+QUESTION_S = 30.0
+COMPLAINT_LINES = 4
+
+# What the system tells of itself, each file after a line with its name. Nothing is ever put into this text.
+IDENTITY = r"""
+for f in /proc/cpuinfo /proc/device-tree/model /proc/self/status /etc/os-release \
+    /sys/class/dmi/id/product_name /sys/class/thermal/thermal_zone*/temp \
+    /sys/devices/system/cpu/cpu[0-9]*/cpu_capacity \
+    /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq \
+    /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor
+do [ -r "$f" ] && { echo "@@ $f"; cat "$f" 2>/dev/null; echo; }; done
+echo "@@ uname"; uname -sr; echo "@@ architecture"; uname -m
+echo "@@ phone"; for p in ro.product.manufacturer ro.product.model ro.soc.model; do getprop $p 2>/dev/null; done
+true
+"""
+# Folders of artifacts, which are named by forty hex digits, beyond those that were used last.
+PRUNE = rf"""
+ls -t | grep -E '^[0-9a-f]{{40}}$' | sed -n '{KEPT + 1},$p' | while read -r d; do rm -rf "./$d"; done
+"""
+
+
+class Native(ABC):
+    """A benchmark program: how it is called, and what it says."""
+
+    name: ClassVar[str]
+    """Of the program, such as ``benchmark_model``."""
+
+    @abstractmethod
+    def command(self, folder: str, settings: Mapping[str, Any], request: BurstRequest) -> list[str]:
+        """The words after the program's path that time a burst.
+
+        Args:
+            folder: that holds the artifact's files, below the one that the program starts in.
+            settings: of the runtime; see `Runtime.settings`.
+            request: how long to run.
+        """
+
+    @abstractmethod
+    def summary(self, said: str) -> RunSummary:
+        """What the program says of the timed runs.
+
+        Args:
+            said: all that it wrote, to either stream.
+
+        Raises:
+            ValueError: it says nothing of them.
+        """
+
+
+class NativeDevice(AwayDevice):
+    """A runtime on a machine at the other end of a transport, where its own benchmark program runs it.
+
+    Args:
+        runtime: what runs there.
+        native: its benchmark program.
+        transport: the connection; closed with the device.
+        binary: path of the program over there.
+        cores: processors to run on, by ``taskset``: ``big``, or numbers such as ``4-7``; empty leaves it to the
+            system.
+        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
+        patience: for a machine that is lost after it was opened.
+
+    Raises:
+        DeviceError: the machine cannot be reached, or has no such program.
+        OptionError: it has fewer processors than threads, or no such cores.
+    """
+
+    round_trip = 1
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        native: Native,
+        transport: Transport,
+        *,
+        binary: str,
+        cores: str = "",
+        options: Sequence[str] = (),
+        patience: Patience | None = None,
+    ) -> None:
+        self._native, self._binary = native, binary
+        self._cores, self._options = cores, tuple(options)
+        self._pinning: list[str] = []
+        self._connected = False
+        super().__init__(runtime, transport, patience)
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[RunSummary]:
+        """What the program says of the runs of each request, one after the other.
+
+        Raises:
+            DeviceError: the runtime refuses a network, or the machine stays away.
+        """
+        return [self._burst(request) for request in requests]
+
+    def _burst(self, asked: BurstRequest) -> RunSummary:
+        request = asked._replace(
+            burst_ms=max(asked.burst_ms, LEAST_BURST_MS), warm_ms=max(asked.warm_ms, LEAST_WARM_MS)
+        )
+        artifact = self._artifact(request.spec)
+        words = self._native.command(artifact.digest, self.runtime.settings(request.spec), request)
+        timeout_s = ANSWER_S + BURST_FACTOR * (request.burst_ms + request.warm_ms) / 1000
+
+        def attempt() -> tuple[int, str]:
+            self._push([artifact])
+            done = self._transport.run([*self._pinning, self._binary, *words], timeout_s=timeout_s)
+            return done.code, f"{done.output}\n{done.errors}"
+
+        code, said = self._insist(attempt)
+        if code != 0:
+            raise DeviceError(f"{self._info.name} does not run {request.spec.name}: {_end(said, code)}")
+        try:
+            return self._native.summary(said)
+        except ValueError as error:
+            raise DeviceError(
+                f"{self._binary} on {self._transport.name} does not talk like {self._native.name}: {error}",
+                hint=f"the option binary is the path of {self._native.name}",
+            ) from error
+
+    def _opened(self) -> DeviceInfo:
+        runtime, name = self.runtime, self._transport.name
+        self._connected = True
+        version = self._version()
+        self._asked("sh", "-c", PRUNE)
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+            told = _Told(self._asked("sh", "-c", IDENTITY), Path(folder))
+            if runtime.threads > told.processors:
+                has = f"{name} has {told.processors} processors"
+                raise OptionError(
+                    f"device {runtime.name}: threads is {runtime.threads}, but {has}",
+                    hint=f"use {told.processors} or fewer",
+                )
+            pinned = self._pinned(told)
+            return DeviceInfo(
+                name=f"{runtime.name}:{','.join((*runtime.options, *self._options))}@{name}",
+                hardware=identity.processor(told.proc, told.architecture),
+                runtime=runtime.name,
+                runtime_version=version,
+                host=name,
+                threads=runtime.threads,
+                dtype=runtime.precision,
+                batch=runtime.batch,
+                delegate=runtime.delegate,
+                system=told.system,
+                machine=told.phone or identity.machine(told.proc, told.sys),
+                cores=told.processors,
+                pinned=pinned,
+                governor=identity.governor(told.sys),
+                temperature_c=identity.temperature_c(told.sys),
+            )
+
+    def _version(self) -> str:
+        """The program and the checksum of it, since it does not tell its version."""
+        found = self._asked("cksum", self._binary, may_fail=True).split()
+        if len(found) < 3 or not found[0].isdigit():
+            raise DeviceError(
+                f"there is no program {self._binary} on {self._transport.name}",
+                hint=f"copy {self._native.name} there and make it executable, and give its path with binary=PATH",
+            )
+        return f"{self._native.name} {found[0]}"
+
+    def _pinned(self, told: _Told) -> str:
+        try:
+            chosen = cores.chosen(self._cores, told.sys, told.allowed)
+        except cores.CoresError as error:
+            raise OptionError(f"device {self.runtime.name}@{self._transport.name}: {error}") from error
+        if chosen is None:
+            return ""
+        self._pinning = ["taskset", f"{sum(1 << core for core in chosen):x}"]
+        return cores.named(chosen)
+
+    def _asked(self, *words: str, may_fail: bool = False) -> str:
+        done = self._transport.run(list(words), timeout_s=QUESTION_S)
+        if done.code != 0 and not may_fail:
+            raise HostLostError(f"{self._transport.name} does not run {words[0]}: {_end(done.errors, done.code)}")
+        return done.output
+
+    def _come_back(self) -> None:
+        if not self._connected:
+            self._transport.connect()
+            self._connected = True
+
+    def _drop(self) -> None:
+        self._connected = False
+        super()._drop()
+
+
+class _Told:
+    """What `IDENTITY` wrote, laid out as files below a folder for `mnv2search.latency.runner` to read."""
+
+    def __init__(self, text: str, folder: Path) -> None:
+        told: dict[str, list[str]] = {}
+        lines: list[str] = []
+        for line in text.replace("\r", "").splitlines():
+            if line.startswith("@@ "):
+                lines = told.setdefault(line[3:], [])
+            else:
+                lines.append(line)
+        parts = {name: "\n".join(found).strip("\0\n ") for name, found in told.items()}
+        self.proc, self.sys = str(folder / "proc"), str(folder / "sys")
+        for name, part in parts.items():
+            if name.startswith(("/proc/", "/sys/")) and ".." not in name:
+                path = folder / name.lstrip("/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(part, encoding="utf-8")
+        self.architecture = parts.get("architecture", "")
+        self.phone = " ".join(parts.get("phone", "").split())
+        release = parts.get("/etc/os-release", "").splitlines()
+        pretty = [line.partition("=")[2].strip('"') for line in release if line.startswith("PRETTY_NAME=")]
+        self.system = ", ".join([*pretty[:1], parts.get("uname", "")])
+        self.processors = max(1, sum(x.startswith("processor") for x in parts.get("/proc/cpuinfo", "").splitlines()))
+        self.allowed = _allowed(parts.get("/proc/self/status", "")) or set(range(self.processors))
+
+
+def _allowed(status: str) -> set[int]:
+    """The processors that a process may use, from what the kernel says of it; none where it says nothing."""
+    found: set[int] = set()
+    for line in status.splitlines():
+        if line.startswith("Cpus_allowed_list:"):
+            for part in line.partition(":")[2].strip().split(","):
+                first, _, last = part.partition("-")
+                if first.isdigit() and (last or first).isdigit():
+                    found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _end(said: str, code: int) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return " / ".join(lines[-COMPLAINT_LINES:]) or f"it ends with code {code} and says nothing"

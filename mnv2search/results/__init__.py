@@ -1,0 +1,1 @@
+"""Frozen values that workflows return and reports draw."""

@@ -1,0 +1,1 @@
+"""Heads: classifier, detector, segmenter."""

@@ -1,0 +1,76 @@
+"""The boxes that a detector's predictions start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from mnv2search.spec.heads.plan import boxes_per_place
+from mnv2search.spec.model_spec import SsdLite
+from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
+
+__all__ = ["CODER_SCALES", "MOST_GROWTH", "AnchorBox", "anchors", "anchors_per_map"]
+
+# (x of the centre, y of the centre, width, height), each over the image's width or height.
+AnchorBox = tuple[float, float, float, float]
+
+# What offsets of centres and logarithms of sides are multiplied by. Source: ssdlite_mobilenet_v2_coco.config.
+CODER_SCALES = (10.0, 10.0, 5.0, 5.0)
+# A box is at most so many times as wide as its anchor: without a limit one wild prediction is infinite.
+MOST_GROWTH = 1000.0 / 16.0
+# The first map's square box where it has three boxes only. Source: multiple_grid_anchor_generator.py.
+REDUCED_SCALE = 0.1
+
+
+def anchors(laid_out: Plan) -> tuple[AnchorBox, ...]:
+    """Every anchor in the order of the predictions: map by map, row by row, place by place.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> from mnv2search.spec.plan import plan
+    >>> len(anchors(plan(entry("ssdlite_mobilenet_v2").spec)))
+    2034
+
+    Source: tensorflow/models, object_detection/anchor_generators/multiple_grid_anchor_generator.py.
+    """
+    head = laid_out.spec.head
+    if not isinstance(head, SsdLite):
+        return ()
+    sizes, image = _map_sizes(laid_out), laid_out.spec.size
+    shorter = min(image)
+    across, along = shorter / image.width, shorter / image.height
+    found: list[AnchorBox] = []
+    for number, size in enumerate(sizes):
+        shapes = [(across * width, along * height) for width, height in _shapes(head, number, len(sizes))]
+        for place in range(size.area):
+            x, y = (place % size.width + 0.5) / size.width, (place // size.width + 0.5) / size.height
+            found += [(x, y, width, height) for width, height in shapes]
+    return tuple(found)
+
+
+def anchors_per_map(laid_out: Plan) -> tuple[int, ...]:
+    """How many anchors each map has."""
+    head = laid_out.spec.head
+    assert isinstance(head, SsdLite)
+    return tuple(size.area * boxes_per_place(head, number) for number, size in enumerate(_map_sizes(laid_out)))
+
+
+def _map_sizes(laid_out: Plan) -> list[Size]:
+    return [unit.size_in for unit in laid_out.units if unit.kind == "boxes"]
+
+
+def _shapes(head: SsdLite, number: int, maps: int) -> Iterator[tuple[float, float]]:
+    """(width, height) of the anchors of one place, over the shorter side of the image."""
+    step = (head.largest_scale - head.smallest_scale) / (maps - 1)
+    scale = head.smallest_scale + step * number
+    following = 1.0 if number == maps - 1 else scale + step
+    if head.reduced_first and number == 0:
+        yield from (_shape(REDUCED_SCALE, 1.0), _shape(scale, 2.0), _shape(scale, 0.5))
+        return
+    yield from (_shape(scale, ratio) for ratio in head.ratios)
+    if head.interpolated:
+        yield _shape(math.sqrt(scale * following), 1.0)
+
+
+def _shape(scale: float, ratio: float) -> tuple[float, float]:
+    return scale * math.sqrt(ratio), scale / math.sqrt(ratio)

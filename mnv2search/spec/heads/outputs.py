@@ -1,0 +1,107 @@
+"""What a network answers: in which form, of which shape, and what is left to whoever reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from mnv2search.errors import OptionError
+from mnv2search.spec.heads.anchors import anchors_per_map
+from mnv2search.spec.heads.values import DetectorOutput, SegmenterOutput
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.plan import Plan
+
+__all__ = ["OUTPUTS", "answer_shape", "answer_text", "answering", "is_of_classes", "output_of"]
+
+DETECTOR_OUTPUTS: tuple[DetectorOutput, ...] = get_args(DetectorOutput)
+SEGMENTER_OUTPUTS: tuple[SegmenterOutput, ...] = get_args(SegmenterOutput)
+OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)
+"""Every word that `head.output` knows, those of detectors first."""
+
+LEFT = {
+    "raw": "encoded boxes and logits, the background's first: decoding and non-maximum suppression are left to you",
+    "boxes": "corners over the image's sides, then scores: non-maximum suppression is left to you",
+    "detections": "corners over the image's sides, score and class, best first: non-maximum suppression is in it",
+    "logits": "logits on the size of the map: enlarging and choosing the highest are left to you",
+    "resized": "logits of every pixel: choosing the highest is left to you",
+    "classes": "the number of the class of every pixel",
+}
+
+
+def answering(spec: ModelSpec, output: str) -> ModelSpec:
+    """The network with another `head.output`; its weights stay what they are.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> answering(entry("ssdlite_mobilenet_v2").spec, "detections").head.output
+    'detections'
+
+    Args:
+        spec: of a detector or a segmenter.
+        output: one of `OUTPUTS`.
+
+    Raises:
+        OptionError: the head has no such output.
+    """
+    head = spec.head
+    if isinstance(head, SsdLite):
+        for one in DETECTOR_OUTPUTS:
+            if one == output:
+                return replace(spec, head=replace(head, output=one))
+        raise _unknown(spec, "detects", output, DETECTOR_OUTPUTS)
+    if isinstance(head, DeepLab):
+        for other in SEGMENTER_OUTPUTS:
+            if other == output:
+                return replace(spec, head=replace(head, output=other))
+        raise _unknown(spec, "segments", output, SEGMENTER_OUTPUTS)
+    raise OptionError(
+        f"the output of the head is to be {output!r}, but {spec.name} neither detects nor segments",
+        hint="leave it out, or give a network with head: ssdlite or head: deeplab",
+    )
+
+
+def output_of(spec: ModelSpec) -> str | None:
+    """The `head.output` of a detector or a segmenter; None of other networks."""
+    return spec.head.output if isinstance(spec.head, SsdLite | DeepLab) else None
+
+
+def answer_shape(plan: Plan) -> tuple[int, ...]:
+    """The shape of what the network answers for one image.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> from mnv2search.spec.plan import plan
+    >>> answer_shape(plan(entry("ssdlite_mobilenet_v2").spec))
+    (2034, 84)
+    """
+    head, last = plan.spec.head, plan.units[-1]
+    if isinstance(head, SsdLite):
+        if head.output == "detections":
+            return head.detections, 6
+        return sum(anchors_per_map(plan)), 4 + head.classes + (head.output == "raw")
+    if is_of_classes(plan):
+        return tuple(last.size_out)
+    return (last.c_out,) if isinstance(head, Classifier) else (last.c_out, *last.size_out)
+
+
+def is_of_classes(plan: Plan) -> bool:
+    """Whether the answer is numbers of classes, which are integers."""
+    return isinstance(plan.spec.head, DeepLab) and plan.spec.head.output == "classes"
+
+
+def answer_text(plan: Plan) -> str:
+    """What a detector or a segmenter answers, in a line; empty for other networks.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> from mnv2search.spec.plan import plan
+    >>> print(answer_text(plan(entry("deeplabv3_mobilenet_v2").spec)))
+    output resized, 21 x 513 x 513 for an image: logits of every pixel: choosing the highest is left to you
+    """
+    output = output_of(plan.spec)
+    if output is None:
+        return ""
+    return f"output {output}, {' x '.join(map(str, answer_shape(plan)))} for an image: {LEFT[output]}"
+
+
+def _unknown(spec: ModelSpec, does: str, output: str, known: tuple[str, ...]) -> OptionError:
+    return OptionError(
+        f"the output of the head is to be {output!r}, but {spec.name} {does}", hint=f"use {', '.join(known)}"
+    )

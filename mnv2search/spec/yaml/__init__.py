@@ -1,0 +1,1 @@
+"""The YAML form of specs and search spaces."""

@@ -1,0 +1,143 @@
+"""YAML text and files into specs and search spaces, and back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from mnv2search.errors import OptionError, SpecError, UnknownNameError, nearest
+from mnv2search.spec import catalog
+from mnv2search.spec.bundled import bundled_files
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space_rules import unpicked
+from mnv2search.spec.yaml import read as codec_read
+from mnv2search.spec.yaml import write as codec_write
+from mnv2search.spec.yaml.source import MAX_BYTES, decoded
+
+__all__ = ["dumps", "known_names", "load", "load_space", "load_spec", "loads"]
+
+
+# Files that hold networks in other ways than as text, and how others are told.
+BINARY = (".ckpt", ".npz", ".onnx", ".pt", ".pt2", ".pte", ".pth", ".safetensors", ".tflite")
+Wanted: TypeAlias = Literal["any", "spec", "space"]
+NUL, SNIFFED = b"\0", 512
+
+
+def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
+    """The spec, or the search space where anything is left to choose, that a YAML text describes.
+
+    Args:
+        text: YAML, as docs/spec-language.md describes it.
+        file: what to call the text in messages.
+
+    Raises:
+        SpecError: with every problem of the text, each at its line and column.
+
+    >>> loads("{mnv2search: 1, name: one, blocks: [{t: 6, c: 24, s: 2}]}").blocks[0].channels
+    24
+    """
+    return codec_read.read(text, file=file)
+
+
+def dumps(value: ModelSpec | SearchSpace) -> str:
+    """The canonical YAML of a spec or search space: `loads` of it gives an equal value.
+
+    A search space without axes is written as the spec that it is.
+    """
+    return codec_write.write(value)
+
+
+def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | SearchSpace:
+    """The spec or search space of a file, of standard input (``-``), or of a name that ships with the package.
+
+    Args:
+        path_or_name: a path; or the name of a shipped space such as ``mnv2``, of a published network such as
+            ``mobilenet_v2_0.75_192`` (see `mnv2search.spec.catalog`), tried in this order.
+        wanted: what an unknown name is told to be, and the kind of names that are then listed.
+
+    Raises:
+        SpecError: the file breaks rules.
+        UnknownNameError: neither a file nor a name.
+        OptionError: the file cannot be read.
+    """
+    name = str(path_or_name)
+    if name == "-":
+        return loads(decoded(sys.stdin.buffer.read(MAX_BYTES + 1), file="<stdin>"), file="<stdin>")
+    path = Path(name)
+    if not os.path.exists(name) or path.is_dir():
+        if (bundled := bundled_files().get(name)) is not None:
+            return _read(bundled)
+        if name in catalog.names():
+            return catalog.entry(name).spec
+        if not os.path.exists(name):
+            raise _missing(path, wanted)
+    return _read(path)
+
+
+def load_spec(path_or_name: str | Path) -> ModelSpec:
+    """Like `load`, where a network is needed: a search space is refused with how to choose from it.
+
+    Raises:
+        SpecError: the file breaks rules, or leaves something to choose.
+    """
+    value = load(path_or_name, wanted="spec")
+    if isinstance(value, SearchSpace):
+        raise SpecError.from_problems([unpicked(value.name, [(a.at, a.options) for a in value.axes])])
+    return value
+
+
+def load_space(path_or_name: str | Path) -> SearchSpace:
+    """Like `load`, where a search space is needed: a spec is a space with nothing left to choose."""
+    value = load(path_or_name, wanted="space")
+    return value if isinstance(value, SearchSpace) else SearchSpace(template=value, axes=())
+
+
+def known_names() -> tuple[str, ...]:
+    """Every name that `load` knows without a file: shipped spaces first, then published networks."""
+    return (*bundled_files(), *(name for name in catalog.names() if name not in bundled_files()))
+
+
+def _read(path: Path) -> ModelSpec | SearchSpace:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror}", hint="name a YAML file") from error
+    if path.suffix in BINARY or NUL in data[:SNIFFED]:
+        raise OptionError(
+            f"{path} holds no spec: it is no text",
+            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; where a "
+            "network is asked for, the best.pt of a training will do",
+        )
+    return loads(decoded(data, file=str(path)), file=str(path))
+
+
+def _listed(wanted: Wanted) -> tuple[str, tuple[str, ...]]:
+    """How a kind of names is called, and these names."""
+    spaces = tuple(bundled_files())
+    if wanted == "space":
+        return "search space", spaces
+    if wanted == "spec":
+        return "spec", tuple(name for name in catalog.names() if name not in spaces)
+    return "spec or search space", known_names()
+
+
+def _missing(path: Path, wanted: Wanted) -> OptionError | UnknownNameError:
+    name = str(path)
+    if path.suffix not in (".yaml", ".yml") and path.name == name:
+        kind, listed = _listed(wanted)
+        return UnknownNameError(kind, name, known_names(), listed=listed)
+    beside = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")] if path.parent.is_dir() else []
+    stems = {Path(name).stem: name for name in beside}  # a common ending makes no likeness
+    near = [str(path.parent / stems[stem]) for stem in nearest(path.stem, stems)] or list(
+        nearest(path.stem, known_names())
+    )
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "give a YAML file, or a name that `mnv2search catalog` lists"
+    )
+    return OptionError(f"there is no file {name}", hint=hint)

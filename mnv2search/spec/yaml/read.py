@@ -1,0 +1,189 @@
+"""YAML text into a spec or a search space, with every problem at its line and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnv2search.errors import SpecError
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec import rules, space_check
+from mnv2search.spec.space import Scalar, SearchSpace
+from mnv2search.spec.space_rules import MAX_AXES
+from mnv2search.spec.yaml.fields import DEFAULT_COLUMNS, FORMAT_VERSION, KEYS, STRUCTURAL
+from mnv2search.spec.yaml.head import HeadReader
+from mnv2search.spec.yaml.nodes import NodeReader
+from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
+
+__all__ = ["read"]
+
+
+def read(text: str, *, file: str) -> ms.ModelSpec | SearchSpace:
+    """The spec or, where anything is left to choose, the search space of a file.
+
+    Raises:
+        SpecError: with every problem found, each at its line and column.
+    """
+    source, root = parse(text, file=file)
+    return _Reader(source).model(root)
+
+
+@dataclass(slots=True)
+class _Row:
+    values: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    each: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    is_whole: bool = True
+
+
+class _Reader(NodeReader):
+    """One pass over the tree of a file."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.columns: tuple[str, ...] = DEFAULT_COLUMNS
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def model(self, root: Node) -> ms.ModelSpec | SearchSpace:
+        keys = {**KEYS[ms.ModelSpec], **{key: key for key in STRUCTURAL}}
+        table = self.table(root, "", keys)
+        values: dict[str, Any] = {}
+        for key, node in table.items():
+            if key in KEYS[ms.ModelSpec]:
+                self.field(ms.ModelSpec, KEYS[ms.ModelSpec][key], node, "", values)
+        if isinstance(root, Table):
+            self.version(table.get("mnv2search"))
+        self.columns = self.columns_of(table.get("columns"))
+        for key, kind in (("stem", ms.Stem), ("batch_norm", ms.BatchNorm)):
+            if key in table:
+                values[key] = self.section(key, kind, table[key])
+        if "head" in table:
+            values["head"] = HeadReader(self).head(table["head"])
+        rows = self.rows(table.get("blocks"))
+        for key in ("name", "blocks"):
+            if key not in table and isinstance(root, Table):
+                self.note("", f"{key} is missing", f"add the key {key}")
+        blocks = [block for i, row in enumerate(rows) if (block := self.block(row, i)) is not None]
+        self.source.refuse()
+        return self.finished({**values, "blocks": tuple(blocks)})
+
+    def finished(self, values: dict[str, Any]) -> ms.ModelSpec | SearchSpace:
+        try:
+            template = ms.ModelSpec(**values)
+            if not self.axes:
+                return template
+            space = SearchSpace(template=template, axes=tuple(self.axes))
+        except SpecError as error:
+            self.note_all("", error.diagnostics)
+            self.source.refuse()
+            raise
+        for problem in space_check.pick_problems(space):
+            self.note(problem.at, problem.what, problem.fix)
+        self.source.refuse()
+        return space
+
+    def version(self, node: Node | None) -> None:
+        fix = f"write mnv2search: {FORMAT_VERSION}, the version of this format"
+        if node is None:
+            self.note("", "mnv2search is missing", fix)
+        elif isinstance(node, Text) and node.text != str(FORMAT_VERSION):
+            self.note_at(node, "mnv2search", f"mnv2search is {node.text[:40]!r}", fix)
+        elif isinstance(node, Items | Table):
+            self.note_at(node, "mnv2search", "mnv2search is not a number", fix)
+
+    def columns_of(self, node: Node | None) -> tuple[str, ...]:
+        if node is None:
+            return DEFAULT_COLUMNS
+        fix = "list keys of a row once each, with c among them, such as [t, c, n, s, k]"
+        if not isinstance(node, Items):
+            self.note_at(node, "columns", "columns is not a list", fix)
+            return DEFAULT_COLUMNS
+        names = [item.text if isinstance(item, Text) else "" for item in node.items]
+        for item, name in zip(node.items, names, strict=True):
+            if name not in KEYS[ms.BlockSpec]:
+                self.note_at(item, "columns", f"columns has {name[:40]!r}", self.key_hint(name, KEYS[ms.BlockSpec]))
+        if len(set(names)) < len(names) or "c" not in names:
+            self.note_at(node, "columns", "columns repeats a key or lacks c", fix)
+        return tuple(names)
+
+    def section(self, key: str, kind: type, node: Node) -> object:
+        self.places[key] = (node.line, node.column)
+        values: dict[str, Any] = {}
+        for name, child in self.table(node, key, KEYS[kind]).items():
+            self.field(kind, KEYS[kind][name], child, f"{key}.", values)
+        return kind(**values)
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def rows(self, node: Node | None) -> list[_Row]:
+        if node is None:
+            return []
+        self.places["blocks"] = (node.line, node.column)
+        if not isinstance(node, Items):
+            self.note_at(node, "blocks", "blocks is not a list", "write one row a line, each beginning with a dash")
+            return []
+        if len(node.items) > rules.MAX_UNITS:
+            what = f"blocks has {len(node.items)} rows"
+            self.note_at(node, "blocks", what, f"at most {rules.MAX_UNITS} layers are planned")
+            return []
+        return [self.row(item, f"blocks[{i}]") for i, item in enumerate(node.items)]
+
+    def row(self, node: Node, at: str) -> _Row:
+        self.places[at] = (node.line, node.column)
+        before = len(self.source.diagnostics)
+        row = _Row()
+        cells = self.bare_cells(node, at) if isinstance(node, Items) else self.keyed_cells(node, at, row)
+        for key, child in cells.items():
+            name = KEYS[ms.BlockSpec][key]
+            if (options := self.options(ms.BlockSpec, name, child, f"{at}.")) is not None:
+                row.values[name] = options[0]
+                row.choices[name] = options
+        for name in row.each.keys() & row.choices.keys():
+            self.note(f"{at}.{name}", f"{at}.{name} stands in the row and under each", "keep one of the two")
+        for name, options in row.each.items():
+            row.values.setdefault(name, options[0])
+        if isinstance(node, Table) and "channels" not in row.values and "c" not in cells:
+            self.note(at, f"{at}.channels is missing", "give the row its output channels: c")
+        row.is_whole = len(self.source.diagnostics) == before and "channels" in row.values
+        return row
+
+    def bare_cells(self, node: Items, at: str) -> dict[str, Node]:
+        if len(node.items) != len(self.columns):
+            what = f"{at} has {len(node.items)} entries, but there are {len(self.columns)} columns"
+            self.note_at(node, at, what, f"write [{', '.join(self.columns)}], or a keyed row such as {{t: 6, c: 24}}")
+            return {}
+        return {key: child for key, child in zip(self.columns, node.items, strict=True) if key in KEYS[ms.BlockSpec]}
+
+    def keyed_cells(self, node: Node, at: str, row: _Row) -> dict[str, Node]:
+        cells = self.table(node, at, {**KEYS[ms.BlockSpec], "each": "each"})
+        each = cells.pop("each", None)
+        if each is not None:
+            inner = {key: name for key, name in KEYS[ms.BlockSpec].items() if key not in ("n", "s")}
+            for key, child in self.table(each, f"{at}.each", inner).items():
+                options = self.options(ms.BlockSpec, inner[key], child, f"{at}.each.")
+                if options is not None:
+                    row.each[inner[key]] = options
+        return cells
+
+    def block(self, row: _Row, number: int) -> ms.BlockSpec | None:
+        """The row's value at its first options; adds its axes."""
+        at = f"blocks[{number}]"
+        if not row.is_whole:
+            return None
+        for name, options in row.choices.items():
+            self.axis(f"{at}.{name}", options)
+        counts = row.choices.get("repeats", (1,))
+        most = max(count for count in counts if isinstance(count, int))
+        for name, options in row.each.items():
+            if len(self.axes) + most > MAX_AXES:
+                self.note(at, f"{at} brings the choices to more than {MAX_AXES}", "choose in fewer places")
+                return None
+            for repeat in range(most):
+                self.places.setdefault(f"{at}.each[{repeat}].{name}", self.places[f"{at}.each.{name}"])
+                self.axis(f"{at}.each[{repeat}].{name}", options)
+        try:
+            return ms.BlockSpec(**row.values)
+        except SpecError as error:
+            self.note_all(f"{at}.", error.diagnostics)
+            return None

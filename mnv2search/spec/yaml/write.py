@@ -1,0 +1,113 @@
+"""A spec or a search space as canonical YAML: short, keyed rows, defaults left out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+
+from mnv2search.spec import model_spec as ms
+from mnv2search.spec.space import Scalar, SearchSpace
+from mnv2search.spec.space_rules import address_of
+from mnv2search.spec.yaml.fields import FORMAT_VERSION, KEYS, spelled
+
+__all__ = ["write"]
+
+Options = Mapping[str, tuple[Scalar, ...]]
+
+# Names that no YAML reader takes for anything but text.
+_PLAIN = re.compile(r"(?!(?:true|false|null|none|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_.+/-]*", re.IGNORECASE)
+_ALWAYS: Mapping[type, frozenset[str]] = {
+    ms.ModelSpec: frozenset({"name", "resolution", "width"}),
+    ms.Stem: frozenset({"channels", "kernel", "stride"}),
+    ms.Classifier: frozenset({"classes", "dropout"}),
+    ms.SsdLite: frozenset({"classes"}),
+    ms.DeepLab: frozenset({"classes"}),
+    ms.ExtraLayer: frozenset({"channels"}),
+    ms.BatchNorm: frozenset({"eps", "momentum"}),
+    ms.BlockSpec: frozenset({"expansion", "channels", "repeats", "stride"}),
+}
+
+
+def write(value: ms.ModelSpec | SearchSpace) -> str:
+    """The canonical YAML of a spec or search space."""
+    spec = value.template if isinstance(value, SearchSpace) else value
+    options = {axis.at: axis.options for axis in value.axes} if isinstance(value, SearchSpace) else {}
+    entries = _entries(spec, "", options)
+    before = {key: entries.pop(key) for key in ("name", "resolution", "width")}
+    last = entries.pop("last", spelled(ms.ModelSpec, "last_channels", spec.last_channels))
+    lines = [f"mnv2search: {FORMAT_VERSION}"]
+    lines += [f"{key}: {text}" for key, text in before.items()]
+    lines.append(f"stem: {_flow(_entries(spec.stem, 'stem.', options))}")
+    lines += [f"{key}: {text}" for key, text in entries.items()]
+    if spec.batch_norm != ms.BatchNorm() or any(at.startswith("batch_norm.") for at in options):
+        lines.append(f"batch_norm: {_flow(_entries(spec.batch_norm, 'batch_norm.', options))}")
+    lines.append("blocks:")
+    lines += [f"  - {_row(block, number, options)}" for number, block in enumerate(spec.blocks)]
+    lines.append(f"last: {last}")
+    lines.append(f"head: {'none' if spec.head is None else _head(spec.head, options)}")
+    return "\n".join(lines) + "\n"
+
+
+def _head(head: ms.Head, options: Options) -> str:
+    entries = _entries(head, "head.", options)
+    if isinstance(head, ms.Classifier):
+        return _flow(entries)
+    word = next(word for word, kind in ms.HEADS.items() if kind is type(head))
+    if isinstance(head, ms.SsdLite) and _has_own_extras(head, options):
+        rows = (_flow(_entries(one, f"head.extras[{i}].", options)) for i, one in enumerate(head.extras))
+        entries["extras"] = f"[{', '.join(rows)}]"
+    return _flow({"kind": word, **entries})
+
+
+def _has_own_extras(head: ms.SsdLite, options: Options) -> bool:
+    return head.extras != ms.SsdLite().extras or any(at.startswith("head.extras[") for at in options)
+
+
+def _row(block: ms.BlockSpec, number: int, options: Options) -> str:
+    prefix = f"blocks[{number}]."
+    each = {
+        address.field: choices
+        for at, choices in options.items()
+        if (address := address_of(at)).row == number and address.each == 0
+    }
+    entries = _entries(block, prefix, options)
+    inner = {}
+    for key, name in KEYS[ms.BlockSpec].items():
+        if name in each:
+            entries.pop(key, None)
+            inner[key] = _choices(ms.BlockSpec, name, each[name])
+    if inner:
+        entries["each"] = _flow(inner)
+    return _flow(entries)
+
+
+def _entries(
+    value: ms.ModelSpec | ms.Stem | ms.Head | ms.ExtraLayer | ms.BatchNorm | ms.BlockSpec,
+    prefix: str,
+    options: Options,
+) -> dict[str, str]:
+    """Key and text of every field that is chosen, always shown, or not at its default."""
+    kind = type(value)
+    defaults = {f.name: f.default for f in fields(kind)}
+    entries: dict[str, str] = {}
+    for key, name in KEYS[kind].items():
+        own = getattr(value, name)
+        if f"{prefix}{name}" in options:
+            entries[key] = _choices(kind, name, options[f"{prefix}{name}"])
+        elif name in _ALWAYS[kind] or defaults[name] is MISSING or own != defaults[name]:
+            entries[key] = _name(own) if name == "name" else spelled(kind, name, own)
+    return entries
+
+
+def _choices(kind: type, name: str, options: tuple[Scalar, ...]) -> str:
+    return f"[{', '.join(spelled(kind, name, option) for option in options)}]"
+
+
+def _flow(entries: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key}: {text}" for key, text in entries.items()) + "}"
+
+
+def _name(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""The default search strategy and its surrogate."""

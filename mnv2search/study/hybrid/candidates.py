@@ -1,0 +1,213 @@
+"""Networks worth describing: spread over the costs of a space, or bred from good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.study.hybrid.description import Describe, Description
+from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
+
+__all__ = ["BoolArray", "Breeder", "Merit", "Pool", "best_in_niches", "every_choice", "spread_picks"]
+
+BoolArray = NDArray[np.bool_]
+Merit = Callable[[IntArray, Description], FloatArray]
+
+_GENERATIONS = 6
+_FIRST_GENERATIONS = 24  # where a prior already tells good candidates from bad
+_CHILDREN = 200  # a generation, before those seen are dropped
+_NICHES, _PER_NICHE = 30, 3  # parents of a generation, chosen at each cost
+_SPREAD = 1_000
+_ROUNDS = 4  # of breeding towards what fits the constraints, where little of a spread does
+_STRONGEST_TILT = 3.0  # e³ : 1 in favour of an option, at the ends of the cost
+_MATE_REACH = 4  # parents, in order of cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Candidates and what is known of them."""
+
+    choices: IntArray
+    description: Description
+
+    def rows(self, index: IntArray) -> Pool:
+        """Some of the candidates."""
+        return Pool(choices=self.choices[index], description=self.description.rows(index))
+
+    @staticmethod
+    def joined(parts: list[Pool]) -> Pool:
+        """All candidates of several pools, in order."""
+        return Pool(
+            choices=np.concatenate([part.choices for part in parts]),
+            description=Description.joined([part.description for part in parts]),
+        )
+
+
+IsNew = Callable[[Pool], BoolArray]
+
+
+class Breeder:
+    """Makes candidates of a space too large to look at whole.
+
+    Args:
+        cards: options per dimension.
+        describe: as the strategy was given.
+        rng: source of randomness.
+    """
+
+    def __init__(self, *, cards: tuple[int, ...], describe: Describe, rng: np.random.Generator) -> None:
+        self._cards, self._describe, self._rng = cards, describe, rng
+        self._ranks: tuple[FloatArray, ...] | None = None
+        self._elite = np.zeros((0, len(cards)), dtype=np.int64)
+
+    def spread(self, weights: Merit, is_new: IsNew) -> Pool:
+        """New candidates over all costs, and more of them that fit the constraints where few do by chance."""
+        pool = self._described(self._tilted(_SPREAD), is_new)
+        for _ in range(_ROUNDS):
+            fits = weights(pool.choices, pool.description)
+            if not len(fits) or (fits >= 0.5).mean() > 0.1:
+                break
+            best = np.argsort(-fits, kind="stable")[:60]
+            parents = pool.choices[best[np.argsort(pool.description.cost[best], kind="stable")]]
+            pool = Pool.joined([pool, self._described(self._children(parents), is_new, known=pool)])
+        return pool
+
+    def bred(self, parents: IntArray, merit: Merit, is_new: IsNew) -> Pool:
+        """New candidates from generations of the best by merit at each cost, some from all over the space.
+
+        The best of the last generation are parents again the next time, so that breeding goes on from call to call.
+
+        Args:
+            parents: of the first generation, (N, D), cheapest first.
+            merit: what to choose later parents by among those of like cost.
+            is_new: which candidates may be returned.
+        """
+        parents = self._with_elite(parents)
+        pool = self._described(
+            np.concatenate([self._children(parents), self._tilted(_CHILDREN), self._elite]), is_new
+        )
+        value = merit(pool.choices, pool.description)
+        is_first = pool.description.prior is not None and not len(self._elite)
+        for _ in range((_FIRST_GENERATIONS if is_first else _GENERATIONS) - 1):
+            if not len(value):
+                break
+            best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
+            born = self._described(self._children(pool.choices[best]), is_new, known=pool)
+            value = np.concatenate([value, merit(born.choices, born.description)])
+            pool = Pool.joined([pool, born])
+        if len(value):
+            best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
+            self._elite = pool.choices[best]
+        return pool
+
+    def _with_elite(self, parents: IntArray) -> IntArray:
+        """The parents and the best candidates of the last time, cheapest first."""
+        if not len(self._elite):
+            return parents
+        both = np.unique(np.concatenate([parents, self._elite]), axis=0)
+        return both[np.argsort(self._describe(both).cost, kind="stable")]
+
+    def _described(self, choices: IntArray, is_new: IsNew, *, known: Pool | None = None) -> Pool:
+        """The new ones among candidates, each once, and none that is known already."""
+        choices = np.unique(choices, axis=0)
+        if known is not None:
+            old = set(map(tuple, known.choices.tolist()))
+            choices = choices[[choice not in old for choice in map(tuple, choices.tolist())]]
+            if not len(choices):
+                return known.rows(np.zeros(0, dtype=np.int64))
+        pool = Pool(choices=choices, description=self._describe(choices))
+        return pool.rows(np.flatnonzero(is_new(pool)))
+
+    def _tilted(self, count: int) -> IntArray:
+        """Random index tuples, each tilted by a random amount towards cheap or dear options, (count, D).
+
+        Uniform choices in many dimensions crowd around the middle cost; the tilt fills both ends.
+        """
+        if self._ranks is None:
+            self._ranks = _cost_ranks(self._rng, self._cards, self._describe)
+        tilt = self._rng.uniform(-_STRONGEST_TILT, _STRONGEST_TILT, size=(count, 1))
+        columns = [(tilt * rank + self._rng.gumbel(size=(count, len(rank)))).argmax(axis=1) for rank in self._ranks]
+        return np.stack(columns, axis=1).astype(np.int64)
+
+    def _children(self, parents: IntArray) -> IntArray:
+        """Mutated crossings of parents near in cost; parents come cheapest first."""
+        rng, shape = self._rng, (_CHILDREN, len(self._cards))
+        first = rng.integers(len(parents), size=_CHILDREN)
+        reach = rng.integers(-_MATE_REACH, _MATE_REACH + 1, size=_CHILDREN)
+        mate = np.clip(first + reach, 0, len(parents) - 1)
+        swapped = (rng.random((_CHILDREN, 1)) < 0.5) & (rng.random(shape) < 0.5)
+        born = np.where(swapped, parents[mate], parents[first])
+        expected_changes = rng.geometric(0.5, size=(_CHILDREN, 1))
+        mutated = rng.random(shape) < expected_changes / len(self._cards)
+        return np.where(mutated, rng.integers(0, np.array(self._cards), size=shape), born)
+
+
+def every_choice(cards: tuple[int, ...]) -> IntArray:
+    """All index tuples of a small space, (prod(cards), D).
+
+    >>> every_choice((2, 2)).tolist()
+    [[0, 0], [0, 1], [1, 0], [1, 1]]
+    """
+    return np.stack(np.unravel_index(np.arange(int(np.prod(cards))), cards), axis=1).astype(np.int64)
+
+
+def best_in_niches(cost: FloatArray, merit: FloatArray, *, niches: int, each: int) -> IntArray:
+    """Rows of the `each` best by merit in every niche of log cost, cheapest niche first.
+
+    >>> best_in_niches(np.array([1.0, 1.1, 9.0]), np.array([0.2, 0.5, 0.1]), niches=2, each=1).tolist()
+    [1, 2]
+    """
+    log_cost = np.log(cost)
+    low, high = float(log_cost.min()), float(log_cost.max())
+    niche = np.minimum((log_cost - low) / max(high - low, 1e-12) * niches, niches - 1).astype(np.int64)
+    order = np.lexsort((-merit, niche))
+    ordered = niche[order]
+    return order[np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left") < each]
+
+
+def spread_picks(rng: np.random.Generator, description: Description, count: int) -> list[int]:
+    """Rows of a design: one from each stratum of log cost, as unlike the others as the stratum has.
+
+    With a prior, only the half of a stratum that it likes better is considered. Fewer rows come back where the
+    candidates do not suffice.
+    """
+    log_cost = np.log(description.cost)
+    edges = np.linspace(log_cost.min(), log_cost.max(), count + 1)
+    stratum = np.clip(np.searchsorted(edges, log_cost, side="right") - 1, 0, count - 1)
+    shape = (description.features - description.features.mean(axis=0)) / (description.features.std(axis=0) + 1e-9)
+    free = np.ones(len(log_cost), dtype=bool)
+    picks: list[int] = []
+    for j in rng.permutation(count):
+        inside = np.flatnonzero(free & (stratum == j))
+        if not len(inside):
+            inside = np.flatnonzero(free)
+            away = np.abs(log_cost[inside] - (edges[j] + edges[j + 1]) / 2)
+            inside = inside[np.argsort(away, kind="stable")[:5]]
+        if not len(inside):
+            break
+        if description.prior is not None:
+            inside = inside[description.prior[inside] >= np.median(description.prior[inside])]
+        inside = rng.permutation(inside)[:200]
+        apart = ((shape[inside][:, None] - shape[picks][None]) ** 2).sum(axis=2).min(axis=1, initial=np.inf)
+        pick = int(inside[apart.argmax()])
+        picks.append(pick)
+        free[pick] = False
+        if description.identity is not None:
+            free &= description.identity != description.identity[pick]
+    return picks
+
+
+def _cost_ranks(rng: np.random.Generator, cards: tuple[int, ...], describe: Describe) -> tuple[FloatArray, ...]:
+    """Per dimension, the place of each option by its effect on cost, from -1 (cheapest) to 1."""
+    background = rng.integers(0, np.array(cards), size=(8, len(cards)))
+    ranks = []
+    for dimension, card in enumerate(cards):
+        rows = np.repeat(background[None], card, axis=0)
+        rows[:, :, dimension] = np.arange(card)[:, None]
+        cost = np.log(describe(rows.reshape(-1, len(cards))).cost).reshape(card, -1).mean(axis=1)
+        places = 2.0 * cost.argsort().argsort() / max(card - 1, 1) - 1.0
+        ranks.append(places if np.ptp(cost) > 1e-9 else np.zeros(card))
+    return tuple(ranks)

@@ -1,0 +1,89 @@
+"""What the caller can say of networks before they are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.errors import OptionError
+from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
+
+__all__ = ["Describe", "Description", "checked"]
+
+_T = TypeVar("_T", np.float64, np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What is known of N networks for the price of arithmetic.
+
+    Attributes:
+        cost: the objective to minimise, (N,), above 0, in its unit: exact, or predicted by whoever describes.
+        features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
+        prior: an estimate of the accuracy in its unit, (N,), or None; it may mislead, its worth is learned.
+        violation: predicted excess over the constraints, (N,), 0 where all fit, or None without constraints.
+        identity: equal for networks that are the same under different choices, (N,), or None where none are.
+    """
+
+    cost: FloatArray
+    features: FloatArray
+    prior: FloatArray | None = None
+    violation: FloatArray | None = None
+    identity: IntArray | None = None
+
+    def rows(self, index: IntArray) -> Description:
+        """The description of some of the networks."""
+        return Description(
+            cost=self.cost[index],
+            features=self.features[index],
+            prior=None if self.prior is None else self.prior[index],
+            violation=None if self.violation is None else self.violation[index],
+            identity=None if self.identity is None else self.identity[index],
+        )
+
+    def inputs(self, choices: IntArray) -> Inputs:
+        """What a surrogate of the accuracy may know of these networks."""
+        return Inputs(choices=choices, features=self.features, prior=self.prior)
+
+    @staticmethod
+    def joined(parts: Sequence[Description]) -> Description:
+        """One description of all the networks of several, in order."""
+        return Description(
+            cost=np.concatenate([p.cost for p in parts]),
+            features=np.concatenate([p.features for p in parts]),
+            prior=_joined([p.prior for p in parts]),
+            violation=_joined([p.violation for p in parts]),
+            identity=_joined([p.identity for p in parts]),
+        )
+
+
+Describe = Callable[[IntArray], Description]
+
+
+def checked(describe: Describe) -> Describe:
+    """The same, refusing descriptions that a search cannot rest on."""
+
+    def described(choices: IntArray) -> Description:
+        description = describe(choices)
+        values = [description.cost, description.features, description.prior, description.violation]
+        if any(len(v) != len(choices) or not np.isfinite(v).all() for v in values if v is not None):
+            raise OptionError(
+                f"the description of {len(choices)} networks has another length, or a value that is not finite",
+                hint="describe every network in every array, with finite numbers",
+            )
+        if not (description.cost > 0).all():
+            raise OptionError(
+                f"a network is described with a cost of {description.cost.min():g}", hint="costs must be above 0"
+            )
+        return description
+
+    return described
+
+
+def _joined(parts: Sequence[NDArray[_T] | None]) -> NDArray[_T] | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if len(present) == len(parts) else None

@@ -1,0 +1,273 @@
+"""The default search strategy: predict, breed on the prediction, evaluate what should widen the front most, repeat.
+
+A dozen networks spread over cost come first. Then, in small batches: a Gaussian process is fitted to what was
+evaluated (`surrogate`), candidates are bred from the front and ranked by its mean, and those with the largest
+expected gain in hypervolume are asked for one after the other, each believed to be on the front before the next is
+chosen. The cost of a candidate is known by description, so only the accuracy is uncertain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from mnv2search.errors import Mnv2SearchError, OptionError
+from mnv2search.study.hybrid.candidates import (
+    BoolArray,
+    Breeder,
+    Pool,
+    best_in_niches,
+    every_choice,
+    spread_picks,
+)
+from mnv2search.study.hybrid.description import Describe, Description, checked
+from mnv2search.study.hybrid.feasibility import UNLIKELY, Feasibility
+from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
+from mnv2search.study.hybrid.history import History
+from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
+
+__all__ = ["Describe", "Description", "HybridStrategy", "SpaceExhausted"]
+
+_FIRST_DESIGN = 12  # networks before the first prediction
+_FEWEST_RATED = 3  # accuracies below which there is nothing to fit
+_EARLY = 50  # evaluations until which batches are small, since each one teaches much
+_EARLY_BATCH = 4
+_ENUMERABLE = 10_000  # networks up to which every one is looked at
+_MOST_FITTED = 256
+_PARENTS = 60
+_NICHES, _PER_NICHE, _BEST = 30, 20, 300  # candidates whose uncertainty is worked out
+
+Choice = tuple[int, ...]
+
+
+class SpaceExhausted(Mnv2SearchError, RuntimeError):  # noqa: N818  (an end, not a fault)
+    """Every network of the space has been asked for."""
+
+
+class HybridStrategy:
+    """Asks for index tuples, none twice, and learns from their accuracy and cost.
+
+    Args:
+        cards: number of options per dimension.
+        describe: says what is known of index tuples (N, D) before evaluation; may change between calls.
+        seed: of all random choices.
+        ordinal: per dimension, whether neighbouring options are alike; none by default.
+        batch: networks asked for between two fits.
+        budget: evaluations expected in all, when known; keeps the first design to a quarter of it.
+        reference: accuracy and cost that bound the region of interest; by default taken from the first design.
+        ceiling: the cost that bounds it, where there is no `reference`; by default taken from the first design.
+
+    Raises:
+        OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
+            that is not above 0 or a value that is not finite.
+    """
+
+    def __init__(
+        self,
+        *,
+        cards: tuple[int, ...],
+        describe: Describe,
+        seed: int,
+        ordinal: tuple[bool, ...] | None = None,
+        batch: int = 8,
+        budget: int | None = None,
+        reference: tuple[float, float] | None = None,
+        ceiling: float | None = None,
+    ) -> None:
+        if not cards or min(cards) < 1 or batch < 1:
+            raise OptionError(
+                f"cards are {cards}, batch is {batch}", hint="give each dimension an option, and a batch of 1 or more"
+            )
+        self._cards, self._describe, self._batch = cards, checked(describe), batch
+        self._rng = np.random.default_rng(seed)
+        self._size = math.prod(cards)
+        self._first = _FIRST_DESIGN if budget is None else max(_FEWEST_RATED + 1, min(_FIRST_DESIGN, budget // 4))
+        self._reference, self._ceiling = reference, ceiling
+        self._surrogate = Surrogate(cards=cards, ordinal=ordinal)
+        self._feasibility = Feasibility(cards=cards, ordinal=ordinal)
+        self._breeder = Breeder(cards=cards, describe=self._describe, rng=self._rng)
+        self._history = History()
+        self._seen: set[Choice] = set()
+        self._identities: set[int] = set()
+        self._unidentified: list[Choice] = []
+        self._pending: dict[Choice, None] = {}
+        self._queue: deque[Choice] = deque()
+
+    def ask(self) -> Choice:
+        """The next network to evaluate, never one asked for or told before.
+
+        Raises:
+            SpaceExhausted: no network is left.
+        """
+        if not self._queue:
+            self._queue.extend(self._refill())
+        choice = self._queue.popleft()
+        self._pending[choice] = None
+        return choice
+
+    def tell(self, choice: Choice, accuracy: float | None, cost: float, violation: float = 0.0) -> None:
+        """Report an evaluation, asked for or not.
+
+        Args:
+            choice: index tuple.
+            accuracy: None where the network broke a constraint, so that no accuracy was asked for.
+            cost: as found, in the unit of the described cost.
+            violation: by how much a constraint is broken; at most 0 where none is.
+
+        Raises:
+            OptionError: a value that is not finite, or an index outside its dimension.
+        """
+        if len(choice) != len(self._cards) or any(not 0 <= i < n for i, n in zip(choice, self._cards, strict=True)):
+            raise OptionError(f"choice is {choice}", hint=f"give an index below each of {self._cards}")
+        if not all(map(math.isfinite, (cost, violation, 0.0 if accuracy is None else accuracy))):
+            raise OptionError(
+                f"told accuracy {accuracy}, cost {cost}, violation {violation}",
+                hint="tell finite numbers, and None for an accuracy that was not determined",
+            )
+        if choice not in self._seen:
+            self._unidentified.append(choice)
+            self._seen.add(choice)
+        self._pending.pop(choice, None)
+        if choice in self._queue:
+            self._queue.remove(choice)
+        self._history.add(choice, accuracy=accuracy, cost=cost, violation=violation)
+
+    def forget(self, choice: Choice) -> None:
+        """Stop waiting for a network that will not be told; it is still not asked for again."""
+        self._pending.pop(choice, None)
+
+    def _refill(self) -> list[Choice]:
+        self._identify()
+        self._feasibility.learn(self._history, self._describe)
+        rated, asked = len(self._history.rated), len(self._history) + len(self._pending)
+        if asked < self._first or rated < _FEWEST_RATED:
+            return self._spread(max(self._first - asked, _EARLY_BATCH))
+        if self._reference is None:
+            self._reference = self._history.reference(first=self._first, ceiling=self._ceiling)
+        batch = min(_EARLY_BATCH, self._batch) if rated < _EARLY else self._batch
+        return self._promising(self._reference, batch)
+
+    def _identify(self) -> None:
+        """Learn the identities of networks that were told without having been asked for."""
+        if self._unidentified:
+            identity = self._describe(np.array(self._unidentified, dtype=np.int64)).identity
+            self._identities.update([] if identity is None else identity.tolist())
+            self._unidentified.clear()
+
+    def _spread(self, count: int) -> list[Choice]:
+        """A design over log cost among candidates that are likely to fit the constraints."""
+        pool = self._everything() or self._breeder.spread(self._feasibility.weights, self._is_new)
+        self._check_some(pool)
+        weights = self._feasibility.weights(pool.choices, pool.description)
+        likely = np.flatnonzero(weights >= 0.5)
+        if len(likely) < count:
+            likely = np.argsort(-weights, kind="stable")[: 2 * count]
+        pool = pool.rows(likely)
+        return self._taken(pool, spread_picks(self._rng, pool.description, count))
+
+    def _promising(self, reference: tuple[float, float], batch: int) -> list[Choice]:
+        """The candidates that should widen the front most, each chosen with those before it believed."""
+        history, surrogate = self._history, self._surrogate
+        stairs = history.staircase(reference)
+        fitted = history.to_fit(stairs, self._rng, most=_MOST_FITTED)
+        choices = history.choices(fitted)
+        known = self._describe(choices)
+        surrogate.fit(known.inputs(choices), history.accuracies[fitted])
+        # the front as the surrogate sees it: a lucky evaluation would hide what is truly as good
+        smoothed = surrogate.values(surrogate.predict(known.inputs(choices)), np.zeros(1))[:, 0]
+        stairs = Staircase(history.costs[fitted], smoothed, reference=reference)
+        # a description that is off by a factor throughout, as a latency predictor is at first, is set right
+        factor = float(np.median(history.costs[fitted] / known.cost))
+        pool = self._everything() or self._breeder.bred(
+            history.choices(history.nearest_to_front(stairs, _PARENTS)), self._merit, self._is_new
+        )
+        self._check_some(pool)
+        pool = pool.rows(self._shortlist(pool, stairs, factor))
+        weights = self._feasibility.weights(pool.choices, pool.description)
+        accuracy = surrogate.values(surrogate.predict(pool.description.inputs(pool.choices)), NODES)
+        stairs = self._with_pending(stairs, factor)
+        return self._taken(pool, _greedy(stairs, pool.description, factor, accuracy, weights, batch))
+
+    def _merit(self, choices: IntArray, description: Description) -> FloatArray:
+        """What parents are chosen by at equal cost: the predicted mean, far lower where it is unlikely to fit."""
+        mean = self._surrogate.predict_mean(description.inputs(choices))
+        return mean - 10.0 * (self._feasibility.weights(choices, description) < UNLIKELY)
+
+    def _shortlist(self, pool: Pool, stairs: Staircase, factor: float) -> IntArray:
+        """Rows of the candidates whose uncertainty is worth working out: the best at each cost, and overall."""
+        if len(pool.choices) <= _NICHES * _PER_NICHE:
+            return np.arange(len(pool.choices))
+        cost, merit = factor * pool.description.cost, self._merit(pool.choices, pool.description)
+        accuracy = self._surrogate.values(Prediction(mean=merit, sd=np.zeros_like(merit)), np.zeros(1))[:, 0]
+        ahead = accuracy - stairs.level(cost)
+        return np.union1d(
+            best_in_niches(cost, merit, niches=_NICHES, each=_PER_NICHE), np.argsort(-ahead, kind="stable")[:_BEST]
+        )
+
+    def _with_pending(self, stairs: Staircase, factor: float) -> Staircase:
+        """The front with every network that is still being evaluated believed."""
+        if not self._pending:
+            return stairs
+        choices = np.array(list(self._pending), dtype=np.int64)
+        described = self._describe(choices)
+        predicted = self._surrogate.predict(described.inputs(choices))
+        return stairs.with_points(factor * described.cost, self._surrogate.values(predicted, np.zeros(1))[:, 0])
+
+    def _everything(self) -> Pool | None:
+        """All networks not seen, where the space is small enough to look at each."""
+        if self._size > _ENUMERABLE:
+            return None
+        choices = every_choice(self._cards)
+        pool = Pool(choices=choices, description=self._describe(choices))
+        return pool.rows(np.flatnonzero(self._is_new(pool)))
+
+    def _check_some(self, pool: Pool) -> None:
+        if not len(pool.choices):
+            raise SpaceExhausted(
+                f"no network was found that is not among the {len(self._seen)} asked for",
+                hint="widen the space to search on",
+            )
+
+    def _is_new(self, pool: Pool) -> BoolArray:
+        """Which candidates, (N,), were neither asked for nor told, under these choices or others."""
+        new = np.array([choice not in self._seen for choice in map(tuple, pool.choices.tolist())], dtype=bool)
+        if pool.description.identity is not None:
+            new &= ~np.isin(pool.description.identity, np.array(sorted(self._identities), dtype=np.int64))
+        return new
+
+    def _taken(self, pool: Pool, picks: list[int]) -> list[Choice]:
+        """The picked index tuples, marked as seen."""
+        taken = [tuple(choice) for choice in pool.choices[picks].tolist()]
+        self._seen.update(taken)
+        if pool.description.identity is not None:
+            self._identities.update(pool.description.identity[picks].tolist())
+        return taken
+
+
+def _greedy(
+    stairs: Staircase,
+    described: Description,
+    factor: float,
+    accuracy: FloatArray,
+    weights: FloatArray,
+    batch: int,
+) -> list[int]:
+    """Rows with the largest expected gain, each chosen with the mean of those before it on the front."""
+    cost, middle = factor * described.cost, accuracy[:, len(NODES) // 2]
+    free = np.ones(len(cost), dtype=bool)
+    picks: list[int] = []
+    while len(picks) < batch and free.any():
+        likely = free & (weights >= UNLIKELY)
+        rows = np.flatnonzero(likely if likely.any() else free)
+        gain = weights[rows] * expected_gain(stairs, cost[rows], accuracy[rows])
+        if not gain.any():  # nothing can be gained any more, so whatever comes nearest
+            gain = accuracy[rows, -1] - stairs.level(cost[rows])
+        pick = int(rows[gain.argmax()])
+        picks.append(pick)
+        free[pick] = False
+        if described.identity is not None:
+            free &= described.identity != described.identity[pick]
+        stairs = stairs.with_points(cost[[pick]], middle[[pick]])
+    return picks

@@ -1,0 +1,189 @@
+"""A Gaussian process over choices and generic features, for tens to hundreds of evaluated networks.
+
+The covariance adds, with amplitudes fitted to the data: a linear and a smooth term in the generic features (what a
+handful of evaluations can teach), an additive and an interacting term in the choices (what hundreds can), a linear
+term in a prior estimate (so that it counts for as much as it proves right), and noise. Values are warped towards
+their top, where the front is, when the likelihood says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.study.hybrid.covariance import (
+    ADDITIVE,
+    FREE,
+    JOINT,
+    LINEAR,
+    NOISE,
+    PRIOR,
+    SMOOTH,
+    STEADY,
+    FloatArray,
+    Grams,
+    climbed,
+)
+
+__all__ = ["FloatArray", "Inputs", "IntArray", "Prediction", "Surrogate"]
+
+IntArray = NDArray[np.int64]
+
+_SHORTFALLS = (0.1, 0.4, 1.6, np.inf)  # warps tried, in units of the spread of the values; inf is no warp
+_CLIMB, _LATER_CLIMB = 12, 4  # steps of a fit up the likelihood; each fit starts where the last ended
+_MANY = 120  # values from which hyperparameters move little
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the surrogate may know of N networks.
+
+    Attributes:
+        choices: option indices, (N, D).
+        features: generic features in any unit, (N, F); F may be 0.
+        prior: an estimate of the value to predict, (N,), or None.
+    """
+
+    choices: IntArray
+    features: FloatArray
+    prior: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Mean and standard deviation in warped units, (N,) each; `Surrogate.values` gives values."""
+
+    mean: FloatArray
+    sd: FloatArray
+
+
+class Surrogate:
+    """A Gaussian process fitted to a few hundred values at most; the caller bounds their number.
+
+    Args:
+        cards: number of options per dimension.
+        ordinal: per dimension, whether neighbouring options are alike; none by default.
+        warps: whether values may be stretched towards their top.
+        steady: whether hyperparameters stay near what suits few values. From a few dozen it ranks others
+            better, but a search that asks for what it expects most of finds less.
+    """
+
+    def __init__(
+        self,
+        *,
+        cards: tuple[int, ...],
+        ordinal: tuple[bool, ...] | None = None,
+        warps: bool = True,
+        steady: bool = False,
+    ) -> None:
+        self._shortfalls = _SHORTFALLS if warps else (np.inf,)
+        self._codes = _codes(cards, ordinal or (False,) * len(cards))
+        self._offsets = np.concatenate([[0], np.cumsum(cards)[:-1]])
+        self._belief = STEADY if steady else FREE
+        self._log_hyper = self._belief.likely
+
+    def fit(self, inputs: Inputs, values: FloatArray) -> None:
+        """Condition on `values`, (N,), after climbing the likelihood some steps from the last hyperparameters."""
+        self._centre = inputs.features.mean(axis=0)
+        self._scale = inputs.features.std(axis=0) + 1e-9
+        prior = inputs.prior
+        self._prior_centre = 0.0 if prior is None else float(prior.mean())
+        self._prior_scale = 1.0 if prior is None else float(prior.std()) + 1e-9
+        self._rows = self._embedded(inputs)
+        grams = self._grams(self._rows, self._rows)
+        self._choose_warp(grams, values)
+        target = self._warped(values)
+        steps = _CLIMB if len(values) < _MANY else _LATER_CLIMB
+        self._log_hyper = climbed(grams, target, self._log_hyper, belief=self._belief, steps=steps)
+        inverse_root = np.linalg.inv(np.linalg.cholesky(grams.noisy(self._log_hyper)))
+        self._inverse_root = inverse_root
+        self._weights = inverse_root.T @ (inverse_root @ target)
+
+    def predict_mean(self, inputs: Inputs) -> FloatArray:
+        """Means alone, (N,), in warped units: enough to rank by, at a fraction of the price."""
+        return self._grams(self._embedded(inputs), self._rows).covariance(self._log_hyper) @ self._weights
+
+    def predict(self, inputs: Inputs, *, noisy: bool = False) -> Prediction:
+        """Mean and standard deviation at N networks, of the value itself or (`noisy`) of one evaluation of it."""
+        rows = self._embedded(inputs)
+        covariance = self._grams(rows, self._rows).covariance(self._log_hyper)
+        h = np.exp(self._log_hyper)
+        features, _, prior = rows
+        own = 1.0 + h[SMOOTH] + h[JOINT] + h[ADDITIVE]
+        own = own + h[LINEAR] * (features**2).sum(axis=1) + h[PRIOR] * prior[:, 0] ** 2
+        own = own + h[NOISE] * noisy
+        explained = ((covariance @ self._inverse_root.T) ** 2).sum(axis=1)
+        return Prediction(mean=covariance @ self._weights, sd=np.sqrt(np.maximum(own - explained, 1e-12)))
+
+    def values(self, prediction: Prediction, deviates: FloatArray) -> FloatArray:
+        """Values in the unit of the data at K standard deviates from each of N predictions, (N, K)."""
+        warped = prediction.mean[:, None] + prediction.sd[:, None] * deviates
+        z = warped * self._warp_scale + self._warp_centre
+        if np.isinf(self._shortfall):
+            return z
+        return self._top + self._shortfall - np.exp(-z)
+
+    def _warped(self, values: FloatArray) -> FloatArray:
+        z = values if np.isinf(self._shortfall) else -np.log(self._shortfall + np.maximum(self._top - values, 0.0))
+        return (z - self._warp_centre) / self._warp_scale
+
+    def _choose_warp(self, grams: Grams, values: FloatArray) -> None:
+        spread = float(np.std(values)) + 1e-9
+        best = -np.inf
+        self._top = float(values.max())
+        root = np.linalg.inv(np.linalg.cholesky(grams.noisy(self._log_hyper)))
+        chosen = (np.inf, float(values.mean()), spread)
+        for shortfall in self._shortfalls:
+            amount = shortfall * spread
+            gap = amount + self._top - values
+            z = values if np.isinf(amount) else -np.log(gap)
+            stretch = 0.0 if np.isinf(amount) else -float(np.log(gap).sum())
+            centre, scale = float(z.mean()), float(z.std()) + 1e-12
+            fit = -0.5 * float(((root @ ((z - centre) / scale)) ** 2).sum()) - len(z) * np.log(scale) + stretch
+            if fit > best:
+                best, chosen = fit, (amount, centre, scale)
+        self._shortfall, self._warp_centre, self._warp_scale = chosen
+
+    def _embedded(self, inputs: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+        count = len(inputs.choices)
+        width = max(inputs.features.shape[1], 1)
+        features = (inputs.features - self._centre) / self._scale / np.sqrt(width)
+        additive = self._codes[inputs.choices + self._offsets].reshape(count, -1)
+        prior = np.zeros(count) if inputs.prior is None else (inputs.prior - self._prior_centre) / self._prior_scale
+        return features, additive, prior[:, None]
+
+    @staticmethod
+    def _grams(
+        left: tuple[FloatArray, FloatArray, FloatArray], right: tuple[FloatArray, FloatArray, FloatArray]
+    ) -> Grams:
+        linear = left[0] @ right[0].T
+        distance = (left[0] ** 2).sum(axis=1)[:, None] + (right[0] ** 2).sum(axis=1)[None] - 2.0 * linear
+        return Grams(
+            linear=linear,
+            distance=np.maximum(distance, 0.0),
+            additive=left[1] @ right[1].T,
+            prior=left[2] @ right[2].T,
+        )
+
+
+def _codes(cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> FloatArray:
+    """A vector per option, whose inner products are similarities: 1 for the same, summing to 1 over dimensions.
+
+    Nominal options are orthogonal; ordinal ones are thermometers around a sign, so that likeness falls linearly with
+    their distance.
+    """
+    width = max(cards)
+    rows = np.zeros((sum(cards), width))
+    at = 0
+    for card, is_ordinal in zip(cards, ordinal, strict=True):
+        for option in range(card):
+            if is_ordinal and card > 1:
+                signs = np.where(np.arange(card - 1) < option, 1.0, -1.0)
+                rows[at, : card - 1] = signs / np.sqrt(card - 1)
+            else:
+                rows[at, option] = 1.0
+            at += 1
+    scaled: FloatArray = rows / np.sqrt(len(cards))
+    return scaled

@@ -1,0 +1,126 @@
+"""What a search knows of latency: what it measured, the predictor that learns from it, what earlier runs learned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mnv2search.latency.measuring.pool import Pool, PoolMeasurer
+from mnv2search.latency.measuring.timing import Measurer
+from mnv2search.latency.measuring.timing import Settings as Closeness
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.types import Latency, LatencyDevice
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.study.candidates import by_halves
+
+__all__ = ["FEW", "Gauge"]
+
+# While searching a network need not be measured as closely as at the end.
+SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
+# Networks that tell how long a device takes to load and visit one, and the fewest that anything is learned from.
+FEW = 4
+TINY_MS = 1e-6
+# Of the budget, that a network of the baseline best takes: a prediction from so few may be off by as much as is left.
+RIVAL_SHARE = 0.85
+
+
+class Gauge:
+    """Measures networks against a budget, loosely until `begin_anew` is called.
+
+    Args:
+        device: measures.
+        budget_ms: that networks should stay within.
+        cache: what earlier processes learned of the device; None begins with nothing.
+        clock: seconds that never go backwards.
+
+    Attributes:
+        predictor: learns from what was measured.
+        visit_s: that the device takes to load a network and to visit it, once `affordable` learned it.
+    """
+
+    def __init__(
+        self,
+        device: LatencyDevice,
+        *,
+        budget_ms: float,
+        cache: LatencyCache | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._device, self._budget_ms, self._cache, self._clock = device, budget_ms, cache, clock
+        self.visit_s = 0.0
+        self._measurer = self._new(SEARCH_CLOSENESS)
+        self.predictor = LatencyPredictor(device.info) if cache is None else cache.predictor(device)
+
+    def measure(
+        self, specs: Sequence[ModelSpec], *, time_s: float | None, on_progress: Callable[[int], None]
+    ) -> tuple[Latency, ...]:
+        """The latency of every network, measured side by side (see `latency.measuring.timing.Measurer.measure`).
+
+        Raises:
+            DeviceError: the device cannot run a network.
+        """
+        if not specs:
+            return ()
+        return self._measurer.measure(specs, time_s=time_s, budget_ms=self._budget_ms, on_progress=on_progress)
+
+    def affordable(
+        self, specs: Sequence[ModelSpec], *, time_s: float | None, on_progress: Callable[[int], None]
+    ) -> tuple[ModelSpec, ...]:
+        """Those of the networks, in their order, that there is time to visit once, and a few in any case.
+
+        A device may take seconds for each, to record a graph or to build an engine. A few that are spread over the
+        networks are visited to learn that; of the others those count first whose predicted latency is a little
+        below the budget.
+
+        Raises:
+            DeviceError: the device cannot run a network.
+        """
+        if time_s is None or len(specs) <= FEW:
+            return tuple(specs)
+        few, begin = by_halves(specs)[:FEW], self._clock()
+        self.measure(few[:1], time_s=0.0, on_progress=on_progress)  # what a device does once, it does now
+        middle = self._clock()
+        latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
+        self.visit_s = (self._clock() - middle) / (FEW - 1)
+        others = [spec for spec in specs if spec not in few]
+        room = self.room(time_s - (self._clock() - begin), most=len(others))
+        if room < len(others):
+            self.predictor.fit([(spec, found.median_ms) for spec, found in zip(few, latencies, strict=True)])
+            predicted, _ = self.predictor.predict_many([plan(spec) for spec in others])
+            away = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
+            others = [others[place] for place in np.argsort(away, kind="stable")[:room]]
+        return tuple(spec for spec in specs if spec in few or spec in others)
+
+    def room(self, time_s: float | None, *, most: int) -> int:
+        """How many networks there is time to visit once, `most` at most."""
+        if time_s is None or not self.visit_s or most * self.visit_s <= time_s:
+            return most
+        return max(0, int(time_s / self.visit_s))
+
+    def begin_anew(self) -> None:
+        """Forget what was measured, and measure closely from now on."""
+        self._measurer = self._new(None)
+
+    def save(self) -> None:
+        """Keep for later processes what was learned of the device.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        if self._cache is not None and self._measurer.reference_ms is not None:
+            self._cache.save(
+                self._device.info,
+                reference_ms=self._measurer.reference_ms,
+                observations=self.predictor.observations,
+            )
+
+    def _new(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:
+        if self._cache is not None:
+            return self._cache.measurer(self._device, closeness)
+        members = self._device.members if isinstance(self._device, Pool) else (self._device,)
+        measurers = [Measurer(member, closeness) for member in members]
+        return PoolMeasurer(measurers) if len(measurers) > 1 else measurers[0]

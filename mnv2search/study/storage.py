@@ -1,0 +1,199 @@
+"""The Optuna study of a run: sampled in memory, copied to SQLite a whole trial at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from mnv2search.evaluation import Evaluation
+from mnv2search.spec.space import Pick, SearchSpace, canonical
+from mnv2search.study.hybrid.strategy import SpaceExhausted
+from mnv2search.study.study_file import DIRECTIONS, StudyFile, UnreadableStudyError
+
+__all__ = ["Asked", "Journal", "distributions_of"]
+
+# Where Optuna 5 keeps what a constraints function returned; a trial that was not asked for has to bring it along.
+CONSTRAINTS = "constraints"
+# A sampler that repeats itself this often has nothing new to say.
+MAX_REPEATS = 500
+# Stands where no accuracy was asked for, since Optuna wants a number; the violation rules such a trial out.
+NO_ACCURACY = 0.0
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Optuna's distributions: one categorical per axis, named by its address.
+
+    An axis with a repeated value would be ambiguous, so spaces refuse those.
+    """
+    return {
+        axis.at: CategoricalDistribution(cast("Sequence[CategoricalChoiceType]", axis.options)) for axis in space.axes
+    }
+
+
+class Asked(NamedTuple):
+    """A pick that the sampler wants evaluated."""
+
+    pick: tuple[int, ...]
+    trial: optuna.Trial
+
+
+class Journal:
+    """Asks a sampler for picks and keeps every evaluated trial.
+
+    The records of a run are authoritative, and its study is a copy of them: a file that is damaged or does not match
+    the records is rebuilt. A trial is stored in SQLite in one transaction, which takes a few ms of CPU time; storing
+    it step by step, as Optuna does, takes about 100 ms.
+
+    Args:
+        space: whose axes are the parameters.
+        sampler: of Optuna, or ours.
+        path: SQLite file; None keeps the study in memory only.
+        known: what was evaluated before, by canonical pick.
+        noted: told why a file was rebuilt.
+
+    Raises:
+        WriteError: the study cannot be written (raised by any method that adds a trial).
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        sampler: optuna.samplers.BaseSampler,
+        path: str | None,
+        known: Mapping[Pick, Evaluation] | None = None,
+        noted: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._axes = space, space.axes
+        self._distributions = distributions_of(space)
+        self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+        self._file: StudyFile | None = None
+        trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
+        self._study.add_trials(trials if path is None else self._restore(Path(path), trials, noted))
+        for trial in self._study.get_trials(deepcopy=False):
+            trial.distributions = self._distributions  # Optuna copies them for each trial: 12 kB
+
+    def ask(self) -> Asked:
+        """The next pick; several may be asked for before any is told."""
+        trial = self._study.ask(self._distributions)
+        return Asked(self._pick(trial.params), trial)
+
+    def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
+        """Picks that are not known, at most so many, and whether there are no more; a known one is answered at once.
+
+        Args:
+            known: what was evaluated, by canonical pick.
+            room: how many picks there may be.
+        """
+        new: dict[Pick, Asked] = {}
+        repeats = 0
+        try:
+            while len(new) < room and repeats < MAX_REPEATS:
+                asked = self.ask()
+                pick = canonical(self._space, asked.pick)
+                if pick in known or pick in new:
+                    repeats += 1
+                    if pick in known:
+                        self.tell_again(asked, known[pick])
+                else:
+                    new[pick] = asked
+        except SpaceExhausted:
+            return list(new.values()), True
+        return list(new.values()), repeats >= MAX_REPEATS
+
+    def tell(self, asked: Asked, evaluation: Evaluation) -> None:
+        """The outcome of a pick that was asked for."""
+        for key, value in _attributes(evaluation).items():
+            asked.trial.set_user_attr(key, value)
+        self._store(self._study.tell(asked.trial, _values(evaluation)))
+
+    def tell_again(self, asked: Asked, evaluation: Evaluation) -> None:
+        """The outcome of a pick that was evaluated before: the sampler hears it, the file keeps no second trial."""
+        for key, value in _attributes(evaluation).items():
+            asked.trial.set_user_attr(key, value)
+        self._study.tell(asked.trial, _values(evaluation))
+
+    def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
+        """A trial that was not asked for."""
+        trial = self._trial(pick, evaluation)
+        self._study.add_trial(trial)
+        self._store(trial)
+
+    def _store(self, trial: FrozenTrial) -> None:
+        if self._file is not None:
+            self._file.append(trial)
+
+    def _restore(self, path: Path, made: list[FrozenTrial], noted: Callable[[str], None]) -> list[FrozenTrial]:
+        """The trials of the file and those that it lacks, or those of the records if the file does not match them."""
+        if not path.exists():
+            self._file = StudyFile.create(path, made)
+            return made
+        try:
+            self._file, stored = StudyFile.open(path)
+            agrees = len(stored) <= len(made) and all(map(self._agree, stored, made))
+            fault = "" if agrees else "does not match the records"
+        except UnreadableStudyError as error:
+            fault = f"cannot be read ({error})"
+        if fault:
+            noted(f"{path.name} {fault}: it is rebuilt from the records")
+            self._file = StudyFile.create(path, made)
+            return made
+        for trial in made[len(stored) :]:
+            self._store(trial)  # recorded, but killed before it was stored in the study
+        return [self._light(trial) for trial in stored] + made[len(stored) :]
+
+    def _agree(self, stored: FrozenTrial, made: FrozenTrial) -> bool:
+        """Whether a trial of the file equals the one made from the records."""
+        if (stored.state, stored.values, stored.user_attrs) != (made.state, made.values, made.user_attrs):
+            return False
+        try:
+            same = canonical(self._space, self._pick(stored.params)) == self._pick(made.params)
+        except (KeyError, ValueError):
+            return False
+        return same and stored.params.keys() == made.params.keys()
+
+    def _light(self, stored: FrozenTrial) -> FrozenTrial:
+        """The same trial, with the shared distributions of the space instead of those in the file."""
+        return create_trial(
+            params=stored.params,
+            distributions=self._distributions,
+            values=stored.values,
+            user_attrs=stored.user_attrs,
+            system_attrs=stored.system_attrs,
+        )
+
+    def _trial(self, pick: Sequence[int], evaluation: Evaluation) -> FrozenTrial:
+        return create_trial(
+            params={axis.at: axis.options[index] for axis, index in zip(self._axes, pick, strict=True)},
+            distributions=self._distributions,
+            values=_values(evaluation),
+            user_attrs=_attributes(evaluation),
+            system_attrs={CONSTRAINTS: [evaluation.violation]},
+        )
+
+    def _pick(self, params: Mapping[str, object]) -> tuple[int, ...]:
+        return tuple(axis.options.index(params[axis.at]) for axis in self._axes)
+
+
+def _values(evaluation: Evaluation) -> list[float]:
+    accuracy = NO_ACCURACY if evaluation.accuracy is None else evaluation.accuracy.rank
+    accuracy = accuracy if evaluation.expected is None else evaluation.expected
+    latency = evaluation.budget.latency_ms * (1 + evaluation.violation)
+    if evaluation.latency is not None:
+        latency = evaluation.latency.median_ms
+    return [accuracy, latency]
+
+
+def _attributes(evaluation: Evaluation) -> dict[str, object]:
+    return {
+        "violation": [evaluation.violation],
+        "accuracy_known": evaluation.accuracy is not None or evaluation.is_stopped,
+        "is_stopped": evaluation.is_stopped,
+        "name": evaluation.spec.name,
+    }

@@ -1,0 +1,1 @@
+"""Shared weights of a search space, and weights inherited from other networks."""

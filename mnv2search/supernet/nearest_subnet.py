@@ -1,0 +1,123 @@
+"""The network of a space that is most like another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mnv2search.cost import cost_of
+from mnv2search.model.elastic import smallest_and_largest
+from mnv2search.spec.layers import Layer
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, Unit, plan
+from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
+from mnv2search.supernet.inherit import corresponds, places_of, stages
+
+__all__ = ["closest_pick", "likeness"]
+
+RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
+# A network that weights come from may cost so much more than the largest of those that are looked at.
+DEARER = 1.2
+ROUNDS = 4
+
+
+def closest_pick(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) -> Pick:
+    """The pick whose network shares most weights with another network, without having many that it has not.
+
+    Found by changing one axis after the other for as long as that helps, from every width. Its resolution is the
+    greatest at which it costs little more than the largest of some networks, or else the least.
+
+    Args:
+        space: to choose from.
+        old: the other network; its rows, or else its stages, have to be as many as those of the space.
+        band: networks that are looked at later.
+    """
+    of_old, axes = plan(old), space.axes
+    # how many blocks a row has is asked last, when each of them is as like the other network's as it can be
+    sized = sorted(
+        (index for index, axis in enumerate(axes) if axis.at not in (RESOLUTION, WIDTH)),
+        key=lambda index: axes[index].at.endswith(REPEATS),
+    )
+    widths = next((index for index, axis in enumerate(axes) if axis.at == WIDTH), None)
+
+    def liking(pick: Pick) -> float:
+        return likeness(plan(resolve(space, pick)), of_old, rows=origins(space, pick))
+
+    _, largest = smallest_and_largest(space)
+    begins = [largest] if widths is None else [_with(largest, widths, i) for i in range(len(axes[widths].options))]
+    best, most = largest, -1.0
+    for begin in begins:
+        pick, value = begin, liking(begin)
+        for _ in range(ROUNDS):
+            before = value
+            for index in sized:
+                for option in range(len(axes[index].options)):
+                    other = _with(pick, index, option)
+                    if (found := liking(other)) > value:
+                        pick, value = other, found
+            if value == before:
+                break
+        if value > most:
+            best, most = pick, value
+    return canonical(space, _at_a_resolution(space, best, band))
+
+
+def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
+    """Of all weights of two networks, the share that both have, from 0 to 1: rows, or else stages, correspond.
+
+    Args:
+        new: one of them.
+        old: the other.
+        rows: of the first, for each row of its spec the number of the row that it counts as; by default its own.
+    """
+    rows = rows or range(len(new.spec.blocks))
+    firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]
+    merged = replace(new.spec, blocks=tuple(firsts))
+    if not corresponds(merged, old.spec):
+        return 0.0
+    if len(firsts) == len(old.spec.blocks):
+        ours, theirs = places_of(new, rows), places_of(old, range(len(firsts)))
+    else:
+        of_row = stages(merged)
+        ours, theirs = places_of(new, [of_row[row] for row in rows]), places_of(old, stages(old.spec))
+    shared = sum(
+        _shared(new.units[one], old.units[other])
+        for place, units in ours.items()
+        for one, other in zip(units, theirs.get(place, ()), strict=False)
+    )
+    whole = _weights_of(new, ours) + _weights_of(old, theirs)
+    return shared / (whole - shared)
+
+
+def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:
+    """Weights of a network without its head."""
+    return sum(_weights(layer) for units in places.values() for at in units for layer in laid_out.units[at].layers)
+
+
+def _shared(one: Unit, other: Unit) -> int:
+    """Weights of the layers that two units both have."""
+    ours, theirs = ({layer.role: layer for layer in unit.layers} for unit in (one, other))
+    if ("expansion" in ours) != ("expansion" in theirs):
+        return 0  # which channel is which cannot be told
+    return sum(_weights(layer, theirs[role]) for role, layer in ours.items() if role in theirs)
+
+
+def _weights(layer: Layer, other: Layer | None = None) -> int:
+    """Weights of a layer, or of the part that is in another one too."""
+    other = other or layer
+    ins = min(layer.c_in // layer.groups, other.c_in // other.groups)
+    return min(layer.c_out, other.c_out) * ins * min(layer.kernel, other.kernel) ** 2
+
+
+def _at_a_resolution(space: SearchSpace, pick: Pick, band: Sequence[Pick]) -> Pick:
+    index = next((index for index, axis in enumerate(space.axes) if axis.at == RESOLUTION), None)
+    if index is None:
+        return pick
+    most = DEARER * max(cost_of(resolve(space, other)).madds for other in band)
+    picks = [_with(pick, index, option) for option in range(len(space.axes[index].options))]
+    by_cost = sorted((cost_of(resolve(space, other)).madds, other) for other in picks)
+    return max((found for found in by_cost if found[0] <= most), default=by_cost[0])[1]
+
+
+def _with(pick: Pick, index: int, option: int) -> Pick:
+    return (*pick[:index], option, *pick[index + 1 :])

@@ -1,0 +1,124 @@
+"""Networks trained smaller than they are, where the time does not allow more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mnv2search.errors import SpecError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.spec.square import square_side
+
+__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
+
+# Resolutions are rounded to a multiple of this in px.
+SIDE_STEP = 8
+# Below this width channels are rounded up to 8 in so many layers that networks of different widths become alike.
+LEAST_WIDTH = 0.25
+# The last map must keep this side in px, or kernels see nothing but padding.
+LEAST_LAST_PX = 2
+
+
+class Fidelity(NamedTuple):
+    """What a network is multiplied by before it is trained: 1 leaves it as it is."""
+
+    width: float = 1.0
+    resolution: float = 1.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether networks stay as they are."""
+        return self.width == 1 and self.resolution == 1
+
+    def __str__(self) -> str:
+        return "full size" if self.is_full else f"width x {self.width:g}, resolution x {self.resolution:g}"
+
+
+# From the network itself down; the order of networks suffers less from fewer pixels than from fewer channels.
+FIDELITIES = (
+    Fidelity(),
+    Fidelity(1.0, 0.75),
+    Fidelity(0.75, 0.75),
+    Fidelity(1.0, 0.5),
+    Fidelity(0.75, 0.5),
+    Fidelity(0.5, 0.5),
+    Fidelity(0.35, 0.5),
+    Fidelity(0.25, 0.5),
+)
+
+
+# Where weights are taken over from a trained network: a quarter of its channels is worth no more than random ones.
+WHOLE_WIDTHS = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(1.0, 0.5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A fidelity, and how many images a training at it is expected to see."""
+
+    fidelity: Fidelity
+    images: float
+
+
+def reduced(spec: ModelSpec, fidelity: Fidelity) -> ModelSpec:
+    """The network at a fidelity.
+
+    >>> from mnv2search.spec.yaml.codec import load_spec
+    >>> small = reduced(load_spec("mobilenet_v2_1.0_224"), Fidelity(0.5, 0.5))
+    >>> small.width, small.resolution
+    (0.5, 112)
+
+    Args:
+        spec: the network.
+        fidelity: what its width and resolution are multiplied by.
+
+    Raises:
+        OptionError: it takes other images than squares, and is to be made smaller.
+    """
+    if fidelity.is_full:
+        return spec
+    side = square_side(spec)
+    if fidelity.resolution != 1:
+        stride = max(1, side // plan(spec).features[-1].size_out.height)
+        step = SIDE_STEP if side * fidelity.resolution >= 2 * SIDE_STEP else 1
+        side = max(round(side * fidelity.resolution / step) * step, min(side, LEAST_LAST_PX * stride))
+    return replace(spec, width=spec.width * fidelity.width, resolution=side)
+
+
+def chosen(
+    networks: Sequence[ModelSpec],
+    *,
+    time_s: float,
+    madds_per_s: float,
+    images: int,
+    passes: float,
+    fidelities: Sequence[Fidelity] = FIDELITIES,
+) -> Choice:
+    """The most faithful fidelity at which a training in that time sees enough images, or the least faithful.
+
+    None makes a network narrower than 0.25, unless its width is below that as it is.
+
+    Args:
+        networks: some of those that are to be trained.
+        time_s: of training.
+        madds_per_s: multiply-adds of one evaluation of a network that a second of training is worth.
+        images: that are enough.
+        passes: networks that see an image, on average.
+        fidelities: the most faithful first.
+    """
+    from mnv2search.cost import cost_of
+
+    found = Choice(fidelity=fidelities[0], images=0.0)
+    narrowest = min(spec.width for spec in networks)
+    for fidelity in fidelities:
+        if fidelity.width < 1 and narrowest * fidelity.width < LEAST_WIDTH:
+            continue
+        try:
+            madds = sum(cost_of(reduced(spec, fidelity)).madds for spec in networks) / len(networks)
+        except SpecError:
+            continue  # too narrow, or too little is left of the map
+        found = Choice(fidelity=fidelity, images=time_s * madds_per_s / (madds * passes))
+        if found.images >= images:
+            break
+    return found

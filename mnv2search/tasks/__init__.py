@@ -1,0 +1,1 @@
+"""What a network learns: losses and metrics of each task."""

@@ -1,0 +1,1 @@
+"""Devices: measure, profile, probe, audit of predictions."""

@@ -1,0 +1,38 @@
+"""Networks measured side by side on one device, with what earlier processes learned of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnv2search.latency.measuring.timing import OnProgress
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import Latency
+from mnv2search.spec.model_spec import ModelSpec
+
+__all__ = ["measure_together"]
+
+
+def measure_together(
+    specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
+) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
+    """The latency of every network from one interleaved run, and notes on what did not work besides.
+
+    Args:
+        specs: networks.
+        device: text that opens the device.
+        time_s: after which no new visit begins; None measures until every interval is narrow enough.
+        on_progress: told after every visit how many networks are done with.
+
+    Raises:
+        DeviceError: the device refuses a network.
+    """
+    cache = LatencyCache()
+    with open_device(device) as opened:
+        measurer = cache.measurer(opened)
+        latencies = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        try:
+            cache.save(opened.info, reference_ms=measurer.reference_ms, observations=None)
+        except OSError as error:
+            return latencies, (f"the latency cache cannot be written ({error})",)
+    return latencies, ()

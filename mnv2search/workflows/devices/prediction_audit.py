@@ -1,0 +1,143 @@
+"""Predictions held against measurements of networks that were not learned from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnv2search.errors import OptionError
+from mnv2search.latency.measuring.timing import OnProgress, Settings
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import DeviceInfo, Latency
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import SearchSpace, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
+
+__all__ = ["Audit", "Audited", "audit", "unseen"]
+
+CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
+# Draws for each network that is asked for, before a space counts as exhausted.
+DRAWS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """One network, predicted before it was measured."""
+
+    spec: ModelSpec
+    predicted: Latency
+    measured: Latency
+    extrapolates: bool
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, relative to the measurement."""
+        return self.predicted.median_ms / self.measured.median_ms - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """How good predictions are on one device and space.
+
+    Attributes:
+        learned_from: networks the predictor had seen.
+        items: the networks.
+    """
+
+    device: DeviceInfo
+    space: str
+    learned_from: int
+    items: tuple[Audited, ...]
+
+    @property
+    def mean_error(self) -> float:
+        """Mean absolute relative error (MAPE, as a ratio)."""
+        return float(np.mean([abs(item.error) for item in self.items]))
+
+    @property
+    def bias(self) -> float:
+        """Median relative error."""
+        return float(np.median([item.error for item in self.items]))
+
+    def within(self, limit: float) -> float:
+        """Share of the networks predicted to within a relative error."""
+        return float(np.mean([abs(item.error) <= limit for item in self.items]))
+
+    @property
+    def spearman(self) -> float | None:
+        """Rank correlation of predicted and measured latency; None below three networks."""
+        if len(self.items) < 3:
+            return None
+        from scipy.stats import spearmanr  # late: half a second
+
+        pairs = [(item.predicted.median_ms, item.measured.median_ms) for item in self.items]
+        return float(spearmanr([p for p, _ in pairs], [m for _, m in pairs]).statistic)
+
+    @property
+    def half_width(self) -> float:
+        """Median half-width of the measurements' own 95 % intervals, relative; no error below it can be told."""
+        return float(np.median([i.measured.ci_high_ms / i.measured.median_ms - 1 for i in self.items]))
+
+
+def audit(
+    *,
+    device: str,
+    space: str,
+    count: int,
+    seed: int = 0,
+    time_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Audit:
+    """Predict random networks of a space from what is remembered of the device, then measure them side by side.
+
+    Args:
+        device: text that opens the device.
+        space: file or bundled name of the search space.
+        count: networks; fewer where the space has fewer that were not learned from.
+        seed: of the draws.
+        time_s: after which no new visit begins.
+        on_progress: told after every visit how many networks are done with.
+
+    Raises:
+        OptionError: the space has no network that was not learned from.
+        DeviceError: the device cannot be used, or refuses a network.
+    """
+    loaded, cache = load_space(space), LatencyCache()
+    with open_device(device) as opened:
+        predictor = cache.predictor(opened)
+        specs = unseen(loaded, predictor, count=count, seed=seed)
+        predicted = [predictor.predict(spec) for spec in specs]
+        beyond = predictor.extrapolates([plan(spec) for spec in specs])
+        measurer = cache.measurer(opened, CLOSENESS)
+        measured = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        info = opened.info
+    items = [
+        Audited(spec=s, predicted=p, measured=m, extrapolates=e)
+        for s, p, m, e in zip(specs, predicted, measured, beyond, strict=True)
+    ]
+    return Audit(device=info, space=loaded.name, learned_from=len(predictor.observations), items=tuple(items))
+
+
+def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
+    """Random networks of a space that the predictor has not learned from.
+
+    Raises:
+        OptionError: there is none.
+    """
+    generator = random.Random(f"audit {seed}")
+    found: dict[ModelSpec, None] = {}
+    for _ in range(DRAWS * count):
+        spec = resolve(space, random_pick(space, generator))
+        if not predictor.has_seen(plan(spec)):
+            found[spec] = None
+        if len(found) == count:
+            break
+    if not found:
+        raise OptionError(f"every network of {space.name} was learned from", hint="audit another space")
+    return tuple(found)

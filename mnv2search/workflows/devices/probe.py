@@ -1,0 +1,260 @@
+"""What a device likes: which multiples of channels, and which kernels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.latency.measuring.timing import OnProgress, Settings
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
+
+__all__ = ["NETWORKS", "ChannelPoint", "Cliff", "KernelPoint", "MultiplePoint", "Probe", "probe", "probe_device"]
+
+# Channels of all layers: some that are a multiple of 4 and no more, some of 8, of 16 and of 32.
+CHANNELS = (48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96)
+MULTIPLES = (4, 8, 16, 32)
+# The rounding of the family, which stays unless there is evidence against it.
+USUAL = 8
+KERNELS = (3, 5, 7)
+KERNEL_CHANNELS = 64
+# Blocks in a row, so that stem and start-up hardly count.
+REPEATS = 8
+RESOLUTION = 56
+CLOSENESS = Settings(half_width=0.01, min_visits=20, max_visits=60)
+# Another size of blocks than the usual one must leave less unexplained, by this factor.
+CONVINCING = 0.6
+# A step that exceeds the trend by so much is a cliff.
+CLIFF = 0.06
+# A kernel costs more than its multiply-adds say by this factor.
+RUINOUS = 1.5
+NETWORKS = len(CHANNELS) + len(KERNELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPoint:
+    """A network whose layers all have so many channels.
+
+    Attributes:
+        channels: of every layer.
+        measured: its latency.
+        trend_ms: of a power of the channels, as if they filled their blocks.
+    """
+
+    channels: int
+    measured: Latency
+    trend_ms: float
+
+    @property
+    def excess(self) -> float:
+        """Over the trend, relative."""
+        return self.measured.median_ms / self.trend_ms - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiplePoint:
+    """How well the latencies are explained by a device that computes channels in blocks of one size.
+
+    Attributes:
+        multiple: the size of the blocks.
+        misfit: root mean square of what is left unexplained, relative.
+    """
+
+    multiple: int
+    misfit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelPoint:
+    """What one depthwise convolution costs.
+
+    Attributes:
+        kernel: side in px.
+        ms: one layer.
+        half_width_ms: of its 95 % interval.
+        ratio: over that of the smallest kernel.
+        madds_ratio: the same of multiply-adds.
+    """
+
+    kernel: int
+    ms: float
+    half_width_ms: float
+    ratio: float
+    madds_ratio: float
+
+    @property
+    def is_ruinous(self) -> bool:
+        """It costs far more than its multiply-adds say."""
+        return self.ratio > RUINOUS * self.madds_ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cliff:
+    """A step between neighbouring channel counts that the trend does not explain.
+
+    Attributes:
+        below: channels before it.
+        above: channels after it.
+        rise: of the latency, relative.
+        expected: by the trend.
+    """
+
+    below: int
+    above: int
+    rise: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What was found on one device.
+
+    Attributes:
+        device: that was probed.
+        channels: in rising order.
+        multiples: 4, 8, 16 and 32.
+        kernels: in rising order.
+        cliffs: between neighbouring channels, largest first.
+        round_to: the multiple to round channels to.
+    """
+
+    device: DeviceInfo
+    channels: tuple[ChannelPoint, ...]
+    multiples: tuple[MultiplePoint, ...]
+    kernels: tuple[KernelPoint, ...]
+    cliffs: tuple[Cliff, ...]
+    round_to: int
+
+
+def probe_device(*, device: str, time_s: float | None = None, on_progress: OnProgress | None = None) -> Probe:
+    """Open a device and probe it.
+
+    Args:
+        device: text that opens the device.
+        time_s: after which no new visit begins.
+        on_progress: told after every visit how many networks are done with.
+
+    Raises:
+        DeviceError: the device cannot be used, or refuses a network.
+    """
+    with open_device(device) as opened:
+        return probe(opened, cache=LatencyCache(), time_s=time_s, on_progress=on_progress)
+
+
+def probe(
+    device: LatencyDevice,
+    *,
+    cache: LatencyCache,
+    time_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Probe:
+    """Measure small networks side by side that differ in channels, and some that differ in their kernels.
+
+    Args:
+        device: to probe.
+        cache: that knows the reference of the device.
+        time_s: after which no new visit begins.
+        on_progress: told after every visit how many networks are done with.
+
+    Raises:
+        DeviceError: the device refuses a network.
+    """
+    by_channels = [_network(channels) for channels in CHANNELS]
+    by_kernel = [_network(KERNEL_CHANNELS, kernel=kernel) for kernel in KERNELS]
+    bare = _network(KERNEL_CHANNELS, depthwise=False)
+    specs = list(dict.fromkeys([*by_channels, *by_kernel, bare]))
+    measurer = cache.measurer(device, CLOSENESS)
+    found = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
+    measured = [found[spec] for spec in by_channels]
+    trend, multiples, round_to = _trend(measured)
+    points = tuple(
+        ChannelPoint(channels=c, measured=m, trend_ms=t) for c, m, t in zip(CHANNELS, measured, trend, strict=True)
+    )
+    return Probe(
+        device=device.info,
+        channels=points,
+        multiples=multiples,
+        kernels=_kernels([found[spec] for spec in by_kernel], found[bare]),
+        cliffs=_cliffs(points),
+        round_to=round_to,
+    )
+
+
+def _network(channels: int, *, kernel: int = 3, depthwise: bool = True) -> ModelSpec:
+    """Blocks of a depthwise and a pointwise convolution, all of the same width."""
+    block = BlockSpec(
+        channels=channels,
+        expansion=1,
+        repeats=REPEATS,
+        kernel=kernel,
+        expand_divisor=1,
+        residual="off",
+        depthwise_location="expansion" if depthwise else "none",
+        projection_activation="relu6",
+    )
+    return ModelSpec(
+        name=f"probe-{channels}-{kernel if depthwise else 0}",
+        stem=Stem(channels=channels),
+        blocks=(block,),
+        last_channels=None,
+        head=None,
+        channel_divisor=1,
+        resolution=RESOLUTION,
+    )
+
+
+def _trend(measured: Sequence[Latency]) -> tuple[NDArray[np.float64], tuple[MultiplePoint, ...], int]:
+    """The trend of the best size of blocks, how well each size does, and the size that is chosen.
+
+    For each size the latency is fitted by a power of the channels, rounded up to it.
+    """
+    y = np.log([latency.median_ms for latency in measured])
+    fits: dict[int, tuple[float, NDArray[np.float64]]] = {}
+    for multiple in MULTIPLES:
+        padded = [-(-channels // multiple) * multiple for channels in CHANNELS]
+        terms = np.column_stack([np.ones(len(y)), np.log(padded)])
+        rates = np.linalg.lstsq(terms, y, rcond=None)[0]
+        fits[multiple] = float(np.sqrt(np.mean((y - terms @ rates) ** 2))), rates
+    best = min(fits, key=lambda multiple: fits[multiple][0])
+    if fits[best][0] > CONVINCING * fits[USUAL][0]:
+        best = USUAL
+    constant, power = fits[best][1].tolist()
+    points = tuple(MultiplePoint(multiple=m, misfit=misfit) for m, (misfit, _) in fits.items())
+    return np.exp(constant + power * np.log(CHANNELS)), points, best
+
+
+def _kernels(measured: Sequence[Latency], bare: Latency) -> tuple[KernelPoint, ...]:
+    costs = [(latency.median_ms - bare.median_ms) / REPEATS for latency in measured]
+    smallest = max(costs[0], 1e-9)
+    return tuple(
+        KernelPoint(
+            kernel=kernel,
+            ms=cost,
+            half_width_ms=math.hypot(_half_width_ms(latency), _half_width_ms(bare)) / REPEATS,
+            ratio=cost / smallest,
+            madds_ratio=(kernel / KERNELS[0]) ** 2,
+        )
+        for kernel, latency, cost in zip(KERNELS, measured, costs, strict=True)
+    )
+
+
+def _half_width_ms(latency: Latency) -> float:
+    return (latency.ci_high_ms - latency.ci_low_ms) / 2
+
+
+def _cliffs(points: Sequence[ChannelPoint]) -> tuple[Cliff, ...]:
+    """Steps that rise by more than the trend, by a share that matters, largest first."""
+    found = []
+    for before, after in itertools.pairwise(points):
+        rise = after.measured.median_ms / before.measured.median_ms - 1
+        expected = after.trend_ms / before.trend_ms - 1
+        if rise - expected > CLIFF:
+            found.append(Cliff(below=before.channels, above=after.channels, rise=rise, expected=expected))
+    return tuple(sorted(found, key=lambda cliff: cliff.expected - cliff.rise))

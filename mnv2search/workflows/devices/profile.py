@@ -1,0 +1,173 @@
+"""The profile of a device: networks measured on it so that others can be predicted."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from mnv2search.errors import OptionError
+from mnv2search.latency.measuring.timing import Settings
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.prediction.d_optimal import most_informative
+from mnv2search.latency.prediction.features import FeatureTable
+from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import SearchSpace, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
+
+__all__ = ["CLOSENESS", "Profile", "build_profile", "candidates_of", "profile_device"]
+
+# Networks of each space among which those to measure are chosen.
+DRAWN = 400
+# Measured between two choices: side by side, so that a slow moment hits all alike.
+BATCH = 12
+# Of the time; the rest is for saving and for networks that take longer than the first ones.
+USED = 0.97
+CLOSENESS = Settings(half_width=0.02, min_visits=8, max_visits=24)
+# A measurement whose half-width is beyond this teaches nothing.
+VAGUE = 0.1
+# More would not be remembered.
+MOST_NETWORKS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What building a profile came to.
+
+    Attributes:
+        device: whose profile it is.
+        spaces: names of the spaces it was chosen for.
+        measured: networks measured now.
+        kept: networks measured earlier that still hold.
+        dropped_earlier: earlier ones were there, but missed today's measurements: another clock, or other work.
+        error: mean relative error on these networks, each predicted from the others; None below three.
+        elapsed_s: wall time.
+    """
+
+    device: DeviceInfo
+    spaces: tuple[str, ...]
+    measured: int
+    kept: int
+    dropped_earlier: bool
+    error: float | None
+    elapsed_s: float
+
+
+def profile_device(
+    *,
+    device: str,
+    spaces: Sequence[str],
+    time_s: float,
+    refresh: bool = False,
+    seed: int = 0,
+    on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Profile:
+    """Measure networks of the spaces for a time, and keep them for every later prediction on the device.
+
+    Args:
+        device: text that opens the device.
+        spaces: files or bundled names of search spaces.
+        time_s: wall time for all of it.
+        refresh: forget what was measured before.
+        seed: of the draws.
+        on_progress: told the share of the time that has passed, and how many networks are measured.
+        clock: monotonic clock in seconds.
+
+    Raises:
+        OptionError: no space is given.
+        DeviceError: the device cannot be used.
+        OSError: the cache cannot be written; what was measured is lost.
+    """
+    loaded = [load_space(name) for name in spaces]
+    cache = LatencyCache()
+    with open_device(device) as opened:
+        earlier = () if refresh else cache.load(opened.info).observations
+        predictor = LatencyPredictor(opened.info, earlier=earlier)
+        measured, elapsed_s, reference_ms = build_profile(
+            opened, predictor, loaded, cache=cache, time_s=time_s, seed=seed, on_progress=on_progress, clock=clock
+        )
+        cache.save(opened.info, reference_ms=reference_ms, observations=predictor.observations)
+        info = opened.info
+    kept = len(predictor.observations) - len(measured)
+    return Profile(
+        device=info,
+        spaces=tuple(space.name for space in loaded),
+        measured=len(measured),
+        kept=max(kept, 0),
+        dropped_earlier=bool(earlier) and kept <= 0,
+        error=predictor.error,
+        elapsed_s=elapsed_s,
+    )
+
+
+def build_profile(
+    device: LatencyDevice,
+    predictor: LatencyPredictor,
+    spaces: Sequence[SearchSpace],
+    *,
+    cache: LatencyCache,
+    time_s: float,
+    seed: int = 0,
+    without: Collection[ModelSpec] = (),
+    on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[tuple[ModelSpec, float]], float, float | None]:
+    """Networks measured one batch after the other, each chosen by what the predictor knows least about.
+
+    Args:
+        device: to measure on.
+        predictor: to teach.
+        spaces: whose networks to choose from.
+        cache: that knows the reference of the device.
+        time_s: for all of it.
+        seed: of the draws.
+        without: networks that are not to be measured, such as those of a test.
+        on_progress: told after every batch the share of the time that has passed, and how many networks are measured.
+        clock: monotonic clock in seconds.
+
+    Returns:
+        (network, latency in ms) of what was measured, the wall time in s, and the level of the reference in ms.
+
+    Raises:
+        OptionError: there is no space.
+        DeviceError: the device refuses a network.
+    """
+    if not spaces:
+        raise OptionError("there is no space to profile the device for", hint="give --space, such as mnv2")
+    begin = clock()
+    candidates = [spec for spec in candidates_of(spaces, seed=seed) if spec not in without]
+    plans = [plan(spec) for spec in candidates]
+    features = FeatureTable().matrix_of(plans)
+    measurer = cache.measurer(device, CLOSENESS)
+    measured: list[tuple[ModelSpec, float]] = []
+    taken: set[int] = set()
+    while clock() - begin < USED * time_s and len(measured) < min(MOST_NETWORKS, len(candidates)):
+        ms, _ = predictor.predict_many(plans)
+        shares = features / ms[:, None]
+        batch = most_informative(shares, known=sorted(taken), count=BATCH, scale=predictor.scale)
+        left_s = USED * time_s - (clock() - begin)
+        specs = [candidates[i] for i in batch]
+        latencies = measurer.measure(specs, time_s=max(left_s, 0.0))
+        taken |= set(batch)
+        measured += [(spec, m.median_ms) for spec, m in zip(specs, latencies, strict=True) if _is_known(m)]
+        predictor.fit(measured)
+        on_progress(min(1.0, (clock() - begin) / time_s), len(measured))
+    return measured, clock() - begin, measurer.reference_ms
+
+
+def _is_known(latency: Latency) -> bool:
+    """Whether the network was measured closely enough to learn from before time was up."""
+    return latency.ci_high_ms <= (1 + VAGUE) * latency.median_ms
+
+
+def candidates_of(spaces: Sequence[SearchSpace], *, seed: int) -> list[ModelSpec]:
+    """Random networks of each space, without doubles."""
+    generator = random.Random(seed)
+    drawn = [resolve(space, random_pick(space, generator)) for space in spaces for _ in range(DRAWN)]
+    return list(dict.fromkeys(drawn))

@@ -1,0 +1,1 @@
+"""Networks compiled to files, and evaluation of those files."""

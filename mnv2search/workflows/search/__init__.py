@@ -1,0 +1,1 @@
+"""A search: run, resume, verify, ship."""

@@ -1,0 +1,278 @@
+"""What was measured, held against the runtime's own converter: equal answers, and equal speed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnv2search.errors import DeviceError
+from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
+from mnv2search.latency.measuring.pool import SEPARATOR
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.remote.native import NativeDevice
+from mnv2search.latency.runner.engine import image
+from mnv2search.latency.runtime import Runtime
+from mnv2search.latency.types import DeviceInfo, LatencyDevice
+from mnv2search.lowering.artifact import Artifact
+from mnv2search.records import write_text
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+
+if TYPE_CHECKING:
+    from mnv2search.model.build import MobileNet
+
+__all__ = [
+    "CONFIRMATION",
+    "TOLERANCE",
+    "ArtifactDevice",
+    "Confirmation",
+    "can_confirm",
+    "confirm",
+    "confirm_front",
+    "confirmation_line",
+    "disagreements",
+    "write_confirmations",
+]
+
+CONFIRMATION = "confirmation.json"
+# Largest root mean square of the difference to the PyTorch network, over that of its answer. Rounding of single
+# precision stays below 1e-5; eight bits a weight and activation leave errors of some percent in a network whose
+# weights are arbitrary.
+TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.35}
+# Two artifacts are equally fast if their ratio is this close to 1, or 1 is within its interval.
+EQUAL_SPEED = 0.03
+ROUNDS = 12
+BURST_MS = 25.0
+WARM_MS = 5.0
+MIN_RUNS = 3
+
+
+class Timed(NamedTuple):
+    """An artifact of a network that is to be timed."""
+
+    artifact: Artifact
+    spec: ModelSpec
+
+
+@runtime_checkable
+class ArtifactDevice(Protocol):
+    """A device that runs the artifacts it is given."""
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What it is."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """How its artifacts are made."""
+        ...
+
+    def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
+        """What an artifact answers to the fixed image."""
+        ...
+
+    def time_artifacts(
+        self,
+        artifacts: Sequence[tuple[Artifact, ModelSpec]],
+        *,
+        burst_ms: float,
+        warm_ms: float,
+        min_runs: int,
+    ) -> list[list[tuple[int, int]]]:
+        """(wall, CPU) time in ns of a burst of each, in the order given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """One network through our writer and through the runtime's own converter.
+
+    Attributes:
+        name: of the network.
+        converter: what made the other artifact, with its version.
+        difference: of our artifact's answer from the PyTorch network's, root mean square, relative.
+        converter_difference: of the converter's artifact, alike.
+        tolerance: of both.
+        ratio: latency of our artifact over that of the converter's, interleaved.
+        ratio_half_width: half of its 95 % interval.
+    """
+
+    name: str
+    converter: str
+    difference: float
+    converter_difference: float
+    tolerance: float
+    ratio: float
+    ratio_half_width: float
+
+    @property
+    def answers_agree(self) -> bool:
+        """Both artifacts answer as the PyTorch network does."""
+        return self.difference <= self.tolerance and self.converter_difference <= self.tolerance
+
+    @property
+    def speeds_agree(self) -> bool:
+        """The two artifacts are equally fast, as far as can be told."""
+        return abs(self.ratio - 1) <= max(EQUAL_SPEED, self.ratio_half_width)
+
+
+def can_confirm(device: LatencyDevice) -> bool:
+    """Whether the device runs artifacts that a converter of its runtime could have made."""
+    return isinstance(device, ArtifactDevice) and type(device.runtime).convert is not Runtime.convert
+
+
+def confirm(
+    device: LatencyDevice, specs: Sequence[ModelSpec], *, on_progress: Callable[[int], None] = lambda _: None
+) -> tuple[Confirmation, ...]:
+    """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
+
+    Args:
+        device: one that `can_confirm`.
+        specs: networks.
+        on_progress: told after every network how many are done.
+
+    Raises:
+        DeviceError: the converter is missing or refuses a network, or the device does.
+    """
+    if not isinstance(device, ArtifactDevice):
+        raise DeviceError(f"device {device.info.name} runs no artifacts: there is no converter to compare with")
+    found: list[Confirmation] = []
+    for spec in specs:
+        found.append(_confirmed(device, spec))
+        on_progress(len(found))
+    return tuple(found)
+
+
+def confirm_front(
+    folder: Path,
+    specs: Sequence[ModelSpec],
+    *,
+    device: str,
+    on_begin: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> tuple[Confirmation, ...] | None:
+    """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
+
+    Args:
+        folder: of the run.
+        specs: its front.
+        device: text that opens the device of the run.
+        on_begin: told what the converter is before the first network, since it takes long.
+        on_progress: told after every network how many are done.
+
+    Raises:
+        DeviceError: the converter is missing or refuses a network, or the device does.
+        RecordError: the disk does not take the file.
+    """
+    # of a pool, any member speaks for all: they are alike
+    with open_device(device.split(SEPARATOR, maxsplit=1)[0]) as opened:
+        if isinstance(opened, NativeDevice):
+            raise DeviceError(
+                "a benchmark program does not tell what a network answers",
+                hint="with python=PATH in place of binary=PATH it would be",
+            )
+        if not isinstance(opened, ArtifactDevice) or not can_confirm(opened):
+            return None
+        on_begin(opened.runtime.converter)
+        found = confirm(opened, specs, on_progress=on_progress)
+    write_confirmations(folder / CONFIRMATION, found)
+    return found
+
+
+def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
+    """What the comparison says of all networks, in one line.
+
+    Raises:
+        ValueError: there is none.
+    """
+    agree = sum(c.answers_agree and c.speeds_agree for c in confirmations)
+    worst = max(max(c.difference, c.converter_difference) for c in confirmations)
+    ratios = [c.ratio for c in confirmations]
+    return (
+        f"{agree} of {len(confirmations)} agree with {confirmations[0].converter} in answer (largest difference "
+        f"{worst:.2g} of the PyTorch network's) and latency (ours over theirs {min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
+    """A line for each network that does not agree: in what, by how much, and how much would be accepted."""
+    for one in confirmations:
+        if not one.answers_agree:
+            yield (
+                f"{one.name} differs in answer: ours by {one.difference:.2g} of the PyTorch network's, theirs by "
+                f"{one.converter_difference:.2g}; {one.tolerance:g} is accepted"
+            )
+        if not one.speeds_agree:
+            yield (
+                f"{one.name} differs in latency: ours takes {one.ratio:.3f} ± {one.ratio_half_width:.3f} times as "
+                f"long as theirs; 1 ± {max(EQUAL_SPEED, one.ratio_half_width):.3f} is accepted"
+            )
+
+
+def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:
+    """Write them as JSON, whole or not at all.
+
+    Raises:
+        RecordError: the disk does not take it.
+    """
+    rows = [asdict(c) | {"answers_agree": c.answers_agree, "speeds_agree": c.speeds_agree} for c in confirmations]
+    write_text(path, json.dumps(rows, indent=2) + "\n")
+
+
+def _confirmed(device: ArtifactDevice, spec: ModelSpec) -> Confirmation:
+    from mnv2search.export.arrays import layer_arrays, set_arbitrary
+    from mnv2search.model.build import build
+
+    network, runtime = plan(spec), device.runtime
+    model = build(spec, seed=0).eval()
+    set_arbitrary(model)
+    ours = runtime.lower(network, layer_arrays(model))
+    theirs = runtime.convert(network, model)
+    expected = _answer(model, runtime.batch)
+    ratio, half_width = _ratio(device, Timed(ours, spec), Timed(theirs, spec))
+    return Confirmation(
+        name=spec.name,
+        converter=runtime.converter,
+        difference=_difference(expected, device.output(ours, spec)),
+        converter_difference=_difference(expected, device.output(theirs, spec)),
+        tolerance=TOLERANCE[runtime.precision],
+        ratio=ratio,
+        ratio_half_width=half_width,
+    )
+
+
+def _answer(model: MobileNet, batch: int) -> NDArray[np.float32]:
+    import torch
+
+    with torch.no_grad():
+        answer = model(torch.from_numpy(image(batch, model.spec.resolution)))
+    return np.asarray(answer.numpy(), np.float32)
+
+
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    if expected.size != found.size or not np.isfinite(found).all():
+        return math.inf
+    gap = found.reshape(expected.shape).astype(np.float64) - expected
+    return float(np.sqrt(np.mean(gap**2)) / max(float(np.sqrt(np.mean(expected.astype(np.float64) ** 2))), 1e-30))
+
+
+def _ratio(device: ArtifactDevice, ours: Timed, theirs: Timed) -> tuple[float, float]:
+    """Latency of the one over the other, from bursts in turn, with half of its 95 % interval."""
+    by_cpu = device.info.threads == 1
+    bursts = device.time_artifacts([ours, theirs] * ROUNDS, burst_ms=BURST_MS, warm_ms=WARM_MS, min_runs=MIN_RUNS)
+    levels = [quantile([(cpu if by_cpu else wall) for wall, cpu in runs], LEVEL_QUANTILE) for runs in bursts]
+    logs = sorted(math.log(a / b) for a, b in zip(levels[::2], levels[1::2], strict=True))
+    cut = len(logs) // 5
+    kept = logs[cut : len(logs) - cut]
+    mean = sum(kept) / len(kept)
+    spread = math.sqrt(sum((x - mean) ** 2 for x in kept) / (len(kept) - 1))
+    # the trimmed part holds about three fifths of the scatter, so the interval is widened to the whole of it
+    return math.exp(mean), 2.0 * 1.6 * spread / math.sqrt(len(kept))

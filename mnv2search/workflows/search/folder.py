@@ -1,0 +1,113 @@
+"""The folder of a run: for one process alone, and for one command alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mnv2search.atomic import remove_leftovers
+from mnv2search.errors import Mnv2SearchError, RecordError
+from mnv2search.locking import LOCK, folder_lock
+from mnv2search.records import EVALUATIONS, MANIFEST, STARTING, Manifest, read_manifest, write_manifest, write_text
+from mnv2search.workflows.search.confirm import CONFIRMATION
+from mnv2search.workflows.search.outputs import PAGE
+from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
+
+__all__ = ["SPACE", "STUDY_FILE", "WORK", "locked", "open_run"]
+
+SPACE = "space.yaml"
+STUDY_FILE = "study.sqlite3"
+STUDY_JOURNAL = f"{STUDY_FILE}-journal"
+# What an evaluator keeps for itself, such as the weights of a supernet.
+WORK = "work"
+
+
+def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
+    """The manifest to continue with: the folder's own if it belongs to the same command, otherwise the wanted one.
+
+    A run exists from the moment when its manifest is renamed into place. Until then, the previous content of the
+    folder is untouched. From then on that content belongs to no run and is removed; if the process is killed first,
+    the next start removes it. A folder that holds only temporary files counts as empty.
+
+    Raises:
+        RecordError: the folder holds a run of another command, or files of the user.
+        WriteError: the manifest cannot be written.
+    """
+    if (folder / MANIFEST).exists():
+        remove_leftovers(folder, recursive=True)
+    manifest = wanted if force or not (folder / MANIFEST).exists() else _held(folder, wanted)
+    if not force and manifest is wanted and any(path.name != LOCK for path in folder.iterdir()):
+        raise RecordError(
+            f"{folder} holds files, but no run: there is no {MANIFEST}",
+            hint="use another --name, or --force to overwrite what a run writes",
+        )
+    if manifest is wanted or manifest.status == STARTING:
+        write_manifest(folder, replace(manifest, status=STARTING))
+        _clear(folder)
+        manifest = replace(manifest, status="running")
+    write_text(folder / SPACE, manifest.space)
+    return manifest
+
+
+def _held(folder: Path, wanted: Manifest) -> Manifest:
+    """The folder's own manifest, with the settings of the new command."""
+    held = read_manifest(folder)
+    for what, before, now in (
+        ("search space", held.space, wanted.space),
+        ("device", held.device.fingerprint, wanted.device.fingerprint),
+        ("accuracy", held.evaluator, wanted.evaluator),
+        ("budget", held.budget, wanted.budget),
+        ("seed", held.seed, wanted.seed),
+        ("sampler", held.settings.sampler, wanted.settings.sampler),
+    ):
+        if before != now:
+            raise RecordError(
+                f"{folder} holds a run with another {what}",
+                hint="give this run another --name, or --force to start over",
+            )
+    return replace(held, settings=wanted.settings, command=wanted.command or held.command)
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything that a run writes except its manifest and its space."""
+    for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", "front.png", "ship.yaml", "ship.pt", PAGE):
+        (folder / name).unlink(missing_ok=True)
+    (folder / CONFIRMATION).unlink(missing_ok=True)
+    for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):
+        path.unlink()
+    for name in (WORK, FINETUNE, BEFORE):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing, for this process alone.
+
+    One that was made is removed where the run fails before anything was found out.
+    """
+    with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
+        try:
+            yield
+        except Mnv2SearchError:
+            if is_new and not _holds_anything(folder):
+                _remove(folder)
+            raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder, its manifest last, so that a kill leaves either a run or an empty folder."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (MANIFEST, LOCK):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _holds_anything(folder: Path) -> bool:
+    records, work = folder / EVALUATIONS, folder / WORK
+    measured = records.exists() and records.stat().st_size > 0
+    return measured or any(path.is_file() for path in work.rglob("*"))

@@ -1,0 +1,137 @@
+"""The files that a finished run leaves beside its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.records import write_bytes, write_text
+from mnv2search.report.csv import front_csv
+from mnv2search.report.curves import candidates_png
+from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.report.page import Lines, Part, Picture, page
+from mnv2search.report.plot import front_png
+from mnv2search.report.rows import accuracy_phrase, counted, measured_text
+from mnv2search.report.run import effort_text, run_rows, ship_lines
+from mnv2search.spec.yaml.codec import dumps
+from mnv2search.study.results import median_ms_of
+from mnv2search.study.types import SearchResult
+from mnv2search.untrusted import escaped, file_name
+
+if TYPE_CHECKING:
+    from mnv2search.workflows.search.finetuned import Finetuned
+
+__all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
+
+PAGE = "report.html"
+
+
+def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None:
+    """Write `front/*.yaml`, `ship.yaml`, `front.csv` and `front.png`, each whole or not at all.
+
+    Raises:
+        RecordError: the disk does not take them.
+    """
+    kept = {front_path(folder, evaluation) for evaluation in result.front}
+    for evaluation in result.front:
+        write_spec(front_path(folder, evaluation), evaluation)
+    for stale in set((folder / "front").glob("*.yaml")) - kept:
+        stale.unlink()
+    if result.ship is None:
+        (folder / "ship.yaml").unlink(missing_ok=True)
+    else:
+        write_spec(folder / "ship.yaml", result.ship)
+    write_text(folder / "front.csv", front_csv(result.front, ship=result.ship))
+    write_bytes(folder / "front.png", _drawn(folder, result, budget))
+
+
+def write_report(
+    folder: Path, result: SearchResult, *, budget: Budget, detail: str = "", finetuned: Finetuned | None = None
+) -> None:
+    """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
+
+    Where networks were trained on their own, `front.csv` gets what that came to.
+
+    Args:
+        folder: of the run, with its outputs.
+        result: of the search.
+        budget: of the run.
+        detail: of the evaluator: what the accuracies rest on.
+        finetuned: what training the best networks on their own came to.
+
+    Raises:
+        RecordError: the disk does not take them.
+    """
+    if not result.front:
+        (folder / PAGE).unlink(missing_ok=True)
+        return
+    if finetuned is None:
+        lines = tuple(ship_lines(result, folder=folder))
+    else:
+        lines = (*finetuned_lines(finetuned, folder=folder), effort_text(result))
+        trained = {e.spec: e for e in finetuned.trained}
+        members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
+        write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))
+    said = (*lines, *([f"accuracies: {detail}"] if detail else []), *result.notes)
+    parts: list[Part] = [Lines(title="What to ship", lines=said)]
+    parts.append(run_rows(result))
+    if finetuned is not None:
+        parts.append(finetuned_rows(finetuned))
+    drawn = _drawn(folder, result, budget)
+    parts.append(Picture(title="Accuracy over latency", png=drawn, shows="the front, what it dominates, the budget"))
+    if finetuned is not None and len(finetuned.networks) > 1:
+        parts.append(_trained_picture(folder, finetuned, budget))
+    metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
+    curves = candidates_png(result.front, result.dominated, metric=metric)
+    if curves is not None:
+        shows = f"{metric} of every candidate on held-out images after each epoch"
+        parts.append(Picture(title="How the candidates' trainings went", png=curves, shows=shows))
+    write_text(folder / PAGE, page(f"Search {folder.name}", parts))
+
+
+def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
+    return front_png(
+        result.front,
+        dominated=result.dominated,
+        baseline=result.baseline,
+        budget_ms=budget.latency_ms,
+        title=f"{folder.name}: {counted(len(result.front), 'network')} within {budget.latency_ms:g} ms",
+    )
+
+
+def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Picture:
+    unbeaten = {e.spec for e in finetuned.front}
+    drawn = front_png(
+        finetuned.front,
+        dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
+        baseline=(),
+        budget_ms=budget.latency_ms,
+        title=f"{folder.name}: trained on their own for {finetuned.steps:,} steps, held-out images",
+        label="unbeaten",
+        others="slower and no more accurate than another",
+    )
+    return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")
+
+
+def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -> Path:
+    """Path of a front member's spec or, with another suffix, of its weights."""
+    return folder / "front" / f"{file_name(evaluation.spec.name)}{suffix}"
+
+
+def write_spec(path: Path, evaluation: Evaluation) -> None:
+    """Write a network with its figures as comments.
+
+    Raises:
+        RecordError: the disk does not take it.
+    """
+    accuracy = evaluation.accuracy
+    lines = [f"# measured latency {measured_text(evaluation.latency)} ms, 95 % interval"]
+    if evaluation.latency is not None:
+        info = evaluation.latency.device
+        lines.append(f"# on {info.runtime} {info.runtime_version}, {info.hardware}, threads {info.threads}")
+    if accuracy is not None:
+        lines.append(f"# {accuracy_phrase(accuracy)}")
+        lines += [f"# {accuracy.note}"] if accuracy.note else []
+    comments = [escaped(" ".join(line.splitlines())) for line in lines]
+    write_text(path, "\n".join(comments) + "\n" + dumps(evaluation.spec))

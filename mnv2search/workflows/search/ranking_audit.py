@@ -1,0 +1,214 @@
+"""How far the accuracies of a search rank networks as trainings of their own do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
+
+from mnv2search.data.images import read_image_set
+from mnv2search.data.prepare import image_folder, prepare
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.evaluation import Evaluation
+from mnv2search.model.build import build
+from mnv2search.records import read_records, write_text
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.square import square_side
+from mnv2search.study.results import rank_of
+from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.initial_weights import network_of
+from mnv2search.tasks.classification import Figures
+from mnv2search.training.distributed import own_device
+from mnv2search.training.loop import Progress, train
+from mnv2search.training.recipe import Recipe
+from mnv2search.untrusted import file_name
+from mnv2search.workflows.search.finetuned import training_folder
+from mnv2search.workflows.search.load_run import evaluated_of
+
+__all__ = ["Ranked", "Statistic", "rank", "ranked_json"]
+
+FEWEST = 4
+BOOTSTRAPS = 2000
+FOLDER, REPORT = "audit", "audit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A rank correlation with its 90 % interval over which networks were drawn (bootstrap)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """What trainings of their own say of the accuracies of a search.
+
+    Attributes:
+        networks: that were trained.
+        weights: that all trainings began with; None began with random ones.
+        trained: figures of each on held-out images.
+        epochs: of each training.
+        recipe: of each training.
+        kendall: tau-b of the search's accuracies with the trained ones.
+        spearman: likewise.
+        by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.
+    """
+
+    networks: tuple[Evaluation, ...]
+    weights: Path | None
+    trained: tuple[Figures, ...]
+    epochs: int
+    recipe: str
+    kendall: Statistic
+    spearman: Statistic
+    by_madds: float
+
+
+def rank(
+    folder: Path,
+    *,
+    data: Path,
+    recipe: Recipe,
+    members: int,
+    epochs: int,
+    seed: int = 0,
+    weights: Path | None = None,
+    weights_spec: ModelSpec | None = None,
+    on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
+) -> Ranked:
+    """Train some networks of a run on their own, all by the same recipe, and compare the order.
+
+    The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
+    run, so that an audit that was interrupted goes on.
+
+    Args:
+        folder: of the run.
+        data: images to train on; the test images play no part.
+        recipe: of every training.
+        members: networks to train.
+        epochs: of every training.
+        seed: of first weights and draws.
+        weights: first weights of every training: a `.pt` file of ours with any network of as many rows or stages, or
+            published ones; None begins with random ones.
+        weights_spec: the network that published weights belong to.
+        on_progress: told the name of the network and where its training is.
+
+    Raises:
+        OptionError: fewer than four members are asked for.
+        RecordError: the folder has no run, or too few networks with an accuracy.
+        DataError: the images cannot be learned from.
+        WeightsError: the weights do not fit.
+        TrainingError: a training fails.
+    """
+    if members < FEWEST:
+        raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
+    chosen = _spread(_known(folder), members)
+    images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
+    trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
+    trained = []
+    for evaluation in chosen:
+        spec = evaluation.spec
+        if spec.head is None or spec.head.classes != len(images.classes):
+            raise OptionError(
+                f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
+            )
+        prepared = prepare(images, side=square_side(spec), recipe=recipe, splits=("train", "val"))
+        model = build(spec, seed=seed)
+        if first is not None:
+            inherit(model, first)
+        done = train(
+            model,
+            prepared.parts["train"],
+            prepared.parts["val"],
+            prepared.recipe,
+            folder=training_folder(trainings, evaluation),
+            seed=seed,
+            epochs=epochs,
+            data=images.fingerprint,
+            precision="float32",
+            device=own_device(),
+            on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+        )
+        trained.append(done.best)
+    said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
+    true = np.array([figures.top1 for figures in trained])
+    madds = np.array([e.cost.madds for e in chosen], dtype=float)
+    found = Ranked(
+        networks=chosen,
+        weights=weights,
+        trained=tuple(trained),
+        epochs=epochs,
+        recipe=recipe.name,
+        kendall=_statistic(kendalltau, said, true, seed=seed),
+        spearman=_statistic(spearmanr, said, true, seed=seed),
+        by_madds=_correlation(spearmanr, madds, true),
+    )
+    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
+    return found
+
+
+def ranked_json(found: Ranked) -> dict[str, Any]:
+    """All figures as JSON values."""
+    return {
+        "epochs": found.epochs,
+        "recipe": found.recipe,
+        "weights": None if found.weights is None else str(found.weights),
+        "kendall": asdict(found.kendall),
+        "spearman": asdict(found.spearman),
+        "spearman_of_madds": found.by_madds,
+        "networks": [
+            {
+                "name": e.spec.name,
+                "madds": e.cost.madds,
+                "searched": None if e.accuracy is None else asdict(e.accuracy),
+                "trained": asdict(figures),
+            }
+            for e, figures in zip(found.networks, found.trained, strict=True)
+        ],
+    }
+
+
+def _known(folder: Path) -> list[Evaluation]:
+    """Networks of the space with an accuracy, each once, the newest evaluation of it."""
+    found: dict[Any, Evaluation] = {}
+    for record in read_records(folder):
+        item = evaluated_of(record)
+        if item.pick and item.evaluation.accuracy is not None:
+            found[item.pick] = item.evaluation
+    return list(found.values())
+
+
+def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
+    if len(known) < FEWEST:
+        raise RecordError(
+            f"the run has {len(known)} networks with an accuracy, fewer than {FEWEST}", hint="search for longer"
+        )
+    ordered = sorted(known, key=rank_of)
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return tuple(ordered[i] for i in places)
+
+
+def _correlation(of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(of(one, other)[0])
+
+
+def _statistic(
+    of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int
+) -> Statistic:
+    rng = np.random.default_rng(seed)
+    value = _correlation(of, one, other)
+    drawn = [_correlation(of, one[rows], other[rows]) for rows in rng.integers(0, len(one), (BOOTSTRAPS, len(one)))]
+    low, high = np.quantile(drawn, (0.05, 0.95))
+    return Statistic(value, float(min(low, value)), float(max(high, value)))

@@ -1,0 +1,358 @@
+"""A run from beginning to end: a folder, a search whose every finished evaluation is kept, and its results."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, Prepares, RefusesSpaces
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import LatencyDevice
+from mnv2search.records import (
+    MANIFEST,
+    Manifest,
+    RunSettings,
+    Status,
+    read_manifest,
+)
+from mnv2search.spec.names import name_problem
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import dumps, load_space
+from mnv2search.study.deadline import Deadline
+from mnv2search.study.engine import Search
+from mnv2search.study.results import result_of
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.untrusted import MAX_NAME_BYTES, file_name
+from mnv2search.workflows.devices.probe import probe
+from mnv2search.workflows.search.finetuned import Finetuned, measured_of, recall_finetuned
+from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
+from mnv2search.workflows.search.load_run import recorded, space_of_run
+from mnv2search.workflows.search.outputs import write_outputs, write_report
+from mnv2search.workflows.search.run_log import RunLog
+from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
+from mnv2search.workflows.search.space_of import space_of_evaluator
+from mnv2search.workflows.search.time_left import ENDED, remaining_settings
+from mnv2search.workflows.search.trust import check_trust, remember
+
+__all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
+
+# What `Request.round_to` is to let the device decide, and how long it is asked.
+AUTO = 0
+PROBE_S = 60.0
+PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run is asked to do.
+
+    Attributes:
+        space: the search space, its file or its bundled name.
+        device: text that opens the device.
+        evaluator: text that opens the evaluator.
+        root: folder that holds the folders of runs.
+        name: of the run's folder; None makes one from space, budget and device.
+        command: the words of the command line, for the manifest.
+        force: begin anew where the folder already holds another run.
+        finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
+        round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
+            None leaves the space's own.
+    """
+
+    space: str | SearchSpace
+    device: str
+    evaluator: str
+    budget: Budget
+    settings: Settings
+    root: Path
+    name: str | None = None
+    command: tuple[str, ...] = ()
+    force: bool = False
+    finetunes: bool = False
+    round_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Where the results are, and what they are.
+
+    Attributes:
+        already_finished: nothing was left to do; the results are those of before.
+        finetuned: what training the most accurate networks of the front on their own came to.
+        notes: what did not work, though the run did.
+    """
+
+    folder: Path
+    manifest: Manifest
+    result: SearchResult
+    already_finished: bool = False
+    finetuned: Finetuned | None = None
+    notes: tuple[str, ...] = ()
+
+
+def run(
+    request: Request,
+    *,
+    on_progress: Callable[[Progress], None],
+    on_folder: Callable[[Path], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Run, or go on with a run that was interrupted.
+
+    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the
+    unfinished ones; KeyboardInterrupt is passed on after the manifest says so.
+
+    Args:
+        request: what to do.
+        on_progress: hears where the search stands.
+        on_folder: hears of the folder as soon as it is known.
+        on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
+        clock: monotonic clock in seconds.
+
+    Raises:
+        SpecError: the space has problems.
+        OptionError: the evaluator knows nothing of networks of the space, or no training fits into the time.
+        RecordError: the folder belongs to another command, or cannot be written.
+        DeviceError: the device cannot be used.
+        EvaluatorError: an accuracy cannot be determined.
+    """
+    space = load_space(request.space) if isinstance(request.space, str) else request.space
+    folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
+    with open_device(request.device) as device:
+        space = _rounded(space, request, device, folder)
+        began_s = clock()  # reading images is inside the time
+        evaluator = open_evaluator(request.evaluator)
+        if request.finetunes:
+            check_finetuning(request.settings, evaluator)
+        space = space_of_evaluator(space, evaluator)
+        if isinstance(evaluator, RefusesSpaces):
+            evaluator.check_space(space)
+        manifest = _manifest(request, space, device, evaluator, folder.name)
+        for text in remember(manifest):
+            on_note(text)
+        with locked(folder):
+            manifest = open_run(folder, manifest, force=request.force)
+            on_folder(folder)
+            if isinstance(evaluator, KeepsWeights):
+                evaluator.keep_weights(folder / WORK)
+            told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
+            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
+    return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
+
+
+def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
+    """The request that a folder's manifest recorded, so that a run goes on by its name.
+
+    Args:
+        folder: of the run.
+        settings: in place of the recorded ones, to go on for longer.
+        trusts: whether the folder may run programs, connect to machines and read data even if someone else made it.
+
+    Raises:
+        RecordError: there is no manifest that can be read, or it is not trusted.
+    """
+    manifest = read_manifest(folder)
+    if not trusts:
+        check_trust(folder, manifest, hint=f"check {folder / MANIFEST}; if you trust it, add --trust")
+    kept = manifest.settings
+    if kept.trials is None and kept.time_s is None:
+        raise RecordError(
+            f"{folder / MANIFEST}: neither trials nor time_s is set", hint="give one: --trials 200 or --time 90s"
+        )
+    recorded_settings = Settings(
+        trials=kept.trials, time_s=kept.time_s, sampler=kept.sampler, seed=kept.seed, batch=kept.batch
+    )
+    return Request(
+        space=space_of_run(folder, manifest),
+        device=manifest.device.name,
+        evaluator=manifest.evaluator,
+        budget=manifest.budget,
+        settings=settings or recorded_settings,
+        root=folder.parent,
+        name=folder.name,
+        command=manifest.command,
+        finetunes=kept.finetune,
+    )
+
+
+def default_name(space: SearchSpace, request: Request) -> str:
+    """A folder name from space, budget and device.
+
+    Names are made of letters, digits, dots and dashes alone, whatever the user's texts hold.
+    """
+    words = [Path(space.name).name, f"{request.budget.latency_ms:g}ms"]
+    if request.device != "onnxruntime":
+        words.append(request.device)
+    if request.settings.sampler != "hybrid":
+        words.append(request.settings.sampler)
+    text = "".join(c if c.isalnum() or c in ".-_" else "-" for c in "-".join(words))
+    return file_name(text.strip("-.") or "run")
+
+
+def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
+    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began.
+
+    Raises:
+        SpecError: the space does not allow it.
+    """
+    divisor = request.round_to
+    if divisor == AUTO:
+        if (folder / MANIFEST).exists() and not request.force:
+            divisor = space_of_run(folder, read_manifest(folder)).template.channel_divisor
+        else:
+            divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
+    if divisor is None:
+        return space
+    return SearchSpace(template=replace(space.template, channel_divisor=divisor), axes=space.axes)
+
+
+def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
+    """What was done to the channels, where anything was asked for."""
+    if request.round_to is None:
+        return ()
+    why = "as the device likes it" if request.round_to == AUTO else "as asked"
+    return (f"scaled channels are rounded to multiples of {space.template.channel_divisor}, {why}",)
+
+
+def _checked_name(name: str) -> str:
+    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
+        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
+    return name
+
+
+def _searched(
+    folder: Path,
+    manifest: Manifest,
+    request: Request,
+    space: SearchSpace,
+    device: LatencyDevice,
+    evaluator: AccuracyEvaluator,
+    told: Listener,
+    began_s: float,
+    clock: Callable[[], float],
+) -> Outcome:
+    previous = recorded(folder, space)
+    settings = settings_of_search(request.settings) if request.finetunes else request.settings
+    whole_s = request.settings.time_s
+    left = remaining_settings(settings, whole_s=whole_s, held_s=_held_s(folder), manifest=manifest, previous=previous)
+    goes_beyond = left is not None and manifest.status in ENDED
+    if goes_beyond:
+        manifest = replace(manifest, status="running")  # until its new end, also after a kill
+    log = RunLog(folder, manifest, clock=clock)
+    if left is None:
+        result = result_of(previous, elapsed_s=log.earlier_s)
+        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
+    keeps_checkpoints = isinstance(evaluator, Prepares)
+
+    def evaluated(item: Evaluated) -> None:
+        log.evaluated(item, elapsed_s=clock() - began_s)
+
+    def progressed(progress: Progress) -> None:
+        if progress.phase == "finetune" or (progress.phase == "preparation" and keeps_checkpoints):
+            log.charge(clock() - began_s)
+        if request.finetunes and whole_s is not None and progress.phase != "finetune":  # to the end of all
+            progress = replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
+        told.progress(progress)
+
+    search = Search(
+        space,
+        device=device,
+        evaluator=evaluator,
+        budget=request.budget,
+        settings=left,
+        study_path=str(folder / STUDY_FILE),
+        previous=previous,
+        listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
+        cache=LatencyCache(),
+        work=folder / WORK,
+        clock=clock,
+        spent_s=clock() - began_s,
+    )
+    if request.finetunes and goes_beyond:
+        set_aside(folder)
+    try:
+        result = search.run()
+    except KeyboardInterrupt:
+        log.write(replace(log.manifest, status="interrupted"))
+        raise
+    finally:
+        notes = _saved(search)
+    whole = Deadline(whole_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
+    write_outputs(folder, result, budget=request.budget)
+    log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
+    try:
+        finetuned, untrained = train_best(
+            folder,
+            result,
+            evaluator,
+            deadline=whole if request.finetunes else None,
+            seed=request.settings.seed,
+            on_progress=progressed,
+        )
+    except KeyboardInterrupt:
+        log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
+        raise
+    result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
+    detail = evaluator.info.detail
+    write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
+    status: Status = "finished" if result.front else "nothing fits"
+    log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
+    return Outcome(
+        folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
+    )
+
+
+def _saved(search: Search) -> tuple[str, ...]:
+    """Keep what was learned of the device; a cache that cannot be written is no reason to fail."""
+    try:
+        search.save_to_cache()
+    except OSError as error:
+        return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
+    return ()
+
+
+def _held_s(folder: Path) -> float | None:
+    """The time that the run in a folder was last given, if any."""
+    return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
+
+
+def _manifest(
+    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: AccuracyEvaluator, name: str
+) -> Manifest:
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    settings = request.settings
+    return Manifest(
+        name=name,
+        command=request.command,
+        versions={"python": platform.python_version(), **versions},
+        device=device.info,
+        evaluator=evaluator.info.name,
+        budget=request.budget,
+        seed=settings.seed,
+        space_name=space.name,
+        space=dumps(space),
+        created_at=_now(),
+        settings=RunSettings(
+            trials=settings.trials,
+            time_s=settings.time_s,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            batch=settings.batch,
+            finetune=request.finetunes,
+        ),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

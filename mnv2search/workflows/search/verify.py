@@ -1,0 +1,142 @@
+"""A front held against the present: its counts, its networks, its latencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnv2search.cost import Cost, cost_of
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Evaluation
+from mnv2search.latency.measuring.timing import OnProgress
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import Latency, Verdict
+from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.results import rank_of
+from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.trust import check_trust
+
+__all__ = ["Check", "front_files", "verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One member of a front, then and now.
+
+    Attributes:
+        then: as recorded.
+        cost: counted now.
+        built_params: trainable parameters of the network built now.
+        latency: measured now, on the device of the run.
+        spec_is_recorded: the file in `front/` still describes the recorded network.
+    """
+
+    then: Evaluation
+    cost: Cost
+    built_params: int
+    latency: Latency
+    spec_is_recorded: bool
+
+    @property
+    def counts_hold(self) -> bool:
+        """The counts are those recorded, and those of the network built from the file."""
+        return self.spec_is_recorded and self.cost == self.then.cost and self.built_params == self.cost.params
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the new interval says of the budget."""
+        return self.latency.verdict(self.then.budget.latency_ms)
+
+    @property
+    def moved(self) -> float:
+        """Relative change of the median."""
+        return self.latency.median_ms / self.then.latency.median_ms - 1 if self.then.latency else 0.0
+
+    @property
+    def is_beyond_intervals(self) -> bool:
+        """The old and the new interval do not meet."""
+        before = self.then.latency
+        return before is not None and (
+            self.latency.ci_low_ms > before.ci_high_ms or self.latency.ci_high_ms < before.ci_low_ms
+        )
+
+    @property
+    def holds(self) -> bool:
+        """The counts are the same, and nothing says that the network does not fit."""
+        return self.counts_hold and self.verdict != "does not fit"
+
+
+def front_files(folder: Path) -> tuple[Path, ...]:
+    """The specs in `front/` of a run.
+
+    Raises:
+        RecordError: there are none.
+    """
+    files = tuple(sorted((folder / "front").glob("*.yaml")))
+    if not files:
+        raise RecordError(
+            f"{folder}: has no front to verify", hint="give the folder of a finished run, such as results/NAME"
+        )
+    return files
+
+
+def verify(
+    folder: Path,
+    *,
+    device: str | None = None,
+    trusts: bool = False,
+    time_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> tuple[Check, ...]:
+    """Recount, rebuild and measure every member of a front again, side by side on the device of the run.
+
+    Args:
+        folder: of the run.
+        device: text that opens the device; None takes that of the manifest.
+        trusts: whether to open the device that the manifest names even if someone else made the folder.
+        time_s: for the measurement.
+        on_progress: told the number of measured networks.
+
+    Raises:
+        RecordError: the folder is not that of a finished run, a file of `front/` is not in its records, or the device
+            of the run is elsewhere and the folder is not trusted.
+        SpecError: a file of `front/` has problems.
+        DeviceError: the device of the run cannot be used.
+    """
+    from mnv2search.model.build import build
+
+    files = front_files(folder)
+    manifest, result = recall(folder)
+    if device is None and not trusts:
+        check_trust(
+            folder,
+            manifest,
+            evaluates=False,
+            hint="choose a device with --device, or check the manifest and add --trust",
+        )
+    recorded = {e.spec.name: e for e in result.front}
+    specs = [load_spec(file) for file in files]
+    names = [spec.name for spec in specs]
+    for file, name in zip(files, names, strict=True):
+        if name not in recorded or names.count(name) > 1:
+            raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
+    if missing := sorted(recorded.keys() - set(names)):
+        raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
+    specs.sort(key=lambda spec: -rank_of(recorded[spec.name]))  # as the table of the front
+    with open_device(device or manifest.device.name) as opened:
+        latencies = (
+            LatencyCache()
+            .measurer(opened)
+            .measure(specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress)
+        )
+    return tuple(
+        Check(
+            then=recorded[spec.name],
+            cost=cost_of(spec),
+            built_params=sum(p.numel() for p in build(spec).parameters()),
+            latency=latency,
+            spec_is_recorded=spec == recorded[spec.name].spec,
+        )
+        for spec, latency in zip(specs, latencies, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Trainings and predictions on the user's images."""

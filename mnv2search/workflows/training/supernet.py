@@ -1,0 +1,129 @@
+"""A supernet built on its own, for several searches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
+from mnv2search.accuracy.types import Accuracy, Preparation
+from mnv2search.evaluation import Budget, no_report
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.spec.classes import space_with_classes
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
+from mnv2search.study.engine import Search
+from mnv2search.study.types import Listener, Settings
+from mnv2search.supernet.sandwich import by_madds
+
+__all__ = ["Built", "build_supernet"]
+
+DRAWS = 1000
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a supernet came to.
+
+    Attributes:
+        folder: that holds it.
+        shown: some of its networks, from the smallest to the largest, with their inherited accuracies.
+        notes: how it was trained, and what a reader has to know.
+        evaluator: text that opens it again.
+    """
+
+    folder: Path
+    shown: tuple[tuple[ModelSpec, Accuracy], ...]
+    notes: tuple[str, ...]
+    evaluator: str
+
+
+def build_supernet(
+    space: str,
+    *,
+    data: Path,
+    folder: Path,
+    time_s: float | None = None,
+    epochs: int = 0,
+    fidelity: str = "auto",
+    recipe: str = "auto",
+    weights: Path | None = None,
+    weights_spec: str = "",
+    latency_ms: float | None = None,
+    device: str = "onnxruntime",
+    seed: int = 0,
+    tell: Callable[[str, float], None] = lambda _doing, _share: None,
+) -> Built:
+    """Train the weights that all networks of a space share, or go on with a training in `folder`.
+
+    Args:
+        space: file or bundled name of the search space.
+        data: images; see `mnv2search.data.images.read_image_set`.
+        folder: to keep it in.
+        time_s: wall time.
+        epochs: over the images, in place of a time; 0 takes the time.
+        fidelity: see `SupernetEvaluator`.
+        recipe: name or path of one; see `SupernetEvaluator`.
+        weights: first weights: a `.pt` file of any network with as many rows or stages, or published ones.
+        weights_spec: the network that published weights belong to.
+        latency_ms: budget of a later search: networks that fit it are trained rather than others; None trains all.
+        device: that the budget is meant for; some networks are measured on it.
+        seed: of everything that is drawn.
+        tell: hears what is being done, and the share of it that is done.
+
+    Raises:
+        SpecError: the space has problems.
+        DataError: the images cannot be learned from.
+        EvaluatorError: networks of the space cannot share weights, or the training fails.
+        DeviceError: the device cannot be used.
+    """
+    evaluator = SupernetEvaluator(
+        data=str(data),
+        recipe=recipe,
+        epochs=epochs,
+        fidelity=fidelity,
+        folder=str(folder),
+        weights="" if weights is None else str(weights),
+        weights_spec=weights_spec,
+    )
+    whole = space_with_classes(load_space(space), len(evaluator.images.classes))
+    rng = random.Random(seed)
+    drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
+    if latency_ms is None:
+        notes = evaluator.prepare(
+            Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=tell)
+        )
+    else:
+        with ExitStack() as stack:
+            opened = open_device(device)
+            stack.enter_context(opened)
+            search = Search(
+                whole,
+                device=opened,
+                evaluator=evaluator,
+                budget=Budget(latency_ms=latency_ms),
+                settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
+                listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
+                cache=LatencyCache(),
+                work=folder,
+            )
+            notes = search.prepare()
+    return Built(
+        folder=folder,
+        shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),
+        notes=notes,
+        evaluator=evaluator.info.name,
+    )
+
+
+def _some(space: SearchSpace, picks: Sequence[Pick]) -> tuple[ModelSpec, ...]:
+    places = [round(i * (len(picks) - 1) / (SHOWN - 1)) for i in range(SHOWN)]
+    return tuple(
+        replace(resolve(space, picks[place]), name=f"{space.name}-{place}") for place in dict.fromkeys(places)
+    )

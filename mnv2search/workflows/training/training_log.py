@@ -1,0 +1,146 @@
+"""The log of a training: one JSON line per evaluation, TensorBoard events, curves and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mnv2search.errors import RecordError, TrainingError
+from mnv2search.records import write_text
+from mnv2search.report.curves import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
+from mnv2search.report.page import Lines, Part, Picture, page
+from mnv2search.report.rows import counted
+from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.progress import F, ProgressOf
+from mnv2search.training.trainer import LAST
+from mnv2search.untrusted import UnsafeFileError, read_bytes
+
+__all__ = ["CURVES", "HISTORY", "PAGE", "logged", "write_page"]
+
+HISTORY, CURVES, PAGE = "history.jsonl", "curves.png", "report.html"
+BOARD_STEPS = 10
+
+
+@contextmanager
+def logged(
+    folder: Path, told: Callable[[ProgressOf[F]], None], scalars: Callable[[F], Mapping[str, float]]
+) -> Iterator[Callable[[ProgressOf[F]], None]]:
+    """A progress callback that also logs every evaluation, and writes event files if TensorBoard is installed.
+
+    If the folder holds a checkpoint, the log is appended to; otherwise it starts empty.
+
+    Args:
+        folder: of the training.
+        told: callback that progress is passed on to.
+        scalars: figures by the names under which TensorBoard shows them.
+
+    Raises:
+        RecordError: the log cannot be appended to.
+    """
+    _begin_history(folder / HISTORY, is_new=not (folder / LAST).exists())
+    board = _board(folder)
+
+    def log(progress: ProgressOf[F]) -> None:
+        figures = progress.evaluated
+        if figures is not None:
+            _append(folder / HISTORY, asdict(progress))
+        if board is not None and (figures is not None or progress.step % BOARD_STEPS == 0):
+            shown = {f"train/{name}": getattr(progress, name) for name in ("loss", "lr", "images_per_s")}
+            if figures is not None:
+                shown |= {f"held_out/{name}": value for name, value in scalars(figures).items()}
+            for name, value in shown.items():
+                board.add_scalar(name, value, progress.step)
+        told(progress)
+
+    try:
+        yield log
+    finally:
+        if board is not None:
+            board.close()
+
+
+def _begin_history(path: Path, *, is_new: bool) -> None:
+    """Cut off an incomplete last line, which a kill may leave, or everything if the training is new."""
+    try:
+        content = read_bytes(path, max_bytes=MAX_HISTORY_BYTES)
+        os.truncate(path, 0 if is_new else content.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+    except (UnsafeFileError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecordError(f"{path}: cannot be appended to: {reason}", hint="move it to another folder") from error
+
+
+def _append(path: Path, evaluation: dict[str, Any]) -> None:
+    line = json.dumps(json.loads(json.dumps(evaluation), parse_constant=lambda _: None))  # NaN is no JSON
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written: {error.strerror}", hint="free some space and run the same command again"
+        ) from error
+
+
+def write_page(
+    folder: Path,
+    *,
+    title: str,
+    lines: Sequence[str],
+    batch: int,
+    parts: Sequence[Part] = (),
+    on_note: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write ``curves.png``, and ``report.html`` with lines, curves and further parts.
+
+    Args:
+        folder: of the training, with its history.
+        title: of the page.
+        lines: results of the training.
+        batch: images per step.
+        parts: shown below the curves.
+        on_note: told which lines of the history the curves leave out.
+
+    Raises:
+        TrainingError: the disk does not take them.
+        RecordError: likewise.
+    """
+    shown: list[Part] = [Lines(title="Results", lines=tuple(lines))]
+    evaluations = _evaluations(folder / HISTORY, on_note)
+    if evaluations:
+        curves = training_png(evaluations, batch=batch)
+        write_whole(folder / CURVES, curves)
+        shows = "training loss and figures on held-out images over the steps"
+        shown.append(Picture(title="Training curves", png=curves, shows=shows))
+    write_text(folder / PAGE, page(title, [*shown, *parts]))
+
+
+def _evaluations(path: Path, on_note: Callable[[str], None]) -> tuple[Evaluated, ...]:
+    """The evaluations in the readable lines of a history."""
+    try:
+        evaluations, damaged = history_of(path)
+    except (UnsafeFileError, OSError) as error:
+        on_note(f"there are no curves: {path} cannot be read: {error}")
+        return ()
+    if damaged:
+        lines = counted(len(damaged), "damaged line")
+        on_note(f"{path}: the curves leave out {lines}, beginning with line {damaged[0]}")
+    return evaluations
+
+
+def _board(folder: Path) -> Any:
+    """A writer of TensorBoard's event files, or None where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations in its own dependencies
+        from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,187 @@
+"""A search of detectors whose best networks are trained on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from clocks import CountingClock
+
+sys.path += [str(Path(__file__).parents[1] / "training")]
+from scene_files import write_coco
+
+from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
+from mnv2search.errors import EvaluatorError, OptionError, RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.model.saved import read_learned, read_network
+from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.types import Settings
+from mnv2search.workflows.search import finetune_dense as module
+from mnv2search.workflows.search import shipping as best
+from mnv2search.workflows.search.finetune import candidates_of
+from mnv2search.workflows.search.finetune_dense import affordable, finetune_dense
+from mnv2search.workflows.search.finetuned import finetuned_json, recall_finetuned
+from mnv2search.workflows.search.run import Outcome, Request, resume_request
+from mnv2search.workflows.search.run import run as run_job
+from mnv2search.workflows.search.shipping import FINETUNE
+
+SPACE = """mnv2search: 1
+name: small-detectors
+resolution: [33, 48]
+width: [0.35, 0.5]
+blocks: [{t: 1, c: 16}, {t: [2, 3], c: 24, s: 2}, {t: 3, c: 32, s: 2}]
+last: 64
+head: {kind: ssdlite, classes: 80, extras: [{c: [32, 64]}]}
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    root = tmp_path_factory.mktemp("runs")
+    data = write_coco(root / "data", train=16, val=6, test=6)
+    (root / "space.yaml").write_text(SPACE, encoding="utf-8")
+    return Request(
+        space=str(root / "space.yaml"),
+        device="simulated",
+        evaluator=f"train-dense:task=detection,data={data},epochs=1",
+        budget=Budget(latency_ms=50.0),
+        settings=Settings(trials=3, time_s=10_000.0),  # enough on the busiest machine
+        root=root,
+        name="detectors",
+        finetunes=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcome(request_of_run: Request) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best, "FINETUNE_SHARE", 0.0005)
+        return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
+
+
+@pytest.fixture
+def evaluator(request_of_run: Request, outcome: Outcome) -> TrainDenseEvaluator:
+    found = TrainDenseEvaluator(task="detection", data=str(request_of_run.root / "data"), epochs=1)
+    found.keep_weights(outcome.folder / "work")
+    return found
+
+
+def test_the_best_are_trained_on_and_the_best_of_them_is_shipped(outcome: Outcome) -> None:
+    found, folder = outcome.finetuned, outcome.folder
+    assert found is not None
+    shipped = found.networks[found.best].spec
+    assert found.held_out[found.best].top1 == max(figures.top1 for figures in found.held_out)
+    assert read_network(folder / "ship.pt").spec == shipped == load_spec(str(folder / "ship.yaml"))
+    assert (folder / "ship.pt").read_bytes() == found.weights.read_bytes()
+    learned = read_learned(folder / "ship.pt")
+    assert learned is not None
+    assert learned.classes == ("red", "green")
+    assert {read_network(folder / "front" / f"{e.spec.name}.pt").spec for e in found.networks} == {
+        e.spec for e in found.networks
+    }
+
+
+def test_all_take_as_many_steps_unless_they_say_otherwise(outcome: Outcome) -> None:
+    found = outcome.finetuned
+    assert found is not None
+    steps = [
+        torch.load(outcome.folder / FINETUNE / e.spec.name / "last.ckpt", weights_only=True)["step"]
+        for e in found.networks
+    ]
+    short = [note for note in found.notes if "ended after" in note]
+    assert sum(one != found.steps for one in steps) == len(short)
+    assert found.images == 8 * found.steps
+
+
+def test_figures_have_their_metric_and_are_recalled(outcome: Outcome, run: Callable[..., Any]) -> None:
+    found = outcome.finetuned
+    assert found is not None
+    told = finetuned_json(found)
+    assert told["metric"] == "map"
+    assert "top1" not in told["test"]
+    assert told["test"]["low"] <= told["test"]["map"] <= told["test"]["high"]
+    assert set(told["test"]["details"]) >= {"ap50", "red", "green"}
+    assert recall_finetuned(outcome.folder / FINETUNE, outcome.result.front) == found
+    assert finetuned_rows(found).columns[1].title.startswith("trained mAP [90 % interval]")
+    lines = "\n".join(finetuned_lines(found, folder=outcome.folder))
+    assert "trained mAP" in lines
+    assert "AP at IoU 0.5 " in lines
+    shown = run("front", str(outcome.folder))
+    assert "trained on its own for" in shown.out
+    assert f"ship {found.networks[found.best].spec.name}" in shown.out
+    assert "trained mAP" in (outcome.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_that_is_finished_is_shown_with_its_trainings(request_of_run: Request, outcome: Outcome) -> None:
+    assert resume_request(outcome.folder, trusts=True).finetunes
+    again = run_job(request_of_run, on_progress=lambda _: None)
+    assert again.already_finished
+    assert again.finetuned == outcome.finetuned
+
+
+def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
+    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path
+) -> None:
+    (candidate,) = candidates_of(outcome.result.front, count=1)
+    assert candidate.accuracy is not None
+    perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
+    found = finetune_dense([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
+    assert found.held_out[0].top1 == 1.0
+    assert "no better for it" in found.notes[-1]
+    assert found.weights.read_bytes() == evaluator.learned(candidate.spec).read_bytes()
+
+
+def test_a_training_that_goes_on_takes_the_steps_that_were_found_to_fit(
+    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path
+) -> None:
+    candidates = candidates_of(outcome.result.front)
+    tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 3, "recipe": "dense", "count": 1}))
+    assert recall_finetuned(tmp_path, outcome.result.front) is None
+    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0, clock=CountingClock(0.1))
+    assert (found.steps, len(found.networks)) == (3, 1)
+
+
+def test_later_trainings_end_where_the_time_does(
+    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = candidates_of(outcome.result.front, count=1)
+    tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 30, "recipe": "dense", "count": 1}))
+    monkeypatch.setattr(module, "LEAST_S", 1e-6)
+    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=0.0, seed=0)
+    assert "ended after 2 of 30 steps, as the time was over" in found.notes[0]
+
+
+@pytest.mark.parametrize(("time_s", "count"), [(1000.0, 3), (112.0, 3), (100.0, 2), (10.0, 1)])
+def test_as_many_are_trained_on_as_have_the_time_of_the_search(outcome: Outcome, time_s: float, count: int) -> None:
+    candidates = (*outcome.result.front, *outcome.result.dominated)[:3]
+    assert affordable(candidates, [50.0, 30.0, 20.0], time_s=time_s) == count
+
+
+def test_what_cannot_be_trained_on_is_told(
+    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path, request_of_run: Request
+) -> None:
+    with pytest.raises(RecordError, match="no network to train"):
+        finetune_dense((), evaluator, folder=tmp_path, time_s=1.0, seed=0)
+    evaluator.keep_weights(tmp_path)
+    with pytest.raises(EvaluatorError, match=r"the weights of .* are gone"):
+        evaluator.learned(outcome.result.front[0].spec)
+    (tmp_path / "finetune.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(RecordError, match=r"finetune\.json cannot be read"):
+        finetune_dense(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)
+    with pytest.raises(OptionError, match="without a time"):
+        run_job(replace(request_of_run, settings=Settings(trials=3), name="other"), on_progress=lambda _: None)

@@ -1,0 +1,621 @@
+"""A run on images: shared weights, a front with weights beside its specs, and the best trained on their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+import torch
+from clocks import CountingClock
+
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import Learned, read_learned, read_network
+from mnv2search.records import read_manifest
+from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.report.rows import accuracy_phrase
+from mnv2search.report.run import run_rows, ship_lines
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.deadline import Deadline
+from mnv2search.study.results import front_of, median_ms_of, slots_of
+from mnv2search.study.types import Progress, Settings
+from mnv2search.training.checkpoint import write_network
+from mnv2search.workflows.search import finetune as finetuning
+from mnv2search.workflows.search import shipping as module
+from mnv2search.workflows.search.finetune import CANDIDATES, candidates_of, finetune
+from mnv2search.workflows.search.finetuned import recall_finetuned
+from mnv2search.workflows.search.run import Outcome, Request, resume_request
+from mnv2search.workflows.search.run import run as run_job
+from mnv2search.workflows.search.shipping import train_best
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from pictures import draw_pictures
+
+if TYPE_CHECKING:
+    from mnv2search.accuracy.types import Accuracy
+
+SPACE = """
+mnv2search: 1
+name: tiny
+resolution: [24, 32]
+width: [0.5, 1.0]
+stem: {c: 16, k: 3, s: 1}
+blocks:
+  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
+  - {c: 32, n: [1, 2], s: 2, t: [2, 4]}
+last: 64
+head: {classes: 1000, dropout: 0.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"), count=50, side=32, noise=60)
+
+
+def request_of(folder: Path, pictures: Path, **changed: Any) -> Request:
+    space = folder / "tiny.yaml"
+    space.write_text(SPACE, encoding="utf-8")
+    wanted: dict[str, Any] = {
+        "space": str(space),
+        "device": "simulated",
+        "evaluator": f"supernet:data={pictures},epochs=8,fidelity=1",
+        "budget": Budget(latency_ms=50.0),
+        "settings": Settings(trials=20),
+        "root": folder / "results",
+        "name": "it",
+    }
+    return Request(**(wanted | changed))
+
+
+def ran(request: Request, *, tick_s: float = 0.006) -> Outcome:
+    """A run by a clock that counts, in which so much is done on any machine."""
+    return run_job(request, on_progress=lambda _: None, clock=CountingClock(tick_s))
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return ran(request_of(tmp_path_factory.mktemp("run"), pictures))
+
+
+def test_the_front_has_inherited_accuracies_and_the_classes_of_the_data(outcome: Outcome) -> None:
+    accuracies = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
+    assert accuracies
+    assert {a.kind for a in accuracies} == {"inherited"}
+    assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {3}
+
+
+def test_the_answer_says_where_weights_are_and_where_there_are_none(outcome: Outcome, tmp_path: Path) -> None:
+    assert outcome.result.ship is not None
+    own = outcome.folder / "front" / f"{outcome.result.ship.spec.name}.pt"
+    assert any(f"weights: {own}" in line for line in ship_lines(outcome.result, folder=outcome.folder))
+    assert any("weights: none" in line for line in ship_lines(outcome.result, folder=tmp_path))
+
+
+def test_every_member_of_the_front_has_weights_beside_its_spec(outcome: Outcome) -> None:
+    specs = sorted((outcome.folder / "front").glob("*.yaml"))
+    assert specs
+    for path in specs:
+        assert read_network(path.with_suffix(".pt")).spec == load_spec(str(path))
+        assert read_learned(path.with_suffix(".pt")) is not None  # its classes, for predict
+
+
+def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
+    assert outcome.result.baseline
+    assert all(e.latency is not None and e.accuracy is None for e in outcome.result.baseline)
+
+
+def test_accuracies_stand_beside_what_the_commonest_class_gives(outcome: Outcome, finetuned: Outcome) -> None:
+    told = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
+    assert all(accuracy.commonest == pytest.approx(1 / 3, abs=0.1) for accuracy in told)
+    assert any("always answering the commonest class" in note for note in run_rows(outcome.result).notes)
+    assert finetuned.finetuned is not None
+    lines = finetuned_lines(finetuned.finetuned, folder=finetuned.folder)
+    assert any("commonest class 33" in line for line in lines)
+
+
+def test_a_reader_is_told_what_the_accuracies_rest_on(outcome: Outcome) -> None:
+    assert any("images" in note and "full size" in note for note in outcome.notes)
+    assert any("weak evidence" in note for note in outcome.notes)
+    assert any("rank correlation" in note or "too few" in note for note in outcome.notes)
+
+
+def test_a_reduced_supernet_leaves_no_weights_that_do_not_fit(tmp_path: Path, pictures: Path) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    found = ran(request_of(tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=13)))
+    assert not list((found.folder / "front").glob("*.pt"))
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(module, "FINETUNE_SHARE", 0.5)
+        request = request_of(
+            tmp_path_factory.mktemp("run"),
+            pictures,
+            evaluator=f"supernet:data={pictures},epochs=2,fidelity=0.5",
+            settings=Settings(trials=14, time_s=12.0),
+            finetunes=True,
+        )
+        return ran(request, tick_s=0.003)
+
+
+def test_the_best_are_trained_with_equal_steps_and_the_best_of_them_is_shipped(finetuned: Outcome) -> None:
+    found, folder = finetuned.finetuned, finetuned.folder
+    assert found is not None
+    assert len(found.networks) == len(found.held_out)
+    assert found.held_out[found.best].top1 == max(f.top1 for f in found.held_out)
+    steps = [torch.load(p, weights_only=True)["step"] for p in (folder / "finetune").glob("*/last.ckpt")]
+    assert sum(one != found.steps for one in steps) == sum("ended after" in note for note in found.notes)
+    shipped = read_network(folder / "ship.pt").spec
+    assert shipped == load_spec(str(folder / "ship.yaml"))
+    assert shipped.name == found.networks[found.best].spec.name
+    assert json.loads((folder / "finetune" / "finetune.json").read_text())["best"] == shipped.name
+
+
+def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
+    assert finetuned.finetuned is not None
+    for evaluation in finetuned.finetuned.networks:
+        path = finetuned.folder / "front" / f"{evaluation.spec.name}.pt"
+        assert read_network(path).spec == evaluation.spec
+    for evaluation in finetuned.finetuned.trained:
+        path = finetuned.folder / "front" / f"{evaluation.spec.name}.yaml"
+        assert load_spec(str(path)) == evaluation.spec
+        assert f"# {accuracy_phrase(cast('Accuracy', evaluation.accuracy))}" in path.read_text(encoding="utf-8")
+    assert "# trained top1" in (finetuned.folder / "ship.yaml").read_text(encoding="utf-8")
+
+
+def numbers_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "front.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def test_the_numbers_of_a_front_say_what_was_trained_and_what_to_ship(outcome: Outcome, finetuned: Outcome) -> None:
+    found = finetuned.finetuned
+    assert found is not None
+    rows = {row["name"]: row for row in numbers_of(finetuned.folder)}
+    assert {name for name, row in rows.items() if row["accuracy_kind"] == "trained"} == {
+        e.spec.name for e in found.networks
+    }
+    assert [name for name, row in rows.items() if row["ship"] == "yes"] == [found.networks[found.best].spec.name]
+    before = numbers_of(outcome.folder)[0]
+    assert (before["accuracy_kind"], before["latency_noisy"]) == ("inherited", "no")
+    assert 0 < float(before["likelihood"]) <= 1
+
+
+def test_the_page_shows_what_trainings_of_their_own_came_to(finetuned: Outcome) -> None:
+    text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
+    found = finetuned.finetuned
+    assert found is not None
+    assert ("Accuracy after trainings of their own" in text) == (len(found.networks) > 1)
+    assert "grid evaluated" in text
+
+
+def test_a_likelihood_stands_beside_even_odds(outcome: Outcome) -> None:
+    assert any("even odds for all 3 classes give 33.3 %" in note for note in run_rows(outcome.result).notes)
+
+
+def test_a_front_says_what_it_leaves_of_the_budget(outcome: Outcome) -> None:
+    told = [note for note in run_rows(outcome.result).notes if note.startswith("the slowest takes")]
+    assert told == [told[0]]
+    assert "the slowest takes 0 % of the budget" in told[0]
+    narrow = tuple(replace(e, budget=Budget(latency_ms=1.1 * median_ms_of(e))) for e in outcome.result.front)
+    assert not any("the slowest takes" in note for note in run_rows(replace(outcome.result, front=narrow)).notes)
+
+
+def test_networks_of_all_latencies_are_trained(finetuned: Outcome) -> None:
+    found = finetuned.finetuned
+    assert found is not None
+    assert set(found.networks) <= set(finetuned.result.finalists)
+    candidates = candidates_of(finetuned.result.finalists)
+    slots = slots_of(finetuned.result.finalists, count=CANDIDATES)
+    assert {slot[0] for slot in slots if slot} <= set(candidates)
+    assert len(candidates) == min(CANDIDATES, len(finetuned.result.finalists))
+    missing = f"{len(found.networks)} of {len(candidates)} networks"  # on a slow machine
+    assert found.networks == candidates or any(note.startswith(missing) for note in found.notes)
+    assert found.front == front_of(found.trained)
+    assert [e.accuracy.value for e in found.trained if e.accuracy] == [f.top1 for f in found.held_out]
+
+
+def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], finetuned: Outcome) -> None:
+    result = run("front", str(finetuned.folder))
+    assert finetuned.finetuned is not None
+    best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
+    assert f"ship {best}:" in result.out
+    assert "trained on its own for" in result.out
+    told = json.loads(run("front", str(finetuned.folder), "--json").out)
+    assert told["ship"] == told["finetuned"]["best"] == best
+    assert told["finetuned"]["front"] == [e.spec.name for e in finetuned.finetuned.front]
+
+
+def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) -> None:
+    text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
+    assert finetuned.result.notes
+    assert all(escape(note) in text for note in finetuned.result.notes)
+
+
+def test_where_time_is_short_fewer_networks_are_trained(
+    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = candidates_of(outcome.result.finalists)
+    assert len(candidates) > 1
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
+    clock = CountingClock(0.01)
+    found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.5, seed=0, clock=clock)
+    assert found is not None
+    assert len(found.networks) == 1
+    assert found.notes[-1] == f"1 of {len(candidates)} networks were trained on their own: more --time trains more"
+    assert recall_finetuned(tmp_path, outcome.result.finalists) == found
+
+
+def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
+    candidates = candidates_of(outcome.result.finalists)
+    images, clock = read_image_set(pictures), CountingClock(0.02)  # 32 images in 0.02 s
+    assert finetune(candidates, images, folder=tmp_path, time_s=0.3, seed=0, clock=clock) is None
+    assert not list(tmp_path.iterdir())
+
+
+class Shared:
+    """Weights that every network is said to have inherited."""
+
+    learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def is_full_size(self) -> bool:
+        return True
+
+    def member(self, spec: ModelSpec) -> MobileNet:
+        return build(spec, seed=7).eval()
+
+
+def test_what_a_training_makes_no_better_keeps_what_it_inherited(
+    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
+    first = Shared(read_image_set(pictures))
+    (one,) = candidates_of(outcome.result.finalists, count=1)
+    assert one.accuracy is not None
+    perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
+    found = finetune([perfect], first.images, folder=tmp_path, time_s=0.01, seed=0, first=first)
+    assert found is not None
+    assert found.kept == (one.spec.name,)
+    assert "no better for it" in found.notes[-1]
+    assert read_learned(found.weights) == first.learned
+    kept, inherited = read_network(found.weights).state_dict(), first.member(one.spec).state_dict()
+    assert all(torch.equal(kept[name], inherited[name]) for name in inherited)
+    (shown,) = found.trained
+    assert shown.accuracy is not None
+    assert (shown.accuracy.kind, shown.accuracy.value, shown.accuracy.merit) == ("inherited", 1.0, None)
+    assert "inherited" in finetuned_rows(found).rows[0][1]
+    assert any(line.startswith("  inherited top1") for line in finetuned_lines(found, folder=tmp_path))
+    assert recall_finetuned(tmp_path, [perfect]) == found
+
+
+def test_trainings_end_where_the_time_does(
+    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
+    candidates = candidates_of(outcome.result.finalists)
+    begun = {"steps": 500, "recipe": "short", "count": len(candidates)}
+    (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
+    found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.0, seed=0)
+    assert found is not None
+    dearest = max(candidates, key=lambda e: e.cost.madds)
+    assert [e.spec for e in found.networks] == [dearest.spec]
+    assert found.notes[0] == f"{dearest.spec.name}: ended after 2 of 500 steps, as the time was over"
+    assert found.steps == 500
+
+
+def test_a_search_that_took_all_the_time_trains_none_and_says_so(
+    outcome: Outcome, pictures: Path, tmp_path: Path
+) -> None:
+    evaluator = open_evaluator("imagenet")
+    late = Deadline(100.0, clock=lambda: 0.0, spent_s=98.0)
+    found = train_best(tmp_path, outcome.result, evaluator, deadline=late, seed=0, on_progress=lambda _: None)
+    assert found.finetuned is None
+    assert "after 98 s of 100 s too little time was left" in found.notes[0]
+
+
+def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched_s, clock = [0.0], CountingClock(0.02)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        clock.now_s += 100.0
+        raise KeyboardInterrupt
+
+    def hear(progress: Progress) -> None:
+        searched_s[0] = progress.elapsed_s
+
+    monkeypatch.setattr("mnv2search.workflows.search.finetune.finetune", interrupted)
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    request = request_of(
+        tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=13, time_s=600.0), finetunes=True
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_job(request, on_progress=hear, clock=clock)
+    manifest = read_manifest(tmp_path / "results" / "it")
+    assert manifest.status == "interrupted"
+    assert manifest.elapsed_s >= searched_s[0] + 100.0 > 100.0
+
+
+def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    request = request_of(
+        tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=14, time_s=16.0), finetunes=True
+    )
+    first = ran(request)
+    assert first.finetuned is not None
+    assert ran(request).already_finished
+    assert ran(request).result.elapsed_s == pytest.approx(first.manifest.elapsed_s)
+    used_s = first.manifest.elapsed_s
+    request = replace(request, settings=Settings(trials=16, time_s=used_s + 16.0))
+
+    class KilledError(BaseException):
+        """Leaves nothing behind, like a kill."""
+
+    def kill(_: Progress) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run_job(request, on_progress=kill, clock=CountingClock(0.006))
+    assert read_manifest(first.folder).status == "running"
+    longer = ran(request)
+    assert not longer.already_finished
+    assert longer.result.elapsed_s > used_s
+    assert longer.finetuned is not None
+    assert longer.finetuned.steps > first.finetuned.steps
+
+
+def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
+    request = request_of(
+        tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=14, time_s=16.0), finetunes=True
+    )
+    first = ran(request)
+    assert first.finetuned is not None
+    monkeypatch.setattr(module, "LEAST_SHARE", 9.0)
+    longer = ran(replace(request, settings=Settings(trials=16, time_s=first.manifest.elapsed_s + 20.0)))
+    assert any("too little time was left" in note for note in longer.notes)
+    assert not (first.folder / module.BEFORE).exists()
+    assert longer.finetuned is not None
+    assert longer.finetuned.held_out == first.finetuned.held_out
+    shipped = load_spec(str(first.folder / "ship.yaml"))
+    assert shipped == read_network(first.folder / "ship.pt").spec
+    assert shipped.name == longer.finetuned.networks[longer.finetuned.best].spec.name
+
+
+def test_what_is_left_is_told_to_the_end_of_all(tmp_path: Path, pictures: Path) -> None:
+    left: list[float] = []
+
+    def hear(progress: Progress) -> None:
+        assert progress.left_s is not None
+        left.append(progress.elapsed_s + progress.left_s)
+        raise KeyboardInterrupt
+
+    settings = Settings(trials=13, time_s=600.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(
+            request_of(tmp_path, pictures, settings=settings, finetunes=True), on_progress=hear, clock=lambda: 0.0
+        )
+    assert left == [pytest.approx(600.0)]
+
+
+def test_a_resumed_run_still_trains_the_best(finetuned: Outcome) -> None:
+    assert resume_request(finetuned.folder, trusts=True).finetunes
+
+
+def test_there_is_nothing_to_train_without_images(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="no images"):
+        ran(request_of(tmp_path, pictures, evaluator="imagenet", finetunes=True, settings=Settings(time_s=10.0)))
+
+
+def test_there_is_no_time_to_divide_without_a_time(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(OptionError, match="time"):
+        ran(request_of(tmp_path, pictures, finetunes=True))
+
+
+def test_an_interrupted_supernet_is_gone_on_with(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(tmp_path, pictures, settings=Settings(trials=13))
+    from mnv2search.supernet import train as supernet
+
+    monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
+    seen: list[str] = []
+
+    def stop_in_the_middle(progress: Any) -> None:
+        seen.append(progress.doing)
+        if "step 5 " in progress.doing:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(request, on_progress=stop_in_the_middle)
+    again: list[str] = []
+    found = run_job(request, on_progress=lambda progress: again.append(progress.doing))
+    assert found.result.front
+    trained = [doing for doing in again if doing.startswith("training the supernet")]
+    assert not any("step 4 " in doing for doing in trained)
+    assert any("step 5 " in doing or "step 6 " in doing for doing in trained)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "a,b"], "comma"),
+        (["--data", "x", "--accuracy", "imagenet"], "does not take --data"),
+        (["--finetune"], "no images"),
+        (["--data", "x", "--from", "none.pt"], "none.pt is not a file"),
+        (["--data", "x", "--from-spec", "mnasnet_b1"], "add --from FILE"),
+    ],
+)
+def test_mistakes_with_images_are_told(run: Callable[..., Any], words: list[str], said: str) -> None:
+    result = run("run", "--latency-ms", "5", "--space", "tiny32", "--device", "simulated", "--time", "5s", *words)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_compile_takes_the_weights_beside_a_spec(run: Callable[..., Any], outcome: Outcome, tmp_path: Path) -> None:
+    spec = next(iter(sorted((outcome.folder / "front").glob("*.yaml"))))
+    result = run("compile", str(spec), "-o", str(tmp_path / "net.pt"))
+    assert result.code == 0
+    assert "beside the spec" in result.err
+    written, kept = read_network(tmp_path / "net.pt"), read_network(spec.with_suffix(".pt"))
+    assert all(torch.equal(a, b) for a, b in zip(written.parameters(), kept.parameters(), strict=True))
+
+
+def test_weights_of_another_network_are_not_taken(run: Callable[..., Any], outcome: Outcome, tmp_path: Path) -> None:
+    first, *_, last = sorted((outcome.folder / "front").glob("*.yaml"))
+    (tmp_path / "net.yaml").write_bytes(first.read_bytes())
+    (tmp_path / "net.pt").write_bytes(last.with_suffix(".pt").read_bytes())
+    result = run("compile", str(tmp_path / "net.yaml"), "-o", str(tmp_path / "out.pt"))
+    assert result.code == 0
+    assert "another network" in result.err
+
+
+def test_an_audit_trains_networks_over_the_range_and_compares(
+    run: Callable[..., Any], outcome: Outcome, pictures: Path
+) -> None:
+    result = run("audit", str(outcome.folder), "--data", str(pictures), "--members", "4", "--epochs", "1", "--json")
+    assert result.code == 0
+    found = json.loads(result.out)
+    assert len(found["networks"]) == 4
+    assert -1 <= found["kendall"]["low"] <= found["kendall"]["value"] <= found["kendall"]["high"] <= 1
+    said = [n["searched"]["merit"] for n in found["networks"]]
+    assert said == sorted(said)
+
+
+def test_an_audit_begins_with_the_weights_that_the_search_had(
+    run: Callable[..., Any], outcome: Outcome, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(outcome.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "audit", ignore_errors=True)
+    shipped = load_spec(str(tmp_path / "run" / "ship.yaml"))
+    write_network(tmp_path / "first.pt", build(shipped, seed=3))
+    words = ["audit", str(tmp_path / "run"), "--data", str(pictures), "--members", "4", "--epochs", "1"]
+    result = run(*words, "--from", str(tmp_path / "first.pt"))
+    assert result.code == 0
+    assert f"each trained from {tmp_path / 'first.pt'} for 1 epoch".replace(" ", "") in "".join(result.out.split())
+    refused = run(*words, "--from", str(tmp_path / "none.pt"))
+    assert refused.code == 2
+    assert "none.pt" in refused.err
+
+
+def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
+    from mnv2search.training.recipe import load_recipe
+    from mnv2search.workflows.search.ranking_audit import rank
+
+    with pytest.raises(RecordError):
+        rank(tmp_path, data=pictures, recipe=load_recipe("modern"), members=4, epochs=1)
+
+
+def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
+    space = tmp_path / "tiny.yaml"
+    space.write_text(SPACE, encoding="utf-8")
+    built = run(
+        *("supernet", "--space", str(space), "--data", str(pictures), "--epochs", "1"),
+        *("-o", str(tmp_path / "shared"), "--json"),
+    )
+    assert built.code == 0
+    document = json.loads(built.out)
+    stamp = (tmp_path / "shared" / "last.ckpt").stat().st_mtime_ns
+    result = run(
+        *("run", "--latency-ms", "50", "--space", str(space), "--device", "simulated", "--trials", "13"),
+        *("--accuracy", document["evaluator"], "--output-dir", str(tmp_path / "results"), "--json"),
+    )
+    assert result.code == 0
+    assert json.loads(result.out)["front"]
+    assert (tmp_path / "shared" / "last.ckpt").stat().st_mtime_ns == stamp
+
+
+def test_equal_accuracies_say_nothing_of_an_order() -> None:
+    from scipy.stats import spearmanr
+
+    from mnv2search.workflows.search.ranking_audit import Statistic, _statistic
+
+    assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
+
+
+def test_an_order_that_holds_is_told_with_its_interval() -> None:
+    from scipy.stats import spearmanr
+
+    from mnv2search.workflows.search.ranking_audit import _statistic
+
+    found = _statistic(spearmanr, np.arange(12.0), np.arange(12.0) ** 2, seed=0)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low > 0.9
+
+
+def test_written_files_are_evaluated_beside_the_network(
+    run: Callable[..., Any], finetuned: Outcome, pictures: Path, tmp_path: Path
+) -> None:
+    images = next(path for path in pictures.iterdir() if path.is_dir())
+    files = [str(tmp_path / name) for name in ("net.onnx", "net.pt")]
+    result = run(
+        *("compile", str(finetuned.folder / "ship.pt"), "-o", files[0], "--data", str(pictures), "--json"),
+        *("--precision", "int8", "--calibration", str(images), "--no-fvcore"),
+    )
+    assert result.code == 0, result.err
+    whole, written = json.loads(result.out)["judged"]
+    assert finetuned.finetuned is not None
+    assert (whole["what"], written["what"]) == ("the network", files[0])
+    assert whole["top1"] == pytest.approx(finetuned.finetuned.test.top1)
+    assert abs(written["top1"] - whole["top1"]) <= 0.1
+    assert written["low"] <= written["top1"] <= written["high"]
+    again = run("compile", str(finetuned.folder / "ship.pt"), "-o", files[1], "--data", str(pictures), "--no-fvcore")
+    assert "top-1 on" in again.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mobilenet_v2_0.35_96", "-o", "n.pt"], "random weights"),
+        (["mobilenet_v2_0.35_96", "--weights", "n.pt"], "does not tell the 3 classes"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    run: Callable[..., Any], pictures: Path, words: list[str], said: str
+) -> None:
+    run("compile", "mobilenet_v2_0.35_96", "-o", "n.pt", "--no-fvcore")
+    result = run("compile", *words, "--data", str(pictures), "--no-fvcore", "--force")
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_what_is_smoothed_is_said_wherever_the_front_is_shown(run: Callable[..., Any], outcome: Outcome) -> None:
+    notes = {e.accuracy.note for e in outcome.result.front if e.accuracy is not None}
+    assert len(notes) == 1
+    (note,) = notes
+    assert "the likelihood is smoothed over all" in note
+    shown = " ".join(run("front", str(outcome.folder)).out.split())
+    assert shown.count(note) == 1
+    assert note in next((outcome.folder / "front").glob("*.yaml")).read_text(encoding="utf-8")
