@@ -43,7 +43,7 @@ from mnv2search.errors import Mnv2SearchError
 from mnv2search.export.calibration import images_of
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError, escaped
-from mnv2search.workflows.training.data import looked_at
+from mnv2search.workflows.training.describe_data import short_side_and_hash
 
 SUFFIXES = (".png", ".jpg", ".webp", ".bmp")
 STARTS = (
@@ -186,7 +186,7 @@ def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
     """Read an image with every function that reads images, and return the outcome."""
     path = folder / f"image{rng.choice(SUFFIXES)}"
     path.write_bytes(content)
-    results = {type(looked_at(path)), type(mask_of(path)), type(read_pixels(path, 16))}
+    results = {type(short_side_and_hash(path)), type(mask_of(path)), type(read_pixels(path, 16))}
     with contextlib.suppress(Mnv2SearchError):
         images_of([path], source=folder, size=Size(width=32, height=32))
     try:

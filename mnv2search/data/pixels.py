@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnv2search.data.dataset import Example
 from mnv2search.data.image_files import opened_image
-from mnv2search.data.images import Example
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mnv2search.data.augmentation import Augmentation
+from mnv2search.data.dataset import Dataset, Example, Split
 from mnv2search.data.image_batches import CROP
 from mnv2search.data.image_files import checked_size
-from mnv2search.data.images import Example, ImageSet, Split
 from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
+from mnv2search.data.reading import image_folder
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
@@ -46,7 +46,7 @@ class Prepared(Generic[Settings]):
 
 
 def prepare(
-    images: ImageSet,
+    images: Dataset,
     *,
     side: int,
     recipe: Settings,
@@ -86,14 +86,6 @@ def prepare(
     prepared = Prepared(parts=parts, recipe=recipe)
     images.without(prepared.unreadable)  # refuses a part that lost the last image of a class
     return prepared
-
-
-def image_folder() -> Path:
-    """Where unpacked and decoded images are kept: beside the latencies in the user's cache folder."""
-    if chosen := os.environ.get("MNV2SEARCH_CACHE"):
-        return Path(chosen) / "images"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mnv2search" / "images"
 
 
 def _short_px(examples: Sequence[Example]) -> float:

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from mnv2search.data.augmentation import Augmentation
+from mnv2search.data.dataset import Dataset, Example
 from mnv2search.data.image_batches import NORMALIZATIONS
 from mnv2search.data.image_files import opened_image
 from mnv2search.data.readers.masks import mask_of
-from mnv2search.data.scenes import Scene, SceneSet
 from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
@@ -58,7 +58,7 @@ class LoadedScenes:
         void: number of the pixels of masks that count for nothing.
     """
 
-    def __init__(self, scenes: Sequence[Scene], *, size: Size, void: int) -> None:
+    def __init__(self, scenes: Sequence[Example], *, size: Size, void: int) -> None:
         self.scenes, self.size, self.void = tuple(scenes), size, void
         self._kept: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8] | None]] = {}
 
@@ -99,11 +99,11 @@ class LoadedScenes:
             return self._kept[index]
         scene, size = self.scenes[index], (self.size.width, self.size.height)
         try:
-            with opened_image(scene.image) as picture:
+            with opened_image(scene.path) as picture:
                 pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
         except UnsafeFileError as error:  # it was readable when the dataset was read
             hint = "do not change the dataset during a training"
-            raise DataError(f"{scene.image} can no longer be read: {error}", hint=hint) from error
+            raise DataError(f"{scene.path} can no longer be read: {error}", hint=hint) from error
         mask = None
         if scene.mask is not None:
             mask = np.asarray(Image.fromarray(self.truth(index)).resize(size, Image.Resampling.NEAREST))
@@ -168,14 +168,14 @@ def _visible(corners: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return within[kept], labels[kept]
 
 
-def _corners(scene: Scene) -> Tensor:
+def _corners(scene: Example) -> Tensor:
     width, height = scene.size
     return torch.tensor(scene.boxes, dtype=torch.float32).reshape(-1, 4) / torch.tensor(
         [width, height, width, height]
     )
 
 
-def loaded_parts(scenes: SceneSet, *, size: Size) -> tuple[LoadedScenes, LoadedScenes, LoadedScenes]:
+def loaded_parts(scenes: Dataset, *, size: Size) -> tuple[LoadedScenes, LoadedScenes, LoadedScenes]:
     """Train, val and test of a set."""
     train, val, test = (
         LoadedScenes(part, size=size, void=scenes.void) for part in (scenes.train, scenes.val, scenes.test)

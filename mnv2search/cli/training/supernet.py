@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.interrupts import told_what_is_kept
-from mnv2search.cli.options import Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import Duration, InputPath, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 DEFAULT_TIME_S = 600.0
@@ -15,9 +15,7 @@ DEFAULT_TIME_S = 600.0
 
 @click.command("supernet")
 @click.option("--space", required=True, metavar="FILE|NAME", help="Search space whose networks share the weights.")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
-)
+@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
 @click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Wall time; 10m if no --epochs.")
 @click.option("--epochs", type=click.IntRange(1), help="Over the images, in place of a time.")
 @click.option(

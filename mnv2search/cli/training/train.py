@@ -13,6 +13,7 @@ import click
 from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     Duration,
+    InputPath,
     first_option,
     json_option,
     pick_option,
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", metavar="SPEC")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
-)
+@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
 @click.option(
     "--recipe",
     metavar="NAME|FILE",

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from mnv2search.data.image_files import SUFFIXES
+from mnv2search.data.dataset import Corners, Example, Fault, SplitFiles, class_name
+from mnv2search.data.image_files import SUFFIXES, image_sizes
 from mnv2search.data.readers.folders import folders_in, is_within
-from mnv2search.data.scenes import Corners, Fault, Part, Scene, image_sizes
-from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_json
 
@@ -56,7 +55,7 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
     return within, ""
 
 
-def read_coco(file: Path, *, root: Path | None = None) -> Part:
+def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
     """The scenes of a JSON file with `images`, `annotations` and `categories`.
 
     Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
@@ -84,7 +83,7 @@ def read_coco(file: Path, *, root: Path | None = None) -> Part:
             faults.append(Fault(file, entry, f"there is no image {_shown(one.get('image_id'))}"))
         elif not one.get("iscrowd"):
             raw[one["image_id"]].append((entry, one))
-    scenes: list[Scene] = []
+    scenes: list[Example] = []
     paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
     sizes = image_sizes(paths)
     for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
@@ -94,9 +93,9 @@ def read_coco(file: Path, *, root: Path | None = None) -> Part:
             faults.append(Fault(file, entry, str(size), of="image"))
             continue
         boxes = _coco_boxes(file, raw[image["id"]], labels, size, faults)
-        scenes.append(_scene(path, size, boxes))
+        scenes.append(_example(path, size, boxes))
     names = tuple(class_name(one.get("name", one["id"])) for one in categories)
-    return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
+    return SplitFiles(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
 
 
 def _id_of(entry: Mapping[str, Any], number: int) -> str:
@@ -125,7 +124,7 @@ def _coco_boxes(
     return found
 
 
-def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> Part:
+def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> SplitFiles:
     """The scenes of XML files, one an image; pixels are counted from 1.
 
     Args:
@@ -140,7 +139,7 @@ def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> P
     found = {class_name(_text(one, "name")) for _, tree in trees for one in tree.iter("object")} - {""}
     names = classes or tuple(sorted(found))
     labels = {name: number for number, name in enumerate(names)}
-    scenes: list[Scene] = []
+    scenes: list[Example] = []
     entries = len(files)
     paths = [_voc_image(file, _text(tree, "filename")) for file, tree in trees]
     sizes = image_sizes(paths)
@@ -153,8 +152,8 @@ def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> P
         for number, one in enumerate(tree.iter("object"), start=1):
             entries += 1
             _take_object(boxes, faults, Fault(file, f"object {number}", ""), one, labels, size)
-        scenes.append(_scene(path, size, boxes))
-    return Part(names, tuple(scenes), tuple(faults), max(1, entries))
+        scenes.append(_example(path, size, boxes))
+    return SplitFiles(names, tuple(scenes), tuple(faults), max(1, entries))
 
 
 def _take_object(
@@ -189,13 +188,8 @@ def _take(
         boxes.append(_Box(place.entry, within, label))
 
 
-def _scene(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Scene:
-    return Scene(
-        image=path,
-        size=size,
-        boxes=tuple(box.corners for box in boxes),
-        labels=tuple(box.label for box in boxes),
-    )
+def _example(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Example:
+    return Example(path, tuple(box.label for box in boxes), tuple(box.corners for box in boxes), size=size)
 
 
 def _json(file: Path) -> dict[str, list[dict[str, Any]]]:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.data.image_files import SUFFIXES, opened_image
+from mnv2search.data.dataset import Example, Fault, SplitFiles, class_name
+from mnv2search.data.image_files import SUFFIXES, image_sizes, opened_image
 from mnv2search.data.readers.folders import entries
-from mnv2search.data.scenes import Fault, Part, Scene, image_sizes
-from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
@@ -65,7 +64,7 @@ def text_lines(file: Path) -> list[str]:
 
 def read_masks(
     folder: Path, *, void: int, classes: tuple[str, ...] | None, stems: Sequence[str] | None = None
-) -> Part:
+) -> SplitFiles:
     """The scenes of a folder that holds `images` and `masks`, or `JPEGImages` and `SegmentationClass`.
 
     Args:
@@ -91,13 +90,13 @@ def read_masks(
     )
     wanted = sorted({*images, *masks}) if stems is None else list(stems)
     sizes = image_sizes(images.values())
-    sound: list[tuple[Scene, frozenset[int]]] = []
+    sound: list[tuple[Example, frozenset[int]]] = []
     for stem in wanted:
         found = _pair(images.get(stem), masks.get(stem), pair, stem, sizes, faults)
         if found is not None:
             sound.append(found)
     names = classes or _numbers(folder, [numbers for _, numbers in sound], void)
-    scenes: list[Scene] = []
+    scenes: list[Example] = []
     for scene, numbers in sound:
         beyond = sorted(number for number in numbers if number >= len(names) and number != void)
         if beyond and scene.mask is not None:
@@ -107,7 +106,7 @@ def read_masks(
             faults.append(Fault(scene.mask, "", "every pixel is void"))
         else:
             scenes.append(scene)
-    return Part(names, tuple(scenes), tuple(faults), max(1, len(wanted)))
+    return SplitFiles(names, tuple(scenes), tuple(faults), max(1, len(wanted)))
 
 
 def _pair(
@@ -117,7 +116,7 @@ def _pair(
     stem: str,
     sizes: Mapping[Path | None, tuple[int, int] | str],
     faults: list[Fault],
-) -> tuple[Scene, frozenset[int]] | None:
+) -> tuple[Example, frozenset[int]] | None:
     """An image with its mask and the numbers in it, or a note of why not."""
     if image is None or mask is None:
         there, lacking = (mask, folders[0]) if image is None else (image, folders[1])
@@ -133,7 +132,7 @@ def _pair(
         what = f"it has {numbers.shape[1]} x {numbers.shape[0]} px, and its image {size[0]} x {size[1]} px"
         faults.append(Fault(mask, "", what))
     else:
-        return Scene(image=image, size=size, mask=mask), frozenset(int(n) for n in np.unique(numbers))
+        return Example(image, mask=mask, size=size), frozenset(int(n) for n in np.unique(numbers))
     return None
 
 

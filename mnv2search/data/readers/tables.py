@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from mnv2search.data.dataset import SPLIT_NAMES, Example, Split, SplitFiles, class_name
 from mnv2search.data.image_files import SUFFIXES
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.table_columns import Columns, columns_of
-from mnv2search.data.sources import NAMES, Example, Listing, Split, class_name
 from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.untrusted import is_regular
 
-__all__ = ["HUB", "is_table", "listed_table", "quiet"]
+__all__ = ["HUB", "is_table", "quiet", "read_table"]
 
 HUB = "hf:"
 HUB_LIBRARY = "huggingface_hub"
@@ -68,7 +68,7 @@ def is_table(source: Path) -> bool:
     return first == PARQUET
 
 
-def listed_table(source: Path, folder: Path | None) -> Listing:
+def read_table(source: Path, folder: Path | None) -> dict[Split, SplitFiles]:
     """The images of a table, written to files once.
 
     Args:
@@ -214,7 +214,7 @@ def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str,
     columns: Columns | None = None
     size = 0
     for name, dataset in parts.items():
-        split: Split | None = NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
+        split: Split | None = SPLIT_NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
         if split is None or split in rows:
             left_out.append(
                 f"the part {name}: " + ("there is another of its kind" if split else "not known what for")
@@ -255,16 +255,16 @@ def _store(path: Path, encoded: bytes) -> int:
     return path.write_bytes(encoded)
 
 
-def _read(target: Path) -> Listing:
-    told = json.loads((target / INDEX).read_text(encoding="utf-8"))
-    return Listing(
-        classes=tuple(told["classes"]),
-        parts={
-            split: tuple(Example(target / _name(split, row), label) for row, label in part)
-            for split, part in told["parts"].items()
-        },
-        left_out=tuple(told["left_out"]),
-    )
+def _read(target: Path) -> dict[Split, SplitFiles]:
+    index = json.loads((target / INDEX).read_text(encoding="utf-8"))
+    return {
+        split: SplitFiles(
+            tuple(index["classes"]),
+            tuple(Example(target / _name(split, row), (label,)) for row, label in part),
+            left_out=tuple(index["left_out"]) if split == "train" else (),
+        )
+        for split, part in index["parts"].items()
+    }
 
 
 class quiet:  # noqa: N801 - used as a function

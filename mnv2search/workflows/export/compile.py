@@ -157,7 +157,7 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
             raise
         # images on their own: nothing but their pixels is needed
         return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
-    files = [scene.image for scene in scenes.train]
+    files = [scene.path for scene in scenes.train]
     return images_of(files, source=source, size=spec.size, normalization=normalization, whole=True)
 
 

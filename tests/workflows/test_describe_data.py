@@ -1,9 +1,8 @@
-"""Sets of scenes described: counts, sizes, shares, and what is wrong with them."""
+"""The description of datasets: counts, sizes, shares and faults."""
 
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-
 from pictures import draw_pictures
+from PIL import Image
 from scene_files import HEIGHT, WIDTH, write_coco, write_masks, write_voc
 
-from mnv2search.data.readers.scene_sets import task_in
-from mnv2search.report.scene_data import scene_lines
-from mnv2search.workflows.training.scene_data import describe_scenes
+from mnv2search.data.dataset import SPLITS
+from mnv2search.data.reading import task_of_layout
+from mnv2search.report.data import data_lines
+from mnv2search.workflows.training.describe_data import describe_data
 
 Run = Callable[..., Any]
 
@@ -53,11 +50,11 @@ def broken(root: Path) -> Path:
     ids=["coco", "voc", "masks", "classes"],
 )
 def test_the_layout_tells_the_task(write: Callable[[Path], Path], task: str | None, tmp_path: Path) -> None:
-    assert task_in(write(tmp_path / "set")) == task
+    assert task_of_layout(write(tmp_path / "set")) == task
 
 
 def test_boxes_are_counted_by_class_and_part(tmp_path: Path) -> None:
-    found = describe_scenes(write_coco(tmp_path), "detection")
+    found = describe_data(write_coco(tmp_path), "detection")
     assert [sum(found.amounts[split]) for split in ("train", "val", "test")] == [6, 3, 3]
     assert found.images == found.amounts  # one box an image
     assert found.most_boxes == 1
@@ -68,7 +65,7 @@ def test_boxes_are_counted_by_class_and_part(tmp_path: Path) -> None:
 
 
 def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
-    lines = list(scene_lines(describe_scenes(broken(tmp_path), "detection")))
+    lines = list(data_lines(describe_data(broken(tmp_path), "detection")))
     assert "4 annotations skipped, 1 annotation clipped, by kind with an example:" in lines
     for text in (
         "2 x ",
@@ -84,7 +81,7 @@ def test_faults_of_a_kind_are_told_of_together(tmp_path: Path) -> None:
 def test_missing_images_are_told_of_apart_from_annotations(tmp_path: Path) -> None:
     root = broken(tmp_path)
     (root / "train" / "images" / "000.png").unlink()
-    lines = list(scene_lines(describe_scenes(root, "detection")))
+    lines = list(data_lines(describe_data(root, "detection")))
     at = lines.index("1 image skipped, by kind with an example:")
     assert lines[at + 1].endswith("image id 0 (000.png): there is no such file; skipped")
 
@@ -96,7 +93,7 @@ def test_an_entry_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
     del content["annotations"][2]["id"]
     content["annotations"][2]["bbox"] = [3, 3, 0, 0]
     file.write_text(json.dumps(content))
-    (fault,) = describe_scenes(root, "detection").scenes.faults
+    (fault,) = describe_data(root, "detection").dataset.faults
     assert fault.entry == "annotation number 3 of the list"
 
 
@@ -112,12 +109,12 @@ def test_a_set_without_test_says_that_its_val_is_tested_on(run: Run, tmp_path: P
 
 def test_pixels_are_counted_by_class_and_void_apart(tmp_path: Path) -> None:
     root = write_masks(tmp_path, train=6, val=3, test=3)
-    found = describe_scenes(root, "segmentation")
+    found = describe_data(root, "segmentation")
     assert found.void == {"train": 6 * WIDTH, "val": 3 * WIDTH, "test": 3 * WIDTH}
     assert sum(found.amounts["train"]) == 6 * WIDTH * (HEIGHT - 1)
     mask = np.asarray(Image.open(root / "val" / "masks" / "006.png"))
     assert found.amounts["val"][0] >= int((mask == 0).sum())
-    assert found.sides == (None,) * len(found.scenes.classes)
+    assert found.sides == (None,) * len(found.dataset.classes)
 
 
 def test_a_stray_number_is_told_of_with_its_mask_and_absent_ones_are_not(run: Run, tmp_path: Path) -> None:
@@ -126,10 +123,10 @@ def test_a_stray_number_is_told_of_with_its_mask_and_absent_ones_are_not(run: Ru
     mask = np.array(Image.open(path))
     mask[0, 0] = 200
     Image.fromarray(mask).save(path)
-    found = describe_scenes(root, "segmentation")
+    found = describe_data(root, "segmentation")
     assert found.listed == (0, 1, 2, 200)
     assert found.singles == (("class 200", path),)
-    lines = list(scene_lines(found))
+    lines = list(data_lines(found))
     assert f"  class 200: {path}" in lines
     assert any(line.startswith("197 numbers below the largest are in no mask") for line in lines)
     assert all("class 17" not in line for line in lines)
@@ -141,7 +138,7 @@ def test_a_stray_number_is_told_of_with_its_mask_and_absent_ones_are_not(run: Ru
 def test_a_mask_of_another_size_is_told_of(tmp_path: Path) -> None:
     root = write_masks(tmp_path)
     Image.new("L", (9, 9)).save(root / "train" / "masks" / "000.png")
-    lines = list(scene_lines(describe_scenes(root, "segmentation")))
+    lines = list(data_lines(describe_data(root, "segmentation")))
     assert any("it has 9 x 9 px, and its image 64 x 48 px; skipped" in line for line in lines)
 
 
@@ -149,7 +146,7 @@ def test_an_image_that_is_torn_beyond_its_header_is_left_out(tmp_path: Path) -> 
     root = write_coco(tmp_path)
     path = root / "train" / "images" / "002.png"
     path.write_bytes(path.read_bytes()[:2000])
-    (fault,) = describe_scenes(root, "detection").scenes.faults
+    (fault,) = describe_data(root, "detection").dataset.faults
     assert (fault.entry, fault.done, fault.of) == ("image id 2 (002.png)", "skipped", "image")
     assert "truncated" in fault.what
 
@@ -197,3 +194,31 @@ def test_a_cache_that_cannot_be_written_is_named(run: Run, tmp_path: Path, monke
     refused = " ".join(run("data", "boxes.tar").err.split())
     assert f"boxes.tar cannot be unpacked to {tmp_path / 'full' / 'images'}" in refused
     assert "MNV2SEARCH_CACHE" in refused
+
+
+@pytest.mark.parametrize("arguments", [("data", ""), ("train", "tiny32", "--data", "")], ids=["data", "train"])
+def test_an_empty_path_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    refused = run(*arguments)
+    assert refused.code == 2
+    assert "the path is empty" in refused.err
+
+
+def test_a_single_file_is_named_in_the_singular(run: Run, tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "photos" / "train")
+    draw_pictures(tmp_path / "photos" / "test", count=4, seed=5)
+    (first, *_) = (tmp_path / "photos" / "train").rglob("*.png")
+    (second, *_) = (tmp_path / "photos" / "test").rglob("*.png")
+    second.write_bytes(first.read_bytes())
+    (first.parent / "notes.txt").write_text("no image")
+    shown = " ".join(run("data", "photos").out.split())
+    assert "1 file is no image and is left out" in shown
+    assert "1 image is in two parts" in shown
+
+
+def test_images_with_classes_are_described_like_those_with_boxes(tmp_path: Path) -> None:
+    photos = describe_data(draw_pictures(tmp_path / "photos"))
+    boxes = describe_data(write_coco(tmp_path / "boxes"))
+    assert (photos.dataset.task, boxes.dataset.task) == ("classification", "detection")
+    assert photos.images == photos.amounts
+    assert photos.listed == (0, 1, 2)
+    assert [sum(photos.amounts[split]) for split in SPLITS] == [42, 6, 12]

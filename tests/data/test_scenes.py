@@ -52,7 +52,7 @@ def test_one_json_is_divided(tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text(json.dumps(coco_content(tmp_path, 10)), encoding="utf-8")
     found = read_scene_set(tmp_path, "detection", seed=1)
     assert sorted(map(len, (found.train, found.val, found.test))) == [1, 2, 7]
-    assert len({scene.image for scene in (*found.train, *found.val, *found.test)}) == 10
+    assert len({scene.path for scene in (*found.train, *found.val, *found.test)}) == 10
     assert read_scene_set(tmp_path, "detection", seed=1) == found
 
 

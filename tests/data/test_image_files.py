@@ -25,7 +25,7 @@ from mnv2search.data.readers.masks import mask_of
 from mnv2search.export.calibration import images_of
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
-from mnv2search.workflows.training.data import looked_at
+from mnv2search.workflows.training.describe_data import short_side_and_hash
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -44,7 +44,7 @@ def encoded(kind: str, picture: Image.Image = PICTURE, **options: Any) -> bytes:
 
 def is_refused_everywhere(path: Path) -> bool:
     """By all that read one image, without an error of another kind."""
-    return isinstance(looked_at(path), str) and mask_of(path) is None and read_pixels(path, 16) is None
+    return isinstance(short_side_and_hash(path), str) and mask_of(path) is None and read_pixels(path, 16) is None
 
 
 @pytest.mark.parametrize("kind", OTHER_FORMATS)

@@ -1,0 +1,66 @@
+"""The description of a dataset: counts, sizes and faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnv2search.data.dataset import Dataset, Split
+
+__all__ = ["DataDescription", "Quantiles", "Sizes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Short sides of images in px."""
+
+    least: int
+    median: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantiles:
+    """5 %, 50 % and 95 % of the relative sides of boxes: square roots of the share of the image that a box covers."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDescription:
+    """The content of a dataset before a training.
+
+    Attributes:
+        dataset: with the splits that a training would use.
+        images: by split, the number of images with each class.
+        amounts: by split, the number of images, boxes or pixels of each class.
+        void: by split, the number of ignored pixels.
+        empty: by split, the number of images without any object.
+        sides: of the boxes of each class in ``train``; None without boxes.
+        most_boxes: largest number of boxes in an image.
+        sizes: of the readable images.
+        unreadable: files that are not readable images, each with the reason.
+        is_readable_enough: no split has more unreadable images than a training skips.
+        repeated: pairs of files with the same content in different splits.
+        rare: classes with less than a tenth of the median class's amount in ``train``.
+        listed: labels to report: all or, if the numbers in masks have no names, those that occur.
+        singles: classes that occur in a single mask, with its file.
+    """
+
+    dataset: Dataset
+    images: Mapping[Split, tuple[int, ...]]
+    amounts: Mapping[Split, tuple[int, ...]]
+    void: Mapping[Split, int]
+    empty: Mapping[Split, int]
+    sides: tuple[Quantiles | None, ...]
+    most_boxes: int
+    sizes: Sizes | None
+    unreadable: Mapping[Path, str]
+    is_readable_enough: bool
+    repeated: tuple[tuple[Path, Path], ...]
+    rare: tuple[str, ...]
+    listed: tuple[int, ...]
+    singles: tuple[tuple[str, Path], ...]
