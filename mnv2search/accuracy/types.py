@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
     from mnv2search.model.saved import Learned
-    from mnv2search.training.recipe import Recipe
+    from mnv2search.recipe import Recipe
 
 __all__ = [
     "METRICS",

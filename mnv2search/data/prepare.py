@@ -14,7 +14,7 @@ from mnv2search.data.image_batches import CROP
 from mnv2search.data.image_files import checked_size
 from mnv2search.data.images import Example, ImageSet, Split
 from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
-from mnv2search.training.recipe import Recipe
+from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]

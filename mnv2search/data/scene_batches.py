@@ -16,13 +16,14 @@ from mnv2search.data.image_files import opened_image
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.data.scenes import Scene, SceneSet
 from mnv2search.errors import DataError, MissingExtraError
+from mnv2search.recipe import Recipe
 from mnv2search.spec.size import Size
-from mnv2search.tasks.dense_loss import VOID
-from mnv2search.training.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["LoadedScenes", "SceneBatch", "augmented", "loaded_parts", "normalised", "scene_batches"]
+__all__ = ["VOID", "LoadedScenes", "SceneBatch", "augmented", "loaded_parts", "normalised", "scene_batches"]
 
+# The class of pixels that are not evaluated, once masks are read.
+VOID = 255
 # Decoded images that are kept in memory, at most.
 MOST_CACHED_BYTES = 1_500_000_000
 # Of an object, what a cut has to leave of it for it to count as there.

@@ -19,6 +19,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.records import write_text
 from mnv2search.spec.plan import plan as plan_of
 from mnv2search.spec.square import square_side
@@ -28,7 +29,6 @@ from mnv2search.training.checkpoint import write_network
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, time_training, train
 from mnv2search.training.rate import training_rate
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Speed, Timed
 from mnv2search.workflows.search.finetuned import (
     LONG_RECIPE,
