@@ -68,7 +68,7 @@ class _Plan(NamedTuple):
     """
 
     order: Sequence[Evaluation]
-    decoded: Mapping[int, Prepared]
+    decoded: Mapping[int, Prepared[Recipe]]
     recipe: Recipe
     steps: int | None
     planned: int
@@ -234,7 +234,7 @@ def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figu
     return Figures(had.value, loss, trained.count, had.commonest)
 
 
-def _tested(weights: Path, decoded: Mapping[int, Prepared], recipe: Recipe, *, device: str) -> Figures:
+def _tested(weights: Path, decoded: Mapping[int, Prepared[Recipe]], recipe: Recipe, *, device: str) -> Figures:
     network, learned = read_network(weights), read_learned(weights)
     side = square_side(network.spec)
     normalization = recipe.normalization if learned is None else learned.normalization
@@ -260,7 +260,7 @@ def _planned(
     if begun is None and _seen_at_most(candidates, time_s=time_s, device=device, clock=clock) < FEWEST_IMAGES:
         return None
     looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
-    decoded: dict[int, Prepared] = {}
+    decoded: dict[int, Prepared[Recipe]] = {}
     if begun is not None:
         candidates = candidates_of(candidates, count=begun.count or len(candidates))
     for side in dict.fromkeys(square_side(e.spec) for e in _dearest_first(candidates)):
@@ -298,7 +298,7 @@ def _dearest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _speed(
     networks: Sequence[Evaluation],
-    decoded: Mapping[int, Prepared],
+    decoded: Mapping[int, Prepared[Recipe]],
     *,
     device: str,
     most_s: float,
