@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mnv2search.accuracy.types import HasWeights
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.cost import cost_of
 from mnv2search.data.image_batches import Cutting
 from mnv2search.data.images import ImageSet
@@ -19,6 +19,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.records import write_text
 from mnv2search.spec.plan import plan as plan_of
 from mnv2search.spec.square import square_side
@@ -28,7 +29,6 @@ from mnv2search.training.checkpoint import write_network
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, time_training, train
 from mnv2search.training.rate import training_rate
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Speed, Timed
 from mnv2search.workflows.search.finetuned import (
     LONG_RECIPE,
@@ -105,7 +105,7 @@ def finetune(
     time_s: float,
     seed: int,
     recipe: Recipe | None = None,
-    first: HasWeights | None = None,
+    first: Evaluator | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finetuned | None:
@@ -225,7 +225,7 @@ def _merit(figures: Figures) -> tuple[bool, float]:
     return (True, figures.top1) if figures.beats_commonest else (False, -figures.loss)
 
 
-def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figures | None:
+def _better(evaluation: Evaluation, trained: Figures, first: Evaluator) -> Figures | None:
     """What a network reaches with the weights that it inherited, where that is more."""
     had = evaluation.accuracy
     if had is None or had.kind != "inherited" or not first.is_full_size() or had.value <= trained.top1:
