@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnv2search.atomic import replacing
+from mnv2search.data.dataset import class_name
 from mnv2search.data.image_batches import CROP, NORMALIZATIONS
 from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.scene_batches import normalised
-from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
