@@ -19,7 +19,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
-from mnv2search.study.types import Listener, Settings
+from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
 __all__ = ["build_supernet"]
@@ -94,8 +94,7 @@ def build_supernet(
                 budget=Budget(latency_ms=latency_ms),
                 settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
                 listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
-                cache=LatencyCache(),
-                work=folder,
+                storage=Storage(cache=LatencyCache(), work=folder),
             )
             notes = search.prepare()
     return Built(
