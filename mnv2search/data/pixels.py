@@ -1,4 +1,4 @@
-"""Images decoded and scaled once, kept on disk as plain bytes, and read again as fast as memory."""
+"""Cache of decoded and scaled images on disk, as plain bytes that are read as fast as memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded", "is_readable_enough
 
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
-# A picture that is much longer than wide is trimmed to this, so that one panorama does not fill the disk.
+# Longer pictures are trimmed to this aspect, so that one panorama does not fill the disk.
 LONGEST = 2.0
 # Share of a part's images that may be unreadable; one image always may.
 UNREADABLE_SHARE = 0.02
@@ -35,7 +35,7 @@ DONE = "index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Decoded images of one part of a set.
+    """Decoded images of one split.
 
     Attributes:
         short_px: of the short side of every image.
@@ -72,17 +72,17 @@ def decoded(
     part: str = "",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pixels:
-    """The images, scaled to a short side, from the cache where they are there.
+    """The images, scaled to a short side; decoded once and then read from the cache.
 
     Args:
         examples: files and labels.
-        short_px: of the scaled images; smaller ones are not enlarged beyond it either.
-        folder: of the cache; others there that were used longest ago make room.
-        most_bytes: that the cache may take.
+        short_px: short side of the scaled images.
+        folder: of the cache, whose least recently used entries make room.
+        most_bytes: limit of the cache.
         unreadable_share: of the images that may be broken.
-        workers: threads that decode; None takes one a processor.
-        part: of the set, as an error names it.
-        on_progress: told how many are decoded.
+        workers: threads that decode; None takes one per processor.
+        part: name of the split, for errors.
+        on_progress: called with the number of decoded images.
 
     Raises:
         DataError: too many images are broken, or they take more room than the cache may.
@@ -180,7 +180,7 @@ def _decode(
 def _each(
     pool: ThreadPoolExecutor, examples: Sequence[Example], short_px: int
 ) -> Iterable[tuple[Example, Bytes | None]]:
-    """Every example with its pixels, in order, with no more than a few hundred in memory."""
+    """Every example with its pixels, in order, with at most a few hundred in memory."""
     for start in range(0, len(examples), 256):
         some = examples[start : start + 256]
         yield from zip(some, pool.map(lambda e: read_pixels(e.path, short_px), some), strict=True)
@@ -207,7 +207,7 @@ def _scaled(picture: Image.Image, short_px: int) -> Bytes:
 
 
 def _make_room(folder: Path, most_bytes: float) -> None:
-    """Remove caches that were used longest ago until the rest take no more than this."""
+    """Remove the least recently used entries of the cache until the rest fit."""
     kept = sorted(folder.glob("pixels-*"), key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0.0
     for path in kept:

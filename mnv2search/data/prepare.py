@@ -1,4 +1,4 @@
-"""Images made ready for a network: read, decoded at the size it needs, and cut as their own size allows."""
+"""Splits of a classification dataset, decoded at the size that a network needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 from mnv2search.data.augmentation import Augmentation
 from mnv2search.data.dataset import Dataset, Example, Split
-from mnv2search.data.image_batches import CROP
 from mnv2search.data.image_files import checked_size
 from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
 from mnv2search.data.reading import image_folder
+from mnv2search.data.transforms import CROP
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
@@ -23,17 +23,17 @@ __all__ = ["Prepared", "image_folder", "prepare"]
 Settings = TypeVar("Settings", bound=Augmentation)
 # Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
-# Where images are no larger than the network's input, they are shifted by this share of it and not cut.
+# Images that are no larger than the network's input are shifted by this share of it instead of cropped.
 SHIFT = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared(Generic[Settings]):
-    """Decoded parts of a set, and the recipe as it suits them.
+    """Decoded splits, and the settings of the training adapted to them.
 
     Attributes:
-        parts: by name.
-        recipe: shifted in place of cut, where the images are small.
+        parts: by split.
+        recipe: with shifts instead of crops for small images.
     """
 
     parts: Mapping[Split, Pixels]
@@ -41,7 +41,7 @@ class Prepared(Generic[Settings]):
 
     @property
     def unreadable(self) -> tuple[Path, ...]:
-        """Images that are left out."""
+        """Files that are left out."""
         return tuple(path for part in self.parts.values() for path in part.unreadable)
 
 
@@ -54,18 +54,18 @@ def prepare(
     most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Prepared[Settings]:
-    """Decode some parts of a set for a network.
+    """Decode some splits for a network.
 
     Args:
-        images: the set.
+        images: the dataset.
         side: of the network's input in px.
         recipe: of the training.
-        splits: parts to decode.
-        most_bytes: that decoded images may take on the disk.
-        on_progress: told how many images of a part are decoded.
+        splits: to decode.
+        most_bytes: limit of the decoded images on the disk.
+        on_progress: called with the number of images of a split that are decoded.
 
     Raises:
-        DataError: too many images are broken, or all of a class in a part, or they take too much room.
+        DataError: too many images, or all of a class in a split, are broken, or they take too much room.
     """
     small = _short_px(images.train) <= side
     short_px = side if small else math.ceil(side / CROP)
@@ -84,7 +84,7 @@ def prepare(
         for split in splits
     }
     prepared = Prepared(parts=parts, recipe=recipe)
-    images.without(prepared.unreadable)  # refuses a part that lost the last image of a class
+    images.without(prepared.unreadable)  # refuses a split that lost the last image of a class
     return prepared
 
 

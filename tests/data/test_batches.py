@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2search.data.image_batches import NORMALIZATIONS, Batch, Cutting, training_batches
+from mnv2search.data.batches import Batch, training_batches
 from mnv2search.data.pixels import Pixels
+from mnv2search.data.transforms import Transform
+from mnv2search.model.normalization import NORMALIZATIONS
 
 SIDE, SHIFT_PX = 12, 3
 
@@ -25,8 +27,8 @@ def pixels_of(*shapes: tuple[int, int], seed: int = 0) -> Pixels:
 
 
 def batch_of(pixels: Pixels, *, mirror: bool = True) -> Batch:
-    cutting = Cutting(side=SIDE, shift_px=SHIFT_PX, mirror=mirror, normalization="unit")
-    return next(training_batches(pixels, cutting, batch=len(pixels), seed=3, epoch=1))
+    transform = Transform(side=SIDE, shift_px=SHIFT_PX, mirror=mirror, normalization="unit")
+    return next(training_batches(pixels, transform, batch=len(pixels), seed=3, epoch=1))
 
 
 def test_images_of_the_networks_size_are_shifted_as_images_of_any() -> None:

@@ -15,14 +15,14 @@ from PIL import Image
 
 from mnv2search.atomic import replacing
 from mnv2search.data.dataset import class_name
-from mnv2search.data.image_batches import CROP, NORMALIZATIONS
 from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.masks import numbered
-from mnv2search.data.scene_batches import normalised
+from mnv2search.data.transforms import CROP, normalised
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
+from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.saved import Learned, read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.results.prediction import Found, Prediction
@@ -105,9 +105,9 @@ def predict(
         on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
-    for error in unreadable:
+    for problem in unreadable:
         assert on_unreadable is not None
-        on_unreadable(error)
+        on_unreadable(problem)
     return tuple(done)
 
 
