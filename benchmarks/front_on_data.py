@@ -169,7 +169,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     begin = spent_s()
     share = FINETUNE_SHARE if arguments.finetune else 0.0
     result = search(
-        space_with_classes(load_space(arguments.space), len(evaluator.images.classes)),
+        space_with_classes(load_space(arguments.space), len(evaluator.dataset.classes)),
         budget=Budget(latency_ms=max(arguments.latency_ms)),
         device=arguments.device,
         evaluator=evaluator,
@@ -182,7 +182,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             found = finetune(
                 candidates_of(result.finalists),
-                evaluator.images,
+                evaluator.dataset,
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,

@@ -15,7 +15,7 @@ import torch
 from mnv2search.accuracy.evaluators import supernet as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Preparation, Prepares
+from mnv2search.accuracy.types import Preparation
 from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import prepare
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
@@ -177,7 +177,7 @@ def test_a_fidelity_that_is_none_is_refused(pictures: Path, text: str) -> None:
 
 def test_it_opens_by_its_own_name(pictures: Path) -> None:
     evaluator = open_evaluator(f"supernet:data={pictures},epochs=2,fidelity=0.5x0.75")
-    assert isinstance(evaluator, Prepares)
+    assert evaluator.method == "shared weights"
     assert open_evaluator(evaluator.info.name).info == evaluator.info
 
 

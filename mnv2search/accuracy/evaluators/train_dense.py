@@ -72,6 +72,8 @@ class TrainDenseEvaluator(FitsTrainings):
         weights_spec: the network that published weights belong to.
     """
 
+    can_finetune: bool = True
+
     def __init__(
         self,
         *,
@@ -115,25 +117,15 @@ class TrainDenseEvaluator(FitsTrainings):
         """From now on, write the weights of every network whose training is finished into a folder."""
         self._kept_in = folder
 
-    def kept(self, spec: ModelSpec) -> Path | None:
-        """The file of a network's weights; None where there is none."""
+    def weights_file(self, spec: ModelSpec) -> Path | None:
+        """File of the weights of a trained network; None where none were kept."""
         if self._kept_in is None:
             return None
         file = _file_in(self._kept_in, spec)
         return file if file.exists() else None
 
-    def learned(self, spec: ModelSpec) -> Path:
-        """The file of a network's weights, with those of its training.
-
-        Raises:
-            EvaluatorError: there is none.
-        """
-        if (file := self.kept(spec)) is None:
-            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="begin the run anew with --force")
-        return file
-
     @property
-    def scenes(self) -> SceneSet:
+    def dataset(self) -> SceneSet:
         """The scenes, in their parts."""
         return self._scenes
 
