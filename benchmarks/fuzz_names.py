@@ -33,7 +33,7 @@ from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.search.finetuned import training_folder
+from mnv2search.results.finetuned import training_folder
 from mnv2search.workflows.search.outputs import front_path
 from mnv2search.workflows.search.run import Request, default_name, run
 

@@ -1,4 +1,4 @@
-"""Names that stand for devices, hosts, evaluators, tasks and exporters: a built-in table first, entry points on a miss."""
+"""Names of devices, hosts, evaluators, tasks and exporters: a built-in table first, entry points on a miss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
         "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
-        "train-dense": "mnv2search.accuracy.evaluators.train_dense:TrainDenseEvaluator",
+        "train-dense": "mnv2search.accuracy.evaluators.train:train_dense",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",

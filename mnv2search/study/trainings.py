@@ -9,7 +9,7 @@ from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline, Shares, time_text
-from mnv2search.training.speed import WANTED
+from mnv2search.training.throughput import WANTED
 
 __all__ = ["Trainings", "needed_s", "shares_of"]
 

@@ -39,7 +39,7 @@ class Classification(Task[ImageSet, Pixels, Batch]):
     name = "classification"
     metric = "top1"
     head = Classifier
-    distributes = True
+    distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> ImageSet:  # noqa: ARG002
         """The images of folders of classes, or of a table."""

@@ -55,6 +55,10 @@ class Metrics:
     majority: float | None = None
     details: tuple[tuple[str, float], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.majority is not None and not 0 <= self.majority <= 1:
+            raise ValueError(f"the majority-class accuracy is {self.majority}, not from 0 to 1")
+
     @property
     def beats_majority(self) -> bool:
         """Whether the interval lies above the majority-class accuracy, if that is known."""
@@ -69,6 +73,8 @@ def share(name: str, value: float, count: int) -> Metric:
     >>> share("top1", 0.5, 10)
     Metric(name='top1', value=0.5, low=0.2693083598330307, high=0.7306916401669694)
     """
+    if count < 1 or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value} on {count} images")
     spread = Z_90 * Z_90 / count
     centre = (value + spread / 2) / (1 + spread)
     half = Z_90 * math.sqrt(value * (1 - value) / count + spread / (4 * count)) / (1 + spread)
@@ -114,8 +120,9 @@ def metrics_of_tuple(values: Sequence[Any]) -> Metrics:
     """
     if not isinstance(values[0], str):
         value, loss, count, *rest = values
+        known = None if loss is None else float(loss)
         majority = rest[0] if rest else None
-        return Metrics(main=share(TOP1, value, int(count)), count=int(count), loss=loss, majority=majority)
+        return Metrics(main=share(TOP1, value, int(count)), count=int(count), loss=known, majority=majority)
     name, value, details, count, *interval = values
     if len(name) > LONGEST_NAME:
         raise ValueError(f"the name of a metric has {len(name)} characters")

@@ -164,6 +164,7 @@ class Task(ABC, Generic[D, E, B]):
         evaluations: during a training, at most, apart from the last.
         length: of the trainings of a search.
         distributes: whether several processes can train a network together.
+        distills: whether a network can learn from the outputs of a teacher.
     """
 
     name: ClassVar[str]
@@ -176,6 +177,7 @@ class Task(ABC, Generic[D, E, B]):
     evaluations: ClassVar[float] = math.inf
     length: ClassVar[SearchLength] = OF_CLASSIFIERS
     distributes: ClassVar[bool] = False
+    distills: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> D:
@@ -307,14 +309,12 @@ class Task(ABC, Generic[D, E, B]):
         for package in self.packages:
             check_package(package, feature=f"training for {self.name}", extra="train")
 
-    def check_teacher(self, teacher: MobileNet, spec: ModelSpec, path: Path) -> None:  # noqa: ARG002
-        """Refuse a network that cannot be distilled into another.
+    def check_teacher(self, teacher: MobileNet, spec: ModelSpec, path: Path) -> None:
+        """Refuse a teacher that does not suit a network.
 
         Raises:
-            OptionError: the task has no distillation.
             TrainingError: the two have other classes or sizes.
         """
-        raise OptionError("--distill is only for classifiers", hint="leave it out")
 
     def faults(self, data: D) -> Sequence[Any]:  # noqa: ARG002
         """What is wrong with the data and was skipped or clipped, each with a readable `str`."""

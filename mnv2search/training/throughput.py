@@ -139,7 +139,7 @@ def chosen_length(
     return Chosen(steps, fitting(steps))
 
 
-def evaluations_of(steps: int, *, epoch_steps: int, most: int) -> int:
+def evaluations_of(steps: int, *, epoch_steps: int, most: float) -> int:
     """How many evaluations a training makes: after an epoch or several, and at its end.
 
     >>> evaluations_of(150, epoch_steps=25, most=4), evaluations_of(60, epoch_steps=25, most=4)

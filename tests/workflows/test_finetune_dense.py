@@ -27,7 +27,7 @@ from mnv2search.workflows.search import finetune_dense as module
 from mnv2search.workflows.search import shipping as best
 from mnv2search.workflows.search.finetune import candidates_of
 from mnv2search.workflows.search.finetune_dense import affordable, finetune_dense
-from mnv2search.workflows.search.finetuned import finetuned_json, recall_finetuned
+from mnv2search.results.finetuned import finetuned_json, recall_finetuned
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import FINETUNE

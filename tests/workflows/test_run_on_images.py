@@ -37,7 +37,7 @@ from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import shipping as module
 from mnv2search.workflows.search.finetune import CANDIDATES, candidates_of, finetune
-from mnv2search.workflows.search.finetuned import recall_finetuned
+from mnv2search.results.finetuned import recall_finetuned
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best

@@ -20,7 +20,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import escaped, file_name
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.search.finetuned import Finetuned
+    from mnv2search.results.finetuned import Finetuned
 
 __all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 

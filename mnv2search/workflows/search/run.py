@@ -24,6 +24,7 @@ from mnv2search.records import (
     Status,
     read_manifest,
 )
+from mnv2search.results.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
@@ -33,7 +34,6 @@ from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
