@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from mnv2search.data.image_batches import Batch, training_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import Feed
 from mnv2search.errors import OptionError
-from mnv2search.model.elastic import ElasticNet
+from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.recipe import Recipe
 from mnv2search.spec.space import Pick
 from mnv2search.spec.square import square_side
@@ -25,7 +25,7 @@ from mnv2search.training.learner import Job, Learner
 from mnv2search.training.progress import State
 from mnv2search.training.trainer import Trainer
 
-__all__ = ["Draw", "SupernetTrained", "fitted_to", "train_supernet"]
+__all__ = ["Draw", "SupernetTrained", "backpropagate", "fitted_to", "train_supernet"]
 
 # Of the time, what is planned with: no evaluation has to fit into the rest.
 TIME_SHARE = 0.97
@@ -157,21 +157,13 @@ class _Sandwiches(Learner[Batch]):
         picks = self.draw(
             random.Random(f"{self.job.seed} {state.step}"), state.step / state.steps if state.steps else 0.0
         )
-        teacher, *students = [self.net.place(pick) for pick in picks]
+        networks = [self.net.place(pick) for pick in picks]
         images, labels = batch.images.to(self.job.device), batch.labels.to(self.job.device)
-        smoothing = self.recipe.label_smoothing
-        logits = self.net(fitted_to(images, square_side(teacher.plan.spec)), teacher)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        scaler.scale(loss / len(picks)).backward()  # type: ignore[no-untyped-call]
-        target = logits.detach().softmax(1)
-        for student in students:
-            own = self.net(fitted_to(images, square_side(student.plan.spec)), student)
-            learned = LABEL_SHARE * functional.cross_entropy(own, labels, label_smoothing=smoothing)
-            learned = learned + (1 - LABEL_SHARE) * functional.cross_entropy(own, target)
-            scaler.scale(learned / len(picks)).backward()  # type: ignore[no-untyped-call]
         self.networks = len(picks)
         self.passes += len(picks) * len(labels)
-        return float(loss.detach())
+        return backpropagate(
+            self.net, networks, images, labels, label_smoothing=self.recipe.label_smoothing, scale=scaler.scale
+        )
 
     def work(self, share: float) -> float:
         shares = [share + (1 - share) * (i + 0.5) / LOOKED_AHEAD for i in range(LOOKED_AHEAD)]
@@ -180,3 +172,35 @@ class _Sandwiches(Learner[Batch]):
     @property
     def last_work(self) -> float:
         return float(self.networks)
+
+
+def backpropagate(
+    net: ElasticNet,
+    networks: Sequence[Located],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+) -> float:
+    """Add the gradients of a batch, averaged over some networks; the loss of the first one, which teaches the others.
+
+    Args:
+        net: the shared weights.
+        networks: of the step, the teacher first.
+        images: (N, 3, S, S), normalised.
+        labels: (N,).
+        label_smoothing: share of the target that is spread over all classes.
+        scale: applied to every loss.
+    """
+    teacher, *students = networks
+    logits = net(fitted_to(images, square_side(teacher.plan.spec)), teacher)
+    loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    scale(loss / len(networks)).backward()  # type: ignore[no-untyped-call]
+    target = logits.detach().softmax(1)
+    for student in students:
+        own = net(fitted_to(images, square_side(student.plan.spec)), student)
+        learned = LABEL_SHARE * functional.cross_entropy(own, labels, label_smoothing=label_smoothing)
+        learned = learned + (1 - LABEL_SHARE) * functional.cross_entropy(own, target)
+        scale(learned / len(networks)).backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())

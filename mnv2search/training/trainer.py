@@ -208,7 +208,7 @@ class Trainer(Generic[B]):
         scaler, time_s = scaler_of("float32", job.device), job.time_s
 
         def step(precision: Precision) -> float:
-            return self._descend(tried, optimizer, batch, replace(self.state, precision=precision), scaler)
+            return self.descend(tried, optimizer, batch, replace(self.state, precision=precision), scaler)
 
         with own_draws(job.device), closing(learner.batches(epoch=0, first=0, ahead=False)) as batches:
             batch = next(batches)
@@ -264,7 +264,7 @@ class Trainer(Generic[B]):
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
         seed_step(self.job.seed, state.step, team.rank)
-        own = self._descend(self.shared, self.optimizer, batch, state, self.scaler)
+        own = self.descend(self.shared, self.optimizer, batch, state, self.scaler)
         loss = team.sums([own])[0] / team.size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -278,7 +278,7 @@ class Trainer(Generic[B]):
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
 
-    def _descend(
+    def descend(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
