@@ -12,8 +12,7 @@ from mnv2search.spec.heads.outputs import answer_text, output_of
 from mnv2search.tasks.metrics import Metric, Metrics, record_of
 
 if TYPE_CHECKING:
-    from mnv2search.export.check import ExportReport
-    from mnv2search.workflows.export.compile import Compiled
+    from mnv2search.results.exports import Compiled, ExportReport
 
 __all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 

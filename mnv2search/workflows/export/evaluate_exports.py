@@ -10,12 +10,10 @@ from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
 
 if TYPE_CHECKING:
-    from mnv2search.tasks.metrics import Metrics
+    from mnv2search.results.exports import Judged
 
-__all__ = ["Judge", "Judged", "judging"]
+__all__ = ["Judge", "judging"]
 
-Judged: TypeAlias = "tuple[tuple[str, Metrics], ...]"
-"""Metrics of the network, then of each exported file that can be run here."""
 Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""
 
