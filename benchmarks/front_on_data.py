@@ -49,9 +49,10 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
-from mnv2search.workflows.search.finetune import candidates_of, finetune
+from mnv2search.workflows.search.finetune import finetune
+from mnv2search.workflows.search.finetune_plan import candidates_of
 from mnv2search.workflows.search.shipping import FINETUNE_SHARE
-from mnv2search.workflows.training.train import train_spec
+from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RIVALS = 2
 
@@ -105,8 +106,8 @@ def trained(spec: ModelSpec, arguments: argparse.Namespace, *, seed: int) -> Tra
     def make() -> dict[str, Any]:
         begin = spent_s()
         with tempfile.TemporaryDirectory() as folder:
-            found = train_spec(
-                spec,
+            request = TrainingRequest(
+                spec=spec,
                 data=arguments.data,
                 folder=Path(folder) / "it",
                 recipe=load_recipe(arguments.recipe),
@@ -115,11 +116,12 @@ def trained(spec: ModelSpec, arguments: argparse.Namespace, *, seed: int) -> Tra
                 weights=arguments.weights,
                 weights_spec=load_spec(arguments.weights_spec) if arguments.weights_spec else None,
             )
+            found = train_spec(request)
         training = Training(
             name=spec.name,
             madds=cost_of(found.spec).madds,
-            held_out=found.trained.best.top1,
-            test=found.test.top1,
+            held_out=found.trained.best.main.value,
+            test=found.test.main.value,
             cpu_s=spent_s() - begin,
         )
         print(f"  seed {seed}: {spec.name} {training.test:.1%}, {training.cpu_s:.0f} core-s", flush=True)
@@ -182,11 +184,12 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             found = finetune(
                 candidates_of(result.finalists),
+                evaluator.task,
                 evaluator.dataset,
+                evaluator=evaluator,
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,
-                first=evaluator,
             )
         if found is None:
             raise SystemExit("no time was left for trainings on their own: give the search more --time")

@@ -144,6 +144,7 @@ def _trained(
 ) -> tuple[ElasticNet, dict[str, float]]:
     """Trained weights, and what the training took."""
     from mnv2search.supernet.train import train_supernet
+    from mnv2search.training.learner import Job
 
     prepared = _prepared()
     net = fresh()
@@ -161,11 +162,9 @@ def _trained(
             prepared.parts["train"],
             prepared.recipe,
             drawn,
+            Job(folder=folder, seed=seed, steps=count),
             side=SIDE_PX,
-            folder=folder,
-            job={},
-            seed=seed,
-            steps=count,
+            identity={},
         )
 
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +180,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     from mnv2search.data.prefetch import Feed
     from mnv2search.supernet.recalibrate import recalibrated
     from mnv2search.supernet.sandwich import suited
-    from mnv2search.training.loop import evaluate
+    from mnv2search.tasks.classification import classify
 
     prepared = _prepared()
     recipe = suited(prepared.recipe, epochs=EPOCHS)
@@ -195,7 +194,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
         begin = time.process_time()
         model = net.member(net.place(pick_of(net.space, choice)))
         recalibrated(model, [calibration])
-        found = evaluate(model, prepared.parts["val"], cutting)
-        return Inherited(100 * found.top1, 100 * math.exp(-found.loss), time.process_time() - begin)
+        found = classify(model.eval(), prepared.parts["val"], cutting)
+        return Inherited(100 * found.main.value, 100 * math.exp(-(found.loss or 0.0)), time.process_time() - begin)
 
     return inherited

@@ -1,4 +1,4 @@
-"""Names that stand for devices, hosts, evaluators and exporters: a built-in table first, entry points on a miss."""
+"""Names of devices, hosts, evaluators, tasks and exporters: a built-in table first, entry points on a miss."""
 
 from __future__ import annotations
 
@@ -41,10 +41,15 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
         "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
-        "train-dense": "mnv2search.accuracy.evaluators.train_dense:TrainDenseEvaluator",
+        "train-dense": "mnv2search.accuracy.evaluators.train:train_dense",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",
+    },
+    "task": {
+        "classification": "mnv2search.tasks.classification:Classification",
+        "detection": "mnv2search.tasks.detection:Detection",
+        "segmentation": "mnv2search.tasks.segmentation:Segmentation",
     },
     "exporter": {
         "pt": "mnv2search.export.formats.state_dict:StateDictExporter",
@@ -58,7 +63,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Every name of a kind (`device`, `host`, `evaluator`, `exporter`), built-in ones first."""
+    """Every name of a kind (`device`, `host`, `evaluator`, `task`, `exporter`), built-in ones first."""
     built_in = tuple(BUILT_IN[kind])
     found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
     return built_in + tuple(n for n in found if n not in built_in)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.plot import FRONT, MUTED
+from mnv2search.tasks.metrics import metrics_of_record
 from mnv2search.untrusted import json_value, read_bytes
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def history_of(path: Path) -> History:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             evaluation = _evaluation(line)
-        except (ValueError, TypeError, LookupError, OverflowError):
+        except (ValueError, TypeError, LookupError, ArithmeticError):
             damaged.append(number)
         else:
             by_step[evaluation.step] = evaluation
@@ -93,14 +94,10 @@ def _evaluation(line: bytes) -> Evaluated:
     """The evaluation on a line; raises an exception of any type if the line does not hold one."""
     written = json_value(line.decode("utf-8"))
     step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
-    if "metric" in figures:
-        shares = {figures["metric"]: figures["value"], **{n: v for n, v in figures["details"] if n in BESIDE}}
-    else:
-        shares = {"top1": figures["top1"]}
-    if not (
-        shares.keys() <= FIGURES.keys() and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
-    ):
-        raise ValueError("not the figures of a training")
+    metrics = metrics_of_record(figures)
+    shares = {metrics.main.name: metrics.main.value, **{n: v for n, v in metrics.details if n in BESIDE}}
+    if not all(abs(value) < LARGEST for value in (step, loss, *shares.values())):
+        raise ValueError("not the metrics of a training")
     return Evaluated(step, loss, shares)
 
 
@@ -117,7 +114,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     left.set(ylabel="training loss, running mean")
     for name, values in _figures(history).items():
         style = "--" if name in BESIDE else "-"
-        _line(right, steps, [100 * value for value in values], label=FIGURES[name], style=style)
+        _line(right, steps, [100 * value for value in values], label=FIGURES.get(name, name), style=style)
     right.set(ylabel="held-out images, %")
     right.legend(fontsize=8)
     for axes in (left, right):

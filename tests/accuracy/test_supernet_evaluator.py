@@ -29,6 +29,7 @@ from mnv2search.spec.yaml.codec import load_spec, loads
 from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
 from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.supernet.train import SupernetTrained, train_supernet
+from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -191,18 +192,14 @@ def test_an_interrupted_training_goes_on_with_the_same_steps(
 
     def go_on(net: ElasticNet, folder: str, stop_at: int = -1) -> SupernetTrained:
         done: list[int] = []
-        return train_supernet(
-            net,
-            pixels.parts["train"],
-            pixels.recipe,
-            Sandwich(picks_of(space)),
-            side=32,
+        job = Job(
             folder=tmp_path / folder,
-            job={"space": "tiny"},
             steps=6,
             on_progress=lambda progress: done.append(progress.step),
             stop=lambda: done[-1] == stop_at,
         )
+        draw, images = Sandwich(picks_of(space)), pixels.parts["train"]
+        return train_supernet(net, images, pixels.recipe, draw, job, side=32, identity={"space": "tiny"})
 
     uninterrupted = go_on(whole, "whole")
     first = go_on(halves, "halves", stop_at=2)
@@ -236,12 +233,9 @@ def timed_training(
         pixels.parts["train"],
         pixels.recipe,
         Sandwich(picks_of(space)),
+        Job(folder=folder, time_s=time_s, on_progress=stepped, clock=lambda: clock[0]),
         side=32,
-        folder=folder,
-        job={"space": "tiny"},
-        time_s=time_s,
-        on_progress=stepped,
-        clock=lambda: clock[0],
+        identity={"space": "tiny"},
     )
     return done, planned, clock[0]
 

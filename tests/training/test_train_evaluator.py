@@ -26,7 +26,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.testing.contracts import EvaluatorContract, network_of
-from mnv2search.training.speed import Timed
+from mnv2search.training.throughput import Timed
 
 Run = Callable[..., Any]
 RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nema: 0.9\n"
@@ -85,7 +85,7 @@ def test_mistakes(text: str) -> None:
     with pytest.raises(OptionError, match="epochs is -1"):
         open_evaluator(text.replace("epochs=2", "epochs=-1"))
     headless = ModelSpec(name="headless", blocks=network_of().blocks, head=None)
-    with pytest.raises(EvaluatorError, match="headless has no classifier"):
+    with pytest.raises(EvaluatorError, match="headless is not for classification"):
         open_evaluator(text).evaluate(headless, seed=0, report=lambda *_: None)
 
 

@@ -19,7 +19,7 @@ from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import resolve
 from mnv2search.training.checkpoint import write_whole
-from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length
+from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 __all__ = ["FILE", "FitsTrainings", "Length", "Watched", "read_length"]

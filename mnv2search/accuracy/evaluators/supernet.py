@@ -13,7 +13,16 @@ from itertools import islice
 from pathlib import Path
 
 from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Method, Preparation, Report, changed_options
+from mnv2search.accuracy.types import (
+    Accuracy,
+    Evaluator,
+    EvaluatorInfo,
+    Method,
+    Preparation,
+    Report,
+    accuracy_of,
+    changed_options,
+)
 from mnv2search.data.image_batches import Cutting, training_batches
 from mnv2search.data.images import ImageSet, read_image_set
 from mnv2search.data.pixels import Pixels
@@ -38,8 +47,11 @@ from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Fidelity, 
 from mnv2search.supernet.recalibrate import recalibrated
 from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
 from mnv2search.supernet.train import Draw, train_supernet
+from mnv2search.tasks.classification import Classification, classify
+from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.distributed import own_device
-from mnv2search.training.loop import Figures, Progress, evaluate
+from mnv2search.training.learner import Job
+from mnv2search.training.progress import Progress
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
@@ -152,6 +164,11 @@ class SupernetEvaluator(Evaluator):
         return self.fidelity.is_full
 
     @property
+    def task(self) -> Classification:
+        """Networks that share weights classify."""
+        return Classification()
+
+    @property
     def dataset(self) -> ImageSet:
         """The images, in their parts."""
         return self._images
@@ -199,20 +216,16 @@ class SupernetEvaluator(Evaluator):
                     inherited, draw = self._inherit(net, source, teacher), Shrinking(teacher, band)
                 write_state(folder, state)
                 left_s = None if time_s is None else time_s - (time.monotonic() - begin)
-                done = train_supernet(
-                    net,
-                    pixels,
-                    recipe,
-                    draw,
-                    side=state.side,
+                job = Job(
                     folder=folder,
-                    job=self._job(space, recipe, state, preparation.seed),
                     seed=preparation.seed,
                     steps=self._steps(pixels, recipe, preparation),
                     device=self._device,
                     time_s=None if self._epochs or left_s is None else max(left_s, 1.0),
                     on_progress=lambda p: preparation.tell(_told(p), p.step / p.steps if p.steps else 0.0),
                 )
+                identity = self._job(space, recipe, state, preparation.seed)
+                done = train_supernet(net, pixels, recipe, draw, job, side=state.side, identity=identity)
                 is_new = not (known and known.steps)
                 state = replace(state, steps=done.steps, images=done.images, seconds=state.seconds + done.seconds)
                 write_state(folder, state)
@@ -233,21 +246,10 @@ class SupernetEvaluator(Evaluator):
         """
         model = self.member(spec)
         figures = self._figures(model)
-        report(1, figures.top1)
-        low, high = figures.interval
-        info, fidelity = self.info, self.fidelity
-        return Accuracy(
-            value=figures.top1,
-            low=low,
-            high=high,
-            metric=info.metric,
-            kind=info.kind,
-            dataset=info.dataset,
-            seed=seed,
-            note="" if fidelity.is_full else f"with inherited weights at {fidelity}",
-            merit=math.exp(-figures.loss),
-            commonest=figures.commonest,
-        )
+        report(1, figures.main.value)
+        assert figures.loss is not None
+        note = "" if self.fidelity.is_full else f"with inherited weights at {self.fidelity}"
+        return accuracy_of(figures, self.info, seed=seed, note=note, merit=math.exp(-figures.loss))
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the weights at the fidelity of the training, in evaluation mode.
@@ -347,8 +349,8 @@ class SupernetEvaluator(Evaluator):
             notes.append(f"fewer than {enough:,} images: the order of its networks is weak evidence; {more}")
         return tuple(notes)
 
-    def _figures(self, model: MobileNet) -> Figures:
-        return evaluate(model, self._held_out, self._cutting(square_side(model.spec)), device=self._device)
+    def _figures(self, model: MobileNet) -> Metrics:
+        return classify(model.eval(), self._held_out, self._cutting(square_side(model.spec)), device=self._device)
 
     def _cutting(self, side: int) -> Cutting:
         return Cutting(side=side, normalization=self._recipe.normalization)

@@ -124,13 +124,11 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
 
     if not _is_dense(spec):
         return calibration_images(source, size=spec.size, normalization=normalization)
-    from mnv2search.data.prepare import image_folder
-    from mnv2search.data.readers.scene_sets import read_scene_set
     from mnv2search.errors import DataError
     from mnv2search.tasks.task import task_of
 
     try:
-        scenes = read_scene_set(source, task_of(spec), unpack_to=image_folder())
+        scenes = task_of(spec).read(source)
     except DataError:
         if not source.is_dir():
             raise

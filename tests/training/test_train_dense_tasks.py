@@ -24,20 +24,25 @@ from mnv2search.data.scene_batches import VOID, LoadedScenes, augmented, loaded_
 from mnv2search.data.scenes import SceneSet
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
+from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.report.dense_training import dense_training_lines
+from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.supernet.inherit import inherit
-from mnv2search.tasks.dense_metrics import dense_figures
+from mnv2search.tasks.detection import Detection
 from mnv2search.tasks.matching import targets_of
-from mnv2search.tasks.task import HEADS, task_of
-from mnv2search.training.dense_loop import time_dense, train_dense
-from mnv2search.training.loop import LAST
-from mnv2search.workflows.training.train_dense import train_dense_spec
+from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.segmentation import Segmentation
+from mnv2search.tasks.task import task_of
+from mnv2search.training.learner import Job
+from mnv2search.training.train import time_training
+from mnv2search.training.train import train as fit
+from mnv2search.training.trainer import LAST
+from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 Run = Callable[..., Any]
 RECIPE = Recipe(
@@ -61,7 +66,12 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
 def trained(spec: ModelSpec, scenes: SceneSet, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
     model = build(spec, seed=0)
     train, val, _ = loaded_parts(scenes, size=spec.size)
-    return model, train_dense(model, train, val, RECIPE, classes=scenes.classes, folder=folder, **options)
+    job = Job(folder=folder, **options)
+    return model, fit(model, task_of(spec), train, val, RECIPE, job, classes=scenes.classes)
+
+
+def metrics_of(model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
+    return task_of(model.spec).evaluate(model, loaded, Learned(classes=classes, normalization="imagenet"))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -119,9 +129,9 @@ def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytes
         return torch.cat([targets.boxes, logits], dim=1)
 
     model = answering(DETECTOR, answer, monkeypatch)
-    found = dense_figures(model, loaded, boxes.classes, normalization="imagenet")
-    assert (found.metric, found.count) == ("map", 12)
-    assert found.value == pytest.approx(1.0)
+    found = metrics_of(model, loaded, boxes.classes)
+    assert (found.main.name, found.count) == ("map", 12)
+    assert found.main.value == pytest.approx(1.0)
     assert dict(found.details)["ap50"] == pytest.approx(1.0)
 
 
@@ -149,7 +159,7 @@ def test_networks_of_rectangles_learn_and_are_judged(
         "segmentation": (segmenter(classes=3, spec={"resolution": (49, 81)}), masks),
     }[task]
     _, done = trained(spec, scenes, tmp_path, epochs=1)
-    assert 0 <= done.best.value <= 1
+    assert 0 <= done.best.main.value <= 1
     assert math.isfinite(done.losses[-1])
 
 
@@ -159,7 +169,7 @@ def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeyp
     head = build(spec, seed=0).head
     assert isinstance(head, SsdLiteHead)
     model = answering(spec, lambda _: torch.full((len(head.anchors), 7), -9.0), monkeypatch)
-    assert dense_figures(model, loaded, boxes.classes, normalization="imagenet").value == 0.0
+    assert metrics_of(model, loaded, boxes.classes).main.value == 0.0
 
 
 def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +177,11 @@ def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch:
     background = torch.zeros(3, 7, 7)
     background[0] = 1.0
     model = answering(SEGMENTER, lambda _: background, monkeypatch)
-    found = dense_figures(model, loaded, masks.classes, normalization="imagenet")
+    found = metrics_of(model, loaded, masks.classes)
     truth = torch.stack([torch.from_numpy(loaded.truth(number)) for number in range(8)])
     share = float((truth == 0).sum() / (truth != VOID).sum())
     assert truth.shape == (8, HEIGHT, WIDTH)
-    assert found.value == pytest.approx(share / 3, rel=1e-4)
+    assert found.main.value == pytest.approx(share / 3, rel=1e-4)
     assert dict(found.details)["pixels"] == pytest.approx(share, rel=1e-4)
 
 
@@ -186,8 +196,8 @@ def test_a_segmenter_learns(tmp_path: Path) -> None:
     model = build(segmenter(classes=2, channels=32), seed=0)
     train, val, _ = loaded_parts(scenes, size=size_of(49))
     quick = replace(RECIPE, lr=0.02, epochs=18, least_area=1.0)
-    found = train_dense(model, train, val, quick, classes=scenes.classes, folder=tmp_path / "out")
-    assert found.best.value > 0.6  # background alone makes 0.45
+    found = fit(model, Segmentation(), train, val, quick, Job(folder=tmp_path / "out"), classes=scenes.classes)
+    assert found.best.main.value > 0.6  # background alone makes 0.45
 
 
 def test_a_training_goes_on_exactly_where_it_stopped(boxes: SceneSet, tmp_path: Path) -> None:
@@ -219,14 +229,14 @@ def test_a_loss_that_is_no_number_is_told(boxes: SceneSet, tmp_path: Path) -> No
         next(iter(model.parameters())).fill_(float("nan"))
     train, val, _ = loaded_parts(boxes, size=size_of(48))
     with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
-        train_dense(model, train, val, RECIPE, classes=boxes.classes, folder=tmp_path)
+        fit(model, Detection(), train, val, RECIPE, Job(folder=tmp_path), classes=boxes.classes)
 
 
 @pytest.mark.parametrize("name", ["modern"])
 def test_a_recipe_of_classifiers_is_refused(boxes: SceneSet, tmp_path: Path, name: str) -> None:
     train, val, _ = loaded_parts(boxes, size=size_of(48))
-    with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detectors and segmenters lack"):
-        train_dense(build(DETECTOR, seed=0), train, val, load_recipe(name), classes=boxes.classes, folder=tmp_path)
+    with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detection does not use"):
+        fit(build(DETECTOR, seed=0), Detection(), train, val, load_recipe(name), Job(folder=tmp_path))
 
 
 @pytest.mark.parametrize("spec", [DETECTOR, SEGMENTER], ids=["detector", "segmenter"])
@@ -256,20 +266,21 @@ def test_a_detector_of_other_classes_gives_all_but_its_scores() -> None:
 
 
 def test_the_data_decides_the_classes() -> None:
-    head = with_classes(DETECTOR, 9, head=HEADS["detection"]).head
+    head = with_classes(DETECTOR, 9, head=Detection.head).head
     assert getattr(head, "classes", None) == 9
-    with pytest.raises(OptionError, match="neither detects nor segments"):
+    with pytest.raises(OptionError, match="has no head of a task"):
         task_of(replace(DETECTOR, head=None))
 
 
 def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: Path) -> None:
-    report = train_dense_spec(detector(classes=5), data=boxes.root, folder=tmp_path, recipe=RECIPE, epochs=2, seed=0)
+    request = TrainingRequest(spec=detector(classes=5), data=boxes.root, folder=tmp_path, recipe=RECIPE, epochs=2)
+    report = train_spec(request)
     assert getattr(report.spec.head, "classes", None) == 2
     written = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
-    assert written["held_out"]["map"] == report.trained.best.value
+    assert written["held_out"]["map"] == report.trained.best.main.value
     assert written["test"]["images"] == 12
     assert all(0 <= share <= 1 for share in written["reach"])
-    lines = list(dense_training_lines(report))
+    lines = list(training_lines(report))
     assert any(line.startswith("boxes that some anchor overlaps by half or more: red ") for line in lines)
     assert len((tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
@@ -321,7 +332,7 @@ def test_a_network_is_timed_without_a_trace(boxes: SceneSet) -> None:
     train, val, _ = loaded_parts(boxes, size=DETECTOR.size)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = time_dense(build(DETECTOR, seed=0), train, val, RECIPE, classes=boxes.classes)
+    found = time_training(build(DETECTOR, seed=0), Detection(), train, val, RECIPE, classes=boxes.classes)
     assert found.madds == cost_of(DETECTOR).madds
     assert min(found.step_s, found.evaluation_s) > 0
     assert torch.equal(torch.get_rng_state(), before)

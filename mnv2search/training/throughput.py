@@ -1,12 +1,21 @@
-"""How long trainings take, and how long they may be, by how fast this machine trains a few networks."""
+"""How fast this machine trains, how long trainings take by that, and how long they may be."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["WANTED", "Chosen", "Speed", "Timed", "chosen_length", "evaluations_of"]
+import torch
+from torch.nn import functional
+
+from mnv2search.cost import cost_of
+from mnv2search.errors import StoppedError
+from mnv2search.spec.plan import Plan
+from mnv2search.training.precision import Precision
+
+__all__ = ["WANTED", "Chosen", "Speed", "Timed", "chosen_length", "evaluations_of", "fastest", "training_rate"]
 
 # Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
 WANTED = 4
@@ -14,6 +23,14 @@ WANTED = 4
 LENGTHS = 1000
 # Less of a training says nothing of how long one takes.
 LEAST_STEPS = 10
+# Images of a pass that is timed.
+BATCH = 32
+# Steps that are timed in each precision, and how much faster half precision has to be: without arithmetic for it, it
+# is ten times slower, and a tenth is not worth its rounding.
+HALF_TRIALS = 3
+HALF_FASTER = 0.85
+# Slower than this many times a step in single precision, there is no need to try again.
+HALF_HOPELESS = 2.0
 
 
 class Timed(NamedTuple):
@@ -122,7 +139,7 @@ def chosen_length(
     return Chosen(steps, fitting(steps))
 
 
-def evaluations_of(steps: int, *, epoch_steps: int, most: int) -> int:
+def evaluations_of(steps: int, *, epoch_steps: int, most: float) -> int:
     """How many evaluations a training makes: after an epoch or several, and at its end.
 
     >>> evaluations_of(150, epoch_steps=25, most=4), evaluations_of(60, epoch_steps=25, most=4)
@@ -130,3 +147,72 @@ def evaluations_of(steps: int, *, epoch_steps: int, most: int) -> int:
     """
     every = epoch_steps * math.ceil(max(1.0, steps / most) / epoch_steps)
     return math.ceil(steps / every)
+
+
+def training_rate(
+    networks: Sequence[tuple[Callable[[torch.Tensor], torch.Tensor], Plan]],
+    *,
+    device: str,
+    most_s: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Multiply-adds (of one evaluation) that a second of training is worth here, by a pass there and back of each.
+
+    Args:
+        networks: what answers images (N, 3, H, W) with logits, and its plan, cheapest first; the first only warms up.
+        device: of torch.
+        most_s: that it may take; networks for which the others say that they would take longer are left out.
+        clock: monotonic clock in seconds.
+    """
+    done, spent_s, left_s = 0.0, 0.0, most_s
+    for number, (net, laid_out) in enumerate(networks):
+        madds = cost_of(laid_out).madds * BATCH
+        if done and madds * spent_s / done > left_s:
+            break
+        images = torch.rand(BATCH, 3, *laid_out.spec.size).contiguous(memory_format=torch.channels_last).to(device)
+        begin = clock()
+        answers = net(images)
+        functional.cross_entropy(answers, torch.zeros(BATCH, dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        took_s = clock() - begin
+        left_s -= took_s
+        if number:
+            spent_s += took_s
+            done += madds
+    return done / max(spent_s, 1e-9)
+
+
+def fastest(
+    step: Callable[[Precision], object],
+    half: Precision,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    is_over: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Precision:
+    """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
+
+    Args:
+        step: makes one in a precision.
+        half: precision to try beside single precision.
+        clock: monotonic clock in seconds.
+        is_over: asked after every step whether there is no time for more.
+        stop: asked before every step whether to stop.
+
+    Raises:
+        StoppedError: it was asked to stop.
+    """
+    seconds: dict[Precision, list[float]] = {"float32": [], half: []}
+    for precision in ("float32", half) * HALF_TRIALS:
+        if stop():
+            raise StoppedError("interrupted before the first step; run the same command to start over")
+        begin = clock()
+        step(precision)
+        seconds[precision].append(clock() - begin)
+        hopeless = seconds[half] and min(seconds[half]) > HALF_HOPELESS * max(seconds["float32"])
+        if hopeless or is_over():
+            break
+    if not seconds[half]:
+        return "float32"
+    return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"
