@@ -178,7 +178,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     """What finds a network's figures on the held-out images, its batch norms recalibrated on 256 training images."""
     from mnv2search.data.image_batches import Cutting, training_batches
     from mnv2search.data.prefetch import Feed
-    from mnv2search.supernet.recalibrate import recalibrated
+    from mnv2search.supernet.recalibrate import recalibrate
     from mnv2search.supernet.sandwich import suited
     from mnv2search.tasks.classification import classify
 
@@ -193,7 +193,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     def inherited(choice: Choice) -> Inherited:
         begin = time.process_time()
         model = net.member(net.place(pick_of(net.space, choice)))
-        recalibrated(model, [calibration])
+        recalibrate(model, [calibration])
         found = classify(model.eval(), prepared.parts["val"], cutting)
         return Inherited(100 * found.main.value, 100 * math.exp(-(found.loss or 0.0)), time.process_time() - begin)
 

@@ -1,4 +1,4 @@
-"""Training-free scores of a space, for people."""
+"""Training-free scores of a space as rows, lines and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Z_90 = 1.645
 
 
 def score_rows(found: ScoreReport) -> Rows:
-    """A row per score, with its rank correlation with what counting says and with the other scores."""
+    """A row per score, with its rank correlations with counts and with the other scores."""
     others = _compared(found)
     columns = (Column("score", align="left"), *(Column(name, "Spearman") for name in others))
     rows = tuple((name, *(_text(found.spearman(name, other)) for other in others)) for name in found.scores)
@@ -26,7 +26,7 @@ def score_rows(found: ScoreReport) -> Rows:
 
 
 def score_lines(found: ScoreReport) -> Iterator[str]:
-    """What the table does not say."""
+    """How to read the correlations."""
     from mnv2search.accuracy.scores import WARNING
 
     yield WARNING

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import METRICS
-from mnv2search.report.faults import faults_counted
+from mnv2search.report.data import faults_counted
 from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.spec.model_spec import Classifier
 

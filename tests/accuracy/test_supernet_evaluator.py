@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2search.accuracy.evaluators import supernet as module
+from mnv2search.accuracy.evaluators import supernet_training as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation
@@ -26,7 +26,7 @@ from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_spec, loads
-from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
+from mnv2search.supernet.proxy_scale import Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.supernet.train import SupernetTrained, train_supernet
 from mnv2search.training.learner import Job
@@ -290,7 +290,8 @@ def test_networks_between_learn_from_the_answers_of_the_largest(space: SearchSpa
 def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
     networks = [resolve(space, pick) for pick in picks_of(space)]
     found = [
-        chosen(networks, time_s=time_s, madds_per_s=1e9, images=10_000, passes=3) for time_s in (1.0, 10.0, 1000.0)
+        choose_fidelity(networks, time_s=time_s, madds_per_s=1e9, images=10_000, passes=3)
+        for time_s in (1.0, 10.0, 1000.0)
     ]
     images = np.array([f.images for f in found])
     assert found[-1].fidelity.is_full
@@ -300,7 +301,7 @@ def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
 
 def test_narrow_networks_are_not_made_narrower() -> None:
     networks = [load_spec(f"mobilenet_v2_{name}") for name in ("0.35_96", "0.35_128")]
-    found = chosen(networks, time_s=0.1, madds_per_s=1e9, images=10_000, passes=3).fidelity
+    found = choose_fidelity(networks, time_s=0.1, madds_per_s=1e9, images=10_000, passes=3).fidelity
     assert found.width == 0.75  # 0.5 would leave less than a quarter
     assert found.resolution < 1
 

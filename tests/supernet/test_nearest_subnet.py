@@ -12,7 +12,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space, load_spec, loads
-from mnv2search.supernet.nearest_subnet import closest_pick, likeness
+from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.sandwich import ALONE, Shrinking
 
 SPACE = """
@@ -52,14 +52,14 @@ def as_rows(spec: ModelSpec) -> ModelSpec:
 def test_a_network_of_the_space_is_found_again(seed: int) -> None:
     space = tiny()
     spec = resolve(space, random_pick(space, random.Random(seed)))
-    found = resolve(space, closest_pick(space, as_rows(spec), band=some(space)))
+    found = resolve(space, nearest_subnet(space, as_rows(spec), band=some(space)))
     found, units = replace(found, resolution=spec.resolution), plan(spec).units
     assert [unit.layers for unit in plan(found).units] == [unit.layers for unit in units]
 
 
 def test_every_pick_finds_the_published_network_that_a_space_is_made_around() -> None:
     space = load_space("mnasnet")
-    found = resolve(space, closest_pick(space, load_spec("efficientnet_lite0"), band=some(space)))
+    found = resolve(space, nearest_subnet(space, load_spec("efficientnet_lite0"), band=some(space)))
     assert found.width == 1.0
     assert [(b.expansion, b.repeats, b.kernel) for b in found.blocks] == [
         (b.expansion, b.repeats, b.kernel) for b in load_spec("efficientnet_lite0").blocks
@@ -75,10 +75,10 @@ def test_its_resolution_is_the_greatest_that_costs_little_more_than_the_others()
         sized = pick_of(space, replace(spec, resolution=side))
         assert sized is not None
         costs[side] = cost_of(resolve(space, sized)).madds
-        assert resolve(space, closest_pick(space, spec, band=[sized])).resolution == side
+        assert resolve(space, nearest_subnet(space, spec, band=[sized])).resolution == side
     cheap = (0,) * len(space.axes)
     assert cost_of(resolve(space, cheap)).madds < costs[24]
-    assert resolve(space, closest_pick(space, spec, band=[cheap])).resolution == 24
+    assert resolve(space, nearest_subnet(space, spec, band=[cheap])).resolution == 24
 
 
 def pick_of_largest(space: SearchSpace) -> Pick:

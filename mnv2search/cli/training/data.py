@@ -26,11 +26,11 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 @json_option
 @quiet_option
 def command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
-    """Describe the images of DATA: classes, counts, sizes, and what is wrong with them.
+    """Describe the dataset DATA: classes, counts, sizes and faults.
 
     DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of one; a
     parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
-    :CONFIG where it has several. Add ?label=COLUMN or ?image=COLUMN where a table has several that may be meant.
+    :CONFIG to choose a configuration. Add ?label=COLUMN or ?image=COLUMN to choose among several columns of a table.
     For detection: COCO's JSON or Pascal VOC's XML; for segmentation: images/ and masks/ of the same names.
 
     \b

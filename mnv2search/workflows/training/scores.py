@@ -1,4 +1,4 @@
-"""What training-free scores follow on a space: how they rank its networks, beside what counting alone says."""
+"""Correlation of training-free scores with depth, multiply-adds and parameters on a space."""
 
 from __future__ import annotations
 
