@@ -87,10 +87,18 @@ def decoded(
     Raises:
         DataError: too many images are broken, or they take more room than the cache may.
     """
-    key = _key(examples, short_px)
-    target = folder / key
+    target = folder / _key(examples, short_px)
     if not (target / DONE).exists():
-        _decode(examples, short_px, target, most_bytes, unreadable_share, workers, part, on_progress)
+        expected = len(examples) * 3 * short_px**2 * 1.4
+        if expected > most_bytes:
+            raise DataError(
+                f"{len(examples)} images of {short_px} px take {expected / 1e9:.1f} GB, more than the "
+                f"{most_bytes / 1e9:.1f} GB of the cache",
+                hint="allow more, or train at a lower resolution",
+            )
+        _make_room(folder, most_bytes - expected)
+        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            _write(target, examples, _each(pool, examples, short_px), part, unreadable_share, on_progress)
     found = json.loads((target / DONE).read_text(encoding="utf-8"))
     os.utime(target)
     # a plain array over the map: indexing a memmap costs ten times as much
@@ -124,48 +132,39 @@ def _key(examples: Sequence[Example], short_px: int) -> str:
     return f"pixels-{found.hexdigest()[:20]}"
 
 
-def _decode(
-    examples: Sequence[Example],
-    short_px: int,
+def _write(
     target: Path,
-    most_bytes: float,
+    examples: Sequence[Example],
+    images: Iterable[tuple[Example, Bytes | None]],
+    split: str,
     unreadable_share: float,
-    workers: int | None,
-    part_name: str,
     on_progress: Callable[[int], None],
 ) -> None:
-    expected = len(examples) * 3 * short_px**2 * 1.4
-    if expected > most_bytes:
-        raise DataError(
-            f"{len(examples)} images of {short_px} px take {expected / 1e9:.1f} GB, more than the "
-            f"{most_bytes / 1e9:.1f} GB of the cache",
-            hint="allow more, or train at a lower resolution",
-        )
-    _make_room(target.parent, most_bytes - expected)
+    """Write an entry of the cache beside its place, and rename it."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    rows: list[tuple[int, int, int, int]] = []
+    broken: list[Path] = []
+    offset, count = 0, len(examples)
     try:
         part.mkdir(parents=True, exist_ok=True)
-        rows: list[tuple[int, int, int, int]] = []
-        broken: list[Path] = []
-        offset = 0
-        with open(part / "values.u8", "wb") as file, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            for done, (example, pixels) in enumerate(_each(pool, examples, short_px), start=1):
+        with open(part / "values.u8", "wb") as file:
+            for done, (example, pixels) in enumerate(images, start=1):
                 if pixels is None:
                     broken.append(example.path)
                 else:
                     rows.append((example.label, pixels.shape[0], pixels.shape[1], offset))
                     offset += file.write(pixels.tobytes())
-                if done % 64 == 0 or done == len(examples):
+                if done % 64 == 0 or done == count:
                     on_progress(done)
-        if not is_readable_enough(len(broken), of=len(examples), share=unreadable_share) or not rows:
-            named = f" of {part_name}" if part_name else ""
+        if not is_readable_enough(len(broken), of=count, share=unreadable_share) or not rows:
+            named = f" of {split}" if split else ""
             raise DataError(
-                f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
+                f"{len(broken)} of {count} images{named} cannot be read, such as {broken[0]}",
                 hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
-        told = {"kept": len(rows), "unreadable": [str(p) for p in broken]}
-        (part / DONE).write_text(json.dumps(told), encoding="utf-8")
+        summary = {"kept": len(rows), "unreadable": [str(path) for path in broken]}
+        (part / DONE).write_text(json.dumps(summary), encoding="utf-8")
         part.rename(target)
     except OSError as error:
         if not (target / DONE).exists():  # another process may have been faster
