@@ -166,7 +166,7 @@ class TrainEvaluator(FitsTrainings):
             kind="trained",
             dataset=Path(self._path).name,
             metric=self._task.metric,
-            classes=len(data.classes),
+            classes=len(data.classes) or None,
             detail=(
                 f"{self._length_text(self.epochs)} of the recipe {self._options['recipe'][0]} on "
                 f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
