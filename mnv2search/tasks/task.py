@@ -20,13 +20,14 @@ from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.classes import Telling, with_classes
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.classes import with_classes
+from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
 
 __all__ = [
     "AnyTask",
     "Data",
+    "Epoch",
     "Parts",
     "SearchLength",
     "Share",
@@ -81,6 +82,26 @@ class Parts(Generic[E]):
     examples: Mapping[Split, E]
     recipe: Recipe
     unreadable: tuple[Path, ...] = ()
+
+
+class Epoch(NamedTuple):
+    """One pass over the examples, or the rest of it.
+
+    Attributes:
+        batch: images in a batch.
+        seed: of everything that is drawn.
+        number: of the epoch, from 0.
+        first: number of the first batch.
+        share: (i, n) makes the i-th of n parts of every batch.
+        feed: how batches are made ahead of their use.
+    """
+
+    batch: int
+    seed: int
+    number: int
+    first: int = 0
+    share: tuple[int, int] = (0, 1)
+    feed: Feed = ONE_THREAD
 
 
 class Step(NamedTuple):
@@ -169,7 +190,7 @@ class Task(ABC, Generic[D, E, B]):
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    head: ClassVar[Telling]
+    head: ClassVar[type[Head]]
     recipe: ClassVar[str] = "modern"
     unused: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
@@ -218,32 +239,8 @@ class Task(ABC, Generic[D, E, B]):
         """
 
     @abstractmethod
-    def batches(
-        self,
-        examples: E,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        batch: int,
-        seed: int,
-        epoch: int,
-        first: int = 0,
-        share: tuple[int, int] = (0, 1),
-        feed: Feed = ONE_THREAD,
-    ) -> Generator[B]:
-        """One epoch of full batches in random order, from number `first` on; the same ones for the same seed.
-
-        Args:
-            examples: to learn from.
-            spec: the network.
-            recipe: of the training.
-            batch: images in a batch.
-            seed: of everything that is drawn.
-            epoch: from 0.
-            first: number of the first batch.
-            share: (i, n) makes the i-th of n parts of every batch.
-            feed: how batches are made ahead of their use.
-        """
+    def batches(self, examples: E, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[B]:
+        """An epoch of full batches in random order for a network; the same ones for the same seed."""
 
     @abstractmethod
     def loss(self, step: Step, batch: B) -> Tensor:
