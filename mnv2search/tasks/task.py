@@ -142,33 +142,29 @@ class Share:
 
 
 class SearchLength(NamedTuple):
-    """How long the trainings of a search are where nothing else is asked for.
+    """The default length of the trainings of a search.
 
     Attributes:
         epochs: at least.
         steps: at least.
-        useful_steps: a training is never shortened below these.
-        useful_inherited_steps: the same where it begins with given weights.
+        useful_steps: to which a training is shortened at most, from random and from given weights.
         evaluations: of a training, at most.
-        first_rung_steps: candidates are compared after so many steps at the earliest; None compares after 1 epoch,
-            after as many epochs as the reduction factor, its square, and so on.
-        first_inherited_rung_steps: the same where trainings begin with given weights.
+        first_rung_steps: before which candidates are not compared, from random and from given weights; None compares
+            after 1 epoch, after as many epochs as the reduction factor, its square, and so on.
     """
 
     epochs: int
     steps: int
-    useful_steps: int
-    useful_inherited_steps: int
+    useful_steps: tuple[int, int]
     evaluations: float
-    first_rung_steps: int | None
-    first_inherited_rung_steps: int | None
+    first_rung_steps: tuple[int, int] | None
 
 
 # With fewer steps there is little to compare classifiers by. A detector from random weights finds next to nothing
 # at first, and all candidates look alike; from the weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to
 # 22.8 %, 30 to 2.4 % (docs/accuracy.md). Its evaluation on a small dataset takes as long as an epoch.
-OF_CLASSIFIERS = SearchLength(3, 0, 100, 100, math.inf, None, None)
-OF_DENSE_TASKS = SearchLength(3, 150, 100, 60, 4, 100, 30)
+OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
+OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
 class Task(ABC, Generic[D, E, B]):

@@ -104,7 +104,7 @@ class TrainEvaluator(Evaluator):
 
     def _new_length(self) -> Length:
         length, asked = self._task.length, self.epochs * self._epoch_steps
-        least = length.useful_steps if self._first is None else length.useful_inherited_steps
+        least = length.useful_steps[self._first is not None]
         return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
 
     def keep_weights(self, folder: Path) -> None:
@@ -155,11 +155,10 @@ class TrainEvaluator(Evaluator):
 
     def _rungs(self) -> Iterator[int]:
         length, steps = self._task.length, self._length.steps
-        first = length.first_rung_steps if self._first is None else length.first_inherited_rung_steps
-        if first is None:
+        if length.first_rung_steps is None:
             powers = (self._reduction**n for n in count())
             return takewhile(lambda epoch: epoch < steps / self._epoch_steps, powers)
-        epochs = steps // self._epoch_steps
+        first, epochs = length.first_rung_steps[self._first is not None], steps // self._epoch_steps
         every = max(1, math.ceil(steps / length.evaluations / self._epoch_steps))  # epochs between two evaluations
         parts = (epochs // self._reduction**n // every * every for n in count(1))
         return takewhile(lambda epoch: epoch * self._epoch_steps >= first, parts)

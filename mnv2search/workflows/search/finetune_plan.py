@@ -167,14 +167,14 @@ def plan_by_timing(
     """Train networks from inherited weights, as many as see enough images each; None without time for any.
 
     Args:
-        candidates: networks to decide among.
+        candidates: networks to choose from.
         task: of the networks.
         data: to train on.
         evaluator: of the search, with shared weights; None begins with random weights.
         folder: of the trainings; an interrupted run resumes with the networks and the recipe that it chose.
         time_s: wall time for all of them, decoding and the final metrics included.
-        seed: of everything that is drawn.
-        clock: monotonic clock in seconds.
+        seed: of first weights and draws.
+        clock: in seconds.
         recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
             ``modern``.
 
@@ -188,14 +188,12 @@ def plan_by_timing(
     chosen = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
     if begun is not None:
         candidates = candidates_of(candidates, count=begun.count or len(candidates))
-    decoded: dict[tuple[int, int], Parts[Any]] = {}
-    for spec in (e.spec for e in _longest_first(candidates)):
-        if not decoded or (spec.size not in decoded and clock() - begin < DECODING_SHARE * time_s):
-            decoded[spec.size] = task.prepare(data, spec, chosen)
+    ends = begin + DECODING_SHARE * time_s
+    decoded = _decoded(candidates, task, data, chosen, is_over=lambda: clock() >= ends)
     some: Sequence[Evaluation] = [e for e in candidates if e.spec.size in decoded]
     speed = _speed(some, task, decoded, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
-    steps = None if begun is None else begun.steps
-    if begun is None:
+    steps = planned = None if begun is None else begun.steps
+    if planned is None:
         left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
         some, planned = _as_many_as_learn(some, speed, batch=chosen.batch, time_s=left_s)
         if planned * chosen.batch < FEWEST_IMAGES:
@@ -203,8 +201,6 @@ def plan_by_timing(
         if recipe is None and planned >= LONG_EPOCHS * len(data.part("train")) / chosen.batch:
             chosen = load_recipe(LONG_RECIPE)
             decoded = {e.spec.size: task.prepare(data, e.spec, chosen) for e in some}
-    else:
-        planned = begun.steps
     evaluations = math.ceil(planned / max(1, len(data.part("train")) // chosen.batch))
     return Plan(
         task=task,
@@ -219,6 +215,17 @@ def plan_by_timing(
         seed=seed,
         fewest_images=FEWEST_IMAGES,
     )
+
+
+def _decoded(
+    candidates: Sequence[Evaluation], task: AnyTask, data: Data, recipe: Recipe, *, is_over: Callable[[], bool]
+) -> dict[tuple[int, int], Parts[Any]]:
+    """Data ready for networks of each size, the size of the longest training first, until the time is over."""
+    decoded: dict[tuple[int, int], Parts[Any]] = {}
+    for spec in (e.spec for e in _longest_first(candidates)):
+        if not decoded or (spec.size not in decoded and not is_over()):
+            decoded[spec.size] = task.prepare(data, spec, recipe)
+    return decoded
 
 
 def _inheriting(spec: ModelSpec, evaluator: Evaluator | None, *, seed: int) -> MobileNet:
