@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.plot import FRONT, MUTED
-from mnv2search.tasks.metrics import metrics_of_record
 from mnv2search.untrusted import json_value, read_bytes
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ FIGURES = {
     "ap75": "AP at IoU 0.75",
     "pixels": "pixels right",
 }
+# The name of a metric, which a legend can show.
+NAME = re.compile(r"\w[\w .-]{0,63}")
 BESIDE = ("ap50", "pixels")
 MAX_HISTORY_BYTES = 256 * 2**20
 # A line of a history with a larger number counts as damaged.
@@ -94,9 +96,14 @@ def _evaluation(line: bytes) -> Evaluated:
     """The evaluation on a line; raises an exception of any type if the line does not hold one."""
     written = json_value(line.decode("utf-8"))
     step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
-    metrics = metrics_of_record(figures)
-    shares = {metrics.main.name: metrics.main.value, **{n: v for n, v in metrics.details if n in BESIDE}}
-    if not all(abs(value) < LARGEST for value in (step, loss, *shares.values())):
+    if "metric" in figures:
+        shares = {figures["metric"]: figures["value"], **{n: v for n, v in figures["details"] if n in BESIDE}}
+    else:
+        shares = {"top1": figures["top1"]}
+    if not (
+        all(NAME.fullmatch(name) for name in shares)
+        and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
+    ):
         raise ValueError("not the metrics of a training")
     return Evaluated(step, loss, shares)
 

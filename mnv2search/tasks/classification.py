@@ -15,7 +15,7 @@ from mnv2search.data.augment import augmented
 from mnv2search.data.image_batches import Batch, Cutting, evaluation_batches, training_batches
 from mnv2search.data.images import SPLITS, ImageSet, Split, read_image_set
 from mnv2search.data.pixels import MOST_BYTES, Pixels
-from mnv2search.data.prefetch import ONE_THREAD, Feed, feed_of
+from mnv2search.data.prefetch import feed_of
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.data.scene_batches import VOID
 from mnv2search.errors import DataError, StoppedError, TrainingError
@@ -25,7 +25,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.square import square_side
 from mnv2search.tasks.metrics import Metrics, share
-from mnv2search.tasks.task import Parts, Share, Step, Task
+from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 
 __all__ = ["Classification", "classify", "cutting_of"]
 
@@ -79,23 +79,11 @@ class Classification(Task[ImageSet, Pixels, Batch]):
             )
         return recipe.batch
 
-    def batches(
-        self,
-        examples: Pixels,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        batch: int,
-        seed: int,
-        epoch: int,
-        first: int = 0,
-        share: tuple[int, int] = (0, 1),
-        feed: Feed = ONE_THREAD,
-    ) -> Generator[Batch]:
+    def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
         """Batches cut and mirrored at random."""
-        cutting = cutting_of(recipe, square_side(spec))
+        cutting, (batch, seed, number, first, share, feed) = cutting_of(recipe, square_side(spec)), epoch
         return training_batches(
-            examples, cutting, batch=batch, seed=seed, epoch=epoch, first=first, share=share, feed=feed
+            examples, cutting, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
         )
 
     def loss(self, step: Step, batch: Batch) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mnv2search.data.images import SPLITS, Split
 from mnv2search.data.pixels import MOST_BYTES
-from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.data.prepare import image_folder
 from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.data.scene_batches import VOID, LoadedScenes, SceneBatch, augmented, normalised, scene_batches
@@ -24,7 +23,7 @@ from mnv2search.model.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import OF_DENSE_TASKS, Parts, Share, Step, Task
+from mnv2search.tasks.task import OF_DENSE_TASKS, Epoch, Parts, Share, Step, Task
 
 __all__ = ["Outputs", "SceneTask"]
 
@@ -72,16 +71,10 @@ class SceneTask(Task[SceneSet, LoadedScenes, SceneBatch]):
         examples: LoadedScenes,
         spec: ModelSpec,  # noqa: ARG002
         recipe: Recipe,  # noqa: ARG002
-        *,
-        batch: int,
-        seed: int,
-        epoch: int,
-        first: int = 0,
-        share: tuple[int, int] = (0, 1),  # noqa: ARG002
-        feed: Feed = ONE_THREAD,  # noqa: ARG002
+        epoch: Epoch,
     ) -> Generator[SceneBatch]:
         """Batches of whole scenes; they are augmented with the loss."""
-        return scene_batches(examples, batch=batch, seed=seed, epoch=epoch, first=first)
+        return scene_batches(examples, batch=epoch.batch, seed=epoch.seed, epoch=epoch.number, first=epoch.first)
 
     def loss(self, step: Step, batch: SceneBatch) -> Tensor:
         """The loss of scenes that are mirrored, cut and coloured at random."""

@@ -20,13 +20,14 @@ from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.classes import Telling, with_classes
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.classes import with_classes
+from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
 
 __all__ = [
     "AnyTask",
     "Data",
+    "Epoch",
     "Parts",
     "SearchLength",
     "Share",
@@ -83,6 +84,26 @@ class Parts(Generic[E]):
     unreadable: tuple[Path, ...] = ()
 
 
+class Epoch(NamedTuple):
+    """One pass over the examples, or the rest of it.
+
+    Attributes:
+        batch: images in a batch.
+        seed: of everything that is drawn.
+        number: of the epoch, from 0.
+        first: number of the first batch.
+        share: (i, n) makes the i-th of n parts of every batch.
+        feed: how batches are made ahead of their use.
+    """
+
+    batch: int
+    seed: int
+    number: int
+    first: int = 0
+    share: tuple[int, int] = (0, 1)
+    feed: Feed = ONE_THREAD
+
+
 class Step(NamedTuple):
     """A training step as a loss sees it.
 
@@ -121,33 +142,29 @@ class Share:
 
 
 class SearchLength(NamedTuple):
-    """How long the trainings of a search are where nothing else is asked for.
+    """The default length of the trainings of a search.
 
     Attributes:
         epochs: at least.
         steps: at least.
-        useful_steps: a training is never shortened below these.
-        useful_inherited_steps: the same where it begins with given weights.
+        useful_steps: to which a training is shortened at most, from random and from given weights.
         evaluations: of a training, at most.
-        first_rung_steps: candidates are compared after so many steps at the earliest; None compares after 1 epoch,
-            after as many epochs as the reduction factor, its square, and so on.
-        first_inherited_rung_steps: the same where trainings begin with given weights.
+        first_rung_steps: before which candidates are not compared, from random and from given weights; None compares
+            after 1 epoch, after as many epochs as the reduction factor, its square, and so on.
     """
 
     epochs: int
     steps: int
-    useful_steps: int
-    useful_inherited_steps: int
+    useful_steps: tuple[int, int]
     evaluations: float
-    first_rung_steps: int | None
-    first_inherited_rung_steps: int | None
+    first_rung_steps: tuple[int, int] | None
 
 
 # With fewer steps there is little to compare classifiers by. A detector from random weights finds next to nothing
 # at first, and all candidates look alike; from the weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to
 # 22.8 %, 30 to 2.4 % (docs/accuracy.md). Its evaluation on a small dataset takes as long as an epoch.
-OF_CLASSIFIERS = SearchLength(3, 0, 100, 100, math.inf, None, None)
-OF_DENSE_TASKS = SearchLength(3, 150, 100, 60, 4, 100, 30)
+OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
+OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
 class Task(ABC, Generic[D, E, B]):
@@ -169,7 +186,7 @@ class Task(ABC, Generic[D, E, B]):
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    head: ClassVar[Telling]
+    head: ClassVar[type[Head]]
     recipe: ClassVar[str] = "modern"
     unused: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
@@ -218,32 +235,8 @@ class Task(ABC, Generic[D, E, B]):
         """
 
     @abstractmethod
-    def batches(
-        self,
-        examples: E,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        batch: int,
-        seed: int,
-        epoch: int,
-        first: int = 0,
-        share: tuple[int, int] = (0, 1),
-        feed: Feed = ONE_THREAD,
-    ) -> Generator[B]:
-        """One epoch of full batches in random order, from number `first` on; the same ones for the same seed.
-
-        Args:
-            examples: to learn from.
-            spec: the network.
-            recipe: of the training.
-            batch: images in a batch.
-            seed: of everything that is drawn.
-            epoch: from 0.
-            first: number of the first batch.
-            share: (i, n) makes the i-th of n parts of every batch.
-            feed: how batches are made ahead of their use.
-        """
+    def batches(self, examples: E, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[B]:
+        """An epoch of full batches in random order for a network; the same ones for the same seed."""
 
     @abstractmethod
     def loss(self, step: Step, batch: B) -> Tensor:

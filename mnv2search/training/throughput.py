@@ -15,7 +15,17 @@ from mnv2search.errors import StoppedError
 from mnv2search.spec.plan import Plan
 from mnv2search.training.precision import Precision
 
-__all__ = ["WANTED", "Chosen", "Speed", "Timed", "chosen_length", "evaluations_of", "fastest", "training_rate"]
+__all__ = [
+    "LEAST_STEPS",
+    "WANTED",
+    "Chosen",
+    "Speed",
+    "Timed",
+    "chosen_length",
+    "evaluations_of",
+    "fastest",
+    "training_rate",
+]
 
 # Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
 WANTED = 4

@@ -19,7 +19,7 @@ from mnv2search.model.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import Share, Step, Task
+from mnv2search.tasks.task import Epoch, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
@@ -140,17 +140,9 @@ class _TaskLearner(Learner[B], Generic[E, B]):
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
-        return self.task.batches(
-            self.examples,
-            self.network.spec,
-            self.recipe,
-            batch=self.batch,
-            seed=self.job.seed,
-            epoch=epoch,
-            first=first,
-            share=(self.share.rank, self.share.size),
-            feed=feed_of(self.job.device) if ahead else Feed(ahead=0),
-        )
+        feed, share = feed_of(self.job.device) if ahead else Feed(ahead=0), (self.share.rank, self.share.size)
+        plan = Epoch(batch=self.batch, seed=self.job.seed, number=epoch, first=first, share=share, feed=feed)
+        return self.task.batches(self.examples, self.network.spec, self.recipe, plan)
 
     def backward(self, model: nn.Module, batch: B, state: State, scaler: torch.amp.GradScaler) -> float:
         run = model.predictions if isinstance(model, MobileNet) else model

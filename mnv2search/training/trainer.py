@@ -31,6 +31,8 @@ LAST, BEST = "last.ckpt", "best.pt"
 UNKNOWN_STEPS = 1_000_000
 # Steps that are timed, after a first one.
 TIMED_STEPS = 3
+# Parts of the state that a checkpoint holds as they are.
+SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
 
 
 class Trainer(Generic[B]):
@@ -175,18 +177,7 @@ class Trainer(Generic[B]):
                 self.averaged.load_state_dict(saved.averaged)
             self.optimizer.load_state_dict(saved.optimizer)
             best = None if saved.best is None else metrics_of_tuple(saved.best)
-        self.state = State(
-            step=saved.step,
-            steps=saved.steps,
-            best=best,
-            best_step=saved.best_step,
-            running_loss=saved.running_loss,
-            every=saved.every,
-            is_unjudged=saved.is_unjudged,
-            time_s=saved.time_s,
-            seconds=saved.seconds,
-            images_per_s=saved.images_per_s,
-        )
+        self.state = State(best=best, **{name: getattr(saved, name) for name in SAVED})
         self._set_precision(cast("Precision", saved.half_type) if saved.half else "float32")
         if saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
@@ -375,22 +366,16 @@ class Trainer(Generic[B]):
             self.job.folder / LAST,
             Checkpoint(
                 job=dict(self.learner.identity),
-                step=state.step,
-                steps=state.steps,
-                running_loss=state.running_loss,
                 best=None if state.best is None else tuple_of(state.best),
-                best_step=state.best_step,
                 model=self.model.state_dict(),
                 averaged=None if self.averaged is None else self.averaged.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 half=state.precision != "float32",
                 half_type=state.precision,
                 scaler=self.scaler.state_dict() or None,
-                every=state.every,
-                is_unjudged=state.is_unjudged,
-                time_s=state.time_s,
                 seconds=self.timed[0],
                 images_per_s=self.timed[1],
+                **{name: getattr(state, name) for name in SAVED if name not in ("seconds", "images_per_s")},
             ),
         )
 

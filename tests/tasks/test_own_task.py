@@ -18,7 +18,6 @@ from torch.nn import functional
 from mnv2search import plugins
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.images import SPLITS, Split
-from mnv2search.data.prefetch import Feed
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.model.build import MobileNet
@@ -30,7 +29,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.study.types import Settings
 from mnv2search.tasks.metrics import Metrics, share
-from mnv2search.tasks.task import Parts, Share, Step, Task, named_task, task_of
+from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task, named_task, task_of
 from mnv2search.workflows.search.run import Request, run
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
@@ -111,21 +110,9 @@ class Regression(Task[Photographs, list[Decoded], Decoded]):
         decoded: Mapping[Split, list[Decoded]] = {s: [self._decoded(p) for p in data.part(s)] for s in splits}
         return Parts(examples=decoded, recipe=recipe)
 
-    def batches(
-        self,
-        examples: list[Decoded],
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        batch: int,
-        seed: int,
-        epoch: int,
-        first: int = 0,
-        share: tuple[int, int] = (0, 1),
-        feed: Feed | None = None,
-    ) -> Generator[Decoded]:
-        order = np.random.default_rng([seed, epoch]).permutation(len(examples))
-        for number in range(first, len(examples) // batch):
+    def batches(self, examples: list[Decoded], spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Decoded]:
+        order, batch = np.random.default_rng([epoch.seed, epoch.number]).permutation(len(examples)), epoch.batch
+        for number in range(epoch.first, len(examples) // batch):
             yield self._stacked(examples[i] for i in order[number * batch : (number + 1) * batch])
 
     def loss(self, step: Step, batch: Decoded) -> Tensor:

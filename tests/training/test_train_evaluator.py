@@ -20,7 +20,7 @@ from mnv2search.accuracy.types import (
     Preparation,
     StopEarly,
 )
-from mnv2search.errors import DataError, EvaluatorError, OptionError
+from mnv2search.errors import DataError, EvaluatorError, OptionError, TrainingError
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
@@ -54,6 +54,34 @@ def test_it_tells_every_epoch_and_can_be_stopped(text: str) -> None:
 
     with pytest.raises(StopEarly):
         evaluator.evaluate(network_of(resolution=32), seed=0, report=enough)
+
+
+def test_trainings_and_their_timing_take_the_device_that_is_there(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = list[str]()
+
+    def train(*given: Any, **_: Any) -> None:
+        used.append(given[-1].device)
+        raise TrainingError("no such device")
+
+    def timed(*_: Any, device: str, **__: Any) -> Timed:
+        used.append(device)
+        return STEP
+
+    monkeypatch.setattr(module, "own_device", lambda: "fake")
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module, "time_training", timed)
+    evaluator = open_evaluator(text)
+    with pytest.raises(EvaluatorError, match="no such device"):
+        evaluator.evaluate(network_of(resolution=32), seed=0, report=lambda *_: None)
+    space = loads(SPACE)
+    assert isinstance(space, SearchSpace)
+    evaluator.fit(
+        Preparation(space=space, band=((0,),), folder=None, time_s=1.0, seed=0, tell=lambda *_: None),
+        left_s=lambda: None,
+    )
+    assert used == ["fake", "fake"]
 
 
 def test_its_name_opens_it_again(text: str) -> None:

@@ -139,7 +139,7 @@ def test_the_command_names_the_figures(run: Callable[..., Any], trained: dict[st
     words = ["compile", str(one.weights), "-o", str(tmp_path / "net.onnx"), "--data", str(one.data), "--no-fvcore"]
     done = run(*words, "--head-output", "detections")
     assert done.code == 0, done.err
-    assert "mAP on 8 test images: the network " in done.out
+    assert "mAP on 8 test images [90 % interval]: the network " in done.out
     assert "output detections, 100 x 6 for an image" in done.err
     told = json.loads(run(*words, "--head-output", "raw", "--precision", "int8", "--force", "--json").out)
     assert told["head_output"] == "raw"

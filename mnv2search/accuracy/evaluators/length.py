@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
+from mnv2search.accuracy.types import Fitting, Preparation
 from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
@@ -22,7 +21,7 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["FILE", "FitsTrainings", "Length", "Watched", "read_length"]
+__all__ = ["FILE", "Length", "Watched", "read_length"]
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
@@ -142,34 +141,6 @@ class Length:
         if self._speed is None:
             return 0.0
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
-
-
-class FitsTrainings(Evaluator):
-    """Base of evaluators that train every network, each for the steps of a `Length`."""
-
-    is_timed: bool = True
-
-    _length: Length
-
-    @abstractmethod
-    def _timed(self, spec: ModelSpec) -> Timed:
-        """What a step and an evaluation of a network take here."""
-
-    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose how long every training is; a run that goes on keeps to the length that it began with.
-
-        Raises:
-            DataError: there is too little to learn from.
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
-        """
-        return self._length.fit(preparation, self._timed, left_s=left_s)
-
-    def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
-        return self._length.expected_s(spec)
-
-    def _length_text(self, epochs: int) -> str:
-        return f"{epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from mnv2search.accuracy.evaluators.length import FitsTrainings, Length
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, accuracy_of, changed_options
+from mnv2search.accuracy.evaluators.length import Length
+from mnv2search.accuracy.types import (
+    Accuracy,
+    Evaluator,
+    EvaluatorInfo,
+    Fitting,
+    Halving,
+    Preparation,
+    Report,
+    accuracy_of,
+    changed_options,
+)
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
@@ -36,7 +46,7 @@ TASK, HALVING, VOID_VALUE = "classification", 3, 255
 DENSE = ("detection", "segmentation")
 
 
-class TrainEvaluator(FitsTrainings):
+class TrainEvaluator(Evaluator):
     """Trains every network with the same recipe, and evaluates it on validation images.
 
     The test images of the dataset play no part.
@@ -54,7 +64,7 @@ class TrainEvaluator(FitsTrainings):
         weights_spec: the network that published weights belong to.
     """
 
-    can_finetune = True
+    is_timed = can_finetune = True
 
     def __init__(
         self,
@@ -94,7 +104,7 @@ class TrainEvaluator(FitsTrainings):
 
     def _new_length(self) -> Length:
         length, asked = self._task.length, self.epochs * self._epoch_steps
-        least = length.useful_steps if self._first is None else length.useful_inherited_steps
+        least = length.useful_steps[self._first is not None]
         return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
 
     def keep_weights(self, folder: Path) -> None:
@@ -145,11 +155,10 @@ class TrainEvaluator(FitsTrainings):
 
     def _rungs(self) -> Iterator[int]:
         length, steps = self._task.length, self._length.steps
-        first = length.first_rung_steps if self._first is None else length.first_inherited_rung_steps
-        if first is None:
+        if length.first_rung_steps is None:
             powers = (self._reduction**n for n in count())
             return takewhile(lambda epoch: epoch < steps / self._epoch_steps, powers)
-        epochs = steps // self._epoch_steps
+        first, epochs = length.first_rung_steps[self._first is not None], steps // self._epoch_steps
         every = max(1, math.ceil(steps / length.evaluations / self._epoch_steps))  # epochs between two evaluations
         parts = (epochs // self._reduction**n // every * every for n in count(1))
         return takewhile(lambda epoch: epoch * self._epoch_steps >= first, parts)
@@ -159,6 +168,7 @@ class TrainEvaluator(FitsTrainings):
         """What the accuracies mean."""
         data, name = self._data, _name_of(self._task)
         task = "" if self._task.name == TASK else f"task={self._task.name},"
+        length = f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
         begin = "random" if self._first is None else "inherited"
         return EvaluatorInfo(
             name=f"{name}:{task}data={self._path},{changed_options(**self._options)}".removesuffix(","),
@@ -166,13 +176,26 @@ class TrainEvaluator(FitsTrainings):
             kind="trained",
             dataset=Path(self._path).name,
             metric=self._task.metric,
-            classes=len(data.classes),
+            classes=len(data.classes) or None,
             detail=(
-                f"{self._length_text(self.epochs)} of the recipe {self._options['recipe'][0]} on "
+                f"{length} of the recipe {self._options['recipe'][0]} on "
                 f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
                 "held-out ones; intervals are those of a share of so many images"
             ),
         )
+
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose the length of all trainings; a resumed run keeps the length that it began with.
+
+        Raises:
+            DataError: there is too little to learn from.
+            EvaluatorError: the length cannot be written, or that of the run cannot be read.
+        """
+        return self._length.fit(preparation, self._timed, left_s=left_s)
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Expected wall time of a whole training; 0 if nothing was timed."""
+        return self._length.expected_s(spec)
 
     def _timed(self, spec: ModelSpec) -> Timed:
         spec = self._task.fitted(spec, self._data)

@@ -100,7 +100,6 @@ def command(
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
     from mnv2search.cli.specs import SAVED, chosen_spec  # late: --help must not pay for it
-    from mnv2search.recipe import load_recipe
     from mnv2search.report.training import training_lines
     from mnv2search.results.training import report_json
     from mnv2search.spec.yaml.codec import load_spec
@@ -117,7 +116,7 @@ def command(
             spec=network,
             data=data,
             folder=folder,
-            recipe=None if recipe is None else load_recipe(recipe),
+            recipe=recipe,
             seed=seed,
             epochs=epochs,
             time_s=time_s,
@@ -127,18 +126,13 @@ def command(
             void=void,
             team=team,
         )
-        silent = quiet or as_json or not team.is_leader
-        with (
-            told_what_is_kept(folder),
-            stop_requests(processes=team.size) as stop,
-            _progress_bar(quiet=silent) as show,
-        ):
+        bar = _progress_bar(quiet=quiet or as_json or not team.is_leader)
+        with told_what_is_kept(folder), stop_requests(processes=team.size) as stop, bar as show:
             report = train_spec(request, on_progress=show, on_note=note, stop=stop)
-    if team.is_leader:
-        if as_json:
-            emit_json(report_json(report))
-        else:
-            answer(training_lines(report))
+    if team.is_leader and as_json:
+        emit_json(report_json(report))
+    elif team.is_leader:
+        answer(training_lines(report))
 
 
 @contextmanager

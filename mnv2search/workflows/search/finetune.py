@@ -23,6 +23,7 @@ from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
+from mnv2search.training.throughput import LEAST_STEPS
 from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Plan, plan_by_search, plan_by_timing
@@ -117,7 +118,7 @@ class _Trainings:
     ) -> None:
         self.plan, self.candidates, self.evaluator, self.folder = plan, candidates, evaluator, folder
         self.ends, self.on_progress, self.clock = ends, on_progress, clock
-        self.steps, self.device = plan.steps, own_device()
+        self.steps, self.factor, self.device = plan.steps, plan.factor, own_device()
         self.batch = min(plan.recipe.batch, len(plan.data.part("train")))
         self.held_out: dict[str, Metrics] = {}
         self.notes: list[str] = []
@@ -129,7 +130,7 @@ class _Trainings:
         for place, evaluation in enumerate(plan.order):
             name, own = evaluation.spec.name, training_folder(self.folder, evaluation)
             left_s = self.ends - self.clock()
-            if self.held_out and not (own / LAST).exists() and left_s < plan.durations.training_s(evaluation) / 2:
+            if self.held_out and not (own / LAST).exists() and left_s < self.factor * plan.expected_s(evaluation) / 2:
                 continue
             done = self._trained(place, left_s)
             if self.steps is None:
@@ -141,7 +142,8 @@ class _Trainings:
                 write_text(self.folder / REPORT, json.dumps(begun) + "\n")
             if done.steps < self.steps:
                 self.notes.append(f"{name}: ended after {done.steps} of {self.steps} steps, as the time was over")
-            plan.durations.took(evaluation, done, steps=self.steps)
+            if done.steps >= LEAST_STEPS or not self.factor:
+                self.factor = done.seconds * self.steps / done.steps / plan.expected_s(evaluation)
             self.held_out[name] = self._kept(evaluation, done.best) or done.best
         return self._finished()
 
@@ -149,8 +151,7 @@ class _Trainings:
         """The training of a network: for so many steps within a limit, or for its share of the time."""
         plan, evaluation = self.plan, self.plan.order[place]
         spec, parts, steps = evaluation.spec, plan.parts(evaluation.spec), self.steps
-        weights = [plan.durations.weight(e) for e in plan.order[place:]]
-        later_s = sum(plan.durations.training_s(e) for e in plan.order[place + 1 :])
+        expected_s = [plan.expected_s(e) for e in plan.order[place:]]
         tested = len(parts.examples["test"]) / len(parts.examples["val"])
         job = Job(
             folder=training_folder(self.folder, evaluation),
@@ -159,8 +160,8 @@ class _Trainings:
             device=self.device,
             precision="float32",  # a trial of speed may end one way for one network and another for the next
             steps=steps,
-            time_s=None if steps is not None else max(LEAST_S, left_s * weights[0] / sum(weights)),
-            limit_s=None if steps is None else max(LEAST_S, left_s - later_s),
+            time_s=None if steps is not None else max(LEAST_S, left_s * expected_s[0] / sum(expected_s)),
+            limit_s=None if steps is None else max(LEAST_S, left_s - self.factor * sum(expected_s[1:])),
             after=tested / len(plan.order) if steps is None else tested,
             evaluations=plan.task.length.evaluations,
             on_progress=lambda progress: self.on_progress(spec.name, progress),

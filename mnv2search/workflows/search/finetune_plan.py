@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mnv2search.accuracy.types import Evaluator
 from mnv2search.cost import cost_of
@@ -21,7 +21,6 @@ from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.tasks.task import AnyTask, Data, Parts
 from mnv2search.training.distributed import own_device
-from mnv2search.training.progress import Trained
 from mnv2search.training.throughput import Speed, Timed, training_rate
 from mnv2search.training.train import time_training
 
@@ -41,22 +40,6 @@ TIMED, TIMING_SHARE = 4, 0.05
 DECODING_SHARE = 0.5
 
 
-class Durations(Protocol):
-    """Expected durations of the trainings."""
-
-    def weight(self, evaluation: Evaluation) -> float:
-        """Duration of a network's training relative to those of others."""
-        ...
-
-    def training_s(self, evaluation: Evaluation) -> float:
-        """Expected wall time of a network's training; 0 while nothing is known."""
-        ...
-
-    def took(self, evaluation: Evaluation, done: Trained, *, steps: int) -> None:
-        """Expect the next trainings, of so many steps, to go as fast as one that has ended."""
-        ...
-
-
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What is trained further, and how.
@@ -67,7 +50,8 @@ class Plan:
         order: networks, those of the longest trainings first.
         recipe: of every training.
         parts: data ready for a network.
-        durations: of the trainings.
+        expected_s: of the training of a network, up to a common factor.
+        factor: of `expected_s`; 0 while it is unknown.
         begin: the network with its first weights.
         steps: of every training; None until the first one has found how many fit.
         seed: of everything that is drawn.
@@ -79,7 +63,8 @@ class Plan:
     order: Sequence[Evaluation]
     recipe: Recipe
     parts: Callable[[ModelSpec], Parts[Any]]
-    durations: Durations
+    expected_s: Callable[[Evaluation], float]
+    factor: float
     begin: Callable[[ModelSpec], MobileNet]
     steps: int | None
     seed: int
@@ -134,14 +119,18 @@ def plan_by_search(
     count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=time_s)
     if begun is not None:
         count = begun.count or len(begun.networks)
-    durations = _AsInSearch(evaluator)
+
+    def expected_s(evaluation: Evaluation) -> float:
+        return evaluator.expected_s(evaluation.spec) or float(evaluation.cost.madds)
+
     return Plan(
         task=task,
         data=data,
-        order=sorted(candidates[:count], key=lambda e: -durations.weight(e)),
+        order=sorted(candidates[:count], key=expected_s, reverse=True),
         recipe=recipe,
         parts=lambda spec: task.prepare(data, spec, recipe),
-        durations=durations,
+        expected_s=expected_s,
+        factor=0.0,
         begin=lambda spec: read_network(evaluator.trained_weights(spec)),
         steps=None if begun is None else begun.steps,
         seed=seed + 1,  # other draws than those of the search's training
@@ -158,22 +147,6 @@ def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *,
     """
     fitting = [n for n in range(1, len(candidates) + 1) if sum(expected_s[:n]) <= (1 - SPARE_SHARE) * time_s]
     return max(fitting, default=1)
-
-
-class _AsInSearch:
-    """Durations in proportion to those of the search."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator, self._scale = evaluator, 0.0
-
-    def weight(self, evaluation: Evaluation) -> float:
-        return self._evaluator.expected_s(evaluation.spec) or float(evaluation.cost.madds)
-
-    def training_s(self, evaluation: Evaluation) -> float:
-        return self._scale * self.weight(evaluation)
-
-    def took(self, evaluation: Evaluation, done: Trained, *, steps: int) -> None:  # noqa: ARG002
-        self._scale = self._scale or done.seconds / self.weight(evaluation)
 
 
 # -- after a search with shared weights ----------------------------------------------------------------------------
@@ -194,14 +167,14 @@ def plan_by_timing(
     """Train networks from inherited weights, as many as see enough images each; None without time for any.
 
     Args:
-        candidates: networks to decide among.
+        candidates: networks to choose from.
         task: of the networks.
         data: to train on.
         evaluator: of the search, with shared weights; None begins with random weights.
         folder: of the trainings; an interrupted run resumes with the networks and the recipe that it chose.
         time_s: wall time for all of them, decoding and the final metrics included.
-        seed: of everything that is drawn.
-        clock: monotonic clock in seconds.
+        seed: of first weights and draws.
+        clock: in seconds.
         recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
             ``modern``.
 
@@ -215,15 +188,12 @@ def plan_by_timing(
     chosen = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
     if begun is not None:
         candidates = candidates_of(candidates, count=begun.count or len(candidates))
-    decoded: dict[tuple[int, int], Parts[Any]] = {}
-    for spec in (e.spec for e in _longest_first(candidates)):
-        if not decoded or (spec.size not in decoded and clock() - begin < DECODING_SHARE * time_s):
-            decoded[spec.size] = task.prepare(data, spec, chosen)
+    ends = begin + DECODING_SHARE * time_s
+    decoded = _decoded(candidates, task, data, chosen, is_over=lambda: clock() >= ends)
     some: Sequence[Evaluation] = [e for e in candidates if e.spec.size in decoded]
     speed = _speed(some, task, decoded, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
-    epoch_steps = max(1, len(data.part("train")) // chosen.batch)
-    steps = None if begun is None else begun.steps
-    if begun is None:
+    steps = planned = None if begun is None else begun.steps
+    if planned is None:
         left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
         some, planned = _as_many_as_learn(some, speed, batch=chosen.batch, time_s=left_s)
         if planned * chosen.batch < FEWEST_IMAGES:
@@ -231,15 +201,15 @@ def plan_by_timing(
         if recipe is None and planned >= LONG_EPOCHS * len(data.part("train")) / chosen.batch:
             chosen = load_recipe(LONG_RECIPE)
             decoded = {e.spec.size: task.prepare(data, e.spec, chosen) for e in some}
-    else:
-        planned = begun.steps
+    evaluations = math.ceil(planned / max(1, len(data.part("train")) // chosen.batch))
     return Plan(
         task=task,
         data=data,
         order=_longest_first(some),
         recipe=chosen,
         parts=lambda spec: decoded[spec.size],
-        durations=_AsTimed(speed, planned, epoch_steps),
+        expected_s=lambda e: speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=evaluations),
+        factor=1.0,
         begin=lambda spec: _inheriting(spec, evaluator, seed=seed),
         steps=steps,
         seed=seed,
@@ -247,22 +217,15 @@ def plan_by_timing(
     )
 
 
-class _AsTimed:
-    """Durations by the speed of a few steps, and of trainings that have ended."""
-
-    def __init__(self, speed: Speed, steps: int, epoch_steps: int) -> None:
-        self._speed, self._steps, self._epoch_steps = speed, steps, epoch_steps
-
-    def training_s(self, evaluation: Evaluation) -> float:
-        evaluations = math.ceil(self._steps / self._epoch_steps)
-        return self._speed.training_s(cost_of(evaluation.spec).madds, steps=self._steps, evaluations=evaluations)
-
-    weight = training_s
-
-    def took(self, evaluation: Evaluation, done: Trained, *, steps: int) -> None:
-        self._steps = steps
-        madds, evaluations = cost_of(evaluation.spec).madds, math.ceil(done.steps / self._epoch_steps)
-        self._speed.took(done.seconds, madds=madds, steps=done.steps, evaluations=evaluations)
+def _decoded(
+    candidates: Sequence[Evaluation], task: AnyTask, data: Data, recipe: Recipe, *, is_over: Callable[[], bool]
+) -> dict[tuple[int, int], Parts[Any]]:
+    """Data ready for networks of each size, the size of the longest training first, until the time is over."""
+    decoded: dict[tuple[int, int], Parts[Any]] = {}
+    for spec in (e.spec for e in _longest_first(candidates)):
+        if not decoded or (spec.size not in decoded and not is_over()):
+            decoded[spec.size] = task.prepare(data, spec, recipe)
+    return decoded
 
 
 def _inheriting(spec: ModelSpec, evaluator: Evaluator | None, *, seed: int) -> MobileNet:

@@ -23,6 +23,7 @@ from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inherit import Inheritance, inherit
 from mnv2search.supernet.initial_weights import network_of
+from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
@@ -45,7 +46,7 @@ class TrainingRequest:
         spec: of the network; its head gets the classes of the data.
         data: see `mnv2search data --help`.
         folder: to write to; a training in it is resumed.
-        recipe: of the training; None takes the default of the network's task.
+        recipe: of the training, or its name or file; None takes the default of the network's task.
         seed: of first weights, draws, and splits that are drawn.
         epochs: overrides the recipe's.
         time_s: wall time of training, overrides epochs.
@@ -60,7 +61,7 @@ class TrainingRequest:
     spec: ModelSpec
     data: Path
     folder: Path
-    recipe: Recipe | None = None
+    recipe: Recipe | str | None = None
     seed: int = 0
     epochs: int | None = None
     time_s: float | None = None
@@ -113,10 +114,8 @@ def train_spec(
         trained = _trained(request, task, data, parts, model, on_progress, on_note, stop)
         if trained.stopped:
             raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
-        learned = Learned(classes=data.classes, normalization=parts.recipe.normalization)
         best, device = read_network(folder / BEST).to(team.device), team.device
-        alone = stop if team.size == 1 else lambda: False
-        test = team.agreed(lambda: task.evaluate(best, parts.examples["test"], learned, device=device, stop=alone))
+        test = team.agreed(lambda: _tested(request, task, data, parts, best, stop))
         report = TrainingReport(
             spec=spec,
             task=task.name,
@@ -149,7 +148,8 @@ def _check(request: TrainingRequest, task: AnyTask) -> None:
 
 
 def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
-    return request.recipe or load_recipe(task.recipe)
+    recipe = request.recipe or task.recipe
+    return load_recipe(recipe) if isinstance(recipe, str) else recipe
 
 
 def _decoded(
@@ -206,6 +206,19 @@ def _trained(
             stop=stop,
         )
         return train(model, task, train_part, val, parts.recipe, job, classes=data.classes, teacher=teacher)
+
+
+def _tested(
+    request: TrainingRequest,
+    task: AnyTask,
+    data: Data,
+    parts: Parts[Any],
+    best: MobileNet,
+    stop: Callable[[], bool],
+) -> Metrics:
+    learned = Learned(classes=data.classes, normalization=parts.recipe.normalization)
+    alone = stop if request.team.size == 1 else lambda: False
+    return task.evaluate(best, parts.examples["test"], learned, device=request.team.device, stop=alone)
 
 
 def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
