@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mnv2search.data.scene_batches import VOID, LoadedScenes
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes
 from mnv2search.model.build import build
 from mnv2search.model.saved import Learned
 from mnv2search.recipe import load_recipe

@@ -35,8 +35,7 @@ import torch
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.cost import cost_of
-from mnv2search.data.images import read_image_set
-from mnv2search.data.prepare import image_folder
+from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.registry import open_device
@@ -138,7 +137,7 @@ def measured(device: str, specs: Sequence[ModelSpec], *, each_s: float) -> tuple
 
 def grid_of(arguments: argparse.Namespace) -> dict[str, Rival]:
     """MobileNetV2's grid that fits the largest budget, by name."""
-    classes = len(read_image_set(arguments.data, unpack_to=image_folder()).classes)
+    classes = len(read_dataset(arguments.data, "classification", unpack_to=image_folder()).classes)
     specs = baseline_grid(space_with_classes(load_space(arguments.space), classes))
 
     def make() -> dict[str, Any]:

@@ -38,7 +38,7 @@ from mnv2search.cli.main import main as command_line
 from mnv2search.data.image_files import checked_size, opened_image
 from mnv2search.data.pixels import read_pixels
 from mnv2search.data.readers.masks import mask_of
-from mnv2search.data.readers.scene_sets import read_scene_set
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.export.calibration import images_of
 from mnv2search.spec.size import Size
@@ -298,7 +298,7 @@ def read_set(root: Path, rng: random.Random) -> str:
     """Read a set as a training does."""
     write_set(root, rng)
     try:
-        read_scene_set(root, "detection")
+        read_dataset(root, "detection")
     except Mnv2SearchError:
         return "refused"
     return "read"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import Field
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,40 +13,15 @@ from mnv2search.data.loaded_scenes import SceneBatch
 from mnv2search.data.transforms import normalised
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.recipe import Recipe
 
-__all__ = ["Augmentation", "augment_scenes", "rand_augment"]
+__all__ = ["augment_scenes", "rand_augment"]
 
 # Least share of an object that a crop leaves; objects with less are dropped.
 LEAST_VISIBLE = 0.3
 COLOUR_SHARE = 0.8
 # Least ratio of a crop's aspect to that of the image; the largest is its inverse.
 LEAST_RATIO = 0.75
-
-
-class Augmentation(Protocol):
-    """A frozen dataclass with the settings of a training that change its images; every recipe is one."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def normalization(self) -> str:
-        """Name of one of `mnv2search.model.normalization.NORMALIZATIONS`."""
-        ...
-
-    @property
-    def least_area(self) -> float:
-        """Least share of an image that a random crop keeps; 1 does not crop."""
-        ...
-
-    @property
-    def mirror(self) -> bool:
-        """Flip half of the images left to right."""
-        ...
-
-    @property
-    def shift_px(self) -> int:
-        """Pad by this and crop at random instead of cropping a random area; 0 does not."""
-        ...
 
 
 def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalization: str) -> Tensor:
@@ -70,7 +44,7 @@ def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalizati
         return normalised(cast(Tensor, _rand_augment(operations, magnitude)(plain)), normalization)
 
 
-def augment_scenes(batch: SceneBatch, settings: Augmentation) -> SceneBatch:
+def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
     """A batch with colours, flips and crops drawn from torch's generator; boxes and masks follow the images.
 
     Raises:
@@ -80,12 +54,12 @@ def augment_scenes(batch: SceneBatch, settings: Augmentation) -> SceneBatch:
     height, width = batch.images.shape[-2:]
     sides = torch.tensor([width, height] * 2)
     steps = [aug.ColorJiggle(0.25, 0.25, 0.25, 0.03, p=COLOUR_SHARE)]
-    if settings.mirror:
+    if recipe.mirror:
         steps.append(aug.RandomHorizontalFlip(p=0.5))
-    if settings.least_area < 1:
+    if recipe.least_area < 1:
         # width over height in px of the stretched images: an aspect other than theirs changes the shape of objects
         ratio = (LEAST_RATIO * width / height, width / height / LEAST_RATIO)
-        steps.append(aug.RandomResizedCrop((height, width), scale=(settings.least_area, 1.0), ratio=ratio))
+        steps.append(aug.RandomResizedCrop((height, width), scale=(recipe.least_area, 1.0), ratio=ratio))
     if batch.masks is not None:
         augment = aug.AugmentationSequential(*steps, data_keys=["input", "mask"])
         images, masks = augment(batch.images, batch.masks[:, None].float())

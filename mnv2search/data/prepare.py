@@ -8,19 +8,17 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
 
-from mnv2search.data.augmentation import Augmentation
 from mnv2search.data.dataset import Dataset, Example, Split
 from mnv2search.data.image_files import checked_size
 from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
 from mnv2search.data.reading import image_folder
 from mnv2search.data.transforms import CROP
+from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
 
-Settings = TypeVar("Settings", bound=Augmentation)
 # Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
 # Images that are no larger than the network's input are shifted by this share of it instead of cropped.
@@ -28,7 +26,7 @@ SHIFT = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared(Generic[Settings]):
+class Prepared:
     """Decoded splits, and the settings of the training adapted to them.
 
     Attributes:
@@ -37,7 +35,7 @@ class Prepared(Generic[Settings]):
     """
 
     parts: Mapping[Split, Pixels]
-    recipe: Settings
+    recipe: Recipe
 
     @property
     def unreadable(self) -> tuple[Path, ...]:
@@ -49,11 +47,11 @@ def prepare(
     images: Dataset,
     *,
     side: int,
-    recipe: Settings,
+    recipe: Recipe,
     splits: Sequence[Split],
     most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> Prepared[Settings]:
+) -> Prepared:
     """Decode some splits for a network.
 
     Args:

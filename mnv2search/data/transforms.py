@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from mnv2search.data.pixels import Bytes
 from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.recipe import Recipe
 
 __all__ = ["CROP", "Crop", "Transform", "center_crop", "crop_all", "normalised", "random_crop"]
 
@@ -42,6 +43,17 @@ class Transform:
     aspect: float = 4 / 3
     mirror: bool = True
     shift_px: int = 0
+
+    @classmethod
+    def of(cls, recipe: Recipe, side: int) -> Transform:
+        """The transform of a recipe's training images."""
+        return cls(
+            side=side,
+            normalization=recipe.normalization,
+            least_area=recipe.least_area,
+            mirror=recipe.mirror,
+            shift_px=recipe.shift_px,
+        )
 
 
 class Crop(NamedTuple):

@@ -11,7 +11,7 @@ from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.spec.model_spec import Classifier
 
 if TYPE_CHECKING:
-    from mnv2search.data.scenes import Fault
+    from mnv2search.data.dataset import Fault
     from mnv2search.results.training import TrainingReport
     from mnv2search.tasks.metrics import Metrics
     from mnv2search.training.progress import Progress

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.data.image_batches import Batch, training_batches
+from mnv2search.data.batches import Batch, training_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import Feed
+from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.recipe import Recipe
 from mnv2search.spec.space import Pick
 from mnv2search.spec.square import square_side
-from mnv2search.tasks.classification import cutting_of
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.progress import State
 from mnv2search.training.trainer import Trainer
@@ -142,7 +142,7 @@ class _Sandwiches(Learner[Batch]):
         self.pixels, self.draw, self.job, self.identity = pixels, draw, job, identity
         self.batch = min(recipe.batch, len(pixels))
         self.epoch_steps = len(pixels) // self.batch
-        self.cutting = cutting_of(recipe, side)
+        self.transform = Transform.of(recipe, side)
         self.checkpoint_s = CHECKPOINT_S
         self.passes = self.networks = 0
 
@@ -150,7 +150,7 @@ class _Sandwiches(Learner[Batch]):
         feed = Feed() if ahead else Feed(ahead=0)
         seed = self.job.seed
         return training_batches(
-            self.pixels, self.cutting, batch=self.batch, seed=seed, epoch=epoch, first=first, feed=feed
+            self.pixels, self.transform, batch=self.batch, seed=seed, epoch=epoch, first=first, feed=feed
         )
 
     def backward(self, model: nn.Module, batch: Batch, state: State, scaler: torch.amp.GradScaler) -> float:  # noqa: ARG002

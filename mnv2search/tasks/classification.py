@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.data.augment import augmented
-from mnv2search.data.image_batches import Batch, Cutting, evaluation_batches, training_batches
-from mnv2search.data.images import SPLITS, ImageSet, Split, read_image_set
+from mnv2search.data.augmentation import rand_augment
+from mnv2search.data.batches import Batch, evaluation_batches, training_batches
+from mnv2search.data.dataset import SPLITS, Dataset, Split
+from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import MOST_BYTES, Pixels
 from mnv2search.data.prefetch import feed_of
-from mnv2search.data.prepare import image_folder, prepare
-from mnv2search.data.scene_batches import VOID
+from mnv2search.data.prepare import prepare
+from mnv2search.data.reading import image_folder, read_dataset
+from mnv2search.data.transforms import Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
@@ -27,13 +29,13 @@ from mnv2search.spec.square import square_side
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 
-__all__ = ["Classification", "classify", "cutting_of"]
+__all__ = ["Classification", "classify"]
 
 EVALUATION_BATCH = 128
 ALONE = Share()
 
 
-class Classification(Task[ImageSet, Pixels, Batch]):
+class Classification(Task[Dataset, Pixels, Batch]):
     """Which class an image shows."""
 
     name = "classification"
@@ -41,13 +43,13 @@ class Classification(Task[ImageSet, Pixels, Batch]):
     head = Classifier
     distributes = distills = True
 
-    def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> ImageSet:  # noqa: ARG002
+    def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002
         """The images of folders of classes, or of a table."""
-        return read_image_set(source, seed=seed, unpack_to=image_folder())
+        return read_dataset(source, "classification", seed=seed, unpack_to=image_folder())
 
     def prepare(
         self,
-        data: ImageSet,
+        data: Dataset,
         spec: ModelSpec,
         recipe: Recipe,
         *,
@@ -81,9 +83,9 @@ class Classification(Task[ImageSet, Pixels, Batch]):
 
     def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
         """Batches cut and mirrored at random."""
-        cutting, (batch, seed, number, first, share, feed) = cutting_of(recipe, square_side(spec)), epoch
+        transform, (batch, seed, number, first, share, feed) = Transform.of(recipe, square_side(spec)), epoch
         return training_batches(
-            examples, cutting, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
+            examples, transform, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
         )
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
@@ -91,7 +93,7 @@ class Classification(Task[ImageSet, Pixels, Batch]):
         recipe, labels = step.recipe, batch.labels.to(step.device)
         images = batch.images.to(step.device, non_blocking=True)
         if recipe.randaugment:
-            images = augmented(
+            images = rand_augment(
                 images, operations=recipe.randaugment, magnitude=recipe.magnitude, normalization=recipe.normalization
             )
         part, other = 1.0, labels
@@ -120,10 +122,10 @@ class Classification(Task[ImageSet, Pixels, Batch]):
         stop: Callable[[], bool] = lambda: False,
     ) -> Metrics:
         """Top-1 accuracy and loss on the middle of every image."""
-        cutting = Cutting(side=square_side(model.spec), normalization=learned.normalization)
+        transform = Transform(side=square_side(model.spec), normalization=learned.normalization)
         was_training = model.training
         model.eval()
-        found = classify(run or model, examples, cutting, device=device, part=share, stop=stop)
+        found = classify(run or model, examples, transform, device=device, part=share, stop=stop)
         model.train(was_training)
         return found
 
@@ -143,22 +145,11 @@ class Classification(Task[ImageSet, Pixels, Batch]):
             )
 
 
-def cutting_of(recipe: Recipe, side: int) -> Cutting:
-    """How a recipe cuts images of training batches, for a network's input of this side in px."""
-    return Cutting(
-        side=side,
-        normalization=recipe.normalization,
-        least_area=recipe.least_area,
-        mirror=recipe.mirror,
-        shift_px=recipe.shift_px,
-    )
-
-
 @torch.no_grad()
 def classify(
     run: nn.Module | Callable[[Tensor], Tensor],
     pixels: Pixels,
-    cutting: Cutting,
+    transform: Transform,
     *,
     device: str = "cpu",
     part: Share = ALONE,
@@ -169,7 +160,7 @@ def classify(
     Args:
         run: logits (N, classes) of normalised images.
         pixels: decoded images.
-        cutting: only its side and normalisation are used.
+        transform: only its side and normalisation are used.
         device: of torch.
         part: of this process.
         stop: asked before every batch whether to stop, where a process is alone.
@@ -180,7 +171,7 @@ def classify(
     right, loss, count = 0.0, 0.0, len(pixels)
     own = range(part.rank, count, part.size)
     for images, labels in evaluation_batches(
-        pixels, cutting, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
+        pixels, transform, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
     ):
         if part.size == 1 and stop():
             raise StoppedError("the evaluation was stopped")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mnv2search.data.scene_batches import LoadedScenes, SceneBatch
+from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.boxes import decoded
 from mnv2search.model.build import MobileNet

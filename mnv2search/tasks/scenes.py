@@ -10,13 +10,13 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from mnv2search.data.images import SPLITS, Split
+from mnv2search.data.augmentation import augment_scenes
+from mnv2search.data.batches import scene_batches
+from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.data.pixels import MOST_BYTES
-from mnv2search.data.prepare import image_folder
-from mnv2search.data.readers.scene_sets import read_scene_set
-from mnv2search.data.scene_batches import VOID, LoadedScenes, SceneBatch, augmented, normalised, scene_batches
-from mnv2search.data.scenes import Fault, SceneSet
-from mnv2search.data.scenes import Task as SceneKind
+from mnv2search.data.reading import image_folder, read_dataset
+from mnv2search.data.transforms import normalised
 from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
@@ -34,27 +34,27 @@ Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
 """Number of each scene with the output for it."""
 
 
-class SceneTask(Task[SceneSet, LoadedScenes, SceneBatch]):
+class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     """A task on images with boxes or masks.
 
     Attributes:
         kind: of the annotations.
     """
 
-    kind: ClassVar[SceneKind]
+    kind: ClassVar[str]
     recipe = "dense"
     unused = ("label_smoothing", "randaugment", "mixup", "shift_px")
     tries = 4
     evaluations = 20
     length = OF_DENSE_TASKS
 
-    def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> SceneSet:
+    def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:
         """Scenes of a folder or a tar."""
-        return read_scene_set(source, self.kind, seed=seed, unpack_to=image_folder(), void=void)
+        return read_dataset(source, self.kind, seed=seed, unpack_to=image_folder(), void=void)
 
     def prepare(
         self,
-        data: SceneSet,
+        data: Dataset,
         spec: ModelSpec,
         recipe: Recipe,
         *,
@@ -73,12 +73,12 @@ class SceneTask(Task[SceneSet, LoadedScenes, SceneBatch]):
         recipe: Recipe,  # noqa: ARG002
         epoch: Epoch,
     ) -> Generator[SceneBatch]:
-        """Batches of whole scenes; they are augmented with the loss."""
+        """Batches of whole scenes; they are augment_scenes with the loss."""
         return scene_batches(examples, batch=epoch.batch, seed=epoch.seed, epoch=epoch.number, first=epoch.first)
 
     def loss(self, step: Step, batch: SceneBatch) -> Tensor:
         """The loss of scenes that are mirrored, cut and coloured at random."""
-        moved = augmented(batch, step.recipe)
+        moved = augment_scenes(batch, step.recipe)
         images = normalised(moved.images.to(step.device), step.recipe.normalization)
         return self.loss_of(step.forward(images), moved, step)
 
@@ -106,7 +106,7 @@ class SceneTask(Task[SceneSet, LoadedScenes, SceneBatch]):
         """The first scenes."""
         return LoadedScenes(examples.scenes[: self.tries], size=examples.size, void=examples.void)
 
-    def faults(self, data: SceneSet) -> Sequence[Fault]:
+    def faults(self, data: Dataset) -> Sequence[Fault]:
         """Annotations and images that were skipped or clipped."""
         return data.faults
 

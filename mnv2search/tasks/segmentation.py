@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mnv2search.data.scene_batches import VOID, LoadedScenes, SceneBatch
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, Type
 from torch import Tensor, nn
 
 from mnv2search import plugins
-from mnv2search.data.images import SPLITS, Split
+from mnv2search.data.dataset import SPLITS, Split
+from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prefetch import ONE_THREAD, Feed
-from mnv2search.data.scene_batches import VOID
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned

@@ -16,8 +16,8 @@ from mnv2search.accuracy.evaluators import supernet_training as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation
-from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import prepare
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
 from mnv2search.locking import folder_lock
@@ -185,7 +185,7 @@ def test_it_opens_by_its_own_name(pictures: Path) -> None:
 def test_an_interrupted_training_goes_on_with_the_same_steps(
     pictures: Path, space: SearchSpace, tmp_path: Path
 ) -> None:
-    images = read_image_set(pictures)
+    images = read_dataset(pictures, "classification")
     recipe = load_recipe("supernet")
     pixels = prepare(images, side=32, recipe=recipe, splits=("train",))
     whole, halves = ElasticNet(space, seed=1), ElasticNet(space, seed=1)
@@ -227,7 +227,7 @@ def timed_training(
         clock[0] += step_s(progress.step)
 
     recipe = load_recipe("supernet")
-    pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
+    pixels = prepare(read_dataset(pictures, "classification"), side=32, recipe=recipe, splits=("train",))
     done = train_supernet(
         ElasticNet(space, seed=1),
         pixels.parts["train"],

@@ -17,9 +17,8 @@ import pytest
 from pictures import draw_pictures
 from scene_files import draw_scene, write_coco, write_masks, write_voc
 
-from mnv2search.data.images import read_image_set
 from mnv2search.data.pixels import decoded
-from mnv2search.data.readers.scene_sets import read_scene_set
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import DataError
 from mnv2search.recipe import load_recipe
 
@@ -53,7 +52,7 @@ def first(key: str, **changes: object) -> Callable[[dict[str, Any]], object]:
     ],
 )
 def test_an_odd_annotation_of_coco_is_reported(change: Callable[..., object], what: str, tmp_path: Path) -> None:
-    (fault,) = read_scene_set(coco_with(tmp_path, change), "detection").faults
+    (fault,) = read_dataset(coco_with(tmp_path, change), "detection").faults
     assert what in fault.what
     assert len(str(fault)) < 400
 
@@ -75,7 +74,7 @@ def test_an_odd_annotation_of_coco_is_reported(change: Callable[..., object], wh
     ],
 )
 def test_an_odd_image_of_coco_is_reported(change: Callable[..., object], what: str, tmp_path: Path) -> None:
-    found = read_scene_set(coco_with(tmp_path, change), "detection")
+    found = read_dataset(coco_with(tmp_path, change), "detection")
     assert [fault.what for fault in found.faults if fault.of == "image"] == [what]
     assert len(found.train) == 5
 
@@ -91,7 +90,7 @@ def test_an_image_outside_of_a_set_without_parts_is_not_used(name: str, tmp_path
     content = json.loads(file.read_text(encoding="utf-8"))
     content["images"][0]["file_name"] = name.format(tmp_path)
     file.write_text(json.dumps(content), encoding="utf-8")
-    found = read_scene_set(tmp_path / "flat", "detection")
+    found = read_dataset(tmp_path / "flat", "detection")
     assert [fault.what for fault in found.faults if fault.of == "image"] == ["there is no such file"]
 
 
@@ -108,7 +107,7 @@ def test_a_json_that_cannot_be_read_is_refused(content: bytes, says: str, tmp_pa
     write_coco(tmp_path)
     (tmp_path / "train" / "annotations.json").write_bytes(content)
     with pytest.raises(DataError, match=says):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 def test_a_pipe_in_place_of_a_json_is_refused(tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_a_pipe_in_place_of_a_json_is_refused(tmp_path: Path) -> None:
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(DataError, match="it is not a regular file"):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 BOMB = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 60}">' for n in range(1, 8))
@@ -138,7 +137,7 @@ XML = "<annotation><filename>000.png</filename></annotation>"
 def test_an_odd_xml_is_reported(content: bytes, tmp_path: Path) -> None:
     file = write_voc(tmp_path) / "Annotations" / "000.xml"
     file.write_bytes(content)
-    (fault,) = read_scene_set(tmp_path, "detection").faults
+    (fault,) = read_dataset(tmp_path, "detection").faults
     assert fault.file == file
     assert fault.what.startswith("it is not valid XML (")
 
@@ -147,7 +146,7 @@ def test_a_pipe_in_place_of_an_xml_is_reported(tmp_path: Path) -> None:
     file = write_voc(tmp_path) / "Annotations" / "000.xml"
     file.unlink()
     os.mkfifo(file)
-    (fault,) = read_scene_set(tmp_path, "detection").faults
+    (fault,) = read_dataset(tmp_path, "detection").faults
     assert "it is not a regular file" in fault.what
 
 
@@ -156,7 +155,7 @@ def test_a_list_of_names_does_not_lead_out_of_the_annotations(tmp_path: Path) ->
     (root / "Annotations" / "000.xml").rename(tmp_path / "000.xml")
     file = root / "ImageSets" / "Main" / "train.txt"
     file.write_text(file.read_text(encoding="utf-8").replace("000", "../../000"), encoding="utf-8")
-    (fault,) = read_scene_set(root, "detection").faults
+    (fault,) = read_dataset(root, "detection").faults
     assert fault.file == root / "Annotations" / "000.xml"
 
 
@@ -166,21 +165,21 @@ def test_lists_that_are_no_text_are_refused(name: str, tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / name).write_bytes(b"gr\xfcn\nrot\nblau\n")
     with pytest.raises(DataError, match=r"not UTF-8 text: byte 0xfc on line 1"):
-        read_scene_set(tmp_path, "segmentation" if name == "classes.txt" else "detection")
+        read_dataset(tmp_path, "segmentation" if name == "classes.txt" else "detection")
 
 
 def test_a_mask_that_is_odd_is_reported(tmp_path: Path) -> None:
     write_masks(tmp_path)
     file = tmp_path / "train" / "masks" / "000.png"
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\n")
-    (fault,) = read_scene_set(tmp_path, "segmentation").faults
+    (fault,) = read_dataset(tmp_path, "segmentation").faults
     assert (fault.file, fault.what) == (file, "it is no mask of numbers (grey or with a palette)")
 
 
 def test_names_that_are_not_utf_8_are_read_and_shown(run: Run, tmp_path: Path) -> None:
     folder = draw_pictures(tmp_path / "photos", count=8)
     (folder / "red").rename(os.fsdecode(os.fsencode(folder) + b"/r\xffd"))
-    images = read_image_set(folder)
+    images = read_dataset(folder, "classification")
     assert images.classes == ("blue", "green", "r\\udcffd")
     assert len(images.fingerprint) == 12
     assert len(decoded(images.train, short_px=16, folder=tmp_path / "cache")) == len(images.train)
@@ -194,7 +193,7 @@ def test_links_in_circles_and_pipes_are_passed_by(tmp_path: Path) -> None:
     (folder / "red" / "again").symlink_to("..")
     os.mkfifo(folder / "red" / "pipe.jpg")
     (folder / "red" / "itself.jpg").symlink_to("itself.jpg")
-    images = read_image_set(folder)
+    images = read_dataset(folder, "classification")
     assert len(images.train) + len(images.val) + len(images.test) == 24
 
 
@@ -202,7 +201,7 @@ def test_a_folder_that_holds_itself_alone_is_no_set(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "set").symlink_to(".")
     with pytest.raises(DataError, match="no images in folders of classes"):
-        read_image_set(tmp_path / "set")
+        read_dataset(tmp_path / "set", "classification")
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +215,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(DataError, match=r"photos/green cannot be read: Permission denied"):
-        read_image_set(folder)
+        read_dataset(folder, "classification")
 
 
 @pytest.mark.parametrize("words", [("data", "x" * 300), ("data", "x/" * 3000), ("data", "hf:"), ("data", "hf:?a=b")])
@@ -243,7 +242,7 @@ def member(name: str, **fields: Any) -> tarfile.TarInfo:
 def test_a_tar_of_folders_in_folders_is_refused(depth: int, tmp_path: Path) -> None:
     path = tar_of(tmp_path / "set.tar", member("a/" * depth + "x.png"))
     with pytest.raises(DataError, match="more than 32 folders deep"):
-        read_image_set(path, unpack_to=tmp_path / "unpacked")
+        read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
     assert not list((tmp_path / "unpacked").iterdir())
 
 
@@ -253,7 +252,7 @@ def test_what_is_no_file_in_a_tar_is_passed_by(tmp_path: Path) -> None:
         archive.add(tree, "tree")
         for kind in (tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
             archive.addfile(member(f"tree/red/{ord(kind)}.png", type=kind, linkname="/etc/passwd"))
-    images = read_image_set(path, unpack_to=tmp_path / "unpacked")
+    images = read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
     assert len(images.train) + len(images.val) + len(images.test) == 24
 
 
@@ -262,7 +261,7 @@ def test_a_tar_that_unpacks_to_far_more_than_it_has_is_refused(tmp_path: Path) -
     with gzip.open(path, "wb") as file:
         file.write(member("a/x.png", size=5_000_000_000).tobuf())
     with pytest.raises(DataError, match="holds more than 4 GB"):
-        read_image_set(path, unpack_to=tmp_path / "unpacked")
+        read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "name"])
@@ -271,7 +270,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(kind: bytes, tmp_path: P
     with gzip.open(path, "wb") as file:
         file.write(member("a", type=kind, size=3_000_000_000).tobuf() + bytes(5_000_000))
     with pytest.raises(DataError, match="a header has 3,000,000,000 bytes"):
-        read_image_set(path, unpack_to=tmp_path / "unpacked")
+        read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize("count", [50, 5000])
@@ -280,7 +279,7 @@ def test_headers_upon_headers_are_refused(count: int, tmp_path: Path) -> None:
     header = member("a", type=tarfile.GNUTYPE_LONGNAME, size=512).tobuf() + b"a/" * 256
     path.write_bytes(header * count + member("a", size=0).tobuf() + bytes(1024))
     with pytest.raises(DataError):
-        read_image_set(path, unpack_to=tmp_path / "unpacked")
+        read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +293,7 @@ def test_a_torn_tar_is_refused(suffix: str, pack: Callable[[bytes], bytes], tmp_
     content = pack(packed.getvalue())
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="is not a valid tar archive"):
-        read_image_set(path, unpack_to=tmp_path / "unpacked")
+        read_dataset(path, "classification", unpack_to=tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize("name", ["set.tar", "set.parquet"])
@@ -320,7 +319,7 @@ def test_a_table_names_images_of_its_folder_only(tmp_path: Path) -> None:
     kinds = datasets.Features({"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}})
     features = datasets.Features(kinds | {"label": datasets.Value("string")})
     datasets.Dataset.from_dict(columns, features=features).to_parquet(str(tree / "mine.parquet"))
-    images = read_image_set(tree / "mine.parquet", unpack_to=tmp_path / "unpacked")
+    images = read_dataset(tree / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked")
     sizes = {e.path.name: e.path.stat().st_size for e in (*images.train, *images.val, *images.test)}
     assert sizes.pop("00000024") == 0
     assert min(sizes.values()) > 0

@@ -12,8 +12,9 @@ import pytest
 from pictures import COLOURS, draw_pictures
 from PIL import Image
 
-from mnv2search.data.images import SPLITS, Split, read_image_set
+from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.data.pixels import decoded
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import DataError
 
 
@@ -23,7 +24,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_one_tree_is_drawn_into_three_parts_of_equal_shares(tree: Path) -> None:
-    images = read_image_set(tree, seed=3)
+    images = read_dataset(tree, "classification", seed=3)
     assert images.classes == tuple(sorted(COLOURS))
     counts: dict[Split, int] = {"train": 14, "val": 2, "test": 4}
     for split, count in counts.items():
@@ -34,14 +35,14 @@ def test_one_tree_is_drawn_into_three_parts_of_equal_shares(tree: Path) -> None:
 
 
 def test_equal_seeds_draw_equal_parts(tree: Path) -> None:
-    assert read_image_set(tree, seed=3) == read_image_set(tree, seed=3)
-    assert read_image_set(tree, seed=3).test != read_image_set(tree, seed=4).test
+    assert read_dataset(tree, "classification", seed=3) == read_dataset(tree, "classification", seed=3)
+    assert read_dataset(tree, "classification", seed=3).test != read_dataset(tree, "classification", seed=4).test
 
 
 def test_parts_of_the_tree_are_kept(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "train")
     draw_pictures(tmp_path / "val", count=5, seed=1)
-    images = read_image_set(tmp_path)
+    images = read_dataset(tmp_path, "classification")
     assert {e.path.parts[-3] for e in images.test} == {"val"}
     assert {e.path.parts[-3] for e in (*images.val, *images.train)} == {"train"}
     assert images.made == (("val", "train"),)
@@ -51,9 +52,9 @@ def test_a_tar_is_unpacked_once(tree: Path, tmp_path: Path) -> None:
     packed = tmp_path / "set.tar"
     with tarfile.open(packed, "w") as archive:
         archive.add(tree, "outer/tree")
-    images = read_image_set(packed, unpack_to=tmp_path / "unpacked")
+    images = read_dataset(packed, "classification", unpack_to=tmp_path / "unpacked")
     assert len(images.train) == 42
-    again = read_image_set(packed, unpack_to=tmp_path / "unpacked")
+    again = read_dataset(packed, "classification", unpack_to=tmp_path / "unpacked")
     assert again == images
     assert len(list((tmp_path / "unpacked").iterdir())) == 1
 
@@ -64,7 +65,9 @@ def test_a_tar_is_unpacked_by_several_at_once(tree: Path, tmp_path: Path, monkey
         archive.add(tree, "tree")
     monkeypatch.setattr(tarfile, "open", lambda **how: together.wait(600) + 1 and opened(**how))
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: read_image_set(packed, unpack_to=tmp_path / "unpacked"), range(3)))
+        found = list(
+            pool.map(lambda _: read_dataset(packed, "classification", unpack_to=tmp_path / "unpacked"), range(3))
+        )
     assert found[0] == found[1] == found[2]
     assert len(list((tmp_path / "unpacked").iterdir())) == 1
 
@@ -74,7 +77,7 @@ def test_a_tar_that_climbs_out_is_refused(tree: Path, tmp_path: Path) -> None:
     with tarfile.open(packed, "w") as archive:
         archive.add(tree / "red" / "000.png", "../../escaped.png")
     with pytest.raises(DataError, match="not a valid tar archive"):
-        read_image_set(packed, unpack_to=tmp_path / "unpacked")
+        read_dataset(packed, "classification", unpack_to=tmp_path / "unpacked")
     assert not (tmp_path / "escaped.png").exists()
 
 
@@ -95,7 +98,7 @@ def without(tree: Path, *names: str, keep: int = 0) -> None:
 def test_what_cannot_be_learned_from(tree: Path, names: list[str], keep: int, says: str) -> None:
     without(tree, *names, keep=keep)
     with pytest.raises(DataError, match=says):
-        read_image_set(tree)
+        read_dataset(tree, "classification")
 
 
 def test_a_class_that_a_part_lacks(tmp_path: Path) -> None:
@@ -103,23 +106,23 @@ def test_a_class_that_a_part_lacks(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "test", count=3)
     without(tmp_path / "test", "green")
     with pytest.raises(DataError, match="test has no image of green"):
-        read_image_set(tmp_path)
+        read_dataset(tmp_path, "classification")
 
 
 def test_parts_without_one_to_learn_from(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "test")
     draw_pictures(tmp_path / "val")
     with pytest.raises(DataError, match="but no train/"):
-        read_image_set(tmp_path)
+        read_dataset(tmp_path, "classification")
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        read_image_set(tmp_path / "missing")
+        read_dataset(tmp_path / "missing", "classification")
 
 
 def test_pixels_are_decoded_once(tree: Path, tmp_path: Path) -> None:
-    images, told = read_image_set(tree), list[int]()
+    images, told = read_dataset(tree, "classification"), list[int]()
     first = decoded(images.train, short_px=32, folder=tmp_path / "cache", on_progress=told.append)
     assert told[-1] == len(images.train)
     told.clear()
@@ -135,7 +138,7 @@ def test_pixels_are_those_of_the_picture(tmp_path: Path) -> None:
         (tmp_path / "set" / name).mkdir(parents=True)
         for index in range(6):
             Image.new("RGB", (50, 100), (10 * index, 100, 200)).save(tmp_path / "set" / name / f"{index}.png")
-    images = read_image_set(tmp_path / "set")
+    images = read_dataset(tmp_path / "set", "classification")
     pixels = decoded(images.train, short_px=20, folder=tmp_path / "cache")
     for index, example in enumerate(images.train):
         assert pixels.image(index).shape == (40, 20, 3)
@@ -143,7 +146,7 @@ def test_pixels_are_those_of_the_picture(tmp_path: Path) -> None:
 
 
 def test_few_broken_images_are_left_out_and_many_are_an_error(tree: Path, tmp_path: Path) -> None:
-    images = read_image_set(tree)
+    images = read_dataset(tree, "classification")
     broken = (images.train[7].path, images.train[9].path)
     for path in broken:
         path.write_bytes(b"torn")
@@ -156,7 +159,7 @@ def test_few_broken_images_are_left_out_and_many_are_an_error(tree: Path, tmp_pa
 
 
 def test_a_cache_has_a_limit(tree: Path, tmp_path: Path) -> None:
-    images = read_image_set(tree)
+    images = read_dataset(tree, "classification")
     with pytest.raises(DataError, match=r"more than the 0\.0 GB of the cache"):
         decoded(images.train, short_px=32, folder=tmp_path / "cache", most_bytes=1e4)
     decoded(images.train, short_px=32, folder=tmp_path / "cache", most_bytes=3e5)
@@ -167,6 +170,6 @@ def test_a_cache_has_a_limit(tree: Path, tmp_path: Path) -> None:
 def test_the_folder_of_a_class_without_images_is_told(tmp_path: Path) -> None:
     root = draw_pictures(tmp_path / "pictures", count=6)
     (root / "unicorn").mkdir()
-    found = read_image_set(root)
+    found = read_dataset(root, "classification")
     assert "unicorn" not in found.classes
     assert found.left_out == (f"the folder {root / 'unicorn'}, which holds no images",)

@@ -13,7 +13,7 @@ from PIL import Image
 from scene_files import coco_content, draw_scene, write_coco, write_masks, write_voc
 
 from mnv2search.data.readers.boxes import checked_box, read_coco
-from mnv2search.data.readers.scene_sets import read_scene_set
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import DataError
 
 
@@ -28,7 +28,7 @@ def edited(root: Path, **changes: Any) -> Path:
 
 
 def test_cocos_parts_are_read(tmp_path: Path) -> None:
-    found = read_scene_set(write_coco(tmp_path), "detection")
+    found = read_dataset(write_coco(tmp_path), "detection")
     assert (found.classes, len(found.train), len(found.val), len(found.test)) == (("red", "green"), 6, 3, 3)
     assert found.faults == ()
     expected = draw_scene(tmp_path / "again.png", 0)
@@ -43,42 +43,42 @@ def test_cocos_common_layout_is_read(tmp_path: Path) -> None:
             (tmp_path / "unused" / "images" / image["file_name"]).rename(tmp_path / split / image["file_name"])
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
-    found = read_scene_set(tmp_path, "detection")
+    found = read_dataset(tmp_path, "detection")
     assert (len(found.train) + len(found.val), len(found.test)) == (5, 3)
     assert found.made == (("val", "train"),)
 
 
 def test_one_json_is_divided(tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text(json.dumps(coco_content(tmp_path, 10)), encoding="utf-8")
-    found = read_scene_set(tmp_path, "detection", seed=1)
+    found = read_dataset(tmp_path, "detection", seed=1)
     assert sorted(map(len, (found.train, found.val, found.test))) == [1, 2, 7]
     assert len({scene.path for scene in (*found.train, *found.val, *found.test)}) == 10
-    assert read_scene_set(tmp_path, "detection", seed=1) == found
+    assert read_dataset(tmp_path, "detection", seed=1) == found
 
 
 def test_pascal_voc_is_read_with_its_lists(tmp_path: Path) -> None:
-    found = read_scene_set(write_voc(tmp_path), "detection")
+    found = read_dataset(write_voc(tmp_path), "detection")
     assert (found.classes, len(found.test)) == (("green", "red"), 2)
     (x0, y0, x1, y1), _ = draw_scene(tmp_path / "again.png", 7)
     assert found.test[-1].boxes == ((x0, y0, x1, y1),)
 
 
 def test_masks_are_read(tmp_path: Path) -> None:
-    found = read_scene_set(write_masks(tmp_path), "segmentation")
+    found = read_dataset(write_masks(tmp_path), "segmentation")
     assert (found.classes, len(found.train)) == (("class 0", "class 1", "class 2"), 6)
 
 
 def test_masks_have_the_names_of_a_file(tmp_path: Path) -> None:
     write_masks(tmp_path)
     (tmp_path / "classes.txt").write_text("ground\nred\ngreen\n", encoding="utf-8")
-    assert read_scene_set(tmp_path, "segmentation").classes == ("ground", "red", "green")
+    assert read_dataset(tmp_path, "segmentation").classes == ("ground", "red", "green")
 
 
 def test_a_tar_is_read(tmp_path: Path) -> None:
     write_coco(tmp_path / "set")
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         archive.add(tmp_path / "set", "set")
-    found = read_scene_set(tmp_path / "set.tar", "detection", unpack_to=tmp_path / "unpacked")
+    found = read_dataset(tmp_path / "set.tar", "detection", unpack_to=tmp_path / "unpacked")
     assert len(found.train) == 6
 
 
@@ -98,7 +98,7 @@ def test_a_tar_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_entry_is_reported_with_its_file(tmp_path: Path, changes: dict[str, Any], what: str, done: str) -> None:
-    found = read_scene_set(edited(tmp_path, **changes), "detection")
+    found = read_dataset(edited(tmp_path, **changes), "detection")
     (fault,) = found.faults
     assert (fault.file, fault.entry, fault.done) == (tmp_path / "train" / "annotations.json", "annotation id 0", done)
     assert what in str(fault)
@@ -107,7 +107,7 @@ def test_a_bad_entry_is_reported_with_its_file(tmp_path: Path, changes: dict[str
 
 
 def test_crowds_are_left_out(tmp_path: Path) -> None:
-    found = read_scene_set(edited(tmp_path, iscrowd=1), "detection")
+    found = read_dataset(edited(tmp_path, iscrowd=1), "detection")
     assert sum(len(scene.boxes) for scene in found.train) == 5
 
 
@@ -115,7 +115,7 @@ def test_crowds_are_left_out(tmp_path: Path) -> None:
 def test_a_broken_image_is_skipped(tmp_path: Path, content: bytes) -> None:
     write_coco(tmp_path)
     (tmp_path / "train" / "images" / "001.png").write_bytes(content)
-    found = read_scene_set(tmp_path, "detection")
+    found = read_dataset(tmp_path, "detection")
     assert [str(fault).partition(": ")[2] for fault in found.faults] == [
         "it is not a readable image (it is not a JPEG, PNG, WebP or BMP image); skipped"
     ]
@@ -125,7 +125,7 @@ def test_a_broken_image_is_skipped(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_image_is_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "train" / "images" / "001.png").unlink()
-    (fault,) = read_scene_set(tmp_path, "detection").faults
+    (fault,) = read_dataset(tmp_path, "detection").faults
     assert (fault.entry, fault.what) == ("image id 1 (001.png)", "there is no such file")
 
 
@@ -145,7 +145,7 @@ def test_an_image_without_objects_is_kept(tmp_path: Path) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     del content["annotations"][0]
     file.write_text(json.dumps(content), encoding="utf-8")
-    found = read_scene_set(tmp_path, "detection")
+    found = read_dataset(tmp_path, "detection")
     assert [len(scene.boxes) for scene in found.train] == [0, 1, 1, 1, 1, 1]
     assert found.faults == ()
 
@@ -169,7 +169,7 @@ def test_a_json_that_is_none_is_refused(tmp_path: Path, text: str, message: str)
     write_coco(tmp_path)
     (tmp_path / "train" / "annotations.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 def test_a_set_without_boxes_is_refused(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_set_without_boxes_is_refused(tmp_path: Path) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps({**content, "annotations": []}), encoding="utf-8")
     with pytest.raises(DataError, match="has no boxes in train"):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 def test_a_set_that_is_mostly_broken_is_refused_with_its_faults(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_set_that_is_mostly_broken_is_refused_with_its_faults(tmp_path: Path) 
         annotation["bbox"] = [0, 0, 0, 0]
     file.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match=r"5 of 6 annotations of train .* are broken:\n.*annotation id 0: the box"):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 def test_parts_with_other_classes_are_refused(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_parts_with_other_classes_are_refused(tmp_path: Path) -> None:
     content["categories"][0]["name"] = "blue"
     file.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match="val has the classes blue, green, and train has red, green"):
-        read_scene_set(tmp_path, "detection")
+        read_dataset(tmp_path, "detection")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_bad_xml_is_reported_with_its_file(tmp_path: Path, before: str, after:
     write_voc(tmp_path)
     file = tmp_path / "Annotations" / "000.xml"
     file.write_text(file.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
-    (fault,) = read_scene_set(tmp_path, "detection").faults
+    (fault,) = read_dataset(tmp_path, "detection").faults
     assert fault.file == file
     assert what in fault.what
 
@@ -224,7 +224,7 @@ def test_a_mask_of_another_size_is_skipped(tmp_path: Path) -> None:
     write_masks(tmp_path)
     mask = tmp_path / "train" / "masks" / "001.png"
     Image.fromarray(np.zeros((10, 20), np.uint8)).save(mask)
-    found = read_scene_set(tmp_path, "segmentation")
+    found = read_dataset(tmp_path, "segmentation")
     assert [str(fault) for fault in found.faults] == [f"{mask}: it has 20 x 10 px, and its image 64 x 48 px; skipped"]
     assert len(found.train) == 5
 
@@ -241,7 +241,7 @@ def test_a_bad_mask_is_skipped(tmp_path: Path, mask: np.ndarray, what: str) -> N
     write_masks(tmp_path)
     file = tmp_path / "val" / "masks" / "006.png"
     Image.fromarray(mask).save(file)
-    found = read_scene_set(tmp_path, "segmentation")
+    found = read_dataset(tmp_path, "segmentation")
     assert [(fault.file, fault.what) for fault in found.faults] == [(file, what)]
     assert len(found.val) == 2
 
@@ -249,7 +249,7 @@ def test_a_bad_mask_is_skipped(tmp_path: Path, mask: np.ndarray, what: str) -> N
 def test_an_image_without_a_mask_is_skipped(tmp_path: Path) -> None:
     write_masks(tmp_path)
     (tmp_path / "train" / "masks" / "001.png").unlink()
-    (fault,) = read_scene_set(tmp_path, "segmentation").faults
+    (fault,) = read_dataset(tmp_path, "segmentation").faults
     assert fault.what == "there is no file of this name in masks"
 
 
@@ -257,9 +257,9 @@ def test_an_image_without_a_mask_is_skipped(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, task: Any) -> None:
     draw_scene(tmp_path / "a" / "1.png", 0)
     with pytest.raises(DataError):
-        read_scene_set(tmp_path, task)
+        read_dataset(tmp_path, task)
     with pytest.raises(DataError, match="is no folder"):
-        read_scene_set(tmp_path / "missing", task)
+        read_dataset(tmp_path / "missing", task)
 
 
 @pytest.mark.parametrize("corners", [(0, 0, 5), (0, 0, 5, None), (0, 0, 5, True), (0, 0, 5, float("inf"))])

@@ -18,9 +18,10 @@ import pytest
 from pictures import COLOURS, draw_pictures
 from PIL import Image
 
-from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.data.dataset import Dataset
 from mnv2search.data.pixels import decoded
 from mnv2search.data.readers.tables import is_table, quiet
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import DataError
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
@@ -74,7 +75,7 @@ def plain_file(tree: Path, folder: Path) -> Path:
     return folder / "mine.parquet"
 
 
-def shown(images: ImageSet) -> Counter[tuple[bytes, str]]:
+def shown(images: Dataset) -> Counter[tuple[bytes, str]]:
     return Counter((e.path.read_bytes(), images.classes[e.label]) for e in (*images.train, *images.val, *images.test))
 
 
@@ -83,17 +84,17 @@ def test_a_table_holds_the_images_of_the_folder(
     write: Callable[[Path, Path], Path], tree: Path, tmp_path: Path
 ) -> None:
     source = write(tree, tmp_path)
-    images = read_image_set(source, unpack_to=tmp_path / "unpacked")
-    assert shown(images) == shown(read_image_set(tree))
+    images = read_dataset(source, "classification", unpack_to=tmp_path / "unpacked")
+    assert shown(images) == shown(read_dataset(tree, "classification"))
     assert [len(part) for part in (images.train, images.val, images.test)] == [24, 6, 6]
     assert images.made == (("test", "train"), ("val", "train"))
-    assert read_image_set(source, unpack_to=tmp_path / "unpacked") == images
+    assert read_dataset(source, "classification", unpack_to=tmp_path / "unpacked") == images
 
 
 def test_classes_keep_the_order_of_the_table(tree: Path, tmp_path: Path) -> None:
-    images = read_image_set(one_file(tree, tmp_path), unpack_to=tmp_path / "unpacked")
+    images = read_dataset(one_file(tree, tmp_path), "classification", unpack_to=tmp_path / "unpacked")
     assert images.classes == ("red", "green", "blue")  # the one without any image is none
-    assert read_image_set(tree).classes == ("blue", "green", "red")
+    assert read_dataset(tree, "classification").classes == ("blue", "green", "red")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "saved"])
@@ -107,7 +108,7 @@ def test_parts_of_a_table_are_kept(kind: str, tree: Path, tmp_path: Path) -> Non
         (tmp_path / "set").mkdir()
         for name, found in parts.items():
             table(found).to_parquet(tmp_path / "set" / f"{name}-00000-of-00001.parquet")
-    images = read_image_set(tmp_path / "set", unpack_to=tmp_path / "unpacked")
+    images = read_dataset(tmp_path / "set", "classification", unpack_to=tmp_path / "unpacked")
     assert images.made == ()
     for own, name in ((images.train, "train"), (images.val, "validation"), (images.test, "test")):
         assert [e.path.read_bytes() for e in own] == [encoded for encoded, _ in parts[name]]
@@ -120,7 +121,7 @@ def test_what_is_not_used_of_a_table_is_told(tree: Path, tmp_path: Path) -> None
     )
     parts = {"train": table(rows(tree, stop=9)), "extra": table(rows(tree, start=9)), "test": hidden}
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
-    images = read_image_set(tmp_path / "set", unpack_to=tmp_path / "unpacked")
+    images = read_dataset(tmp_path / "set", "classification", unpack_to=tmp_path / "unpacked")
     assert images.left_out == (
         "the part extra: not known what for",
         "9 images of the part test: they have no class",
@@ -136,7 +137,7 @@ def test_broken_and_missing_images_of_a_table_follow_the_rules_of_files(run: Run
     assert [Path(p).name for p in sorted(told["unreadable"])] == [f"{row:08}" for row in range(9)]
     assert not told["is_readable_enough"]
     assert "too many for training" in run("data", "mine.parquet").out
-    images = read_image_set(tmp_path / "mine.parquet", unpack_to=tmp_path / "unpacked")
+    images = read_dataset(tmp_path / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked")
     pixels = decoded(images.train, short_px=32, folder=tmp_path / "pixels", unreadable_share=0.9)
     assert {path.name for path in pixels.unreadable} <= {f"{row:08}" for row in range(9)}
     with pytest.raises(DataError, match="cannot be read, such as"):
@@ -151,7 +152,11 @@ def test_numbers_name_classes_in_their_own_order(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "PNG")
     columns = {"image": [buffer.getvalue()] * 36, "label": [2, 10, 9] * 12}
     parquet.write_table(pyarrow.table(columns), tmp_path / "mine.parquet")
-    assert read_image_set(tmp_path / "mine.parquet", unpack_to=tmp_path / "unpacked").classes == ("2", "9", "10")
+    assert read_dataset(tmp_path / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked").classes == (
+        "2",
+        "9",
+        "10",
+    )
 
 
 @pytest.fixture
@@ -164,11 +169,11 @@ def ambiguous(tree: Path, tmp_path: Path) -> Path:
 
 def test_a_column_is_chosen_where_several_may_be_meant(ambiguous: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several columns that may be the label: fine, coarse") as raised:
-        read_image_set(ambiguous, unpack_to=tmp_path / "unpacked")
+        read_dataset(ambiguous, "classification", unpack_to=tmp_path / "unpacked")
     assert raised.value.hint.endswith("mine.parquet?label=fine")
     for column, classes in (("fine", ("red", "green", "blue")), ("coarse", ("other", "red"))):
         chosen = ambiguous.with_name(f"mine.parquet?label={column}")
-        assert read_image_set(chosen, unpack_to=tmp_path / "unpacked").classes == classes
+        assert read_dataset(chosen, "classification", unpack_to=tmp_path / "unpacked").classes == classes
 
 
 @pytest.mark.parametrize(
@@ -177,13 +182,13 @@ def test_a_column_is_chosen_where_several_may_be_meant(ambiguous: Path, tmp_path
 )
 def test_a_column_that_there_is_none_of(query: str, says: str, ambiguous: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=says):
-        read_image_set(ambiguous.with_name(f"mine.parquet{query}"), unpack_to=tmp_path / "unpacked")
+        read_dataset(ambiguous.with_name(f"mine.parquet{query}"), "classification", unpack_to=tmp_path / "unpacked")
 
 
 def test_one_class_only(tree: Path, tmp_path: Path) -> None:
     table([row for row in rows(tree) if row[1] == "red"]).to_parquet(tmp_path / "mine.parquet")
     with pytest.raises(DataError, match="holds only the class red"):
-        read_image_set(tmp_path / "mine.parquet", unpack_to=tmp_path / "unpacked")
+        read_dataset(tmp_path / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +201,7 @@ def test_a_table_without_images_or_classes(columns: dict[str, list[Any]], says: 
 
     parquet.write_table(pyarrow.table(columns), tmp_path / "mine.parquet")
     with pytest.raises(DataError, match=says):
-        read_image_set(tmp_path / "mine.parquet", unpack_to=tmp_path / "unpacked")
+        read_dataset(tmp_path / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked")
 
 
 def test_a_file_that_is_no_parquet(run: Run, tmp_path: Path) -> None:

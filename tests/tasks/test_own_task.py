@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mnv2search import plugins
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.data.images import SPLITS, Split
+from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.model.build import MobileNet

@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.data.images import read_image_set
 from mnv2search.data.pixels import Pixels, decoded
+from mnv2search.data.reading import read_dataset
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
@@ -44,7 +44,7 @@ RECIPE = Recipe(
 
 def parts_of(folder: Path) -> tuple[Pixels, Pixels]:
     """The pictures of the tests, decoded."""
-    images = read_image_set(folder / "photos")
+    images = read_dataset(folder / "photos", "classification")
     first, second = (decoded(p, short_px=36, folder=folder / "cache") for p in (images.train, images.test))
     return first, second
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mnv2search.data.scene_batches import VOID
+from mnv2search.data.loaded_scenes import VOID
 from mnv2search.model.boxes import as_corners, encoded, ious
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.heads.anchors import anchors as planned_anchors

@@ -14,10 +14,11 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.data.image_batches import Batch, Cutting, evaluation_batches, training_batches
-from mnv2search.data.images import read_image_set
+from mnv2search.data.batches import Batch, evaluation_batches, training_batches
 from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.data.prefetch import Feed, made_ahead
+from mnv2search.data.reading import read_dataset
+from mnv2search.data.transforms import Transform
 from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned, read_learned, read_network
@@ -48,7 +49,7 @@ RECIPE = Recipe(lr=0.05, lr_batch=8, batch=8, epochs=6, warmup_epochs=1, ema=0.9
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pixels, Pixels]:
     folder = tmp_path_factory.mktemp("pictures")
-    images = read_image_set(draw_pictures(folder / "tree"))
+    images = read_dataset(draw_pictures(folder / "tree"), "classification")
     kept = [decoded(part, short_px=32, folder=folder / "cache") for part in (images.train, images.test)]
     return kept[0], kept[1]
 
@@ -88,7 +89,7 @@ def test_it_learns_what_can_be_seen(parts: tuple[Pixels, Pixels], tmp_path: Path
 
 def test_the_best_weights_are_kept(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     found, _ = trained(parts, tmp_path)
-    again = classify(read_network(tmp_path / BEST), parts[1], Cutting(side=32))
+    again = classify(read_network(tmp_path / BEST), parts[1], Transform(side=32))
     assert again.main == found.best.main
 
 
@@ -333,20 +334,22 @@ def test_a_teacher_is_learned_from(parts: tuple[Pixels, Pixels], tmp_path: Path)
 
 
 def test_batches_may_begin_in_the_middle(parts: tuple[Pixels, Pixels]) -> None:
-    cutting = Cutting(side=24)
-    whole = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2))
-    rest = list(training_batches(parts[0], cutting, batch=8, seed=1, epoch=2, first=3, feed=Feed(ahead=0)))
+    transform = Transform(side=24)
+    whole = list(training_batches(parts[0], transform, batch=8, seed=1, epoch=2))
+    rest = list(training_batches(parts[0], transform, batch=8, seed=1, epoch=2, first=3, feed=Feed(ahead=0)))
     assert len(whole) == 5
     for one, other in zip(whole[3:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
-    other_epoch = next(training_batches(parts[0], cutting, batch=8, seed=1, epoch=3))
+    other_epoch = next(training_batches(parts[0], transform, batch=8, seed=1, epoch=3))
     assert not torch.equal(whole[0].labels, other_epoch.labels)
 
 
 def test_more_threads_make_the_same_batches(parts: tuple[Pixels, Pixels]) -> None:
     feeds = (Feed(ahead=0), Feed(), Feed(ahead=6, workers=3))
-    made = [list(training_batches(parts[0], Cutting(side=24), batch=8, seed=1, epoch=0, feed=feed)) for feed in feeds]
+    made = [
+        list(training_batches(parts[0], Transform(side=24), batch=8, seed=1, epoch=0, feed=feed)) for feed in feeds
+    ]
     for batches in zip(*made, strict=True):
         assert all(torch.equal(batches[0].images, other.images) for other in batches[1:])
 
@@ -375,7 +378,7 @@ def test_a_mistake_in_a_thread_reaches_whoever_asks() -> None:
 
 
 def test_evaluation_sees_every_image_once(parts: tuple[Pixels, Pixels]) -> None:
-    batches = list(evaluation_batches(parts[1], Cutting(side=24), batch=5))
+    batches = list(evaluation_batches(parts[1], Transform(side=24), batch=5))
     assert torch.cat([b.labels for b in batches]).tolist() == parts[1].labels.tolist()
     assert batches[0].images.shape == (5, 3, 24, 24)
     assert batches[0].images.is_contiguous(memory_format=torch.channels_last)

@@ -145,11 +145,11 @@ def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
 
 
 def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
-    from mnv2search.data.images import read_image_set
+    from mnv2search.data.reading import read_dataset
 
     words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--json")
     before = json.loads(run(*words, "-o", "before").out)
-    for example in read_image_set(tmp_path / "photos").test:
+    for example in read_dataset(tmp_path / "photos", "classification").test:
         Image.new("RGB", (40, 40), (255, 255, 255)).save(example.path)
     after = json.loads(run(*words, "-o", "after").out)
     assert (after["held_out"], after["best_step"]) == (before["held_out"], before["best_step"])

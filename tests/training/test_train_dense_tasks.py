@@ -19,9 +19,10 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 from dense_specs import detector, segmenter
 
 from mnv2search.cost import cost_of
-from mnv2search.data.readers.scene_sets import read_scene_set
-from mnv2search.data.scene_batches import VOID, LoadedScenes, augmented, loaded_parts
-from mnv2search.data.scenes import SceneSet
+from mnv2search.data.augmentation import augment_scenes
+from mnv2search.data.dataset import Dataset
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes, loaded_parts
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned
@@ -52,18 +53,18 @@ DETECTOR, SEGMENTER = detector(classes=2), segmenter(classes=3, output="logits")
 
 
 @pytest.fixture(scope="module")
-def boxes(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = write_coco(tmp_path_factory.mktemp("boxes"), train=40, val=12, test=12)
-    return read_scene_set(root, "detection")
+    return read_dataset(root, "detection")
 
 
 @pytest.fixture(scope="module")
-def masks(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+def masks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = write_masks(tmp_path_factory.mktemp("masks"), train=32, val=8, test=8)
-    return read_scene_set(root, "segmentation")
+    return read_dataset(root, "segmentation")
 
 
-def trained(spec: ModelSpec, scenes: SceneSet, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
+def trained(spec: ModelSpec, scenes: Dataset, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
     model = build(spec, seed=0)
     train, val, _ = loaded_parts(scenes, size=spec.size)
     job = Job(folder=folder, **options)
@@ -76,10 +77,10 @@ def metrics_of(model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...])
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
-def test_boxes_move_with_their_objects(boxes: SceneSet, size: Size, seed: int) -> None:
+def test_boxes_move_with_their_objects(boxes: Dataset, size: Size, seed: int) -> None:
     loaded = LoadedScenes(boxes.train[:6], size=size, void=VOID)
     torch.manual_seed(seed)
-    moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    moved = augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
     for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
         assert (corners >= 0).all()
         assert (corners <= 1).all()
@@ -93,10 +94,10 @@ def test_boxes_move_with_their_objects(boxes: SceneSet, size: Size, seed: int) -
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
-def test_masks_move_with_their_objects(masks: SceneSet, size: Size, seed: int) -> None:
+def test_masks_move_with_their_objects(masks: Dataset, size: Size, seed: int) -> None:
     loaded = LoadedScenes(masks.train[:6], size=size, void=VOID)
     torch.manual_seed(seed)
-    moved = augmented(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    moved = augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
     assert moved.masks is not None
     for image, mask in zip(moved.images, moved.masks, strict=True):
         assert set(mask.unique().tolist()) <= {0, 1, 2, VOID}
@@ -117,7 +118,7 @@ def answering(spec: ModelSpec, answers: Callable[[int], torch.Tensor], monkeypat
     return model
 
 
-def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_detector_has_a_map_of_one(boxes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = LoadedScenes(boxes.val, size=size_of(48), void=VOID)
     head = build(DETECTOR, seed=0).head
     assert isinstance(head, SsdLiteHead)
@@ -136,12 +137,12 @@ def test_a_perfect_detector_has_a_map_of_one(boxes: SceneSet, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_cut_keeps_the_shape_of_what_it_shows(boxes: SceneSet, seed: int) -> None:
+def test_a_cut_keeps_the_shape_of_what_it_shows(boxes: Dataset, seed: int) -> None:
     """However wide the network's images are, a cut is nearly as wide over its height as they are."""
     loaded = LoadedScenes(boxes.train[:6], size=Size(40, 160), void=VOID)
     torch.manual_seed(seed)
     batch = loaded.batch(range(6))
-    moved = augmented(batch, replace(RECIPE, least_area=0.3))
+    moved = augment_scenes(batch, replace(RECIPE, least_area=0.3))
     for before, after in zip(batch.corners, moved.corners, strict=True):
         whole = [box for box in after if box.min() > 0 and box.max() < 1]
         shapes = [float((box[2] - box[0]) / (box[3] - box[1])) for box in before]
@@ -152,7 +153,7 @@ def test_a_cut_keeps_the_shape_of_what_it_shows(boxes: SceneSet, seed: int) -> N
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_networks_of_rectangles_learn_and_are_judged(
-    boxes: SceneSet, masks: SceneSet, task: str, tmp_path: Path
+    boxes: Dataset, masks: Dataset, task: str, tmp_path: Path
 ) -> None:
     spec, scenes = {
         "detection": (detector(classes=2, spec={"resolution": (48, 80)}), boxes),
@@ -163,7 +164,7 @@ def test_networks_of_rectangles_learn_and_are_judged(
     assert math.isfinite(done.losses[-1])
 
 
-def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = LoadedScenes(boxes.val, size=size_of(48), void=VOID)
     spec = detector(classes=2, score_threshold=0.5)
     head = build(spec, seed=0).head
@@ -172,7 +173,7 @@ def test_a_detector_that_sees_nothing_has_a_map_of_zero(boxes: SceneSet, monkeyp
     assert metrics_of(model, loaded, boxes.classes).main.value == 0.0
 
 
-def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_miou_of_calling_everything_background(masks: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = LoadedScenes(masks.val, size=size_of(49), void=VOID)
     background = torch.zeros(3, 7, 7)
     background[0] = 1.0
@@ -185,14 +186,14 @@ def test_the_miou_of_calling_everything_background(masks: SceneSet, monkeypatch:
     assert dict(found.details)["pixels"] == pytest.approx(share, rel=1e-4)
 
 
-def test_a_detector_learns(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_detector_learns(boxes: Dataset, tmp_path: Path) -> None:
     _, found = trained(DETECTOR, boxes, tmp_path, epochs=16)
     assert sum(found.losses[-10:]) < 0.7 * sum(found.losses[:10])
     assert dict(found.best.details)["ap50"] > 0.5
 
 
 def test_a_segmenter_learns(tmp_path: Path) -> None:
-    scenes = read_scene_set(write_masks(tmp_path / "set", alike=True, train=32, val=8, test=8), "segmentation")
+    scenes = read_dataset(write_masks(tmp_path / "set", alike=True, train=32, val=8, test=8), "segmentation")
     model = build(segmenter(classes=2, channels=32), seed=0)
     train, val, _ = loaded_parts(scenes, size=size_of(49))
     quick = replace(RECIPE, lr=0.02, epochs=18, least_area=1.0)
@@ -200,7 +201,7 @@ def test_a_segmenter_learns(tmp_path: Path) -> None:
     assert found.best.main.value > 0.6  # background alone makes 0.45
 
 
-def test_a_training_goes_on_exactly_where_it_stopped(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_training_goes_on_exactly_where_it_stopped(boxes: Dataset, tmp_path: Path) -> None:
     whole, _ = trained(DETECTOR, boxes, tmp_path / "whole", epochs=2, precision="float32")
     steps = iter(range(100))
     with pytest.raises(StoppedError, match="interrupted at step 3; run the same command to resume"):
@@ -211,19 +212,19 @@ def test_a_training_goes_on_exactly_where_it_stopped(boxes: SceneSet, tmp_path: 
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_another_training_in_the_folder_is_refused(boxes: SceneSet, tmp_path: Path) -> None:
+def test_another_training_in_the_folder_is_refused(boxes: Dataset, tmp_path: Path) -> None:
     trained(DETECTOR, boxes, tmp_path, epochs=1)
     with pytest.raises(OptionError, match="holds a training with another set of images"):
         trained(DETECTOR, boxes, tmp_path, epochs=1, data="other")
 
 
-def test_a_training_by_time_ends(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_training_by_time_ends(boxes: Dataset, tmp_path: Path) -> None:
     _, found = trained(DETECTOR, boxes, tmp_path, time_s=4.0)
     assert found.steps >= 2
     assert (tmp_path / LAST).exists()
 
 
-def test_a_loss_that_is_no_number_is_told(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_is_told(boxes: Dataset, tmp_path: Path) -> None:
     model = build(DETECTOR, seed=0)
     with torch.no_grad():
         next(iter(model.parameters())).fill_(float("nan"))
@@ -233,7 +234,7 @@ def test_a_loss_that_is_no_number_is_told(boxes: SceneSet, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["modern"])
-def test_a_recipe_of_classifiers_is_refused(boxes: SceneSet, tmp_path: Path, name: str) -> None:
+def test_a_recipe_of_classifiers_is_refused(boxes: Dataset, tmp_path: Path, name: str) -> None:
     train, val, _ = loaded_parts(boxes, size=size_of(48))
     with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detection does not use"):
         fit(build(DETECTOR, seed=0), Detection(), train, val, load_recipe(name), Job(folder=tmp_path))
@@ -272,7 +273,7 @@ def test_the_data_decides_the_classes() -> None:
         task_of(replace(DETECTOR, head=None))
 
 
-def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: Path) -> None:
+def test_the_job_writes_weights_figures_and_history(boxes: Dataset, tmp_path: Path) -> None:
     request = TrainingRequest(spec=detector(classes=5), data=boxes.root, folder=tmp_path, recipe=RECIPE, epochs=2)
     report = train_spec(request)
     assert getattr(report.spec.head, "classes", None) == 2
@@ -289,7 +290,7 @@ def test_the_job_writes_weights_figures_and_history(boxes: SceneSet, tmp_path: P
 def test_the_command_trains(
     spec: ModelSpec, task: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    scenes: SceneSet = request.getfixturevalue(task)
+    scenes: Dataset = request.getfixturevalue(task)
     (tmp_path / "net.yaml").write_text(dumps(spec), encoding="utf-8")
     words = ["train", str(tmp_path / "net.yaml"), "--data", str(scenes.root), "--epochs", "1"]
     result = run(*words, "-o", str(tmp_path / "out"))
@@ -302,7 +303,7 @@ def test_the_command_trains(
     }
 
 
-def test_half_precision_is_gone_on_with(boxes: SceneSet, tmp_path: Path) -> None:
+def test_half_precision_is_gone_on_with(boxes: Dataset, tmp_path: Path) -> None:
     whole, found = trained(DETECTOR, boxes, tmp_path / "whole", epochs=1, precision="bfloat16")
     steps = iter(range(100))
     with pytest.raises(StoppedError):
@@ -313,7 +314,7 @@ def test_half_precision_is_gone_on_with(boxes: SceneSet, tmp_path: Path) -> None
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_a_training_of_so_many_steps_is_shortened_where_they_do_not_fit(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_training_of_so_many_steps_is_shortened_where_they_do_not_fit(boxes: Dataset, tmp_path: Path) -> None:
     told: list[int] = []
     _, found = trained(
         DETECTOR, boxes, tmp_path, steps=40, limit_s=1e-6, on_progress=lambda progress: told.append(progress.steps)
@@ -323,12 +324,12 @@ def test_a_training_of_so_many_steps_is_shortened_where_they_do_not_fit(boxes: S
     assert told == [40, 2]
 
 
-def test_a_training_that_fits_is_as_long_as_it_was_asked_to_be(boxes: SceneSet, tmp_path: Path) -> None:
+def test_a_training_that_fits_is_as_long_as_it_was_asked_to_be(boxes: Dataset, tmp_path: Path) -> None:
     _, found = trained(DETECTOR, boxes, tmp_path, steps=6, limit_s=1e9, evaluations=1)
     assert found.steps == 6
 
 
-def test_a_network_is_timed_without_a_trace(boxes: SceneSet) -> None:
+def test_a_network_is_timed_without_a_trace(boxes: Dataset) -> None:
     train, val, _ = loaded_parts(boxes, size=DETECTOR.size)
     torch.manual_seed(3)
     before = torch.get_rng_state()

@@ -19,7 +19,8 @@ from clocks import CountingClock
 
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.data.dataset import Dataset
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.build import MobileNet, build
@@ -262,7 +263,7 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
     assert all(escape(note) in text for note in finetuned.result.notes)
 
 
-def finetuned_of(candidates: Sequence[Evaluation], images: ImageSet, **options: Any) -> Finetuned | None:
+def finetuned_of(candidates: Sequence[Evaluation], images: Dataset, **options: Any) -> Finetuned | None:
     """From random weights."""
     return finetune(candidates, CLASSIFY, images, evaluator=None, seed=0, **options)
 
@@ -277,7 +278,7 @@ def test_where_time_is_short_fewer_networks_are_trained(
     clock = CountingClock(0.01)
     found = finetuned_of(
         candidates,
-        read_image_set(pictures),
+        read_dataset(pictures, "classification"),
         folder=tmp_path,
         time_s=0.5,
         clock=clock,
@@ -290,7 +291,7 @@ def test_where_time_is_short_fewer_networks_are_trained(
 
 def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
     candidates = candidates_of(outcome.result.finalists)
-    images, clock = read_image_set(pictures), CountingClock(0.02)  # 32 images in 0.02 s
+    images, clock = read_dataset(pictures, "classification"), CountingClock(0.02)  # 32 images in 0.02 s
     assert finetuned_of(candidates, images, folder=tmp_path, time_s=0.3, clock=clock) is None
     assert not list(tmp_path.iterdir())
 
@@ -300,11 +301,11 @@ class Shared(ImagenetEvaluator):
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: Dataset) -> None:
         self.images = images
 
     @property
-    def dataset(self) -> ImageSet:
+    def dataset(self) -> Dataset:
         return self.images
 
     def is_full_size(self) -> bool:
@@ -319,7 +320,7 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
 ) -> None:
     monkeypatch.setattr(finetune_plan, "FEWEST_IMAGES", 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    first = Shared(read_image_set(pictures))
+    first = Shared(read_dataset(pictures, "classification"))
     (one,) = candidates_of(outcome.result.finalists, count=1)
     assert one.accuracy is not None
     perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
@@ -345,7 +346,7 @@ def test_trainings_end_where_the_time_does(
     candidates = candidates_of(outcome.result.finalists)
     begun = {"steps": 500, "recipe": "short", "count": len(candidates)}
     (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
-    found = finetuned_of(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.0)
+    found = finetuned_of(candidates, read_dataset(pictures, "classification"), folder=tmp_path, time_s=0.0)
     assert found is not None
     dearest = max(candidates, key=lambda e: e.cost.madds)
     assert [e.spec for e in found.networks] == [dearest.spec]

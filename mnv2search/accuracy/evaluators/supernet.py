@@ -36,7 +36,7 @@ from mnv2search.spec.space import pick_of
 from mnv2search.spec.square import square_side
 from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.supernet.recalibrate import recalibrate
-from mnv2search.tasks.classification import Classification, classify, cutting_of
+from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 
 __all__ = ["SupernetEvaluator"]
@@ -199,7 +199,7 @@ class SupernetEvaluator(Evaluator):
             )
         placed = located(net.space, pick, change=lambda found: replace(net.change(found), name=spec.name))
         model = net.member(placed).to(device)
-        transform = cutting_of(supernet.recipe, square_side(placed.plan.spec))
+        transform = Transform.of(supernet.recipe, square_side(placed.plan.spec))
         batch = min(RECALIBRATION_IMAGES, len(pixels)) // 2
         with closing(
             training_batches(pixels, transform, batch=batch, seed=0, epoch=0, feed=Feed(ahead=0))

@@ -140,11 +140,10 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
 
 def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
     """The images of classes that a classifier learns from, cut as for evaluation."""
-    from mnv2search.data.images import read_image_set
-    from mnv2search.data.prepare import image_folder
+    from mnv2search.data.reading import image_folder, read_dataset
     from mnv2search.export.calibration import images_of
 
-    files = [example.path for example in read_image_set(source, unpack_to=image_folder()).train]
+    files = [example.path for example in read_dataset(source, "classification", unpack_to=image_folder()).train]
     return images_of(files, source=source, size=spec.size, normalization=normalization)
 
 

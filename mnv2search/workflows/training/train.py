@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from mnv2search.atomic import write_text
+from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import MOST_BYTES
-from mnv2search.data.scene_batches import VOID
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned, read_network
