@@ -13,8 +13,7 @@ from mnv2search.errors import DataError
 __all__ = ["assemble"]
 
 # Shares that are drawn from train where the source has no such split.
-TEST_SHARE = 0.2
-VAL_SHARE = 0.15
+DRAWN_SHARES: dict[Split, float] = {"test": 0.2, "val": 0.15}
 # A split with a larger share of faults is refused: it is more likely read in a wrong way.
 MOST_BROKEN = 0.5
 SHOWN = 5
@@ -36,14 +35,14 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
     Raises:
         DataError: the classes of the splits differ, most of a split is broken, or there is too little to train on.
     """
-    by_class, classes = task == "classification", parts["train"].classes
+    classes = parts["train"].classes
     for split, part in parts.items():
         if part.classes != classes:
             raise DataError(
                 f"{root}: {split} has the classes {', '.join(part.classes)}, and train has {', '.join(classes)}",
                 hint="give all parts the same classes in the same order",
             )
-        if not by_class:
+        if task != "classification":
             _check_broken(root, split, part)
     splits: dict[Split, Sequence[Example]] = {split: part.examples for split, part in parts.items()}
     tests_val = "test" not in splits and "val" in splits
@@ -51,10 +50,11 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
         splits["test"] = splits.pop("val")
     made: list[tuple[Split, Split]] = []
     generator = random.Random(seed)
-    shares: tuple[tuple[Split, float], ...] = (("test", TEST_SHARE), ("val", VAL_SHARE))
-    for split, share in shares:
+    for split, share in DRAWN_SHARES.items():
         if split not in splits:
-            groups = _by_class(classes, splits["train"]) if by_class else _whole(root, splits["train"])
+            groups = (
+                _by_class(classes, splits["train"]) if task == "classification" else _whole(root, splits["train"])
+            )
             splits["train"], splits[split] = _draw(groups, share, generator)
             made.append((split, "train"))
     if task == "detection" and not any(example.boxes for example in splits["train"]):

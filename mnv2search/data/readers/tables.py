@@ -206,26 +206,14 @@ def _written(parts: Mapping[str, Any], table: _Source, folder: Path) -> dict[str
     left_out: list[str] = []
     rows: dict[Split, list[tuple[int, object]]] = {}
     columns: Columns | None = None
-    place = Path(table.place)
-    around = None if table.is_remote else place if place.is_dir() else place.parent
-    size = 0
+    writer = _ImageWriter(table, folder)
     for name, dataset in parts.items():
         split: Split | None = SPLIT_NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
         if split is None or split in rows:
             left_out.append(f"the part {name}: {'there is another of its kind' if split else 'not known what for'}")
             continue
         columns = columns_of(dataset.features, image=table.image, label=table.label, source=table.place)
-        found, unlabelled = [], 0
-        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=around)):
-            if label is None:
-                unlabelled += 1
-                continue
-            path = folder / _name(split, row)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            size += path.write_bytes(encoded)
-            if size > MOST_BYTES:
-                raise DataError(f"{table.place} holds more than {MOST_BYTES / 1e9:.0f} GB", hint="take a part of it")
-            found.append((row, label))
+        found, unlabelled = writer.write(split, dataset, columns)
         if unlabelled:
             many = "they have" if unlabelled > 1 else "it has"
             left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the part {name}: {many} no class")
@@ -240,6 +228,30 @@ def _written(parts: Mapping[str, Any], table: _Source, folder: Path) -> dict[str
         "parts": {split: [(row, index[label]) for row, label in part] for split, part in rows.items()},
         "left_out": left_out,
     }
+
+
+class _ImageWriter:
+    def __init__(self, table: _Source, folder: Path) -> None:
+        place = Path(table.place)
+        self.table, self.folder, self.size_bytes = table, folder, 0
+        self.around = None if table.is_remote else place if place.is_dir() else place.parent
+
+    def write(self, split: Split, dataset: Any, columns: Columns) -> tuple[list[tuple[int, object]], int]:
+        """Write the images of a split; (row, class) of each, and the number of images without a class."""
+        found: list[tuple[int, object]] = []
+        unlabelled = 0
+        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=self.around)):
+            if label is None:
+                unlabelled += 1
+                continue
+            path = self.folder / _name(split, row)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.size_bytes += path.write_bytes(encoded)
+            if self.size_bytes > MOST_BYTES:
+                place = self.table.place
+                raise DataError(f"{place} holds more than {MOST_BYTES / 1e9:.0f} GB", hint="take a part of it")
+            found.append((row, label))
+        return found, unlabelled
 
 
 def _name(split: str, row: int) -> str:

@@ -86,10 +86,7 @@ def predict(
     learned = _learned(model, network)
     if normalization is not None:
         learned = replace(learned, normalization=normalization)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
+    _make(folder)
     done: list[Prediction] = []
     unreadable: list[DataError] = []
     for to, path in targets.items():
@@ -105,10 +102,17 @@ def predict(
         on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
-    for problem in unreadable:
-        assert on_unreadable is not None
-        on_unreadable(problem)
+    if on_unreadable is not None:
+        for problem in unreadable:
+            on_unreadable(problem)
     return tuple(done)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
 
 
 def _write(shown: Image.Image, to: Path) -> None:

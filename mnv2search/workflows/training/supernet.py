@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,25 +83,38 @@ def train_shared_weights(
             Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=tell)
         )
     else:
-        with ExitStack() as stack:
-            opened = open_device(device)
-            stack.enter_context(opened)
-            search = Search(
-                whole,
-                device=opened,
-                evaluator=evaluator,
-                budget=Budget(latency_ms=latency_ms),
-                settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
-                listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
-                storage=Storage(cache=LatencyCache(), work=folder),
-            )
-            notes = search.prepare()
+        settings = Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed)
+        notes = _prepare_for_budget(whole, evaluator, folder, device, Budget(latency_ms=latency_ms), settings, tell)
     return SupernetReport(
         folder=folder,
         shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),
         notes=notes,
         evaluator=evaluator.info.name,
     )
+
+
+def _prepare_for_budget(
+    space: SearchSpace,
+    evaluator: SupernetEvaluator,
+    folder: Path,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    tell: Callable[[str, float], None],
+) -> tuple[str, ...]:
+    """Train as the search with this budget would."""
+    opened = open_device(device)
+    with opened:
+        search = Search(
+            space,
+            device=opened,
+            evaluator=evaluator,
+            budget=budget,
+            settings=settings,
+            listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
+            storage=Storage(cache=LatencyCache(), work=folder),
+        )
+        return search.prepare()
 
 
 def _some(space: SearchSpace, picks: Sequence[Pick]) -> tuple[ModelSpec, ...]:
