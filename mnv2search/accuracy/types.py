@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
     from mnv2search.model.saved import Learned
+    from mnv2search.recipe import Recipe
     from mnv2search.spec.plan import Plan
-    from mnv2search.training.recipe import Recipe
 
 __all__ = [
     "METRICS",

@@ -22,6 +22,7 @@ from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
 from mnv2search.locking import folder_lock
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_spec, loads
@@ -29,7 +30,6 @@ from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
 from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.supernet.train import SupernetTrained, train_supernet
 from mnv2search.training.progress import Progress
-from mnv2search.training.recipe import load_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures

@@ -536,7 +536,7 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
-    from mnv2search.training.recipe import load_recipe
+    from mnv2search.recipe import load_recipe
     from mnv2search.workflows.search.ranking_audit import rank
 
     with pytest.raises(RecordError):

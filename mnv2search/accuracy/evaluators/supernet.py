@@ -24,6 +24,7 @@ from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.model.saved import Learned
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
@@ -39,7 +40,6 @@ from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shr
 from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import Figures, Progress, evaluate
-from mnv2search.training.recipe import Recipe, load_recipe
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 

@@ -24,6 +24,7 @@ from mnv2search.data.scenes import SceneSet, Task
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, check_package
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
@@ -34,7 +35,6 @@ from mnv2search.tasks.task import HEADS, is_dense, task_of
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, time_dense, train_dense
 from mnv2search.training.distributed import own_device
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Timed, evaluations_of
 from mnv2search.training.trainer import BEST
 
