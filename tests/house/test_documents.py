@@ -58,19 +58,26 @@ def ids(found: list[tuple[Path, str]]) -> list[str]:
     return [f"{name_of(page)}-{number}" for number, (page, _) in enumerate(found)]
 
 
+def without(words: list[str], option: str) -> list[str]:
+    """The words without an option and its value."""
+    at = words.index(option) if option in words else len(words)
+    return [*words[:at], *words[at + 2 :]]
+
+
 def quick(words: list[str]) -> list[str]:
-    """The words of a command that does the same in seconds: trials or an epoch in place of a time."""
+    """The words of a command that does the same in seconds: trials or an epoch in place of a time.
+
+    So short a search trains no network on its own, so there are no weights to begin with.
+    """
     own = QUICK.get(" ".join(words[:2]), QUICK.get(words[0], []))
-    extra = [] if "--resume" in words else own
-    if words[0] in ("train", "supernet") and "--time" in words:
-        at = words.index("--time")
-        words = [*words[:at], *words[at + 2 :]]
-    if words[0] != "run" or "--resume" in words:
-        return [*words, *extra]
-    at = words.index("--time") if "--time" in words else len(words)
-    if "--data" in words:
-        extra = [*extra, "--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"]
-    return [*words[:at], "--trials", "14", *words[at + 2 :], *extra]
+    if words[0] in ("train", "supernet"):
+        return [*without(without(words, "--time"), "--from"), *own]
+    if words[0] != "run":
+        return [*words, *own]
+    if "--resume" in words:
+        return words
+    data = ["--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"] if "--data" in words else []
+    return [*without(words, "--time"), "--trials", "14", *own, *data]
 
 
 @pytest.mark.parametrize(("page", "text"), SPECS, ids=ids(SPECS))
