@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from mnv2search.accuracy.types import AccuracyEvaluator, HoldsTime, Preparation, Prepares
+from mnv2search.accuracy.types import AccuracyEvaluator, Evaluator, Preparation, as_evaluator
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation, completed, no_report
@@ -18,7 +18,7 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, canonical, random_pick
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick, TellsBounds, by_halves, evenly
+from mnv2search.study.candidates import Candidates, Pick, by_halves, evenly
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline
 from mnv2search.study.evaluate_candidate import watched
 from mnv2search.study.latency_model import FEW, Gauge
@@ -85,16 +85,17 @@ class Search:
                 f"{space.name} is one network: there is nothing to search",
                 hint="measure it with mnv2search latency, or give a search space, such as mnv2",
             )
+        evaluator = as_evaluator(evaluator)
         self._space, self._budget, self._settings, self._evaluator = space, budget, settings, evaluator
-        self._is_cheap = isinstance(evaluator, TellsBounds)
-        self._prepares = isinstance(evaluator, Prepares)
+        self._is_cheap = evaluator.method == "arithmetic"
+        self._prepares = evaluator.method == "shared weights"
         self._ends = PREPARED if self._prepares else PLAIN
         self._work = work
         self._notes: tuple[str, ...] = ()
         self._listener = listener or silent()
         self._deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
         self._trainings: Trainings | None = None
-        if isinstance(evaluator, HoldsTime):
+        if evaluator.is_timed:
             ends = shares_of(settings.time_s)
             self._ends = ends.shares
             self._trainings = Trainings(
@@ -209,7 +210,7 @@ class Search:
         Raises:
             EvaluatorError: it cannot be done.
         """
-        if not isinstance(self._evaluator, Prepares):
+        if not self._prepares:
             return ()
         random = Random(self._settings.seed)
         self._first = self._candidates.spread(sorted(self._drawn(random, FIRST_DRAWS)), count=self._first_picks())
@@ -367,7 +368,7 @@ class Search:
         spec: ModelSpec,
         latency: Latency | None,
         *,
-        evaluator: AccuracyEvaluator | None,
+        evaluator: Evaluator | None,
         pick: Pick = (),
     ) -> Evaluation:
         """Complete one evaluation, keep it and hand it out."""

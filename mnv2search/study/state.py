@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick
@@ -30,7 +30,7 @@ class Known:
         rungs: what trainings reached on the way; None where all are finished.
     """
 
-    def __init__(self, evaluator: AccuracyEvaluator, previous: Sequence[Evaluated] = ()) -> None:
+    def __init__(self, evaluator: Evaluator, previous: Sequence[Evaluated] = ()) -> None:
         self._evaluator = evaluator
         self.items: list[Evaluated] = []
         self.next_trial = 0
@@ -74,7 +74,7 @@ class Known:
         return [e for e in self.networks.values() if e.accuracy is not None]
 
     def _new_rungs(self) -> Rungs | None:
-        halving = self._evaluator.halving if isinstance(self._evaluator, CanHalve) else None
+        halving = self._evaluator.halving
         return None if halving is None else Rungs(halving)
 
     def _climb(self, evaluation: Evaluation) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mnv2search.accuracy.types import Fitting, HoldsTime, Preparation
+from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import Deadline, Shares, time_text
@@ -69,7 +69,7 @@ class Trainings:
 
     def __init__(
         self,
-        evaluator: HoldsTime,
+        evaluator: Evaluator,
         deadline: Deadline,
         *,
         ends: Ends,

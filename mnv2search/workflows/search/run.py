@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, Prepares, RefusesSpaces
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.cache import LatencyCache
@@ -135,16 +135,14 @@ def run(
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
         space = space_of_evaluator(space, evaluator)
-        if isinstance(evaluator, RefusesSpaces):
-            evaluator.check_space(space)
+        evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         for text in remember(manifest):
             on_note(text)
         with locked(folder):
             manifest = open_run(folder, manifest, force=request.force)
             on_folder(folder)
-            if isinstance(evaluator, KeepsWeights):
-                evaluator.keep_weights(folder / WORK)
+            evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
             outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
@@ -236,7 +234,7 @@ def _searched(
     request: Request,
     space: SearchSpace,
     device: LatencyDevice,
-    evaluator: AccuracyEvaluator,
+    evaluator: Evaluator,
     told: Listener,
     began_s: float,
     clock: Callable[[], float],
@@ -253,7 +251,7 @@ def _searched(
         result = result_of(previous, elapsed_s=log.earlier_s)
         trained = recall_finetuned(folder / FINETUNE, measured_of(result))
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
-    keeps_checkpoints = isinstance(evaluator, Prepares)
+    keeps_checkpoints = evaluator.method == "shared weights"
 
     def evaluated(item: Evaluated) -> None:
         log.evaluated(item, elapsed_s=clock() - began_s)
@@ -328,7 +326,7 @@ def _held_s(folder: Path) -> float | None:
 
 
 def _manifest(
-    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: AccuracyEvaluator, name: str
+    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: Evaluator, name: str
 ) -> Manifest:
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     settings = request.settings

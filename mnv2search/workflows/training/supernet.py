@@ -92,7 +92,7 @@ def build_supernet(
         weights="" if weights is None else str(weights),
         weights_spec=weights_spec,
     )
-    whole = space_with_classes(load_space(space), len(evaluator.images.classes))
+    whole = space_with_classes(load_space(space), len(evaluator.dataset.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
