@@ -62,7 +62,9 @@ def commands_page() -> str:
         "| command | what it does |",
         "| --- | --- |",
     ]
-    lines += [f"| [`{name}`](#{name.replace(' ', '-')}) | {_first(command)} |" for name, (command, _) in every.items()]
+    lines += [
+        f"| [`{name}`](#{name.replace(' ', '-')}) | {_first(command)} |" for name, (command, _) in every.items()
+    ]
     for group, names in groups.items():
         lines += ["", f"## {group} commands"]
         for name in names:
@@ -129,7 +131,12 @@ def _default(option: click.Option, context: click.Context) -> str:
     default = option.get_default(context, call=False)
     if option.secondary_opts and isinstance(default, bool):
         return f"`{option.opts[0] if default else option.secondary_opts[0]}`"
-    if default is None or default is False or default == () or not isinstance(default, str | int | float | tuple | Path):
+    if (
+        default is None
+        or default is False
+        or default == ()
+        or not isinstance(default, str | int | float | tuple | Path)
+    ):
         return ""
     return f"`{' '.join(map(str, default)) if isinstance(default, tuple) else default}`"
 

@@ -17,8 +17,8 @@ CHECKERS = ("import-linter", "mypy", "pre-commit", "ruff", "types-pyyaml")
 def lower_bounds(pyproject: Path = PYPROJECT) -> list[str]:
     """`name==bound` of each dependency, extras included, but for the project itself and for `CHECKERS`."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    required = [Requirement(line) for line in lines]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    required = [Requirement(line) for group in groups for line in group]
     return sorted(
         f"{one.name}=={bound.version}"
         for one in required

@@ -15,10 +15,10 @@ from pages import PAGES, README, ROOT, blocks, commands, name_of
 from mnv2search.cli.main import COMMANDS, cli
 from mnv2search.evaluation import Budget
 from mnv2search.export import export
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings
-from mnv2search.training.recipe import load_recipe
 from mnv2search.workflows.devices import profile
 from mnv2search.workflows.search.run import Request
 from mnv2search.workflows.search.run import run as run_job
@@ -138,6 +138,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def examples(name: str) -> list[list[str]]:
     command = cli.get_command(click.Context(cli), name)
+    assert command is not None
     helps = [command.help, *(own.help for own in getattr(command, "commands", {}).values())]
     return [words for text in helps for words in commands(text.split("Example:")[1])]
 

@@ -1,4 +1,4 @@
-"""docs/reference/spec-language.md against the code: its examples load, and its tables give every key, range and default."""
+"""The page on the spec language against the code: its examples load, its tables have every key, range and default."""
 
 import re
 from dataclasses import MISSING, fields
