@@ -15,14 +15,13 @@ from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
-from mnv2search.spec.space import SearchSpace, canonical, resolve
+from mnv2search.spec.space import Pick, SearchSpace, canonical, resolve
 from mnv2search.study.features import features_of
 from mnv2search.study.hybrid.description import Description
 from mnv2search.study.hybrid.surrogate import IntArray
 
-__all__ = ["Candidates", "Pick", "by_halves", "evenly"]
+__all__ = ["Candidates", "by_halves", "evenly"]
 
-Pick = tuple[int, ...]
 T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.

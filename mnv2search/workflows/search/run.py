@@ -17,23 +17,19 @@ from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.records import (
-    MANIFEST,
-    Manifest,
-    RunSettings,
-    Status,
-    read_manifest,
-)
+from mnv2search.results.finetuned import Finetuned
+from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
+from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.finetuned import Finetuned, measured_of, recall_finetuned
+from mnv2search.workflows.search.finetuned import measured_of, recall_finetuned
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
@@ -248,7 +244,7 @@ def _searched(
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
-        result = result_of(previous, elapsed_s=log.earlier_s)
+        result = result_of(previous, grid=len(baseline_grid(space)), elapsed_s=log.earlier_s)
         trained = recall_finetuned(folder / FINETUNE, measured_of(result))
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     keeps_checkpoints = evaluator.method == "shared weights"
@@ -269,11 +265,8 @@ def _searched(
         evaluator=evaluator,
         budget=request.budget,
         settings=left,
-        study_path=str(folder / STUDY_FILE),
-        previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
-        cache=LatencyCache(),
-        work=folder / WORK,
+        storage=Storage(previous=previous, study_path=folder / STUDY_FILE, work=folder / WORK, cache=LatencyCache()),
         clock=clock,
         spent_s=clock() - began_s,
     )
