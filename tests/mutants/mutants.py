@@ -35,15 +35,15 @@ class Mutant:
 MUTANTS = (
     Mutant(
         name="the final front takes the latencies of the search",
-        symbol="_measure_finalists",
-        old='latencies = self._measured(specs, phase="final", time_s=self._deadline.left_s)',
-        new="latencies = tuple(e.latency for e in (*finalists, *rivals))",
+        symbol="measure_finalists",
+        old='state.measure([e.spec for e in (*finalists, *rivals)], phase="final", time_s=state.deadline.left_s)',
+        new="tuple(e.latency for e in (*finalists, *rivals))",
         tests=("tests/study",),
     ),
     Mutant(
         name="the cache of visits is not begun anew for the final measurement",
-        symbol="_measure_finalists",
-        old="self._gauge.begin_anew()",
+        symbol="measure_finalists",
+        old="state.latency.begin_anew()",
         new="pass",
         tests=("tests/study",),
     ),
