@@ -14,7 +14,7 @@ from torch.nn import functional
 from mnv2search.data.augment import augmented
 from mnv2search.data.image_batches import Batch, Cutting, evaluation_batches, training_batches
 from mnv2search.data.images import SPLITS, ImageSet, Split, read_image_set
-from mnv2search.data.pixels import MOST_BYTES, Pixels
+from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import feed_of
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.data.scene_batches import VOID
@@ -52,7 +52,6 @@ class Classification(Task[ImageSet, Pixels, Batch]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[Pixels]:
         """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
@@ -61,7 +60,6 @@ class Classification(Task[ImageSet, Pixels, Batch]):
             side=square_side(spec),
             recipe=recipe,
             splits=splits,
-            most_bytes=most_bytes,
             on_progress=on_progress,
         )
         return Parts(examples=found.parts, recipe=found.recipe, unreadable=found.unreadable)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mnv2search.data.images import SPLITS, Split
-from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prepare import image_folder
 from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.data.scene_batches import VOID, LoadedScenes, SceneBatch, augmented, normalised, scene_batches
@@ -59,7 +58,6 @@ class SceneTask(Task[SceneSet, LoadedScenes, SceneBatch]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,  # noqa: ARG002
         on_progress: Callable[[int], None] = lambda _: None,  # noqa: ARG002
     ) -> Parts[LoadedScenes]:
         """Scenes that are decoded when they are first needed."""

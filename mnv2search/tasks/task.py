@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mnv2search import plugins
 from mnv2search.data.images import SPLITS, Split
-from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.data.scene_batches import VOID
 from mnv2search.errors import OptionError, check_package
@@ -217,7 +216,6 @@ class Task(ABC, Generic[D, E, B]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[E]:
         """Some splits, ready for a network.
@@ -227,7 +225,6 @@ class Task(ABC, Generic[D, E, B]):
             spec: the network.
             recipe: of the training.
             splits: to prepare.
-            most_bytes: that decoded images may take on the disk.
             on_progress: called with the number of images decoded.
 
         Raises:

@@ -249,7 +249,8 @@ class SupernetEvaluator(Evaluator):
         report(1, figures.main.value)
         assert figures.loss is not None
         note = "" if self.fidelity.is_full else f"with inherited weights at {self.fidelity}"
-        return accuracy_of(figures, self.info, seed=seed, note=note, merit=math.exp(-figures.loss))
+        merit, dataset = math.exp(-figures.loss), Path(self._data).name
+        return accuracy_of(figures, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the weights at the fidelity of the training, in evaluation mode.
