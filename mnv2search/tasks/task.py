@@ -161,7 +161,8 @@ class SearchLength(NamedTuple):
 
 # With fewer steps there is little to compare classifiers by. A detector from random weights finds next to nothing
 # at first, and all candidates look alike; from the weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to
-# 22.8 %, 30 to 2.4 % (docs/accuracy.md). Its evaluation on a small dataset takes as long as an epoch.
+# 22.8 %, 30 to 2.4 % (docs/research/2026-11-25-detector-training.md). Its evaluation on a small dataset takes as long
+# as an epoch.
 OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
