@@ -379,17 +379,17 @@ _HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_w
 
 
 def accuracy_of(
-    metrics: Metrics, info: EvaluatorInfo, *, seed: int, note: str = "", merit: float | None = None
+    metrics: Metrics, *, kind: Kind, dataset: str, seed: int | None, note: str = "", merit: float | None = None
 ) -> Accuracy:
-    """The accuracy that an evaluator determined as metrics on images."""
+    """The accuracy of a network by its metrics on images."""
     main = metrics.main
     return Accuracy(
         value=main.value,
         low=main.low,
         high=main.high,
         metric=main.name,
-        kind=info.kind,
-        dataset=info.dataset,
+        kind=kind,
+        dataset=dataset,
         seed=seed,
         note=note,
         merit=merit,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Accuracy, Kind
+from mnv2search.accuracy.types import Accuracy, Kind, accuracy_of
 from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
@@ -218,14 +218,5 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
 
 
 def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:
-    main = metrics.main
-    return Accuracy(
-        value=main.value,
-        low=main.low,
-        high=main.high,
-        metric=main.name,
-        kind=kind,
-        dataset="" if before is None else before.dataset,
-        seed=None if before is None else before.seed,
-        commonest=metrics.majority,
-    )
+    dataset, seed = ("", None) if before is None else (before.dataset, before.seed)
+    return accuracy_of(metrics, kind=kind, dataset=dataset, seed=seed)

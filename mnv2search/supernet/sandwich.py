@@ -90,7 +90,7 @@ def by_madds(
 
 
 def step_rate(space: SearchSpace, picks: Sequence[Pick], *, device: str = "cpu", most_s: float = math.inf) -> float:
-    """Multiply-adds (of one evaluation) that a second of training is worth here, by a few passes there and back.
+    """Multiply-adds (of one evaluation) in a second of training here, by a few passes forward and back.
 
     Args:
         space: whose networks are timed.

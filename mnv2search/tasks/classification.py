@@ -15,7 +15,7 @@ from mnv2search.data.augmentation import rand_augment
 from mnv2search.data.batches import Batch, evaluation_batches, training_batches
 from mnv2search.data.dataset import SPLITS, Dataset, Split
 from mnv2search.data.loaded_scenes import VOID
-from mnv2search.data.pixels import MOST_BYTES, Pixels
+from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import feed_of
 from mnv2search.data.prepare import prepare
 from mnv2search.data.reading import image_folder, read_dataset
@@ -54,7 +54,6 @@ class Classification(Task[Dataset, Pixels, Batch]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[Pixels]:
         """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
@@ -63,7 +62,6 @@ class Classification(Task[Dataset, Pixels, Batch]):
             side=square_side(spec),
             recipe=recipe,
             splits=splits,
-            most_bytes=most_bytes,
             on_progress=on_progress,
         )
         return Parts(examples=found.parts, recipe=found.recipe, unreadable=found.unreadable)

@@ -14,7 +14,6 @@ from mnv2search.data.augmentation import augment_scenes
 from mnv2search.data.batches import scene_batches
 from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
-from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import normalised
 from mnv2search.errors import StoppedError
@@ -59,7 +58,6 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,  # noqa: ARG002
         on_progress: Callable[[int], None] = lambda _: None,  # noqa: ARG002
     ) -> Parts[LoadedScenes]:
         """Scenes that are decoded when they are first needed."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mnv2search import plugins
 from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.data.loaded_scenes import VOID
-from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
@@ -162,7 +161,8 @@ class SearchLength(NamedTuple):
 
 # With fewer steps there is little to compare classifiers by. A detector from random weights finds next to nothing
 # at first, and all candidates look alike; from the weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to
-# 22.8 %, 30 to 2.4 % (docs/accuracy.md). Its evaluation on a small dataset takes as long as an epoch.
+# 22.8 %, 30 to 2.4 % (docs/research/2026-11-25-detector-training.md). Its evaluation on a small dataset takes as long
+# as an epoch.
 OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
@@ -217,7 +217,6 @@ class Task(ABC, Generic[D, E, B]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = MOST_BYTES,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[E]:
         """Some splits, ready for a network.
@@ -227,7 +226,6 @@ class Task(ABC, Generic[D, E, B]):
             spec: the network.
             recipe: of the training.
             splits: to prepare.
-            most_bytes: that decoded images may take on the disk.
             on_progress: called with the number of images decoded.
 
         Raises:

@@ -18,9 +18,9 @@ from mnv2search.training.precision import Precision
 __all__ = [
     "LEAST_STEPS",
     "WANTED",
-    "Chosen",
     "Speed",
     "Timed",
+    "TrainingLength",
     "chosen_length",
     "evaluations_of",
     "fastest",
@@ -44,7 +44,7 @@ HALF_HOPELESS = 2.0
 
 
 class Timed(NamedTuple):
-    """What training a network took here.
+    """The speed of a network's training here.
 
     Attributes:
         madds: of the network.
@@ -58,7 +58,7 @@ class Timed(NamedTuple):
 
 
 class Speed:
-    """Expects how long trainings take: by the line through networks that were timed, and by trainings that ended.
+    """Expected durations: by the line through networks that were timed, and by trainings that have ended.
 
     Args:
         timed: one network or two, the one with fewer multiply-adds first. With one, a network of more multiply-adds
@@ -80,11 +80,11 @@ class Speed:
         self._scale = 1.0
 
     def training_s(self, madds: float, *, steps: int, evaluations: int) -> float:
-        """What a training of a network with so many multiply-adds is expected to take, in seconds."""
+        """Expected wall time of a training of a network with so many multiply-adds, in seconds."""
         return self._scale * self._unscaled_s(madds, steps, evaluations)
 
     def took(self, seconds: float, *, madds: float, steps: int, evaluations: int) -> None:
-        """Told what a training took, whole or not: the next one is expected to go as fast."""
+        """Expect the next training to go as fast as one that took so long, whole or not."""
         if steps >= LEAST_STEPS:
             self._scale = seconds / self._unscaled_s(madds, steps, evaluations)
 
@@ -92,7 +92,7 @@ class Speed:
         return steps * self._at(madds, 1) + evaluations * self._at(madds, 2)
 
     def _at(self, madds: float, place: int) -> float:
-        """A time of a network by those of the timed ones, and not less than a quarter of the least of them."""
+        """A time of a network by those of the timed ones, at least a quarter of the least of them."""
         first, last = self._timed[0], self._timed[-1]
         if len(self._timed) == 1:
             return first[place] * max(1.0, madds / first.madds)
@@ -103,8 +103,8 @@ class Speed:
         return max(least, first[place] + share * (last[place] - first[place]))
 
 
-class Chosen(NamedTuple):
-    """How long trainings are made.
+class TrainingLength(NamedTuple):
+    """The length of the trainings of a search.
 
     Attributes:
         steps: of each.
@@ -117,7 +117,7 @@ class Chosen(NamedTuple):
 
 def chosen_length(
     training_s: Callable[[int], float], *, asked: int, least: int, time_s: float, wanted: int = WANTED
-) -> Chosen:
+) -> TrainingLength:
     """The longest trainings, of at most so many steps, of which as many as are wanted fit into a time.
 
     Where that would make them too short, it is the longest of which as many fit as of the shortest.
@@ -130,13 +130,13 @@ def chosen_length(
         wanted: how many of them.
 
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
-    Chosen(steps=150, fitting=4)
+    TrainingLength(steps=150, fitting=4)
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=400)
-    Chosen(steps=100, fitting=4)
+    TrainingLength(steps=100, fitting=4)
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=140)
-    Chosen(steps=70, fitting=2)
+    TrainingLength(steps=70, fitting=2)
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=50)
-    Chosen(steps=60, fitting=0)
+    TrainingLength(steps=60, fitting=0)
     """
 
     def fitting(steps: int) -> int:
@@ -146,7 +146,7 @@ def chosen_length(
     many = min(wanted, fitting(least))
     apart = max(1, (asked - least) // LENGTHS)
     steps = next((steps for steps in range(asked, least - 1, -apart) if fitting(steps) >= max(1, many)), least)
-    return Chosen(steps, fitting(steps))
+    return TrainingLength(steps, fitting(steps))
 
 
 def evaluations_of(steps: int, *, epoch_steps: int, most: float) -> int:
@@ -166,13 +166,13 @@ def training_rate(
     most_s: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Multiply-adds (of one evaluation) that a second of training is worth here, by a pass there and back of each.
+    """Multiply-adds (of one evaluation) in a second of training here, by a pass forward and back of each network.
 
     Args:
-        networks: what answers images (N, 3, H, W) with logits, and its plan, cheapest first; the first only warms up.
+        networks: logits of images (N, 3, H, W), and a plan, cheapest first; the first only warms up.
         device: of torch.
-        most_s: that it may take; networks for which the others say that they would take longer are left out.
-        clock: monotonic clock in seconds.
+        most_s: that it may take; networks that are expected to take longer are left out.
+        clock: in seconds.
     """
     done, spent_s, left_s = 0.0, 0.0, most_s
     for number, (net, laid_out) in enumerate(networks):

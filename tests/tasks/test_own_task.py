@@ -104,7 +104,6 @@ class Regression(Task[Photographs, list[Decoded], Decoded]):
         recipe: Recipe,
         *,
         splits: Sequence[Split] = SPLITS,
-        most_bytes: float = 0.0,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[list[Decoded]]:
         decoded: Mapping[Split, list[Decoded]] = {s: [self._decoded(p) for p in data.part(s)] for s in splits}

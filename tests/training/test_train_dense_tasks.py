@@ -39,6 +39,7 @@ from mnv2search.tasks.matching import targets_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.segmentation import Segmentation
 from mnv2search.tasks.task import task_of
+from mnv2search.training.distributed import Team
 from mnv2search.training.learner import Job
 from mnv2search.training.train import time_training
 from mnv2search.training.train import train as fit
@@ -301,6 +302,17 @@ def test_the_command_trains(
     assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png", "tensorboard"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_options_of_classifiers_are_refused(boxes: Dataset, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(dumps(DETECTOR), encoding="utf-8")
+    result = run("train", str(tmp_path / "net.yaml"), "--data", str(boxes.root), "--distill", "teacher.pt")
+    assert result.code == 2
+    assert "--distill is not for detection" in result.err
+    request = TrainingRequest(spec=DETECTOR, data=boxes.root, folder=tmp_path / "out", team=Team(size=2))
+    with pytest.raises(OptionError, match="several processes cannot train for detection together"):
+        train_spec(request)
+    assert not (tmp_path / "out").exists()
 
 
 def test_half_precision_is_gone_on_with(boxes: Dataset, tmp_path: Path) -> None:

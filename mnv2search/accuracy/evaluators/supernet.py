@@ -181,7 +181,8 @@ class SupernetEvaluator(Evaluator):
         report(1, metrics.main.value)
         assert metrics.loss is not None
         note = "" if self.fidelity.is_full else f"with inherited weights at {self.fidelity}"
-        return accuracy_of(metrics, self.info, seed=seed, note=note, merit=math.exp(-metrics.loss))
+        merit, dataset = math.exp(-metrics.loss), Path(self._data).name
+        return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the weights at the fidelity of the training, in evaluation mode.

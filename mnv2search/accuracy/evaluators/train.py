@@ -224,10 +224,10 @@ class TrainEvaluator(Evaluator):
             inherit(model, self._first)
         elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other stages
             notes.append(f"{spec.name} has other stages than the first weights and was trained from random ones")
-        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.watching(spec) as done:
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
             def progressed(progress: Progress) -> None:
-                done.hear(progress.step, is_evaluated=progress.evaluated is not None)
+                done.update(progress.step, is_evaluated=progress.evaluated is not None)
                 if progress.evaluated is not None:
                     report(progress.epoch, progress.evaluated.main.value)
 
@@ -249,7 +249,9 @@ class TrainEvaluator(Evaluator):
             except TrainingError as error:
                 raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
         notes += filter(None, [self._length.note_of(spec, found.steps)])
-        return accuracy_of(found.best, self.info, seed=seed, note="; ".join(notes))
+        return accuracy_of(
+            found.best, kind="trained", dataset=Path(self._path).name, seed=seed, note="; ".join(notes)
+        )
 
 
 def train_dense(

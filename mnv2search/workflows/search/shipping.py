@@ -50,7 +50,7 @@ def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     if not evaluator.can_finetune:
         raise OptionError(
             f"{evaluator.info.name} has no weights, and so no images, to train networks on after the search",
-            hint="give --data with a supernet, or with detectors or segmenters, or leave out --finetune",
+            hint="give --data, or leave out --finetune",
         )
     if settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")

@@ -13,7 +13,6 @@ import torch
 
 from mnv2search.atomic import write_text
 from mnv2search.data.loaded_scenes import VOID
-from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned, read_network
@@ -55,7 +54,6 @@ class TrainingRequest:
         teacher: a `.pt` file of a network with the same classes, for distillation.
         void: mask value to ignore.
         team: this process, with its device, among those that train together; the leader alone writes.
-        most_bytes: that decoded images may take on the disk.
     """
 
     spec: ModelSpec
@@ -70,7 +68,6 @@ class TrainingRequest:
     teacher: Path | None = None
     void: int = VOID
     team: Team = ALONE
-    most_bytes: float = MOST_BYTES
 
 
 def train_spec(
@@ -159,8 +156,7 @@ def _decoded(
         if request.team.size == 1 and stop():
             raise StoppedError("interrupted while images were being decoded; run the same command to start over")
 
-    recipe, most = _recipe(request, task), request.most_bytes
-    return task.prepare(data, spec, recipe, most_bytes=most, on_progress=decoded)
+    return task.prepare(data, spec, _recipe(request, task), on_progress=decoded)
 
 
 def _inherit(request: TrainingRequest, model: MobileNet) -> Inheritance | None:
