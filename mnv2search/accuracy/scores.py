@@ -76,12 +76,8 @@ def synflow_of(model: nn.Module, size: Size) -> float:
     """Decadic logarithm of the sum of ``|w| dR/d|w|`` over the weights of all convolutions and linear layers.
 
     R is the sum of the predictions for an image of ones, with the absolute values of all parameters and without
-    activations, so that the network is linear in each layer. Detectors and segmenters are scored by the predictions
-    that a loss is computed on, since `head.output` is not linear.
-
-    Args:
-        model: its parameters, activations and precision are changed in place.
-        size: of the image.
+    activations, so that the network is linear in each layer; the model is changed in place. Detectors and segmenters
+    are scored by the predictions that a loss is computed on, since `head.output` is not linear.
 
     Raises:
         EvaluatorError: the sum is not above 0, as of a network with weights of zero.

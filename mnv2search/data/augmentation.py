@@ -25,13 +25,7 @@ LEAST_RATIO = 0.75
 
 
 def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalization: str) -> Tensor:
-    """Each image after some operations drawn from torch's generator.
-
-    Args:
-        images: (N, 3, S, S), normalised.
-        operations: per image.
-        magnitude: 0 to 30.
-        normalization: of the images.
+    """Normalised images (N, 3, S, S) after some operations drawn from torch's generator, of magnitude 0 to 30.
 
     Raises:
         MissingExtraError: kornia is not installed.

@@ -39,18 +39,9 @@ def training_batches(
 ) -> Generator[Batch]:
     """One epoch of full batches in random order, from number `first` on; the remaining images are left out.
 
-    All draws depend on the seed, the epoch and the number of the batch alone, so that an epoch can be resumed.
-
-    Args:
-        pixels: decoded images.
-        transform: of the images.
-        batch: images in a batch.
-        seed: of all draws.
-        epoch: from 0.
-        first: number of the first batch.
-        share: (i, n) makes the i-th of n parts of every batch, with the crops of the whole batch. An image and its
-            mirror position in the batch, with which mixup mixes it, are in the same part.
-        feed: how batches are made ahead of their use.
+    All draws depend on the seed, the epoch and the number of the batch alone, so that an epoch can be resumed. The
+    share (i, n) is the i-th of n parts of every batch, with the crops of the whole batch; an image and its mirror
+    position in the batch, with which mixup mixes it, are in the same part.
     """
     order = _order(len(pixels), seed, epoch)
 
@@ -70,15 +61,7 @@ def training_batches(
 def evaluation_batches(
     pixels: Pixels, transform: Transform, *, batch: int, indices: Sequence[int] | None = None, feed: Feed = ONE_THREAD
 ) -> Generator[Batch]:
-    """The centre of every image, in order; the last batch may be smaller.
-
-    Args:
-        pixels: decoded images.
-        transform: only its side and normalisation are used.
-        batch: images in a batch.
-        indices: of the images; None takes all.
-        feed: how batches are made ahead of their use.
-    """
+    """The centre of every image, or of those with some indices, in order; the last batch may be smaller."""
     chosen = np.arange(len(pixels)) if indices is None else np.asarray(indices)
 
     def make(number: int) -> Batch:

@@ -32,15 +32,7 @@ Corners: TypeAlias = tuple[float, float, float, float]
 
 
 class Fault(NamedTuple):
-    """A problem of a file, and the consequence.
-
-    Attributes:
-        file: with the problem.
-        entry: of the file, such as ``annotation 7``; empty for the whole file.
-        what: the problem.
-        done: the consequence.
-        of: what is skipped or clipped.
-    """
+    """A problem of a file or, with `entry`, of such as ``annotation 7`` in it, and its consequence."""
 
     file: Path
     entry: str
@@ -77,16 +69,7 @@ class Example:
 
 
 class SplitFiles(NamedTuple):
-    """The content of one split, as a reader returns it.
-
-    Attributes:
-        classes: names in the order of the labels.
-        examples: usable images.
-        faults: of files and annotations.
-        entries: number of annotations that were checked.
-        others: number of files that are not images.
-        left_out: unused parts of the source, each with its reason.
-    """
+    """The content of one split, as a reader returns it; `entries` is the number of annotations that were checked."""
 
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
@@ -102,15 +85,11 @@ class Dataset:
 
     Attributes:
         root: folder or file that it was read from.
-        task: ``classification``, ``detection`` or ``segmentation``.
-        classes: names in the order of the labels.
-        train: to learn from.
         val: to select checkpoints and networks by.
         test: for the final figures only.
+        task: ``classification``, ``detection`` or ``segmentation``.
         made: splits that were drawn at random, as (split, source).
-        seed: of the draws.
         tests_val: the source has no test split, and its validation split serves as `test`.
-        faults: skipped and clipped annotations and images.
         void: mask value to ignore.
         others: number of files that are not images.
         left_out: other unused parts of the source, each with its reason.

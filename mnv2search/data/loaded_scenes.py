@@ -43,13 +43,7 @@ class SceneBatch(NamedTuple):
 
 
 class LoadedScenes:
-    """The examples of a split, decoded when first needed and kept while there is room.
-
-    Args:
-        scenes: of the split.
-        size: of the network's input; images are stretched to it.
-        void: mask value to ignore.
-    """
+    """The examples of a split, stretched to the network's size when first needed, and kept while there is room."""
 
     def __init__(self, scenes: Sequence[Example], *, size: Size, void: int) -> None:
         self.scenes, self.size, self.void = tuple(scenes), size, void

@@ -35,14 +35,7 @@ DONE = "index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Decoded images of one split.
-
-    Attributes:
-        short_px: of the short side of every image.
-        labels: (N,).
-        shapes: (N, 2), height and width.
-        unreadable: files that are left out.
-    """
+    """Decoded images of one split, with labels (N,), and heights and widths (N, 2)."""
 
     short_px: int
     labels: NDArray[np.int64]
@@ -74,15 +67,8 @@ def decoded(
 ) -> Pixels:
     """The images, scaled to a short side; decoded once and then read from the cache.
 
-    Args:
-        examples: files and labels.
-        short_px: short side of the scaled images.
-        folder: of the cache, whose least recently used entries make room.
-        most_bytes: limit of the cache.
-        unreadable_share: of the images that may be broken.
-        workers: threads that decode; None takes one per processor.
-        part: name of the split, for errors.
-        on_progress: called with the number of decoded images.
+    The least recently used entries of the cache in `folder` make room. `part` names the split in errors, and
+    `on_progress` is called with the number of decoded images.
 
     Raises:
         DataError: too many images are broken, or they take more room than the cache may.

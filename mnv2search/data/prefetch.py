@@ -19,13 +19,7 @@ MOST_WORKERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """How batches are made ahead of their use.
-
-    Attributes:
-        ahead: largest number of waiting batches; 0 makes each on request.
-        workers: threads.
-        pinned: in pinned memory, for asynchronous copies to a GPU.
-    """
+    """How many batches wait at most, the threads that make them, and whether they are in pinned memory."""
 
     ahead: int = 4
     workers: int = 1

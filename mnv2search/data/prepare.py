@@ -27,12 +27,7 @@ SHIFT = 1 / 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Decoded splits, and the settings of the training adapted to them.
-
-    Attributes:
-        parts: by split.
-        recipe: with shifts instead of crops for small images.
-    """
+    """Decoded splits, and the recipe adapted to them: with shifts instead of crops for small images."""
 
     parts: Mapping[Split, Pixels]
     recipe: Recipe
@@ -52,15 +47,10 @@ def prepare(
     most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Prepared:
-    """Decode some splits for a network.
+    """Decode some splits for a network whose input has a side in px.
 
-    Args:
-        images: the dataset.
-        side: of the network's input in px.
-        recipe: of the training.
-        splits: to decode.
-        most_bytes: limit of the decoded images on the disk.
-        on_progress: called with the number of images of a split that are decoded.
+    `most_bytes` limits the decoded images on the disk; `on_progress` is called with the number of decoded images of a
+    split.
 
     Raises:
         DataError: too many images, or all of a class in a split, are broken, or they take too much room.

@@ -35,20 +35,14 @@ LAYOUTS = {
 def read_dataset(
     source: Path, task: str, *, seed: int = 0, unpack_to: Path | None = None, void: int = 255
 ) -> Dataset:
-    """The dataset of a folder, a tar of one, or a table.
+    """The dataset of a folder, a tar of one, a parquet file, or ``hf:NAME`` on the Hugging Face hub.
 
     Classification reads class folders (``CLASS/*.jpg``, or ``train/CLASS/*.jpg`` with ``test`` or ``val`` beside) and
     tables, see `mnv2search.data.readers.tables`. Detection reads COCO's JSON (one file in each of `train`, `val` and
     `test`; several in `annotations`, named after the splits; or a single one) and Pascal VOC's XML (in `Annotations`,
     with the splits of `ImageSets/Main` if there are any, or in each of `train`, `val` and `test`). Segmentation reads
-    images and masks of the same names. Missing splits are drawn.
-
-    Args:
-        source: a folder, a tar, a parquet file, or ``hf:`` and the name of a dataset on the Hugging Face hub.
-        task: ``classification``, ``detection`` or ``segmentation``.
-        seed: of the draws.
-        unpack_to: folder for the files of a tar or a table, required for those.
-        void: mask value to ignore.
+    images and masks of the same names. Missing splits are drawn by the seed; tars and tables need `unpack_to`, and
+    `void` is the mask value to ignore.
 
     Raises:
         DataError: there is no such dataset, or it cannot be trained on.

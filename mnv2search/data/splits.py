@@ -20,17 +20,10 @@ SHOWN = 5
 
 
 def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: int, void: int = 255) -> Dataset:
-    """A dataset of the splits that were read.
+    """A dataset of the splits that were read, with at least ``train``.
 
-    A validation split without a test split becomes the test split, and validation is drawn. For classification, a
-    draw takes the same share of every class.
-
-    Args:
-        root: folder or file that was read.
-        task: ``classification``, ``detection`` or ``segmentation``.
-        parts: by split, with at least ``train``.
-        seed: of the draws.
-        void: mask value to ignore.
+    A validation split without a test split becomes the test split, and validation is drawn by the seed. For
+    classification, a draw takes the same share of every class.
 
     Raises:
         DataError: the classes of the splits differ, most of a split is broken, or there is too little to train on.

@@ -34,15 +34,12 @@ class DataDescription:
     """The content of a dataset before a training.
 
     Attributes:
-        dataset: with the splits that a training would use.
         images: by split, the number of images with each class.
         amounts: by split, the number of images, boxes or pixels of each class.
         void: by split, the number of ignored pixels.
         empty: by split, the number of images without any object.
         sides: of the boxes of each class in ``train``; None without boxes.
         most_boxes: largest number of boxes in an image.
-        sizes: of the readable images.
-        unreadable: files that are not readable images, each with the reason.
         is_readable_enough: no split has more unreadable images than a training skips.
         repeated: pairs of files with the same content in different splits.
         rare: classes with less than a tenth of the median class's amount in ``train``.

@@ -13,7 +13,6 @@ class Found:
     """A predicted class.
 
     Attributes:
-        name: of the class.
         score: 0 to 1; for segmentation, the share of the image.
         box: corners in px of the image; None except for detectors.
     """
@@ -33,13 +32,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The prediction for an image.
-
-    Attributes:
-        image: file.
-        drawn: PNG file that shows the prediction.
-        found: in the order of the scores.
-    """
+    """The prediction for an image, in the order of the scores, and the PNG file that shows it."""
 
     image: Path
     drawn: Path

@@ -16,9 +16,7 @@ class SupernetReport:
     """The result of a supernet's training.
 
     Attributes:
-        folder: of the weights.
         shown: some of the networks, from the smallest to the largest, with their inherited accuracies.
-        notes: about the training.
         evaluator: text that opens the evaluator with these weights.
     """
 

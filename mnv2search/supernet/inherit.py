@@ -26,14 +26,7 @@ ROW = "blocks["
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """The extent of an inheritance.
-
-    Attributes:
-        inherited: number of parameters that came from the old network.
-        parameters: number of parameters of the new network.
-        new_blocks: number of blocks without counterpart; they begin close to the identity.
-        classifier: whether the classifier was inherited.
-    """
+    """The extent of an inheritance, in parameters; `new_blocks` without counterpart begin close to the identity."""
 
     inherited: int
     parameters: int
@@ -88,12 +81,7 @@ def stages(spec: ModelSpec) -> list[int]:
 
 
 def places_of(laid_out: Plan, numbers: Sequence[int]) -> dict[str, list[int]]:
-    """Indices of the units without the head, by the row that they belong to, or else by their kind.
-
-    Args:
-        laid_out: the network.
-        numbers: the number of each row of its spec.
-    """
+    """Indices of the units without the head, by the row that they belong to, or else by their kind."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, (unit, at) in enumerate(zip(laid_out.units, laid_out.at, strict=True)):
         if unit.kind != "classifier" and not unit.name:

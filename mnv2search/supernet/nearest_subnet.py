@@ -25,12 +25,7 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
     """The pick whose network has most weights in common with another network, relative to the weights of both.
 
     Found by coordinate ascent from every width. The resolution is the largest at which the network costs little more
-    than the largest of some networks, or else the smallest.
-
-    Args:
-        space: to choose from.
-        old: the other network, with as many rows or stages as those of the space.
-        band: networks that set the limit of the cost.
+    than the largest of the band, or else the smallest. The other network has as many rows or stages as the space's.
     """
     other, axes = plan(old), space.axes
     # the number of blocks comes last, when each block is as similar to the other network's as it can be
@@ -68,10 +63,7 @@ def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan)
 def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
     """Intersection over union of the weights of two networks, 0 to 1; rows, or else stages, correspond.
 
-    Args:
-        new: one network.
-        old: the other.
-        rows: for each row of the first network, the number of the row that it counts as; by default its own.
+    `rows` gives for each row of the new network the number of the row that it counts as; by default its own.
     """
     rows = rows or range(len(new.spec.blocks))
     firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]

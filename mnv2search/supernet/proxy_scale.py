@@ -93,15 +93,8 @@ def choose_fidelity(
 ) -> Choice:
     """The highest fidelity at which a training in that time sees enough images, or else the lowest.
 
-    No network becomes narrower than a width of 0.25 by this.
-
-    Args:
-        networks: a sample of those to train.
-        time_s: of training.
-        madds_per_s: training speed, in multiply-adds of forward passes.
-        images: that are enough.
-        passes: average number of networks that see an image.
-        fidelities: in descending order.
+    Fidelities are in descending order, the speed is in multiply-adds of forward passes, and `passes` is the average
+    number of networks that see an image. No network becomes narrower than a width of 0.25 by this.
     """
     from mnv2search.cost import cost_of
 

@@ -21,14 +21,11 @@ MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The state of a supernet's training.
+    """The state of a supernet's training; steps and images are 0 until it ends.
 
     Attributes:
-        fidelity: scale of its networks.
         epochs: expected passes over the images.
         side: of the batches in px.
-        steps: of the training; 0 until it ends.
-        images: seen; 0 until it ends.
         seconds: wall time of the training.
     """
 

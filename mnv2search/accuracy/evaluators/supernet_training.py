@@ -53,12 +53,10 @@ class SupernetOptions:
     """How a supernet is trained.
 
     Attributes:
-        recipe: of the training.
         epochs: passes over the images; 0 trains for the time that the search allows.
         fidelity: scale of width and resolution while training; None chooses by the time.
         weights: file of the first weights; empty for random ones.
         weights_spec: network that published weights belong to; empty takes the name of the space.
-        device: of torch.
     """
 
     recipe: Recipe
@@ -71,16 +69,7 @@ class SupernetOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSupernet:
-    """Shared weights and the images to evaluate with.
-
-    Attributes:
-        net: the shared weights.
-        state: of the training.
-        recipe: adapted to the images.
-        train: images to recalibrate batch norms with.
-        val: images to evaluate on.
-        notes: about the training.
-    """
+    """Shared weights, with the images to recalibrate batch norms with and to evaluate on."""
 
     net: ElasticNet
     state: State

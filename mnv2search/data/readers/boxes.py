@@ -57,11 +57,7 @@ def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
     """The examples of a JSON file with `images`, `annotations` and `categories`.
 
     Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
-    never outside the dataset. Crowd annotations are skipped.
-
-    Args:
-        file: the JSON.
-        root: folder of the dataset; None takes the parent of the file's folder.
+    never outside the dataset, by default the parent of the file's folder. Crowd annotations are skipped.
 
     Raises:
         DataError: the file is no such JSON.

@@ -65,10 +65,7 @@ def text_lines(file: Path) -> list[str]:
 def read_masks(folder: Path, *, void: int, classes: tuple[str, ...] | None) -> SplitFiles:
     """The examples of a folder with `images` and `masks`, or `JPEGImages` and `SegmentationClass`.
 
-    Args:
-        folder: with both.
-        void: mask value to ignore.
-        classes: names of the numbers in masks; None names them by their number.
+    Without names, classes are named by their numbers.
 
     Raises:
         DataError: there are no such folders.

@@ -35,12 +35,7 @@ class Columns:
     names: tuple[str, ...] | None
 
     def rows(self, dataset: Any, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
-        """Each encoded image, empty if it is missing, and its class or None.
-
-        Args:
-            dataset: of `datasets`.
-            folder: of the table, for rows that name an image file; None if it has none.
-        """
+        """Each encoded image, empty if missing, and its class or None; rows may name files in the table's folder."""
         import datasets
 
         chosen = dataset.select_columns([self.image, self.label])
@@ -59,13 +54,7 @@ class Columns:
 
 
 def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, source: str) -> Columns:
-    """The columns with images and classes.
-
-    Args:
-        features: types of `datasets` by name.
-        image: requested column; empty chooses by types and names.
-        label: likewise.
-        source: for messages.
+    """The columns with images and classes, by name if given, or else by the types of `datasets` and usual names.
 
     Raises:
         DataError: there is no such column, or several that may be meant.

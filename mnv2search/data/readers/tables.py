@@ -71,13 +71,11 @@ def is_table(source: Path) -> bool:
 
 
 def read_table(source: Path, folder: Path | None) -> dict[Split, SplitFiles]:
-    """The images of a table by split, written to files once.
+    """The images of a table by split, written to files in a folder once.
 
-    Args:
-        source: a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
-            ``hf:OWNER/NAME`` with ``:CONFIG`` where a set has several. ``?label=COLUMN`` and ``?image=COLUMN`` (with
-            ``&`` between) choose columns where there are several that may be meant.
-        folder: for the files.
+    The source is a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
+    ``hf:OWNER/NAME`` with ``:CONFIG`` to choose a configuration. ``?label=COLUMN`` and ``?image=COLUMN`` (with ``&``
+    between) choose columns.
 
     Raises:
         DataError: the table cannot be read, has no images or no classes, or the disk does not take them.

@@ -35,15 +35,9 @@ def describe_data(
     workers: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> DataDescription:
-    """Describe a dataset.
+    """Describe a dataset, see `mnv2search.data.reading.read_dataset`; the task ``auto`` is chosen by the layout.
 
-    Args:
-        source: see `mnv2search.data.reading.read_dataset`.
-        task: ``classification``, ``detection`` or ``segmentation``; ``auto`` chooses by the layout.
-        seed: of the draw of missing splits.
-        void: mask value to ignore.
-        workers: threads; None takes one per processor.
-        on_progress: called with the number of images read.
+    `on_progress` is called with the number of images read.
 
     Raises:
         DataError: the dataset cannot be trained on.

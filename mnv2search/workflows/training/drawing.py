@@ -35,13 +35,7 @@ LIGHT, LUMINANCE = 140, (0.299, 0.587, 0.114)
 
 
 class Label(NamedTuple):
-    """A class to draw.
-
-    Attributes:
-        number: of the class, which gives its colour.
-        text: to write.
-        box: corners in px; None writes the text into the upper left corner of the image.
-    """
+    """A class to draw; without a box in px, its text goes to the upper left corner of the image."""
 
     number: int
     text: str
@@ -51,12 +45,9 @@ class Label(NamedTuple):
 def draw_prediction(
     picture: Image.Image, labels: Sequence[Label], mask: NDArray[np.int64] | None = None
 ) -> Image.Image:
-    """A copy of an image with labels, the first `MOST_BOXES` boxes, and a mask.
+    """A copy of an image with labels, the first `MOST_BOXES` boxes, and a mask (H, W) in the colours of the classes.
 
-    Args:
-        picture: the image.
-        labels: the best first; those with a box are written outside of it if there is room.
-        mask: (H, W) class of each pixel, shown in the colours of the classes.
+    Labels are in descending order of their score; those with a box are written outside of it if there is room.
     """
     if mask is None:
         shown = picture.copy()

@@ -60,18 +60,10 @@ def predict(
 ) -> tuple[Prediction, ...]:
     """Run a network on images and draw its predictions: boxes, a mask, or the five likeliest classes.
 
-    Class names and normalisation are those of the network's file, or else of the ``training.json`` beside it.
-
-    Args:
-        model: a `.pt` or `.pt2` file of ours.
-        images: files, and folders whose images are taken, those of subfolders too.
-        folder: for ``NAME-predicted.png``; for an image in a subfolder, the name of the subfolder comes before it,
-            and if several folders are given, the name of the folder.
-        least_score: of the boxes that are shown.
-        normalization: of the images (overrides that of the training).
-        force: replace files that exist.
-        on_predicted: called with each prediction.
-        on_unreadable: called with the error of each image that cannot be read; None stops at the first.
+    Class names and normalisation are those of the network's file, or else of the ``training.json`` beside it. Images
+    of folders and subfolders are taken; ``NAME-predicted.png`` in `folder` begins with the name of the subfolder and,
+    of several folders, with that of the folder. `on_unreadable` is called with the error of each image that cannot be
+    read; None stops at the first.
 
     Raises:
         WeightsError: the network cannot be read.

@@ -51,8 +51,8 @@ def train_shared_weights(
         folder: for the weights.
         time_s: wall time.
         epochs: passes over the images; 0 trains for the time.
-        fidelity: see `SupernetEvaluator`.
-        recipe: name or path of one; see `SupernetEvaluator`.
+        fidelity: see `SupernetEvaluator`, as for `recipe`.
+        recipe: name or path of one.
         weights: first weights: a `.pt` file of any network with as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to.
         latency_ms: budget of a later search, whose networks are trained; None trains all networks.
