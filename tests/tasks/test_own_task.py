@@ -19,7 +19,7 @@ from mnv2search import plugins
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.evaluation import Budget, no_report
+from mnv2search.evaluation import no_report
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, read_network
 from mnv2search.recipe import Recipe
@@ -27,10 +27,8 @@ from mnv2search.spec.catalog import entry
 from mnv2search.spec.layers import Unit
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
-from mnv2search.study.types import Settings
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task, named_task, task_of
-from mnv2search.workflows.search.run import Request, run
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 base = pytest.importorskip("mnv2search.spec.heads.base", reason="heads cannot be registered yet")
@@ -217,18 +215,14 @@ def test_its_evaluator_opens_by_its_own_name(photographs: Path, tmp_path: Path) 
     assert (found.metric, found.kind) == ("close", "trained")
 
 
-def test_it_is_searched_with_an_evaluator_that_trains(photographs: Path, tmp_path: Path) -> None:
+def test_it_is_searched_with_an_evaluator_that_trains(
+    photographs: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
     spec_of(tmp_path)
-    request = Request(
-        space=str(tmp_path / "space.yaml"),
-        device="simulated",
-        evaluator=f"train:task=brightness,data={photographs},epochs=1",
-        budget=Budget(latency_ms=50.0),
-        settings=Settings(trials=2),
-        root=tmp_path,
-        name="it",
-    )
-    outcome = run(request, on_progress=lambda _: None)
-    assert {e.accuracy.metric for e in outcome.result.front if e.accuracy} == {"close"}
-    assert outcome.result.ship is not None
-    assert read_network(outcome.folder / "ship.pt").spec == outcome.result.ship.spec
+    words = ["run", "--space", str(tmp_path / "space.yaml"), "--data", str(photographs), "--latency-ms", "50"]
+    words += ["--device", "simulated", "--accuracy", "train:epochs=1", "--trials", "2", "--name", "it", "--json"]
+    done = run(*words)
+    assert done.code == 0, done.err
+    told, folder = json.loads(done.out), Path("results", "it")
+    assert {member["accuracy"]["metric"] for member in told["front"]} == {"close"}
+    assert read_network(folder / "ship.pt").spec == load_spec(str(folder / "ship.yaml"))
