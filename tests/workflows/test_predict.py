@@ -217,6 +217,7 @@ def test_nothing_but_broken_images_is_a_mistake(run: Run, tmp_path: Path) -> Non
     done = run("predict", str(model), str(image))
     assert done.code == 2
     assert "it is not a readable image" in done.err
+    assert not (tmp_path / "predicted").exists()
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

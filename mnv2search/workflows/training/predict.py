@@ -78,7 +78,6 @@ def predict(
     learned = _learned(model, network)
     if normalization is not None:
         learned = replace(learned, normalization=normalization)
-    _make(folder)
     done: list[Prediction] = []
     unreadable: list[DataError] = []
     for to, path in targets.items():
@@ -89,6 +88,8 @@ def predict(
                 raise
             unreadable.append(error)
             continue
+        if not done:
+            _make(folder)
         _write(shown, to)
         done.append(Prediction(image=path, drawn=to, found=found))
         on_predicted(done[-1])
