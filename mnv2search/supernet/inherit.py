@@ -143,23 +143,20 @@ class _Inheriting:
         hidden, last = entering, self.new.layers[unit][-1]
         if "depthwise" in fresh and "expansion" in fresh:
             hidden = _chosen(_hidden_importance(kept), fresh["depthwise"].layer.c_out)
-        squeezed = None
+        squeezed = hidden
         for bound in self.new.layers[unit]:
             role = bound.layer.role
             if role not in kept:
                 continue
-            source = kept[role]
-            if role == "expansion":
-                self._copy(bound, source, hidden, entering)
-            elif role == "depthwise":
-                self._copy(bound, source, hidden, None)
-            elif role == "squeeze":
-                squeezed = _chosen(_norms(source), bound.layer.c_out)
-                self._copy(bound, source, squeezed, hidden)
-            elif role == "excite" and squeezed is not None:
-                self._copy(bound, source, hidden, squeezed)
-            else:
-                self._copy(bound, source, leaving if bound is last else hidden, hidden)
+            if role == "squeeze":
+                squeezed = _chosen(_norms(kept[role]), bound.layer.c_out)
+            outs, ins = {
+                "expansion": (hidden, entering),
+                "depthwise": (hidden, None),
+                "squeeze": (squeezed, hidden),
+                "excite": (hidden, squeezed),
+            }.get(role, (leaving if bound is last else hidden, hidden))
+            self._copy(bound, kept[role], outs, ins)
 
     def _dense_head(self) -> None:
         """Copy the layers of a dense head that have the same shape, if the backbones are equal."""
