@@ -70,8 +70,9 @@ def share(name: str, value: float, count: int) -> Metric:
 
     Source: Wilson, 1927.
 
-    >>> share("top1", 0.5, 10)
-    Metric(name='top1', value=0.5, low=0.2693083598330307, high=0.7306916401669694)
+    >>> found = share("top1", 0.5, 10)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.269, 0.731)
     """
     if count < 1 or not 0 <= value <= 1:
         raise ValueError(f"{name} is {value} on {count} images")
