@@ -207,13 +207,13 @@ def head_output_option(command: F) -> F:
 
 
 def void_option(command: F) -> F:
-    """`--void`: pixels of masks that count for nothing."""
+    """`--void`: mask value to ignore."""
     return click.option(
         "--void",
         type=click.IntRange(0, 255),
         default=255,
         show_default=True,
-        help="Number of the pixels of masks that count for nothing.",
+        help="Mask value to ignore.",
     )(command)
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mnv2search.data.dataset import Dataset, Example
+from mnv2search.data.dataset import Example
 from mnv2search.data.image_files import opened_image
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.errors import DataError
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["VOID", "LoadedScenes", "SceneBatch", "loaded_parts"]
+__all__ = ["VOID", "LoadedScenes", "SceneBatch"]
 
 # Value of the pixels of masks that losses and metrics ignore.
 VOID = 255
@@ -95,14 +95,6 @@ class LoadedScenes:
         if len(self._cache) * self.size.area * 4 < MOST_CACHED_BYTES:
             self._cache[index] = pixels, mask
         return pixels, mask
-
-
-def loaded_parts(dataset: Dataset, *, size: Size) -> tuple[LoadedScenes, LoadedScenes, LoadedScenes]:
-    """The train, val and test splits of a dataset."""
-    train, val, test = (
-        LoadedScenes(part, size=size, void=dataset.void) for part in (dataset.train, dataset.val, dataset.test)
-    )
-    return train, val, test
 
 
 def _corners(scene: Example) -> Tensor:

@@ -66,7 +66,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
         yield from _box_lines(found)
     if void := sum(found.void.values()):
         share = void / (void + sum(map(sum, found.amounts.values())))
-        yield f"{share:.1%} of all pixels are void ({dataset.void}) and count for nothing"
+        yield f"{share:.1%} of all pixels are void ({dataset.void}) and are ignored"
     how = "the same share of every class" if dataset.task == "classification" else "at random"
     yield from (f"{split} is drawn from {source}, {how} (seed {dataset.seed})" for split, source in dataset.made)
     yield from (f"left out: {text}" for text in dataset.left_out)
@@ -78,7 +78,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
     yield from _fault_lines(dataset.faults)
     if found.repeated:
         are = "is" if len(found.repeated) == 1 else "are"
-        yield f"{counted(len(found.repeated), 'image')} {are} in two parts, so that figures on them flatter, such as"
+        yield f"{counted(len(found.repeated), 'image')} {are} in two parts, which makes figures too good, such as"
         yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
 
 

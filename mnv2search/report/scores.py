@@ -31,15 +31,15 @@ def score_lines(found: ScoreReport) -> Iterator[str]:
 
     yield WARNING
     yield (
-        f"with {found.count} networks, a score that follows nothing still comes out within {chance(found.count):.2f} "
-        "of 0 in nine of ten draws: what lies within says nothing"
+        f"with {found.count} networks, unrelated values correlate within {chance(found.count):.2f} of 0 in nine of "
+        "ten draws: such correlations are no evidence"
     )
-    yield "a score that follows depth, multiply-adds or body parameters says what counting says for nothing"
+    yield "a score that follows depth, multiply-adds or body parameters adds nothing to the counts, which are free"
     yield f"networks, weights and images are drawn with the seed {found.seed}"
 
 
 def chance(networks: int) -> float:
-    """The Spearman that nine of ten draws of unrelated values stay within.
+    """The 90 % limit of the rank correlation of unrelated values.
 
     Source: Fieller, Hartley & Pearson 1957, for the variance 1.06 / (n - 3) of its inverse hyperbolic tangent.
 

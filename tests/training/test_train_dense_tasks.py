@@ -21,7 +21,7 @@ from dense_specs import detector, segmenter
 from mnv2search.cost import cost_of
 from mnv2search.data.augmentation import augment_scenes
 from mnv2search.data.dataset import Dataset
-from mnv2search.data.loaded_scenes import VOID, LoadedScenes, loaded_parts
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
@@ -53,6 +53,12 @@ RECIPE = Recipe(
 DETECTOR, SEGMENTER = detector(classes=2), segmenter(classes=3, output="logits")
 
 
+def train_and_val(dataset: Dataset, *, size: Size) -> tuple[LoadedScenes, LoadedScenes]:
+    """The train and validation splits."""
+    train, val = (LoadedScenes(part, size=size, void=dataset.void) for part in (dataset.train, dataset.val))
+    return train, val
+
+
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = write_coco(tmp_path_factory.mktemp("boxes"), train=40, val=12, test=12)
@@ -67,7 +73,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def trained(spec: ModelSpec, scenes: Dataset, folder: Path, **options: Any) -> tuple[MobileNet, Any]:
     model = build(spec, seed=0)
-    train, val, _ = loaded_parts(scenes, size=spec.size)
+    train, val = train_and_val(scenes, size=spec.size)
     job = Job(folder=folder, **options)
     return model, fit(model, task_of(spec), train, val, RECIPE, job, classes=scenes.classes)
 
@@ -196,7 +202,7 @@ def test_a_detector_learns(boxes: Dataset, tmp_path: Path) -> None:
 def test_a_segmenter_learns(tmp_path: Path) -> None:
     scenes = read_dataset(write_masks(tmp_path / "set", alike=True, train=32, val=8, test=8), "segmentation")
     model = build(segmenter(classes=2, channels=32), seed=0)
-    train, val, _ = loaded_parts(scenes, size=size_of(49))
+    train, val = train_and_val(scenes, size=size_of(49))
     quick = replace(RECIPE, lr=0.02, epochs=18, least_area=1.0)
     found = fit(model, Segmentation(), train, val, quick, Job(folder=tmp_path / "out"), classes=scenes.classes)
     assert found.best.main.value > 0.6  # background alone makes 0.45
@@ -229,14 +235,14 @@ def test_a_loss_that_is_no_number_is_told(boxes: Dataset, tmp_path: Path) -> Non
     model = build(DETECTOR, seed=0)
     with torch.no_grad():
         next(iter(model.parameters())).fill_(float("nan"))
-    train, val, _ = loaded_parts(boxes, size=size_of(48))
+    train, val = train_and_val(boxes, size=size_of(48))
     with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
         fit(model, Detection(), train, val, RECIPE, Job(folder=tmp_path), classes=boxes.classes)
 
 
 @pytest.mark.parametrize("name", ["modern"])
 def test_a_recipe_of_classifiers_is_refused(boxes: Dataset, tmp_path: Path, name: str) -> None:
-    train, val, _ = loaded_parts(boxes, size=size_of(48))
+    train, val = train_and_val(boxes, size=size_of(48))
     with pytest.raises(OptionError, match=r"label_smoothing 0\.1, which detection does not use"):
         fit(build(DETECTOR, seed=0), Detection(), train, val, load_recipe(name), Job(folder=tmp_path))
 
@@ -342,7 +348,7 @@ def test_a_training_that_fits_is_as_long_as_it_was_asked_to_be(boxes: Dataset, t
 
 
 def test_a_network_is_timed_without_a_trace(boxes: Dataset) -> None:
-    train, val, _ = loaded_parts(boxes, size=DETECTOR.size)
+    train, val = train_and_val(boxes, size=DETECTOR.size)
     torch.manual_seed(3)
     before = torch.get_rng_state()
     found = time_training(build(DETECTOR, seed=0), Detection(), train, val, RECIPE, classes=boxes.classes)

@@ -169,7 +169,7 @@ def test_the_command_describes_masks(run: Run, tmp_path: Path) -> None:
     shown = run("data", str(root))
     assert shown.code == 0, shown.err
     assert "pixels, %" in shown.out
-    assert "of all pixels are void (255) and count for nothing" in shown.out
+    assert "of all pixels are void (255) and are ignored" in shown.out
 
 
 def test_another_task_than_the_layout_has_is_refused(run: Run, tmp_path: Path) -> None:
