@@ -13,7 +13,8 @@ from mnv2search.lowering.fold import folded
 from mnv2search.lowering.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
-from mnv2search.spec.layers import NO_PAD, padded
+from mnv2search.spec.geometry import padded
+from mnv2search.spec.layers import NO_PAD
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit
 
 __all__ = ["INPUT", "OUTPUT", "laid_out"]

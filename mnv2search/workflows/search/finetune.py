@@ -20,8 +20,8 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.records import write_text
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan as plan_of
-from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.training.checkpoint import write_network

@@ -18,8 +18,7 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.records import read_records, write_text
-from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of

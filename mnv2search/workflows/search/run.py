@@ -24,7 +24,7 @@ from mnv2search.records import (
     Status,
     read_manifest,
 )
-from mnv2search.spec.names import name_problem
+from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
 from mnv2search.study.deadline import Deadline

@@ -21,8 +21,7 @@ from mnv2search.model.saved import read_network
 from mnv2search.records import write_text
 from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.supernet.inherit import Inheritance, inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Figures, evaluate
