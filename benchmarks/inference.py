@@ -86,7 +86,7 @@ def runs(seed: int) -> dict[str, Run]:
     import torch
 
     from mnv2search.export.arrays import layer_arrays
-    from mnv2search.lowering.onnx import onnx_bytes
+    from mnv2search.lowering.onnx.model import onnx_bytes
 
     ours, theirs = pair(seed)
     images = torch.randn(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed))

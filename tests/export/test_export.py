@@ -24,7 +24,7 @@ from mnv2search.export.check import difference, write_checked
 from mnv2search.export.formats.source import SourceExporter
 from mnv2search.export.formats.source_text import source_text
 from mnv2search.export.precision import FP32
-from mnv2search.lowering.onnx import onnx_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
 from mnv2search.plugins import load, names

@@ -13,7 +13,7 @@ import torch
 from mnv2search import plugins
 from mnv2search.cost import cost_of
 from mnv2search.errors import SpecError
-from mnv2search.lowering.onnx import onnx_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.spec.heads import registry
 from mnv2search.spec.heads.base import Backbone, Head

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnv2search.lowering.channels_last import laid_out
+from mnv2search.lowering.executorch.xnnpack import xnnpack_bytes
 from mnv2search.lowering.flatbuffer import Flatbuffer
-from mnv2search.lowering.operators import Graph
 from mnv2search.lowering.support import refuse_choice
-from mnv2search.lowering.xnnpack import xnnpack_bytes
+from mnv2search.lowering.tflite.emitter import laid_out
+from mnv2search.lowering.tflite.operators import Graph
 
 if TYPE_CHECKING:
     from mnv2search.lowering.quantize import Ranges

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quant_pre_process, quantize_static
 
-from mnv2search.lowering.onnx import INPUT, OPSET, OUTPUT
+from mnv2search.lowering.onnx.model import INPUT, OPSET, OUTPUT
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images
 from mnv2search.lowering.types import Floats
 from mnv2search.spec.size import Size

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.lowering.operators import RELU, Graph
+from mnv2search.lowering.tflite.operators import RELU, Graph
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan

@@ -1,50 +1,19 @@
-"""What heads of detectors and segmenters need in an ONNX graph: joins, other sizes, boxes and their suppression."""
+"""The answer of a detector or segmenter in an ONNX graph: boxes and their suppression, classes of pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from mnv2search.lowering.onnx_graph import Graph
+from mnv2search.lowering.onnx.graph import Graph
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.heads.outputs import is_of_classes
 from mnv2search.spec.model_spec import SsdLite
-from mnv2search.spec.plan import Plan, Unit
-from mnv2search.spec.size import Size
+from mnv2search.spec.plan import Plan
 
-__all__ = ["joined", "spread", "write_answer"]
-
-# Half a pixel beyond the size that is wanted: the standard rounds the product of side and factor down.
-BEYOND = 0.5
-
-
-def joined(graph: Graph, plan: Plan, unit: Unit, tensors: Sequence[str], batch: int | None) -> str:
-    """What a unit of a head reads: enlarged to the size it wants, several side by side in channels.
-
-    Args:
-        graph: to add to.
-        plan: the network.
-        unit: that reads.
-        tensors: that it reads, as `unit.reads` names them.
-        batch: images per inference; None leaves it open.
-    """
-    made = {one.name: one for one in plan.dense}
-    size = unit.size_out if unit.kind == "resize" else unit.size_in
-    same: list[str] = []
-    for name, tensor in zip(unit.reads, tensors, strict=True):
-        source = made.get(name)
-        smaller = source is not None and source.size_out != size
-        same.append(_enlarged(graph, source, size, tensor, batch) if source is not None and smaller else tensor)
-    if len(same) == 1:
-        return same[0]
-    return graph.keep((plan.units.index(unit), "joined"), graph.node("Concat", same, axis=1))
-
-
-def spread(graph: Graph, tensor: str, size: Size) -> str:
-    """A map of one place on all places of a larger one."""
-    return graph.node("Expand", [tensor, graph.array(np.array([1, 1, *size], np.int64))])
+__all__ = ["write_answer"]
 
 
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
@@ -55,16 +24,6 @@ def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
         _write_boxes(graph, plan, head, known)
     elif is_of_classes(plan):
         graph.node("ArgMax", [known["head/resized"]], axis=1, keepdims=0)
-
-
-def _enlarged(graph: Graph, source: Unit, size: Size, tensor: str, batch: int | None) -> str:
-    """Bilinear with corners on corners."""
-    modes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
-    if batch is None:
-        factors = [(side + BEYOND) / own for side, own in zip(size, source.size_out, strict=True)]
-        return graph.node("Resize", [tensor, "", graph.array(np.array([1, 1, *factors], np.float32))], **modes)
-    sizes = graph.array(np.array([batch, source.c_out, *size], np.int64))
-    return graph.node("Resize", [tensor, "", "", sizes], **modes)
 
 
 def _write_boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, str]) -> None:
@@ -86,12 +45,12 @@ def _write_boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, st
 def _rows(graph: Graph, tensor: str, length: int) -> str:
     """(N, H * W * k, length) of a map (N, k * length, H, W)."""
     last = graph.node("Transpose", [tensor], perm=[0, 2, 3, 1])
-    return graph.node("Reshape", [last, graph.array(np.array([0, -1, length], np.int64))])
+    return graph.node("Reshape", [last, graph.integers(0, -1, length)])
 
 
 def _slice(graph: Graph, tensor: str, start: int, end: int) -> str:
     """Part of the last of three axes."""
-    bounds = [graph.array(np.array([value], np.int64)) for value in (start, end, 2)]
+    bounds = [graph.integers(value) for value in (start, end, 2)]
     return graph.node("Slice", [tensor, *bounds])
 
 
@@ -120,11 +79,11 @@ def _write_detections(graph: Graph, head: SsdLite, boxes: int, corners: str, sco
     chosen = graph.node("NonMaxSuppression", [corners, by_class, *limits])
     nothing = graph.node("Mul", [by_class, graph.array(np.array(0, np.float32))])
     kept = graph.node("ScatterND", [nothing, chosen, graph.node("GatherND", [by_class, chosen])])
-    flat = graph.node("Reshape", [kept, graph.array(np.array([0, -1], np.int64))])
+    flat = graph.node("Reshape", [kept, graph.integers(0, -1)])
     count = min(head.detections, boxes * head.classes)
-    best, at = graph.outputs("TopK", [flat, graph.array(np.array([count], np.int64))], 2, axis=1)
+    best, at = graph.outputs("TopK", [flat, graph.integers(count)], 2, axis=1)
     whole = graph.array(np.array(boxes, np.int64))
-    last = graph.array(np.array([2], np.int64))
+    last = graph.integers(2)
     place = graph.node("Unsqueeze", [graph.node("Mod", [at, whole]), last])
     number = graph.node("Cast", [graph.node("Div", [at, whole])], to=1)
     column = graph.node("Unsqueeze", [best, last])
@@ -133,4 +92,4 @@ def _write_detections(graph: Graph, head: SsdLite, boxes: int, corners: str, sco
     rows = graph.node("Mul", [graph.node("Concat", found, axis=2), there])
     if count < head.detections:
         pads = [0, 0, 0, 0, head.detections - count, 0]
-        graph.node("Pad", [rows, graph.array(np.array(pads, np.int64))])
+        graph.node("Pad", [rows, graph.integers(*pads)])

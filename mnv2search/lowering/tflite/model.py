@@ -9,11 +9,11 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from mnv2search.errors import OptionError
-from mnv2search.lowering.channels_last import laid_out
-from mnv2search.lowering.channels_last_heads import SUPPRESSION
 from mnv2search.lowering.flatbuffer import Flatbuffer
-from mnv2search.lowering.operators import Graph, Operator, Tensor
 from mnv2search.lowering.quantize import Ranges
+from mnv2search.lowering.tflite.emitter import laid_out
+from mnv2search.lowering.tflite.heads import SUPPRESSION
+from mnv2search.lowering.tflite.operators import Graph, Operator, Tensor
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mnv2search.lowering.ncnn_graph import Graph
+from mnv2search.lowering.ncnn.graph import Graph
 from mnv2search.lowering.types import Floats
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import SsdLite

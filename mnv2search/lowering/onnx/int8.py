@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from mnv2search.lowering.onnx import onnx_model
-from mnv2search.lowering.onnx_graph import Array, Graph
+from mnv2search.lowering.onnx.graph import Array, Graph
+from mnv2search.lowering.onnx.model import onnx_model
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
 from mnv2search.lowering.ranges import ranges_of
 from mnv2search.lowering.types import Floats, NetworkArrays

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.lowering.flatbuffer import Field, Flatbuffer
-from mnv2search.lowering.operators import RELU, RELU6, Graph, Operator, Quantization, Tensor
+from mnv2search.lowering.tflite.operators import RELU, RELU6, Graph, Operator, Quantization, Tensor
 
 __all__ = ["xnnpack_bytes"]
 

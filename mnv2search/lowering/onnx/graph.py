@@ -70,7 +70,11 @@ class Graph:
 
     def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
         """The names of the parts of a tensor cut along its channels."""
-        return self.outputs("Split", [tensor, self.array(np.array(sizes, np.int64))], len(sizes), axis=1)
+        return self.outputs("Split", [tensor, self.integers(*sizes)], len(sizes), axis=1)
+
+    def integers(self, *values: int) -> str:
+        """The name of a new initializer of a row of integers."""
+        return self.array(np.array(values, np.int64))
 
     def array(self, values: Array) -> str:
         """The name of a new initializer."""
