@@ -76,6 +76,7 @@ def traced(model: nn.Module, images: Any) -> bytes:
     with warnings.catch_warnings():
         # The tracing exporter is announced as old from torch 2.9 on; the newer one takes ten times as long.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         torch.onnx.export(model, (images,), file, dynamo=False, opset_version=17)
     return bytes(file.getvalue())
 

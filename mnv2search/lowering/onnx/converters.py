@@ -49,6 +49,8 @@ def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
     with warnings.catch_warnings():
         # torch 2.9 and later say that this exporter is the old one.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # It traces, which torch 2.14 announces by a FutureWarning.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         # Shapes are constants of our networks, and folding is the runtime's business.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
