@@ -11,9 +11,9 @@ import warnings
 
 real = warnings.warn
 
-def warn(message, category=None, *rest, **options):
+def warn(message, category=None, stacklevel=1, **options):
     is_of_jit = str(message).startswith("`torch.jit.")
-    return real(message, FutureWarning if is_of_jit else category, *rest, **options)
+    real(message, FutureWarning if is_of_jit else category, stacklevel + 1, **options)
 
 warnings.warn = warn
 from mnv2search.model.build import build

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.errors import DeviceError
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images, ranges_of
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
