@@ -12,7 +12,7 @@ import mnv2search.latency.runner  # noqa: F401 - disables telemetry before any l
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.registry import open_evaluator
-    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, Evaluator
     from mnv2search.cost import Cost, cost_of
     from mnv2search.errors import Mnv2SearchError, SpecError
     from mnv2search.evaluation import Budget, Evaluation, evaluate
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
     from mnv2search.model.build import build
     from mnv2search.pareto import front, hypervolume
-    from mnv2search.records import read_records
+    from mnv2search.results.records import read_records
     from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     from mnv2search.spec.plan import Plan, plan
     from mnv2search.spec.space import SearchSpace, resolve
@@ -36,6 +36,7 @@ __all__ = [
     "Cost",
     "DeviceInfo",
     "Evaluation",
+    "Evaluator",
     "Latency",
     "LatencyDevice",
     "Mnv2SearchError",
@@ -68,6 +69,7 @@ _HOME = {
     "Cost": "cost",
     "DeviceInfo": "latency.types",
     "Evaluation": "evaluation",
+    "Evaluator": "accuracy.types",
     "Latency": "latency.types",
     "LatencyDevice": "latency.types",
     "Mnv2SearchError": "errors",
@@ -87,7 +89,7 @@ _HOME = {
     "open_device": "latency.registry",
     "open_evaluator": "accuracy.registry",
     "plan": "spec.plan",
-    "read_records": "records",
+    "read_records": "results.records",
     "resolve": "spec.space",
     "search": "workflows.search.api",
 }

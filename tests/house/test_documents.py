@@ -119,7 +119,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples(name: str) -> list[list[str]]:
-    command = importlib.import_module(f"mnv2search.cli.{name.replace('-', '_')}").command
+    command = importlib.import_module(f"mnv2search.cli.{COMMANDS[name][0]}.{name.replace('-', '_')}").command
     helps = [command.help, *(own.help for own in getattr(command, "commands", {}).values())]
     return [words for text in helps for words in commands(text.split("Example:")[1])]
 

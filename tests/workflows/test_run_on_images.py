@@ -17,16 +17,17 @@ import pytest
 import torch
 from clocks import CountingClock
 
+from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.images import ImageSet, read_image_set
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned, read_learned, read_network
-from mnv2search.records import read_manifest
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows, ship_lines
+from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import Deadline
@@ -279,13 +280,17 @@ def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictu
     assert not list(tmp_path.iterdir())
 
 
-class Shared:
+class Shared(ImagenetEvaluator):
     """Weights that every network is said to have inherited."""
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
+
+    @property
+    def dataset(self) -> ImageSet:
+        return self.images
 
     def is_full_size(self) -> bool:
         return True
@@ -531,7 +536,7 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
-    from mnv2search.training.recipe import load_recipe
+    from mnv2search.recipe import load_recipe
     from mnv2search.workflows.search.ranking_audit import rank
 
     with pytest.raises(RecordError):
@@ -560,7 +565,8 @@ def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pi
 def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.workflows.search.ranking_audit import Statistic, _statistic
+    from mnv2search.results.ranking_audit import Statistic
+    from mnv2search.workflows.search.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
 

@@ -164,7 +164,7 @@ def command(
     from mnv2search.evaluation import Budget  # late: --help must not pay for it
 
     if resume is not None:
-        from mnv2search.records import read_manifest
+        from mnv2search.results.manifest import read_manifest
 
         _refuse_other_options()
         resumed = _resumed(resume, root)

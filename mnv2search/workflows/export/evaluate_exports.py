@@ -11,13 +11,10 @@ from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite, 
 
 if TYPE_CHECKING:
     from mnv2search.export.check import Run
-    from mnv2search.tasks.classification import Figures
-    from mnv2search.tasks.dense_metrics import DenseFigures
+    from mnv2search.results.exports import Judged
 
-__all__ = ["Judge", "Judged", "judging"]
+__all__ = ["Judge", "judging"]
 
-Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
-"""What was evaluated, with how well it did: the network first, then each file that can be run here."""
 Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""
 
@@ -86,8 +83,8 @@ def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) 
     from mnv2search.data.images import read_image_set
     from mnv2search.data.prepare import image_folder, prepare
     from mnv2search.export.check import network
+    from mnv2search.recipe import Recipe
     from mnv2search.tasks.classification import evaluate
-    from mnv2search.training.recipe import Recipe
 
     class Answering(nn.Module):
         def __init__(self, run: Run) -> None:

@@ -5,43 +5,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
-from mnv2search.accuracy.types import Accuracy, Preparation
+from mnv2search.accuracy.types import Preparation
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.results.supernet import Built
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
-from mnv2search.study.types import Listener, Settings
+from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
-__all__ = ["Built", "build_supernet"]
+__all__ = ["build_supernet"]
 
 DRAWS = 1000
 SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What a supernet came to.
-
-    Attributes:
-        folder: that holds it.
-        shown: some of its networks, from the smallest to the largest, with their inherited accuracies.
-        notes: how it was trained, and what a reader has to know.
-        evaluator: text that opens it again.
-    """
-
-    folder: Path
-    shown: tuple[tuple[ModelSpec, Accuracy], ...]
-    notes: tuple[str, ...]
-    evaluator: str
 
 
 def build_supernet(
@@ -92,7 +76,7 @@ def build_supernet(
         weights="" if weights is None else str(weights),
         weights_spec=weights_spec,
     )
-    whole = space_with_classes(load_space(space), len(evaluator.images.classes))
+    whole = space_with_classes(load_space(space), len(evaluator.dataset.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
@@ -110,8 +94,7 @@ def build_supernet(
                 budget=Budget(latency_ms=latency_ms),
                 settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
                 listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
-                cache=LatencyCache(),
-                work=folder,
+                storage=Storage(cache=LatencyCache(), work=folder),
             )
             notes = search.prepare()
     return Built(
