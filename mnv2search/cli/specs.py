@@ -73,7 +73,7 @@ def saved_spec(name: str) -> ModelSpec | None:
     """
     if not name.endswith(SAVED) or not Path(name).exists():
         return None
-    from mnv2search.model.saved import read_spec  # late: only such a file needs torch
+    from mnv2search.model.weights.saved import read_spec  # late: only such a file needs torch
 
     return read_spec(Path(name))
 

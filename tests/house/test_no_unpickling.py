@@ -38,8 +38,8 @@ ALLOWED = {
     ("export/formats/exported_program.py", "torch.export.load(io.BytesIO(content))"),
     ("export/formats/source.py", "exec(compile(text, path, 'exec'), namespace)"),
     ("latency/hosts/package.py", "zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED)"),
-    ("model/zip_archive.py", "zipfile.ZipFile(file)"),
-    ("model/weights_file.py", "load_safetensors(file.read(MAX_BYTES))"),
+    ("model/weights/zip_archive.py", "zipfile.ZipFile(file)"),
+    ("model/weights/files.py", "load_safetensors(file.read(MAX_BYTES))"),
     ("data/pixels.py", "np.load(target / 'index.npy', allow_pickle=False)"),
 }
 # Readers of single formats.

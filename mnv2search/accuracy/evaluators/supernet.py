@@ -23,7 +23,7 @@ from mnv2search.errors import EvaluatorError, OptionError, TrainingError, Weight
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side

@@ -112,7 +112,7 @@ def command(
     if spec.endswith(SAVED):
         if weights is not None or any(choice.values()):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
-        from mnv2search.model.saved import read_spec
+        from mnv2search.model.weights.saved import read_spec
 
         network, weights = read_spec(Path(spec)), Path(spec)
     else:
@@ -148,7 +148,7 @@ def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | Non
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
     from mnv2search.errors import WeightsError
-    from mnv2search.model.saved import read_spec
+    from mnv2search.model.weights.saved import read_spec
 
     try:
         held = read_spec(beside)

@@ -83,7 +83,7 @@ def compile_spec(
             raise ExportError(f"fvcore counts {counted:,} multiply-adds, the plan {cost.madds:,}")
     if weights is not None and not outputs:
         from mnv2search.model.build import build
-        from mnv2search.model.weights import load_weights
+        from mnv2search.model.weights.load import load_weights
 
         load_weights(build(spec, seed=seed), weights)
     reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]

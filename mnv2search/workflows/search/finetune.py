@@ -19,7 +19,7 @@ from mnv2search.data.prepare import Prepared, prepare
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
-from mnv2search.model.saved import read_learned, read_network
+from mnv2search.model.weights.saved import read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuned import Finetuned
 from mnv2search.spec.model_spec import square_side

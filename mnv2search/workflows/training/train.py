@@ -18,7 +18,7 @@ from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import StoppedError, TrainingError
 from mnv2search.model.build import build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe
 from mnv2search.report.training import training_lines
 from mnv2search.results.training import TrainingReport

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.model.zip_archive import ZipArchive
+from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["read_npz_file"]

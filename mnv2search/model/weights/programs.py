@@ -14,8 +14,8 @@ from typing import IO, Any, BinaryIO
 import torch
 from torch import Tensor
 
-from mnv2search.model.stored_tensor import UnreadTensor, storage_of, strided_tensor
-from mnv2search.model.zip_archive import ZipArchive
+from mnv2search.model.weights.stored_tensor import UnreadTensor, storage_of, strided_tensor
+from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError, json_value
 
 __all__ = ["SUFFIX", "read_program_file", "write_program"]

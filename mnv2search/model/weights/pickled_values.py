@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from torch import Tensor
 
-from mnv2search.model.stored_tensor import UnreadTensor, strided_tensor
+from mnv2search.model.weights.stored_tensor import UnreadTensor, strided_tensor
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["GlobalName", "LoadStorage", "read_pickle"]

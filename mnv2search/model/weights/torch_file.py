@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from mnv2search.model.pickled_values import GlobalName, LoadStorage, read_pickle
-from mnv2search.model.stored_tensor import MAX_ELEMENTS, storage_of, strided_tensor
-from mnv2search.model.zip_archive import ZipArchive
+from mnv2search.model.weights.pickled_values import GlobalName, LoadStorage, read_pickle
+from mnv2search.model.weights.stored_tensor import MAX_ELEMENTS, storage_of, strided_tensor
+from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["ZIP", "read_torch_file"]

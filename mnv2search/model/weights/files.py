@@ -13,10 +13,10 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from mnv2search.errors import WeightsError
-from mnv2search.model.npz_file import read_npz_file
-from mnv2search.model.programs import SUFFIX, read_program_file
-from mnv2search.model.stored_tensor import UnreadTensor
-from mnv2search.model.torch_file import read_torch_file
+from mnv2search.model.weights.npz_file import read_npz_file
+from mnv2search.model.weights.programs import SUFFIX, read_program_file
+from mnv2search.model.weights.stored_tensor import UnreadTensor
+from mnv2search.model.weights.torch_file import read_torch_file
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
 __all__ = ["checked_state_dict", "read_weights_file", "shortened", "why_unreadable"]

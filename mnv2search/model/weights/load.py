@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
-from mnv2search.model.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
-from mnv2search.model.weights_file import checked_state_dict, read_weights_file, shortened, why_unreadable
+from mnv2search.model.weights.files import checked_state_dict, read_weights_file, shortened, why_unreadable
+from mnv2search.model.weights.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["LoadReport", "load_weights"]

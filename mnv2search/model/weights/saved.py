@@ -15,9 +15,9 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.normalization import NORMALIZATIONS
-from mnv2search.model.programs import SUFFIX
-from mnv2search.model.weights import load_weights
-from mnv2search.model.weights_file import checked_state_dict, read_weights_file, why_unreadable
+from mnv2search.model.weights.files import checked_state_dict, read_weights_file, why_unreadable
+from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.programs import SUFFIX
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps, loads
