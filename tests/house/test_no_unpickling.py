@@ -116,8 +116,8 @@ def test_one_function_reads_files_of_weights() -> None:
         if isinstance(node, ast.Name) and node.id in READERS
     }
     assert callers == {
-        ("weights_file.py", "read_torch_file"),
-        ("weights_file.py", "read_npz_file"),
-        ("weights_file.py", "read_program_file"),
+        ("files.py", "read_torch_file"),
+        ("files.py", "read_npz_file"),
+        ("files.py", "read_program_file"),
         ("torch_file.py", "read_pickle"),
     }
