@@ -25,8 +25,8 @@ def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     Example:
       mnv2search check search_spaces/mnv2.yaml
     """
-    from mnv2search.cli.specs import saved_spec  # late: --help must not pay for it
     from mnv2search.spec.yaml.codec import check, load
+    from mnv2search.workflows.networks import saved_spec  # late: --help must not pay for it
 
     def read(file: str) -> object:
         return saved_spec(file) or load(file)

@@ -1,19 +1,19 @@
-"""Arguments that name networks: files, bundled names, and picks in search spaces."""
+"""Networks by name: files, bundled names, and picks in search spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.errors import OptionError
+from mnv2search.errors import OptionError, WeightsError
 from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
-__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec"]
+__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec", "weights_beside"]
 
 SAVED = (".pt", ".pt2")
 """Endings of files that hold a spec beside its weights."""
@@ -28,7 +28,15 @@ def chosen_specs(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> tuple[ModelSpec, ...]:
-    """The networks that arguments and options of the command line stand for.
+    """The networks of files or bundled names, with every choice of a search space made.
+
+    Args:
+        names: files, bundled names, or ``-`` for standard input.
+        picks: options of a search space, each as ``AT=VALUE``.
+        first: take the first option wherever nothing is picked.
+        width: multiplier in place of the file's.
+        resolution: in place of the file's.
+        head_output: the output of a detector or segmenter.
 
     Raises:
         SpecError: a file has problems, or is a search space with choices left open.
@@ -50,7 +58,7 @@ def chosen_spec(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
-    """The same for one network."""
+    """The network of one name; see `chosen_specs`."""
     loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
         loaded = _picked(loaded, picks=picks, first=first)
@@ -86,3 +94,28 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSp
             raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
         values[at.strip()] = value.strip()
     return resolve_values(space, values, rest="first" if first else "refuse")
+
+
+def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
+    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not.
+
+    Args:
+        spec: file of the network.
+        network: that the weights are for.
+        note: takes a line for the user.
+    """
+    beside = Path(spec).with_suffix(".pt")
+    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
+        return None
+    from mnv2search.model.weights.saved import read_spec
+
+    try:
+        held = read_spec(beside)
+    except WeightsError as error:
+        note(f"{error.message}: the weights are random")
+        return None
+    if held != network:
+        note(f"{beside} beside the spec holds another network: the weights are random")
+        return None
+    note(f"weights: {beside}, which stands beside the spec")
+    return beside
