@@ -44,7 +44,7 @@ def compile_file(
 ) -> Compiled:
     """Compile the network of a file or a bundled name, as `compile_spec` does.
 
-    `picks`, `first`, `width`, `resolution` and `head_output` choose as in `mnv2search.workflows.networks.chosen_spec`.
+    `picks`, `first`, `width`, `resolution` and `head_output` are those of `chosen_spec`.
     Without `weights`, those in `source` or beside it are taken, if there are any; `note` gets a line on that.
 
     Raises:
