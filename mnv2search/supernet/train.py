@@ -18,8 +18,8 @@ from mnv2search.data.prefetch import Feed
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.recipe import Recipe
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.space import Pick
-from mnv2search.spec.square import square_side
 from mnv2search.tasks.classification import cutting_of
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.progress import State

@@ -20,10 +20,9 @@ from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.data.scene_batches import VOID
 from mnv2search.errors import DataError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 

@@ -18,7 +18,7 @@ from mnv2search.data.scenes import Fault, SceneSet
 from mnv2search.data.scenes import Task as SceneKind
 from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics
