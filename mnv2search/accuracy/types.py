@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnv2search.model.build import MobileNet
-    from mnv2search.model.saved import Learned
+    from mnv2search.model.weights.saved import Learned
     from mnv2search.recipe import Recipe
     from mnv2search.spec.plan import Plan
     from mnv2search.tasks.metrics import Metrics

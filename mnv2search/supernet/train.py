@@ -19,8 +19,8 @@ from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.recipe import Recipe
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.space import Pick
-from mnv2search.spec.square import square_side
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.progress import State
 from mnv2search.training.trainer import Trainer

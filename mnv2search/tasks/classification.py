@@ -22,10 +22,9 @@ from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 

@@ -17,9 +17,9 @@ from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.classes import with_classes
+from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
 
@@ -278,7 +278,7 @@ class Task(ABC, Generic[D, E, B]):
         Raises:
             OptionError: it has another head.
         """
-        return with_classes(spec, len(data.classes), head=self.head)
+        return with_classes(spec, len(data.classes), head=cast("Telling", self.head))
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """Images in a batch where there are so many to learn from."""

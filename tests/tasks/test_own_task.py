@@ -21,18 +21,18 @@ from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned, read_network
+from mnv2search.model.weights.saved import Learned, read_network
 from mnv2search.recipe import Recipe
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.heads import registry
+from mnv2search.spec.heads.base import Backbone, Head
 from mnv2search.spec.layers import Unit
+from mnv2search.spec.layout import classifier_unit
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task, named_task, task_of
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
-
-base = pytest.importorskip("mnv2search.spec.heads.base", reason="heads cannot be registered yet")
-layout = pytest.importorskip("mnv2search.spec.layout", reason="heads cannot be registered yet")
 
 SIDE_PX, CLOSE = 32, 0.15
 RECIPE = Recipe(name="quick", optimizer="adamw", lr=4e-3, lr_batch=8, batch=8, epochs=12, ema=0.8)
@@ -48,14 +48,14 @@ head: number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Number(base.Head):  # type: ignore[name-defined, misc]
+class Number(Head):
     """One output on the pooled features."""
 
     word: ClassVar[str] = "number"
 
-    def units(self, backbone: Any) -> Iterator[tuple[str, Unit]]:
+    def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
         """A linear layer alone."""
-        yield "head", layout.classifier_unit(backbone.last.channels, 1, backbone.last.size)
+        yield "head", classifier_unit(backbone.last.channels, 1, backbone.last.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         "mnv2search.heads": (Entry("number", lambda: Number),),
     }
     monkeypatch.setattr(plugins, "entry_points", lambda group: found.get(group, ()))
+    monkeypatch.setattr(registry, "_HEADS", dict(registry._HEADS))  # a head that is loaded stays in the process
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from mnv2search.data.loaded_scenes import VOID, LoadedScenes
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes

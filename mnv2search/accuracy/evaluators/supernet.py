@@ -28,12 +28,11 @@ from mnv2search.data.transforms import Transform
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import located
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.space import pick_of
-from mnv2search.spec.square import square_side
 from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.supernet.recalibrate import recalibrate
 from mnv2search.tasks.classification import Classification, classify

@@ -19,9 +19,9 @@ from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet
 from mnv2search.recipe import Recipe
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, resolve
-from mnv2search.spec.square import square_side
 from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inherit_shared import inherit_shared
 from mnv2search.supernet.initial_weights import network_of

@@ -24,7 +24,7 @@ from mnv2search.accuracy.types import (
 )
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec

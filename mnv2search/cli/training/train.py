@@ -99,12 +99,12 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.cli.specs import SAVED, chosen_spec  # late: --help must not pay for it
     from mnv2search.report.training import training_lines
     from mnv2search.results.training import report_json
     from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.training.distributed import joined
     from mnv2search.untrusted import file_name
+    from mnv2search.workflows.networks import SAVED, chosen_spec  # late: --help must not pay for it
     from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
     with joined(accelerator) as team, _reported_once(team):

@@ -13,7 +13,7 @@ from mnv2search.accuracy.types import Evaluator
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.model.saved import Learned, read_learned, read_network
+from mnv2search.model.weights.saved import Learned, read_learned, read_network
 from mnv2search.recipe import Recipe
 from mnv2search.results.finetuned import REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.study.results import median_ms_of

@@ -12,7 +12,7 @@ from mnv2search.accuracy.types import Evaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuned import LONG_RECIPE, read_report
 from mnv2search.spec.model_spec import ModelSpec

@@ -23,8 +23,8 @@ from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
 from mnv2search.model.normalization import NORMALIZATIONS
-from mnv2search.model.saved import Learned, read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.saved import Learned, read_learned, read_network
 from mnv2search.results.prediction import Found, Prediction
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size

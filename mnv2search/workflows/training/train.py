@@ -15,7 +15,7 @@ from mnv2search.atomic import write_text
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import Learned, read_network
+from mnv2search.model.weights.saved import Learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import faults_lines, metrics_rows, training_lines
 from mnv2search.results.training import TrainingReport, report_json
