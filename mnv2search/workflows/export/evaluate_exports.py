@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from mnv2search.export.check import Run
     from mnv2search.results.exports import Judged
 
-__all__ = ["Judge", "judging"]
+__all__ = ["ExportEvaluator", "export_evaluator"]
 
-Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
+ExportEvaluator: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""
 
 
-def judging(spec: ModelSpec, weights: Path | None, data: Path, normalization: str) -> Judge:
+def export_evaluator(spec: ModelSpec, weights: Path | None, data: Path, normalization: str) -> ExportEvaluator:
     """What evaluates a network and the files that were written of it, by top-1, mean average precision or mean IoU.
 
     Everything is checked before, so that nothing is written for an evaluation that cannot be done.
@@ -50,7 +50,7 @@ def _runs(outputs: Sequence[Path]) -> list[tuple[str, Run]]:
     return [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
 
 
-def _of_scenes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> Judge:
+def _of_scenes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> ExportEvaluator:
     from mnv2search.data.prepare import image_folder
     from mnv2search.data.readers.scene_sets import read_scene_set
     from mnv2search.data.scene_batches import loaded_parts
@@ -63,7 +63,7 @@ def _of_scenes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -
     if spec.head.classes != len(scenes.classes):
         raise _other_classes(spec, len(scenes.classes), data)
 
-    def judge(outputs: Sequence[Path]) -> Judged:
+    def evaluate_all(outputs: Sequence[Path]) -> Judged:
         _, _, test = loaded_parts(scenes, size=spec.size)
         model = network(spec, weights=weights, seed=0)
         found = [("the network", dense_figures(model, test, scenes.classes, normalization=normalization))]
@@ -73,10 +73,10 @@ def _of_scenes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -
         ]
         return tuple(found)
 
-    return judge
+    return evaluate_all
 
 
-def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> Judge:
+def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) -> ExportEvaluator:
     from torch import Tensor, nn
 
     from mnv2search.data.image_batches import Cutting
@@ -99,13 +99,13 @@ def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) 
         raise _other_classes(spec, len(images.classes), data)
     side = square_side(spec)
 
-    def judge(outputs: Sequence[Path]) -> Judged:
+    def evaluate_all(outputs: Sequence[Path]) -> Judged:
         prepared = prepare(images, side=side, recipe=Recipe(), splits=("test",))
         cutting = Cutting(side=side, normalization=normalization)
         runs: list[tuple[str, Run]] = [("the network", network(spec, weights=weights, seed=0)), *_runs(outputs)]
         return tuple((name, evaluate(Answering(run), prepared.parts["test"], cutting)) for name, run in runs)
 
-    return judge
+    return evaluate_all
 
 
 def _other_classes(spec: ModelSpec, classes: int, data: Path) -> OptionError:
