@@ -41,13 +41,13 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_space, load_spec, loads
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
-from mnv2search.training.recipe import load_recipe
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import candidates_of, finetune
 from mnv2search.workflows.search.shipping import FINETUNE_SHARE
@@ -169,7 +169,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     begin = spent_s()
     share = FINETUNE_SHARE if arguments.finetune else 0.0
     result = search(
-        space_with_classes(load_space(arguments.space), len(evaluator.images.classes)),
+        space_with_classes(load_space(arguments.space), len(evaluator.dataset.classes)),
         budget=Budget(latency_ms=max(arguments.latency_ms)),
         device=arguments.device,
         evaluator=evaluator,
@@ -182,7 +182,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             found = finetune(
                 candidates_of(result.finalists),
-                evaluator.images,
+                evaluator.dataset,
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,

@@ -133,7 +133,7 @@ def _prepared() -> Any:
     """The images at 16 px, with the recipe that suits them."""
     from mnv2search.data.images import read_image_set
     from mnv2search.data.prepare import image_folder, prepare
-    from mnv2search.training.recipe import load_recipe
+    from mnv2search.recipe import load_recipe
 
     images = read_image_set(shared_data() / "sets" / "cifar10_jpg.tar.xz", unpack_to=image_folder())
     return prepare(images, side=SIDE_PX, recipe=load_recipe("supernet"), splits=("train", "val"))

@@ -26,11 +26,11 @@ import torch
 from torch.nn import functional
 
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.supernet.train import descend
 from mnv2search.training.optimizers import optimizer_of
-from mnv2search.training.recipe import load_recipe
 
 SPACE = """
 mnv2search: 1

@@ -12,7 +12,7 @@ import mnv2search.latency.runner  # noqa: F401 - disables telemetry before any l
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.registry import open_evaluator
-    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, Evaluator
     from mnv2search.cost import Cost, cost_of
     from mnv2search.errors import Mnv2SearchError, SpecError
     from mnv2search.evaluation import Budget, Evaluation, evaluate
@@ -36,6 +36,7 @@ __all__ = [
     "Cost",
     "DeviceInfo",
     "Evaluation",
+    "Evaluator",
     "Latency",
     "LatencyDevice",
     "Mnv2SearchError",
@@ -68,6 +69,7 @@ _HOME = {
     "Cost": "cost",
     "DeviceInfo": "latency.types",
     "Evaluation": "evaluation",
+    "Evaluator": "accuracy.types",
     "Latency": "latency.types",
     "LatencyDevice": "latency.types",
     "Mnv2SearchError": "errors",

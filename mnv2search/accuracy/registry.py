@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from mnv2search import plugins
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import Evaluator, as_evaluator
 from mnv2search.errors import OptionError
 
 __all__ = ["evaluator_effects", "open_evaluator"]
@@ -21,7 +21,7 @@ REST: Mapping[str, str] = {"command": "run", "python": "function", "recorded": "
 PATHS = ("data", "weights", "weights_spec", "table", "recipe", "folder")
 
 
-def open_evaluator(text: str) -> AccuracyEvaluator:
+def open_evaluator(text: str) -> Evaluator:
     """The evaluator that `text` names.
 
     After a colon come options, ``key=value`` with commas between. For `command`, `python` and `recorded` what is left
@@ -41,8 +41,7 @@ def open_evaluator(text: str) -> AccuracyEvaluator:
     if (rest := REST.get(name)) is not None and rest not in given:
         raise OptionError(f"evaluator {name} needs its {rest}", hint=f"write {name}:{rest.upper()}")
     checked = plugins.checked_options(factory, given, owner=f"evaluator {name}")
-    evaluator: AccuracyEvaluator = factory(**checked)
-    return evaluator
+    return as_evaluator(factory(**checked))
 
 
 def evaluator_effects(text: str) -> tuple[str, ...]:

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
+from mnv2search.errors import EvaluatorError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mnv2search.data.images import ImageSet
     from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
     from mnv2search.model.saved import Learned
-    from mnv2search.training.recipe import Recipe
+    from mnv2search.recipe import Recipe
+    from mnv2search.spec.plan import Plan
 
 __all__ = [
     "METRICS",
     "Accuracy",
     "AccuracyEvaluator",
-    "CanHalve",
+    "Evaluator",
     "EvaluatorInfo",
     "Fitting",
     "Halving",
-    "HasWeights",
-    "HoldsTime",
-    "KeepsWeights",
     "Kind",
+    "Method",
     "Preparation",
-    "Prepares",
-    "RefusesSpaces",
     "Report",
     "StopEarly",
-    "TrainsFurther",
+    "as_evaluator",
     "changed_options",
     "metric_text",
 ]
@@ -43,6 +45,10 @@ __all__ = [
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
 ranks, looked up in a table, or told by a program of the user's."""
+
+Method: TypeAlias = Literal["arithmetic", "shared weights", "training"]
+"""Accuracies by arithmetic, with weights that all networks of a space share, or by an evaluation of each network
+that takes time, such as a training."""
 
 METRICS = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
 """How the field writes the metrics that it does not write as we do."""
@@ -132,25 +138,15 @@ class EvaluatorInfo:
 
 @runtime_checkable
 class AccuracyEvaluator(Protocol):
-    """Determines the accuracy of networks; does not print and does not swallow failures."""
+    """The least that an evaluator of a plug-in has to offer; `Evaluator` adds hooks, all of them optional."""
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the accuracies mean."""
+        """Meaning of the accuracies."""
         ...
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy of one network.
-
-        Args:
-            spec: the network.
-            seed: for everything that is drawn.
-            report: called with intermediate accuracies by evaluators that have them.
-
-        Raises:
-            EvaluatorError: the accuracy could not be determined.
-            StopEarly: `report` asked for it.
-        """
+        """The accuracy of one network; see `Evaluator.evaluate`."""
         ...
 
 
@@ -175,38 +171,6 @@ class Preparation:
     tell: Callable[[str, float], None]
 
 
-@runtime_checkable
-class RefusesSpaces(Protocol):
-    """An evaluator that can tell, before anything is measured, that it knows nothing of the networks of a space."""
-
-    def check_space(self, space: SearchSpace) -> None:
-        """Refuse a space with networks whose accuracy it cannot determine.
-
-        Raises:
-            OptionError: there are such.
-        """
-        ...
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """An evaluator that has to do something for the whole space first, such as train weights that all share.
-
-    It is asked for networks of that space alone.
-    """
-
-    def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Make ready for networks of a space.
-
-        Returns:
-            What a reader of the results has to know, such as that less was trained than would be sound.
-
-        Raises:
-            EvaluatorError: it cannot be done.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
     """How the trainings of a search fit into its time.
@@ -224,27 +188,6 @@ class Fitting:
     told: str = ""
 
 
-@runtime_checkable
-class HoldsTime(Protocol):
-    """An evaluator that trains every network on its own, and makes its trainings as long as the time allows."""
-
-    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose how long every training is, by what a few steps of some networks take.
-
-        Args:
-            preparation: the space, a band of it, and the time for all trainings.
-            left_s: tells, when a training begins, the time by which it has to end; None sets no limit.
-
-        Raises:
-            EvaluatorError: it cannot be done.
-        """
-        ...
-
-    def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that an evaluation of a network is expected to take; 0 where nothing is expected."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halving:
     """At which steps evaluations are compared, and how few of them go on.
@@ -258,81 +201,175 @@ class Halving:
     reduction: int
 
 
-@runtime_checkable
-class HasWeights(Protocol):
-    """An evaluator that knows images, and weights for the networks that it was prepared for."""
+class Evaluator(ABC):
+    """Determines the accuracy of networks; does not print and does not swallow failures.
+
+    `info` and `evaluate` are required. Everything else is a hook for a search, and does nothing by default.
+
+    Attributes:
+        method: how accuracies are determined, which decides how a search plans its evaluations.
+        is_timed: whether `fit` chooses the length of its trainings by the time of the search.
+        can_finetune: whether the best networks of a search can be trained further; needs `dataset` and weights.
+    """
+
+    method: Method = "training"
+    is_timed: bool = False
+    can_finetune: bool = False
 
     @property
-    def images(self) -> ImageSet:
-        """What it learned from and decides by, with the parts that play no role before the end."""
-        ...
+    @abstractmethod
+    def info(self) -> EvaluatorInfo:
+        """Meaning of the accuracies."""
 
-    @property
-    def learned(self) -> Learned:
-        """What goes with its weights."""
-        ...
+    @abstractmethod
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy of one network.
 
-    def is_full_size(self) -> bool:
-        """Whether its networks are those that it is asked for, and not smaller ones that stand for them."""
-        ...
-
-    def member(self, spec: ModelSpec) -> MobileNet:
-        """A network with weights, in evaluation mode, at the size at which it was trained.
+        Args:
+            spec: the network.
+            seed: of all random choices.
+            report: called with intermediate accuracies, if there are any.
 
         Raises:
-            EvaluatorError: it has none for this network.
+            EvaluatorError: the accuracy could not be determined.
+            StopEarly: `report` asked for it.
         """
-        ...
 
+    # -- before the first evaluation -----------------------------------------------------------------------------
 
-@runtime_checkable
-class KeepsWeights(Protocol):
-    """An evaluator that trains every network on its own, and can keep what it learned."""
-
-    def keep_weights(self, folder: Path) -> None:
-        """From now on, write the weights of every network whose training is finished into a folder."""
-        ...
-
-    def kept(self, spec: ModelSpec) -> Path | None:
-        """The file of a network's weights; None where there is none."""
-        ...
-
-
-@runtime_checkable
-class TrainsFurther(Protocol):
-    """An evaluator that trains detectors or segmenters, and says by what, so that they can be trained on."""
-
-    @property
-    def scenes(self) -> SceneSet:
-        """What it learned from and decides by, with the part that plays no role before the end."""
-        ...
-
-    @property
-    def recipe(self) -> Recipe:
-        """Of every training."""
-        ...
-
-    def learned(self, spec: ModelSpec) -> Path:
-        """The file of a network's weights, with those of its training.
+    def check_space(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse a space with networks whose accuracy cannot be determined, before anything is measured.
 
         Raises:
-            EvaluatorError: there is none.
+            OptionError: there are such networks.
         """
-        ...
+
+    def lower_bounds(self, plans: Sequence[Plan]) -> NDArray[np.float64]:
+        """Lower end of the accuracy interval of each network by arithmetic, (N,); 0 where it is unknown."""
+        import numpy as np
+
+        return np.zeros(len(plans))
+
+    def prepare(self, preparation: Preparation) -> tuple[str, ...]:
+        """Work for the whole space, such as training shared weights; only networks of the space are evaluated then.
+
+        Returns:
+            Notes for the reader of the results.
+
+        Raises:
+            EvaluatorError: the preparation fails.
+        """
+        del preparation
+        return ()
+
+    # -- trainings of a search -----------------------------------------------------------------------------------
+
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose the length of all trainings, by timing a few steps of some networks.
+
+        Args:
+            preparation: the space, a band of it, and the time for all trainings.
+            left_s: time by which a training that begins now has to end; None sets no limit.
+
+        Raises:
+            EvaluatorError: the networks cannot be timed.
+        """
+        del preparation, left_s
+        return Fitting(trainings=None)
 
     def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time of a training of the search; 0 where nothing is expected."""
-        ...
-
-
-@runtime_checkable
-class CanHalve(Protocol):
-    """An evaluator whose reports on the way may be compared, so that what falls behind is stopped early."""
+        """Expected wall time of an evaluation; 0 where it is unknown."""
+        del spec
+        return 0.0
 
     @property
     def halving(self) -> Halving | None:
-        """The rungs; None where every evaluation is to be finished."""
-        ...
+        """Steps at which a search stops trainings that fall behind; None finishes every training."""
+        return None
+
+    # -- data and weights, for fine-tuning -----------------------------------------------------------------------
+
+    @property
+    def dataset(self) -> ImageSet | SceneSet | None:
+        """Data of the trainings with all its splits; None where nothing is trained."""
+        return None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """Recipe of the trainings."""
+        return None
+
+    @property
+    def learned(self) -> Learned | None:
+        """Classes and normalization that belong to the weights."""
+        return None
+
+    def is_full_size(self) -> bool:
+        """Whether networks are trained at their own width and resolution, not at a proxy scale."""
+        return True
+
+    def member(self, spec: ModelSpec) -> MobileNet:
+        """A network with shared weights in evaluation mode, at the scale of the training.
+
+        Raises:
+            EvaluatorError: there are no shared weights, or none for this network.
+        """
+        raise EvaluatorError(f"there are no shared weights for {spec.name}", hint="use the evaluator supernet")
+
+    def keep_weights(self, folder: Path) -> None:  # noqa: B027
+        """From now on, write the weights of every network whose training is finished into a folder."""
+
+    def weights_file(self, spec: ModelSpec) -> Path | None:
+        """File of the weights of a trained network; None where none were kept."""
+        del spec
+        return None
+
+    def trained_weights(self, spec: ModelSpec) -> Path:
+        """File of the weights of a trained network.
+
+        Raises:
+            EvaluatorError: none were kept, or the file is gone.
+        """
+        if (file := self.weights_file(spec)) is None:
+            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="begin the run anew with --force")
+        return file
+
+
+def as_evaluator(found: AccuracyEvaluator) -> Evaluator:
+    """The evaluator itself, or an adapter for one that does not derive from `Evaluator`."""
+    return found if isinstance(found, Evaluator) else _Adapter(found)
+
+
+class _Adapter(Evaluator):
+    """An evaluator of a plug-in, with those hooks that it defines."""
+
+    def __init__(self, found: AccuracyEvaluator) -> None:
+        self._found = found
+        self.method = "arithmetic" if hasattr(found, "lower_bounds") else "training"
+        if hasattr(found, "prepare"):
+            self.method = "shared weights"
+        self.is_timed = hasattr(found, "fit")
+        for name in _HOOKS:
+            if hasattr(found, name):
+                setattr(self, name, getattr(found, name))
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """Meaning of the accuracies."""
+        return self._found.info
+
+    @property
+    def halving(self) -> Halving | None:
+        """As the plug-in says, if it does."""
+        halving: Halving | None = getattr(self._found, "halving", None)
+        return halving
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy that the plug-in determines."""
+        return self._found.evaluate(spec, seed=seed, report=report)
+
+
+_HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_weights", "weights_file")
 
 
 def changed_options(**options: tuple[str, str]) -> str:

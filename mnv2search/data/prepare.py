@@ -9,16 +9,18 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
+from mnv2search.data.augmentation import Augmentation
 from mnv2search.data.image_batches import CROP
 from mnv2search.data.image_files import checked_size
 from mnv2search.data.images import Example, ImageSet, Split
 from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
-from mnv2search.training.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Prepared", "image_folder", "prepare"]
 
+Settings = TypeVar("Settings", bound=Augmentation)
 # Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
 # Where images are no larger than the network's input, they are shifted by this share of it and not cut.
@@ -26,7 +28,7 @@ SHIFT = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Generic[Settings]):
     """Decoded parts of a set, and the recipe as it suits them.
 
     Attributes:
@@ -35,7 +37,7 @@ class Prepared:
     """
 
     parts: Mapping[Split, Pixels]
-    recipe: Recipe
+    recipe: Settings
 
     @property
     def unreadable(self) -> tuple[Path, ...]:
@@ -47,11 +49,11 @@ def prepare(
     images: ImageSet,
     *,
     side: int,
-    recipe: Recipe,
+    recipe: Settings,
     splits: Sequence[Split],
     most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> Prepared:
+) -> Prepared[Settings]:
     """Decode some parts of a set for a network.
 
     Args:

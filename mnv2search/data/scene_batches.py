@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mnv2search.data.augmentation import Augmentation
 from mnv2search.data.image_batches import NORMALIZATIONS
 from mnv2search.data.image_files import opened_image
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.data.scenes import Scene, SceneSet
 from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.spec.size import Size
-from mnv2search.tasks.dense_loss import VOID
-from mnv2search.training.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["LoadedScenes", "SceneBatch", "augmented", "loaded_parts", "normalised", "scene_batches"]
+__all__ = ["VOID", "LoadedScenes", "SceneBatch", "augmented", "loaded_parts", "normalised", "scene_batches"]
 
+# Value of the pixels of masks that losses and metrics ignore.
+VOID = 255
 # Decoded images that are kept in memory, at most.
 MOST_CACHED_BYTES = 1_500_000_000
 # Of an object, what a cut has to leave of it for it to count as there.
@@ -126,7 +127,7 @@ def normalised(images: Tensor, normalization: str) -> Tensor:
     return ((images - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 
-def augmented(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
+def augmented(batch: SceneBatch, recipe: Augmentation) -> SceneBatch:
     """The scenes mirrored, cut and coloured at random, boxes and masks with them; torch's generator draws.
 
     An object of which a cut leaves little is left out.

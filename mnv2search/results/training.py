@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from mnv2search.data.images import ImageSet

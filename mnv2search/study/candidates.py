@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Plan, plan
-from mnv2search.spec.space import SearchSpace, canonical, resolve
+from mnv2search.spec.plan import plan
+from mnv2search.spec.space import Pick, SearchSpace, canonical, resolve
 from mnv2search.study.features import features_of
 from mnv2search.study.hybrid.description import Description
-from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
+from mnv2search.study.hybrid.surrogate import IntArray
 
-__all__ = ["Candidates", "Pick", "TellsBounds", "by_halves", "evenly"]
+__all__ = ["Candidates", "by_halves", "evenly"]
 
-Pick = tuple[int, ...]
 T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
@@ -30,15 +29,6 @@ HEADROOM = 0.015
 # Picks whose features are cached, at about 1 kB each; more than the sampler considers between two fits.
 REMEMBERED = 20_000
 FEWEST = 50
-
-
-@runtime_checkable
-class TellsBounds(Protocol):
-    """An evaluator that knows the lower ends of its intervals by arithmetic, before anything is evaluated."""
-
-    def lower_bounds(self, plans: Sequence[Plan]) -> FloatArray:
-        """Lower end of each network's accuracy interval, (N,)."""
-        ...
 
 
 class _Figures:
@@ -80,14 +70,14 @@ class Candidates:
         space: SearchSpace,
         *,
         budget: Budget,
-        evaluator: AccuracyEvaluator,
+        evaluator: Evaluator,
         predictor: LatencyPredictor,
         least: float = 0.0,
     ) -> None:
         self.space = space
         self._least = least
         self._budget = budget
-        self._bounds = evaluator if isinstance(evaluator, TellsBounds) else None
+        self._bounds = evaluator if evaluator.method == "arithmetic" else None
         self._predictor = predictor
         self._figures = _Figures()
         self.predicted = 0

@@ -1,57 +1,96 @@
-"""One evaluation of a network, watched: told of on its way, and stopped where it falls behind."""
+"""Evaluation of networks in a search: measured side by side, then rated one by one where they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
-from mnv2search.accuracy.types import AccuracyEvaluator, metric_text
+from mnv2search.accuracy.types import metric_text
 from mnv2search.cost import cost_of
-from mnv2search.evaluation import Budget, Evaluation, completed, no_report
+from mnv2search.evaluation import Evaluation, completed, no_report
 from mnv2search.latency.types import Latency
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.study.successive_halving import Rungs
+from mnv2search.spec.space import Pick
+from mnv2search.study.state import SearchState
+from mnv2search.study.types import Evaluated, Phase, Stage
 
-__all__ = ["watched"]
+__all__ = ["evaluate_network", "evaluate_picks"]
 
 
-def watched(
+def evaluate_picks(
+    state: SearchState, picks: Sequence[Pick], *, stage: Stage, time_s: float | None
+) -> list[Evaluation]:
+    """Measure picks side by side, and determine the accuracy of those that fit.
+
+    Raises:
+        DeviceError: the device cannot run a network.
+        EvaluatorError: an accuracy cannot be determined.
+    """
+    specs = state.named(picks)
+    allowed = [spec for spec in specs if state.budget.cost_violation(cost_of(spec)) == 0]
+    phase: Phase = "calibration" if stage == "calibration" else "search"
+    latencies = dict(zip(allowed, state.measure(allowed, phase=phase, time_s=time_s), strict=True))
+    evaluations = [
+        evaluate_network(state, spec, latencies.get(spec), stage=stage, pick=pick)
+        for pick, spec in zip(picks, specs, strict=True)
+    ]
+    state.learn()
+    return evaluations
+
+
+def evaluate_network(
+    state: SearchState,
     spec: ModelSpec,
     latency: Latency | None,
     *,
-    budget: Budget,
-    seed: int,
-    evaluator: AccuracyEvaluator | None,
-    rungs: Rungs | None,
-    tell: Callable[[str], None] | None,
+    stage: Stage,
+    pick: Pick = (),
+    is_rated: bool = True,
 ) -> Evaluation:
-    """The network with its figures, as far as they were worth their time.
+    """Complete one evaluation and keep it; a training that falls behind others is stopped.
 
     Args:
+        state: of the search.
         spec: the network.
-        latency: as measured; None where that was not worth it.
-        budget: what it may cost.
-        seed: of a training.
-        evaluator: is asked for the accuracy where the network fits; None asks nobody.
-        rungs: what the trainings of others reached on the way; None lets every training end.
-        tell: hears in words where the evaluation stands; None where there is nothing on the way.
+        latency: as measured; None where counted limits exclude the network.
+        stage: part of the search.
+        pick: of the network; empty for one of the baseline.
+        is_rated: whether its accuracy is determined if it fits.
 
     Raises:
         EvaluatorError: the accuracy cannot be determined.
     """
+    begin, seed = state.deadline.elapsed_s, state.settings.seed
+    is_told = is_rated and state.plan.takes_time
+    # the baseline is compared with, so its trainings are all finished
+    rungs = None if stage == "baseline" else state.rungs
     watch = rungs.watch(latency.median_ms) if rungs and latency else None
 
+    def tell(text: str) -> None:
+        if is_told:
+            state.tell_progress(cast("Phase", stage), doing=f"{spec.name}: {text}")
+
     def report(step: int, value: float) -> None:
-        if tell is not None and evaluator is not None:
-            tell(f"{spec.name}: {100 * value:.1f} % {metric_text(evaluator.info.metric)} at step {step}")
+        tell(f"{100 * value:.1f} % {metric_text(state.evaluator.info.metric)} at step {step}")
         (watch or no_report)(step, value)
 
-    if tell is not None and evaluator is not None:
-        tell(f"{spec.name}: evaluation begins")
+    tell("evaluation begins")
     found = completed(
-        spec, cost=cost_of(spec), latency=latency, budget=budget, seed=seed, evaluator=evaluator, report=report
+        spec,
+        cost=cost_of(spec),
+        latency=latency,
+        budget=state.budget,
+        seed=seed,
+        evaluator=state.evaluator if is_rated else None,
+        report=report,
     )
     if rungs and watch and watch.curve:
         expected = rungs.expected(watch.curve) if found.accuracy is None else None
         found = replace(found, curve=watch.curve, expected=expected)
+    if stage == "baseline" and state.plan.has_exact_baseline and found.accuracy is None:
+        # a rival at equal latency counts as one even where another limit excludes it
+        found = replace(found, accuracy=state.evaluator.evaluate(spec, seed=seed, report=no_report))
+    found = replace(found, elapsed_s=state.deadline.elapsed_s - begin)
+    state.keep(Evaluated(trial=state.next_trial if pick else -1, stage=stage, pick=pick, evaluation=found))
     return found

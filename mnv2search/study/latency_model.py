@@ -1,4 +1,4 @@
-"""What a search knows of latency: what it measured, the predictor that learns from it, what earlier runs learned."""
+"""Latency in a search: measurements, the predictor that learns from them, and the cache of earlier runs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.study.candidates import by_halves
 
-__all__ = ["FEW", "Gauge"]
+__all__ = ["FEW", "LatencyModel"]
 
 # While searching a network need not be measured as closely as at the end.
 SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
 # Networks that tell how long a device takes to load and visit one, and the fewest that anything is learned from.
 FEW = 4
+# Of these, networks that are chosen for being far apart; the others for being near the budget.
+SPREAD = 2
 TINY_MS = 1e-6
 # Of the budget, that a network of the baseline best takes: a prediction from so few may be off by as much as is left.
 RIVAL_SHARE = 0.85
 
 
-class Gauge:
+class LatencyModel:
     """Measures networks against a budget, loosely until `begin_anew` is called.
 
     Args:
@@ -72,28 +74,36 @@ class Gauge:
     ) -> tuple[ModelSpec, ...]:
         """Those of the networks, in their order, that there is time to visit once, and a few in any case.
 
-        A device may take seconds for each, to record a graph or to build an engine. A few that are spread over the
-        networks are visited to learn that; of the others those count first whose predicted latency is a little
-        below the budget.
+        A device may take seconds for each, to record a graph or to build an engine. A few are visited to learn that:
+        the last, one in the middle, and those that are then predicted to be nearest to the budget from below. Of the
+        others, those near the budget come first too: the network to ship is compared with them.
 
         Raises:
             DeviceError: the device cannot run a network.
         """
         if time_s is None or len(specs) <= FEW:
             return tuple(specs)
-        few, begin = by_halves(specs)[:FEW], self._clock()
-        self.measure(few[:1], time_s=0.0, on_progress=on_progress)  # what a device does once, it does now
+        begin = self._clock()
+        few = list(by_halves(specs)[:SPREAD])
+        self.measure(few[:1], time_s=0.0, on_progress=on_progress)  # work that a device does once is done now
         middle = self._clock()
-        latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
-        self.visit_s = (self._clock() - middle) / (FEW - 1)
-        others = [spec for spec in specs if spec not in few]
-        room = self.room(time_s - (self._clock() - begin), most=len(others))
-        if room < len(others):
+        while True:
+            latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
             self.predictor.fit([(spec, found.median_ms) for spec, found in zip(few, latencies, strict=True)])
-            predicted, _ = self.predictor.predict_many([plan(spec) for spec in others])
-            away = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
-            others = [others[place] for place in np.argsort(away, kind="stable")[:room]]
-        return tuple(spec for spec in specs if spec in few or spec in others)
+            others = self._nearest_first([spec for spec in specs if spec not in few])
+            if len(few) == FEW:
+                break
+            few.append(others[0])
+        self.visit_s = (self._clock() - middle) / (FEW - 1)
+        room = self.room(time_s - (self._clock() - begin), most=len(others))
+        chosen = {*few, *others[:room]}
+        return tuple(spec for spec in specs if spec in chosen)
+
+    def _nearest_first(self, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+        """The networks by how near their predicted latency is to a little below the budget."""
+        predicted, _ = self.predictor.predict_many([plan(spec) for spec in specs])
+        away = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
+        return [specs[place] for place in np.argsort(away, kind="stable")]
 
     def room(self, time_s: float | None, *, most: int) -> int:
         """How many networks there is time to visit once, `most` at most."""

@@ -25,6 +25,8 @@ __all__ = [
 REGION_BEGINS = 0.35
 # Measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
+# Of the latency of the network to ship, that a measured network of an incomplete grid takes to count as its rival.
+NEAR = 0.7
 # Parts of the region of interest, of equal ratios of latency, and how many of each are among the finalists.
 SLOTS, OF_SLOT = 5, 2
 
@@ -32,6 +34,7 @@ SLOTS, OF_SLOT = 5, 2
 def result_of(
     items: Iterable[Evaluated],
     *,
+    grid: int = 0,
     elapsed_s: float,
     predicted: int | None = None,
     sampler_cpu_s: float | None = None,
@@ -44,6 +47,16 @@ def result_of(
     The front is made of the last side-by-side measurement alone: what was only measured during the search, or at
     the end of an earlier part of the run, is not on it. A run that is interrupted while it goes on keeps the front
     it had.
+
+    Args:
+        items: evaluations in the order in which they came.
+        grid: number of networks of the whole MobileNetV2 grid, as far as it is known.
+        elapsed_s: wall time.
+        predicted: see `SearchResult`, as for the others.
+        sampler_cpu_s: processor time.
+        predictor_error: mean relative error.
+        exhausted: whether every network of the space was evaluated.
+        notes: for the reader.
     """
     space: dict[ModelSpec, Evaluation] = {}
     final: dict[ModelSpec, Evaluation] = {}
@@ -60,11 +73,13 @@ def result_of(
     members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
+    ship = max(members, key=rank_of, default=None)
+    is_compared = len(baseline) >= grid or (ship is not None and _is_covered(ship, tuple(baseline.values())))
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),
         dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
-        ship=max(members, key=rank_of, default=None),
+        ship=ship,
         finalists=tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None),
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
@@ -76,7 +91,16 @@ def result_of(
         exhausted=exhausted,
         notes=notes,
         stopped=sum(e.is_stopped for e in space.values()),
+        rivals=tuple(baseline.values()) if is_compared else (),
     )
+
+
+def _is_covered(ship: Evaluation, baseline: Sequence[Evaluation]) -> bool:
+    """Whether a part of the grid has a rival near a network, or none that is as slow."""
+    latencies = [median_ms_of(e) for e in baseline]
+    ship_ms = median_ms_of(ship)
+    below = max((ms for ms in latencies if ms <= ship_ms), default=0.0)
+    return below >= NEAR * ship_ms
 
 
 def rank_of(evaluation: Evaluation) -> float:

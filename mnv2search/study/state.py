@@ -1,47 +1,94 @@
-"""What a search has found out so far: every evaluation, by its pick or as one of the baseline."""
+"""State of a search: what its phases work with, and every evaluation so far."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 
-from mnv2search.accuracy.types import AccuracyEvaluator, CanHalve
-from mnv2search.evaluation import Evaluation
+from mnv2search.accuracy.types import AccuracyEvaluator, Preparation, as_evaluator
+from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick
-from mnv2search.study.results import median_ms_of, rank_of
+from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
+from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.candidates import Candidates
+from mnv2search.study.deadline import Deadline
+from mnv2search.study.evaluation_plan import RIVALS, plan_of
+from mnv2search.study.latency_model import LatencyModel
+from mnv2search.study.results import finalists_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
-from mnv2search.study.types import Evaluated
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 
-__all__ = ["Known"]
+__all__ = ["SearchState"]
 
 
-class Known:
-    """Keeps evaluations, and compares trainings by their curves.
-
-    Args:
-        evaluator: that says whether trainings may be compared on the way, and when.
-        previous: what an earlier part of the same run evaluated.
+class SearchState:
+    """What the phases of a search share; arguments as of `mnv2search.study.engine.Search`.
 
     Attributes:
-        items: in the order in which they came.
+        plan: how time is spent on accuracies.
+        latency: measures and predicts.
+        candidates: describes networks that were not measured.
+        items: every evaluation, in the order in which they came.
         next_trial: number of the next network of the space, above all known ones, even if some records were lost.
-        networks: of the space.
-        baseline: of MobileNetV2's grid.
-        rungs: what trainings reached on the way; None where all are finished.
+        networks: evaluations of networks of the space.
+        baseline: evaluations of MobileNetV2's grid.
+        rungs: accuracies that trainings reached on their way; None where all are finished.
+        first: picks that were measured for a preparation, before the initial design.
+        notes: for the reader of the results.
+        sampler_cpu_s: processor time spent on choosing networks.
+        is_exhausted: every network of the space was evaluated.
+        is_short: a network was left out because there was no time to train it.
+        is_out_of_time: there is no time for the network that the sampler asked for.
     """
 
-    def __init__(self, evaluator: AccuracyEvaluator, previous: Sequence[Evaluated] = ()) -> None:
-        self._evaluator = evaluator
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        device: LatencyDevice,
+        evaluator: AccuracyEvaluator,
+        budget: Budget,
+        settings: Settings,
+        listener: Listener,
+        storage: Storage,
+        clock: Callable[[], float],
+        spent_s: float,
+    ) -> None:
+        self.space, self.budget, self.settings = space, budget, settings
+        self.listener, self.storage = listener, storage
+        self.evaluator = as_evaluator(evaluator)
+        self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
+        self.plan = plan_of(self.evaluator, self.deadline, noted=listener.noted, share=settings.share)
+        self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=storage.cache, clock=clock)
+        self.candidates = Candidates(
+            space,
+            budget=budget,
+            evaluator=self.evaluator,
+            predictor=self.latency.predictor,
+            least=self.plan.least_share,
+        )
         self.items: list[Evaluated] = []
         self.next_trial = 0
         self.networks: dict[Pick, Evaluation] = {}
         self.baseline: dict[ModelSpec, Evaluation] = {}
-        self.rungs = self._new_rungs()
-        for item in previous:
-            self.add(item)
+        self.first: Sequence[Pick] = ()
+        self.notes: tuple[str, ...] = ()
+        self.sampler_cpu_s = 0.0
+        self.is_exhausted = self.is_short = self.is_out_of_time = False
+        self.restart_rungs()
+        for item in storage.previous:
+            self._add(item)
+        self.learn()
 
-    def add(self, item: Evaluated) -> None:
-        """Keep one evaluation."""
+    # -- evaluations ---------------------------------------------------------------------------------------------
+
+    def keep(self, item: Evaluated) -> None:
+        """Keep one evaluation, and hand it to the listener."""
+        self._add(item)
+        self.listener.evaluated(item)
+
+    def _add(self, item: Evaluated) -> None:
         self.items.append(item)
         self.next_trial = max(self.next_trial, item.trial + 1)
         if item.stage == "baseline":
@@ -50,11 +97,18 @@ class Known:
             self.networks[item.pick] = item.evaluation
             self._climb(item.evaluation)
 
-    def compare_anew(self) -> None:
-        """Ask the evaluator again where its rungs are: the length of its trainings has changed."""
-        self.rungs = self._new_rungs()
+    def restart_rungs(self) -> None:
+        """Ask the evaluator where its rungs are, again where the length of its trainings has changed."""
+        halving = self.evaluator.halving
+        self.rungs = None if halving is None else Rungs(halving)
         for evaluation in self.networks.values():
             self._climb(evaluation)
+
+    def _climb(self, evaluation: Evaluation) -> None:
+        """Let later trainings be compared with this one."""
+        if self.rungs is not None and evaluation.curve:
+            final = None if evaluation.accuracy is None else evaluation.accuracy.low
+            self.rungs.add(median_ms_of(evaluation), evaluation.curve, final)
 
     @property
     def measured(self) -> list[tuple[ModelSpec, float]]:
@@ -63,22 +117,113 @@ class Known:
         return [(e.spec, e.latency.median_ms) for e in known if e.latency is not None]
 
     @property
-    def best(self) -> Evaluation | None:
-        """The most accurate network of the space within the budget."""
-        feasible = [e for e in self.rated if e.is_feasible]
-        return max(feasible, key=rank_of, default=None)
-
-    @property
     def rated(self) -> list[Evaluation]:
         """Networks of the space with an accuracy."""
         return [e for e in self.networks.values() if e.accuracy is not None]
 
-    def _new_rungs(self) -> Rungs | None:
-        halving = self._evaluator.halving if isinstance(self._evaluator, CanHalve) else None
-        return None if halving is None else Rungs(halving)
+    @property
+    def best(self) -> Evaluation | None:
+        """The most accurate network of the space within the budget."""
+        return max((e for e in self.rated if e.is_feasible), key=rank_of, default=None)
 
-    def _climb(self, evaluation: Evaluation) -> None:
-        """Let later trainings be compared with this one."""
-        if self.rungs is not None and evaluation.curve:
-            final = None if evaluation.accuracy is None else evaluation.accuracy.low
-            self.rungs.add(median_ms_of(evaluation), evaluation.curve, final)
+    def result(self) -> SearchResult:
+        """The result so far; its front is that of the last side-by-side measurement."""
+        return result_of(
+            self.items,
+            grid=len(baseline_grid(self.space)),
+            elapsed_s=self.deadline.elapsed_s,
+            predicted=self._predicted,
+            sampler_cpu_s=self.sampler_cpu_s,
+            predictor_error=self.latency.predictor.error,
+            exhausted=self.is_exhausted,
+            notes=self.notes,
+        )
+
+    # -- networks ------------------------------------------------------------------------------------------------
+
+    def draw(self, random: Random, count: int) -> set[Pick]:
+        """Random picks of the space, `count` at most."""
+        return {canonical(self.space, random_pick(self.space, random)) for _ in range(count)}
+
+    def named(self, picks: Sequence[Pick]) -> list[ModelSpec]:
+        """The networks of picks that are evaluated next, named by their number."""
+        return [
+            self.candidates.spec(pick, name=f"{self.space.name}-{self.next_trial + i:04d}")
+            for i, pick in enumerate(picks)
+        ]
+
+    def measure(
+        self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None = None
+    ) -> tuple[Latency, ...]:
+        """The latency of every network, measured side by side.
+
+        Raises:
+            DeviceError: the device cannot run a network.
+        """
+        return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
+
+    def learn(self) -> None:
+        """Fit the predictor of latency to everything measured."""
+        if measured := self.measured:
+            self.latency.predictor.fit(measured)
+
+    def preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
+        """What an evaluator may know before the first network is evaluated.
+
+        Args:
+            band: picks that are predicted to fit the budget.
+            until: share of the whole time at which the preparation has to be over.
+        """
+        return Preparation(
+            space=self.space,
+            band=band,
+            folder=self.storage.work,
+            time_s=self.deadline.until(until),
+            seed=self.settings.seed,
+            tell=lambda doing, share: self.tell_progress("preparation", doing=doing, share=share),
+        )
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether trials, time or networks of the space are used up."""
+        trials = self.settings.trials
+        out_of_trials = trials is not None and len(self.networks) >= trials
+        out_of_time = self.is_out_of_time or self.deadline.passed(self.plan.shares.search)
+        return self.is_exhausted or out_of_trials or out_of_time or not self.room(1)
+
+    def room(self, most: int) -> int:
+        """How many networks there is time to measure before the final measurement, `most` at most."""
+        finalists = finalists_of(self.rated, budget_ms=self.budget.latency_ms, of_region=self.plan.is_prepared)
+        # the reference is loaded anew too
+        left_s, final_s = self.deadline.left_s, (len(finalists) + RIVALS + 1) * self.latency.visit_s
+        by_share = self.latency.room(self.deadline.until(self.plan.shares.search), most=most)
+        return min(by_share, self.latency.room(None if left_s is None else left_s - final_s, most=most))
+
+    def has_time_for(self, picks: Sequence[Pick]) -> bool:
+        """Whether an evaluation of each pick is expected to end in time."""
+        if not self.plan.takes_time:
+            return True
+        return self.plan.has_time_for([self.candidates.spec(pick, name="next") for pick in picks])
+
+    @property
+    def _predicted(self) -> int:
+        return max(0, self.candidates.predicted - len(self.networks))
+
+    def tell_progress(self, phase: Phase, *, doing: str = "", share: float = 0.0) -> None:
+        """Tell the listener where the search stands."""
+        self.listener.progress(
+            Progress(
+                phase=phase,
+                trials=len(self.networks),
+                trials_total=self.settings.trials,
+                measured=len(self.measured),
+                predicted=self._predicted,
+                best=self.best,
+                elapsed_s=self.deadline.elapsed_s,
+                left_s=self.deadline.left_s,
+                doing=doing,
+                share=share,
+            )
+        )

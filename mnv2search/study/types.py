@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 
-__all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "silent"]
+if TYPE_CHECKING:
+    from mnv2search.latency.prediction.cache import LatencyCache
+
+__all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "Storage", "silent"]
 
 Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
@@ -42,6 +46,23 @@ class Settings:
             raise OptionError(f"seed is {self.seed}", hint="use 0 or more")
         if self.trials is not None and self.trials < 1:
             raise OptionError(f"trials is {self.trials}", hint="ask for at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What a search keeps between processes; by default nothing.
+
+    Attributes:
+        previous: evaluations of an earlier part of the same run, which are not repeated.
+        study_path: SQLite file of the study; None keeps it in memory.
+        work: folder for the work of an evaluator that prepares itself; None keeps nothing.
+        cache: what earlier processes learned of the device; None begins with nothing.
+    """
+
+    previous: Sequence[Evaluated] = ()
+    study_path: Path | None = None
+    work: Path | None = None
+    cache: LatencyCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +123,9 @@ class SearchResult:
     Attributes:
         front: non-dominated networks of the space, all measured side by side at the end, all within the budget;
             fastest first.
-        baseline: the MobileNetV2 width x resolution grid on the same device.
+        baseline: the MobileNetV2 width x resolution grid on the same device, as far as it was measured.
+        rivals: the baseline, where the front may be compared with it; empty where it is incomplete and no measured
+            network of it is near the network to ship in latency.
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None where nothing fits.
         fastest: the fastest network measured.
@@ -134,6 +157,7 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
     stopped: int = 0
+    rivals: tuple[Evaluation, ...] = ()
 
 
 def silent() -> Listener:

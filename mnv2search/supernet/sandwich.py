@@ -10,10 +10,10 @@ from functools import partial
 
 from mnv2search.cost import cost_of
 from mnv2search.model.elastic import ElasticNet
+from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.training.rate import training_rate
-from mnv2search.training.recipe import Recipe
 
 __all__ = ["PASSES", "SHRINKING_PASSES", "Sandwich", "Shrinking", "by_madds", "step_rate", "suited"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from mnv2search.data.image_batches import Cutting, evaluation_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import feed_of
 from mnv2search.errors import StoppedError
-from mnv2search.training.distributed import ALONE, Team
 
 __all__ = ["Figures", "evaluate"]
 
@@ -60,7 +59,8 @@ def evaluate(
     cutting: Cutting,
     *,
     device: str = "cpu",
-    team: Team = ALONE,
+    share: tuple[int, int] = (0, 1),
+    sums: Callable[[Sequence[float]], Sequence[float]] = tuple,
     stop: Callable[[], bool] = lambda: False,
     most: int | None = None,
 ) -> Figures:
@@ -71,7 +71,8 @@ def evaluate(
         pixels: decoded images.
         cutting: its side and normalisation count.
         device: of torch, where the network is.
-        team: each process of it evaluates a share of the images.
+        share: (i, n) evaluates the i-th of n parts of the images.
+        sums: adds up values over the processes that evaluate the other parts.
         stop: asked before every batch whether to stop, where a process is alone.
         most: images; None takes all.
 
@@ -82,16 +83,16 @@ def evaluate(
     model.eval()
     right, loss = 0.0, 0.0
     count = len(pixels) if most is None else min(most, len(pixels))
-    own = range(team.rank, count, team.size)
+    own = range(share[0], count, share[1])
     for images, labels in evaluation_batches(
         pixels, cutting, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
     ):
-        if team.size == 1 and stop():
+        if share[1] == 1 and stop():
             raise StoppedError("the evaluation was stopped")
         answers = model(images.to(device))
         right += float((answers.argmax(1) == labels.to(device)).sum())
         loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
     model.train(was_training)
-    right, loss = team.sums([right, loss])
+    right, loss = sums([right, loss])
     commonest = float(np.bincount(pixels.labels[:count]).max()) / count
     return Figures(right / count, loss / count, count, commonest)

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnv2search.data.scene_batches import VOID
 from mnv2search.model.boxes import decoded
 from mnv2search.tasks.matching import Targets, hard_negatives
 
-__all__ = ["VOID", "detection_loss", "segmentation_loss"]
-
-# The number of pixels that count for nothing.
-VOID = 255
+__all__ = ["detection_loss", "segmentation_loss"]
 
 
 def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Tensor) -> Tensor:

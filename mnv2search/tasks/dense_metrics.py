@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mnv2search.data.scene_batches import LoadedScenes, normalised
+from mnv2search.data.scene_batches import VOID, LoadedScenes, normalised
 from mnv2search.errors import MissingExtraError, StoppedError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.tasks.dense_loss import VOID
 
 __all__ = ["DenseFigures", "answer_figures", "dense_figures"]
 

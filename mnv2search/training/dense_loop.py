@@ -17,12 +17,12 @@ from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.recipe import Recipe
 from mnv2search.tasks.dense_loss import detection_loss, segmentation_loss
 from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
 from mnv2search.tasks.matching import targets_of
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import ProgressOf, TrainedOf
-from mnv2search.training.recipe import Recipe
 from mnv2search.training.rng import own_draws
 from mnv2search.training.speed import Timed
 from mnv2search.training.step import autocast, backward

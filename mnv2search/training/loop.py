@@ -18,12 +18,12 @@ from mnv2search.data.prefetch import Feed, feed_of
 from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned
+from mnv2search.recipe import Recipe
 from mnv2search.spec.square import square_side
 from mnv2search.tasks.classification import Figures, evaluate
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import Progress, Trained
-from mnv2search.training.recipe import Recipe
 from mnv2search.training.rng import own_draws
 from mnv2search.training.speed import Timed
 from mnv2search.training.step import descend
@@ -200,11 +200,24 @@ class _Course(Course[Batch, Figures]):
         return descend(model, optimizer, self.recipe, placed, self.teacher, drawn, precision=precision, scaler=scaler)
 
     def judge(self, model: MobileNet) -> Figures:
-        return evaluate(model, self.held_out, self.cutting, device=self.device, team=self.team, stop=self.stop)
+        return self._figures(model, stop=self.stop)
 
     def judge_some(self, model: MobileNet) -> float:
-        found = evaluate(model, self.held_out, self.cutting, device=self.device, team=self.team, most=TRIED_IMAGES)
-        return found.count / len(self.held_out)
+        return self._figures(model, most=TRIED_IMAGES).count / len(self.held_out)
+
+    def _figures(
+        self, model: MobileNet, *, stop: Callable[[], bool] = lambda: False, most: int | None = None
+    ) -> Figures:
+        return evaluate(
+            model,
+            self.held_out,
+            self.cutting,
+            device=self.device,
+            share=(self.team.rank, self.team.size),
+            sums=self.team.sums,
+            stop=stop,
+            most=most,
+        )
 
     def value(self, figures: Figures) -> float:
         return figures.top1

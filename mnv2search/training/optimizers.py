@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from mnv2search.model.elastic import SharedWeights
-from mnv2search.training.recipe import Recipe
+from mnv2search.recipe import Recipe
 
 __all__ = ["RmsPropTf", "learning_rate", "optimizer_of"]
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from mnv2search.data.augment import augmented
 from mnv2search.data.image_batches import Batch
+from mnv2search.recipe import Recipe
 from mnv2search.training.precision import Precision
-from mnv2search.training.recipe import Recipe
 
 __all__ = ["RunningMean", "autocast", "backward", "descend", "set_dropout", "set_momentum"]
 

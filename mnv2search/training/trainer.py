@@ -19,13 +19,13 @@ from torch.optim import Optimizer
 from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.saved import Learned, read_network
+from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.optimizers import learning_rate, optimizer_of
 from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.progress import TRIAL_SHARE, F, Pace, Plan, ProgressOf, State, TrainedOf
-from mnv2search.training.recipe import Recipe
 from mnv2search.training.rng import own_draws, seed_step
 from mnv2search.training.step import RunningMean, set_dropout, set_momentum
 from mnv2search.training.trial import fastest

@@ -15,13 +15,14 @@ import torch
 from mnv2search.accuracy.evaluators import supernet as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Preparation, Prepares
+from mnv2search.accuracy.types import Preparation
 from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import prepare
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
 from mnv2search.locking import folder_lock
 from mnv2search.model.elastic import ElasticNet, smallest_and_largest
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_spec, loads
@@ -29,7 +30,6 @@ from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
 from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.supernet.train import SupernetTrained, train_supernet
 from mnv2search.training.progress import Progress
-from mnv2search.training.recipe import load_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
@@ -177,7 +177,7 @@ def test_a_fidelity_that_is_none_is_refused(pictures: Path, text: str) -> None:
 
 def test_it_opens_by_its_own_name(pictures: Path) -> None:
     evaluator = open_evaluator(f"supernet:data={pictures},epochs=2,fidelity=0.5x0.75")
-    assert isinstance(evaluator, Prepares)
+    assert evaluator.method == "shared weights"
     assert open_evaluator(evaluator.info.name).info == evaluator.info
 
 

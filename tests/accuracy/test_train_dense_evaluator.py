@@ -19,12 +19,9 @@ from scene_files import write_coco
 from mnv2search.accuracy.evaluators import train_dense as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import (
-    AccuracyEvaluator,
-    CanHalve,
+    Evaluator,
     Fitting,
     Halving,
-    HoldsTime,
-    KeepsWeights,
     Preparation,
 )
 from mnv2search.errors import EvaluatorError, OptionError
@@ -104,11 +101,10 @@ def test_a_kept_detector_finds_in_a_scene_what_has_a_name(tmp_path: Path) -> Non
     data = write_coco(tmp_path / "data", train=8, val=3, test=3)
     spec = detector(classes=2, score_threshold=0.0, detections=5)
     evaluator = open_evaluator(f"train-dense:task=detection,data={data},epochs=1")
-    assert isinstance(evaluator, KeepsWeights)
-    assert evaluator.kept(spec) is None
+    assert evaluator.weights_file(spec) is None
     evaluator.keep_weights(tmp_path / "kept")
     evaluator.evaluate(spec, seed=0, report=no_report)
-    kept = evaluator.kept(spec)
+    kept = evaluator.weights_file(spec)
     assert kept is not None
     image = next((tmp_path / "data").rglob("*.jpg"), None) or next((tmp_path / "data").rglob("*.png"))
     (found,) = predict(kept, [image], folder=tmp_path / "out", least_score=0.0)
@@ -182,7 +178,6 @@ def test_short_trainings_are_not_compared(
 ) -> None:
     data = write_coco(tmp_path / "data", train=16, val=3, test=3)
     found = open_evaluator(f"train-dense:task=detection,data={data}{options}")
-    assert isinstance(found, CanHalve)
     assert getattr(found, "epochs", None) == epochs
     assert (None if found.halving is None else found.halving.rungs) == rungs
 
@@ -197,7 +192,6 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
     options = f"task=detection,data={data},epochs=1,weights={tmp_path / 'classifier.pt'}"
     evaluator = open_evaluator(f"train-dense:{options}")
     longer = open_evaluator(f"train-dense:{options.replace('epochs=1,', '')}")
-    assert isinstance(longer, CanHalve)
     assert longer.halving == Halving(rungs=(19,), reduction=3)  # 38 steps; from random weights they tell nothing
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "inherit", lambda new, old: begun.append(old))
@@ -228,11 +222,10 @@ STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
 
 
 def fitting_of(
-    evaluator: AccuracyEvaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
+    evaluator: Evaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
 ) -> Fitting:
     space = loads(SPACE)
     assert isinstance(space, SearchSpace)
-    assert isinstance(evaluator, HoldsTime)
     band = tuple((index, 0, 0, 0) for index in range(2))
     asked = Preparation(space=space, band=band, folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
@@ -260,7 +253,6 @@ def test_trainings_are_as_long_as_the_time_allows(
     found = fitting_of(evaluator, time_s=time_s)
     assert (found.trainings, found.wanted_s) == (trainings, 600.0)
     assert f"{steps} steps takes about {steps} s" in found.told
-    assert isinstance(evaluator, HoldsTime)
     assert evaluator.expected_s(ONE) == steps
     assert ("shortened from 150 steps" in found.told) == (trainings > 0 and steps < 150)
     assert ("the least that is of any use" in found.told) == (trainings == 0)
@@ -269,7 +261,6 @@ def test_trainings_are_as_long_as_the_time_allows(
 def test_rungs_follow_the_length_of_the_trainings(tmp_path: Path) -> None:
     data = write_coco(tmp_path / "data", train=16, val=3, test=3)
     evaluator = open_evaluator(f"train-dense:task=detection,data={data},halving=2")
-    assert isinstance(evaluator, CanHalve)
     fitting_of(evaluator, time_s=440.0)
     assert evaluator.halving == Halving(rungs=(), reduction=2)
     assert "110 steps of the recipe dense" in evaluator.info.detail

@@ -15,11 +15,11 @@ from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.spec.plan import plan
-from mnv2search.spec.space import canonical, random_pick, resolve
+from mnv2search.spec.space import Pick, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study import candidates as candidates_module
 from mnv2search.study.baseline import baseline_grid
-from mnv2search.study.candidates import Candidates, Pick
+from mnv2search.study.candidates import Candidates
 
 BUDGET_MS = 6.0
 

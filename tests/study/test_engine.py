@@ -17,9 +17,10 @@ from mnv2search.latency.types import Runner
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace
 from mnv2search.spec.yaml.codec import load_space, loads
-from mnv2search.study.engine import FIRST_PICKS, Search
+from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
-from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.study.phases.initial_design import FIRST_PICKS
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
 
 SMALL = """
 mnv2search: 1
@@ -80,7 +81,7 @@ def searched(
             evaluator=open_evaluator("imagenet"),
             budget=budget or Budget(latency_ms=BUDGET_MS),
             settings=Settings(trials=trials, sampler=sampler, seed=seed),
-            previous=previous,
+            storage=Storage(previous=previous),
             listener=(heard or Heard()).listener(),
         ).run()
 

@@ -19,7 +19,7 @@ from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.space import Pick, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.study.storage import Journal
+from mnv2search.study.storage.journal import Journal
 
 SPACE = load_space("mnv2-multipliers")
 Known = dict[Pick, Evaluation]
@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 def journal(path: Path, known: Known, noted: list[str] | None = None) -> Journal:
     sampler = optuna.samplers.RandomSampler(seed=0)
     heard: list[str] = [] if noted is None else noted
-    return Journal(SPACE, sampler=sampler, path=str(path), known=known, noted=heard.append)
+    return Journal(SPACE, sampler=sampler, path=path, known=known, noted=heard.append)
 
 
 def stored(path: Path) -> list[str]:

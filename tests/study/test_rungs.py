@@ -20,7 +20,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.engine import Search
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.successive_halving import Rungs
-from mnv2search.study.types import Evaluated, SearchResult, Settings
+from mnv2search.study.types import Evaluated, SearchResult, Settings, Storage
 
 THIRDS = Halving(rungs=(1, 3), reduction=3)
 
@@ -122,7 +122,7 @@ def searched(
             evaluator=evaluator,
             budget=Budget(latency_ms=BUDGET_MS),
             settings=Settings(trials=trials),
-            previous=previous,
+            storage=Storage(previous=previous),
             listener=heard.listener(),
         )
         return search.run(), evaluator, heard.items

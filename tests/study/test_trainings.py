@@ -15,7 +15,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.engine import Search
-from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings
+from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings, Storage
 
 SPACE = """
 mnv2search: 1
@@ -101,7 +101,7 @@ def searched(
             settings=Settings(time_s=time_s, trials=trials),
             listener=(heard or Heard()).listener(evaluator),
             clock=evaluator.clock,
-            previous=previous,
+            storage=Storage(previous=previous),
             spent_s=spent_s,
         ).run()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from mnv2search.data.images import read_image_set
 from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.model.build import build
+from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.training.distributed import ALONE, Team, joined
 from mnv2search.training.loop import Trained, train
-from mnv2search.training.recipe import Recipe
 
 SPEC = ModelSpec(
     name="small",

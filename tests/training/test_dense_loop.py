@@ -20,24 +20,23 @@ from dense_specs import detector, segmenter
 
 from mnv2search.cost import cost_of
 from mnv2search.data.readers.scene_sets import read_scene_set
-from mnv2search.data.scene_batches import LoadedScenes, augmented, loaded_parts
+from mnv2search.data.scene_batches import VOID, LoadedScenes, augmented, loaded_parts
 from mnv2search.data.scenes import SceneSet
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.dense_training import dense_training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.supernet.inherit import inherit
-from mnv2search.tasks.dense_loss import VOID
 from mnv2search.tasks.dense_metrics import dense_figures
 from mnv2search.tasks.matching import targets_of
 from mnv2search.tasks.task import HEADS, task_of
 from mnv2search.training.dense_loop import time_dense, train_dense
 from mnv2search.training.loop import LAST
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.workflows.training.train_dense import train_dense_spec
 
 Run = Callable[..., Any]

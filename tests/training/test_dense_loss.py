@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mnv2search.data.scene_batches import VOID
 from mnv2search.model.boxes import as_corners, encoded, ious
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.heads.anchors import anchors as planned_anchors
 from mnv2search.spec.plan import plan
-from mnv2search.tasks.dense_loss import VOID, detection_loss, segmentation_loss
+from mnv2search.tasks.dense_loss import detection_loss, segmentation_loss
 from mnv2search.tasks.matching import Targets, hard_negatives, matched, reached, targets_of
 
 ANCHORS = torch.tensor(

@@ -21,7 +21,7 @@ from mnv2search.data.images import read_image_set
 from mnv2search.data.pixels import decoded
 from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.errors import DataError
-from mnv2search.training.recipe import load_recipe
+from mnv2search.recipe import load_recipe
 
 Run = Callable[..., Any]
 

@@ -109,8 +109,8 @@ def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, l
 
 
 def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, tmp_path: Path) -> None:
+    from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.recipe import load_recipe
     from mnv2search.workflows.training.train import train_spec
 
     asked = iter([True] + [False] * 9 + [True])
@@ -280,8 +280,8 @@ def test_half_written_files_of_a_killed_training_are_removed(run: Run, laid: Pat
 
 def stopped_after(steps: int, tmp_path: Path) -> None:
     """A training of three epochs in `out` that is stopped after so many steps."""
+    from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.recipe import load_recipe
     from mnv2search.workflows.training.train import train_spec
 
     done = list[int]()

@@ -14,11 +14,9 @@ from pictures import draw_pictures
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import (
-    AccuracyEvaluator,
-    CanHalve,
+    Evaluator,
     Fitting,
     Halving,
-    HoldsTime,
     Preparation,
     StopEarly,
 )
@@ -42,7 +40,7 @@ def text(tmp_path: Path) -> str:
 
 class TestTrainEvaluator(EvaluatorContract):
     @pytest.fixture
-    def evaluator(self, text: str) -> AccuracyEvaluator:
+    def evaluator(self, text: str) -> Evaluator:
         return open_evaluator(text)
 
 
@@ -70,13 +68,11 @@ def test_its_name_opens_it_again(text: str) -> None:
 )
 def test_rungs_are_powers_below_the_last_epoch(text: str, epochs: int, halving: int, rungs: tuple[int, ...]) -> None:
     evaluator = open_evaluator(text.replace("epochs=2", f"epochs={epochs},halving={halving}"))
-    assert isinstance(evaluator, CanHalve)
     assert evaluator.halving == Halving(rungs=rungs, reduction=halving)
 
 
 def test_halving_can_be_left_out(text: str) -> None:
     evaluator = open_evaluator(f"{text},halving=0")
-    assert isinstance(evaluator, CanHalve)
     assert evaluator.halving is None
     assert open_evaluator(evaluator.info.name).info == evaluator.info
     with pytest.raises(OptionError, match="halving is 1"):
@@ -121,11 +117,10 @@ STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
 
 
 def fitting_of(
-    evaluator: AccuracyEvaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
+    evaluator: Evaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
 ) -> Fitting:
     space = loads(SPACE)
     assert isinstance(space, SearchSpace)
-    assert isinstance(evaluator, HoldsTime)
     asked = Preparation(space=space, band=((0,), (1,)), folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "time_training", lambda *_args, **_options: STEP)  # a second for every step
@@ -138,7 +133,6 @@ def test_where_timing_a_network_takes_long_no_other_is_timed(tmp_path: Path, ste
     space = loads(SPACE)
     assert isinstance(space, SearchSpace)
     evaluator = open_evaluator(f"train:data={draw_pictures(tmp_path / 'some', count=24)}")
-    assert isinstance(evaluator, HoldsTime)
     clock, told = [0.0], list[str]()
 
     def slow(*_: object, **__: object) -> Timed:
@@ -164,7 +158,6 @@ def many(tmp_path: Path) -> str:
 
 def test_trainings_are_as_long_as_the_time_allows(many: str) -> None:
     evaluator = open_evaluator(many)
-    assert isinstance(evaluator, HoldsTime)
     assert "3 epochs of the recipe" in evaluator.info.detail
     whole = evaluator.expected_s(network_of(resolution=32))
     assert whole == 0.0  # nothing was timed
@@ -190,7 +183,6 @@ def test_a_length_that_was_asked_for_is_kept(text: str) -> None:
 
 def test_rungs_follow_the_length_of_the_trainings(many: str) -> None:
     evaluator = open_evaluator(f"{many},halving=2")
-    assert isinstance(evaluator, CanHalve)
     assert evaluator.halving == Halving(rungs=(1, 2), reduction=2)
     fitting_of(evaluator, time_s=400.0)  # 100 steps
     assert evaluator.halving == Halving(rungs=(1,), reduction=2)

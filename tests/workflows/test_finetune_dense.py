@@ -143,7 +143,7 @@ def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
     found = finetune_dense([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
     assert found.held_out[0].top1 == 1.0
     assert "no better for it" in found.notes[-1]
-    assert found.weights.read_bytes() == evaluator.learned(candidate.spec).read_bytes()
+    assert found.weights.read_bytes() == evaluator.trained_weights(candidate.spec).read_bytes()
 
 
 def test_a_training_that_goes_on_takes_the_steps_that_were_found_to_fit(
@@ -179,7 +179,7 @@ def test_what_cannot_be_trained_on_is_told(
         finetune_dense((), evaluator, folder=tmp_path, time_s=1.0, seed=0)
     evaluator.keep_weights(tmp_path)
     with pytest.raises(EvaluatorError, match=r"the weights of .* are gone"):
-        evaluator.learned(outcome.result.front[0].spec)
+        evaluator.trained_weights(outcome.result.front[0].spec)
     (tmp_path / "finetune.json").write_text("[]", encoding="utf-8")
     with pytest.raises(RecordError, match=r"finetune\.json cannot be read"):
         finetune_dense(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)

@@ -14,7 +14,7 @@ from mnv2search.spec import catalog
 from mnv2search.spec.bundled import bundled_files
 from mnv2search.spec.names import MAX_NAME_BYTES, MAX_SPACE_NAME_BYTES, name_problem
 from mnv2search.spec.yaml.codec import load_space, loads
-from mnv2search.study.storage import Journal
+from mnv2search.study.storage.journal import Journal
 from mnv2search.untrusted import file_name
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -86,5 +86,5 @@ def test_every_published_and_every_shipped_name_is_a_file_name() -> None:
 def test_a_folder_with_the_marks_of_an_address_keeps_its_study(tmp_path: Path) -> None:
     space, folder = load_space("mnv2-multipliers"), tmp_path / "what? 100 % #1 {x}"
     folder.mkdir()
-    Journal(space, sampler=optuna.samplers.RandomSampler(seed=0), path=str(folder / "study.sqlite3"))
+    Journal(space, sampler=optuna.samplers.RandomSampler(seed=0), path=folder / "study.sqlite3")
     assert (folder / "study.sqlite3").is_file()

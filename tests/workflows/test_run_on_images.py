@@ -17,6 +17,7 @@ import pytest
 import torch
 from clocks import CountingClock
 
+from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.images import ImageSet, read_image_set
 from mnv2search.errors import OptionError, RecordError
@@ -279,13 +280,17 @@ def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictu
     assert not list(tmp_path.iterdir())
 
 
-class Shared:
+class Shared(ImagenetEvaluator):
     """Weights that every network is said to have inherited."""
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
+
+    @property
+    def dataset(self) -> ImageSet:
+        return self.images
 
     def is_full_size(self) -> bool:
         return True
@@ -531,7 +536,7 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
-    from mnv2search.training.recipe import load_recipe
+    from mnv2search.recipe import load_recipe
     from mnv2search.workflows.search.ranking_audit import rank
 
     with pytest.raises(RecordError):

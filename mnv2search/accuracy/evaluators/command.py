@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnv2search.accuracy.program import ProgramTimeoutError, end_orphans, run_program
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec
@@ -28,7 +28,7 @@ MOST_TIMEOUT_S = 365 * 86_400
 METRIC, DATASET = "top1", "the command's own"
 
 
-class CommandEvaluator:
+class CommandEvaluator(Evaluator):
     """Runs a program with the path of a spec and reads one JSON number from the last line it prints.
 
     The last line of its standard output is a number from 0 to 1, or an object with `value` and optionally `low` and

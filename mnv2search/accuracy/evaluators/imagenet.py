@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.accuracy import estimate
 from mnv2search.accuracy.estimate import Features
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Method, Report
 from mnv2search.cost import layer_params
 from mnv2search.errors import EvaluatorError, OptionError, SpecError
 from mnv2search.spec.model_spec import ModelSpec
@@ -30,8 +30,10 @@ LARGE_KERNEL = 5
 USUAL_ACTIVATIONS = ("relu6", "relu", "none")
 
 
-class ImagenetEvaluator:
+class ImagenetEvaluator(Evaluator):
     """Estimates ImageNet top-1 by arithmetic, some microseconds a network; needs no options."""
+
+    method: Method = "arithmetic"
 
     @property
     def info(self) -> EvaluatorInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Fitting, Preparation
+from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
 from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
@@ -144,8 +144,10 @@ class Length:
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
 
 
-class FitsTrainings(ABC):
-    """What evaluators share that train every network on its own, by a `Length`; see `HoldsTime`."""
+class FitsTrainings(Evaluator):
+    """Base of evaluators that train every network, each for the steps of a `Length`."""
+
+    is_timed: bool = True
 
     _length: Length
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mnv2search.accuracy.scores import SCORES, WARNING
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -14,7 +14,7 @@ __all__ = ["ProxyEvaluator"]
 SCORE = "synflow"
 
 
-class ProxyEvaluator:
+class ProxyEvaluator(Evaluator):
     """Scores networks with random weights on random images.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, SupportsFloat
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, StopEarly, changed_options
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, StopEarly, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import escaped
@@ -21,7 +21,7 @@ SHOWN = 200
 METRIC, DATASET = "top1", "the function's own"
 
 
-class PythonEvaluator:
+class PythonEvaluator(Evaluator):
     """Calls ``function(spec, seed)``, which returns a number from 0 to 1 or an `Accuracy`.
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec
@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 28
 METRIC, DATASET = "top1", "the table's own"
 
 
-class RecordedEvaluator:
+class RecordedEvaluator(Evaluator):
     """Looks networks up in a CSV file or in a file of JSON lines (``.jsonl``).
 
     Each row has a `value` from 0 to 1, optionally `low` and `high`, and a `name` (of the spec) or a `hash` (its

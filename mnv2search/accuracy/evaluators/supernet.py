@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Preparation, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Method, Preparation, Report, changed_options
 from mnv2search.data.image_batches import Cutting, training_batches
 from mnv2search.data.images import ImageSet, read_image_set
 from mnv2search.data.pixels import Pixels
@@ -24,6 +24,7 @@ from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
 from mnv2search.model.saved import Learned
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
@@ -39,7 +40,6 @@ from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shr
 from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import Figures, Progress, evaluate
-from mnv2search.training.recipe import Recipe, load_recipe
 
 __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
@@ -61,7 +61,7 @@ TIMING_SHARE = 0.03
 AUTO = "auto"
 
 
-class SupernetEvaluator:
+class SupernetEvaluator(Evaluator):
     """Trains weights that all networks of a space share, and evaluates each with its part of them.
 
     The test images of the set play no part. Accuracies are of kind ``inherited``: they rank networks, and are not
@@ -78,6 +78,9 @@ class SupernetEvaluator:
             empty begins with random ones.
         weights_spec: the network that published weights belong to; empty takes the name of the space.
     """
+
+    method: Method = "shared weights"
+    can_finetune: bool = True
 
     def __init__(
         self,
@@ -149,7 +152,7 @@ class SupernetEvaluator:
         return self.fidelity.is_full
 
     @property
-    def images(self) -> ImageSet:
+    def dataset(self) -> ImageSet:
         """The images, in their parts."""
         return self._images
 

@@ -19,11 +19,11 @@ from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import Prepared, image_folder, prepare
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.square import square_side
 from mnv2search.training.loop import Progress, time_training, train
-from mnv2search.training.recipe import load_recipe
 from mnv2search.training.speed import Timed
 
 __all__ = ["TrainEvaluator"]
@@ -89,7 +89,7 @@ class TrainEvaluator(FitsTrainings):
         prepared = self._prepared(spec)
         return time_training(build(spec, seed=0), prepared.parts["train"], prepared.parts["val"], prepared.recipe)
 
-    def _prepared(self, spec: ModelSpec) -> Prepared:
+    def _prepared(self, spec: ModelSpec) -> Prepared[Recipe]:
         return prepare(self._images, side=square_side(spec), recipe=self._recipe, splits=("train", "val"))
 
     @property

@@ -24,6 +24,7 @@ from mnv2search.data.scenes import SceneSet, Task
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, check_package
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import read_network
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
@@ -34,7 +35,6 @@ from mnv2search.tasks.task import HEADS, is_dense, task_of
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, time_dense, train_dense
 from mnv2search.training.distributed import own_device
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Timed, evaluations_of
 from mnv2search.training.trainer import BEST
 
@@ -71,6 +71,8 @@ class TrainDenseEvaluator(FitsTrainings):
             or published ones; empty begins with random ones.
         weights_spec: the network that published weights belong to.
     """
+
+    can_finetune: bool = True
 
     def __init__(
         self,
@@ -115,25 +117,15 @@ class TrainDenseEvaluator(FitsTrainings):
         """From now on, write the weights of every network whose training is finished into a folder."""
         self._kept_in = folder
 
-    def kept(self, spec: ModelSpec) -> Path | None:
-        """The file of a network's weights; None where there is none."""
+    def weights_file(self, spec: ModelSpec) -> Path | None:
+        """File of the weights of a trained network; None where none were kept."""
         if self._kept_in is None:
             return None
         file = _file_in(self._kept_in, spec)
         return file if file.exists() else None
 
-    def learned(self, spec: ModelSpec) -> Path:
-        """The file of a network's weights, with those of its training.
-
-        Raises:
-            EvaluatorError: there is none.
-        """
-        if (file := self.kept(spec)) is None:
-            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="begin the run anew with --force")
-        return file
-
     @property
-    def scenes(self) -> SceneSet:
+    def dataset(self) -> SceneSet:
         """The scenes, in their parts."""
         return self._scenes
 

@@ -62,10 +62,10 @@ def command(
       mnv2search audit mine --data photos/ --members 8 --epochs 5
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.recipe import load_recipe
     from mnv2search.report.ranked import ranked_lines, ranked_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.recipe import load_recipe
     from mnv2search.workflows.search.ranking_audit import rank, ranked_json
 
     folder = Path(name) if Path(name).parent != Path() else root / name

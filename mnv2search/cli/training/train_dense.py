@@ -39,9 +39,9 @@ def trained_dense(
         StoppedError: it was stopped before its end.
     """
     from mnv2search.cli.progress import plain_turns
+    from mnv2search.recipe import load_recipe
     from mnv2search.report.dense_training import dense_progress_text, dense_training_lines, faults_lines
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.recipe import load_recipe
     from mnv2search.workflows.training.train_dense import dense_report_json, train_dense_spec
 
     def read(scenes: SceneSet) -> None:

@@ -84,8 +84,8 @@ def _of_classes(spec: ModelSpec, weights: Path, data: Path, normalization: str) 
     from mnv2search.data.images import read_image_set
     from mnv2search.data.prepare import image_folder, prepare
     from mnv2search.export.check import network
+    from mnv2search.recipe import Recipe
     from mnv2search.tasks.classification import evaluate
-    from mnv2search.training.recipe import Recipe
 
     class Answering(nn.Module):
         def __init__(self, run: Run) -> None:

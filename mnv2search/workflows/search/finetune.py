@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mnv2search.accuracy.types import HasWeights
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.atomic import write_text
 from mnv2search.cost import cost_of
 from mnv2search.data.image_batches import Cutting
@@ -20,6 +20,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuned import Finetuned
 from mnv2search.spec.plan import plan as plan_of
 from mnv2search.spec.square import square_side
@@ -29,7 +30,6 @@ from mnv2search.training.checkpoint import write_network
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, time_training, train
 from mnv2search.training.rate import training_rate
-from mnv2search.training.recipe import Recipe, load_recipe
 from mnv2search.training.speed import Speed, Timed
 from mnv2search.workflows.search.finetuned import LONG_RECIPE, REPORT, finetuned_json, read_report, training_folder
 
@@ -62,7 +62,7 @@ class _Plan(NamedTuple):
     """
 
     order: Sequence[Evaluation]
-    decoded: Mapping[int, Prepared]
+    decoded: Mapping[int, Prepared[Recipe]]
     recipe: Recipe
     steps: int | None
     planned: int
@@ -99,7 +99,7 @@ def finetune(
     time_s: float,
     seed: int,
     recipe: Recipe | None = None,
-    first: HasWeights | None = None,
+    first: Evaluator | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finetuned | None:
@@ -219,7 +219,7 @@ def _merit(figures: Figures) -> tuple[bool, float]:
     return (True, figures.top1) if figures.beats_commonest else (False, -figures.loss)
 
 
-def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figures | None:
+def _better(evaluation: Evaluation, trained: Figures, first: Evaluator) -> Figures | None:
     """What a network reaches with the weights that it inherited, where that is more."""
     had = evaluation.accuracy
     if had is None or had.kind != "inherited" or not first.is_full_size() or had.value <= trained.top1:
@@ -228,7 +228,7 @@ def _better(evaluation: Evaluation, trained: Figures, first: HasWeights) -> Figu
     return Figures(had.value, loss, trained.count, had.commonest)
 
 
-def _tested(weights: Path, decoded: Mapping[int, Prepared], recipe: Recipe, *, device: str) -> Figures:
+def _tested(weights: Path, decoded: Mapping[int, Prepared[Recipe]], recipe: Recipe, *, device: str) -> Figures:
     network, learned = read_network(weights), read_learned(weights)
     side = square_side(network.spec)
     normalization = recipe.normalization if learned is None else learned.normalization
@@ -254,7 +254,7 @@ def _planned(
     if begun is None and _seen_at_most(candidates, time_s=time_s, device=device, clock=clock) < FEWEST_IMAGES:
         return None
     looks = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
-    decoded: dict[int, Prepared] = {}
+    decoded: dict[int, Prepared[Recipe]] = {}
     if begun is not None:
         candidates = candidates_of(candidates, count=begun.count or len(candidates))
     for side in dict.fromkeys(square_side(e.spec) for e in _dearest_first(candidates)):
@@ -292,7 +292,7 @@ def _dearest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _speed(
     networks: Sequence[Evaluation],
-    decoded: Mapping[int, Prepared],
+    decoded: Mapping[int, Prepared[Recipe]],
     *,
     device: str,
     most_s: float,

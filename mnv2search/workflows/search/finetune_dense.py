@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mnv2search.accuracy.types import TrainsFurther
+from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
 from mnv2search.atomic import write_text
 from mnv2search.data.scene_batches import loaded_parts
 from mnv2search.errors import RecordError
@@ -47,7 +47,7 @@ def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *,
 
 def finetune_dense(
     candidates: Sequence[Evaluation],
-    evaluator: TrainsFurther,
+    evaluator: TrainDenseEvaluator,
     *,
     folder: Path,
     time_s: float,
@@ -112,7 +112,7 @@ def finetune_dense(
         found[index] = Figures(done.best.value, 0.0, done.best.count)
         before = evaluation.accuracy
         if before is not None and done.best.value < before.value:
-            write_whole(own / BEST, evaluator.learned(evaluation.spec).read_bytes())
+            write_whole(own / BEST, evaluator.trained_weights(evaluation.spec).read_bytes())
             found[index] = Figures(before.value, 0.0, done.best.count)
             notes.append(f"{name}: no better for it ({100 * done.best.value:.1f} %); it keeps the weights it had")
     assert steps is not None
@@ -124,7 +124,7 @@ def finetune_dense(
         networks=tuple(candidates),
         held_out=tuple(found[i] for i in range(len(candidates))),
         steps=steps,
-        images=steps * min(evaluator.recipe.batch, len(evaluator.scenes.train)),
+        images=steps * min(evaluator.recipe.batch, len(evaluator.dataset.train)),
         best=best,
         test=Figures(test.value, 0.0, test.count),
         weights=weights,
@@ -138,7 +138,7 @@ def finetune_dense(
 
 def _trained(
     evaluation: Evaluation,
-    evaluator: TrainsFurther,
+    evaluator: TrainDenseEvaluator,
     *,
     folder: Path,
     seed: int,
@@ -150,8 +150,8 @@ def _trained(
     clock: Callable[[], float],
 ) -> DenseTrained:
     """One network, trained on for so many steps within a limit, or for a time."""
-    scenes, name = evaluator.scenes, evaluation.spec.name
-    model = read_network(evaluator.learned(evaluation.spec))
+    scenes, name = evaluator.dataset, evaluation.spec.name
+    model = read_network(evaluator.trained_weights(evaluation.spec))
     train, val, test = loaded_parts(scenes, size=evaluation.spec.size)
     return train_dense(
         model,
@@ -175,13 +175,13 @@ def _trained(
     )
 
 
-def _tested(weights: Path, evaluator: TrainsFurther) -> DenseFigures:
+def _tested(weights: Path, evaluator: TrainDenseEvaluator) -> DenseFigures:
     network, device = read_network(weights), own_device()
-    _, _, test = loaded_parts(evaluator.scenes, size=network.spec.size)
+    _, _, test = loaded_parts(evaluator.dataset, size=network.spec.size)
     return dense_figures(
         network.to(device),
         test,
-        evaluator.scenes.classes,
+        evaluator.dataset.classes,
         normalization=evaluator.recipe.normalization,
         device=device,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import HasWeights, Kind
+from mnv2search.accuracy.types import Evaluator, Kind
 from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
@@ -189,7 +189,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
         raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train anew") from error
 
 
-def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: HasWeights) -> None:
+def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
     """Write the weights of each member of a run's front next to its spec.
 
     Raises:

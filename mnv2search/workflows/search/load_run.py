@@ -14,6 +14,7 @@ from mnv2search.results.record_line import Record
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads
+from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, SearchResult
 
@@ -40,8 +41,9 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
         manifest = replace(manifest, status="running")
     elif manifest.status == "running":
         manifest = replace(manifest, status="interrupted")
-    items = [evaluated_of(record) for record in read_records(folder, space=space_of_run(folder, manifest))]
-    return manifest, result_of(items, elapsed_s=manifest.elapsed_s)
+    space = space_of_run(folder, manifest)
+    items = [evaluated_of(record) for record in read_records(folder, space=space)]
+    return manifest, result_of(items, grid=len(baseline_grid(space)), elapsed_s=manifest.elapsed_s)
 
 
 def recorded(folder: Path, space: SearchSpace) -> tuple[Evaluated, ...]:

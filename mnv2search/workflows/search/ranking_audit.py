@@ -18,6 +18,7 @@ from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
+from mnv2search.recipe import Recipe
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
@@ -27,7 +28,6 @@ from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import Progress, train
-from mnv2search.training.recipe import Recipe
 from mnv2search.untrusted import file_name
 from mnv2search.workflows.search.finetuned import training_folder
 from mnv2search.workflows.search.load_run import evaluated_of

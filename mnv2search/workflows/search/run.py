@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, KeepsWeights, Prepares, RefusesSpaces
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.cache import LatencyCache
@@ -22,10 +22,11 @@ from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status,
 from mnv2search.spec.names import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
+from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.finetuned import measured_of, recall_finetuned
@@ -130,16 +131,14 @@ def run(
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
         space = space_of_evaluator(space, evaluator)
-        if isinstance(evaluator, RefusesSpaces):
-            evaluator.check_space(space)
+        evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         for text in remember(manifest):
             on_note(text)
         with locked(folder):
             manifest = open_run(folder, manifest, force=request.force)
             on_folder(folder)
-            if isinstance(evaluator, KeepsWeights):
-                evaluator.keep_weights(folder / WORK)
+            evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
             outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
@@ -231,7 +230,7 @@ def _searched(
     request: Request,
     space: SearchSpace,
     device: LatencyDevice,
-    evaluator: AccuracyEvaluator,
+    evaluator: Evaluator,
     told: Listener,
     began_s: float,
     clock: Callable[[], float],
@@ -245,10 +244,10 @@ def _searched(
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
-        result = result_of(previous, elapsed_s=log.earlier_s)
+        result = result_of(previous, grid=len(baseline_grid(space)), elapsed_s=log.earlier_s)
         trained = recall_finetuned(folder / FINETUNE, measured_of(result))
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
-    keeps_checkpoints = isinstance(evaluator, Prepares)
+    keeps_checkpoints = evaluator.method == "shared weights"
 
     def evaluated(item: Evaluated) -> None:
         log.evaluated(item, elapsed_s=clock() - began_s)
@@ -266,11 +265,8 @@ def _searched(
         evaluator=evaluator,
         budget=request.budget,
         settings=left,
-        study_path=str(folder / STUDY_FILE),
-        previous=previous,
         listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
-        cache=LatencyCache(),
-        work=folder / WORK,
+        storage=Storage(previous=previous, study_path=folder / STUDY_FILE, work=folder / WORK, cache=LatencyCache()),
         clock=clock,
         spent_s=clock() - began_s,
     )
@@ -323,7 +319,7 @@ def _held_s(folder: Path) -> float | None:
 
 
 def _manifest(
-    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: AccuracyEvaluator, name: str
+    request: Request, space: SearchSpace, device: LatencyDevice, evaluator: Evaluator, name: str
 ) -> Manifest:
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     settings = request.settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mnv2search.accuracy.types import KeepsWeights
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.study.types import SearchResult
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.workflows.search.outputs import front_path
@@ -12,7 +12,7 @@ from mnv2search.workflows.search.outputs import front_path
 __all__ = ["ship_kept"]
 
 
-def ship_kept(folder: Path, result: SearchResult, evaluator: KeepsWeights) -> None:
+def ship_kept(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.
 
     Weights that an earlier front left are removed, and what was kept of networks that are not on this one.
@@ -20,7 +20,7 @@ def ship_kept(folder: Path, result: SearchResult, evaluator: KeepsWeights) -> No
     Raises:
         TrainingError: the disk does not take them.
     """
-    sources = {e.spec: source for e in result.front if (source := evaluator.kept(e.spec)) is not None}
+    sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
     for stale in set((folder / "front").glob("*.pt")) - set(targets):
         stale.unlink()

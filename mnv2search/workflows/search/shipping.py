@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mnv2search.accuracy.types import AccuracyEvaluator, HasWeights, KeepsWeights, TrainsFurther
+from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError, check_package
 from mnv2search.results.finetuned import Finetuned
 from mnv2search.study.deadline import Deadline
@@ -42,14 +42,14 @@ class Best(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def check_finetuning(settings: Settings, evaluator: AccuracyEvaluator) -> None:
+def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     """Refuse to train the best networks where it cannot be done.
 
     Raises:
         OptionError: there are no weights to go on from, or there is no time to divide.
         MissingExtraError: a package is not installed.
     """
-    if not isinstance(evaluator, HasWeights | TrainsFurther):
+    if not evaluator.can_finetune:
         raise OptionError(
             f"{evaluator.info.name} has no weights, and so no images, to train networks on after the search",
             hint="give --data with a supernet, or with detectors or segmenters, or leave out --finetune",
@@ -69,7 +69,7 @@ def settings_of_search(settings: Settings) -> Settings:
 def train_best(
     folder: Path,
     result: SearchResult,
-    evaluator: AccuracyEvaluator,
+    evaluator: Evaluator,
     *,
     deadline: Deadline | None,
     seed: int,
@@ -89,13 +89,14 @@ def train_best(
         DataError: the images cannot be learned from.
         TrainingError: a training fails, or the disk does not take the weights.
     """
-    if isinstance(evaluator, KeepsWeights):
+    shares_weights = evaluator.can_finetune and evaluator.method == "shared weights"
+    if evaluator.can_finetune and not shares_weights:
         from mnv2search.workflows.search.ship_weights import ship_kept  # late, here and below: it loads torch
 
         ship_kept(folder, result, evaluator)
-    if isinstance(evaluator, HasWeights):
+    if shares_weights:
         (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
-    if isinstance(evaluator, HasWeights) and result.front and evaluator.is_full_size():
+    if shares_weights and result.front and evaluator.is_full_size():
         write_inherited(folder, result.front, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return Best()
@@ -122,11 +123,13 @@ def train_best(
         )
         on_progress(shown)
 
+    from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
+    from mnv2search.data.images import ImageSet
     from mnv2search.workflows.search.finetune import best_of, candidates_of, finetune
     from mnv2search.workflows.search.finetune_dense import finetune_dense
 
     found: Finetuned | None = None
-    if isinstance(evaluator, TrainsFurther):
+    if isinstance(evaluator, TrainDenseEvaluator):
         found = finetune_dense(
             best_of(result.front),
             evaluator,
@@ -136,10 +139,10 @@ def train_best(
             on_progress=told,
             clock=deadline.clock,
         )
-    elif isinstance(evaluator, HasWeights):
+    elif isinstance(evaluator.dataset, ImageSet):
         found = finetune(
             candidates_of(result.finalists),
-            evaluator.images,
+            evaluator.dataset,
             folder=own,
             time_s=time_s,
             seed=seed,

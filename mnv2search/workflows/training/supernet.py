@@ -19,7 +19,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
-from mnv2search.study.types import Listener, Settings
+from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
 __all__ = ["build_supernet"]
@@ -76,7 +76,7 @@ def build_supernet(
         weights="" if weights is None else str(weights),
         weights_spec=weights_spec,
     )
-    whole = space_with_classes(load_space(space), len(evaluator.images.classes))
+    whole = space_with_classes(load_space(space), len(evaluator.dataset.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
@@ -94,8 +94,7 @@ def build_supernet(
                 budget=Budget(latency_ms=latency_ms),
                 settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
                 listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
-                cache=LatencyCache(),
-                work=folder,
+                storage=Storage(cache=LatencyCache(), work=folder),
             )
             notes = search.prepare()
     return Built(

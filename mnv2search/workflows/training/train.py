@@ -19,6 +19,7 @@ from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import StoppedError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
+from mnv2search.recipe import Recipe
 from mnv2search.report.training import training_lines
 from mnv2search.results.training import TrainingReport
 from mnv2search.spec.classes import with_classes
@@ -29,7 +30,6 @@ from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Figures, evaluate
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.loop import BEST, LAST, Progress, train
-from mnv2search.training.recipe import Recipe
 from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.training_log import logged, write_page
 

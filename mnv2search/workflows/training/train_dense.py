@@ -18,6 +18,7 @@ from mnv2search.data.scenes import SceneSet
 from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.recipe import Recipe
 from mnv2search.report.dense_training import dense_figures_rows, dense_training_lines, faults_lines
 from mnv2search.results.training import DenseTrainingReport
 from mnv2search.spec.classes import with_classes
@@ -29,7 +30,6 @@ from mnv2search.tasks.matching import reached
 from mnv2search.tasks.task import HEADS, task_of
 from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
 from mnv2search.training.loop import BEST, LAST
-from mnv2search.training.recipe import Recipe
 from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.train import REPORT
 from mnv2search.workflows.training.training_log import logged, write_page

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid.strategy import SpaceExhausted
-from mnv2search.study.study_file import DIRECTIONS, StudyFile, UnreadableStudyError
+from mnv2search.study.storage.study_file import DIRECTIONS, StudyFile, UnreadableStudyError
 
 __all__ = ["Asked", "Journal", "distributions_of"]
 
@@ -65,7 +65,7 @@ class Journal:
         space: SearchSpace,
         *,
         sampler: optuna.samplers.BaseSampler,
-        path: str | None,
+        path: Path | None,
         known: Mapping[Pick, Evaluation] | None = None,
         noted: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -75,7 +75,7 @@ class Journal:
         self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
         self._file: StudyFile | None = None
         trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
-        self._study.add_trials(trials if path is None else self._restore(Path(path), trials, noted))
+        self._study.add_trials(trials if path is None else self._restore(path, trials, noted))
         for trial in self._study.get_trials(deepcopy=False):
             trial.distributions = self._distributions  # Optuna copies them for each trial: 12 kB
 

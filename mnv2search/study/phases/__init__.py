@@ -1,0 +1,1 @@
+"""Phases of a search, in the order in which the engine runs them."""
