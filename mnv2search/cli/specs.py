@@ -2,67 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mnv2search.cli.options import Choice
 from mnv2search.errors import OptionError
 from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
-__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec"]
+__all__ = ["SAVED", "chosen_spec", "saved_spec"]
 
 SAVED = (".pt", ".pt2")
 """Endings of files that hold a spec beside its weights."""
 
 
-def chosen_specs(
-    names: Sequence[str],
-    *,
-    picks: Sequence[str] = (),
-    first: bool = False,
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-) -> tuple[ModelSpec, ...]:
-    """The networks that arguments and options of the command line stand for.
+def chosen_spec(name: str, choice: Choice) -> ModelSpec:
+    """The network that an argument of the command line stands for, with the changes of its options.
 
     Raises:
         SpecError: a file has problems, or is a search space with choices left open.
         WeightsError: a `.pt` or `.pt2` file is none of ours.
         OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
     """
-    return tuple(
-        chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution, head_output=head_output)
-        for name in names
-    )
-
-
-def chosen_spec(
-    name: str,
-    *,
-    picks: Sequence[str] = (),
-    first: bool = False,
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-) -> ModelSpec:
-    """The same for one network."""
     loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
-        loaded = _picked(loaded, picks=picks, first=first)
-    elif picks:
+        loaded = _picked(loaded, choice)
+    elif choice.picks:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
-    changes: dict[str, float | Resolution] = {}
-    if width is not None:
-        changes["width"] = width
-    if resolution is not None:
-        changes["resolution"] = resolution
-    sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
-    return sized if head_output is None else answering(sized, head_output)
+    sized = replace(
+        loaded,
+        width=loaded.width if choice.width is None else choice.width,
+        resolution=choice.resolution or loaded.resolution,
+    )
+    return sized if choice.head_output is None else answering(sized, choice.head_output)
 
 
 def saved_spec(name: str) -> ModelSpec | None:
@@ -78,11 +52,11 @@ def saved_spec(name: str) -> ModelSpec | None:
     return read_spec(Path(name))
 
 
-def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:
+def _picked(space: SearchSpace, choice: Choice) -> ModelSpec:
     values: dict[str, str] = {}
-    for pick in picks:
+    for pick in choice.picks:
         at, separator, value = pick.partition("=")
         if not separator:
             raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
         values[at.strip()] = value.strip()
-    return resolve_values(space, values, rest="first" if first else "refuse")
+    return resolve_values(space, values, rest="first" if choice.first else "refuse")

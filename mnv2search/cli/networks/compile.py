@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mnv2search.cli.options import (
-    first_option,
-    head_output_option,
+    Choice,
+    force_option,
     json_option,
-    pick_option,
+    network_options,
     quiet_option,
-    resized_options,
+    seed_option,
 )
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
@@ -62,13 +63,10 @@ if TYPE_CHECKING:
     help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@seed_option("Seed of random weights.")
+@force_option
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
-@resized_options
-@head_output_option
-@pick_option
-@first_option
+@network_options(head_output=True)
 @json_option
 @quiet_option
 def command(
@@ -82,10 +80,9 @@ def command(
     data: Path | None,
     force: bool,
     no_fvcore: bool,
-    head_output: str | None,
+    choice: Choice,
     as_json: bool,
     quiet: bool,
-    **choice: Any,
 ) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
@@ -110,17 +107,17 @@ def command(
     from mnv2search.spec.heads.outputs import answering
 
     if spec.endswith(SAVED):
-        if weights is not None or any(choice.values()):
+        if weights is not None or choice != Choice(head_output=choice.head_output):
             raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
         from mnv2search.model.saved import read_spec
 
         network, weights = read_spec(Path(spec)), Path(spec)
     else:
-        network = chosen_spec(spec, **choice)
+        network = chosen_spec(spec, replace(choice, head_output=None))
         if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
             weights = _weights_beside(spec, network, quiet=quiet)
-    if head_output is not None:
-        network = answering(network, head_output)
+    if choice.head_output is not None:
+        network = answering(network, choice.head_output)
     compiled = compile_spec(
         network,
         outputs=outputs,

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
-from mnv2search.cli.options import first_option, json_option, pick_option, resized_options
+from mnv2search.cli.options import Choice, json_option, network_options
 from mnv2search.cli.output import emit_json, stdout_console
 
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
-@resized_options
-@pick_option
-@first_option
+@network_options()
 @json_option
-def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any) -> None:
+def command(
+    specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], choice: Choice, as_json: bool
+) -> None:
     """Count the parameters, multiply-adds and memory of each SPEC.
 
     SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
@@ -28,12 +28,12 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
     Example:
       mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.cli.specs import chosen_specs  # late: --help must not pay for it
+    from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.cost import cost_of
     from mnv2search.report.counts import cost_rows
     from mnv2search.report.table import draw
 
-    networks = chosen_specs(specs, **choice)
+    networks = [chosen_spec(name, choice) for name in specs]
     if as_json:
         emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
     else:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import Duration, json_option, quiet_option, run_folder_argument
+from mnv2search.cli.options import json_option, quiet_option, run_folder_argument, time_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("verify")
 @run_folder_argument
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
+@time_option()
 @click.option(
     "--device",
     metavar="RUNTIME[:OPTIONS][@HOST]",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from mnv2search.cli.options import json_option, quiet_option, void_option
+from mnv2search.cli.options import json_option, quiet_option, seed_option, void_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("data")
 @click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of parts that are drawn.")
+@seed_option("Seed of the split, where the data has none.")
 @click.option(
     "--task",
     type=click.Choice(("auto", "classification", "detection", "segmentation")),

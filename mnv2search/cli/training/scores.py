@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.options import json_option, quiet_option, seed_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
@@ -12,7 +12,7 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 @click.argument("space", metavar="SPACE")
 @click.option("--score", "names", multiple=True, metavar="NAME", help="naswot, synflow or zen; all, if left out.")
 @click.option("-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Networks to draw.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@seed_option()
 @json_option
 @quiet_option
 def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:

@@ -6,19 +6,24 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
-    Duration,
-    first_option,
+    FILE,
+    Choice,
+    data_option,
+    epochs_option,
+    folder_option,
     json_option,
-    pick_option,
+    network_options,
     quiet_option,
-    resized_options,
+    seed_option,
+    time_option,
     void_option,
+    weights_options,
 )
 from mnv2search.cli.output import answer, emit_json, note
 
@@ -29,34 +34,24 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", metavar="SPEC")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
-)
+@data_option
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
 @void_option
-@click.option("--epochs", type=click.IntRange(1), help="In place of the recipe's.")
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Of training, in place of epochs.")
-@click.option(
-    "--from",
-    "weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
+@epochs_option("Number of epochs (overrides the recipe).")
+@time_option("Time to train for, such as 30m (overrides the epochs).")
+@weights_options(
+    "First weights: a .pt file of any network with as many rows or stages, or published ones.",
+    spec_help="Network that published weights of --from belong to; SPEC if left out.",
 )
-@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to; SPEC if left out.")
 @click.option(
-    "--distill",
-    "teacher",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="A .pt file whose answers are learned from too.",
+    "--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation, a .pt file."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@folder_option("Folder to write to; results/NAME-trained if left out.")
+@seed_option()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
@@ -64,9 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What trains; auto takes CUDA where it is there.",
 )
-@resized_options
-@pick_option
-@first_option
+@network_options()
 @json_option
 @quiet_option
 def command(
@@ -82,9 +75,9 @@ def command(
     output: Path | None,
     seed: int,
     accelerator: str,
+    choice: Choice,
     as_json: bool,
     quiet: bool,
-    **choice: Any,
 ) -> None:
     """Train the network of SPEC on the images of DATA.
 
@@ -111,7 +104,7 @@ def command(
     from mnv2search.workflows.training.train import report_json, train_spec
 
     with joined(accelerator) as team, _told_once(team):
-        network = chosen_spec(spec, **choice)
+        network = chosen_spec(spec, choice)
         folder = output or Path("results") / file_name(f"{network.name}-trained")
         if spec.endswith(SAVED) and weights is None and team.is_leader:
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
