@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import optuna
 import pytest
@@ -128,6 +129,38 @@ def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) 
     journal(path, known, noted)
     assert stored(path) == names(known)
     assert len(noted) == 1
+
+
+def test_a_study_of_another_space_is_made_anew(path: Path, known: Known) -> None:
+    journal(path, known)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE trial_params SET distribution_json = replace(distribution_json, '224', '225')")
+    noted: list[str] = []
+    journal(path, known, noted)
+    assert stored(path) == names(known)
+    assert noted == ["study.sqlite3 cannot be read (it is of another space): it is rebuilt from the records"]
+
+
+def test_a_study_goes_on_without_loading_its_trials_through_optuna(
+    path: Path, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal(path, known)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (2, 'of mine', '7')")
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("3,000 trials would take minutes")
+
+    monkeypatch.setattr("optuna.storages.RDBStorage.get_all_trials", refuse)
+    noted: list[str] = []
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    heard: list[optuna.trial.FrozenTrial] = []
+    monkeypatch.setattr(sampler, "before_trial", lambda study, _: heard.extend(study.get_trials()[:-1]))
+    Journal(SPACE, sampler=sampler, path=path, known=known, noted=noted.append).ask()
+    assert noted == []
+    assert [trial.user_attrs["name"] for trial in heard] == names(known)
+    assert [trial.system_attrs.get("of mine") for trial in heard] == [None, 7, None, None, None, None]
+    assert [trial.values[1] for trial in heard] == [e.latency.median_ms for e in known.values() if e.latency]
 
 
 def test_a_journal_of_a_file_that_is_replaced_is_not_applied_to_the_new_one(path: Path, known: Known) -> None:

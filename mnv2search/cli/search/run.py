@@ -43,7 +43,10 @@ WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_j
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@space_option("Search space; docs/search.md lists those that ship.", default="mnv2")
+@space_option(
+    "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
+    default="mnv2",
+)
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid.strategy import SpaceExhausted
-from mnv2search.study.storage.study_file import DIRECTIONS, StudyFile, UnreadableStudyError
+from mnv2search.study.storage.study_file import DIRECTIONS, StoredTrial, StudyFile, UnreadableStudyError
 
 __all__ = ["Asked", "Journal", "distributions_of"]
 
@@ -33,6 +34,13 @@ def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {
         axis.at: CategoricalDistribution(cast("Sequence[CategoricalChoiceType]", axis.options)) for axis in space.axes
     }
+
+
+class _Shared(dict[str, BaseDistribution]):
+    """Distributions that all trials of a study share; Optuna would copy them for each trial, 12 kB."""
+
+    def __deepcopy__(self, memo: object) -> _Shared:
+        return self
 
 
 class Asked(NamedTuple):
@@ -71,13 +79,11 @@ class Journal:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._axes = space, space.axes
-        self._distributions = distributions_of(space)
+        self._distributions = _Shared(distributions_of(space))
         self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
         self._file: StudyFile | None = None
         trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
         self._study.add_trials(trials if path is None else self._restore(path, trials, noted))
-        for trial in self._study.get_trials(deepcopy=False):
-            trial.distributions = self._distributions  # Optuna copies them for each trial: 12 kB
 
     def ask(self) -> Asked:
         """The next pick; several may be asked for before any is told."""
@@ -135,7 +141,7 @@ class Journal:
             self._file = StudyFile.create(path, made)
             return made
         try:
-            self._file, stored = StudyFile.open(path)
+            self._file, stored = StudyFile.open(path, self._distributions)
             agrees = len(stored) <= len(made) and all(map(self._agree, stored, made))
             fault = "" if agrees else "does not match the records"
         except UnreadableStudyError as error:
@@ -146,36 +152,45 @@ class Journal:
             return made
         for trial in made[len(stored) :]:
             self._store(trial)  # recorded, but killed before it was stored in the study
-        return [self._light(trial) for trial in stored] + made[len(stored) :]
+        return [*map(self._restored, stored, made), *made[len(stored) :]]
 
-    def _agree(self, stored: FrozenTrial, made: FrozenTrial) -> bool:
+    def _agree(self, stored: StoredTrial, made: FrozenTrial) -> bool:
         """Whether a trial of the file equals the one made from the records."""
-        if (stored.state, stored.values, stored.user_attrs) != (made.state, made.values, made.user_attrs):
+        if (stored.state, stored.values, stored.user_attrs) != (made.state.name, made.values, made.user_attrs):
             return False
-        try:
-            same = canonical(self._space, self._pick(stored.params)) == self._pick(made.params)
-        except (KeyError, ValueError):
+        if stored.indices.keys() != made.params.keys():
             return False
-        return same and stored.params.keys() == made.params.keys()
+        if not all(stored.indices[axis.at] in range(len(axis.options)) for axis in self._axes):
+            return False
+        return canonical(self._space, self._stored_pick(stored)) == self._pick(made.params)
 
-    def _light(self, stored: FrozenTrial) -> FrozenTrial:
-        """The same trial, with the shared distributions of the space instead of those in the file."""
-        return create_trial(
-            params=stored.params,
-            distributions=self._distributions,
-            values=stored.values,
-            user_attrs=stored.user_attrs,
-            system_attrs=stored.system_attrs,
-        )
+    def _stored_pick(self, stored: StoredTrial) -> Pick:
+        return tuple(stored.indices[axis.at] for axis in self._axes)
+
+    def _restored(self, stored: StoredTrial, made: FrozenTrial) -> FrozenTrial:
+        """The trial as it was asked for, with what the sampler knew of it."""
+        made.params, made.system_attrs = self._params(self._stored_pick(stored)), stored.system_attrs
+        return made
 
     def _trial(self, pick: Sequence[int], evaluation: Evaluation) -> FrozenTrial:
-        return create_trial(
-            params={axis.at: axis.options[index] for axis, index in zip(self._axes, pick, strict=True)},
-            distributions=self._distributions,
+        now = datetime.now()
+        return FrozenTrial(  # `optuna.create_trial` would check every option of every trial
+            number=-1,
+            trial_id=-1,
+            state=TrialState.COMPLETE,
+            value=None,
             values=_values(evaluation),
+            datetime_start=now,
+            datetime_complete=now,
+            params=self._params(pick),
+            distributions=self._distributions,
             user_attrs=_attributes(evaluation),
             system_attrs={CONSTRAINTS: [evaluation.violation]},
+            intermediate_values={},
         )
+
+    def _params(self, pick: Sequence[int]) -> dict[str, object]:
+        return {axis.at: axis.options[index] for axis, index in zip(self._axes, pick, strict=True)}
 
     def _pick(self, params: Mapping[str, object]) -> tuple[int, ...]:
         return tuple(axis.options.index(params[axis.at]) for axis in self._axes)
