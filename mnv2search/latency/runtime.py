@@ -27,6 +27,8 @@ from mnv2search.spec.plan import Plan, plan
 if TYPE_CHECKING:
     from torch import nn
 
+    from mnv2search.lowering.quantize import Ranges
+
 __all__ = ["Runtime", "RuntimeDevice"]
 
 
@@ -96,6 +98,18 @@ class Runtime(ABC):
     def converter(self) -> str:
         """What `convert` uses, with its version, such as ``torch.onnx.export 2.13.0``."""
         return f"the converter of {self.name}"
+
+    def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
+        """The ranges of the activations in integers, from random images; None in other precisions."""
+        if self.precision != "int8":
+            return None
+        from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
+
+        return ranges_of(network, weights)
+
+    def _not_installed(self, what: str, extra: str, error: ImportError) -> DeviceError:
+        """The error for a converter that is not installed."""
+        return DeviceError(f"{what} cannot be imported ({error})", hint=f"pip install 'mnv2search[{extra}]'")
 
     @property
     def options(self) -> tuple[str, ...]:

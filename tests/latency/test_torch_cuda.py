@@ -152,7 +152,7 @@ def test_the_settings_of_torch_are_as_before() -> None:
 def test_a_device_knows_the_text_that_opens_it_again(
     options: dict[str, object], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnv2search.latency.runtimes.torch_cuda.TorchGpu", FakeGpu)
+    monkeypatch.setattr("mnv2search.latency.runtimes.nvidia.TorchGpu", FakeGpu)
     device = TorchCuda(**options)  # type: ignore[arg-type]
     assert device.info.name == name
     with open_device(name) as again:
