@@ -32,7 +32,7 @@ def command(
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.cli.specs import chosen_spec
-    from mnv2search.report.rows import latency_rows
+    from mnv2search.report.devices.latency import latency_rows
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together

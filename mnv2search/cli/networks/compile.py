@@ -101,8 +101,8 @@ def command(
 
     check_request(outputs, force=force, precision=precision, calibration=calibration)
     from mnv2search.cli.specs import SAVED, chosen_spec
-    from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
-    from mnv2search.report.counts import layer_rows
+    from mnv2search.report.networks.compiled import compiled_json, compiled_notes, compiled_results
+    from mnv2search.report.networks.counts import layer_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.heads.outputs import answering
 

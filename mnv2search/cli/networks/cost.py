@@ -30,7 +30,7 @@ def command(
     """
     from mnv2search.cli.specs import chosen_spec  # late: --help must not pay for it
     from mnv2search.cost import cost_of
-    from mnv2search.report.counts import cost_rows
+    from mnv2search.report.networks.counts import cost_rows
     from mnv2search.report.table import draw
 
     networks = [chosen_spec(name, choice) for name in specs]

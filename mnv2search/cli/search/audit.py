@@ -55,7 +55,7 @@ def command(
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.recipe import load_recipe
-    from mnv2search.report.ranked import ranked_lines, ranked_rows
+    from mnv2search.report.search.ranking_audit import ranked_lines, ranked_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.workflows.search.ranking_audit import rank, ranked_json

@@ -245,7 +245,7 @@ def command(
 def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> None:
     """The answer: a document, or tables and what to ship."""
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
     from mnv2search.workflows.search.finetuned import shipped_json
 
