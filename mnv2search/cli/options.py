@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import click
 
-from mnv2search.cli.parameter_types import Duration, Positive, Resolution
+from mnv2search.cli.parameter_types import Duration, InputPath, Positive, Resolution
 
 __all__ = [
     "FILE",
     "POOL",
-    "Choice",
     "data_option",
     "device_option",
     "epochs_option",
@@ -61,7 +59,7 @@ force_option: Decorator = click.option("--force", is_flag=True, help="Overwrite 
 data_option: Decorator = click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=InputPath(),
     metavar="DATA",
     help="Images to train on; `mnv2search data --help` lists the layouts.",
 )
@@ -78,7 +76,7 @@ output_dir_option: Decorator = click.option(
 )
 
 
-def seed_option(help: str = "Seed of every random draw.") -> Decorator:
+def seed_option(help: str = "Seed of all random draws.") -> Decorator:
     """`--seed`: an integer from 0."""
     return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=help)
 
@@ -182,35 +180,10 @@ def with_precision(text: str, precision: str) -> str:
     return f"{name}:{','.join(known)}{at}{host}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+def network_options(*, head_output: bool = False) -> Decorator:
     """Options that choose or change the network that an argument names.
 
-    Attributes:
-        picks: choices in a search space, each as AT=VALUE.
-        first: take the first option of what is not picked.
-        width: width multiplier, or None for the file's.
-        resolution: side, or height and width, in px; None for the file's.
-        head_output: output of a detector's or a segmenter's head, or None for the file's.
-    """
-
-    picks: tuple[str, ...] = ()
-    first: bool = False
-    width: float | None = None
-    resolution: int | tuple[int, int] | None = None
-    head_output: str | None = None
-
-    @property
-    def is_given(self) -> bool:
-        """Whether any option is given."""
-        return self != Choice()
-
-
-def network_options(*, head_output: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options of `Choice`, which the command gets as its argument `choice`.
-
-    Args:
-        head_output: whether the command has `--head-output`.
+    They become `width`, `resolution`, `picks`, `first` and, if asked for, `head_output`.
     """
     options = [
         click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),
@@ -230,25 +203,14 @@ def network_options(*, head_output: bool = False) -> Callable[[Callable[..., Non
         click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
     ]
     if head_output:
-        options.insert(
-            2,
-            click.option(
-                "--head-output",
-                type=click.Choice(HEAD_OUTPUTS),
-                help="Output of a detector (raw, boxes, detections) or segmenter (logits, resized, classes) "
-                "(overrides the file's); detections includes non-maximum suppression.",
-            ),
+        of_head = click.option(
+            "--head-output",
+            type=click.Choice(HEAD_OUTPUTS),
+            help="Output of a detector (raw, boxes, detections) or segmenter (logits, resized, classes) "
+            "(overrides the file's); detections includes non-maximum suppression.",
         )
-
-    def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def chosen(**values: Any) -> None:
-            names = [name for name in Choice.__slots__ if name in values]
-            command(choice=Choice(**{name: values.pop(name) for name in names}), **values)
-
-        return functools.reduce(lambda function, option: option(function), reversed(options), chosen)
-
-    return decorated
+        options.insert(2, of_head)
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def run_folder_argument(command: F) -> F:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["Count", "Duration", "Positive", "Resolution"]
+__all__ = ["Count", "Duration", "InputPath", "Positive", "Resolution"]
+
+
+class InputPath(click.Path):
+    """A path to read from; an empty text is an error instead of the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a text stands for."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Duration(click.ParamType[float]):

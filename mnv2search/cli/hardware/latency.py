@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
-from mnv2search.cli.options import Choice, device_option, json_option, network_options, quiet_option, time_option
+from mnv2search.cli.options import device_option, json_option, network_options, quiet_option, time_option
 from mnv2search.cli.output import emit, note
 
 
@@ -18,7 +19,7 @@ from mnv2search.cli.output import emit, note
 @json_option
 @quiet_option
 def command(
-    specs: tuple[str, ...], device: str, time_s: float | None, choice: Choice, as_json: bool, quiet: bool
+    specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
 ) -> None:
     """Measure the latency of each SPEC, all side by side in one interleaved run.
 
@@ -31,13 +32,13 @@ def command(
       mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.cli.specs import chosen_spec
     from mnv2search.report.devices.latency import latency_rows
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together
+    from mnv2search.workflows.networks import chosen_specs
 
-    networks = [chosen_spec(name, choice) for name in specs]
+    networks = chosen_specs(specs, **choice)
     with measuring(len(networks), quiet=quiet or as_json) as advance:
         latencies, notes = measure_together(networks, device=device, time_s=time_s, on_progress=advance)
     for text in notes:

@@ -1,4 +1,4 @@
-"""`mnv2search supernet`: weights that all networks of a space share."""
+"""`mnv2search supernet`: train weights that all networks of a space share."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ DEFAULT_TIME_S = 600.0
 @click.command("supernet")
 @space_option("Search space whose networks share the weights.", required=True)
 @data_option
-@time_option("Wall time; 10m if no --epochs.")
-@epochs_option("Number of epochs over the images, instead of a time.")
+@time_option("Wall time of the training; 10m without --epochs.")
+@epochs_option("Passes over the images (instead of --time).")
 @click.option(
     "--fidelity",
     default="auto",
     show_default=True,
     metavar="WxR",
-    help="What widths and resolutions are multiplied by while training, such as 0.5x0.75; auto chooses by the time.",
+    help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
 )
 @click.option(
     "--recipe",
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="auto takes supernet or, with --from, adapt, whose rate is a third.",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )
 @weights_options("First weights: a .pt file of any network with as many rows or stages, or published ones.")
 @click.option(
     "--latency-ms",
     type=Positive(),
     metavar="MS",
-    help="Budget of a later search on --device: train what fits it. Every network of the space, if left out.",
+    help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
 )
 @device_option
 @seed_option()
-@folder_option("Folder to write to; results/SPACE-supernet if left out.")
+@folder_option("Output folder (default: results/SPACE-supernet).")
 @json_option
 @quiet_option
 def command(
@@ -72,10 +72,9 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train weights that all networks of a space share, for searches to come.
+    """Train weights that all networks of a space share, for several searches.
 
-    The same command goes on with a training that was interrupted. `mnv2search run --data` trains its own, if none is
-    given.
+    The same command resumes an interrupted training. Without such weights, `mnv2search run --data` trains its own.
 
     \b
     Example:
@@ -85,14 +84,14 @@ def command(
     if time_s is not None and epochs is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
-    from mnv2search.report.supernet import built_json, built_lines, built_rows
+    from mnv2search.report.supernet import supernet_json, supernet_lines, supernet_rows
     from mnv2search.report.table import draw
     from mnv2search.untrusted import file_name
-    from mnv2search.workflows.training.supernet import build_supernet
+    from mnv2search.workflows.training.supernet import train_shared_weights
 
     folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
     with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
-        built = build_supernet(
+        report = train_shared_weights(
             space,
             data=data,
             folder=folder,
@@ -108,7 +107,7 @@ def command(
             tell=tell,
         )
     if as_json:
-        emit_json(built_json(built))
+        emit_json(supernet_json(report))
         return
-    draw(built_rows(built), stdout_console())
-    answer(built_lines(built))
+    draw(supernet_rows(report), stdout_console())
+    answer(supernet_lines(report))

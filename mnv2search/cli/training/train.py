@@ -1,4 +1,4 @@
-"""`mnv2search train`: a network trained on images."""
+"""`mnv2search train`: train a network on images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     FILE,
-    Choice,
     data_option,
     epochs_option,
     folder_option,
@@ -29,7 +28,7 @@ from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
     from mnv2search.training.distributed import Team
-    from mnv2search.training.loop import Progress
+    from mnv2search.training.progress import Progress
 
 
 @click.command("train")
@@ -42,22 +41,20 @@ if TYPE_CHECKING:
 )
 @void_option
 @epochs_option("Number of epochs (overrides the recipe).")
-@time_option("Time to train for, such as 30m (overrides the epochs).")
+@time_option("Wall time of training, such as 30m (overrides epochs).")
 @weights_options(
     "First weights: a .pt file of any network with as many rows or stages, or published ones.",
-    spec_help="Network that published weights of --from belong to; SPEC if left out.",
+    spec_help="Network that published weights belong to; SPEC if left out.",
 )
-@click.option(
-    "--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation, a .pt file."
-)
-@folder_option("Folder to write to; results/NAME-trained if left out.")
+@click.option("--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
+@folder_option("Output folder (default: results/NAME-trained).")
 @seed_option()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     show_default=True,
-    help="What trains; auto takes CUDA where it is there.",
+    help="Device to train on; auto uses CUDA if it is available.",
 )
 @network_options()
 @json_option
@@ -75,9 +72,9 @@ def command(
     output: Path | None,
     seed: int,
     accelerator: str,
-    choice: Choice,
     as_json: bool,
     quiet: bool,
+    **choice: Any,
 ) -> None:
     """Train the network of SPEC on the images of DATA.
 
@@ -85,7 +82,7 @@ def command(
     folders of images and masks.
 
     FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
-    same command goes on with it, exactly where it stopped.
+    same command resumes the training exactly where it stopped.
 
     \b
     Example:
@@ -93,77 +90,51 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.cli.specs import SAVED, chosen_spec  # late: --help must not pay for it
-    from mnv2search.cli.training.train_dense import trained_dense
-    from mnv2search.recipe import load_recipe
     from mnv2search.report.training import training_lines
+    from mnv2search.results.training import report_json
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.tasks.task import is_dense
     from mnv2search.training.distributed import joined
     from mnv2search.untrusted import file_name
-    from mnv2search.workflows.training.train import report_json, train_spec
+    from mnv2search.workflows.networks import SAVED, chosen_spec  # late: --help must not pay for it
+    from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
-    with joined(accelerator) as team, _told_once(team):
-        network = chosen_spec(spec, choice)
+    with joined(accelerator) as team, _reported_once(team):
+        network = chosen_spec(spec, **choice)
         folder = output or Path("results") / file_name(f"{network.name}-trained")
         if spec.endswith(SAVED) and weights is None and team.is_leader:
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
-        with told_what_is_kept(folder), stop_requests(processes=team.size) as asked:
-            if is_dense(network):
-                if teacher is not None or team.size > 1:
-                    what = "--distill" if teacher is not None else "training with several processes"
-                    raise click.UsageError(f"{what} is only for classifiers")
-                trained_dense(
-                    network,
-                    data=data,
-                    folder=folder,
-                    recipe=recipe or "dense",
-                    seed=seed,
-                    epochs=epochs,
-                    time_s=time_s,
-                    weights=weights,
-                    from_spec=from_spec,
-                    void=void,
-                    device=team.device,
-                    as_json=as_json,
-                    quiet=quiet,
-                    stop=asked,
-                )
-                return
-            silent = quiet or as_json or not team.is_leader
-            with _shown(quiet=silent) as show:
-                report = train_spec(
-                    network,
-                    data=data,
-                    folder=folder,
-                    recipe=load_recipe(recipe or "modern"),
-                    seed=seed,
-                    epochs=epochs,
-                    time_s=time_s,
-                    weights=weights,
-                    weights_spec=None if from_spec is None else load_spec(from_spec),
-                    teacher=teacher,
-                    team=team,
-                    on_progress=show,
-                    on_note=note,
-                    stop=asked,
-                )
-    if team.is_leader:
-        if as_json:
-            emit_json(report_json(report))
-        else:
-            answer(training_lines(report))
+        request = TrainingRequest(
+            spec=network,
+            data=data,
+            folder=folder,
+            recipe=recipe,
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            teacher=teacher,
+            void=void,
+            team=team,
+        )
+        bar = _progress_bar(quiet=quiet or as_json or not team.is_leader)
+        with told_what_is_kept(folder), stop_requests(processes=team.size) as stop, bar as show:
+            report = train_spec(request, on_progress=show, on_note=note, stop=stop)
+    if team.is_leader and as_json:
+        emit_json(report_json(report))
+    elif team.is_leader:
+        answer(training_lines(report))
 
 
 @contextmanager
-def _told_once(team: Team) -> Iterator[None]:
-    """Lets the first process of each machine alone tell of mistakes, which all of its processes meet."""
+def _reported_once(team: Team) -> Iterator[None]:
+    """Let only the first process of each machine report errors, which all of its processes meet."""
     from mnv2search.errors import Mnv2SearchError, StoppedError
     from mnv2search.training.distributed import OtherProcessError
 
     try:
         yield
-    except OtherProcessError as error:  # where it failed it is told
+    except OtherProcessError as error:  # the process that failed reports it
         sys.exit(error.exit_code)
     except StoppedError as error:
         if team.is_leader:
@@ -176,8 +147,8 @@ def _told_once(team: Team) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, elsewhere a line after every evaluation and now and then; yields what to tell."""
+def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A callback that shows progress: a bar on a terminal, elsewhere a line now and then and after evaluations."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -188,14 +159,14 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     console = stderr_console()
     due = plain_turns()
 
-    def told(progress: Progress) -> None:
+    def line(progress: Progress) -> None:
         if due(is_told=progress.evaluated is not None):
             note(progress_text(progress))
 
     if quiet:
         yield lambda _: None
     elif not console.is_terminal:
-        yield told
+        yield line
     else:
         said = TextColumn("{task.fields[said]}", markup=False)
         with Bar(

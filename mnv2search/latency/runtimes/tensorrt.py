@@ -13,8 +13,8 @@ from mnv2search.errors import DeviceError
 from mnv2search.latency.gpu import Queued
 from mnv2search.latency.runner.engine import EngineError, image
 from mnv2search.latency.runtimes.nvidia import NvidiaDevice, NvidiaGpu
-from mnv2search.lowering.onnx import onnx_bytes
-from mnv2search.lowering.onnx_half import half_precision
+from mnv2search.lowering.onnx.half import half_precision
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
