@@ -36,7 +36,10 @@ def test_a_circle_is_found_through_other_files() -> None:
 
 @pytest.mark.parametrize(
     ("module", "other"),
-    [("mnv2search.report.run", "mnv2search.workflows.search.run"), ("mnv2search.latency.x", "mnv2search.accuracy.y")],
+    [
+        ("mnv2search.report.search.run", "mnv2search.workflows.search.run"),
+        ("mnv2search.latency.x", "mnv2search.accuracy.y"),
+    ],
     ids=["above", "beside"],
 )
 def test_an_upward_import_is_found(module: str, other: str) -> None:

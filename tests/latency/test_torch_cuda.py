@@ -55,6 +55,15 @@ def test_the_cache_is_flushed_before_every_launch_and_outside_of_what_is_timed()
     assert done == ["flush", "mark", "launch", "mark"] * gpu.launched
 
 
+def test_untimed_runs_last_as_long_as_asked() -> None:
+    gpu = FakeGpu()
+    device = TorchCuda(gpu)
+    device.bursts([ONCE])
+    before = gpu.launched
+    device.bursts([ONCE._replace(warm_ms=10.0)])
+    assert gpu.launched - before == 10 + 3
+
+
 def test_runs_are_queued_before_the_processor_is_waited_for() -> None:
     gpu = FakeGpu()
     TorchCuda(gpu).bursts([ONCE._replace(min_runs=8)])
@@ -143,7 +152,7 @@ def test_the_settings_of_torch_are_as_before() -> None:
 def test_a_device_knows_the_text_that_opens_it_again(
     options: dict[str, object], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnv2search.latency.runtimes.torch_cuda.TorchGpu", FakeGpu)
+    monkeypatch.setattr("mnv2search.latency.runtimes.nvidia.TorchGpu", FakeGpu)
     device = TorchCuda(**options)  # type: ignore[arg-type]
     assert device.info.name == name
     with open_device(name) as again:

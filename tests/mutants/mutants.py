@@ -92,8 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an option of `latency` is renamed",
-        symbol="command",
-        holds='@click.command("latency")',
+        symbol="time_option",
         old='"--time", "time_s"',
         new='"--within", "time_s"',
         tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from mnv2search.cli.options import POOL, Count, Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import (
+    POOL,
+    device_option,
+    json_option,
+    output_dir_option,
+    quiet_option,
+    seed_option,
+    space_option,
+)
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
+from mnv2search.cli.parameter_types import Count, Duration, Positive
 
 if TYPE_CHECKING:
     from mnv2search.evaluation import Budget
@@ -34,12 +43,9 @@ WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_j
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@click.option(
-    "--space",
+@space_option(
+    "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
     default="mnv2",
-    show_default=True,
-    metavar="FILE|NAME",
-    help="Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
 )
 @click.option(
     "--round-to",
@@ -87,7 +93,7 @@ WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_j
     "takes longer. Detectors and segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option()
 @click.option("--name", metavar="NAME", help="Folder of the run; made from space and budget if left out.")
 @click.option("--resume", metavar="NAME", help="Go on with an interrupted run.")
 @click.option(
@@ -97,14 +103,7 @@ WITH_RESUME = {"resume", "trusts", "trials", "time_s", "root", "confirms", "as_j
     help="With --resume: run the programs, connect to the machines and read the data that the folder names, even if "
     "you did not start the run on this machine.",
 )
-@click.option(
-    "--output-dir",
-    "root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the folders of runs.",
-)
+@output_dir_option
 @click.option(
     "--confirm/--no-confirm",
     "confirms",
@@ -246,7 +245,7 @@ def command(
 def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> None:
     """The answer: a document, or tables and what to ship."""
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
     from mnv2search.results.finetuned import shipped_json
 
