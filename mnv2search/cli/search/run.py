@@ -248,7 +248,7 @@ def _show(outcome: Outcome, *, budget: Budget, as_json: bool, quiet: bool) -> No
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
     from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
-    from mnv2search.workflows.search.finetuned import shipped_json
+    from mnv2search.results.finetuned import shipped_json
 
     result, trained = outcome.result, outcome.finetuned
     if as_json:
@@ -276,14 +276,29 @@ def _evaluator(accuracy: str | None, data: str | None, weights: str | None, from
         raise click.UsageError("--from is for a search on images, by shared weights or by train-dense: add --data")
     if from_spec and not weights:
         raise click.UsageError("--from-spec says which network the weights of --from belong to: add --from FILE")
+    if name == "train" and "task=" not in options and space != "-" and (task := _task(space)):
+        options = f"task={task}{',' if options else ''}{options}"
     given = {"data": data, "weights": weights, "weights_spec": from_spec}
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for text in added:
         if "," in text:
             raise click.UsageError(f"the path {text.partition('=')[2]!r} holds a comma: rename it, or give a link")
     if not added:
-        return accuracy or "imagenet"
+        return f"{name}:{options}" if options else name
     return f"{name}:{','.join([*added, *([options] if options else [])])}"
+
+
+def _task(space: str) -> str:
+    """The task of the networks of a space, by their head; empty for classifiers, which `train` takes by default."""
+    from mnv2search.spec.model_spec import Classifier
+    from mnv2search.spec.yaml.codec import load_space
+
+    template = load_space(space).template
+    if template.head is None or type(template.head) is Classifier:
+        return ""
+    from mnv2search.tasks.task import task_of  # late: it loads torch
+
+    return task_of(template).name
 
 
 def _refuse_unknown_names(space: str, device: str, evaluator: str) -> None:
