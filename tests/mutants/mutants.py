@@ -66,7 +66,7 @@ MUTANTS = (
         symbol="_alive_elements",
         old="alive.append(elements + (residual if index else 0))",
         new="alive.append(elements)",
-        tests=("tests/model/test_memory.py", "tests/spec", "tests/model"),
+        tests=("tests/test_cost.py",),
     ),
     Mutant(
         name="warm_ms is ignored on processors",

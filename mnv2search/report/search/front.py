@@ -72,7 +72,9 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
 def _even_odds(front: Sequence[Evaluation]) -> str:
     """What even odds for all classes give."""
     head = front[0].spec.head if front else None
-    return "" if head is None else f"; even odds for all {head.classes:,} classes give {100 / head.classes:.1f} %"
+    if head is None or not head.classes:
+        return ""
+    return f"; even odds for all {head.classes:,} classes give {100 / head.classes:.1f} %"
 
 
 def _likelihood_text(accuracy: Accuracy | None) -> str:
