@@ -8,7 +8,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -46,7 +46,7 @@ class StoredTrial(NamedTuple):
     values: list[float]
     indices: dict[str, int]
     user_attrs: dict[str, object]
-    system_attrs: dict[str, object]
+    system_attrs: dict[str, Any]
 
 
 class StudyFile:

@@ -12,6 +12,7 @@ from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, Verdict
+from mnv2search.records import read_manifest
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
 from mnv2search.workflows.search.load_run import recall
@@ -74,6 +75,11 @@ def front_files(folder: Path) -> tuple[Path, ...]:
         RecordError: there are none.
     """
     files = tuple(sorted((folder / "front").glob("*.yaml")))
+    if not files and read_manifest(folder).status == "nothing fits":
+        raise RecordError(
+            f"{folder}: the run is finished, and no network is within its budget, so there is no front to verify",
+            hint="`mnv2search front` shows what would have to be given up",
+        )
     if not files:
         raise RecordError(
             f"{folder}: has no front to verify", hint="give the folder of a finished run, such as results/NAME"
