@@ -27,12 +27,13 @@ from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.data.scene_batches import VOID, LoadedScenes, loaded_parts
 from mnv2search.model.build import build
 from mnv2search.recipe import load_recipe
+from mnv2search.results.training import DenseTrainingReport
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
 from mnv2search.tasks.task import HEADS, task_of
-from mnv2search.workflows.training.train_dense import DenseTrainingReport, train_dense_spec
+from mnv2search.workflows.training.train_dense import train_dense_spec
 
 BACKBONE = "efficientnet_lite0"
 # Anchors from 12 % of the image's side on, six a place, find more cells than three of 10 and 20 %.

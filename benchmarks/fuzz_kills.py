@@ -32,7 +32,8 @@ import sqlalchemy
 import torch
 
 from mnv2search.cli.main import main as command_line
-from mnv2search.records import read_manifest, read_records
+from mnv2search.results.manifest import read_manifest
+from mnv2search.results.records import read_records
 from mnv2search.workflows.search.run import STUDY_FILE
 from mnv2search.workflows.search.verify import verify
 

@@ -21,12 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mnv2search.atomic import write_text
 from mnv2search.cost import Cost
 from mnv2search.errors import OptionError, SpecError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.types import DeviceInfo
-from mnv2search.records import write_text
 from mnv2search.spec.bundled import bundled_files
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.space import Axis, SearchSpace

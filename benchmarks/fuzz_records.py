@@ -35,7 +35,8 @@ from mnv2search.errors import Mnv2SearchError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.records import EVALUATIONS, MANIFEST, read_manifest, read_records
+from mnv2search.results.manifest import MANIFEST, read_manifest
+from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.supernet.proxy_scale import Fidelity

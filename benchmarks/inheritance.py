@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from mnv2search.recipe import load_recipe
+from mnv2search.results.training import TrainingReport
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.workflows.training.train import TrainingReport, train_spec
+from mnv2search.workflows.training.train import train_spec
 
 
 def main() -> None:

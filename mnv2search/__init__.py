@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
     from mnv2search.model.build import build
     from mnv2search.pareto import front, hypervolume
-    from mnv2search.records import read_records
+    from mnv2search.results.records import read_records
     from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     from mnv2search.spec.plan import Plan, plan
     from mnv2search.spec.space import SearchSpace, resolve
@@ -89,7 +89,7 @@ _HOME = {
     "open_device": "latency.registry",
     "open_evaluator": "accuracy.registry",
     "plan": "spec.plan",
-    "read_records": "records",
+    "read_records": "results.records",
     "resolve": "spec.space",
     "search": "workflows.search.api",
 }

@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "replacing", "sync"]
+from mnv2search.errors import WriteError
+
+__all__ = ["remove_leftovers", "replacing", "sync", "write_bytes", "write_text"]
 
 TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL)
 
@@ -31,6 +33,24 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like `write_bytes`, for UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically and flush it to disk.
+
+    Raises:
+        WriteError: the file cannot be written; the old file is kept.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
 
 
 def sync(path: Path) -> None:

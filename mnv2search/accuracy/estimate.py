@@ -7,7 +7,8 @@ the deviations of log body parameters and log blocks from those of a typical net
                     large-kernel share, SE share, u + u^2)           u: unexpanded share
 
 The coefficients w, their covariance, and the standard deviations of recipes and of single results are in
-``coefficients.json``, which ``benchmarks/imagenet_estimate.py`` writes and checks. See ``docs/accuracy.md``.
+``coefficients.json``, which ``benchmarks/imagenet_estimate.py`` writes and checks. See
+``docs/explanation/imagenet-estimate.md``.
 """
 
 from __future__ import annotations

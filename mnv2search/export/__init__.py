@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 from mnv2search.errors import ExportError, OptionError, UnknownNameError
 
 if TYPE_CHECKING:
-    from mnv2search.export.check import ExportReport, Run
+    from mnv2search.export.check import Run
     from mnv2search.export.precision import Precision
+    from mnv2search.results.exports import ExportReport
     from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = [

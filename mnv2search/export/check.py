@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +15,10 @@ from mnv2search.errors import ExportError
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights import load_weights
+from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Difference", "ExportReport", "Run", "accept", "check_written", "difference", "network", "write_checked"]
+__all__ = ["Difference", "Run", "accept", "check_written", "difference", "network", "write_checked"]
 
 Run = Callable[[Tensor], Tensor]
 
@@ -43,33 +43,6 @@ class Difference(NamedTuple):
     rms: float
     same_class: float | None
     images: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportReport:
-    """What was written and how well it agrees.
-
-    Attributes:
-        path: of the file.
-        size_bytes: of the file.
-        max_relative_difference: largest difference of an output, over the largest output.
-        tolerance: what that had to stay within; in fp16 and int8, what `rms_relative_difference` had to.
-        rms_relative_difference: root mean square of the difference, over that of the answers.
-        same_class: share of the images whose highest output is the same; None for a map.
-        images: that it was compared on.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        calibration_images: that the ranges of the activations come from; 0 for random numbers, None for none needed.
-    """
-
-    path: Path
-    size_bytes: int
-    max_relative_difference: float
-    tolerance: float
-    rms_relative_difference: float
-    same_class: float | None
-    images: int
-    precision: str = "fp32"
-    calibration_images: int | None = None
 
 
 def network(spec: ModelSpec, *, weights: Path | None, seed: int) -> MobileNet:

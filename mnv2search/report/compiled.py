@@ -11,10 +11,9 @@ from mnv2search.report.rows import counted
 from mnv2search.spec.heads.outputs import answer_text, output_of
 
 if TYPE_CHECKING:
-    from mnv2search.export.check import ExportReport
+    from mnv2search.results.exports import Compiled, ExportReport
     from mnv2search.tasks.classification import Figures
     from mnv2search.tasks.dense_metrics import DenseFigures
-    from mnv2search.workflows.export.compile import Compiled
 
 __all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 

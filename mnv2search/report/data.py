@@ -10,7 +10,7 @@ from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.training.data import Description, Sizes
+    from mnv2search.results.data import Description, Sizes
 
 __all__ = [
     "class_rows",

@@ -11,9 +11,9 @@ from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
     from mnv2search.data.scenes import SceneSet
+    from mnv2search.results.training import DenseTrainingReport
     from mnv2search.tasks.dense_metrics import DenseFigures
     from mnv2search.training.dense_loop import DenseProgress
-    from mnv2search.workflows.training.train_dense import DenseTrainingReport
 
 __all__ = ["dense_figures_rows", "dense_figures_text", "dense_progress_text", "dense_training_lines", "faults_lines"]
 

@@ -11,8 +11,8 @@ from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_t
 from mnv2search.report.training import COLLAPSED, commonest_text
 
 if TYPE_CHECKING:
+    from mnv2search.results.finetuned import Finetuned
     from mnv2search.tasks.classification import Figures
-    from mnv2search.workflows.search.finetuned import Finetuned
 
 __all__ = ["finetuned_lines", "finetuned_rows"]
 

@@ -18,7 +18,7 @@ from mnv2search.report.rows import (
 )
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.search.ranking_audit import Ranked, Statistic
+    from mnv2search.results.ranking_audit import Ranked, Statistic
 
 __all__ = ["ranked_lines", "ranked_rows"]
 

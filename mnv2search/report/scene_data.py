@@ -14,7 +14,7 @@ from mnv2search.report.rows import Column, Rows, counted
 
 if TYPE_CHECKING:
     from mnv2search.data.scenes import Fault
-    from mnv2search.workflows.training.scene_data import Quantiles, SceneDescription
+    from mnv2search.results.data import Quantiles, SceneDescription
 
 __all__ = ["scene_json", "scene_lines", "scene_rows"]
 

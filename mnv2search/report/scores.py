@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.report.rows import Column, Rows
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.training.scores import ScoreReport
+    from mnv2search.results.scores import ScoreReport
 
 __all__ = ["chance", "score_json", "score_lines", "score_rows"]
 

@@ -10,7 +10,7 @@ from mnv2search.cost import cost_of
 from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, millions
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.training.supernet import Built
+    from mnv2search.results.supernet import Built
 
 __all__ = ["built_json", "built_lines", "built_rows"]
 

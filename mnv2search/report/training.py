@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mnv2search.report.rows import counted
 
 if TYPE_CHECKING:
+    from mnv2search.results.training import TrainingReport
     from mnv2search.training.loop import Figures, Progress
-    from mnv2search.workflows.training.train import TrainingReport
 
 __all__ = ["COLLAPSED", "commonest_text", "figures_text", "progress_text", "training_lines"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.report.rows import Column, Rows, counted, device_text, measured_text, trouble_lines
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.search.verify import Check
+    from mnv2search.results.verification import Check
 
 __all__ = ["verified_json", "verified_lines", "verified_rows"]
 

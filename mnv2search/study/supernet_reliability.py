@@ -18,7 +18,7 @@ __all__ = ["FEWEST", "LEAST_CORRELATION", "held_out_correlation", "order_notes",
 # Fewer networks tell nothing of a correlation.
 FEWEST = 16
 FOLDS = 5
-# Below this a predictor of inherited accuracies is not trusted. See docs/accuracy.md, "Your own images".
+# Below this a predictor of inherited accuracies is not trusted. See docs/explanation/shared-weights.md.
 LEAST_CORRELATION = 0.6
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from mnv2search import records
 from mnv2search.accuracy.evaluators.recorded import RecordedEvaluator, content_hash
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
@@ -32,10 +31,6 @@ def test_a_hash_goes_before_a_name_and_does_not_know_names(tmp_path: Path) -> No
     assert evaluator.evaluate(SPEC, seed=0).value == 0.7
     assert evaluator.evaluate(replace(SPEC, name="renamed"), seed=0).value == 0.7
     assert evaluator.evaluate(replace(SPEC, resolution=64), seed=0).value == 0.5
-
-
-def test_the_hash_is_that_of_the_records() -> None:
-    assert content_hash(SPEC) == records.spec_hash(SPEC)
 
 
 def test_a_network_without_a_row_is_an_error_with_near_names(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_a_disk_that_fills_up_during_a_run_is_a_failure_and_no_mistake(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnv2search.records.os.fsync", full)
+    monkeypatch.setattr("mnv2search.results.records.os.fsync", full)
     words = ("run", "--latency-ms", "5", "--trials", "3", "--space", "mnv2-multipliers", "--device", "simulated")
     done = run(*words)
     assert done.code == 1

@@ -1,20 +1,21 @@
-"""What README and --help show is run: on the simulated device, with few trials in place of a time."""
+"""What the documentation and --help show is run: on the simulated device, with few trials in place of a time."""
 
 from __future__ import annotations
 
-import importlib
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from drawn import draw_pictures
+from pages import PAGES, README, ROOT, blocks, commands, name_of
 
-from mnv2search.cli.main import COMMANDS
+from mnv2search.cli.main import COMMANDS, cli
 from mnv2search.evaluation import Budget
 from mnv2search.export import export
+from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings
@@ -23,8 +24,14 @@ from mnv2search.workflows.search.run import Request
 from mnv2search.workflows.search.run import run as run_job
 
 Run = Callable[..., Any]
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+SPACES = DOCS / "how-to" / "write-a-search-space.md"
+# Pages whose commands are run in order, from the first to the last.
+WALKED = [README, DOCS / "tutorials" / "first-search.md", DOCS / "tutorials" / "photographs.md"]
+PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python") if page.name != "write-a-device.md"]
+YAML = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
+SPECS = [(page, block) for page, block in YAML if "mnv2search: 1" in block]
+RECIPES = [(page, block) for page, block in YAML if "mnv2search: 1" not in block]
 QUICK = {
     "run": ["--device", "simulated"],
     "latency": ["--device", "simulated"],
@@ -35,8 +42,6 @@ QUICK = {
     "supernet": ["--epochs", "1", "--fidelity", "0.35x0.5"],
     "audit": ["--members", "4", "--epochs", "1"],
 }
-
-
 SMALL = ModelSpec(
     name="small", width=0.25, resolution=32, blocks=(BlockSpec(channels=16, stride=2),), head=Classifier(classes=3)
 )
@@ -48,43 +53,56 @@ def few_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "MOST_NETWORKS", 12)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def ids(found: list[tuple[Path, str]]) -> list[str]:
+    """The page of each block, with its number."""
+    return [f"{name_of(page)}-{number}" for number, (page, _) in enumerate(found)]
 
 
-def commands(text: str) -> list[list[str]]:
-    """Words after `mnv2search` of every command of a text, its time replaced by trials."""
-    found = re.findall(r"^\s*(?:\$ )?mnv2search (.+?)\s*(?:  #.*)?$", text, flags=re.MULTILINE)
-    return [shlex.split(line.split("   #")[0]) for line in found]
+def without(words: list[str], option: str) -> list[str]:
+    """The words without an option and its value."""
+    at = words.index(option) if option in words else len(words)
+    return [*words[:at], *words[at + 2 :]]
 
 
 def quick(words: list[str]) -> list[str]:
+    """The words of a command that does the same in seconds: trials or an epoch in place of a time.
+
+    So short a search trains no network on its own, so there are no weights to begin with.
+    """
     own = QUICK.get(" ".join(words[:2]), QUICK.get(words[0], []))
-    extra = [] if "--resume" in words else own
-    if words[0] in ("train", "supernet") and "--time" in words:
-        at = words.index("--time")
-        words = [*words[:at], *words[at + 2 :]]
-    if words[0] != "run" or "--resume" in words:
-        return [*words, *extra]
-    at = words.index("--time") if "--time" in words else len(words)
-    if "--data" in words:
-        extra = [*extra, "--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"]
-    return [*words[:at], "--trials", "14", *words[at + 2 :], *extra]
+    if words[0] in ("train", "supernet"):
+        return [*without(without(words, "--time"), "--from"), *own]
+    if words[0] != "run":
+        return [*words, *own]
+    if "--resume" in words:
+        return words
+    data = ["--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"] if "--data" in words else []
+    return [*without(words, "--time"), "--trials", "14", *own, *data]
 
 
-@pytest.mark.parametrize("text", blocks("yaml"), ids=["spec", "space"])
-def test_every_yaml_of_the_readme_loads(text: str) -> None:
+@pytest.mark.parametrize(("page", "text"), SPECS, ids=ids(SPECS))
+def test_every_spec_of_a_page_loads(page: Path, text: str) -> None:
     assert loads(text).name
 
 
-def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    for text in blocks("python"):
-        exec(compile(text, "README.md", "exec"), {})
+@pytest.mark.parametrize(("page", "text"), RECIPES, ids=ids(RECIPES))
+def test_every_recipe_of_a_page_loads(page: Path, text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    assert load_recipe(str(tmp_path / "mine.yaml")).name == "mine"
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON, ids=ids(PYTHON))
+def test_the_python_of_a_page_runs(page: Path, code: str) -> None:
+    exec(compile(code, name_of(page), "exec"), {"__name__": "example"})
+
+
+def test_the_count_of_the_readme_is_the_count(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks(README, "python")[0], "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[0] == "50185280"
 
 
-def test_the_error_of_the_readme_is_the_error_that_is_told(run: Run, tmp_path: Path) -> None:
-    shown = next(text for text in blocks("text") if "error:" in text)
+def test_the_error_that_a_page_shows_is_the_error_that_is_printed(run: Run, tmp_path: Path) -> None:
+    shown = next(text for text in blocks(SPACES, "text") if "error:" in text)
     row = re.search(r"7 \|   (- .*)", shown)
     assert row is not None
     head = "mnv2search: 1\nname: my-space\nresolution: 128\nwidth: 1.0\nblocks:\n  - [1, 16, 1, 1]\n"
@@ -92,12 +110,12 @@ def test_the_error_of_the_readme_is_the_error_that_is_told(run: Run, tmp_path: P
     assert run("check", "my-space.yaml").out == shown
 
 
-def test_the_commands_of_the_readme_run_in_order(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "my-space.yaml").write_text(blocks("yaml")[1])
-    draw_pictures(tmp_path / "photos", count=40)
-    words = [quick(w) for text in blocks("console") for w in commands(text)]
+@pytest.mark.parametrize("page", WALKED, ids=name_of)
+def test_the_commands_of_a_page_run_in_order(run: Run, page: Path) -> None:
+    draw_pictures(Path("photos"), count=40)
+    words = [quick(w) for text in blocks(page, "console") for w in commands(text)]
     codes = {" ".join(w): run(*w).code for w in words}
-    assert len(codes) >= 9
+    assert len(codes) >= 5
     assert set(codes.values()) == {0}, codes
 
 
@@ -119,7 +137,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples(name: str) -> list[list[str]]:
-    command = importlib.import_module(f"mnv2search.cli.{name.replace('-', '_')}").command
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
     helps = [command.help, *(own.help for own in getattr(command, "commands", {}).values())]
     return [words for text in helps for words in commands(text.split("Example:")[1])]
 

@@ -40,7 +40,7 @@ ALLOWED = {
     ("latency/hosts/package.py", "zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED)"),
     ("model/zip_archive.py", "zipfile.ZipFile(file)"),
     ("model/weights_file.py", "load_safetensors(file.read(MAX_BYTES))"),
-    ("training/pixels.py", "np.load(target / 'index.npy', allow_pickle=False)"),
+    ("data/pixels.py", "np.load(target / 'index.npy', allow_pickle=False)"),
 }
 # Readers of single formats.
 READERS = {"read_torch_file", "read_npz_file", "read_program_file", "read_pickle"}

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "devices.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-device.md"
 
 
 def blocks() -> list[str]:
-    """The code of the section on a device of one's own: the device, the entry point and the test."""
-    section = DOCS.read_text(encoding="utf-8").split("\n## Your own device\n", maxsplit=1)[1].split("\n## ")[0]
-    return re.findall(r"^```\w+\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    """The code of the page on writing a device: the device, the entry point and the test."""
+    return re.findall(r"^```\w+\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""docs/spec-language.md against the code: its examples load, and its tables give every key, range and default."""
+"""The page on the spec language against the code: its examples load, its tables have every key, range and default."""
 
 import re
 from dataclasses import MISSING, fields
@@ -13,7 +13,7 @@ from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.spec.yaml.fields import KEYS, STRUCTURAL, spelled
 
-TEXT = (Path(__file__).parents[2] / "docs" / "spec-language.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "spec-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 HEADER = "| key | what | range | default |\n"
@@ -76,7 +76,7 @@ def test_there_is_a_space_among_the_examples() -> None:
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_example_runs(code: str) -> None:
     names: dict[str, object] = {}
-    exec(compile(code, "docs/spec-language.md", "exec"), names)
+    exec(compile(code, "docs/reference/spec-language.md", "exec"), names)
     assert isinstance(names["spec"], ms.ModelSpec)
 
 

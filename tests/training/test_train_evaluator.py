@@ -21,7 +21,7 @@ from mnv2search.accuracy.types import (
     StopEarly,
 )
 from mnv2search.errors import DataError, EvaluatorError, OptionError
-from mnv2search.records import read_records
+from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads

@@ -20,9 +20,10 @@ from scene_files import write_coco, write_masks
 from mnv2search.errors import DataError, OptionError
 from mnv2search.model.saved import read_learned
 from mnv2search.recipe import Recipe
+from mnv2search.results.exports import Compiled
 from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.workflows.export.compile import Compiled, compile_spec
+from mnv2search.workflows.export.compile import compile_spec
 from mnv2search.workflows.training.train_dense import train_dense_spec
 
 RECIPE = Recipe(

@@ -17,7 +17,7 @@ from mnv2search.accuracy.registry import evaluator_effects
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import device_effects
-from mnv2search.records import read_manifest, write_manifest
+from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search.run import Request, resume_request, run
 from mnv2search.workflows.search.trust import check_trust, remember

@@ -15,7 +15,8 @@ import pytest
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.locking import LOCK
-from mnv2search.records import EVALUATIONS, read_manifest, read_records, write_manifest
+from mnv2search.results.manifest import read_manifest, write_manifest
+from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.workflows.search.load_run import is_running, recall

@@ -18,8 +18,9 @@ import pytest
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.records import EVALUATIONS, Manifest, read_manifest, read_records, write_manifest
 from mnv2search.report.run import run_rows
+from mnv2search.results.manifest import Manifest, read_manifest, write_manifest
+from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search.load_run import recall

@@ -12,7 +12,8 @@ import pytest
 
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.records import EVALUATIONS, MANIFEST, STARTING, Manifest, read_manifest, read_records, write_manifest
+from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
+from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search import folder as run_folder
 from mnv2search.workflows.search.folder import SPACE

@@ -24,10 +24,10 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.saved import Learned, read_learned, read_network
-from mnv2search.records import read_manifest
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows, ship_lines
+from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import Deadline
@@ -565,7 +565,8 @@ def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pi
 def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.workflows.search.ranking_audit import Statistic, _statistic
+    from mnv2search.results.ranking_audit import Statistic
+    from mnv2search.workflows.search.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
 

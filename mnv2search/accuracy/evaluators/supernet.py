@@ -45,7 +45,7 @@ __all__ = ["ENOUGH_IMAGES", "SupernetEvaluator"]
 
 # From random weights, and from given ones, which a high rate would undo.
 RECIPE, FROM_WEIGHTS = "supernet", "adapt"
-# Before so many images are seen, the order of inherited accuracies is weak. See docs/accuracy.md, "Your own images".
+# Before so many images are seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000
 # What the fidelity is chosen for: more images at less fidelity, until there are so many.
 WANTED_IMAGES = 25_000

@@ -48,7 +48,8 @@ STEPS, EPOCHS = 150, 3
 # Below so many steps there is nothing to compare candidates by: from random weights a detector long finds nothing.
 LEAST_RUNG_STEPS, LEAST_INHERITED = 100, 30
 # What a training is shortened to at most where time is short: with fewer steps its network is of no use. From the
-# weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to 22.8 %, 30 to 2.4 %. See docs/accuracy.md.
+# weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to 22.8 %, 30 to 2.4 %. See
+# docs/research/2026-11-25-detector-training.md.
 LEAST_STEPS, LEAST_STEPS_INHERITED = 100, 60
 # Of a small network on a small set, an evaluation takes as long as an epoch.
 EVALUATIONS = 4

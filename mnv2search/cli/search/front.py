@@ -12,8 +12,8 @@ from mnv2search.cli.options import json_option, run_folder_argument
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
+    from mnv2search.results.finetuned import Finetuned
     from mnv2search.study.types import SearchResult
-    from mnv2search.workflows.search.finetuned import Finetuned
 
 
 @click.command("front")

@@ -35,7 +35,7 @@ NOTHING_FITS = 3
     default="mnv2",
     show_default=True,
     metavar="FILE|NAME",
-    help="Search space; docs/search.md lists those that ship.",
+    help="Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
 )
 @click.option(
     "--round-to",

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mnv2search.export.check import ExportReport, Run, check_written, network, write_checked
+from mnv2search.export.check import Run, check_written, network, write_checked
 from mnv2search.export.formats.source_text import source_text
 from mnv2search.model.build import MobileNet
+from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["SourceExporter"]

@@ -20,13 +20,14 @@ PREEMPTED_NS = 50_000
 QUIET_PROCESS = 0.25
 # What a network slows down by where the reference slows down by 1, both as logarithms: where the slope starts from,
 # and how much variation of the reference outweighs that start. Fitted to 300 random networks under changing load; see
-# docs/measuring.md.
+# docs/research/2026-11-24-latency-estimators.md.
 SYMPATHY = 0.45
 SYMPATHY_WEIGHT = 2.0
 # Half-width for every unit of slow-down that had to be taken off.
 SYMPATHY_ERROR = 0.2
 # A visit counts the less the slower the reference was beside it: by a factor of e for so much, as a logarithm.
-# Weighting brought the spread of 40 processes from 5.6, 9.1 and 10.3 % to 4.6, 5.9 and 7.7 %; see docs/measuring.md.
+# Weighting brought the spread of 40 processes from 5.6, 9.1 and 10.3 % to 4.6, 5.9 and 7.7 %; see
+# docs/research/2026-11-24-latency-estimators.md.
 QUIET_SCALE = 0.03
 # The share of the visits' weight that is left out at either end.
 TRIM = 0.2

@@ -30,7 +30,7 @@ def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.
 
     Args:
-        text: YAML, as docs/spec-language.md describes it.
+        text: YAML, as docs/reference/spec-language.md describes it.
         file: what to call the text in messages.
 
     Raises:

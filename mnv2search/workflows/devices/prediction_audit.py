@@ -4,85 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from mnv2search.errors import OptionError
 from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.types import DeviceInfo, Latency
+from mnv2search.results.prediction_audit import Audit, Audited
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 
-__all__ = ["Audit", "Audited", "audit", "unseen"]
+__all__ = ["audit", "unseen"]
 
 CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
 # Draws for each network that is asked for, before a space counts as exhausted.
 DRAWS = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audited:
-    """One network, predicted before it was measured."""
-
-    spec: ModelSpec
-    predicted: Latency
-    measured: Latency
-    extrapolates: bool
-
-    @property
-    def error(self) -> float:
-        """Of the prediction, relative to the measurement."""
-        return self.predicted.median_ms / self.measured.median_ms - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """How good predictions are on one device and space.
-
-    Attributes:
-        learned_from: networks the predictor had seen.
-        items: the networks.
-    """
-
-    device: DeviceInfo
-    space: str
-    learned_from: int
-    items: tuple[Audited, ...]
-
-    @property
-    def mean_error(self) -> float:
-        """Mean absolute relative error (MAPE, as a ratio)."""
-        return float(np.mean([abs(item.error) for item in self.items]))
-
-    @property
-    def bias(self) -> float:
-        """Median relative error."""
-        return float(np.median([item.error for item in self.items]))
-
-    def within(self, limit: float) -> float:
-        """Share of the networks predicted to within a relative error."""
-        return float(np.mean([abs(item.error) <= limit for item in self.items]))
-
-    @property
-    def spearman(self) -> float | None:
-        """Rank correlation of predicted and measured latency; None below three networks."""
-        if len(self.items) < 3:
-            return None
-        from scipy.stats import spearmanr  # late: half a second
-
-        pairs = [(item.predicted.median_ms, item.measured.median_ms) for item in self.items]
-        return float(spearmanr([p for p, _ in pairs], [m for _, m in pairs]).statistic)
-
-    @property
-    def half_width(self) -> float:
-        """Median half-width of the measurements' own 95 % intervals, relative; no error below it can be told."""
-        return float(np.median([i.measured.ci_high_ms / i.measured.median_ms - 1 for i in self.items]))
 
 
 def audit(

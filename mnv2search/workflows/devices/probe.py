@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
+from mnv2search.latency.types import Latency, LatencyDevice
+from mnv2search.results.device_probe import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 
-__all__ = ["NETWORKS", "ChannelPoint", "Cliff", "KernelPoint", "MultiplePoint", "Probe", "probe", "probe_device"]
+__all__ = ["NETWORKS", "probe", "probe_device"]
 
 # Channels of all layers: some that are a multiple of 4 and no more, some of 8, of 16 and of 32.
 CHANNELS = (48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96)
@@ -33,104 +33,7 @@ CLOSENESS = Settings(half_width=0.01, min_visits=20, max_visits=60)
 CONVINCING = 0.6
 # A step that exceeds the trend by so much is a cliff.
 CLIFF = 0.06
-# A kernel costs more than its multiply-adds say by this factor.
-RUINOUS = 1.5
 NETWORKS = len(CHANNELS) + len(KERNELS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelPoint:
-    """A network whose layers all have so many channels.
-
-    Attributes:
-        channels: of every layer.
-        measured: its latency.
-        trend_ms: of a power of the channels, as if they filled their blocks.
-    """
-
-    channels: int
-    measured: Latency
-    trend_ms: float
-
-    @property
-    def excess(self) -> float:
-        """Over the trend, relative."""
-        return self.measured.median_ms / self.trend_ms - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiplePoint:
-    """How well the latencies are explained by a device that computes channels in blocks of one size.
-
-    Attributes:
-        multiple: the size of the blocks.
-        misfit: root mean square of what is left unexplained, relative.
-    """
-
-    multiple: int
-    misfit: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelPoint:
-    """What one depthwise convolution costs.
-
-    Attributes:
-        kernel: side in px.
-        ms: one layer.
-        half_width_ms: of its 95 % interval.
-        ratio: over that of the smallest kernel.
-        madds_ratio: the same of multiply-adds.
-    """
-
-    kernel: int
-    ms: float
-    half_width_ms: float
-    ratio: float
-    madds_ratio: float
-
-    @property
-    def is_ruinous(self) -> bool:
-        """It costs far more than its multiply-adds say."""
-        return self.ratio > RUINOUS * self.madds_ratio
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cliff:
-    """A step between neighbouring channel counts that the trend does not explain.
-
-    Attributes:
-        below: channels before it.
-        above: channels after it.
-        rise: of the latency, relative.
-        expected: by the trend.
-    """
-
-    below: int
-    above: int
-    rise: float
-    expected: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What was found on one device.
-
-    Attributes:
-        device: that was probed.
-        channels: in rising order.
-        multiples: 4, 8, 16 and 32.
-        kernels: in rising order.
-        cliffs: between neighbouring channels, largest first.
-        round_to: the multiple to round channels to.
-    """
-
-    device: DeviceInfo
-    channels: tuple[ChannelPoint, ...]
-    multiples: tuple[MultiplePoint, ...]
-    kernels: tuple[KernelPoint, ...]
-    cliffs: tuple[Cliff, ...]
-    round_to: int
 
 
 def probe_device(*, device: str, time_s: float | None = None, on_progress: OnProgress | None = None) -> Probe:

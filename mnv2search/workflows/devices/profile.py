@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from mnv2search.errors import OptionError
 from mnv2search.latency.measuring.timing import Settings
@@ -14,13 +13,14 @@ from mnv2search.latency.prediction.d_optimal import most_informative
 from mnv2search.latency.prediction.features import FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
+from mnv2search.latency.types import Latency, LatencyDevice
+from mnv2search.results.device_profile import Profile
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 
-__all__ = ["CLOSENESS", "Profile", "build_profile", "candidates_of", "profile_device"]
+__all__ = ["CLOSENESS", "build_profile", "candidates_of", "profile_device"]
 
 # Networks of each space among which those to measure are chosen.
 DRAWN = 400
@@ -33,29 +33,6 @@ CLOSENESS = Settings(half_width=0.02, min_visits=8, max_visits=24)
 VAGUE = 0.1
 # More would not be remembered.
 MOST_NETWORKS = 600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What building a profile came to.
-
-    Attributes:
-        device: whose profile it is.
-        spaces: names of the spaces it was chosen for.
-        measured: networks measured now.
-        kept: networks measured earlier that still hold.
-        dropped_earlier: earlier ones were there, but missed today's measurements: another clock, or other work.
-        error: mean relative error on these networks, each predicted from the others; None below three.
-        elapsed_s: wall time.
-    """
-
-    device: DeviceInfo
-    spaces: tuple[str, ...]
-    measured: int
-    kept: int
-    dropped_earlier: bool
-    error: float | None
-    elapsed_s: float
 
 
 def profile_device(

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.cost import Cost, cost_of
+from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError
+from mnv2search.results.exports import Compiled
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
-from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.plan import plan
 
 if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration
-    from mnv2search.export.check import ExportReport
     from mnv2search.export.precision import Precision
-    from mnv2search.workflows.export.evaluate_exports import Judged
 
-__all__ = ["Compiled", "check_request", "compile_spec"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
-    """The outcome of a compilation.
-
-    Attributes:
-        fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
-        exports: one report per written file.
-        unreadable: images of the calibration that could not be read.
-        judged: what was evaluated on test images and how well it did.
-    """
-
-    plan: Plan
-    cost: Cost
-    fvcore_madds: int | None
-    exports: tuple[ExportReport, ...]
-    unreadable: tuple[Path, ...] = ()
-    judged: Judged = ()
+__all__ = ["check_request", "compile_spec"]
 
 
 def compile_spec(

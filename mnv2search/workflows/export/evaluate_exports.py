@@ -12,13 +12,10 @@ from mnv2search.spec.square import square_side
 
 if TYPE_CHECKING:
     from mnv2search.export.check import Run
-    from mnv2search.tasks.classification import Figures
-    from mnv2search.tasks.dense_metrics import DenseFigures
+    from mnv2search.results.exports import Judged
 
-__all__ = ["Judge", "Judged", "judging"]
+__all__ = ["Judge", "judging"]
 
-Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
-"""What was evaluated, with how well it did: the network first, then each file that can be run here."""
 Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mnv2search.atomic import write_text
 from mnv2search.errors import DeviceError
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
 from mnv2search.latency.measuring.pool import SEPARATOR
@@ -21,7 +22,6 @@ from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import DeviceInfo, LatencyDevice
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.records import write_text
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnv2search.accuracy.types import Evaluator
+from mnv2search.atomic import write_text
 from mnv2search.cost import cost_of
 from mnv2search.data.image_batches import Cutting
 from mnv2search.data.images import ImageSet
@@ -20,7 +21,7 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.records import write_text
+from mnv2search.results.finetuned import Finetuned
 from mnv2search.spec.plan import plan as plan_of
 from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
@@ -30,14 +31,7 @@ from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import BEST, LAST, Figures, Progress, evaluate, time_training, train
 from mnv2search.training.rate import training_rate
 from mnv2search.training.speed import Speed, Timed
-from mnv2search.workflows.search.finetuned import (
-    LONG_RECIPE,
-    REPORT,
-    Finetuned,
-    finetuned_json,
-    read_report,
-    training_folder,
-)
+from mnv2search.workflows.search.finetuned import LONG_RECIPE, REPORT, finetuned_json, read_report, training_folder
 
 __all__ = ["CANDIDATES", "best_of", "candidates_of", "finetune"]
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
+from mnv2search.atomic import write_text
 from mnv2search.data.scene_batches import loaded_parts
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.saved import read_network
-from mnv2search.records import write_text
+from mnv2search.results.finetuned import Finetuned
 from mnv2search.study.results import median_ms_of
 from mnv2search.tasks.classification import Figures
 from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
@@ -20,7 +21,7 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.dense_loop import DenseProgress, DenseTrained, train_dense
 from mnv2search.training.distributed import own_device
 from mnv2search.training.trainer import BEST
-from mnv2search.workflows.search.finetuned import REPORT, Finetuned, finetuned_json, read_report, training_folder
+from mnv2search.workflows.search.finetuned import REPORT, finetuned_json, read_report, training_folder
 
 __all__ = ["affordable", "finetune_dense"]
 

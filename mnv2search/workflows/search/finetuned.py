@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Accuracy, Evaluator, Kind
+from mnv2search.accuracy.types import Evaluator, Kind
 from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.study.results import front_of
+from mnv2search.results.finetuned import Finetuned
 from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 from mnv2search.workflows.search.outputs import front_path, write_spec
@@ -25,7 +25,6 @@ __all__ = [
     "LONG_RECIPE",
     "REPORT",
     "FinetuneReport",
-    "Finetuned",
     "finetuned_json",
     "measured_of",
     "read_report",
@@ -42,56 +41,6 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Metric = Literal["top1", "map", "miou"]
 # Of trainings that see every image many times.
 LONG_RECIPE = "modern"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finetuned:
-    """What the trainings came to.
-
-    Attributes:
-        recipe: of every training, by name.
-        networks: in the order in which they were given.
-        held_out: figures of each on the images that the search decides by.
-        steps: of each training.
-        images: seen in each.
-        best: which of them is the most accurate.
-        test: its figures on images that played no part in anything before.
-        weights: where its weights are.
-        metric: what the figures count; those of a detector or a segmenter stand where a classifier's top-1 does.
-        details: further figures on the same images, by name.
-        notes: what a reader has to know, such as that a training had to end early.
-        kept: names of networks that a training made no better, and that keep what they inherited.
-    """
-
-    recipe: str
-    networks: tuple[Evaluation, ...]
-    held_out: tuple[Figures, ...]
-    steps: int
-    images: int
-    best: int
-    test: Figures
-    weights: Path
-    metric: str = "top1"
-    details: tuple[tuple[str, float], ...] = ()
-    notes: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-
-    @property
-    def trained(self) -> tuple[Evaluation, ...]:
-        """The networks with what their own trainings came to in place of what they inherited."""
-        return tuple(
-            replace(e, accuracy=_accuracy(e.accuracy, figures, self.metric, kind=self.kind(e)))
-            for e, figures in zip(self.networks, self.held_out, strict=True)
-        )
-
-    def kind(self, network: Evaluation) -> Kind:
-        """How the figures of a network come about."""
-        return "inherited" if network.spec.name in self.kept else "trained"
-
-    @property
-    def front(self) -> tuple[Evaluation, ...]:
-        """Those of which no other is both as fast and more accurate on the held-out images, fastest first."""
-        return front_of(self.trained)
 
 
 def training_folder(folder: Path, evaluation: Evaluation) -> Path:
@@ -269,17 +218,3 @@ def ship_trained(folder: Path, found: Finetuned) -> None:
         write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
     write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_spec(folder / "ship.yaml", found.trained[found.best])
-
-
-def _accuracy(before: Accuracy | None, figures: Figures, metric: str, *, kind: Kind) -> Accuracy:
-    low, high = figures.interval
-    return Accuracy(
-        value=figures.top1,
-        low=low,
-        high=high,
-        metric=metric,
-        kind=kind,
-        dataset="" if before is None else before.dataset,
-        seed=None if before is None else before.seed,
-        commonest=figures.commonest,
-    )

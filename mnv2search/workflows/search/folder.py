@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.atomic import remove_leftovers
+from mnv2search.atomic import remove_leftovers, write_text
 from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.locking import LOCK, folder_lock
-from mnv2search.records import EVALUATIONS, MANIFEST, STARTING, Manifest, read_manifest, write_manifest, write_text
+from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
+from mnv2search.results.records import EVALUATIONS
 from mnv2search.workflows.search.confirm import CONFIRMATION
 from mnv2search.workflows.search.outputs import PAGE
 from mnv2search.workflows.search.shipping import BEFORE, FINETUNE

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.records import write_bytes, write_text
 from mnv2search.report.csv import front_csv
 from mnv2search.report.curves import candidates_png
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
@@ -20,7 +20,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import escaped, file_name
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.search.finetuned import Finetuned
+    from mnv2search.results.finetuned import Finetuned
 
 __all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 

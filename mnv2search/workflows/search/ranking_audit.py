@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
+from mnv2search.atomic import write_text
 from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
-from mnv2search.records import read_records, write_text
+from mnv2search.results.ranking_audit import Ranked, Statistic
+from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.square import square_side
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
-from mnv2search.tasks.classification import Figures
 from mnv2search.training.distributed import own_device
 from mnv2search.training.loop import Progress, train
 from mnv2search.untrusted import file_name
 from mnv2search.workflows.search.finetuned import training_folder
 from mnv2search.workflows.search.load_run import evaluated_of
 
-__all__ = ["Ranked", "Statistic", "rank", "ranked_json"]
+__all__ = ["rank", "ranked_json"]
 
 FEWEST = 4
 BOOTSTRAPS = 2000
 FOLDER, REPORT = "audit", "audit.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """A rank correlation with its 90 % interval over which networks were drawn (bootstrap)."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """What trainings of their own say of the accuracies of a search.
-
-    Attributes:
-        networks: that were trained.
-        weights: that all trainings began with; None began with random ones.
-        trained: figures of each on held-out images.
-        epochs: of each training.
-        recipe: of each training.
-        kendall: tau-b of the search's accuracies with the trained ones.
-        spearman: likewise.
-        by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.
-    """
-
-    networks: tuple[Evaluation, ...]
-    weights: Path | None
-    trained: tuple[Figures, ...]
-    epochs: int
-    recipe: str
-    kendall: Statistic
-    spearman: Statistic
-    by_madds: float
 
 
 def rank(

@@ -10,7 +10,7 @@ from typing import Any
 from mnv2search import plugins
 from mnv2search.errors import OptionError, RecordError, UnknownNameError
 from mnv2search.evaluation import Budget
-from mnv2search.records import MANIFEST, read_manifest
+from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space

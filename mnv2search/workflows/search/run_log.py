@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.records import EVALUATIONS, Manifest, Record, RecordWriter, write_manifest
+from mnv2search.results.manifest import Manifest, write_manifest
+from mnv2search.results.record_line import Record
+from mnv2search.results.records import EVALUATIONS, RecordWriter
 from mnv2search.study.types import Evaluated
 
 __all__ = ["RunLog"]

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError, check_package
+from mnv2search.results.finetuned import Finetuned
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
-from mnv2search.workflows.search.finetuned import (
-    REPORT,
-    Finetuned,
-    measured_of,
-    recall_finetuned,
-    ship_trained,
-    write_inherited,
-)
+from mnv2search.workflows.search.finetuned import REPORT, measured_of, recall_finetuned, ship_trained, write_inherited
 
 if TYPE_CHECKING:
     from mnv2search.training.dense_loop import DenseProgress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mnv2search.records import Manifest
+from mnv2search.results.manifest import Manifest
 from mnv2search.study.types import Evaluated, Settings
 
 __all__ = ["ENDED", "remaining_settings"]

@@ -16,7 +16,7 @@ from mnv2search.accuracy.registry import evaluator_effects
 from mnv2search.errors import RecordError
 from mnv2search.latency.prediction.cache import default_folder
 from mnv2search.latency.registry import device_effects
-from mnv2search.records import Manifest
+from mnv2search.results.manifest import Manifest
 from mnv2search.untrusted import escaped
 
 __all__ = ["check_trust", "remember"]

@@ -5,54 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from mnv2search.data.image_files import MAX_FILE_BYTES, opened_image
-from mnv2search.data.images import SPLITS, ImageSet, Split, read_image_set
+from mnv2search.data.images import SPLITS, Split, read_image_set
 from mnv2search.data.pixels import is_readable_enough
 from mnv2search.data.prepare import image_folder
+from mnv2search.results.data import Description, Sizes
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
-__all__ = ["RARE", "Description", "Sizes", "across", "describe", "looked_at"]
+__all__ = ["RARE", "across", "describe", "looked_at"]
 
 # Of a class among its siblings, below which it is called rare.
 RARE = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """Short sides of images in px."""
-
-    least: int
-    median: int
-    most: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What there is to know of a set before anything is trained on it.
-
-    Attributes:
-        images: the set, with the parts that a training would use.
-        counts: images of each class in each part, by part, in the order of the classes.
-        sizes: of the readable images.
-        unreadable: files that cannot be read as images, each with the reason.
-        is_readable_enough: no part has more of them than a training skips.
-        repeated: files whose very same content is in another part too: what is learned by heart there is known here.
-        rare: classes with less than a tenth of the median class's images in ``train``.
-    """
-
-    images: ImageSet
-    counts: dict[Split, tuple[int, ...]]
-    sizes: Sizes | None
-    unreadable: Mapping[Path, str]
-    is_readable_enough: bool
-    repeated: tuple[tuple[Path, Path], ...]
-    rare: tuple[str, ...]
 
 
 def describe(

@@ -6,7 +6,6 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -17,54 +16,10 @@ from mnv2search.data.prepare import image_folder
 from mnv2search.data.readers.masks import mask_of, numbered
 from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.data.scenes import Scene, SceneSet, Task
-from mnv2search.workflows.training.data import RARE, Sizes, across, looked_at
+from mnv2search.results.data import Quantiles, SceneDescription, Sizes
+from mnv2search.workflows.training.data import RARE, across, looked_at
 
-__all__ = ["Quantiles", "SceneDescription", "describe_scenes"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantiles:
-    """Sides of boxes over the image's: the root of the share of the image that a box covers, 0 to 1."""
-
-    low: float
-    median: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneDescription:
-    """What there is to know of a set of scenes before anything is trained on it.
-
-    Attributes:
-        scenes: the set, with the parts that a training would use, and the annotations that are wrong.
-        seed: of the draw of parts that the set does not have.
-        images: that show each class in each part, by part, in the order of the classes.
-        amounts: boxes of each class in each part, or pixels of it.
-        void: pixels of each part that count for nothing; 0 for boxes.
-        empty: images of each part without any object.
-        sides: 5 %, median and 95 % of the sides of the boxes of each class in ``train``; None where it has none, and
-            for masks.
-        most_boxes: of one image.
-        sizes: of the readable images.
-        repeated: files whose very same content is in another part too.
-        rare: classes with less than a tenth of the median class's boxes or pixels in ``train``.
-        listed: labels that are told of: all, but of masks whose numbers have no names those that occur.
-        singles: classes of masks that occur in one of them only, with its file.
-    """
-
-    scenes: SceneSet
-    seed: int
-    images: dict[Split, tuple[int, ...]]
-    amounts: dict[Split, tuple[int, ...]]
-    void: dict[Split, int]
-    empty: dict[Split, int]
-    sides: tuple[Quantiles | None, ...]
-    most_boxes: int
-    sizes: Sizes | None
-    repeated: tuple[tuple[Path, Path], ...]
-    rare: tuple[str, ...]
-    listed: tuple[int, ...]
-    singles: tuple[tuple[str, Path], ...]
+__all__ = ["describe_scenes"]
 
 
 def describe_scenes(

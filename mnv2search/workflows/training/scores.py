@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from mnv2search.accuracy.scores import SCORES
 from mnv2search.cost import cost_of, layer_params
 from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.results.scores import COUNTED, ScoreReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, canonical, random_pick, resolve
 
-__all__ = ["COUNTED", "ScoreReport", "score_space"]
+__all__ = ["score_space"]
 
-COUNTED = ("depth", "multiply-adds", "body parameters")
 FEWEST = 4
 # Draws for each network that is asked for, before a space counts as exhausted.
 DRAWS = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreReport:
-    """Scores of some networks of a space.
-
-    Attributes:
-        space: its name.
-        seed: of the draw of networks, of weights and of images.
-        scores: names of the scores.
-        values: of each network in turn, by the names of scores and of `COUNTED`.
-    """
-
-    space: str
-    seed: int
-    scores: tuple[str, ...]
-    values: Mapping[str, tuple[float, ...]]
-
-    @property
-    def count(self) -> int:
-        """Networks that were scored."""
-        return len(self.values[COUNTED[0]])
-
-    def spearman(self, one: str, other: str) -> float | None:
-        """Rank correlation of two of the values; None where one of them is the same throughout."""
-        from scipy.stats import spearmanr  # late: half a second
-
-        pair = self.values[one], self.values[other]
-        if any(len(set(values)) < 2 for values in pair):
-            return None
-        return float(spearmanr(*pair).statistic)
 
 
 def score_space(

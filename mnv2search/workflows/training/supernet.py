@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
-from mnv2search.accuracy.types import Accuracy, Preparation
+from mnv2search.accuracy.types import Preparation
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.results.supernet import Built
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
@@ -21,27 +22,10 @@ from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
-__all__ = ["Built", "build_supernet"]
+__all__ = ["build_supernet"]
 
 DRAWS = 1000
 SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What a supernet came to.
-
-    Attributes:
-        folder: that holds it.
-        shown: some of its networks, from the smallest to the largest, with their inherited accuracies.
-        notes: how it was trained, and what a reader has to know.
-        evaluator: text that opens it again.
-    """
-
-    folder: Path
-    shown: tuple[tuple[ModelSpec, Accuracy], ...]
-    notes: tuple[str, ...]
-    evaluator: str
 
 
 def build_supernet(

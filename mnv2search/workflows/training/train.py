@@ -5,68 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mnv2search.atomic import write_text
 from mnv2search.data.image_batches import Cutting
-from mnv2search.data.images import SPLITS, ImageSet, read_image_set
+from mnv2search.data.images import SPLITS, read_image_set
 from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import StoppedError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.model.saved import read_network
 from mnv2search.recipe import Recipe
-from mnv2search.records import write_text
 from mnv2search.report.training import training_lines
+from mnv2search.results.training import TrainingReport
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.square import square_side
-from mnv2search.supernet.inherit import Inheritance, inherit
+from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Figures, evaluate
 from mnv2search.training.distributed import ALONE, Team
-from mnv2search.training.loop import BEST, LAST, Progress, Trained, train
+from mnv2search.training.loop import BEST, LAST, Progress, train
 from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.training_log import logged, write_page
 
-__all__ = ["REPORT", "TrainingReport", "train_spec"]
+__all__ = ["REPORT", "train_spec"]
 
 REPORT = "training.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingReport:
-    """What a training came to.
-
-    Attributes:
-        spec: that was trained, with the classes of the data.
-        images: what it was trained on.
-        recipe: as it was used.
-        trained: how the training went; its figures are those of the held-out images that chose the weights.
-        test: figures on images that played no part in it.
-        unreadable: images that were left out.
-        inheritance: what came over from other weights, or None.
-        device: of torch.
-        threads: of torch.
-        processes: that trained together.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,
-            ``report.html`` and event files of TensorBoard.
-    """
-
-    spec: ModelSpec
-    images: ImageSet
-    recipe: Recipe
-    trained: Trained
-    test: Figures
-    unreadable: tuple[Path, ...]
-    inheritance: Inheritance | None
-    device: str
-    threads: int
-    processes: int
-    folder: Path
 
 
 def train_spec(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mnv2search.atomic import write_text
 from mnv2search.data.prepare import image_folder
 from mnv2search.data.readers.scene_sets import read_scene_set
 from mnv2search.data.scene_batches import LoadedScenes, loaded_parts
@@ -18,55 +19,24 @@ from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.recipe import Recipe
-from mnv2search.records import write_text
 from mnv2search.report.dense_training import dense_figures_rows, dense_training_lines, faults_lines
+from mnv2search.results.training import DenseTrainingReport
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.supernet.inherit import Inheritance, inherit
+from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
 from mnv2search.tasks.matching import reached
 from mnv2search.tasks.task import HEADS, task_of
-from mnv2search.training.dense_loop import DenseProgress, DenseTrained, check_recipe, train_dense
+from mnv2search.training.dense_loop import DenseProgress, check_recipe, train_dense
 from mnv2search.training.loop import BEST, LAST
 from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.train import REPORT
 from mnv2search.workflows.training.training_log import logged, write_page
 
-__all__ = ["DenseTrainingReport", "dense_report_json", "train_dense_spec"]
+__all__ = ["dense_report_json", "train_dense_spec"]
 
 VOID_NUMBER = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DenseTrainingReport:
-    """What a training came to.
-
-    Attributes:
-        spec: that was trained, with the classes of the data.
-        scenes: what it was trained on, with what was wrong with it.
-        recipe: as it was used.
-        trained: how the training went; its figures are those of the held-out images that chose the weights.
-        test: figures on images that played no part in it.
-        inheritance: what came over from other weights, or None.
-        device: of torch.
-        threads: of torch.
-        reach: of the boxes of each class in ``train``, the share that some anchor overlaps by half or more; None for
-            a class without boxes, and nothing for a segmenter.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``, ``report.html``
-            and event files of TensorBoard.
-    """
-
-    spec: ModelSpec
-    scenes: SceneSet
-    recipe: Recipe
-    trained: DenseTrained
-    test: DenseFigures
-    inheritance: Inheritance | None
-    device: str
-    threads: int
-    reach: tuple[float | None, ...]
-    folder: Path
 
 
 def train_dense_spec(

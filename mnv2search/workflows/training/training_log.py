@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError, TrainingError
-from mnv2search.records import write_text
 from mnv2search.report.curves import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
 from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.rows import counted

@@ -9,23 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from mnv2search.accuracy.evaluators.recorded import content_hash
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.records import (
-    EVALUATIONS,
-    MANIFEST,
-    Manifest,
-    Record,
-    RecordWriter,
-    RunSettings,
-    read_manifest,
-    read_records,
-    spec_hash,
-    write_manifest,
-    write_text,
-)
+from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, read_manifest, write_manifest
+from mnv2search.results.record_line import Record
+from mnv2search.results.records import EVALUATIONS, RecordWriter, read_records
 from mnv2search.spec.yaml.codec import load_space, load_spec
 
 
@@ -143,8 +135,8 @@ def test_a_network_has_one_hash_whatever_its_name() -> None:
     from dataclasses import replace
 
     spec = load_spec("mobilenet_v2_0.35_96")
-    assert spec_hash(spec) == spec_hash(replace(spec, name="other"))
-    assert spec_hash(spec) != spec_hash(replace(spec, width=0.5))
+    assert content_hash(spec) == content_hash(replace(spec, name="other"))
+    assert content_hash(spec) != content_hash(replace(spec, width=0.5))
 
 
 def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What a compilation returns: counts, written files, and figures on test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mnv2search.cost import Cost
+from mnv2search.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from mnv2search.tasks.classification import Figures
+    from mnv2search.tasks.dense_metrics import DenseFigures
+
+__all__ = ["Compiled", "ExportReport", "Judged"]
+
+Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
+"""Figures on the test images: of the network first, then of each file that can be run here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """The outcome of a compilation.
+
+    Attributes:
+        fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
+        exports: one report per written file.
+        unreadable: images of the calibration that could not be read.
+        judged: what was evaluated on test images and how well it did.
+    """
+
+    plan: Plan
+    cost: Cost
+    fvcore_madds: int | None
+    exports: tuple[ExportReport, ...]
+    unreadable: tuple[Path, ...] = ()
+    judged: Judged = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written and how well it agrees.
+
+    Attributes:
+        path: of the file.
+        size_bytes: of the file.
+        max_relative_difference: largest difference of an output, over the largest output.
+        tolerance: what that had to stay within; in fp16 and int8, what `rms_relative_difference` had to.
+        rms_relative_difference: root mean square of the difference, over that of the answers.
+        same_class: share of the images whose highest output is the same; None for a map.
+        images: that it was compared on.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        calibration_images: that the ranges of the activations come from; 0 for random numbers, None for none needed.
+    """
+
+    path: Path
+    size_bytes: int
+    max_relative_difference: float
+    tolerance: float
+    rms_relative_difference: float
+    same_class: float | None
+    images: int
+    precision: str = "fp32"
+    calibration_images: int | None = None

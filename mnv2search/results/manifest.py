@@ -1,0 +1,113 @@
+"""The manifest of a run: what it was asked to do, and its status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, to_builtins
+
+from mnv2search.atomic import write_text
+from mnv2search.errors import RecordError
+from mnv2search.evaluation import Budget
+from mnv2search.latency.types import DeviceInfo
+from mnv2search.results.format import FORMAT, MAX_TRIAL, Count, Seconds, check_format, unreadable
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
+
+__all__ = ["MANIFEST", "STARTING", "Manifest", "RunSettings", "Status", "read_manifest", "write_manifest"]
+
+MANIFEST = "manifest.json"
+MAX_BYTES = 1 << 24
+# Status of a run whose folder may still hold files of the run that it replaces.
+STARTING: Final = "starting"
+
+Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]
+
+
+class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Length and method of a search; see `mnv2search.study.types.Settings`.
+
+    Attributes:
+        finetune: whether the best networks are fine-tuned separately at the end.
+        confirm: whether the front is compared with the runtime's own converter at the end.
+    """
+
+    trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
+    time_s: Seconds | None = None
+    sampler: str = "hybrid"
+    seed: Count = 0
+    batch: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] = 8
+    finetune: bool = False
+    confirm: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run was asked to do and with what, so that it can be resumed or repeated.
+
+    Attributes:
+        command: the words of the command line.
+        versions: of Python and of each package that matters.
+        space: YAML of the search space; `space_hash` is its SHA-256.
+        created_at: ISO 8601, UTC.
+        status: status when the manifest was last written; a killed run stays at `running`. While it is `starting`,
+            other files in the folder belong to the run that it replaces.
+        elapsed_s: wall time used by all parts of the run, up to its last record.
+        settings: trials, time, sampler and the like, as given.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    versions: Mapping[str, str]
+    device: DeviceInfo
+    evaluator: str
+    budget: Budget
+    seed: Count
+    space_name: str
+    space: str
+    created_at: str
+    finished_at: str = ""
+    status: Status = "running"
+    elapsed_s: Seconds = 0.0
+    settings: RunSettings = field(default_factory=RunSettings)
+    format: int = FORMAT
+
+    @property
+    def space_hash(self) -> str:
+        """SHA-256 of the space's YAML."""
+        return hashlib.sha256(self.space.encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace `manifest.json` atomically."""
+    data = to_builtins(manifest) | {"space_hash": manifest.space_hash}
+    write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a results folder.
+
+    Raises:
+        RecordError: it is missing, or not one that this version reads.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        raise RecordError(
+            f"there is no run in {folder}: its {MANIFEST} cannot be read",
+            hint="give the folder of a run, such as results/NAME, or begin one with its whole command",
+        )
+    try:
+        content = read_bytes(path, max_bytes=MAX_BYTES)
+    except (OSError, UnsafeFileError) as error:
+        raise unreadable(path, error) from error
+    check_format(str(path), content)
+    try:
+        return json_as(Manifest, content)
+    except UnsafeFileError as error:
+        raise RecordError(
+            f"{path}: is not a manifest ({error})", hint="restore the file, or begin the run anew with --force"
+        ) from error

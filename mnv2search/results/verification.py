@@ -1,0 +1,58 @@
+"""One member of a front, as recorded and as measured again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnv2search.cost import Cost
+from mnv2search.evaluation import Evaluation
+from mnv2search.latency.types import Latency, Verdict
+
+__all__ = ["Check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One member of a front, then and now.
+
+    Attributes:
+        then: as recorded.
+        cost: counted now.
+        built_params: trainable parameters of the network built now.
+        latency: measured now, on the device of the run.
+        spec_is_recorded: the file in `front/` still describes the recorded network.
+    """
+
+    then: Evaluation
+    cost: Cost
+    built_params: int
+    latency: Latency
+    spec_is_recorded: bool
+
+    @property
+    def counts_hold(self) -> bool:
+        """The counts are those recorded, and those of the network built from the file."""
+        return self.spec_is_recorded and self.cost == self.then.cost and self.built_params == self.cost.params
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the new interval says of the budget."""
+        return self.latency.verdict(self.then.budget.latency_ms)
+
+    @property
+    def moved(self) -> float:
+        """Relative change of the median."""
+        return self.latency.median_ms / self.then.latency.median_ms - 1 if self.then.latency else 0.0
+
+    @property
+    def is_beyond_intervals(self) -> bool:
+        """The old and the new interval do not meet."""
+        before = self.then.latency
+        return before is not None and (
+            self.latency.ci_low_ms > before.ci_high_ms or self.latency.ci_high_ms < before.ci_low_ms
+        )
+
+    @property
+    def holds(self) -> bool:
+        """The counts are the same, and nothing says that the network does not fit."""
+        return self.counts_hold and self.verdict != "does not fit"
