@@ -68,7 +68,7 @@ def test_one_module_writes_to_the_streams() -> None:
 def test_texts_of_progress_bars_take_no_markup() -> None:
     calls = [
         ast.unparse(node)
-        for path in sorted((PACKAGE / "cli").glob("*.py"))
+        for path in sorted((PACKAGE / "cli").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "TextColumn"
     ]
