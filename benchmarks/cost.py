@@ -38,9 +38,9 @@ def spent_us(runs: Iterable[Callable[[], object]], *, before: Callable[[], objec
 def forget() -> None:
     """Empties what the plan and the cost remember of units."""
     from mnv2search import cost
-    from mnv2search.spec import plan
+    from mnv2search.spec import layout
 
-    for cache in (plan._block_unit, plan._plain_unit, plan._classifier_unit, cost.unit_cost):
+    for cache in (layout.block_unit, layout.plain_unit, layout.classifier_unit, cost.unit_cost):
         cache.cache_clear()
 
 

@@ -76,6 +76,7 @@ def traced(model: nn.Module, images: Any) -> bytes:
     with warnings.catch_warnings():
         # The tracing exporter is announced as old from torch 2.9 on; the newer one takes ten times as long.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         torch.onnx.export(model, (images,), file, dynamo=False, opset_version=17)
     return bytes(file.getvalue())
 
@@ -86,7 +87,7 @@ def runs(seed: int) -> dict[str, Run]:
     import torch
 
     from mnv2search.export.arrays import layer_arrays
-    from mnv2search.lowering.onnx import onnx_bytes
+    from mnv2search.lowering.onnx.model import onnx_bytes
 
     ours, theirs = pair(seed)
     images = torch.randn(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed))

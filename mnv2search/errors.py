@@ -99,6 +99,11 @@ class SpecError(Mnv2SearchError, ValueError):
         """The error for problems found in Python values, which have no file."""
         return cls([Diagnostic(at=p.at, message=p.what, hint=p.fix) for p in problems])
 
+    @classmethod
+    def of(cls, *, at: str, what: str, fix: str) -> SpecError:
+        """The error for a single problem; see `Problem`."""
+        return cls.from_problems([Problem(at=at, what=what, fix=fix)])
+
 
 class OptionError(Mnv2SearchError, ValueError):
     """An option or argument has a value that cannot be used."""

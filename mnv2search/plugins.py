@@ -1,4 +1,4 @@
-"""Names that stand for devices, hosts, evaluators and exporters: a built-in table first, entry points on a miss."""
+"""Names that stand for devices, hosts, evaluators, heads and exporters: a built-in table, then entry points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from mnv2search.errors import OptionError, UnknownNameError
 
-__all__ = ["Factory", "checked_options", "load", "names"]
+__all__ = ["Factory", "checked_options", "imported", "load", "names"]
 
 Factory = Callable[..., Any]
 
@@ -46,6 +46,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",
     },
+    "head": {},  # those that ship are in `mnv2search.spec.heads.registry`
     "exporter": {
         "pt": "mnv2search.export.formats.state_dict:StateDictExporter",
         "pt2": "mnv2search.export.formats.exported_program:ExportedProgramExporter",
@@ -58,7 +59,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Every name of a kind (`device`, `host`, `evaluator`, `exporter`), built-in ones first."""
+    """Every name of a kind (`device`, `host`, `evaluator`, `head`, `exporter`), built-in ones first."""
     built_in = tuple(BUILT_IN[kind])
     found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
     return built_in + tuple(n for n in found if n not in built_in)
@@ -71,12 +72,17 @@ def load(kind: str, name: str) -> Factory:
         UnknownNameError: neither the table nor an entry point of the group ``mnv2search.<kind>s`` has the name.
     """
     if target := BUILT_IN[kind].get(name):
-        module, _, attribute = target.partition(":")
-        return cast(Factory, getattr(importlib.import_module(module), attribute))
+        return imported(target)
     for entry in entry_points(group=f"mnv2search.{kind}s"):
         if entry.name == name:
             return cast(Factory, entry.load())
     raise UnknownNameError(kind, name, names(kind))
+
+
+def imported(target: str) -> Factory:
+    """What ``package.module:attribute`` names; the module is imported."""
+    module, _, attribute = target.partition(":")
+    return cast(Factory, getattr(importlib.import_module(module), attribute))
 
 
 def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:

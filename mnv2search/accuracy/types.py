@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnv2search.data.images import ImageSet
     from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
-    from mnv2search.model.saved import Learned
+    from mnv2search.model.weights.saved import Learned
     from mnv2search.recipe import Recipe
     from mnv2search.spec.plan import Plan
 

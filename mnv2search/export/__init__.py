@@ -142,7 +142,7 @@ def export(
     Args:
         spec: the network.
         to: the file; `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in.
-        weights: a file that `mnv2search.model.weights.load_weights` reads; None takes untrained weights.
+        weights: a file that `mnv2search.model.weights.load.load_weights` reads; None takes untrained weights.
         seed: of the untrained weights and of the images for the comparison.
         force: replace a file that exists.
         precision: of the numbers; None takes single precision.

@@ -14,7 +14,7 @@ from torch import Tensor
 from mnv2search.errors import ExportError
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.weights.load import load_weights
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mnv2search.errors import OptionError
-from mnv2search.lowering.onnx import INPUT, onnx_model
+from mnv2search.lowering.onnx.model import INPUT, onnx_model
 from mnv2search.lowering.quantize import Key, Ranges
 from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan

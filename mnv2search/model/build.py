@@ -12,11 +12,10 @@ from torch.nn import functional
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.model.blocks import Block, BoundLayer, conv_norm_act
 from mnv2search.model.classifier import classifier
-from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.dense import DenseHead, enlarged
 from mnv2search.model.memory import check_memory
-from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.plugins import imported
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 
 __all__ = ["InitScheme", "MobileNet", "build", "initialize"]
@@ -44,7 +43,7 @@ class MobileNet(nn.Module):
                 for unit in laid_out.features
             )
         )
-        if laid_out.classifier is not None and isinstance(laid_out.spec.head, Classifier):
+        if laid_out.classifier is not None and laid_out.spec.head is not None:
             self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
         self.head = _dense_head(laid_out)
         self.only_size = laid_out.spec.size if _depends_on_size(laid_out) else None
@@ -205,9 +204,7 @@ def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: in
 
 def _dense_head(laid_out: Plan) -> DenseHead | None:
     head = laid_out.spec.head
-    if isinstance(head, SsdLite):
-        return SsdLiteHead(laid_out, head)
-    return DeepLabHead(laid_out, head) if isinstance(head, DeepLab) else None
+    return cast(DenseHead, imported(head.module)(laid_out, head)) if head is not None and head.module else None
 
 
 def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Generator) -> None:
@@ -224,7 +221,7 @@ def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Ge
 def _depends_on_size(laid_out: Plan) -> bool:
     """Whether anchors fix the size, or a strided layer padded in TensorFlow's way: it tells odd sides from even."""
     spec = laid_out.spec
-    if isinstance(spec.head, SsdLite):
+    if spec.head is not None and spec.head.fixes_size:
         return True
     modes = ((unit.block.padding if unit.block else None) or spec.padding for unit in laid_out.features)
     return any(mode == "same" and unit.stride > 1 for mode, unit in zip(modes, laid_out.features, strict=True))

@@ -17,8 +17,9 @@ def fvcore_madds(model: MobileNet) -> int:
     Source: fvcore, nn/flop_count.py: one multiply-add counts as one operation.
     """
     with warnings.catch_warnings():
-        # fvcore 0.1.5 scripts a loss function at import and traces, both of which torch 2.13 announces as old.
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        # fvcore 0.1.5 scripts a loss function at import, and traces. Both are deprecated: torch 2.13 says so by a
+        # DeprecationWarning, torch 2.14 by a FutureWarning.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         from fvcore.nn import FlopCountAnalysis
 
         was_training = model.training

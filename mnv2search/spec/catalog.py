@@ -1,4 +1,4 @@
-"""The published networks that ship as specs, with their published figures and the source of each."""
+"""The files that ship with the package: search spaces, and published networks with their published figures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from mnv2search.errors import UnknownNameError
-from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution, resolution_of
 from mnv2search.spec.yaml import read as codec_read
 
-__all__ = ["CatalogEntry", "PublishedFigures", "catalog", "entry", "names"]
+__all__ = ["CatalogEntry", "PublishedFigures", "bundled_files", "catalog", "entry", "names", "search_spaces_dir"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +83,19 @@ class CatalogEntry:
     def top1(self) -> float | None:
         """The first published ImageNet top-1 accuracy, 0 to 1."""
         return next((p.top1 for p in self.published if p.top1 is not None), None)
+
+
+def search_spaces_dir() -> Path:
+    """The folder of shipped spaces: inside an installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+@lru_cache(maxsize=1)
+def bundled_files() -> dict[str, Path]:
+    """Name to file of every shipped search space."""
+    return {path.stem: path for path in sorted(search_spaces_dir().glob("*.yaml"))}
 
 
 @lru_cache(maxsize=1)

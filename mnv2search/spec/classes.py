@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from mnv2search.errors import OptionError
-from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite, square_side
 from mnv2search.spec.space import SearchSpace
-from mnv2search.spec.square import square_side
 
 __all__ = ["HEAD_OF_METRIC", "Telling", "space_with_classes", "with_classes"]
 

@@ -1,14 +1,33 @@
-"""The parts of a plan: layers and the units they make up, with the arithmetic of their channels and sizes."""
+"""The parts of a plan: layers, and the units that they make up."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mnv2search.errors import Problem, SpecError
-from mnv2search.spec.model_spec import BlockSpec
+from mnv2search.errors import SpecError
+from mnv2search.spec.geometry import padded
+from mnv2search.spec.rows import BlockSpec
+from mnv2search.spec.rules import MAX_CHANNELS
 from mnv2search.spec.size import Pad, Size
 
-__all__ = ["NO_PAD", "POINT", "Layer", "Role", "Shortcut", "Unit", "UnitKind", "make_divisible", "padded"]
+__all__ = [
+    "GROUP_NORM_GROUPS",
+    "NO_PAD",
+    "ONE",
+    "POINT",
+    "Layer",
+    "Role",
+    "Shortcut",
+    "Style",
+    "Unit",
+    "UnitKind",
+    "Window",
+    "check_unit",
+    "make_layer",
+]
+
+# Source: tensorflow/models, mobilenet_v2.py, `mobilenet_base_group_norm`.
+GROUP_NORM_GROUPS = 8
 
 Role = Literal[
     "stem",
@@ -121,44 +140,70 @@ class Unit(NamedTuple):
     reads: tuple[str, ...] = ()
 
 
-def make_divisible(value: float, divisor: int, minimum: int | None = None) -> int:
-    """`value` rounded to a multiple of `divisor`, never below `minimum` and never more than 10 % down.
+class Style(NamedTuple):
+    """What the layers of a unit have in common."""
 
-    >>> [make_divisible(v, 8) for v in (11.2, 5.6, 8.4, 12, 18)]
-    [16, 8, 8, 16, 24]
+    padding: str
+    normalizer: str
+    activation: str
 
-    Source: tensorflow/models, mobilenet.py, `make_divisible`.
+
+class Window(NamedTuple):
+    """Kernel, stride and dilation of a convolution."""
+
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+
+
+ONE = Window()
+
+
+def make_layer(
+    role: Role,
+    c_in: int,
+    c_out: int,
+    size: Size,
+    style: Style,
+    *,
+    window: Window = ONE,
+    groups: int = 1,
+    parts: tuple[tuple[int, int], ...] = (),
+) -> Layer:
+    """The layer that reads a map of `size`, padded in its style; one without a normalizer has a bias."""
+    padding, normalizer, activation = style
+    pad, out = padded(padding, size, *window)
+    numbers = (c_in, c_out, *window, groups, parts, pad, size, out)
+    return Layer(role, *numbers, normalizer == "none", normalizer, activation)
+
+
+def check_unit(unit: Unit) -> Unit:
+    """The unit itself, if its layers are within limits and can run.
+
+    Raises:
+        SpecError: a layer has more channels than are planned, or a group norm without groups of several values.
     """
-    rounded = max(divisor if minimum is None else minimum, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def padded(padding: str, size: Size, kernel: int, stride: int, dilation: int) -> tuple[Pad, Size]:
-    """What is added around a map, and the output's size. Source: TensorFlow's SAME and VALID; PyTorch's `Conv2d`."""
-    (top, bottom), height = _padded(padding, size.height, kernel, stride, dilation)
-    if size.is_square:
-        return Pad(top, bottom, top, bottom), Size(height, height)
-    (left, right), width = _padded(padding, size.width, kernel, stride, dilation)
-    return Pad(top, bottom, left, right), Size(height, width)
-
-
-def _padded(padding: str, side: int, kernel: int, stride: int, dilation: int) -> tuple[tuple[int, int], int]:
-    """(zeros before, zeros after) and the output side, of rows or of columns."""
-    reach = dilation * (kernel - 1)
-    if padding == "symmetric":
-        return (reach // 2, reach // 2), (side - 1) // stride + 1
-    if padding == "same":
-        out = -(-side // stride)
-        total = max((out - 1) * stride + reach + 1 - side, 0)
-        return (total // 2, total - total // 2), out
-    if side <= reach:
-        raise SpecError.from_problems(
-            [
-                Problem(
-                    at="padding",
-                    what=f"padding valid leaves nothing of a {side} px map under a kernel of {reach + 1} px",
-                    fix="use a larger resolution, or padding symmetric",
-                )
-            ]
-        )
-    return (0, 0), (side - reach - 1) // stride + 1
+    for layer in unit.layers:
+        # The classifier's outputs are classes, which have a limit of their own.
+        channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
+        if channels > MAX_CHANNELS:
+            raise SpecError.of(
+                at="",
+                what=f"its {layer.role} has {channels} channels",
+                fix=f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels",
+            )
+        if layer.normalizer != "group":
+            continue
+        if layer.c_out % GROUP_NORM_GROUPS:
+            raise SpecError.of(
+                at="",
+                what=f"its {layer.role} has {layer.c_out} channels under group norm",
+                fix=f"group norm needs multiples of {GROUP_NORM_GROUPS}: use channel_divisor 8",
+            )
+        if layer.c_out == GROUP_NORM_GROUPS and layer.size_out.area == 1:
+            raise SpecError.of(
+                at="",
+                what=f"its {layer.role} has one value in every group of its group norm",
+                fix=f"use more than {GROUP_NORM_GROUPS} channels, a larger resolution, or another normalizer",
+            )
+    return unit

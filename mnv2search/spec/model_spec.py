@@ -1,29 +1,41 @@
-"""The frozen values that describe a network of the MobileNetV2 family.
+"""The description of a network of the MobileNetV2 family, and the one walk that lays it out.
 
-A value that exists is valid: constructing one asks `mnv2search.spec.rules` and raises `SpecError` with every
-problem found.
+A value that exists is valid: constructing one lays out every layer and raises `SpecError` with what is wrong.
+Nothing else in the package works out a channel count, a size, a padding or a dilation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
-from mnv2search.errors import SpecError
-from mnv2search.spec.heads.values import HEADS, Classifier, DeepLab, ExtraLayer, Head, SsdLite
-from mnv2search.spec.size import Resolution, Size, size_of
-from mnv2search.spec.words import (
+from mnv2search.errors import OptionError, Problem, SpecError
+from mnv2search.spec.geometry import make_divisible, placements
+from mnv2search.spec.heads.base import Backbone, Head
+from mnv2search.spec.heads.classifier import Classifier
+from mnv2search.spec.heads.deeplab import DeepLab
+from mnv2search.spec.heads.ssdlite import ExtraLayer, SsdLite
+from mnv2search.spec.layers import Style, Unit, check_unit
+from mnv2search.spec.layout import block_unit, plain_unit
+from mnv2search.spec.rows import (
+    MAX_UNITS,
     Activation,
+    BatchNorm,
+    BlockSpec,
     DepthwiseLocation,
-    KeepLast,
     Normalizer,
     Operator,
     Padding,
     Residual,
+    Stem,
     Transform,
 )
+from mnv2search.spec.rules import OUTPUT_STRIDES, Channels, Entries, Options, Range, check
+from mnv2search.spec.size import Resolution, Size, size_of
 
 __all__ = [
-    "HEADS",
     "Activation",
     "BatchNorm",
     "BlockSpec",
@@ -41,90 +53,12 @@ __all__ = [
     "SsdLite",
     "Stem",
     "Transform",
+    "square_side",
 ]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchNorm:
-    """Batch-norm constants; `momentum` is PyTorch's, which is one minus TensorFlow's decay.
-
-    Source: defaults are torchvision's; slim uses eps 1e-3 and momentum 0.003.
-    """
-
-    eps: float = 1e-5
-    momentum: float = 0.1
-
-    def __post_init__(self) -> None:
-        _ask_rules(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stem:
-    """The first convolution: output channels before width, kernel and stride."""
-
-    channels: int = 32
-    kernel: int = 3
-    stride: int = 2
-
-    def __post_init__(self) -> None:
-        _ask_rules(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSpec:
-    """A row: `repeats` inverted residual blocks, of which only the first has the stride.
-
-    Attributes:
-        expansion: t, the factor from the block's input width to its hidden width; 1 builds no expansion.
-        channels: c, output channels before the width multiplier.
-        repeats: n.
-        stride: s of the first repeat, 1 or 2.
-        kernel: k of the depthwise convolution (of the expansion in a fused block), odd.
-        dilation: of the depthwise convolution, in all repeats.
-        expand_to: hidden width as an absolute number of channels, in place of `expansion`.
-        expand_divisor: the hidden width is rounded to a multiple of it.
-        operator: `fused` replaces expansion and depthwise by one full k x k convolution.
-        residual: `auto` adds the input where stride is 1 and widths are equal; `pad` also elsewhere, with the
-            input average-pooled and zero-padded in channels; `off` never.
-        split_expansion: ways in which the expansion is split; each part sees only its part of the input.
-        split_projection: the same for the projection.
-        split_divisor: every part is a multiple of it.
-        transform: what is applied to the hidden tensor before the projection.
-        depthwise_location: where the depthwise stands; `none` builds none.
-        depthwise_multiplier: depthwise outputs per input channel.
-        activation: after expansion and depthwise; None takes the model's.
-        depthwise_activation: after the depthwise alone; None takes `activation`.
-        projection_activation: after the projection.
-        normalizer: None takes the model's.
-        padding: None takes the model's.
-
-    Source: tensorflow/models, research/slim/nets/mobilenet/conv_blocks.py, `expanded_conv`.
-    """
-
-    channels: int
-    expansion: float = 6
-    repeats: int = 1
-    stride: int = 1
-    kernel: int = 3
-    dilation: int = 1
-    expand_to: int | None = None
-    expand_divisor: int = 8
-    operator: Operator = "inverted_residual"
-    residual: Residual = "auto"
-    split_expansion: int = 1
-    split_projection: int = 1
-    split_divisor: int = 8
-    transform: Transform = "none"
-    depthwise_location: DepthwiseLocation = "expansion"
-    depthwise_multiplier: int = 1
-    activation: Activation | None = None
-    depthwise_activation: Activation | None = None
-    projection_activation: Activation = "none"
-    normalizer: Normalizer | None = None
-    padding: Padding | None = None
-
-    def __post_init__(self) -> None:
-        _ask_rules(self)
+KeepLast = Literal["auto", "always", "never"]
+OutputStride = Annotated[int, Options(OUTPUT_STRIDES, "use 2, 4, 8, 16 or 32")]
+MAX_RESOLUTION = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,38 +83,135 @@ class ModelSpec:
         activation: of stem, expansion, depthwise and last convolution.
         normalizer: after every convolution; `none` gives every convolution a bias.
         batch_norm: constants of the normalizer `batch`.
+        layout: every unit with its address, worked out from the others; see `mnv2search.spec.plan.plan`.
 
     Source: arXiv 1801.04381, Table 2; tensorflow/models, research/slim/nets/mobilenet/mobilenet_v2.py.
     """
 
     name: str
-    blocks: tuple[BlockSpec, ...]
-    width: float = 1.0
-    resolution: Resolution = 224
+    blocks: Annotated[tuple[BlockSpec, ...], Entries(0, MAX_UNITS)]
+    width: Annotated[float, Range(0, 100, is_open=True)] = 1.0
+    resolution: Annotated[Resolution, Range(1, MAX_RESOLUTION)] = 224
     stem: Stem = field(default_factory=Stem)
-    last_channels: int | None = 1280
+    last_channels: Channels | None = 1280
     head: Head | None = field(default_factory=Classifier)
-    channel_divisor: int = 8
-    min_channels: int | None = None
+    channel_divisor: Annotated[int, Range(1, 1024)] = 8
+    min_channels: Channels | None = None
     keep_stem: bool = False
     keep_last: KeepLast = "auto"
-    output_stride: int | None = None
+    output_stride: OutputStride | None = None
     padding: Padding = "symmetric"
     activation: Activation = "relu6"
     normalizer: Normalizer = "batch"
     batch_norm: BatchNorm = field(default_factory=BatchNorm)
+    layout: tuple[tuple[str, Unit], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _ask_rules(self)
+        check(self, self._problems)
+        object.__setattr__(self, "layout", _laid_out(self))
 
     @property
     def size(self) -> Size:
         """Height and width of the input."""
         return size_of(self.resolution)
 
+    def _problems(self) -> Iterator[Problem]:
+        units = sum(block.repeats for block in self.blocks) + 2
+        if not self.blocks:
+            yield Problem(at="blocks", what="blocks is empty", fix="write at least one row")
+        elif units > MAX_UNITS:
+            fix = f"use fewer repeats: at most {MAX_UNITS} are planned"
+            yield Problem(at="blocks", what=f"the rows make {units} layers", fix=fix)
+        elif self.output_stride is not None:
+            yield from _output_stride_problems(self, self.output_stride)
 
-def _ask_rules(value: ModelSpec | BlockSpec | Stem | BatchNorm) -> None:
-    from mnv2search.spec import rules
 
-    if problems := tuple(rules.problems(value)):
-        raise SpecError.from_problems(problems)
+def _output_stride_problems(spec: ModelSpec, target: int) -> Iterator[Problem]:
+    strides = _strides(spec)
+    total = math.prod(strides)
+    if target > total:
+        yield Problem(
+            at="output_stride",
+            what=f"output_stride is {target}, but the strides multiply to {total} only",
+            fix=f"use {total} or less, or leave it out",
+        )
+    _, *rates = (dilation for _, dilation in placements(strides, target))
+    for number, block in enumerate(spec.blocks):
+        rate = max(rates[: block.repeats])
+        rates = rates[block.repeats :]
+        if block.dilation > 1 and rate > 1:
+            yield Problem(
+                at=f"blocks[{number}].dilation",
+                what=f"dilation is {block.dilation} in a row that output_stride dilates by {rate}",
+                fix="leave one of the two out",
+            )
+
+
+def _strides(spec: ModelSpec) -> list[int]:
+    """The stride of the stem and of every repeat as written."""
+    of_blocks = (stride for block in spec.blocks for stride in (block.stride, *[1] * (block.repeats - 1)))
+    return [spec.stem.stride, *of_blocks]
+
+
+def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
+    """Every unit with its address in the spec, in an order in which they can be computed.
+
+    Raises:
+        SpecError: a unit cannot be laid out.
+    """
+    style = Style(spec.padding, spec.normalizer, spec.activation)
+    strides, scaled = _strides(spec), _scaling(spec)
+    placed = placements(strides, spec.output_stride)
+    at, stem = "stem", spec.stem
+    try:
+        channels = stem.channels if spec.keep_stem else scaled(stem.channels)
+        unit = plain_unit("stem", 3, channels, stem.kernel, *next(placed), spec.size, style)
+        found = [(at, unit)]
+        for row, block in enumerate(spec.blocks):
+            at, c_out = f"blocks[{row}]", scaled(block.channels)
+            for _ in range(block.repeats):
+                stride, rate = next(placed)
+                dilation = block.dilation if rate == 1 else rate
+                unit = block_unit(block, unit.c_out, c_out, stride, dilation, unit.size_out, style)
+                found.append((at, unit))
+        if spec.last_channels is not None:
+            at = "last_channels"
+            is_kept = spec.keep_last == "always" or (spec.keep_last == "auto" and spec.width < 1)
+            channels = spec.last_channels if is_kept else scaled(spec.last_channels)
+            unit = plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.size_out, style)
+            found.append((at, unit))
+        if spec.head is not None:
+            at = "head"
+            backbone = Backbone([unit for _, unit in found], strides, spec.size, spec.width, style)
+            for at, unit in spec.head.units(backbone):
+                found.append((at, check_unit(unit)))
+    except SpecError as error:
+        raise SpecError([replace(one, at=_below(at, one.at)) for one in error.diagnostics]) from None
+    return tuple(found)
+
+
+def _scaling(spec: ModelSpec) -> Callable[[int], int]:
+    """Channels by the width multiplier, rounded."""
+    minimum = spec.min_channels
+    if minimum is None and spec.head is not None:
+        minimum = spec.head.backbone_minimum()
+    return lambda channels: make_divisible(channels * spec.width, spec.channel_divisor, minimum)
+
+
+def _below(at: str, inner: str) -> str:
+    """The address of what a unit at `at` is refused for; addresses are relative to it in rows alone."""
+    return f"{at}.{inner}" if inner and at.startswith("blocks") else inner or at
+
+
+def square_side(spec: ModelSpec) -> int:
+    """The side in px of a classifier's images, which are cut to squares.
+
+    Raises:
+        OptionError: height and width of its input differ.
+    """
+    if isinstance(spec.resolution, int):
+        return spec.resolution
+    raise OptionError(
+        f"{spec.name} takes images of {spec.size} px, but classifiers get their images cut to squares",
+        hint="write its resolution as one number; detectors and segmenters take any height and width",
+    )

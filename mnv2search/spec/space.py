@@ -153,22 +153,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
     layout, template = space._layout, space.template
     if not space.axes:
         return template
-    values: dict[str, Any] = {
-        "width": template.width,
-        "resolution": template.resolution,
-        "stem": template.stem,
-        "last_channels": template.last_channels,
-        "head": template.head,
-        "channel_divisor": template.channel_divisor,
-        "min_channels": template.min_channels,
-        "keep_stem": template.keep_stem,
-        "keep_last": template.keep_last,
-        "output_stride": template.output_stride,
-        "padding": template.padding,
-        "activation": template.activation,
-        "normalizer": template.normalizer,
-        "batch_norm": template.batch_norm,
-    }
+    values: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for axis, section, name, options in layout.top:
         option: Any = options[pick[axis]]
@@ -177,7 +162,8 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
         else:
             values[name] = option
     for section, chosen in inner.items():
-        _put(values, section, chosen)
+        owner = section.partition(".")[0]
+        values[owner] = _changed(getattr(template, owner) if owner not in values else values[owner], section, chosen)
     blocks: list[BlockSpec] = []
     for row in layout.rows:
         try:
@@ -187,18 +173,18 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
             raise SpecError(
                 [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
             ) from None
-    return ModelSpec(name=template.name, blocks=tuple(blocks), **values)
+    return replace(template, blocks=tuple(blocks), **values)
 
 
-def _put(values: dict[str, Any], section: str, chosen: dict[str, Any]) -> None:
-    """Change fields of a section, or of one extra layer of a head, in `values`."""
-    owner, _, extra = section.partition(".extras[")
+def _changed(value: Any, section: str, chosen: dict[str, Any]) -> Any:
+    """A section's value with other fields, or with another extra layer of a head."""
+    extra = section.partition(".extras[")[2]
     if extra:
-        extras = list(values[owner].extras)
+        extras = list(value.extras)
         number = int(extra.removesuffix("]"))
         extras[number] = replace(extras[number], **chosen)
         chosen = {"extras": tuple(extras)}
-    values[owner] = replace(values[owner], **chosen)
+    return replace(value, **chosen)
 
 
 def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
@@ -347,6 +333,7 @@ def _same_elsewhere(one: object, other: object, chosen: set[str], prefix: str = 
         f"{prefix}{f.name}" in chosen
         or _same_elsewhere(getattr(one, f.name), getattr(other, f.name), chosen, f"{prefix}{f.name}.")
         for f in fields(one)
+        if f.compare
     )
 
 

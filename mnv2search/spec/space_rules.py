@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mnv2search.errors import Problem, nearest
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules
-from mnv2search.spec.names import MAX_SPACE_NAME_BYTES, name_problem
+from mnv2search.spec.heads.registry import known_heads
+from mnv2search.spec.rules import MAX_SPACE_NAME_BYTES, field_problem, name_problem, rules_of
 
 __all__ = [
     "MAX_AXES",
@@ -31,12 +31,6 @@ Scalar = int | float | str | bool | None
 MAX_AXES = 4096
 MAX_OPTIONS = 1000
 
-# Section -> the classes that it may be; a field of a head may belong to some of them only.
-SECTIONS: Mapping[str, tuple[type, ...]] = {
-    "stem": (ms.Stem,),
-    "head": tuple(ms.HEADS.values()),
-    "batch_norm": (ms.BatchNorm,),
-}
 _ADDRESS = re.compile(
     r"(?:blocks\[(?P<row>\d{1,6})\](?:\.each\[(?P<each>\d{1,6})\])?\."
     r"|head\.extras\[(?P<extra>\d{1,6})\]\.|(?P<section>stem|head|batch_norm)\.)?(?P<field>\w+)"
@@ -69,7 +63,11 @@ class Address:
         """The classes that may have the field."""
         if self.row is not None:
             return (ms.BlockSpec,)
-        return (ms.ExtraLayer,) if self.extra is not None else SECTIONS.get(self.section, (ms.ModelSpec,))
+        if self.extra is not None:
+            return (ms.ExtraLayer,)
+        if self.section == "head":
+            return known_heads()
+        return ({"stem": ms.Stem, "batch_norm": ms.BatchNorm}.get(self.section, ms.ModelSpec),)
 
     def owner(self, spec: ms.ModelSpec) -> object:
         """The value of `spec` that has the field, or None where there is none."""
@@ -98,11 +96,12 @@ def address_of(at: str) -> Address:
     row, each, extra = (None if found[part] is None else int(found[part]) for part in ("row", "each", "extra"))
     section, name = found["section"] or ("" if extra is None else f"head.extras[{extra}]"), found["field"]
     address = Address(row=row, each=each, section=section, extra=extra, field=name, order=(0, 0, 0, 0))
-    listed = {one for kind in address.kinds for one in rules.LISTS.get(kind, {})}
-    names = list(dict.fromkeys(f.name for kind in address.kinds for f in fields(kind) if f.name not in listed))
+    found_rules = [item for kind in address.kinds for item in rules_of(kind).items()]
+    listed = {field for field, rule in found_rules if rule.entries is not None}
+    names = list(dict.fromkeys(field for field, _ in found_rules if field not in listed))
     if name not in names or (not section and row is None and name in _WHOLE):
         raise ValueError(at)
-    top = [f.name for f in fields(ms.ModelSpec)].index(section.partition(".")[0] or name) if row is None else 0
+    top = list(rules_of(ms.ModelSpec)).index(section.partition(".")[0] or name) if row is None else 0
     inner = next((index for index in (each, extra) if index is not None), -1)
     return replace(address, order=(-1 if row is None else row, top, inner, names.index(name)))
 
@@ -172,7 +171,7 @@ def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar
         try:
             address = address_of(at)
         except ValueError:
-            near = nearest(at, [f.name for f in fields(ms.ModelSpec) if f.name not in _WHOLE])
+            near = nearest(at, [field for field in rules_of(ms.ModelSpec) if field not in _WHOLE])
             hint = f"did you mean {' or '.join(near)}?" if near else "write it as width or blocks[1].stride"
             yield Problem(at=at, what=f"{at[:80]} is not a place for a choice", fix=hint)
             continue
@@ -204,20 +203,21 @@ def _place_problems(template: ms.ModelSpec, at: str, address: Address) -> Iterat
             fix=f"{address.field} belongs to the row: put its options there",
         )
     if address.section.startswith("head") and address.owner(template) is None:
-        word = next((word for word, kind in ms.HEADS.items() if type(template.head) is kind), "none")
+        word = "none" if template.head is None else template.head.word
         yield Problem(at=at, what=f"{at} is chosen where head is {word}", fix="give the network a head that has it")
 
 
 def _option_problems(at: str, address: Address, owner: object, options: tuple[Scalar, ...]) -> Iterator[Problem]:
-    kind, name = type(owner) if owner is not None else address.kinds[0], address.field
+    name = address.field
+    kind = type(owner) if owner is not None else next(kind for kind in address.kinds if name in rules_of(kind))
     if not 2 <= len(options) <= MAX_OPTIONS:
         yield Problem(at=at, what=f"{at} has {len(options)} options", fix=f"write 2 to {MAX_OPTIONS} options")
     if len({(isinstance(o, bool), o) for o in options}) < len(options):
         yield Problem(at=at, what=f"{at} has an option twice", fix="write every option once")
     for option in options:
-        if option is None and name not in rules.INTEGERS[kind]:
+        if option is None and rules_of(kind)[name].kind != "integer":
             yield Problem(at=at, what=f"{name} has the option None", fix="write the value itself")
-        elif (problem := rules.field_problem(kind, name, option)) is not None:
+        elif (problem := field_problem(kind, name, option)) is not None:
             yield Problem(at=at, what=problem.what, fix=problem.fix)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.plan import plan
-from mnv2search.spec.square import square_side
 
 __all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
 

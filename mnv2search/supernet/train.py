@@ -20,8 +20,8 @@ from mnv2search.data.pixels import Pixels
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.elastic import ElasticNet, Located
 from mnv2search.recipe import Recipe
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.space import Pick
-from mnv2search.spec.square import square_side
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint
 from mnv2search.training.loop import LAST, Progress
 from mnv2search.training.optimizers import learning_rate, optimizer_of

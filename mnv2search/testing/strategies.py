@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules
-from mnv2search.spec.heads.rules import MIN_DETECTOR_SIDE
-from mnv2search.spec.layers import Layer
-from mnv2search.spec.names import name_problem
-from mnv2search.spec.plan import GROUP_NORM_GROUPS, plan
+from mnv2search.spec.heads.ssdlite import MIN_DETECTOR_SIDE
+from mnv2search.spec.rules import OUTPUT_STRIDES, name_problem, rules_of
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
@@ -86,6 +83,10 @@ def _reconciled(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in dropped}
 
 
+def _words(kind: type) -> dict[str, st.SearchStrategy[str]]:
+    return {name: st.sampled_from(rule.words) for name, rule in rules_of(kind).items() if rule.words}
+
+
 _BLOCK_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "dilation": st.sampled_from([1, 2, 3]),
     "expand_to": st.sampled_from([16, 48, 96]),
@@ -93,7 +94,7 @@ _BLOCK_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "split_expansion": st.integers(1, 3),
     "split_projection": st.integers(1, 3),
     "depthwise_multiplier": st.integers(1, 2),
-    **{name: st.sampled_from(words) for name, words in rules.CHOICES[ms.BlockSpec].items()},
+    **_words(ms.BlockSpec),
 }
 
 
@@ -123,7 +124,6 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
         del values["output_stride"]
     try:
         spec = ms.ModelSpec(**values)
-        plan(spec)
     except SpecError:
         reject()
     return spec
@@ -143,14 +143,7 @@ def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
         made = replace(base, **changed)
     except SpecError:
         reject()
-    if any(_is_single_valued(layer) for unit in plan(made).units for layer in unit.layers):
-        reject()
     return made
-
-
-def _is_single_valued(layer: Layer) -> bool:
-    """Whether every group of a group normalisation is a single value, which torch refuses in evaluation too."""
-    return layer.normalizer == "group" and layer.size_out.area == 1 and layer.c_out <= GROUP_NORM_GROUPS
 
 
 def _squares(most: int) -> st.SearchStrategy[int]:
@@ -207,9 +200,9 @@ _MODEL_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "channel_divisor": st.sampled_from([4, 8, 16]),
     "min_channels": st.sampled_from([4, 8, 16]),
     "keep_stem": st.booleans(),
-    "output_stride": st.sampled_from(rules.OUTPUT_STRIDES),
+    "output_stride": st.sampled_from(OUTPUT_STRIDES),
     "batch_norm": st.builds(ms.BatchNorm, eps=st.floats(1e-6, 0.1), momentum=st.floats(1e-4, 1)),
-    **{name: st.sampled_from(words) for name, words in rules.CHOICES[ms.ModelSpec].items()},
+    **_words(ms.ModelSpec),
 }
 
 

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from mnv2search.data.scene_batches import LoadedScenes, SceneBatch, augmented, normalised, scene_batches
 from mnv2search.errors import OptionError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.tasks.dense_loss import detection_loss, segmentation_loss
 from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures

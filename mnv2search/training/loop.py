@@ -17,9 +17,9 @@ from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import Feed, feed_of
 from mnv2search.errors import DataError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import square_side
 from mnv2search.tasks.classification import Figures, evaluate
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.precision import Precision

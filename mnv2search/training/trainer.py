@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingError, WeightsError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.saved import Learned, read_network
+from mnv2search.model.weights.saved import Learned, read_network
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network

@@ -24,9 +24,9 @@ from mnv2search.export.check import difference, write_checked
 from mnv2search.export.formats.source import SourceExporter
 from mnv2search.export.formats.source_text import source_text
 from mnv2search.export.precision import FP32
-from mnv2search.lowering.onnx import onnx_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.plugins import load, names
 from mnv2search.spec.model_spec import ModelSpec
 

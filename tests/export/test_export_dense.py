@@ -13,7 +13,7 @@ from mnv2search.export import export
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import write_checked
 from mnv2search.export.formats import onnx as onnx_format
-from mnv2search.lowering.onnx import onnx_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import ModelSpec, SsdLite

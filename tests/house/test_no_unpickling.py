@@ -38,8 +38,8 @@ ALLOWED = {
     ("export/formats/exported_program.py", "torch.export.load(io.BytesIO(content))"),
     ("export/formats/source.py", "exec(compile(text, path, 'exec'), namespace)"),
     ("latency/hosts/package.py", "zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED)"),
-    ("model/zip_archive.py", "zipfile.ZipFile(file)"),
-    ("model/weights_file.py", "load_safetensors(file.read(MAX_BYTES))"),
+    ("model/weights/zip_archive.py", "zipfile.ZipFile(file)"),
+    ("model/weights/files.py", "load_safetensors(file.read(MAX_BYTES))"),
     ("data/pixels.py", "np.load(target / 'index.npy', allow_pickle=False)"),
 }
 # Readers of single formats.
@@ -116,8 +116,8 @@ def test_one_function_reads_files_of_weights() -> None:
         if isinstance(node, ast.Name) and node.id in READERS
     }
     assert callers == {
-        ("weights_file.py", "read_torch_file"),
-        ("weights_file.py", "read_npz_file"),
-        ("weights_file.py", "read_program_file"),
+        ("files.py", "read_torch_file"),
+        ("files.py", "read_npz_file"),
+        ("files.py", "read_program_file"),
         ("torch_file.py", "read_pickle"),
     }

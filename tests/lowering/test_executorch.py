@@ -17,7 +17,7 @@ from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.runner import engine
 from mnv2search.latency.runner.engine import image
-from mnv2search.lowering.executorch import executorch_bytes
+from mnv2search.lowering.executorch.program import executorch_bytes
 from mnv2search.lowering.ranges import ranges_of
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec

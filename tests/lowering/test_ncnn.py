@@ -14,7 +14,7 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.ncnn import Ncnn
-from mnv2search.lowering.ncnn import ncnn_files
+from mnv2search.lowering.ncnn.model import ncnn_files
 from mnv2search.lowering.ranges import ranges_of
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec

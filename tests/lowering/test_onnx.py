@@ -14,7 +14,7 @@ from torch import nn
 
 from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.lowering.onnx import INPUT, onnx_bytes
+from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Stem
 from mnv2search.spec.plan import plan

@@ -13,8 +13,8 @@ from lowering_specs import DENSE, detector, segmenter
 from test_onnx import difference, lively
 
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.lowering.onnx import INPUT, onnx_bytes
-from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.heads.outputs import answer_shape

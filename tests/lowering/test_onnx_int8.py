@@ -14,9 +14,9 @@ from lowering_specs import EXOTIC, images, lively, mobilenet_v2, small
 
 from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.lowering.onnx import INPUT
-from mnv2search.lowering.onnx_converters import exported, quantised
-from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.converters import exported, quantised
+from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import INPUT
 from mnv2search.lowering.ranges import random_images, ranges_of
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec

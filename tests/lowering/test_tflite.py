@@ -13,9 +13,9 @@ from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runner.quiet import quiet
-from mnv2search.lowering.channels_last_heads import SUPPRESSION
 from mnv2search.lowering.ranges import ranges_of
-from mnv2search.lowering.tflite import KINDS, OPERATORS, tflite_bytes
+from mnv2search.lowering.tflite.heads import SUPPRESSION
+from mnv2search.lowering.tflite.model import KINDS, OPERATORS, tflite_bytes
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import plan

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mnv2search.model.build import MobileNet
 from mnv2search.model.fold import fold
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import square_side
 
 
 def shared(name: str) -> Path:

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from mnv2search.model import blocks
 from mnv2search.model.build import build
-from mnv2search.spec import plan as plan_module
+from mnv2search.spec import layout, model_spec
+from mnv2search.spec.layers import Unit
 from mnv2search.spec.model_spec import BatchNorm, BlockSpec, ModelSpec
 
 
@@ -80,7 +81,7 @@ def agrees(spec: ModelSpec, width: float) -> bool:
 @pytest.fixture
 def fresh_plans() -> Iterator[None]:
     """Plans worked out anew, and none kept that a test has spoilt."""
-    caches = (plan_module._block_unit, plan_module._plain_unit, plan_module._classifier_unit)
+    caches = (layout.block_unit, layout.plain_unit, layout.classifier_unit)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -128,34 +129,37 @@ def without_residual(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(blocks.Block, "forward", lambda self, x: self.conv(x))
 
 
+def round_with(patch: pytest.MonkeyPatch, rounded: Callable[..., int]) -> None:
+    patch.setattr(model_spec, "make_divisible", rounded)
+    patch.setattr(layout, "make_divisible", rounded)
+
+
 def rounding_down(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan_module, "make_divisible", lambda v, d, least=None: max(least or d, int(v) // d * d))
+    round_with(patch, lambda v, d, least=None: max(least or d, int(v) // d * d))
 
 
 def without_the_tenth(patch: pytest.MonkeyPatch) -> None:
     """Rounds to the nearest multiple, though that takes away more than a tenth."""
-    patch.setattr(plan_module, "make_divisible", lambda v, d, least=None: max(least or d, int(v + d / 2) // d * d))
+    round_with(patch, lambda v, d, least=None: max(least or d, int(v + d / 2) // d * d))
 
 
 def stride_one_block_late(patch: pytest.MonkeyPatch) -> None:
-    laid_out, held = plan_module._block_unit, [1]
+    laid_out, held = layout.block_unit, [1]
 
-    def late(
-        block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, side: int, *rest: str
-    ) -> plan_module.Unit:
+    def late(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, side: int, *rest: str) -> Unit:
         held.append(stride)
         return laid_out(block, c_in, c_out, held.pop(0), dilation, side, *rest)
 
-    patch.setattr(plan_module, "_block_unit", late)
+    patch.setattr(model_spec, "block_unit", late)
 
 
 def stride_in_every_repeat(patch: pytest.MonkeyPatch) -> None:
-    laid_out = plan_module._block_unit
+    laid_out = layout.block_unit
 
-    def often(block: BlockSpec, c_in: int, c_out: int, stride: int, *rest: object) -> plan_module.Unit:
+    def often(block: BlockSpec, c_in: int, c_out: int, stride: int, *rest: object) -> Unit:
         return laid_out(block, c_in, c_out, block.stride, *rest)
 
-    patch.setattr(plan_module, "_block_unit", often)
+    patch.setattr(model_spec, "block_unit", often)
 
 
 def norm_without_activation(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from model_specs import images, mobilenet_v2
 from real_weights import dequantised, package_folder, right_answers, shared
 
 from mnv2search.model.build import build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.weights.load import load_weights
 from mnv2search.spec.yaml.codec import load_spec
 
 

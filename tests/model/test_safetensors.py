@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.weights.load import load_weights
 
 
 def safetensors_file(tensors: dict[str, Tensor], path: Path) -> None:

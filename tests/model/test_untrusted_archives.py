@@ -19,8 +19,8 @@ from model_specs import EXOTIC
 
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights import load_weights
-from mnv2search.model.weights_file import read_weights_file
+from mnv2search.model.weights.files import read_weights_file
+from mnv2search.model.weights.load import load_weights
 from mnv2search.untrusted import UnsafeFileError
 
 PLAIN = EXOTIC["plain"]

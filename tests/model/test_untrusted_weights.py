@@ -18,9 +18,9 @@ from torch import Tensor
 from mnv2search.errors import SpecError, WeightsError
 from mnv2search.export import export
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_learned, read_network, read_spec, told_of
-from mnv2search.model.weights import load_weights
-from mnv2search.model.weights_file import read_weights_file
+from mnv2search.model.weights.files import read_weights_file
+from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.saved import read_learned, read_network, read_spec, told_of
 from mnv2search.spec.yaml.codec import dumps
 
 PLAIN = EXOTIC["plain"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import convolutions
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights import load_weights
+from mnv2search.model.weights.load import load_weights
 from mnv2search.spec.model_spec import BlockSpec
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

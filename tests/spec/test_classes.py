@@ -8,9 +8,8 @@ from mnv2search.accuracy.evaluators.imagenet import features_of
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.model_spec import DeepLab
+from mnv2search.spec.model_spec import DeepLab, square_side
 from mnv2search.spec.plan import plan
-from mnv2search.spec.square import square_side
 from mnv2search.supernet.proxy_scale import Fidelity, reduced
 
 WIDE = replace(entry("mobilenet_v2").spec, resolution=(224, 448))

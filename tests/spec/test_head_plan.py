@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from mnv2search.cost import cost_of, unit_cost
 from mnv2search.errors import SpecError
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.heads.plan import boxes_per_place
 from mnv2search.spec.model_spec import BlockSpec, Classifier, DeepLab, ExtraLayer, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import size_of
@@ -58,7 +57,7 @@ def test_the_maps_are_tensorflows(resolution: int, sides: list[int]) -> None:
 def test_so_many_boxes_are_predicted(resolution: int, boxes: int) -> None:
     head = SsdLite()
     sides = [side for _, side in maps(plan(replace(SSDLITE, resolution=resolution)))]
-    assert sum(side**2 * boxes_per_place(head, number) for number, side in enumerate(sides)) == boxes
+    assert sum(side**2 * head.boxes_per_place(number) for number, side in enumerate(sides)) == boxes
 
 
 # Source: arXiv 1801.04381, Table 5: 2.1 M and 14.8 M params; its 0.35 B counts two operations a multiply-add.

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mnv2search.cost import cost_of
 from mnv2search.errors import SpecError
 from mnv2search.spec.catalog import entry
+from mnv2search.spec.geometry import make_divisible, split_channels
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Padding, Stem
-from mnv2search.spec.plan import Layer, Plan, make_divisible, plan, split_channels
+from mnv2search.spec.plan import Layer, Plan, plan
 from mnv2search.testing.strategies import specs
 
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)

@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.model_spec import BatchNorm, BlockSpec, Classifier, ModelSpec, Stem
-from mnv2search.spec.rules import CHOICES, ENUMERATED, INTEGERS, MAX_UNITS, OPTIONAL, REALS, field_problem
+from mnv2search.spec.model_spec import (
+    BatchNorm,
+    BlockSpec,
+    Classifier,
+    DeepLab,
+    ExtraLayer,
+    ModelSpec,
+    SsdLite,
+    Stem,
+)
+from mnv2search.spec.rows import MAX_UNITS
+from mnv2search.spec.rules import Rule, field_problem, rules_of
 
 ROW = BlockSpec(channels=24, stride=2)
 
@@ -18,6 +28,14 @@ def block(**values: Any) -> BlockSpec:
 
 def model(**values: Any) -> ModelSpec:
     return ModelSpec(**{"name": "m", "blocks": (ROW,), **values})
+
+
+def detector(**values: Any) -> SsdLite:
+    return SsdLite(**values)
+
+
+def segmenter(**values: Any) -> DeepLab:
+    return DeepLab(**values)
 
 
 def broken(make: Callable[[], object]) -> list[tuple[str, str]]:
@@ -173,38 +191,117 @@ def test_all_broken_fields_are_reported_at_once() -> None:
     assert {at for at, _ in found} == {"channels", "stride", "kernel", "expansion"}
 
 
+KINDS = (ModelSpec, BlockSpec, Stem, BatchNorm, Classifier, SsdLite, ExtraLayer, DeepLab)
+RULES = [(kind, name, rule) for kind in KINDS for name, rule in rules_of(kind).items()]
+IDS = [f"{kind.__name__}.{name}" for kind, name, _ in RULES]
 NUMBERS = [
-    (kind, name, low, high)
-    for table in (INTEGERS, REALS)
-    for kind in table
-    for name, (low, high, *_) in table[kind].items()
+    pytest.param(kind, name, *rule.range[:2], id=f"{kind.__name__}.{name}")
+    for kind, name, rule in RULES
+    if rule.is_number and rule.options is None
 ]
-ENUMS = set(ENUMERATED)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "low", "high"),
-    [n for n in NUMBERS if n[1] not in ENUMS],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
+@pytest.mark.parametrize(("kind", "name", "low", "high"), NUMBERS)
 def test_every_number_has_both_ends(kind: type, name: str, low: float, high: float) -> None:
     outside = [field_problem(kind, name, value) for value in (low - 1, high + 1)]
     inside = field_problem(kind, name, high)
     assert [problem is None for problem in (*outside, inside)] == [False, False, True]
 
 
-@pytest.mark.parametrize("kind", CHOICES, ids=lambda kind: kind.__name__)
-def test_every_word_is_taken_and_others_offered(kind: type) -> None:
-    taken = [field_problem(kind, name, word) for name, words in CHOICES[kind].items() for word in words]
-    refused = [field_problem(kind, name, "nothing like it") for name in CHOICES[kind]]
-    assert set(taken) <= {None}
-    assert None not in refused
+WORDS = [pytest.param(*one, id=name) for one, name in zip(RULES, IDS, strict=True) if one[2].words]
 
 
-@pytest.mark.parametrize("kind", OPTIONAL, ids=lambda kind: kind.__name__)
-def test_none_is_taken_only_where_it_means_something(kind: type) -> None:
-    tables: list[str] = [*INTEGERS[kind], *REALS[kind], *CHOICES[kind]]
-    assert {name for name in tables if field_problem(kind, name, None) is None} == OPTIONAL[kind]
+@pytest.mark.parametrize(("kind", "name", "rule"), WORDS)
+def test_every_word_is_taken_and_others_offered(kind: type, name: str, rule: Rule) -> None:
+    assert {field_problem(kind, name, word) for word in rule.words} == {None}
+    assert field_problem(kind, name, "nothing like it") is not None
+
+
+@pytest.mark.parametrize(("kind", "name", "rule"), RULES, ids=IDS)
+def test_none_is_taken_only_where_it_means_something(kind: type, name: str, rule: Rule) -> None:
+    assert (field_problem(kind, name, None) is None) == rule.is_optional
+
+
+def test_the_fields_that_take_none() -> None:
+    assert [name for (_, _, rule), name in zip(RULES, IDS, strict=True) if rule.is_optional] == [
+        "ModelSpec.last_channels",
+        "ModelSpec.head",
+        "ModelSpec.min_channels",
+        "ModelSpec.output_stride",
+        "BlockSpec.expand_to",
+        "BlockSpec.activation",
+        "BlockSpec.depthwise_activation",
+        "BlockSpec.normalizer",
+        "BlockSpec.padding",
+        "DeepLab.decoder_stride",
+    ]
+
+
+def rows(*bare: tuple[int, int, int, int]) -> tuple[BlockSpec, ...]:
+    return tuple(BlockSpec(expansion=t, channels=c, repeats=n, stride=s) for t, c, n, s in bare)
+
+
+@pytest.mark.parametrize(
+    ("values", "at", "message"),
+    [
+        pytest.param(
+            {"blocks": rows((1, 60_000, 1, 1), (64, 8, 1, 1))},
+            "blocks[1]",
+            "its expansion has 3840000 channels",
+            id="a hidden width of the row before",
+        ),
+        pytest.param(
+            {"blocks": (block(depthwise_multiplier=64, expansion=64),), "stem": Stem(channels=32)},
+            "blocks[0]",
+            "its depthwise has 131072 channels",
+            id="a multiplied depthwise",
+        ),
+        pytest.param(
+            {"blocks": rows((1, 8, 1, 2)), "last_channels": 60_000, "width": 1.5},
+            "last_channels",
+            "its last has 90000 channels",
+            id="the last convolution",
+        ),
+        pytest.param(
+            {"head": SsdLite(extras=(ExtraLayer(channels=60_000),)), "width": 1.2},
+            "head.extras[0]",
+            "its pointwise has 72000 channels",
+            id="an extra layer of a detector",
+        ),
+        pytest.param(
+            {"blocks": rows((1, 8, 1, 2)), "resolution": 2, "normalizer": "group", "stem": Stem(channels=16)},
+            "blocks[0]",
+            "its projection has one value in every group of its group norm",
+            id="a group norm of single values",
+        ),
+    ],
+)
+def test_limits_hold_on_every_layer_that_is_planned(values: dict[str, Any], at: str, message: str) -> None:
+    assert broken(lambda: model(**values)) == [(at, message)]
+
+
+def test_classes_have_a_limit_of_their_own() -> None:
+    assert model(head=Classifier(classes=1_000_000)).head == Classifier(classes=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("make", "at"),
+    [
+        pytest.param(lambda: model(blocks=[ROW]), "blocks", id="a list of rows"),
+        pytest.param(lambda: model(blocks=(ROW, "row")), "blocks[1]", id="a word for a row"),
+        pytest.param(lambda: model(head="classifier"), "head", id="a word for a head"),
+        pytest.param(lambda: model(head=Stem()), "head", id="a stem for a head"),
+        pytest.param(lambda: model(stem=None), "stem", id="no stem"),
+        pytest.param(lambda: model(batch_norm={"eps": 1e-3}), "batch_norm", id="a mapping for a batch norm"),
+        pytest.param(lambda: model(name=3), "name", id="a number for a name"),
+        pytest.param(lambda: detector(taps=["last"]), "taps", id="a list of taps"),
+        pytest.param(lambda: detector(extras=(128, 64)), "extras[0]", id="numbers for extra layers"),
+        pytest.param(lambda: segmenter(aspp_rates=[6]), "aspp_rates", id="a list of rates"),
+        pytest.param(lambda: block(residual=["auto"]), "residual", id="a list for a word"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(make: Callable[[], object], at: str) -> None:
+    assert broken(make)[0][0] == at
 
 
 def test_the_most_layers_that_are_planned() -> None:

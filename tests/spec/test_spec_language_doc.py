@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules
 from mnv2search.spec.plan import plan
+from mnv2search.spec.rules import Rule, rules_of
 from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.spec.yaml.fields import KEYS, STRUCTURAL, spelled
+from mnv2search.spec.yaml.fields import STRUCTURAL, keys_of, spelled
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "spec-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
@@ -36,30 +36,27 @@ TABLES = dict(
         strict=True,
     )
 )
-KEYED = [(kind, key, name) for kind in KEYS for key, name in KEYS[kind].items() if name != "name"]
+KEYED = [(kind, key, name) for kind in TABLES for key, name in keys_of(kind).items() if name != "name"]
 IDS = [f"{kind.__name__}.{key}" for kind, key, _ in KEYED]
 
 
 def range_of(kind: type, name: str) -> str:
     """The range of a field as the tables spell it."""
-    if name in rules.LISTS.get(kind, {}):
-        return f"list of {entry_range(kind, name)}"
-    return entry_range(kind, name)
+    rule = rules_of(kind)[name]
+    return entry_range(rule) if rule.entries is None else f"list of {entry_range(rule)}"
 
 
-def entry_range(kind: type, name: str) -> str:
+def entry_range(rule: Rule) -> str:
     """The range of a field, or of one entry of a list."""
-    if name in rules.TEXTS.get(kind, {}):
-        return "endpoints" if name in rules.LISTS[kind] else "an endpoint"
-    if name in rules.ENUMERATED:
-        return ", ".join(str(one) for one in rules.ENUMERATED[name][0])
-    if name in rules.INTEGERS[kind]:
-        low, high = rules.INTEGERS[kind][name]
-        return f"{low} to {high}"
-    if name in rules.REALS[kind]:
-        least, most, is_open = rules.REALS[kind][name]
-        return f"above {least:g}, to {most:g}" if is_open else f"{least:g} to {most:g}"
-    return ", ".join(f"`{word}`" for word in rules.CHOICES[kind].get(name, ("true", "false")))
+    if rule.kind == "text":
+        return "an endpoint" if rule.entries is None else "endpoints"
+    if rule.options is not None:
+        return ", ".join(map(str, rule.options.numbers))
+    if rule.is_number:
+        least, most, is_open, _ = rule.range
+        spelt = str if rule.kind == "integer" else "{:g}".format
+        return f"above {spelt(least)}, to {spelt(most)}" if is_open else f"{spelt(least)} to {spelt(most)}"
+    return ", ".join(f"`{word}`" for word in rule.words or ("true", "false"))
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.partition("name: ")[2].split()[0])
@@ -80,10 +77,10 @@ def test_the_python_example_runs(code: str) -> None:
     assert isinstance(names["spec"], ms.ModelSpec)
 
 
-@pytest.mark.parametrize("kind", KEYS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
 def test_a_table_has_every_key_and_no_other(kind: type) -> None:
     others = {ms.ModelSpec: STRUCTURAL, ms.SsdLite: ("extras",)}.get(kind, ())
-    assert set(TABLES[kind]) == {*KEYS[kind], *others}
+    assert set(TABLES[kind]) == {*keys_of(kind), *others}
 
 
 @pytest.mark.parametrize(("kind", "key", "name"), KEYED, ids=IDS)

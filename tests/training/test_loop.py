@@ -19,7 +19,7 @@ from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.data.prefetch import Feed, made_ahead
 from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import Learned, read_learned, read_network
+from mnv2search.model.weights.saved import Learned, read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe, recipe_names
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.training.loop import BEST, LAST, Figures, Trained, evaluate, train

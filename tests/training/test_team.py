@@ -21,7 +21,7 @@ from mnv2search.data.image_batches import Cutting, training_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.errors import OptionError
 from mnv2search.model.build import build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.training.distributed import ALONE, Team, joined
 from mnv2search.training.loop import train
 

@@ -19,7 +19,7 @@ from scene_files import write_coco
 from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.model.saved import read_learned, read_network
+from mnv2search.model.weights.saved import read_learned, read_network
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings

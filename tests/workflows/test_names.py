@@ -11,8 +11,8 @@ import pytest
 
 from mnv2search.errors import SpecError
 from mnv2search.spec import catalog
-from mnv2search.spec.bundled import bundled_files
-from mnv2search.spec.names import MAX_NAME_BYTES, MAX_SPACE_NAME_BYTES, name_problem
+from mnv2search.spec.catalog import bundled_files
+from mnv2search.spec.rules import MAX_NAME_BYTES, MAX_SPACE_NAME_BYTES, name_problem
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.storage.journal import Journal
 from mnv2search.untrusted import file_name

@@ -23,7 +23,7 @@ from mnv2search.data.images import ImageSet, read_image_set
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import Learned, read_learned, read_network
+from mnv2search.model.weights.saved import Learned, read_learned, read_network
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows, ship_lines

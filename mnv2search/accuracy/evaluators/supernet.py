@@ -23,13 +23,12 @@ from mnv2search.errors import EvaluatorError, OptionError, TrainingError, Weight
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import ElasticNet, located
-from mnv2search.model.saved import Learned
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, pick_of, resolve
-from mnv2search.spec.square import square_side
 from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inherit_shared import inherit_shared
 from mnv2search.supernet.initial_weights import network_of

@@ -21,8 +21,7 @@ from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.training.loop import Progress, time_training, train
 from mnv2search.training.speed import Timed
 

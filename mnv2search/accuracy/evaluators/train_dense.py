@@ -23,7 +23,7 @@ from mnv2search.data.scene_batches import loaded_parts
 from mnv2search.data.scenes import SceneSet, Task
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError, check_package
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import ModelSpec

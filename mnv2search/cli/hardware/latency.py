@@ -46,12 +46,12 @@ def command(
       mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.cli.specs import chosen_specs
     from mnv2search.report.rows import latency_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together
+    from mnv2search.workflows.networks import chosen_specs
 
     networks = chosen_specs(specs, **choice)
     with measuring(len(networks), quiet=quiet or as_json) as advance:

@@ -25,11 +25,13 @@ def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     Example:
       mnv2search check search_spaces/mnv2.yaml
     """
-    from mnv2search.cli.specs import saved_spec  # late: --help must not pay for it
-    from mnv2search.spec.check import check
-    from mnv2search.spec.yaml.codec import load
+    from mnv2search.spec.yaml.codec import check, load
+    from mnv2search.workflows.networks import saved_spec  # late: --help must not pay for it
 
-    diagnostics = [found for file in files for found in check(file, load=lambda name: saved_spec(name) or load(name))]
+    def read(file: str) -> object:
+        return saved_spec(file) or load(file)
+
+    diagnostics = [found for file in files for found in check(file, reader=read)]
     if as_json:
         emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
     else:

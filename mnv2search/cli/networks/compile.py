@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,9 +16,6 @@ from mnv2search.cli.options import (
     resized_options,
 )
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
-
-if TYPE_CHECKING:
-    from mnv2search.spec.model_spec import ModelSpec
 
 
 @click.command("compile")
@@ -72,20 +69,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def command(
-    spec: str,
-    outputs: tuple[Path, ...],
-    weights: Path | None,
-    seed: int,
-    precision: str,
-    calibration: Path | None,
-    normalization: str,
-    data: Path | None,
-    force: bool,
-    no_fvcore: bool,
-    head_output: str | None,
-    as_json: bool,
-    quiet: bool,
-    **choice: Any,
+    spec: str, outputs: tuple[Path, ...], no_fvcore: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
@@ -100,39 +84,15 @@ def command(
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.workflows.export.compile import check_request, compile_spec  # late: --help must not pay for it
+    from mnv2search.workflows.export.compile import compile_file  # late: --help must not pay for it
 
-    check_request(outputs, force=force, precision=precision, calibration=calibration)
-    from mnv2search.cli.specs import SAVED, chosen_spec
+    compiled = compile_file(
+        spec, outputs=outputs, with_fvcore=not no_fvcore, note=lambda line: note(line, quiet=quiet), **options
+    )
     from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.counts import layer_rows
     from mnv2search.report.table import draw
-    from mnv2search.spec.heads.outputs import answering
 
-    if spec.endswith(SAVED):
-        if weights is not None or any(choice.values()):
-            raise click.UsageError(f"{spec} holds its own spec and weights: leave out what would change them")
-        from mnv2search.model.saved import read_spec
-
-        network, weights = read_spec(Path(spec)), Path(spec)
-    else:
-        network = chosen_spec(spec, **choice)
-        if weights is None and outputs and Path(spec).with_suffix(".pt") not in outputs:
-            weights = _weights_beside(spec, network, quiet=quiet)
-    if head_output is not None:
-        network = answering(network, head_output)
-    compiled = compile_spec(
-        network,
-        outputs=outputs,
-        weights=weights,
-        seed=seed,
-        force=force,
-        with_fvcore=not no_fvcore,
-        precision=precision,
-        calibration=calibration,
-        normalization=normalization,
-        data=data,
-    )
     if as_json:
         emit_json(compiled_json(compiled))
         return
@@ -140,23 +100,3 @@ def command(
     answer(compiled_results(compiled))
     for line in compiled_notes(compiled):
         note(line, quiet=quiet)
-
-
-def _weights_beside(spec: str, network: ModelSpec, *, quiet: bool) -> Path | None:
-    """The file of weights that stands beside a spec and holds that very network; says so, or why it is not taken."""
-    beside = Path(spec).with_suffix(".pt")
-    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
-        return None
-    from mnv2search.errors import WeightsError
-    from mnv2search.model.saved import read_spec
-
-    try:
-        held = read_spec(beside)
-    except WeightsError as error:
-        note(f"{error.message}: the weights are random", quiet=quiet)
-        return None
-    if held != network:
-        note(f"{beside} beside the spec holds another network: the weights are random", quiet=quiet)
-        return None
-    note(f"weights: {beside}, which stands beside the spec", quiet=quiet)
-    return beside

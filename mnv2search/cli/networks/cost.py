@@ -28,10 +28,10 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
     Example:
       mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.cli.specs import chosen_specs  # late: --help must not pay for it
     from mnv2search.cost import cost_of
     from mnv2search.report.counts import cost_rows
     from mnv2search.report.table import draw
+    from mnv2search.workflows.networks import chosen_specs  # late: --help must not pay for it
 
     networks = chosen_specs(specs, **choice)
     if as_json:

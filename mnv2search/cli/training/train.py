@@ -100,7 +100,6 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.cli.specs import SAVED, chosen_spec  # late: --help must not pay for it
     from mnv2search.cli.training.train_dense import trained_dense
     from mnv2search.recipe import load_recipe
     from mnv2search.report.training import training_lines
@@ -108,6 +107,7 @@ def command(
     from mnv2search.tasks.task import is_dense
     from mnv2search.training.distributed import joined
     from mnv2search.untrusted import file_name
+    from mnv2search.workflows.networks import SAVED, chosen_spec  # late: --help must not pay for it
     from mnv2search.workflows.training.train import report_json, train_spec
 
     with joined(accelerator) as team, _told_once(team):

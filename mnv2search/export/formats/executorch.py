@@ -14,7 +14,7 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import Run, network, write_checked
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
-from mnv2search.lowering.executorch import PROGRAM, executorch_bytes
+from mnv2search.lowering.executorch.program import PROGRAM, executorch_bytes
 from mnv2search.lowering.support import refuse_choice
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec

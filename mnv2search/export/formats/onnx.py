@@ -12,8 +12,8 @@ from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import Run, network, write_checked
 from mnv2search.export.choosing import choice_of
 from mnv2search.export.precision import FP32, Precision
-from mnv2search.lowering.onnx import INPUT, onnx_bytes
-from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan

@@ -8,7 +8,6 @@ from mnv2search.export.formats import source_head_parts as parts
 from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors
-from mnv2search.spec.heads.plan import boxes_per_place
 from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan, Unit
 
@@ -113,7 +112,7 @@ def _detector_constants(plan: Plan, head: SsdLite) -> Iterator[str]:
     yield "ANCHORS = ("
     first, places = 0, anchors(plan)
     for number, unit in enumerate(u for u in plan.units if u.kind == "boxes"):
-        each = boxes_per_place(head, number)
+        each = head.boxes_per_place(number)
         yield from ("    (", f"        {tuple(unit.size_in)},", "        (")
         yield from (f"            {box[2:]!r}," for box in places[first : first + each])
         yield from ("        ),", "    ),")

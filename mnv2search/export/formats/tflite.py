@@ -14,7 +14,7 @@ from mnv2search.export.check import Run, network, write_checked
 from mnv2search.export.choosing import choice_of
 from mnv2search.export.precision import FP32, Precision
 from mnv2search.latency.runner.quiet import quiet
-from mnv2search.lowering.tflite import tflite_bytes
+from mnv2search.lowering.tflite.model import tflite_bytes
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan

@@ -9,7 +9,7 @@ from mnv2search.errors import DeviceError
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.executorch import executorch_bytes
+from mnv2search.lowering.executorch.program import executorch_bytes
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
 
@@ -57,7 +57,7 @@ class ExecuTorch(Runtime):
             )
         try:
             with quiet():
-                from mnv2search.lowering.executorch_converters import converted
+                from mnv2search.lowering.executorch.converters import converted
 
                 program = converted(module, size=network.spec.size, batch=self.batch, int8=self.precision == "int8")
         except ImportError as error:

@@ -9,7 +9,7 @@ from mnv2search.errors import DeviceError
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.tflite import tflite_bytes
+from mnv2search.lowering.tflite.model import tflite_bytes
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.heads.outputs import answer_shape
 from mnv2search.spec.plan import Plan
@@ -57,7 +57,7 @@ class LiteRt(Runtime):
             raise DeviceError("litert-torch has no way to fp16", hint="compare at precision=fp32")
         try:
             with quiet():
-                from mnv2search.lowering.tflite_converters import converted
+                from mnv2search.lowering.tflite.converters import converted
 
                 model = converted(
                     module,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.onnx import onnx_bytes
-from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
 
@@ -41,7 +41,7 @@ class OnnxRuntime(Runtime):
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """PyTorch's ONNX export, quantised by ONNX Runtime's static quantisation on the same random images."""
-        from mnv2search.lowering import onnx_converters as converters
+        from mnv2search.lowering.onnx import converters
 
         size = network.spec.size
         graph = converters.exported(module, size=size, batch=self.batch)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.errors import DeviceError
 from mnv2search.latency.runtime import Runtime
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.onnx import onnx_bytes
-from mnv2search.lowering.onnx_int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images, ranges_of
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
@@ -66,8 +66,9 @@ class OpenVino(Runtime):
             raise self._missing("openvino", error) from error
         shape = (self.batch, 3, *network.spec.size)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
-            # OpenVINO 2026.4 calls what torch 2.13 says is old.
+            # OpenVINO 2026.4 calls what torch deprecates: 2.13 by a DeprecationWarning, 2.14 by a FutureWarning.
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
             found = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
             if self.precision == "int8":
                 try:

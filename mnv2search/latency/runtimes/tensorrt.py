@@ -15,8 +15,8 @@ from mnv2search.latency.runner.engine import EngineError, image
 from mnv2search.latency.runtimes.torch_cuda import NvidiaGpu, check_capability, gpu_options
 from mnv2search.latency.torch_gpu import TorchGpu
 from mnv2search.latency.types import DeviceInfo
-from mnv2search.lowering.onnx import onnx_bytes
-from mnv2search.lowering.onnx_half import half_precision
+from mnv2search.lowering.onnx.half import half_precision
+from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

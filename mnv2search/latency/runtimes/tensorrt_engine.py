@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mnv2search.latency.runner.engine import EngineError
-from mnv2search.lowering.onnx import INPUT, OUTPUT
+from mnv2search.lowering.onnx.model import INPUT, OUTPUT
 
 __all__ = ["Engine", "version"]
 

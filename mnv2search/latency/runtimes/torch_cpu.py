@@ -133,7 +133,9 @@ def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
     `MobileNet.forward` PyTorch would refuse the ninth.
     """
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 uses torch.jit for this, and warns of it
+        # torch uses torch.jit for this: 2.13 warns of it by a DeprecationWarning, 2.14 by a FutureWarning.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         exported = torch.export.export(model, (image,)).module()
         compiled = torch.compile(exported, fullgraph=True, dynamic=False, options={"freezing": True})
         compiled(image)

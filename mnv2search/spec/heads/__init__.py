@@ -1,1 +1,1 @@
-"""Heads: classifier, detector, segmenter."""
+"""What stands on the features: classifier, detector, segmenter, or a head of another package."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from mnv2search.spec.heads.plan import boxes_per_place
-from mnv2search.spec.model_spec import SsdLite
+from mnv2search.spec.heads.ssdlite import SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
@@ -52,7 +51,7 @@ def anchors_per_map(laid_out: Plan) -> tuple[int, ...]:
     """How many anchors each map has."""
     head = laid_out.spec.head
     assert isinstance(head, SsdLite)
-    return tuple(size.area * boxes_per_place(head, number) for number, size in enumerate(_map_sizes(laid_out)))
+    return tuple(size.area * head.boxes_per_place(number) for number, size in enumerate(_map_sizes(laid_out)))
 
 
 def _map_sizes(laid_out: Plan) -> list[Size]:

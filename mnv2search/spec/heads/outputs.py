@@ -7,8 +7,9 @@ from typing import get_args
 
 from mnv2search.errors import OptionError
 from mnv2search.spec.heads.anchors import anchors_per_map
-from mnv2search.spec.heads.values import DetectorOutput, SegmenterOutput
-from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.heads.deeplab import DeepLab, SegmenterOutput
+from mnv2search.spec.heads.ssdlite import DetectorOutput, SsdLite
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
 __all__ = ["OUTPUTS", "answer_shape", "answer_text", "answering", "is_of_classes", "output_of"]
@@ -79,7 +80,7 @@ def answer_shape(plan: Plan) -> tuple[int, ...]:
         return sum(anchors_per_map(plan)), 4 + head.classes + (head.output == "raw")
     if is_of_classes(plan):
         return tuple(last.size_out)
-    return (last.c_out,) if isinstance(head, Classifier) else (last.c_out, *last.size_out)
+    return (last.c_out,) if last.kind == "classifier" else (last.c_out, *last.size_out)
 
 
 def is_of_classes(plan: Plan) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mnv2search.errors import OptionError, SpecError, UnknownNameError, nearest
+from mnv2search.errors import Diagnostic, Mnv2SearchError, OptionError, SpecError, UnknownNameError, nearest
 from mnv2search.spec import catalog
-from mnv2search.spec.bundled import bundled_files
+from mnv2search.spec.catalog import bundled_files
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.space_rules import unpicked
@@ -17,7 +18,7 @@ from mnv2search.spec.yaml import read as codec_read
 from mnv2search.spec.yaml import write as codec_write
 from mnv2search.spec.yaml.source import MAX_BYTES, decoded
 
-__all__ = ["dumps", "known_names", "load", "load_space", "load_spec", "loads"]
+__all__ = ["check", "dumps", "known_names", "load", "load_space", "load_spec", "loads"]
 
 
 # Files that hold networks in other ways than as text, and how others are told.
@@ -93,6 +94,22 @@ def load_space(path_or_name: str | Path) -> SearchSpace:
     """Like `load`, where a search space is needed: a spec is a space with nothing left to choose."""
     value = load(path_or_name, wanted="space")
     return value if isinstance(value, SearchSpace) else SearchSpace(template=value, axes=())
+
+
+def check(file: str, *, reader: Callable[[str], object] = load) -> tuple[Diagnostic, ...]:
+    """The diagnostics of a spec or space; none where it loads.
+
+    Args:
+        file: path, bundled name or ``-`` for standard input, as `load` takes it.
+        reader: of the file.
+    """
+    try:
+        reader(file)
+    except SpecError as error:
+        return error.diagnostics
+    except Mnv2SearchError as error:
+        return (Diagnostic(at="", message=error.message, hint=error.hint, file=file),)
+    return ()
 
 
 def known_names() -> tuple[str, ...]:

@@ -3,67 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from functools import cache
 
 from mnv2search.errors import Problem
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules
+from mnv2search.spec.rules import Rule, field_problem, rules_of
 from mnv2search.spec.space_rules import Scalar, text_of
 
-__all__ = ["DEFAULT_COLUMNS", "FORMAT_VERSION", "KEYS", "STRUCTURAL", "scalar_of", "spelled"]
+__all__ = ["DEFAULT_COLUMNS", "FORMAT_VERSION", "STRUCTURAL", "keys_of", "scalar_of", "spelled"]
 
 FORMAT_VERSION = 1
 DEFAULT_COLUMNS = ("t", "c", "n", "s")
 # Keys of a file that hold no scalar of their own.
 STRUCTURAL = ("mnv2search", "stem", "columns", "blocks", "head", "batch_norm")
 
-# YAML key -> field, in the order in which they are written; t, c, n, s, k are the paper's and the field's letters.
-KEYS: Mapping[type, Mapping[str, str]] = {
-    ms.ModelSpec: {
-        "name": "name",
-        "resolution": "resolution",
-        "width": "width",
-        "last": "last_channels",
-        "divisor": "channel_divisor",
-        "min_channels": "min_channels",
-        "keep_stem": "keep_stem",
-        "keep_last": "keep_last",
-        "output_stride": "output_stride",
-        "padding": "padding",
-        "activation": "activation",
-        "normalizer": "normalizer",
-    },
-    ms.Stem: {"c": "channels", "k": "kernel", "s": "stride"},
-    ms.Classifier: {"classes": "classes", "dropout": "dropout"},
-    ms.SsdLite: {f.name: f.name for f in fields(ms.SsdLite) if f.name != "extras"},
-    ms.DeepLab: {f.name: f.name for f in fields(ms.DeepLab)},
-    ms.ExtraLayer: {"c": "channels"},
-    ms.BatchNorm: {"eps": "eps", "momentum": "momentum"},
-    ms.BlockSpec: {
-        "t": "expansion",
-        "c": "channels",
-        "n": "repeats",
-        "s": "stride",
-        "k": "kernel",
-        "dilation": "dilation",
-        "expand_to": "expand_to",
-        "expand_divisor": "expand_divisor",
-        "operator": "operator",
-        "residual": "residual",
-        "split_expansion": "split_expansion",
-        "split_projection": "split_projection",
-        "split_divisor": "split_divisor",
-        "transform": "transform",
-        "depthwise_location": "depthwise_location",
-        "depthwise_multiplier": "depthwise_multiplier",
-        "activation": "activation",
-        "depthwise_activation": "depthwise_activation",
-        "projection_activation": "projection_activation",
-        "normalizer": "normalizer",
-        "padding": "padding",
-    },
-}
+# Fields whose keys differ from their names: the paper's letters, in rows and their like alone, and shorter words.
+LETTERS = {"expansion": "t", "channels": "c", "repeats": "n", "stride": "s", "kernel": "k"}
+SHORTER = {"last_channels": "last", "channel_divisor": "divisor"}
+
+
+def keys_of(kind: type) -> Mapping[str, str]:
+    """YAML key -> field of a value, in the order in which they are written."""
+    return _cached_keys(kind)
+
+
+@cache
+def _cached_keys(kind: Hashable) -> Mapping[str, str]:
+    assert isinstance(kind, type)
+    short = LETTERS if kind in (ms.Stem, ms.BlockSpec, ms.ExtraLayer) else SHORTER
+    names = sorted((name for name, rule in rules_of(kind).items() if rule.kind != "part"), key="expansion".__ne__)
+    return {short.get(name, name): name for name in names}
+
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _REAL = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
@@ -88,20 +60,21 @@ def scalar_of(kind: type, name: str, text: str, *, is_plain: bool) -> Scalar | P
     'a leading 0 means base 8 to some readers: use 1 to keep the resolution or 2 to halve it'
     """
     value: Scalar = text
-    if name in rules.INTEGERS[kind] or name in rules.REALS[kind]:
+    rule = rules_of(kind)[name]
+    if rule.is_number:
         if not is_plain:
             return Problem(at=name, what=f"{name} is {text[:40]!r} in quotes", fix="write the number without quotes")
-        if text == "none" and name in rules.OPTIONAL[kind]:
+        if text == "none" and rule.is_optional:
             return None
         value = _number(text)
-    elif name in rules.BOOLEANS[kind] and is_plain:
+    elif rule.kind == "boolean" and is_plain:
         value = {"true": True, "false": False}.get(text, text)
     if text == "" and is_plain:
         return Problem(at=name, what=f"{name} has no value", fix="write one, or leave the key out")
-    problem = rules.field_problem(kind, name, value)
+    problem = field_problem(kind, name, value)
     if problem is None:
         return value
-    return replace(problem, fix=_hint(kind, name, value, problem.fix))
+    return replace(problem, fix=_hint(rule, value, problem.fix))
 
 
 def _number(text: str) -> Scalar:
@@ -112,8 +85,8 @@ def _number(text: str) -> Scalar:
     return float(text) if _REAL.fullmatch(text) else text
 
 
-def _hint(kind: type, name: str, value: Scalar, fix: str) -> str:
-    if isinstance(value, str) and (name in rules.INTEGERS[kind] or name in rules.REALS[kind]):
+def _hint(rule: Rule, value: Scalar, fix: str) -> str:
+    if isinstance(value, str) and rule.is_number:
         trap = next((why for pattern, why in _TRAPS if pattern.fullmatch(value)), "")
         return f"{trap}: {fix}" if trap else fix
     return fix
@@ -133,7 +106,7 @@ def spelled(kind: type, name: str, value: Scalar | tuple[Scalar, ...]) -> str:
         return f"{{height: {value[0]}, width: {value[1]}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(spelled(kind, name, entry) for entry in value)}]"
-    if value is not None and name in rules.REALS[kind]:
+    if value is not None and rules_of(kind)[name].kind == "real":
         real = float(value)
         return str(int(real)) if name == "expansion" and real.is_integer() else repr(real)
     return text_of(value)

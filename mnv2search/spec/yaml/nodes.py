@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from mnv2search.errors import Diagnostic, Problem, nearest
-from mnv2search.spec import rules
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.rules import rules_of
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, Scalar
 from mnv2search.spec.space_rules import MAX_OPTIONS
@@ -142,7 +142,7 @@ class NodeReader:
         """The options of ``{from: 96, to: 224, step: 32}``, counted in decimals so that 0.1 steps are exact."""
         at = f"{prefix}{name}"
         fix = "write it as {from: 96, to: 224, step: 32}, with a step above 0 that leads from one to the other"
-        if name not in rules.INTEGERS[kind] and name not in rules.REALS[kind]:
+        if not rules_of(kind)[name].is_number:
             self.note(at, f"{at} is a range", "only numbers have ranges: write a list of choices")
             return None
         table = self.table(node, at, {key: key for key in _RANGE})

@@ -7,10 +7,11 @@ from typing import Any
 
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules, space_check
+from mnv2search.spec import space_check
+from mnv2search.spec.rows import MAX_UNITS
 from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import MAX_AXES
-from mnv2search.spec.yaml.fields import DEFAULT_COLUMNS, FORMAT_VERSION, KEYS, STRUCTURAL
+from mnv2search.spec.yaml.fields import DEFAULT_COLUMNS, FORMAT_VERSION, STRUCTURAL, keys_of
 from mnv2search.spec.yaml.head import HeadReader
 from mnv2search.spec.yaml.nodes import NodeReader
 from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
@@ -46,12 +47,12 @@ class _Reader(NodeReader):
     # -- the file ------------------------------------------------------------------------------------------------
 
     def model(self, root: Node) -> ms.ModelSpec | SearchSpace:
-        keys = {**KEYS[ms.ModelSpec], **{key: key for key in STRUCTURAL}}
+        keys = {**keys_of(ms.ModelSpec), **{key: key for key in STRUCTURAL}}
         table = self.table(root, "", keys)
         values: dict[str, Any] = {}
         for key, node in table.items():
-            if key in KEYS[ms.ModelSpec]:
-                self.field(ms.ModelSpec, KEYS[ms.ModelSpec][key], node, "", values)
+            if key in keys_of(ms.ModelSpec):
+                self.field(ms.ModelSpec, keys_of(ms.ModelSpec)[key], node, "", values)
         if isinstance(root, Table):
             self.version(table.get("mnv2search"))
         self.columns = self.columns_of(table.get("columns"))
@@ -100,9 +101,10 @@ class _Reader(NodeReader):
             self.note_at(node, "columns", "columns is not a list", fix)
             return DEFAULT_COLUMNS
         names = [item.text if isinstance(item, Text) else "" for item in node.items]
+        keys = keys_of(ms.BlockSpec)
         for item, name in zip(node.items, names, strict=True):
-            if name not in KEYS[ms.BlockSpec]:
-                self.note_at(item, "columns", f"columns has {name[:40]!r}", self.key_hint(name, KEYS[ms.BlockSpec]))
+            if name not in keys:
+                self.note_at(item, "columns", f"columns has {name[:40]!r}", self.key_hint(name, keys))
         if len(set(names)) < len(names) or "c" not in names:
             self.note_at(node, "columns", "columns repeats a key or lacks c", fix)
         return tuple(names)
@@ -110,8 +112,8 @@ class _Reader(NodeReader):
     def section(self, key: str, kind: type, node: Node) -> object:
         self.places[key] = (node.line, node.column)
         values: dict[str, Any] = {}
-        for name, child in self.table(node, key, KEYS[kind]).items():
-            self.field(kind, KEYS[kind][name], child, f"{key}.", values)
+        for name, child in self.table(node, key, keys_of(kind)).items():
+            self.field(kind, keys_of(kind)[name], child, f"{key}.", values)
         return kind(**values)
 
     # -- rows ----------------------------------------------------------------------------------------------------
@@ -123,9 +125,9 @@ class _Reader(NodeReader):
         if not isinstance(node, Items):
             self.note_at(node, "blocks", "blocks is not a list", "write one row a line, each beginning with a dash")
             return []
-        if len(node.items) > rules.MAX_UNITS:
+        if len(node.items) > MAX_UNITS:
             what = f"blocks has {len(node.items)} rows"
-            self.note_at(node, "blocks", what, f"at most {rules.MAX_UNITS} layers are planned")
+            self.note_at(node, "blocks", what, f"at most {MAX_UNITS} layers are planned")
             return []
         return [self.row(item, f"blocks[{i}]") for i, item in enumerate(node.items)]
 
@@ -135,7 +137,7 @@ class _Reader(NodeReader):
         row = _Row()
         cells = self.bare_cells(node, at) if isinstance(node, Items) else self.keyed_cells(node, at, row)
         for key, child in cells.items():
-            name = KEYS[ms.BlockSpec][key]
+            name = keys_of(ms.BlockSpec)[key]
             if (options := self.options(ms.BlockSpec, name, child, f"{at}.")) is not None:
                 row.values[name] = options[0]
                 row.choices[name] = options
@@ -153,13 +155,14 @@ class _Reader(NodeReader):
             what = f"{at} has {len(node.items)} entries, but there are {len(self.columns)} columns"
             self.note_at(node, at, what, f"write [{', '.join(self.columns)}], or a keyed row such as {{t: 6, c: 24}}")
             return {}
-        return {key: child for key, child in zip(self.columns, node.items, strict=True) if key in KEYS[ms.BlockSpec]}
+        keys = keys_of(ms.BlockSpec)
+        return {key: child for key, child in zip(self.columns, node.items, strict=True) if key in keys}
 
     def keyed_cells(self, node: Node, at: str, row: _Row) -> dict[str, Node]:
-        cells = self.table(node, at, {**KEYS[ms.BlockSpec], "each": "each"})
+        cells = self.table(node, at, {**keys_of(ms.BlockSpec), "each": "each"})
         each = cells.pop("each", None)
         if each is not None:
-            inner = {key: name for key, name in KEYS[ms.BlockSpec].items() if key not in ("n", "s")}
+            inner = {key: name for key, name in keys_of(ms.BlockSpec).items() if key not in ("n", "s")}
             for key, child in self.table(each, f"{at}.each", inner).items():
                 options = self.options(ms.BlockSpec, inner[key], child, f"{at}.each.")
                 if options is not None:

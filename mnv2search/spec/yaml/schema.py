@@ -12,11 +12,12 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec import rules
-from mnv2search.spec.bundled import search_spaces_dir
-from mnv2search.spec.names import MAX_NAME_BYTES
+from mnv2search.spec.catalog import search_spaces_dir
+from mnv2search.spec.heads.registry import SHIPPED
+from mnv2search.spec.rows import MAX_UNITS
+from mnv2search.spec.rules import MAX_LISTED, MAX_NAME_BYTES, Entries, Rule, rules_of
 from mnv2search.spec.space_rules import MAX_OPTIONS
-from mnv2search.spec.yaml.fields import FORMAT_VERSION, KEYS
+from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of
 
 __all__ = ["json_schema", "schema_text"]
 
@@ -30,13 +31,15 @@ def json_schema() -> Schema:
 
     It knows every key, type, range and word; rules that tie several keys together are the codec's.
     """
+    channels = _scalar(rules_of(ms.ExtraLayer)["channels"])
+    heads = {kind.word: kind for kind in SHIPPED}
     properties: Schema = {
         "mnv2search": {"const": FORMAT_VERSION, "description": "version of this format"},
         "stem": {"$ref": "#/definitions/stem"},
         "columns": {
             "description": "keys of the entries of bare rows",
             "type": "array",
-            "items": {"enum": list(KEYS[ms.BlockSpec])},
+            "items": {"enum": list(keys_of(ms.BlockSpec))},
             "uniqueItems": True,
             "contains": {"const": "c"},
         },
@@ -45,9 +48,9 @@ def json_schema() -> Schema:
             "type": "array",
             "items": {"anyOf": [{"$ref": "#/definitions/row"}, {"$ref": "#/definitions/bare_row"}]},
             "minItems": 1,
-            "maxItems": rules.MAX_UNITS,
+            "maxItems": MAX_UNITS,
         },
-        "head": {"anyOf": [*({"$ref": f"#/definitions/{word}"} for word in ms.HEADS), {"enum": ["none", *ms.HEADS]}]},
+        "head": {"anyOf": [*({"$ref": f"#/definitions/{word}"} for word in heads), {"enum": ["none", *heads]}]},
         "batch_norm": {"$ref": "#/definitions/batch_norm"},
         **_properties(ms.ModelSpec),
     }
@@ -57,10 +60,8 @@ def json_schema() -> Schema:
         **_object(properties, required=["mnv2search", "name", "blocks"]),
         "definitions": {
             "stem": _object(_properties(ms.Stem)),
-            **{word: _head(word, kind) for word, kind in ms.HEADS.items()},
-            "extra": {
-                "anyOf": [_scalar(ms.ExtraLayer, "channels"), _object(_properties(ms.ExtraLayer), required=["c"])]
-            },
+            **{word: _head(word, kind) for word, kind in heads.items()},
+            "extra": {"anyOf": [channels, _object(_properties(ms.ExtraLayer), required=["c"])]},
             "batch_norm": _object(_properties(ms.BatchNorm)),
             "row": _row(),
             "bare_row": {"type": "array", "items": {"$ref": "#/definitions/cell"}, "minItems": 1},
@@ -93,7 +94,7 @@ def _object(properties: Schema, *, required: list[str] | None = None) -> Schema:
 def _head(word: str, kind: type) -> Schema:
     properties = {"kind": {"const": word, "description": "which head"}, **_properties(kind)}
     if kind is ms.SsdLite:
-        extras: Schema = {"type": "array", "items": {"$ref": "#/definitions/extra"}, "maxItems": rules.MAX_LISTED}
+        extras: Schema = {"type": "array", "items": {"$ref": "#/definitions/extra"}, "maxItems": MAX_LISTED}
         described = _descriptions(kind)["extras"]
         properties["extras"] = {"description": described, "anyOf": [extras, {"const": "none"}]}
     return _object(properties, required=None if kind is ms.Classifier else ["kind"])
@@ -110,11 +111,12 @@ def _properties(kind: type) -> Schema:
     described = _descriptions(kind)
     defaults = {f.name: f.default for f in fields(kind)}
     properties: Schema = {}
-    for key, name in KEYS[kind].items():
-        scalar = _scalar(kind, name)
-        schema = scalar if name == "name" or name in rules.TEXTS.get(kind, {}) else _choosable(scalar)
-        if name in rules.LISTS.get(kind, {}):
-            schema = _list(scalar, rules.LISTS[kind][name])
+    for key, name in keys_of(kind).items():
+        rule = rules_of(kind)[name]
+        scalar = _scalar(rule)
+        schema = scalar if rule.kind == "text" else _choosable(scalar)
+        if rule.entries is not None:
+            schema = _list(scalar, rule.entries)
         if name == "resolution":
             sides = {"height": scalar, "width": scalar}
             schema = {"anyOf": [*schema["anyOf"], _object(sides, required=list(sides))]}
@@ -130,9 +132,9 @@ def _as_json(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _list(scalar: Schema, fewest: int) -> Schema:
-    several = {"type": "array", "items": scalar, "minItems": fewest, "maxItems": rules.MAX_LISTED}
-    return several if fewest else {"anyOf": [several, {"const": "none"}]}
+def _list(scalar: Schema, entries: Entries) -> Schema:
+    several = {"type": "array", "items": scalar, "minItems": entries.fewest, "maxItems": entries.most}
+    return several if entries.fewest else {"anyOf": [several, {"const": "none"}]}
 
 
 def _choosable(scalar: Schema) -> Schema:
@@ -142,27 +144,24 @@ def _choosable(scalar: Schema) -> Schema:
     return {"anyOf": [scalar, several, *([{"$ref": "#/definitions/range"}] if is_number else [])]}
 
 
-def _scalar(kind: type, name: str) -> Schema:
-    if name in rules.INTEGERS[kind]:
-        integer = _integer(name, *rules.INTEGERS[kind][name])
-        return {"anyOf": [integer, {"const": "none"}]} if name in rules.OPTIONAL[kind] else integer
-    if name in rules.REALS[kind]:
-        least, most, is_open = rules.REALS[kind][name]
-        return {"type": "number", "exclusiveMinimum" if is_open else "minimum": least, "maximum": most}
-    if name in rules.CHOICES[kind]:
-        return {"enum": list(rules.CHOICES[kind][name])}
-    if name in rules.BOOLEANS[kind]:
+def _scalar(rule: Rule) -> Schema:
+    least, most, is_open, is_odd = rule.range
+    if rule.kind == "word":
+        return {"enum": list(rule.words)}
+    if rule.kind == "boolean":
         return {"type": "boolean"}
-    if name in rules.TEXTS.get(kind, {}):
-        return {"type": "string", "pattern": f"^(?:{rules.TEXTS[kind][name].pattern})$"}
-    return {"type": ["string", "number"], "maxLength": MAX_NAME_BYTES, "pattern": r"^[^./\\-][^/\\]*$"}
-
-
-def _integer(name: str, low: int, high: int) -> Schema:
-    if name in rules.ENUMERATED:
-        return {"enum": list(rules.ENUMERATED[name][0])}
-    odd: Schema = {"not": {"multipleOf": 2}} if name.endswith("kernel") else {}
-    return {"type": "integer", "minimum": low, "maximum": high, **odd}
+    if rule.kind == "real":
+        return {"type": "number", "exclusiveMinimum" if is_open else "minimum": float(least), "maximum": float(most)}
+    if rule.kind == "text" and rule.pattern is not None:
+        return {"type": "string", "pattern": f"^(?:{rule.pattern.pattern})$"}
+    if rule.kind == "text":
+        return {"type": ["string", "number"], "maxLength": MAX_NAME_BYTES, "pattern": r"^[^./\\-][^/\\]*$"}
+    integer: Schema = {"type": "integer", "minimum": least, "maximum": most}
+    if rule.options is not None:
+        integer = {"enum": list(rule.options.numbers)}
+    elif is_odd:
+        integer["not"] = {"multipleOf": 2}
+    return {"anyOf": [integer, {"const": "none"}]} if rule.is_optional else integer
 
 
 def _descriptions(kind: type) -> dict[str, str]:

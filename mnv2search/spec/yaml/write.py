@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import address_of
-from mnv2search.spec.yaml.fields import FORMAT_VERSION, KEYS, spelled
+from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
 __all__ = ["write"]
 
@@ -22,8 +22,6 @@ _ALWAYS: Mapping[type, frozenset[str]] = {
     ms.ModelSpec: frozenset({"name", "resolution", "width"}),
     ms.Stem: frozenset({"channels", "kernel", "stride"}),
     ms.Classifier: frozenset({"classes", "dropout"}),
-    ms.SsdLite: frozenset({"classes"}),
-    ms.DeepLab: frozenset({"classes"}),
     ms.ExtraLayer: frozenset({"channels"}),
     ms.BatchNorm: frozenset({"eps", "momentum"}),
     ms.BlockSpec: frozenset({"expansion", "channels", "repeats", "stride"}),
@@ -54,11 +52,10 @@ def _head(head: ms.Head, options: Options) -> str:
     entries = _entries(head, "head.", options)
     if isinstance(head, ms.Classifier):
         return _flow(entries)
-    word = next(word for word, kind in ms.HEADS.items() if kind is type(head))
     if isinstance(head, ms.SsdLite) and _has_own_extras(head, options):
         rows = (_flow(_entries(one, f"head.extras[{i}].", options)) for i, one in enumerate(head.extras))
         entries["extras"] = f"[{', '.join(rows)}]"
-    return _flow({"kind": word, **entries})
+    return _flow({"kind": head.word, **entries})
 
 
 def _has_own_extras(head: ms.SsdLite, options: Options) -> bool:
@@ -74,7 +71,7 @@ def _row(block: ms.BlockSpec, number: int, options: Options) -> str:
     }
     entries = _entries(block, prefix, options)
     inner = {}
-    for key, name in KEYS[ms.BlockSpec].items():
+    for key, name in keys_of(ms.BlockSpec).items():
         if name in each:
             entries.pop(key, None)
             inner[key] = _choices(ms.BlockSpec, name, each[name])
@@ -92,11 +89,11 @@ def _entries(
     kind = type(value)
     defaults = {f.name: f.default for f in fields(kind)}
     entries: dict[str, str] = {}
-    for key, name in KEYS[kind].items():
+    for key, name in keys_of(kind).items():
         own = getattr(value, name)
         if f"{prefix}{name}" in options:
             entries[key] = _choices(kind, name, options[f"{prefix}{name}"])
-        elif name in _ALWAYS[kind] or defaults[name] is MISSING or own != defaults[name]:
+        elif name in _ALWAYS.get(kind, {"classes"}) or defaults[name] is MISSING or own != defaults[name]:
             entries[key] = _name(own) if name == "name" else spelled(kind, name, own)
     return entries
 

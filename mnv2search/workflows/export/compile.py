@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError
 from mnv2search.results.exports import Compiled
+from mnv2search.spec.heads.outputs import answering
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
-from mnv2search.spec.plan import plan
+from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.size import Resolution
+from mnv2search.workflows.networks import SAVED, chosen_spec, weights_beside
 
 if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration
     from mnv2search.export.precision import Precision
 
-__all__ = ["check_request", "compile_spec"]
+__all__ = ["check_request", "compile_file", "compile_spec"]
+
+
+def compile_file(
+    source: str,
+    *,
+    outputs: Sequence[Path] = (),
+    weights: Path | None = None,
+    picks: Sequence[str] = (),
+    first: bool = False,
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    head_output: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    with_fvcore: bool = True,
+    precision: str = "fp32",
+    calibration: Path | None = None,
+    normalization: str = "imagenet",
+    data: Path | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Compiled:
+    """Compile the network of a file or a bundled name, as `compile_spec` does.
+
+    `picks`, `first`, `width`, `resolution` and `head_output` are those of `chosen_spec`.
+    Without `weights`, those in `source` or beside it are taken, if there are any; `note` gets a line on that.
+
+    Raises:
+        OptionError: a choice is made for a file that holds its own spec and weights.
+    """
+    check_request(outputs, force=force, precision=precision, calibration=calibration)
+    if source.endswith(SAVED):
+        if weights is not None or first or any(one for one in (picks, width, resolution)):
+            raise OptionError(f"{source} holds its own spec and weights", hint="leave out what would change them")
+        weights = Path(source)
+    spec = chosen_spec(source, picks=picks, first=first, width=width, resolution=resolution)
+    if weights is None and outputs and Path(source).with_suffix(".pt") not in outputs:
+        weights = weights_beside(source, spec, note=note or _silent)
+    return compile_spec(
+        spec if head_output is None else answering(spec, head_output),
+        outputs=outputs,
+        weights=weights,
+        seed=seed,
+        force=force,
+        with_fvcore=with_fvcore,
+        precision=precision,
+        calibration=calibration,
+        normalization=normalization,
+        data=data,
+    )
+
+
+def _silent(_: str) -> None:
+    """Drop a line."""
 
 
 def compile_spec(
@@ -51,50 +107,62 @@ def compile_spec(
     Raises:
         UnknownNameError: no exporter has that ending.
         DataError: `data` cannot be read as the network needs it.
-        OptionError: a file exists and `force` is not given, a format has no such precision or cannot hold the
-            network, the images cannot be read, or the network takes more memory than there is; nothing was
-            written.
-        MissingExtraError: a format's runtime is not installed; nothing was written.
+        OptionError: the request cannot be met, see `check_request`, or the network takes more memory than there is.
+        MissingExtraError: a format's runtime is not installed.
         ExportError: a file cannot be written, or computes something else than the network.
         WeightsError: the weights do not fit.
     """
     from mnv2search.export import check_export, export
-    from mnv2search.model.memory import check_memory
     from mnv2search.workflows.export.evaluate_exports import judging
 
     check_request(outputs, force=force, precision=precision, calibration=calibration)
     for path in outputs:
         check_export(spec, path, precision=precision)
     laid_out = plan(spec)
-    if outputs:  # memory for the network, its arrays and the file, compared on two images
-        check_memory(laid_out, copies=3, images=2)
-    elif with_fvcore:
-        check_memory(laid_out, images=1)
+    _check_memory(laid_out, is_written=bool(outputs), is_built=with_fvcore)
     judge = None if data is None else judging(spec, weights, data, normalization)
     numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
-    cost = cost_of(laid_out)
-    counted = None
-    if with_fvcore:
-        from mnv2search.model.build import build
-        from mnv2search.model.fvcore_count import fvcore_madds
-
-        counted = fvcore_madds(build(laid_out, seed=seed))
-        if abs(counted - cost.madds) > 1:
-            raise ExportError(f"fvcore counts {counted:,} multiply-adds, the plan {cost.madds:,}")
+    counted = _fvcore_count(laid_out, seed) if with_fvcore else None
     if weights is not None and not outputs:
-        from mnv2search.model.build import build
-        from mnv2search.model.weights import load_weights
-
-        load_weights(build(spec, seed=seed), weights)
+        _check_weights(laid_out, weights, seed)
     reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]
+    judged = () if judge is None else judge(outputs)
     return Compiled(
         plan=laid_out,
-        cost=cost,
+        cost=cost_of(laid_out),
         fvcore_madds=counted,
         exports=tuple(reports),
         unreadable=unreadable,
-        judged=() if judge is None else judge(outputs),
+        judged=judged,
     )
+
+
+def _check_memory(laid_out: Plan, *, is_written: bool, is_built: bool) -> None:
+    """Refuse a network that takes more memory than there is: itself, its arrays and the file, and two images."""
+    from mnv2search.model.memory import check_memory
+
+    if is_written:
+        check_memory(laid_out, copies=3, images=2)
+    elif is_built:
+        check_memory(laid_out, images=1)
+
+
+def _fvcore_count(laid_out: Plan, seed: int) -> int:
+    """The multiply-adds by fvcore, which must be those of the plan."""
+    from mnv2search.model.build import build
+    from mnv2search.model.fvcore_count import fvcore_madds
+
+    counted, planned = fvcore_madds(build(laid_out, seed=seed)), cost_of(laid_out).madds
+    if abs(counted - planned) > 1:
+        raise ExportError(f"fvcore counts {counted:,} multiply-adds, the plan {planned:,}")
+    return counted
+
+
+def _check_weights(laid_out: Plan, weights: Path, seed: int) -> None:
+    from mnv2search.model.build import build
+    from mnv2search.model.weights.load import load_weights
+
+    load_weights(build(laid_out, seed=seed), weights)
 
 
 def _precision(

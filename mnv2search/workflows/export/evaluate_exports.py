@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mnv2search.errors import OptionError
-from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite, square_side
 
 if TYPE_CHECKING:
     from mnv2search.export.check import Run

@@ -19,11 +19,11 @@ from mnv2search.data.prepare import Prepared, prepare
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
-from mnv2search.model.saved import read_learned, read_network
+from mnv2search.model.weights.saved import read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuned import Finetuned
+from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan as plan_of
-from mnv2search.spec.square import square_side
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.training.checkpoint import write_network

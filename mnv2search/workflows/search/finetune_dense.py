@@ -12,7 +12,7 @@ from mnv2search.atomic import write_text
 from mnv2search.data.scene_batches import loaded_parts
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.results.finetuned import Finetuned
 from mnv2search.study.results import median_ms_of
 from mnv2search.tasks.classification import Figures

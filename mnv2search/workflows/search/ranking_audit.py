@@ -21,8 +21,7 @@ from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
-from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of

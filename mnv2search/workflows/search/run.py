@@ -18,7 +18,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.results.finetuned import Finetuned
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
-from mnv2search.spec.names import name_problem
+from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
 from mnv2search.study.baseline import baseline_grid

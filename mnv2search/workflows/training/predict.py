@@ -21,8 +21,8 @@ from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
-from mnv2search.model.saved import read_learned, read_network
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.saved import read_learned, read_network
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json

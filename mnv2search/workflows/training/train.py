@@ -18,13 +18,12 @@ from mnv2search.data.pixels import MOST_BYTES
 from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import StoppedError, TrainingError
 from mnv2search.model.build import build
-from mnv2search.model.saved import read_network
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe
 from mnv2search.report.training import training_lines
 from mnv2search.results.training import TrainingReport
 from mnv2search.spec.classes import with_classes
-from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.square import square_side
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Figures, evaluate

@@ -1,0 +1,269 @@
+"""The one walk over a plan that every writer of files takes: units, layers, joins, gates and shortcuts in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from mnv2search.errors import OptionError
+from mnv2search.lowering.arbitrary import arbitrary_arrays
+from mnv2search.lowering.fold import folded
+from mnv2search.lowering.quantize import Key
+from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.spec.plan import Layer, Plan, Unit
+from mnv2search.spec.size import Size
+
+__all__ = ["GROUP_NORM_EPS", "RELUS", "Convolution", "Emitter", "emit"]
+
+# Source: the default of torch.nn.GroupNorm.
+GROUP_NORM_EPS = 1e-5
+# Activations that cut a tensor to its range at most.
+RELUS = ("none", "relu", "relu6")
+
+T = TypeVar("T")
+
+
+class Convolution(NamedTuple):
+    """A convolution, or one part of a split one.
+
+    Attributes:
+        layer: of the plan.
+        weight: (outputs, inputs / groups, k, k).
+        bias: (outputs,), or None.
+        groups: of the convolution.
+        activation: that may be computed with it; none where a norm stands between.
+        is_part: whether it is one part of several.
+        is_vector: whether its input is a pooled map.
+    """
+
+    layer: Layer
+    weight: Floats
+    bias: Floats | None
+    groups: int
+    activation: str
+    is_part: bool
+    is_vector: bool
+
+
+class Emitter(ABC, Generic[T]):
+    """Adds the steps of a network to a file in the making; `T` stands for a tensor.
+
+    A `key` names the range of what a step makes; see `mnv2search.lowering.ranges.ranges_of`.
+    """
+
+    def begin(self, name: str) -> None:
+        """Begin a unit, which is called ``layer_3``, ``classifier`` or as its head calls it."""
+
+    def keep(self, key: Key, tensor: T) -> T:  # noqa: ARG002
+        """The tensor, after what its range asks for."""
+        return tensor
+
+    def aligned(self, tensor: T, key: Key) -> T:  # noqa: ARG002
+        """A tensor that is about to be joined with others."""
+        return tensor
+
+    def is_cut(self, layer: Layer) -> bool:
+        """Whether the parts of a split convolution are convolutions of their own; else they are groups of one."""
+        return len(set(layer.parts)) > 1
+
+    @abstractmethod
+    def image(self) -> T:
+        """The input."""
+
+    @abstractmethod
+    def enlarged(self, tensor: T, own: Size, channels: int, size: Size) -> T:
+        """A map of `own` size and so many channels on another size, bilinear with corners on corners."""
+
+    @abstractmethod
+    def concatenated(self, tensors: list[T], key: Key) -> T:
+        """Maps side by side in channels."""
+
+    @abstractmethod
+    def slices(self, tensor: T, sizes: list[int]) -> Iterable[T]:
+        """The parts of a map cut along its channels."""
+
+    @abstractmethod
+    def pooled(self, tensor: T, key: Key, *, flat: bool) -> T:
+        """Global average pool, for the classifier alone `flat`."""
+
+    @abstractmethod
+    def spread(self, tensor: T, size: Size) -> T:
+        """A pooled map on all places of a map."""
+
+    @abstractmethod
+    def gated(self, tensor: T, gate: T, key: Key) -> T:
+        """A map with each channel multiplied."""
+
+    @abstractmethod
+    def added(self, shortcut: T, tensor: T, key: Key) -> T:
+        """The sum of a block's input and its output."""
+
+    @abstractmethod
+    def shrunk(self, tensor: T, stride: int, size: Size) -> T:
+        """A map averaged over windows of `stride`, to `size`."""
+
+    @abstractmethod
+    def widened(self, tensor: T, missing: int) -> T:
+        """A map with so many channels of zeros more."""
+
+    @abstractmethod
+    def linear(self, arrays: LayerArrays, tensor: T, key: Key) -> T:
+        """The classifier on pooled features."""
+
+    @abstractmethod
+    def convolution(self, convolution: Convolution, tensor: T, key: Key) -> T:
+        """A convolution; a part of one is kept under the key of the whole."""
+
+    @abstractmethod
+    def batch_norm(self, arrays: LayerArrays, tensor: T, eps: float) -> T:
+        """A batch norm that was not folded."""
+
+    @abstractmethod
+    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: T, keys: tuple[Key, Key]) -> T:
+        """A group norm between tensors of two keys."""
+
+    @abstractmethod
+    def activated(self, layer: Layer, arrays: LayerArrays, tensor: T, key: Key) -> T:
+        """The activation of a layer, and the tensor kept; what a convolution took in is left out."""
+
+
+def emit(
+    plan: Plan, weights: NetworkArrays | None, emitter: Emitter[T], *, seed: int = 0, fold: bool = True
+) -> dict[str, T]:
+    """Add a network to what an emitter writes; returns its tensors by the names of endpoints, the answer last.
+
+    Args:
+        plan: the network.
+        weights: its arrays by (unit, layer); None takes arbitrary ones.
+        emitter: with nothing added.
+        seed: of the arbitrary weights.
+        fold: fold batch norm into the convolutions, as a deployed network has it.
+
+    Raises:
+        OptionError: `weights` lack a layer of the plan.
+    """
+    walk = _Walk(emitter, emitter.image())
+    arrays = _layer_arrays(plan, weights, seed=seed, fold=fold)
+    for index, unit in enumerate(plan.units):
+        walk.unit(index, unit, [next(arrays) for _ in unit.layers], plan.norm_of(unit).eps)
+    return {name: one.tensor for name, one in walk.known.items()}
+
+
+def _layer_arrays(plan: Plan, weights: NetworkArrays | None, *, seed: int, fold: bool) -> Iterator[LayerArrays]:
+    """The arrays of every layer, in the order of computation."""
+    place = 0
+    for unit_index, unit in enumerate(plan.units):
+        for layer_index, layer in enumerate(unit.layers):
+            if weights is None:
+                found = arbitrary_arrays(layer, seed=seed, place=place, fold=fold)
+            elif (unit_index, layer_index) in weights:
+                found = weights[unit_index, layer_index]
+            else:
+                raise OptionError(f"the weights lack {plan.at[unit_index]}, layer {layer_index} ({layer.role})")
+            place += 1
+            yield folded(found, eps=plan.norm_of(unit).eps) if fold else found
+
+
+class _Known(NamedTuple, Generic[T]):
+    """A tensor that heads can read."""
+
+    tensor: T
+    channels: int
+    size: Size
+
+
+@dataclass(slots=True)
+class _Walk(Generic[T]):
+    """The tensor that comes next, and those that heads can read."""
+
+    emitter: Emitter[T]
+    tensor: T
+    index: int = -1
+    known: dict[str, _Known[T]] = field(default_factory=dict)
+
+    def unit(self, index: int, unit: Unit, arrays: list[LayerArrays], eps: float) -> None:
+        """Add one unit."""
+        emitter, self.index = self.emitter, index
+        name = unit.name or f"layer_{index + 1}"
+        emitter.begin("classifier" if unit.kind == "classifier" else name)
+        if unit.reads:
+            self.tensor = self._joined(unit)
+        if unit.kind == "pooling":
+            self.tensor = emitter.pooled(self.tensor, (index, "squeezed"), flat=False)
+        entry = gated = self.tensor
+        for i, (layer, of_layer) in enumerate(zip(unit.layers, arrays, strict=True)):
+            if layer.role in ("squeeze", "classifier"):
+                gated = self.tensor
+                self.tensor = emitter.pooled(gated, (index, "squeezed"), flat=layer.role == "classifier")
+            self.tensor = self._layer(unit, i, of_layer, eps)
+            self.known[f"{name}/{layer.role}_output"] = _Known(self.tensor, layer.c_out, layer.size_out)
+            if layer.role == "excite":
+                self.tensor = emitter.gated(gated, self.tensor, (index, "gated"))
+        if unit.kind == "pooling":
+            self.tensor = emitter.spread(self.tensor, unit.size_out)
+        elif unit.shortcut != "none":
+            self.tensor = emitter.added(self._shortcut(unit, entry), self.tensor, (index, "sum"))
+        self.known[f"{name}/output"] = self.known[name] = _Known(self.tensor, unit.c_out, unit.size_out)
+
+    def _joined(self, unit: Unit) -> T:
+        """What a unit of a head reads: several maps side by side in channels, the smaller ones enlarged."""
+        size, key = unit.size_out if unit.kind == "resize" else unit.size_in, (self.index, "joined")
+        read = [self.known[name] for name in unit.reads]
+        if len(read) > 1:
+            read = [one._replace(tensor=self.emitter.aligned(one.tensor, key)) for one in read]
+        tensors = [
+            tensor if own == size else self.emitter.enlarged(tensor, own, channels, size)
+            for tensor, channels, own in read
+        ]
+        return tensors[0] if len(read) == 1 else self.emitter.keep(key, self.emitter.concatenated(tensors, key))
+
+    def _shortcut(self, unit: Unit, tensor: T) -> T:
+        """The unit's input, average-pooled and zero-padded in channels where the shapes ask for it."""
+        if unit.shortcut == "identity":
+            return tensor
+        if unit.stride > 1:
+            tensor = self.emitter.shrunk(tensor, unit.stride, unit.size_out)
+        if missing := unit.c_out - unit.c_in:
+            tensor = self.emitter.widened(tensor, missing)
+        return self.emitter.keep((self.index, "shortcut"), tensor)
+
+    def _layer(self, unit: Unit, i: int, arrays: LayerArrays, eps: float) -> T:
+        """Convolution, norm and activation."""
+        emitter, layer = self.emitter, unit.layers[i]
+        made: Key = (self.index, i)
+        if layer.role == "classifier":
+            return emitter.linear(arrays, self.tensor, made)
+        linear: Key = made if layer.activation in RELUS else (self.index, f"{i}.linear")
+        is_vector = unit.kind == "pooling" or layer.role in ("squeeze", "excite")
+        if arrays.gamma is None:
+            tensor = self._convolution(layer, arrays, linear, layer.activation, is_vector=is_vector)
+        elif arrays.mean is None:
+            bare: Key = (self.index, f"{i}.convolution")
+            tensor = emitter.keep(bare, self._convolution(layer, arrays, bare, "none", is_vector=is_vector))
+            tensor = emitter.group_norm(layer, arrays, tensor, (bare, linear))
+        else:
+            tensor = self._convolution(layer, arrays, linear, "none", is_vector=is_vector)
+            tensor = emitter.batch_norm(arrays, tensor, eps)
+        return emitter.activated(layer, arrays, tensor, made)
+
+    def _convolution(self, layer: Layer, arrays: LayerArrays, key: Key, activation: str, *, is_vector: bool) -> T:
+        """The convolution, in parts where they are unequal."""
+        emitter, weights = self.emitter, arrays.weight
+        if len(weights) > 1 and not emitter.is_cut(layer):
+            weights = (np.concatenate(weights),)
+        if len(weights) == 1:
+            groups = layer.groups * max(1, len(layer.parts))
+            whole = Convolution(layer, weights[0], arrays.bias, groups, activation, False, is_vector)
+            return emitter.convolution(whole, self.tensor, key)
+        ends = np.cumsum([outputs for _, outputs in layer.parts])[:-1]
+        biases = [None] * len(weights) if arrays.bias is None else np.split(arrays.bias, ends)
+        slices = emitter.slices(self.tensor, [inputs for inputs, _ in layer.parts])
+        done = [
+            emitter.convolution(Convolution(layer, weight, bias, 1, activation, True, is_vector), part, key)
+            for weight, bias, part in zip(weights, biases, slices, strict=True)
+        ]
+        return emitter.concatenated(done, key)

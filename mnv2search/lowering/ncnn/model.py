@@ -1,0 +1,150 @@
+"""ncnn networks written straight from the plan, layer by layer as pnnx writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mnv2search.lowering.emit import GROUP_NORM_EPS, Convolution, Emitter, emit
+from mnv2search.lowering.ncnn.graph import INPUT, Graph, Params
+from mnv2search.lowering.ncnn.heads import enlarged, write_answer
+from mnv2search.lowering.quantize import Key, Ranges
+from mnv2search.lowering.support import refuse_choice
+from mnv2search.lowering.types import LayerArrays, NetworkArrays
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
+from mnv2search.spec.size import Size
+
+__all__ = ["ncnn_files"]
+
+# Keys and values of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
+ADD, MULTIPLY = 0, 2
+GLOBAL_AVERAGE: Params = {0: 1, 4: 1}
+# Activations that a convolution or an inner product takes in, where pnnx 20261020 lets it.
+FUSED: Mapping[str, Params] = {"relu": {9: 1}, "relu6": {9: 3, 10: (0.0, 6.0)}, "sigmoid": {9: 4}}
+HARD: Params = {0: 1 / 6, 1: 0.5}
+LAYERS: Mapping[str, tuple[str, Params]] = {
+    "relu": ("ReLU", {}),
+    "relu6": ("Clip", {0: 0.0, 1: 6.0}),
+    "silu": ("Swish", {}),
+    "hard_swish": ("HardSwish", HARD),
+    "sigmoid": ("Sigmoid", {}),
+    "hard_sigmoid": ("HardSigmoid", HARD),
+}
+
+
+def ncnn_files(
+    plan: Plan, weights: NetworkArrays | None = None, *, seed: int = 0, ranges: Ranges | None = None
+) -> tuple[bytes, bytes]:
+    """The network as the text of its layers and its weights; it maps `in0` (3, H, W) to `out0`, one image at a time.
+
+    Args:
+        plan: the network.
+        weights: its arrays by (unit, layer); None takes arbitrary ones.
+        seed: of the arbitrary ones.
+        ranges: of its tensors, for convolutions and inner products in eight-bit integers; None keeps them in
+            single precision.
+
+    Raises:
+        OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as
+            others do.
+    """
+    refuse_choice(plan.spec, "ncnn")
+    emitter = _NcnnEmitter(ranges)
+    write_answer(emitter.graph, plan, emit(plan, weights, emitter, seed=seed))
+    return emitter.graph.files()
+
+
+class _NcnnEmitter(Emitter[str]):
+    """Adds layers to a graph; a tensor is the name of a blob, and has a key for its range."""
+
+    def __init__(self, ranges: Ranges | None) -> None:
+        self.graph = Graph()
+        self._ranges = ranges
+        self._keys: dict[str, Key] = {}
+
+    def is_cut(self, layer: Layer) -> bool:
+        """In eight bits, parts are always cut: ncnn 1.0.20261020 errs for groups of eight channels or more."""
+        return len(set(layer.parts)) > (1 if self._ranges is None else 0)
+
+    def image(self) -> str:
+        return self._keyed(INPUT, (-1, "image"))
+
+    def enlarged(self, tensor: str, own: Size, channels: int, size: Size) -> str:  # noqa: ARG002
+        return self._keyed(enlarged(self.graph, tensor, size), self._keys[tensor])
+
+    def concatenated(self, tensors: list[str], key: Key) -> str:
+        return self._keyed(self.graph.layer("Concat", tensors, {0: 0}), key)
+
+    def slices(self, tensor: str, sizes: list[int]) -> Sequence[str]:
+        return [self._keyed(part, self._keys[tensor]) for part in self.graph.slices(tensor, sizes)]
+
+    def pooled(self, tensor: str, key: Key, *, flat: bool) -> str:  # noqa: ARG002
+        return self._keyed(self.graph.layer("Pooling", [tensor], GLOBAL_AVERAGE), key)
+
+    def spread(self, tensor: str, size: Size) -> str:
+        return self._keyed(enlarged(self.graph, tensor, size), self._keys[tensor])
+
+    def gated(self, tensor: str, gate: str, key: Key) -> str:
+        return self._keyed(self.graph.layer("BinaryOp", [tensor, gate], {0: MULTIPLY}), key)
+
+    def added(self, shortcut: str, tensor: str, key: Key) -> str:
+        return self._keyed(self.graph.layer("BinaryOp", [tensor, shortcut], {0: ADD}), key)
+
+    def shrunk(self, tensor: str, stride: int, size: Size) -> str:  # noqa: ARG002
+        return self.graph.layer("Pooling", [tensor], {0: 1, 1: stride, 2: stride})
+
+    def widened(self, tensor: str, missing: int) -> str:
+        return self.graph.layer("Padding", [tensor], {8: missing})
+
+    def linear(self, arrays: LayerArrays, tensor: str, key: Key) -> str:
+        weight, bias = arrays.weight[0], arrays.bias
+        params: Params = {0: len(weight), 1: int(bias is not None), 2: weight.size}
+        made = self.graph.inner_product(tensor, params, weight, bias, largest=self._largest(tensor))
+        return self._keyed(made, key)
+
+    def convolution(self, convolution: Convolution, tensor: str, key: Key) -> str:
+        """A convolution; of a pooled map, which is a row, an inner product."""
+        layer, weight, bias = convolution.layer, convolution.weight, convolution.bias
+        fused = {} if convolution.is_part else FUSED.get(convolution.activation, {})
+        largest = self._largest(tensor)
+        if convolution.is_vector:
+            params: Params = {0: len(weight), 1: int(bias is not None), 2: weight.size, **fused}
+            return self._keyed(self.graph.inner_product(tensor, params, weight, bias, largest=largest), key)
+        params = {
+            0: len(weight),
+            1: layer.kernel,
+            2: layer.dilation,
+            3: layer.stride,
+            4: layer.pad.left,
+            15: layer.pad.right,
+            14: layer.pad.top,
+            16: layer.pad.bottom,
+            5: int(bias is not None),
+            6: weight.size,
+            **fused,
+        }
+        groups = convolution.groups
+        return self._keyed(self.graph.convolution(tensor, params, weight, bias, groups=groups, largest=largest), key)
+
+    def batch_norm(self, arrays: LayerArrays, tensor: str, eps: float) -> str:
+        raise NotImplementedError("batch norm is always folded")
+
+    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:
+        assert arrays.gamma is not None
+        assert arrays.beta is not None
+        params: Params = {0: GROUP_NORM_GROUPS, 1: layer.c_out, 2: GROUP_NORM_EPS, 3: 1}
+        return self._keyed(self.graph.layer("GroupNorm", [tensor], params, [arrays.gamma, arrays.beta]), keys[1])
+
+    def activated(self, layer: Layer, arrays: LayerArrays, tensor: str, key: Key) -> str:
+        is_fused = layer.activation in FUSED and arrays.gamma is None and not self.is_cut(layer)
+        if not is_fused and layer.activation != "none":
+            kind, params = LAYERS[layer.activation]
+            tensor = self.graph.layer(kind, [tensor], params)
+        return self._keyed(tensor, key)
+
+    def _keyed(self, tensor: str, key: Key) -> str:
+        self._keys[tensor] = key
+        return tensor
+
+    def _largest(self, tensor: str) -> float | None:
+        """The largest magnitude of a tensor, where there are ranges."""
+        return None if self._ranges is None else max(map(abs, self._ranges[self._keys[tensor]]))

@@ -1,0 +1,203 @@
+"""ONNX graphs written straight from the plan, without a framework or tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import TensorProto, ValueInfoProto, helper
+
+from mnv2search.lowering.emit import GROUP_NORM_EPS, RELUS, Convolution, Emitter, emit
+from mnv2search.lowering.onnx.graph import OPSET, Graph
+from mnv2search.lowering.onnx.heads import write_answer
+from mnv2search.lowering.quantize import Key
+from mnv2search.lowering.types import LayerArrays, NetworkArrays
+from mnv2search.spec.heads.outputs import answer_shape, is_of_classes
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
+from mnv2search.spec.size import Size
+
+__all__ = ["INPUT", "OPSET", "OUTPUT", "onnx_bytes", "onnx_model"]
+
+INPUT = "image"
+OUTPUT = "output"
+# Half a pixel beyond the size that is wanted: the standard rounds the product of side and factor down.
+BEYOND = 0.5
+OPERATORS = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}
+
+
+def onnx_bytes(
+    plan: Plan,
+    weights: NetworkArrays | None = None,
+    *,
+    seed: int = 0,
+    fold: bool = True,
+    batch: int | None = 1,
+    gemm: bool = False,
+) -> bytes:
+    """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
+
+    Args:
+        plan: the network.
+        weights: its arrays by (unit, layer); None takes arbitrary ones.
+        seed: of the arbitrary ones.
+        fold: fold batch norm into the convolutions, as a deployed network has it.
+        batch: images per inference; None leaves it open.
+        gemm: classify by a Gemm, which OpenVINO runs faster, and not by a convolution, as ONNX Runtime does.
+
+    Raises:
+        OptionError: `weights` lack a layer of the plan.
+    """
+    return onnx_model(plan, weights, graph=Graph(gemm=gemm), seed=seed, fold=fold, batch=batch).serialised()
+
+
+def onnx_model(
+    plan: Plan,
+    weights: NetworkArrays | None = None,
+    *,
+    graph: Graph | None = None,
+    seed: int = 0,
+    fold: bool = True,
+    batch: int | None = 1,
+    show: bool = False,
+) -> Graph:
+    """The network as a graph; see `onnx_bytes`.
+
+    Args:
+        plan: the network.
+        weights: its arrays by (unit, layer); None takes arbitrary ones.
+        graph: an empty one to add to; None takes one in single precision.
+        seed: of the arbitrary weights.
+        fold: fold batch norm into the convolutions.
+        batch: images per inference; None leaves it open.
+        show: give out every tensor that is kept, besides the output.
+
+    Raises:
+        OptionError: `weights` lack a layer of the plan.
+    """
+    graph = graph or Graph()
+    known = emit(plan, weights, _OnnxEmitter(graph, batch), seed=seed, fold=fold)
+    if plan.dense:
+        write_answer(graph, plan, known)
+    graph.finish(OUTPUT)
+    images: int | str = "N" if batch is None else batch
+    kind = TensorProto.INT64 if is_of_classes(plan) else TensorProto.FLOAT
+    made = graph.model.graph
+    made.name = plan.spec.name
+    made.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [images, 3, *plan.spec.size]))
+    made.output.append(helper.make_tensor_value_info(OUTPUT, kind, [images, *answer_shape(plan)]))
+    if show:
+        shown = dict.fromkeys(name for name in graph.kept.values() if name not in (INPUT, OUTPUT))
+        made.output.extend(ValueInfoProto(name=name) for name in shown)
+    return graph
+
+
+class _OnnxEmitter(Emitter[str]):
+    """Adds nodes to a graph; a tensor is a name."""
+
+    def __init__(self, graph: Graph, batch: int | None) -> None:
+        self.graph = graph
+        self._batch = batch
+
+    def begin(self, name: str) -> None:
+        self.graph.prefix = name
+
+    def keep(self, key: Key, tensor: str) -> str:
+        return self.graph.keep(key, tensor)
+
+    def image(self) -> str:
+        return self.keep((-1, "image"), INPUT)
+
+    def enlarged(self, tensor: str, own: Size, channels: int, size: Size) -> str:
+        modes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+        if self._batch is None:
+            factors = [(side + BEYOND) / before for side, before in zip(size, own, strict=True)]
+            inputs = [tensor, "", self.graph.array(np.array([1, 1, *factors], np.float32))]
+        else:
+            inputs = [tensor, "", "", self.graph.integers(self._batch, channels, *size)]
+        return self.graph.node("Resize", inputs, **modes)
+
+    def concatenated(self, tensors: list[str], key: Key) -> str:  # noqa: ARG002
+        return self.graph.node("Concat", tensors, axis=1)
+
+    def slices(self, tensor: str, sizes: list[int]) -> Sequence[str]:
+        return self.graph.split(tensor, sizes)
+
+    def pooled(self, tensor: str, key: Key, *, flat: bool) -> str:
+        pooled = self.keep(key, self.graph.node("GlobalAveragePool", [tensor]))
+        return self.keep(key, self.graph.node("Flatten", [pooled])) if flat and self.graph.gemm else pooled
+
+    def spread(self, tensor: str, size: Size) -> str:
+        return self.graph.node("Expand", [tensor, self.graph.integers(1, 1, *size)])
+
+    def gated(self, tensor: str, gate: str, key: Key) -> str:
+        return self.keep(key, self.graph.node("Mul", [tensor, gate]))
+
+    def added(self, shortcut: str, tensor: str, key: Key) -> str:
+        return self.keep(key, self.graph.node("Add", [shortcut, tensor]))
+
+    def shrunk(self, tensor: str, stride: int, size: Size) -> str:  # noqa: ARG002
+        window = [stride, stride]
+        return self.graph.node("AveragePool", [tensor], kernel_shape=window, strides=window, ceil_mode=1)
+
+    def widened(self, tensor: str, missing: int) -> str:
+        return self.graph.node("Pad", [tensor, self.graph.integers(0, 0, 0, 0, 0, missing, 0, 0)])
+
+    def linear(self, arrays: LayerArrays, tensor: str, key: Key) -> str:
+        """A 1x1 convolution of the pooled map, as slim has it, or a Gemm."""
+        weight = arrays.weight[0]
+        if self.graph.gemm:
+            inputs = [tensor, *self.graph.constants(tensor, weight, arrays.bias)]
+            return self.keep(key, self.graph.node("Gemm", inputs, transB=1))
+        inputs = [tensor, *self.graph.constants(tensor, weight.reshape(*weight.shape, 1, 1), arrays.bias)]
+        return self.graph.node("Flatten", [self.keep(key, self.graph.node("Conv", inputs, kernel_shape=[1, 1]))])
+
+    def convolution(self, convolution: Convolution, tensor: str, key: Key) -> str:
+        layer = convolution.layer
+        made = self.graph.node(
+            "Conv",
+            [tensor, *self.graph.constants(tensor, convolution.weight, convolution.bias)],
+            kernel_shape=[layer.kernel] * 2,
+            strides=[layer.stride] * 2,
+            dilations=[layer.dilation] * 2,
+            pads=[layer.pad.top, layer.pad.left, layer.pad.bottom, layer.pad.right],
+            group=convolution.groups,
+        )
+        return self.keep(key, made) if convolution.is_part else made
+
+    def batch_norm(self, arrays: LayerArrays, tensor: str, eps: float) -> str:
+        constants = (arrays.gamma, arrays.beta, arrays.mean, arrays.var)
+        names = [self.graph.array(constant) for constant in constants if constant is not None]
+        return self.graph.node("BatchNormalization", [tensor, *names], epsilon=eps)
+
+    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:  # noqa: ARG002
+        """An instance norm over groups: the operator itself comes with opset 18 only."""
+        graph = self.graph
+        assert arrays.gamma is not None
+        assert arrays.beta is not None
+        groups, maps = graph.integers(0, GROUP_NORM_GROUPS, -1), graph.integers(0, layer.c_out, *layer.size_out)
+        one, zero = np.ones(GROUP_NORM_GROUPS, np.float32), np.zeros(GROUP_NORM_GROUPS, np.float32)
+        tensor = graph.node("Reshape", [tensor, groups])
+        tensor = graph.node(
+            "InstanceNormalization", [tensor, graph.array(one), graph.array(zero)], epsilon=GROUP_NORM_EPS
+        )
+        tensor = graph.node("Reshape", [tensor, maps])
+        tensor = graph.node("Mul", [tensor, graph.array(arrays.gamma.reshape(-1, 1, 1))])
+        return graph.node("Add", [tensor, graph.array(arrays.beta.reshape(-1, 1, 1))])
+
+    def activated(self, layer: Layer, arrays: LayerArrays, tensor: str, key: Key) -> str:  # noqa: ARG002
+        graph, activation, (unit, i) = self.graph, layer.activation, key
+        if activation not in RELUS:
+            tensor = self.keep((unit, f"{i}.linear"), tensor)
+        elif activation == "none" or graph.cuts(key):
+            return self.keep(key, tensor)
+        if activation == "relu6":
+            low, high = graph.array(np.array(0, np.float32)), graph.array(np.array(6, np.float32))
+            tensor = graph.node("Clip", [tensor, low, high])
+        elif activation == "silu":
+            sigmoid = self.keep((unit, f"{i}.sigmoid"), graph.node("Sigmoid", [tensor]))
+            tensor = graph.node("Mul", [tensor, sigmoid])
+        elif activation == "hard_sigmoid":
+            tensor = graph.node("HardSigmoid", [tensor], alpha=1 / 6, beta=0.5)
+        else:
+            tensor = graph.node(OPERATORS[activation], [tensor])
+        return self.keep(key, tensor)

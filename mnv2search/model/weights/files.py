@@ -1,0 +1,90 @@
+"""Weights files of every format, read by one function that runs no code from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from mnv2search.errors import WeightsError
+from mnv2search.model.weights.npz_file import read_npz_file
+from mnv2search.model.weights.programs import SUFFIX, read_program_file
+from mnv2search.model.weights.stored_tensor import UnreadTensor
+from mnv2search.model.weights.torch_file import read_torch_file
+from mnv2search.untrusted import UnsafeFileError, open_regular
+
+__all__ = ["checked_state_dict", "read_weights_file", "shortened", "why_unreadable"]
+
+MAX_BYTES = 4 << 30
+LONGEST_NAME = 100
+
+
+def read_weights_file(path: Path) -> Any:
+    """The content of a weights file: plain data with tensors or arrays.
+
+    The suffix decides the format: `.npz`, `.safetensors`, `.pt2` or, for any other suffix, what `torch.save` writes.
+    Nothing in a file is unpickled, imported, evaluated or unpacked to disk, and memory is bounded by the file's size.
+
+    Raises:
+        UnsafeFileError: the file cannot be read in this way; the message says why, without the path.
+        OSError: it is missing or cannot be read.
+    """
+    read = READERS.get(path.suffix, read_torch_file)
+    with open_regular(path, max_bytes=MAX_BYTES) as file:
+        return read(file)
+
+
+def checked_state_dict(found: object, path: Path) -> dict[str, Tensor | NDArray[Any]]:
+    """The state dict that a file holds: tensors or arrays by their names.
+
+    Raises:
+        WeightsError: the file holds something else.
+    """
+    hint = "save model.state_dict() with torch.save"
+    if not isinstance(found, Mapping):
+        raise WeightsError(f"{path} holds {type(found).__name__}, not a state dict", hint=hint)
+    for name, value in found.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{path} holds no state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
+        if isinstance(value, UnreadTensor):
+            raise WeightsError(
+                f"the weights of {path} cannot be read: {shortened(name)} is a tensor {value.kind}",
+                hint="save plain floating-point tensors on the CPU",
+            )
+        if not isinstance(value, Tensor | np.ndarray):
+            raise WeightsError(
+                f"{path} holds no state dict: {shortened(name)} is {type(value).__name__}, not a tensor", hint=hint
+            )
+    return dict(found)
+
+
+def why_unreadable(error: OSError | UnsafeFileError) -> str:
+    """Why a file was not read."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+
+
+def shortened(name: str) -> str:
+    """A name from a file, shortened for a message."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+
+
+def _read_safetensors(file: BinaryIO) -> Any:
+    try:
+        return load_safetensors(file.read(MAX_BYTES))
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        raise UnsafeFileError((str(error).splitlines() or [type(error).__name__])[0][:200]) from None
+
+
+READERS: dict[str, Callable[[BinaryIO], Any]] = {
+    ".npz": read_npz_file,
+    ".safetensors": _read_safetensors,
+    SUFFIX: read_program_file,
+}

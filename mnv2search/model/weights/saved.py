@@ -1,0 +1,164 @@
+"""Networks with their weights, as files without code."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnv2search.cost import cost_of
+from mnv2search.errors import WeightsError
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.model.weights.files import checked_state_dict, read_weights_file, why_unreadable
+from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.programs import SUFFIX
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import dumps, loads
+from mnv2search.untrusted import UnsafeFileError
+
+__all__ = [
+    "FORMAT",
+    "Learned",
+    "learned_beside",
+    "read_learned",
+    "read_network",
+    "read_spec",
+    "told_of",
+    "torch_bytes",
+]
+
+FORMAT = 1
+GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search compile SPEC --weights FILE -o NET.pt`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What goes with trained weights.
+
+    Attributes:
+        classes: names, in the order of their numbers.
+        normalization: of the images that the network learned from.
+    """
+
+    classes: tuple[str, ...]
+    normalization: str
+
+
+def read_network(path: Path) -> MobileNet:
+    """The network of a `.pt` or `.pt2` file that an exporter of ours or a training wrote, in evaluation mode.
+
+    Raises:
+        WeightsError: the file cannot be read, holds something else, or was written by a later version.
+    """
+    content = _content(path)
+    state = checked_state_dict(content.get("state_dict"), path)
+    laid_out = plan(_spec_of(content, path))
+    name, params = laid_out.spec.name, cost_of(laid_out).params
+    held = sum(math.prod(tensor.shape) for tensor in state.values())
+    if params > held:  # before a network is built that may be much larger than the file
+        raise WeightsError(
+            f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
+            hint=GIVE,
+        )
+    model = build(laid_out, seed=0)
+    load_weights(model, state, source=path)
+    return model.eval()
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec in such a file; nothing is built.
+
+    Raises:
+        WeightsError: as `read_network`.
+    """
+    return _spec_of(_content(path), path)
+
+
+def read_learned(path: Path) -> Learned | None:
+    """What goes with the weights of such a file; None where it does not say.
+
+    Raises:
+        WeightsError: as `read_network`.
+    """
+    told = _content(path).get("learned")
+    if told is None:
+        return None
+    classes, normalization = (told.get("classes"), told.get("normalization")) if isinstance(told, dict) else (0, 0)
+    if (
+        not isinstance(classes, list)
+        or any(not isinstance(name, str) for name in classes)
+        or not isinstance(normalization, str)
+        or normalization not in NORMALIZATIONS
+    ):
+        raise WeightsError(
+            f"{path} does not say which classes its network knows, or how its images are normalised",
+            hint="write the file again",
+        )
+    return Learned(classes=tuple(classes), normalization=normalization)
+
+
+def learned_beside(weights: Path | None) -> Learned | None:
+    """What a file of weights says of what was learned; None where it says nothing, as the files of others."""
+    if weights is None or weights.suffix not in (".pt", SUFFIX):
+        return None
+    try:
+        return read_learned(weights)
+    except WeightsError:
+        return None
+
+
+def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
+    """What a file holds besides the weights."""
+    told: dict[str, Any] = {"mnv2search": FORMAT, "spec": dumps(spec)}
+    if learned is not None:
+        told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
+    return told
+
+
+def torch_bytes(content: Mapping[str, Any]) -> bytes:
+    """The bytes of `torch.save`, which hides the cause if it writes to a full disk itself."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
+    text = content.get("spec")
+    if not isinstance(text, str):
+        raise WeightsError(f"the spec in {path} is {type(text).__name__}, not text", hint=GIVE)
+    spec = loads(text, file=str(path))
+    if not isinstance(spec, ModelSpec):
+        raise WeightsError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
+    return spec
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    if path.suffix in (".yaml", ".yml"):
+        raise WeightsError(f"{path} is a spec without weights", hint=GIVE)
+    try:
+        content = read_weights_file(path)
+    except (OSError, UnsafeFileError) as error:
+        raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(error)}", hint=GIVE) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds no network but {type(content).__name__}", hint=GIVE)
+    if "mnv2search_checkpoint" in content:
+        raise WeightsError(
+            f"{path} is a checkpoint, from which a training goes on, and no network",
+            hint="give the best.pt beside it, which a training writes after every epoch that does better",
+        )
+    if "mnv2search" not in content:
+        raise WeightsError(f"{path} holds no spec beside its weights", hint=GIVE)
+    if (version := content["mnv2search"]) != FORMAT:
+        shown = version if isinstance(version, int | str) else type(version).__name__
+        raise WeightsError(
+            f"{path} has format {shown!s:.20}; this version reads format {FORMAT}",
+            hint="write it again with this version",
+        )
+    return content

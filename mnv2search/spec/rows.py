@@ -1,0 +1,165 @@
+"""The rows of a network, its first convolution and its batch norm, with the rules that tie their fields together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from mnv2search.errors import Problem
+from mnv2search.spec.rules import Channels, Kernel, Range, Stride, check
+
+__all__ = [
+    "MAX_UNITS",
+    "Activation",
+    "BatchNorm",
+    "BlockSpec",
+    "DepthwiseLocation",
+    "Normalizer",
+    "Operator",
+    "Padding",
+    "Residual",
+    "Stem",
+    "Transform",
+]
+
+# Layers of slim's counting that are planned at most, which keeps a plan within memory.
+MAX_UNITS = 512
+
+Activation = Literal["relu6", "relu", "hard_swish", "silu", "none"]
+DepthwiseLocation = Literal["expansion", "input", "output", "none"]
+Normalizer = Literal["batch", "group", "none"]
+Operator = Literal["inverted_residual", "fused"]
+Padding = Literal["symmetric", "same", "valid"]
+Residual = Literal["auto", "off", "pad"]
+Transform = Literal["none", "squeeze_excite", "squeeze_excite_v3"]
+
+Divisor = Annotated[int, Range(1, 1024)]
+Ways = Annotated[int, Range(1, 64)]
+Share = Annotated[float, Range(0, 1, is_open=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm:
+    """Batch-norm constants; `momentum` is PyTorch's, which is one minus TensorFlow's decay.
+
+    Source: defaults are torchvision's; slim uses eps 1e-3 and momentum 0.003.
+    """
+
+    eps: Share = 1e-5
+    momentum: Share = 0.1
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stem:
+    """The first convolution: output channels before width, kernel and stride."""
+
+    channels: Channels = 32
+    kernel: Kernel = 3
+    stride: Stride = 2
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSpec:
+    """A row: `repeats` inverted residual blocks, of which only the first has the stride.
+
+    Attributes:
+        expansion: t, the factor from the block's input width to its hidden width; 1 builds no expansion.
+        channels: c, output channels before the width multiplier.
+        repeats: n.
+        stride: s of the first repeat, 1 or 2.
+        kernel: k of the depthwise convolution (of the expansion in a fused block), odd.
+        dilation: of the depthwise convolution, in all repeats.
+        expand_to: hidden width as an absolute number of channels, in place of `expansion`.
+        expand_divisor: the hidden width is rounded to a multiple of it.
+        operator: `fused` replaces expansion and depthwise by one full k x k convolution.
+        residual: `auto` adds the input where stride is 1 and widths are equal; `pad` also elsewhere, with the
+            input average-pooled and zero-padded in channels; `off` never.
+        split_expansion: ways in which the expansion is split; each part sees only its part of the input.
+        split_projection: the same for the projection.
+        split_divisor: every part is a multiple of it.
+        transform: what is applied to the hidden tensor before the projection.
+        depthwise_location: where the depthwise stands; `none` builds none.
+        depthwise_multiplier: depthwise outputs per input channel.
+        activation: after expansion and depthwise; None takes the model's.
+        depthwise_activation: after the depthwise alone; None takes `activation`.
+        projection_activation: after the projection.
+        normalizer: None takes the model's.
+        padding: None takes the model's.
+
+    Source: tensorflow/models, research/slim/nets/mobilenet/conv_blocks.py, `expanded_conv`.
+    """
+
+    channels: Channels
+    expansion: Annotated[float, Range(1, 64)] = 6
+    repeats: Annotated[int, Range(1, MAX_UNITS)] = 1
+    stride: Stride = 1
+    kernel: Kernel = 3
+    dilation: Ways = 1
+    expand_to: Channels | None = None
+    expand_divisor: Divisor = 8
+    operator: Operator = "inverted_residual"
+    residual: Residual = "auto"
+    split_expansion: Ways = 1
+    split_projection: Ways = 1
+    split_divisor: Divisor = 8
+    transform: Transform = "none"
+    depthwise_location: DepthwiseLocation = "expansion"
+    depthwise_multiplier: Ways = 1
+    activation: Activation | None = None
+    depthwise_activation: Activation | None = None
+    projection_activation: Activation = "none"
+    normalizer: Normalizer | None = None
+    padding: Padding | None = None
+
+    def __post_init__(self) -> None:
+        check(self, self._problems)
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.stride > 1 and self.dilation > 1:
+            yield self._clash(
+                "dilation",
+                f"in a row of stride {self.stride}",
+                "a convolution cannot do both: put the stride in a row of its own, or set output_stride",
+            )
+        if self.depthwise_location == "none":
+            yield from self._missing_depthwise_problems()
+        if self.operator == "fused":
+            yield from self._fused_problems()
+        elif self.transform != "none" and self.depthwise_location != "expansion":
+            yield self._clash(
+                "transform",
+                f"where depthwise_location is {self.depthwise_location}",
+                "a transform stands after the depthwise of the hidden tensor: use depthwise_location expansion",
+            )
+
+    def _missing_depthwise_problems(self) -> Iterator[Problem]:
+        where = "where depthwise_location is none"
+        is_bare = self.operator == "inverted_residual"
+        if is_bare and self.stride > 1:
+            fix = "only the depthwise carries the stride: without one nothing is halved; use stride 1"
+            yield self._clash("stride", where, fix)
+        if is_bare and self.dilation > 1:
+            yield self._clash("dilation", where, "only the depthwise is dilated; use dilation 1")
+        if self.depthwise_multiplier > 1:
+            yield self._clash("depthwise_multiplier", where, "use 1, or give the depthwise a location")
+
+    def _fused_problems(self) -> Iterator[Problem]:
+        if self.expansion == 1 and self.expand_to is None:
+            fix = "the fused convolution is the expansion: use an expansion above 1"
+            yield self._clash("operator", "in a row of expansion 1", fix)
+        if self.depthwise_location not in ("expansion", "none"):
+            fix = "a fused row has no depthwise: leave depthwise_location out"
+            yield self._clash("depthwise_location", "in a fused row", fix)
+        for name in ("split_expansion", "split_projection", "depthwise_multiplier"):
+            if getattr(self, name) != 1:
+                yield self._clash(name, "in a fused row", "it has no effect there; use 1")
+
+    def _clash(self, name: str, where: str, fix: str) -> Problem:
+        return Problem(at=name, what=f"{name} is {getattr(self, name)} {where}", fix=fix)

@@ -1,0 +1,121 @@
+"""Networks by name: files, bundled names, and picks in search spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mnv2search.errors import OptionError, WeightsError
+from mnv2search.spec.heads.outputs import answering
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Resolution
+from mnv2search.spec.space import SearchSpace, resolve_values
+from mnv2search.spec.yaml.codec import load
+
+__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec", "weights_beside"]
+
+SAVED = (".pt", ".pt2")
+"""Endings of files that hold a spec beside its weights."""
+
+
+def chosen_specs(
+    names: Sequence[str],
+    *,
+    picks: Sequence[str] = (),
+    first: bool = False,
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    head_output: str | None = None,
+) -> tuple[ModelSpec, ...]:
+    """The networks of files or bundled names, with every choice of a search space made.
+
+    Args:
+        names: files, bundled names, or ``-`` for standard input.
+        picks: options of a search space, each as ``AT=VALUE``.
+        first: take the first option wherever nothing is picked.
+        width: multiplier in place of the file's.
+        resolution: in place of the file's.
+        head_output: the output of a detector or segmenter.
+
+    Raises:
+        SpecError: a file has problems, or is a search space with choices left open.
+        WeightsError: a `.pt` or `.pt2` file is none of ours.
+        OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
+    """
+    return tuple(
+        chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution, head_output=head_output)
+        for name in names
+    )
+
+
+def chosen_spec(
+    name: str,
+    *,
+    picks: Sequence[str] = (),
+    first: bool = False,
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    head_output: str | None = None,
+) -> ModelSpec:
+    """The network of one name; see `chosen_specs`."""
+    loaded = saved_spec(name) or load(name, wanted="spec")
+    if isinstance(loaded, SearchSpace):
+        loaded = _picked(loaded, picks=picks, first=first)
+    elif picks:
+        raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
+    changes: dict[str, float | Resolution] = {}
+    if width is not None:
+        changes["width"] = width
+    if resolution is not None:
+        changes["resolution"] = resolution
+    sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
+    return sized if head_output is None else answering(sized, head_output)
+
+
+def saved_spec(name: str) -> ModelSpec | None:
+    """The spec that a `.pt` or `.pt2` file of ours holds beside its weights; None of other names.
+
+    Raises:
+        WeightsError: it is no such file.
+    """
+    if not name.endswith(SAVED) or not Path(name).exists():
+        return None
+    from mnv2search.model.weights.saved import read_spec  # late: only such a file needs torch
+
+    return read_spec(Path(name))
+
+
+def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:
+    values: dict[str, str] = {}
+    for pick in picks:
+        at, separator, value = pick.partition("=")
+        if not separator:
+            raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
+        values[at.strip()] = value.strip()
+    return resolve_values(space, values, rest="first" if first else "refuse")
+
+
+def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
+    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not.
+
+    Args:
+        spec: file of the network.
+        network: that the weights are for.
+        note: takes a line for the user.
+    """
+    beside = Path(spec).with_suffix(".pt")
+    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
+        return None
+    from mnv2search.model.weights.saved import read_spec
+
+    try:
+        held = read_spec(beside)
+    except WeightsError as error:
+        note(f"{error.message}: the weights are random")
+        return None
+    if held != network:
+        note(f"{beside} beside the spec holds another network: the weights are random")
+        return None
+    note(f"weights: {beside}, which stands beside the spec")
+    return beside
