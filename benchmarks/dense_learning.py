@@ -15,25 +15,23 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mnv2search.data.prepare import image_folder
-from mnv2search.data.readers.scene_sets import read_scene_set
-from mnv2search.data.scene_batches import VOID, LoadedScenes, loaded_parts
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes
 from mnv2search.model.build import build
+from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import load_recipe
-from mnv2search.results.training import DenseTrainingReport
+from mnv2search.results.training import TrainingReport
 from mnv2search.spec.catalog import entry
-from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
-from mnv2search.tasks.dense_metrics import DenseFigures, dense_figures
-from mnv2search.tasks.task import HEADS, task_of
-from mnv2search.workflows.training.train_dense import train_dense_spec
+from mnv2search.tasks.metrics import Metrics, record_of, share
+from mnv2search.tasks.task import task_of
+from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 BACKBONE = "efficientnet_lite0"
 # Anchors from 12 % of the image's side on, six a place, find more cells than three of 10 and 20 %.
@@ -69,8 +67,8 @@ def main() -> None:
         chance = _chance(spec, data, arguments.void)
         for name, weights in (("ImageNet", arguments.weights), ("random", None)):
             with tempfile.TemporaryDirectory() as folder:
-                report = train_dense_spec(
-                    spec,
+                request = TrainingRequest(
+                    spec=spec,
                     data=data,
                     folder=Path(folder),
                     recipe=load_recipe("dense"),
@@ -79,6 +77,7 @@ def main() -> None:
                     weights_spec=base if weights else None,
                     void=arguments.void,
                 )
+                report = train_spec(request)
                 curve = _curve(Path(folder))
             print(_row(spec, name, report, chance), flush=True)
             found[f"{spec.name}, {name}"] = _told(report, chance, curve)
@@ -86,31 +85,31 @@ def main() -> None:
                 arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _row(spec: ModelSpec, name: str, report: DenseTrainingReport, chance: DenseFigures) -> str:
+def _row(spec: ModelSpec, name: str, report: TrainingReport, chance: Metrics) -> str:
     shown = dict(report.test.details)
     key = "ap50" if "ap50" in shown else "pixels"
     beside = dict(chance.details).get(key, 0.0)
     cells = (
         f"{spec.name}, {name}",
         f"{report.trained.epochs:.0f}",
-        f"{report.test.metric}, %",
-        f"{100 * report.trained.best.value:.1f}",
-        f"{100 * report.test.value:.1f}",
+        f"{report.test.main.name}, %",
+        f"{100 * report.trained.best.main.value:.1f}",
+        f"{100 * report.test.main.value:.1f}",
         f"{key} {100 * shown.get(key, 0.0):.1f} %",
-        f"{100 * chance.value:.1f}, {key} {100 * beside:.1f} %",
+        f"{100 * chance.main.value:.1f}, {key} {100 * beside:.1f} %",
         f"{report.trained.seconds / 60:.1f}",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _told(report: DenseTrainingReport, chance: DenseFigures, curve: list[dict[str, float]]) -> dict[str, Any]:
+def _told(report: TrainingReport, chance: Metrics, curve: list[dict[str, float]]) -> dict[str, Any]:
     trained = report.trained
     return {
-        "data": report.scenes.root.name,
-        "images": {split: len(report.scenes.part(split)) for split in ("train", "val", "test")},
-        "held_out": asdict(trained.best),
-        "test": asdict(report.test),
-        "chance": asdict(chance),
+        "data": report.data.root.name,
+        "images": {split: len(report.data.part(split)) for split in ("train", "val", "test")},
+        "held_out": record_of(trained.best),
+        "test": record_of(report.test),
+        "chance": record_of(chance),
         "epochs": trained.epochs,
         "steps": trained.steps,
         "seconds": trained.seconds,
@@ -126,16 +125,16 @@ def _curve(folder: Path) -> list[dict[str, float]]:
     return [{"step": one["step"], "loss": one["loss"], "held_out": one["evaluated"]["value"]} for one in lines]
 
 
-def _chance(spec: ModelSpec, data: Path, void: int) -> DenseFigures:
+def _chance(spec: ModelSpec, data: Path, void: int) -> Metrics:
     """Figures on the test scenes of what has learned nothing."""
     task = task_of(spec)
-    scenes = read_scene_set(data, task, unpack_to=image_folder(), void=void)
-    train, _, test = loaded_parts(scenes, size=spec.size)
-    if task == "detection":
-        model = build(with_classes(spec, len(scenes.classes), head=HEADS[task]), seed=0)
-        return dense_figures(model, test, scenes.classes, normalization="imagenet")
-    commonest = _counts(train).most_common(1)[0][0]
-    return _everywhere(test, commonest)
+    scenes = task.read(data, void=void)
+    examples = task.prepare(scenes, spec, load_recipe("dense")).examples
+    if task.name == "detection":
+        model = build(task.fitted(spec, scenes), seed=0)
+        return task.evaluate(model, examples["test"], Learned(classes=scenes.classes, normalization="imagenet"))
+    commonest = _counts(examples["train"]).most_common(1)[0][0]
+    return _everywhere(examples["test"], commonest)
 
 
 def _counts(part: LoadedScenes) -> Counter[int]:
@@ -147,11 +146,12 @@ def _counts(part: LoadedScenes) -> Counter[int]:
     return counts
 
 
-def _everywhere(part: LoadedScenes, label: int) -> DenseFigures:
+def _everywhere(part: LoadedScenes, label: int) -> Metrics:
     """Figures of one class for every pixel: its IoU is its share, and that of the others that occur is 0."""
     counts = _counts(part)
-    share = counts[label] / counts.total()
-    return DenseFigures(metric="miou", value=share / len(counts), details=(("pixels", share),), count=len(part))
+    pixels = counts[label] / counts.total()
+    main = share("miou", pixels / len(counts), len(part))
+    return Metrics(main=main, details=(("pixels", pixels),), count=len(part))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,7 @@ import torch
 
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.cost import cost_of
-from mnv2search.data.images import read_image_set
-from mnv2search.data.prepare import image_folder
+from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.registry import open_device
@@ -49,9 +48,10 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
-from mnv2search.workflows.search.finetune import candidates_of, finetune
+from mnv2search.workflows.search.finetune import finetune
+from mnv2search.workflows.search.finetune_plan import candidates_of
 from mnv2search.workflows.search.shipping import FINETUNE_SHARE
-from mnv2search.workflows.training.train import train_spec
+from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RIVALS = 2
 
@@ -105,8 +105,8 @@ def trained(spec: ModelSpec, arguments: argparse.Namespace, *, seed: int) -> Tra
     def make() -> dict[str, Any]:
         begin = spent_s()
         with tempfile.TemporaryDirectory() as folder:
-            found = train_spec(
-                spec,
+            request = TrainingRequest(
+                spec=spec,
                 data=arguments.data,
                 folder=Path(folder) / "it",
                 recipe=load_recipe(arguments.recipe),
@@ -115,11 +115,12 @@ def trained(spec: ModelSpec, arguments: argparse.Namespace, *, seed: int) -> Tra
                 weights=arguments.weights,
                 weights_spec=load_spec(arguments.weights_spec) if arguments.weights_spec else None,
             )
+            found = train_spec(request)
         training = Training(
             name=spec.name,
             madds=cost_of(found.spec).madds,
-            held_out=found.trained.best.top1,
-            test=found.test.top1,
+            held_out=found.trained.best.main.value,
+            test=found.test.main.value,
             cpu_s=spent_s() - begin,
         )
         print(f"  seed {seed}: {spec.name} {training.test:.1%}, {training.cpu_s:.0f} core-s", flush=True)
@@ -136,7 +137,7 @@ def measured(device: str, specs: Sequence[ModelSpec], *, each_s: float) -> tuple
 
 def grid_of(arguments: argparse.Namespace) -> dict[str, Rival]:
     """MobileNetV2's grid that fits the largest budget, by name."""
-    classes = len(read_image_set(arguments.data, unpack_to=image_folder()).classes)
+    classes = len(read_dataset(arguments.data, "classification", unpack_to=image_folder()).classes)
     specs = baseline_grid(space_with_classes(load_space(arguments.space), classes))
 
     def make() -> dict[str, Any]:
@@ -182,11 +183,12 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             found = finetune(
                 candidates_of(result.finalists),
+                evaluator.task,
                 evaluator.dataset,
+                evaluator=evaluator,
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,
-                first=evaluator,
             )
         if found is None:
             raise SystemExit("no time was left for trainings on their own: give the search more --time")

@@ -38,12 +38,12 @@ from mnv2search.cli.main import main as command_line
 from mnv2search.data.image_files import checked_size, opened_image
 from mnv2search.data.pixels import read_pixels
 from mnv2search.data.readers.masks import mask_of
-from mnv2search.data.readers.scene_sets import read_scene_set
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.export.calibration import images_of
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError, escaped
-from mnv2search.workflows.training.data import looked_at
+from mnv2search.workflows.training.describe_data import short_side_and_hash
 
 SUFFIXES = (".png", ".jpg", ".webp", ".bmp")
 STARTS = (
@@ -186,7 +186,7 @@ def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
     """Read an image with every function that reads images, and return the outcome."""
     path = folder / f"image{rng.choice(SUFFIXES)}"
     path.write_bytes(content)
-    results = {type(looked_at(path)), type(mask_of(path)), type(read_pixels(path, 16))}
+    results = {type(short_side_and_hash(path)), type(mask_of(path)), type(read_pixels(path, 16))}
     with contextlib.suppress(Mnv2SearchError):
         images_of([path], source=folder, size=Size(width=32, height=32))
     try:
@@ -298,7 +298,7 @@ def read_set(root: Path, rng: random.Random) -> str:
     """Read a set as a training does."""
     write_set(root, rng)
     try:
-        read_scene_set(root, "detection")
+        read_dataset(root, "detection")
     except Mnv2SearchError:
         return "refused"
     return "read"

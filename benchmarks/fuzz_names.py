@@ -27,13 +27,13 @@ from mnv2search.errors import OptionError, SpecError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.types import DeviceInfo
+from mnv2search.results.finetuned import training_folder
 from mnv2search.spec.catalog import bundled_files
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.search.finetuned import training_folder
 from mnv2search.workflows.search.outputs import front_path
 from mnv2search.workflows.search.run import Request, default_name, run
 

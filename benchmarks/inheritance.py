@@ -18,7 +18,7 @@ import numpy as np
 from mnv2search.recipe import load_recipe
 from mnv2search.results.training import TrainingReport
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.workflows.training.train import train_spec
+from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 
 def main() -> None:
@@ -34,8 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def trained(name: str, epochs: int, seed: int, folder: Path, donor: Path | None = None) -> TrainingReport:
-        return train_spec(
-            load_spec(name),
+        request = TrainingRequest(
+            spec=load_spec(name),
             data=arguments.data,
             folder=folder,
             recipe=load_recipe(arguments.recipe),
@@ -43,6 +43,7 @@ def main() -> None:
             seed=seed,
             weights=donor,
         )
+        return train_spec(request)
 
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arguments.network}
     with tempfile.TemporaryDirectory() as root:
@@ -50,14 +51,14 @@ def main() -> None:
             folder = Path(root) / str(seed)
             donor = trained(arguments.donor, arguments.donor_epochs, seed, folder / "donor")
             print(
-                f"seed {seed}: donor {arguments.donor}, {donor.trained.steps} steps, {donor.test.top1:.1%}",
+                f"seed {seed}: donor {arguments.donor}, {donor.trained.steps} steps, {donor.test.main.value:.1%}",
                 flush=True,
             )
             for name in arguments.network:
                 alone = trained(name, arguments.epochs, seed, folder / f"{name}-alone")
                 heir = trained(name, arguments.epochs, seed, folder / f"{name}-heir", folder / "donor" / "best.pt")
                 assert heir.inheritance is not None
-                found[name].append((alone.test.top1, heir.test.top1, heir.inheritance.share))
+                found[name].append((alone.test.main.value, heir.test.main.value, heir.inheritance.share))
     print(
         f"\ntop-1 on the test images after {arguments.epochs} epochs, mean and deviation of {arguments.seeds} seeds\n"
     )

@@ -10,7 +10,6 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,11 +130,11 @@ def opened(*, seed: int, core_seconds: float, keep: Path | None) -> NetsOfSupern
 
 def _prepared() -> Any:
     """The images at 16 px, with the recipe that suits them."""
-    from mnv2search.data.images import read_image_set
-    from mnv2search.data.prepare import image_folder, prepare
+    from mnv2search.data.prepare import prepare
+    from mnv2search.data.reading import image_folder, read_dataset
     from mnv2search.recipe import load_recipe
 
-    images = read_image_set(shared_data() / "sets" / "cifar10_jpg.tar.xz", unpack_to=image_folder())
+    images = read_dataset(shared_data() / "sets" / "cifar10_jpg.tar.xz", "classification", unpack_to=image_folder())
     return prepare(images, side=SIDE_PX, recipe=load_recipe("supernet"), splits=("train", "val"))
 
 
@@ -144,6 +143,7 @@ def _trained(
 ) -> tuple[ElasticNet, dict[str, float]]:
     """Trained weights, and what the training took."""
     from mnv2search.supernet.train import train_supernet
+    from mnv2search.training.learner import Job
 
     prepared = _prepared()
     net = fresh()
@@ -161,11 +161,9 @@ def _trained(
             prepared.parts["train"],
             prepared.recipe,
             drawn,
+            Job(folder=folder, seed=seed, steps=count),
             side=SIDE_PX,
-            folder=folder,
-            job={},
-            seed=seed,
-            steps=count,
+            identity={},
         )
 
     with tempfile.TemporaryDirectory() as folder:
@@ -177,25 +175,25 @@ def _trained(
 
 def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     """What finds a network's figures on the held-out images, its batch norms recalibrated on 256 training images."""
-    from mnv2search.data.image_batches import Cutting, training_batches
+    from mnv2search.data.batches import training_batches
     from mnv2search.data.prefetch import Feed
-    from mnv2search.supernet.recalibrate import recalibrated
+    from mnv2search.data.transforms import Transform
+    from mnv2search.supernet.recalibrate import recalibrate
     from mnv2search.supernet.sandwich import suited
-    from mnv2search.training.loop import evaluate
+    from mnv2search.tasks.classification import classify
 
     prepared = _prepared()
     recipe = suited(prepared.recipe, epochs=EPOCHS)
-    cutting = Cutting(side=SIDE_PX, normalization=recipe.normalization)
-    learned = replace(cutting, shift_px=recipe.shift_px, least_area=recipe.least_area, mirror=recipe.mirror)
+    transform = Transform.of(recipe, SIDE_PX)
     calibration = next(
-        training_batches(prepared.parts["train"], learned, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
+        training_batches(prepared.parts["train"], transform, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
     ).images
 
     def inherited(choice: Choice) -> Inherited:
         begin = time.process_time()
         model = net.member(net.place(pick_of(net.space, choice)))
-        recalibrated(model, [calibration])
-        found = evaluate(model, prepared.parts["val"], cutting)
-        return Inherited(100 * found.top1, 100 * math.exp(-found.loss), time.process_time() - begin)
+        recalibrate(model, [calibration])
+        found = classify(model.eval(), prepared.parts["val"], transform)
+        return Inherited(100 * found.main.value, 100 * math.exp(-(found.loss or 0.0)), time.process_time() - begin)
 
     return inherited

@@ -29,7 +29,7 @@ from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.supernet.train import descend
+from mnv2search.supernet.train import backpropagate
 from mnv2search.training.optimizers import optimizer_of
 
 SPACE = """
@@ -96,7 +96,10 @@ class Ours:
 
     def step(self, images: torch.Tensor, labels: torch.Tensor, picks: list[Pick]) -> None:
         """One step."""
-        descend(self.net, self.optimizer, self.recipe, [self.net.place(p) for p in picks], images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        backpropagate(self.net, [self.net.place(p) for p in picks], images, labels)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
 
 
 def _without_torchvision() -> None:

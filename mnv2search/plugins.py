@@ -1,4 +1,4 @@
-"""Names that stand for devices, hosts, evaluators, heads and exporters: a built-in table, then entry points."""
+"""Names that stand for devices, hosts, evaluators, heads, tasks and exporters: built-in, then entry points."""
 
 from __future__ import annotations
 
@@ -41,12 +41,17 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
         "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
-        "train-dense": "mnv2search.accuracy.evaluators.train_dense:TrainDenseEvaluator",
+        "train-dense": "mnv2search.accuracy.evaluators.train:train_dense",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",
     },
     "head": {},  # those that ship are in `mnv2search.spec.heads.registry`
+    "task": {
+        "classification": "mnv2search.tasks.classification:Classification",
+        "detection": "mnv2search.tasks.detection:Detection",
+        "segmentation": "mnv2search.tasks.segmentation:Segmentation",
+    },
     "exporter": {
         "pt": "mnv2search.export.formats.state_dict:StateDictExporter",
         "pt2": "mnv2search.export.formats.exported_program:ExportedProgramExporter",
@@ -59,7 +64,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Every name of a kind (`device`, `host`, `evaluator`, `head`, `exporter`), built-in ones first."""
+    """Every name of a kind (`device`, `host`, `evaluator`, `head`, `task`, `exporter`), built-in ones first."""
     built_in = tuple(BUILT_IN[kind])
     found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
     return built_in + tuple(n for n in found if n not in built_in)

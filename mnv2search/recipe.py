@@ -122,12 +122,12 @@ class Recipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipes that come along."""
+    """Names of the recipes that ship."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def load_recipe(path_or_name: str) -> Recipe:
-    """A recipe that comes along, by its name, or a file.
+    """A recipe that ships, by its name, or one from a file.
 
     >>> load_recipe("slim").optimizer
     'rmsprop-tf'

@@ -1,6 +1,6 @@
-"""Scores of networks that nobody has trained: they only rank, and on another data set they may rank the other way.
+"""Training-free scores: they rank networks without training, and may reverse the order on another dataset.
 
-Each is computed here from its paper's formula, on random weights and random images, so that it needs no data.
+Each follows its paper's formula, on random weights and random images.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ ZEN_IMAGES, ZEN_SHIFT = 16, 0.01
 
 
 def synflow(spec: ModelSpec, seed: int) -> float:
-    """The common logarithm of synaptic flow; see `synflow_of`."""
+    """Decadic logarithm of synaptic flow; see `synflow_of`."""
     return synflow_of(build(spec, seed=seed), spec.size)
 
 
 def naswot(spec: ModelSpec, seed: int) -> float:
-    """How differently the network's switches answer to 32 random images; see `naswot_of`.
+    """Diversity of activation patterns over 32 random images; see `naswot_of`.
 
     Raises:
         EvaluatorError: no activation of the network switches.
@@ -51,7 +51,7 @@ def naswot(spec: ModelSpec, seed: int) -> float:
 
 
 def zen(spec: ModelSpec, seed: int) -> float:
-    """How much the features move with the images, had there been no norms; see `zen_of`.
+    """Sensitivity of the features to the images without batch norms; see `zen_of`.
 
     Weights are standard normal and shortcuts are left out, as in the paper.
 
@@ -73,15 +73,11 @@ SCORES: Mapping[str, Score] = {"naswot": naswot, "synflow": synflow, "zen": zen}
 
 
 def synflow_of(model: nn.Module, size: Size) -> float:
-    """The common logarithm of the sum over all weights of convolutions and linear layers of ``|w| dR/d|w|``.
+    """Decadic logarithm of the sum of ``|w| dR/d|w|`` over the weights of all convolutions and linear layers.
 
-    R is the sum of the answers to an image of ones, with the absolute values of all parameters and without
-    activations, in which state the network is linear in each layer. The answers of a detector or a segmenter are what
-    a loss is computed on: what `head.output` makes of it is not linear.
-
-    Args:
-        model: changed in place: its parameters, activations and precision.
-        size: of the image.
+    R is the sum of the predictions for an image of ones, with the absolute values of all parameters and without
+    activations, so that the network is linear in each layer; the model is changed in place. Detectors and segmenters
+    are scored by the predictions that a loss is computed on, since `head.output` is not linear.
 
     Raises:
         EvaluatorError: the sum is not above 0, as of a network with weights of zero.
@@ -105,7 +101,7 @@ def synflow_of(model: nn.Module, size: Size) -> float:
 
 @torch.no_grad()
 def naswot_of(model: nn.Module, images: Tensor) -> float:
-    """The log determinant of the matrix that counts, for each two images, on which switches they agree.
+    """Log determinant of the matrix of equal activation states for each pair of images.
 
     Raises:
         EvaluatorError: no activation of the network switches.
@@ -128,9 +124,9 @@ def naswot_of(model: nn.Module, images: Tensor) -> float:
 
 @torch.no_grad()
 def zen_of(model: nn.Module, images: Tensor, moved: Tensor) -> float:
-    """The logarithm of how far the answers move from one batch to the other, with the scale that batch norm took out.
+    """Logarithm of the mean distance of two batches' outputs, times the scales that batch norms remove.
 
-    That scale is, for each norm, the root of the mean variance of the channels that come in.
+    The scale of a norm is the root of the mean variance of its input channels.
 
     Raises:
         EvaluatorError: the network has no batch norm.
@@ -166,7 +162,7 @@ def _switches(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _make_linear(module: nn.Module) -> None:
-    """Let activations pass everything, as they do what is positive and small; gates stay."""
+    """Replace activations by the identity; gates stay."""
     for name, child in module.named_children():
         if isinstance(child, SWITCHES):
             setattr(module, name, nn.Identity())

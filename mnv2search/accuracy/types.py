@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnv2search.data.images import ImageSet
-    from mnv2search.data.scenes import SceneSet
     from mnv2search.model.build import MobileNet
     from mnv2search.model.weights.saved import Learned
     from mnv2search.recipe import Recipe
     from mnv2search.spec.plan import Plan
+    from mnv2search.tasks.metrics import Metrics
+    from mnv2search.tasks.task import AnyTask, Data
 
 __all__ = [
     "METRICS",
@@ -37,6 +37,7 @@ __all__ = [
     "Preparation",
     "Report",
     "StopEarly",
+    "accuracy_of",
     "as_evaluator",
     "changed_options",
     "metric_text",
@@ -290,7 +291,12 @@ class Evaluator(ABC):
     # -- data and weights, for fine-tuning -----------------------------------------------------------------------
 
     @property
-    def dataset(self) -> ImageSet | SceneSet | None:
+    def task(self) -> AnyTask | None:
+        """What the networks learn; None where nothing is trained."""
+        return None
+
+    @property
+    def dataset(self) -> Data | None:
         """Data of the trainings with all its splits; None where nothing is trained."""
         return None
 
@@ -370,6 +376,25 @@ class _Adapter(Evaluator):
 
 
 _HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_weights", "weights_file")
+
+
+def accuracy_of(
+    metrics: Metrics, *, kind: Kind, dataset: str, seed: int | None, note: str = "", merit: float | None = None
+) -> Accuracy:
+    """The accuracy of a network by its metrics on images."""
+    main = metrics.main
+    return Accuracy(
+        value=main.value,
+        low=main.low,
+        high=main.high,
+        metric=main.name,
+        kind=kind,
+        dataset=dataset,
+        seed=seed,
+        note=note,
+        merit=merit,
+        commonest=metrics.majority,
+    )
 
 
 def changed_options(**options: tuple[str, str]) -> str:

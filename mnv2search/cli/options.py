@@ -12,6 +12,7 @@ import click
 __all__ = [
     "Count",
     "Duration",
+    "InputPath",
     "device_option",
     "first_option",
     "head_output_option",
@@ -32,6 +33,19 @@ HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # Stands between the devices of a pool in its text.
 POOL = " + "
+
+
+class InputPath(click.Path):
+    """A path to read from; an empty text is an error instead of the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a text stands for."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Duration(click.ParamType[float]):
@@ -189,13 +203,13 @@ def head_output_option(command: F) -> F:
 
 
 def void_option(command: F) -> F:
-    """`--void`: pixels of masks that count for nothing."""
+    """`--void`: mask value to ignore."""
     return click.option(
         "--void",
         type=click.IntRange(0, 255),
         default=255,
         show_default=True,
-        help="Number of the pixels of masks that count for nothing.",
+        help="Mask value to ignore.",
     )(command)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -15,7 +17,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
-__all__ = ["FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "MAX_SIDE_PX", "SUFFIXES", "checked_size", "opened_image"]
+__all__ = [
+    "FORMATS",
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE_PX",
+    "SUFFIXES",
+    "checked_size",
+    "image_sizes",
+    "opened_image",
+]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 # Pillow's names. Its other decoders start programs (EPS), or read formats that are rare in datasets.
@@ -72,6 +83,22 @@ def checked_size(path: Path) -> tuple[int, int]:
         with _turn(image, 1), _refusals():
             image.load()
         return size
+
+
+def image_sizes(paths: Iterable[Path | None]) -> dict[Path | None, tuple[int, int] | str]:
+    """Width and height of each image, or why it cannot be used; every image is decoded to check it."""
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(zip(unique, pool.map(_size_or_reason, unique), strict=True))
+
+
+def _size_or_reason(path: Path | None) -> tuple[int, int] | str:
+    if path is None:
+        return "there is no such file"
+    try:
+        return checked_size(path)
+    except UnsafeFileError as error:
+        return f"it is not a readable image ({error})"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Images decoded and scaled once, kept on disk as plain bytes, and read again as fast as memory."""
+"""Cache of decoded and scaled images on disk, as plain bytes that are read as fast as memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnv2search.data.dataset import Example
 from mnv2search.data.image_files import opened_image
-from mnv2search.data.images import Example
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError
 
@@ -25,7 +25,7 @@ __all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded", "is_readable_enough
 
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
-# A picture that is much longer than wide is trimmed to this, so that one panorama does not fill the disk.
+# Longer pictures are trimmed to this aspect, so that one panorama does not fill the disk.
 LONGEST = 2.0
 # Share of a part's images that may be unreadable; one image always may.
 UNREADABLE_SHARE = 0.02
@@ -35,14 +35,7 @@ DONE = "index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Decoded images of one part of a set.
-
-    Attributes:
-        short_px: of the short side of every image.
-        labels: (N,).
-        shapes: (N, 2), height and width.
-        unreadable: files that are left out.
-    """
+    """Decoded images of one split, with labels (N,), and heights and widths (N, 2)."""
 
     short_px: int
     labels: NDArray[np.int64]
@@ -72,25 +65,26 @@ def decoded(
     part: str = "",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pixels:
-    """The images, scaled to a short side, from the cache where they are there.
+    """The images, scaled to a short side; decoded once and then read from the cache.
 
-    Args:
-        examples: files and labels.
-        short_px: of the scaled images; smaller ones are not enlarged beyond it either.
-        folder: of the cache; others there that were used longest ago make room.
-        most_bytes: that the cache may take.
-        unreadable_share: of the images that may be broken.
-        workers: threads that decode; None takes one a processor.
-        part: of the set, as an error names it.
-        on_progress: told how many are decoded.
+    The least recently used entries of the cache in `folder` make room. `part` names the split in errors, and
+    `on_progress` is called with the number of decoded images.
 
     Raises:
         DataError: too many images are broken, or they take more room than the cache may.
     """
-    key = _key(examples, short_px)
-    target = folder / key
+    target = folder / _key(examples, short_px)
     if not (target / DONE).exists():
-        _decode(examples, short_px, target, most_bytes, unreadable_share, workers, part, on_progress)
+        expected = len(examples) * 3 * short_px**2 * 1.4
+        if expected > most_bytes:
+            raise DataError(
+                f"{len(examples)} images of {short_px} px take {expected / 1e9:.1f} GB, more than the "
+                f"{most_bytes / 1e9:.1f} GB of the cache",
+                hint="allow more, or train at a lower resolution",
+            )
+        _make_room(folder, most_bytes - expected)
+        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            _write(target, examples, _each(pool, examples, short_px), part, unreadable_share, on_progress)
     found = json.loads((target / DONE).read_text(encoding="utf-8"))
     os.utime(target)
     # a plain array over the map: indexing a memmap costs ten times as much
@@ -124,48 +118,39 @@ def _key(examples: Sequence[Example], short_px: int) -> str:
     return f"pixels-{found.hexdigest()[:20]}"
 
 
-def _decode(
-    examples: Sequence[Example],
-    short_px: int,
+def _write(
     target: Path,
-    most_bytes: float,
+    examples: Sequence[Example],
+    images: Iterable[tuple[Example, Bytes | None]],
+    split: str,
     unreadable_share: float,
-    workers: int | None,
-    part_name: str,
     on_progress: Callable[[int], None],
 ) -> None:
-    expected = len(examples) * 3 * short_px**2 * 1.4
-    if expected > most_bytes:
-        raise DataError(
-            f"{len(examples)} images of {short_px} px take {expected / 1e9:.1f} GB, more than the "
-            f"{most_bytes / 1e9:.1f} GB of the cache",
-            hint="allow more, or train at a lower resolution",
-        )
-    _make_room(target.parent, most_bytes - expected)
+    """Write an entry of the cache beside its place, and rename it."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    rows: list[tuple[int, int, int, int]] = []
+    broken: list[Path] = []
+    offset, count = 0, len(examples)
     try:
         part.mkdir(parents=True, exist_ok=True)
-        rows: list[tuple[int, int, int, int]] = []
-        broken: list[Path] = []
-        offset = 0
-        with open(part / "values.u8", "wb") as file, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            for done, (example, pixels) in enumerate(_each(pool, examples, short_px), start=1):
+        with open(part / "values.u8", "wb") as file:
+            for done, (example, pixels) in enumerate(images, start=1):
                 if pixels is None:
                     broken.append(example.path)
                 else:
                     rows.append((example.label, pixels.shape[0], pixels.shape[1], offset))
                     offset += file.write(pixels.tobytes())
-                if done % 64 == 0 or done == len(examples):
+                if done % 64 == 0 or done == count:
                     on_progress(done)
-        if not is_readable_enough(len(broken), of=len(examples), share=unreadable_share) or not rows:
-            named = f" of {part_name}" if part_name else ""
+        if not is_readable_enough(len(broken), of=count, share=unreadable_share) or not rows:
+            named = f" of {split}" if split else ""
             raise DataError(
-                f"{len(broken)} of {len(examples)} images{named} cannot be read, such as {broken[0]}",
+                f"{len(broken)} of {count} images{named} cannot be read, such as {broken[0]}",
                 hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
-        told = {"kept": len(rows), "unreadable": [str(p) for p in broken]}
-        (part / DONE).write_text(json.dumps(told), encoding="utf-8")
+        summary = {"kept": len(rows), "unreadable": [str(path) for path in broken]}
+        (part / DONE).write_text(json.dumps(summary), encoding="utf-8")
         part.rename(target)
     except OSError as error:
         if not (target / DONE).exists():  # another process may have been faster
@@ -180,7 +165,7 @@ def _decode(
 def _each(
     pool: ThreadPoolExecutor, examples: Sequence[Example], short_px: int
 ) -> Iterable[tuple[Example, Bytes | None]]:
-    """Every example with its pixels, in order, with no more than a few hundred in memory."""
+    """Every example with its pixels, in order, with at most a few hundred in memory."""
     for start in range(0, len(examples), 256):
         some = examples[start : start + 256]
         yield from zip(some, pool.map(lambda e: read_pixels(e.path, short_px), some), strict=True)
@@ -207,7 +192,7 @@ def _scaled(picture: Image.Image, short_px: int) -> Bytes:
 
 
 def _make_room(folder: Path, most_bytes: float) -> None:
-    """Remove caches that were used longest ago until the rest take no more than this."""
+    """Remove the least recently used entries of the cache until the rest fit."""
     kept = sorted(folder.glob("pixels-*"), key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0.0
     for path in kept:

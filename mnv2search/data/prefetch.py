@@ -1,4 +1,4 @@
-"""Things made by threads before they are asked for, in order."""
+"""Prefetch: threads that make batches ahead of their use, in order."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ from typing import TypeVar
 __all__ = ["ONE_THREAD", "Feed", "feed_of", "made_ahead"]
 
 T = TypeVar("T")
-# Threads that make batches for a GPU, which waits for nothing else; on a CPU the network itself needs the cores.
+# Threads that make batches for a GPU; on a CPU, the network itself needs the cores.
 MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """How batches are made before they are asked for.
-
-    Attributes:
-        ahead: batches that wait at most; 0 makes each where it is asked for.
-        workers: threads.
-        pinned: in memory that a GPU copies from by itself.
-    """
+    """How many batches wait at most, the threads that make them, and whether they are in pinned memory."""
 
     ahead: int = 4
     workers: int = 1
@@ -36,7 +30,7 @@ ONE_THREAD = Feed()
 
 
 def feed_of(device: str) -> Feed:
-    """What suits a device of torch.
+    """The settings for a device of torch.
 
     >>> feed_of("cpu")
     Feed(ahead=4, workers=1, pinned=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from mnv2search.accuracy.types import METRICS
+from mnv2search.accuracy.types import metric_text
 from mnv2search.report.rows import counted
 from mnv2search.spec.heads.outputs import answer_text, output_of
+from mnv2search.tasks.metrics import Metric, Metrics, record_of
 
 if TYPE_CHECKING:
     from mnv2search.results.exports import Compiled, ExportReport
-    from mnv2search.tasks.classification import Figures
-    from mnv2search.tasks.dense_metrics import DenseFigures
 
 __all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 
@@ -31,19 +30,9 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
     }
 
 
-def _judged_json(what: str, figures: Figures | DenseFigures) -> dict[str, Any]:
-    dense, top1 = _kinds(figures)
-    if dense is not None:
-        return {"what": what, **asdict(dense), "details": dict(dense.details)}
-    assert top1 is not None
-    return {"what": what, **asdict(top1), "low": top1.interval[0], "high": top1.interval[1]}
-
-
-def _kinds(figures: Figures | DenseFigures) -> tuple[DenseFigures | None, Figures | None]:
-    """The figures as a dense network's, or as a classifier's; their classes cannot be imported without torch."""
-    if hasattr(figures, "metric"):
-        return cast("DenseFigures", figures), None
-    return None, figures
+def _judged_json(what: str, metrics: Metrics) -> dict[str, Any]:
+    record = {**record_of(metrics), "low": metrics.main.low, "high": metrics.main.high}
+    return {"what": what, **record} | ({"details": dict(metrics.details)} if "details" in record else {})
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
@@ -64,23 +53,17 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 def compiled_results(compiled: Compiled) -> Iterator[str]:
     """What a compilation came to: how well the network does, and each file with how far it computes from it."""
     if compiled.judged:
-        dense, _ = _kinds(compiled.judged[0][1])
-        told = "; ".join(f"{what} {_figures_text(figures)}" for what, figures in compiled.judged)
-        metric = "top-1" if dense is None else METRICS[dense.metric]
-        interval = " [90 % interval]" if dense is None else ""
-        yield f"{metric} on {counted(compiled.judged[0][1].count, 'test image')}{interval}: {told}"
+        first = compiled.judged[0][1]
+        found = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
+        metric = "top-1" if first.main.name == "top1" else metric_text(first.main.name)
+        yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {found}"
     for report in compiled.exports:
         agreement = _agreement(report, judged=bool(compiled.judged))
         yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"
 
 
-def _figures_text(figures: Figures | DenseFigures) -> str:
-    dense, top1 = _kinds(figures)
-    if dense is not None:
-        return f"{100 * dense.value:.1f} %"
-    assert top1 is not None
-    low, high = top1.interval
-    return f"{100 * top1.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+def _metric_text(metric: Metric) -> str:
+    return f"{100 * metric.value:.1f} % [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
 def _agreement(report: ExportReport, *, judged: bool) -> str:

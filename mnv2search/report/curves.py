@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,6 +36,8 @@ FIGURES = {
     "ap75": "AP at IoU 0.75",
     "pixels": "pixels right",
 }
+# The name of a metric, which a legend can show.
+NAME = re.compile(r"\w[\w .-]{0,63}")
 BESIDE = ("ap50", "pixels")
 MAX_HISTORY_BYTES = 256 * 2**20
 # A line of a history with a larger number counts as damaged.
@@ -82,7 +85,7 @@ def history_of(path: Path) -> History:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             evaluation = _evaluation(line)
-        except (ValueError, TypeError, LookupError, OverflowError):
+        except (ValueError, TypeError, LookupError, ArithmeticError):
             damaged.append(number)
         else:
             by_step[evaluation.step] = evaluation
@@ -98,9 +101,10 @@ def _evaluation(line: bytes) -> Evaluated:
     else:
         shares = {"top1": figures["top1"]}
     if not (
-        shares.keys() <= FIGURES.keys() and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
+        all(NAME.fullmatch(name) for name in shares)
+        and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
     ):
-        raise ValueError("not the figures of a training")
+        raise ValueError("not the metrics of a training")
     return Evaluated(step, loss, shares)
 
 
@@ -117,7 +121,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     left.set(ylabel="training loss, running mean")
     for name, values in _figures(history).items():
         style = "--" if name in BESIDE else "-"
-        _line(right, steps, [100 * value for value in values], label=FIGURES[name], style=style)
+        _line(right, steps, [100 * value for value in values], label=FIGURES.get(name, name), style=style)
     right.set(ylabel="held-out images, %")
     right.legend(fontsize=8)
     for axes in (left, right):

@@ -1,124 +1,229 @@
-"""A set of images, for people."""
+"""The description of a dataset as rows, lines and JSON."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
+from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
+from mnv2search.results.data import DataDescription, Quantiles
 
-if TYPE_CHECKING:
-    from mnv2search.results.data import Description, Sizes
-
-__all__ = [
-    "class_rows",
-    "data_json",
-    "data_lines",
-    "made_lines",
-    "name_of_test",
-    "names_text",
-    "repeated_lines",
-    "sizes_line",
-]
+__all__ = ["data_json", "data_lines", "data_rows", "faults_counted"]
 
 MOST_NAMED = 10
+# The quantity that is counted for each class, and its unit in the table.
+AMOUNTS = {
+    "classification": ("images", "images"),
+    "detection": ("boxes", "boxes"),
+    "segmentation": ("pixels", "pixels, %"),
+}
+# Side of the smallest anchors of an SSDLite head by default, relative to the image's side.
+SMALLEST_ANCHOR = 0.1
 
 
-def class_rows(found: Description) -> Rows:
-    """A row for each class, the most frequent first."""
-    test = name_of_test(tests_val=found.images.tests_val)
-    columns = (Column("class"), Column("train", "images"), Column("val", "images"), Column(test, "images"))
-    counts = found.counts
-    rows = [
-        (name, *(str(counts[split][label]) for split in ("train", "val", "test")))
-        for label, name in enumerate(found.images.classes)
+def data_rows(found: DataDescription) -> Rows:
+    """A row for each class, the most frequent first: numbers of images and boxes, or shares of the pixels."""
+    dataset, is_classified = found.dataset, found.dataset.task == "classification"
+    amount, unit = AMOUNTS[dataset.task]
+    columns = [Column("class") if is_classified else Column("class", align="left")]
+    if not is_classified:
+        columns.append(Column("train", "images"))
+    test = "test (from your val/)" if dataset.tests_val else "test"
+    columns += [Column(name, unit) for name in ("train", "val", test)]
+    if dataset.task == "detection":
+        columns.append(Column("sides 5 %, median, 95 %", "% of the image's"))
+    order = sorted(found.listed, key=lambda label: -found.amounts["train"][label])
+    rows = [_row(found, label) for label in order]
+    is_share = dataset.task == "segmentation"
+    total = [
+        "all",
+        *([] if is_classified else [str(len(dataset.train))]),
+        *("100" if is_share else str(sum(found.amounts[split])) for split in SPLITS),
+        *([""] if dataset.task == "detection" else []),
     ]
-    rows.sort(key=lambda row: -int(row[1]))
-    total = ("all", *(str(sum(counts[split])) for split in ("train", "val", "test")))
-    return Rows(title=f"images in {found.images.root}", columns=columns, rows=(*rows, total))
+    sizes = ", ".join(f"{split}: {counted(len(dataset.part(split)), 'image')}" for split in SPLITS)
+    return Rows(
+        title=f"{amount} in {dataset.root}",
+        columns=tuple(columns),
+        rows=(*rows, tuple(total)),
+        notes=() if is_classified else (sizes,),
+    )
 
 
-def data_lines(found: Description) -> Iterator[str]:
-    """What the counts do not say."""
-    images = found.images
-    yield from sizes_line(found.sizes)
-    yield from made_lines(images.made, seed=images.seed, how="the same share of every class")
-    yield from (f"left out: {what}" for what in images.left_out)
-    if images.others:
-        yield f"{images.others} files are no images and are left out"
-    most, least = max(found.counts["train"]), min(found.counts["train"])
-    if most > 2 * least:
-        yield f"the largest class has {most / least:.1f} times as many images as the smallest (in train)"
+def data_lines(found: DataDescription) -> Iterator[str]:
+    """Sizes, draws and problems of a dataset."""
+    dataset = found.dataset
+    if found.sizes is not None and found.sizes.least == found.sizes.most:
+        yield f"short side {found.sizes.least} px"
+    elif found.sizes is not None:
+        yield f"short sides of {found.sizes.least} to {found.sizes.most} px, {found.sizes.median} px in the median"
+    if dataset.task == "detection":
+        yield from _box_lines(found)
+    if void := sum(found.void.values()):
+        share = void / (void + sum(map(sum, found.amounts.values())))
+        yield f"{share:.1%} of all pixels are void ({dataset.void}) and are ignored"
+    how = "the same share of every class" if dataset.task == "classification" else "at random"
+    yield from (f"{split} is drawn from {source}, {how} (seed {dataset.seed})" for split, source in dataset.made)
+    yield from (f"left out: {text}" for text in dataset.left_out)
+    if dataset.others:
+        are = "is no image and is" if dataset.others == 1 else "are no images and are"
+        yield f"{counted(dataset.others, 'file')} {are} left out"
+    yield from _class_lines(found)
+    yield from _unreadable_lines(found)
+    yield from _fault_lines(dataset.faults)
+    if found.repeated:
+        are = "is" if len(found.repeated) == 1 else "are"
+        yield f"{counted(len(found.repeated), 'image')} {are} in two parts, which makes figures too good, such as"
+        yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
+
+
+def data_json(found: DataDescription) -> dict[str, Any]:
+    """One document with our field names as keys."""
+    dataset = found.dataset
+    common = {"root": str(dataset.root), "classes": list(dataset.classes)}
+    drawn = {"made": [list(pair) for pair in dataset.made], "seed": dataset.seed}
+    short_px = None if found.sizes is None else asdict(found.sizes)
+    problems = {"repeated": [[str(one), str(other)] for one, other in found.repeated], "rare": list(found.rare)}
+    images = {split: list(counts) for split, counts in found.images.items()}
+    if dataset.task == "classification":
+        return {
+            **common,
+            "counts": images,
+            **drawn,
+            "others": dataset.others,
+            "left_out": list(dataset.left_out),
+            "short_px": short_px,
+            "unreadable": [str(path) for path in found.unreadable],
+            "is_readable_enough": found.is_readable_enough,
+            **problems,
+        }
+    return {
+        **common,
+        "task": dataset.task,
+        "parts": {split: len(dataset.part(split)) for split in SPLITS},
+        "images": images,
+        AMOUNTS[dataset.task][0]: {split: list(amounts) for split, amounts in found.amounts.items()},
+        "void": dict(found.void),
+        "empty": dict(found.empty),
+        "sides": [None if sides is None else asdict(sides) for sides in found.sides],
+        "most_boxes": found.most_boxes,
+        **drawn,
+        "short_px": short_px,
+        "faults": [str(fault) for fault in dataset.faults],
+        **problems,
+        "listed": list(found.listed),
+        "singles": [[name, str(path)] for name, path in found.singles],
+    }
+
+
+def faults_counted(faults: Sequence[Fault]) -> str:
+    """How many images and annotations are skipped, and how many clipped; empty without faults.
+
+    >>> from pathlib import Path
+    >>> torn, long = Fault(Path("a"), "", "torn", of="image"), Fault(Path("b"), "", "too long", "clipped")
+    >>> faults_counted([torn, long])
+    '1 image skipped, 1 annotation clipped'
+    """
+    counts = {
+        f"{things} {done}": sum(fault.of == things and fault.done == done for fault in faults)
+        for things in ("image", "annotation")
+        for done in ("skipped", "clipped")
+    }
+    return ", ".join(
+        f"{counted(count, text.partition(' ')[0])} {text.partition(' ')[2]}"
+        for text, count in counts.items()
+        if count
+    )
+
+
+def _row(found: DataDescription, label: int) -> tuple[str, ...]:
+    dataset = found.dataset
+    cells = [dataset.classes[label]]
+    if dataset.task != "classification":
+        cells.append(str(found.images["train"][label]))
+    cells += [_amount(found, split, label) for split in SPLITS]
+    if dataset.task == "detection":
+        cells.append(_sides(found.sides[label]))
+    return tuple(cells)
+
+
+def _amount(found: DataDescription, split: Split, label: int) -> str:
+    amounts = found.amounts[split]
+    if found.dataset.task != "segmentation":
+        return str(amounts[label])
+    return f"{100 * amounts[label] / max(1, sum(amounts)):.2f}"
+
+
+def _sides(sides: Quantiles | None) -> str:
+    return "" if sides is None else f"{100 * sides.low:.1f}, {100 * sides.median:.1f}, {100 * sides.high:.1f}"
+
+
+def _box_lines(found: DataDescription) -> Iterator[str]:
+    dataset = found.dataset
+    boxes, images = sum(map(sum, found.amounts.values())), sum(len(dataset.part(split)) for split in SPLITS)
+    yield f"{boxes / images:.1f} boxes an image, {found.most_boxes} at most"
+    if empty := sum(found.empty.values()):
+        yield f"{counted(empty, 'image')} without a box: learned from as background"
+    if small := [n for n, s in zip(dataset.classes, found.sides, strict=True) if s and s.median < SMALLEST_ANCHOR]:
+        yield (
+            f"smaller than the smallest anchors of SSDLite ({SMALLEST_ANCHOR:.0%} of the image's side) in the "
+            f"median: {_names(small)}; a larger resolution or a smaller head.smallest_scale finds more of them"
+        )
+
+
+def _class_lines(found: DataDescription) -> Iterator[str]:
+    """Imbalance between classes, and classes that are missing somewhere."""
+    classes, amount = found.dataset.classes, AMOUNTS[found.dataset.task][0]
+    present = [number for number in found.amounts["train"] if number]
+    if max(present) > 2 * min(present):
+        ratio = max(present) / min(present)
+        yield f"the largest class has {ratio:.1f} times as many {amount} as the smallest (in train)"
+    for split in SPLITS:
+        if missing := [classes[label] for label in found.listed if not found.amounts[split][label]]:
+            yield f"{split} shows nothing of {_names(missing)}"
     if found.rare:
-        yield f"rare classes, below a tenth of the median: {names_text(found.rare)}"
+        yield f"rare classes, below a tenth of the median: {_names(found.rare)}"
+    if found.singles:
+        yield "in one mask only, perhaps by mistake:"
+        yield from _listed([f"{name}: {path}" for name, path in found.singles])
+    if absent := len(classes) - len(found.listed):
+        yield (
+            f"{absent} numbers below the largest are in no mask; a network gets {len(classes)} classes for them: "
+            "name the classes in a file classes.txt, or mend the masks"
+        )
+
+
+def _unreadable_lines(found: DataDescription) -> Iterator[str]:
     if found.unreadable:
         verdict = "skipped in training" if found.is_readable_enough else "too many for training"
         allowed = f"one image, or {UNREADABLE_SHARE:.0%}, per part is allowed"
         yield f"{counted(len(found.unreadable), 'image')} cannot be read, {verdict} ({allowed}):"
-        yield from (f"  {path}: {why}" for path, why in list(found.unreadable.items())[:MOST_NAMED])
-        if len(found.unreadable) > MOST_NAMED:
-            yield f"  and {len(found.unreadable) - MOST_NAMED} more"
-    yield from repeated_lines(found.repeated)
+        yield from _listed([f"{path}: {why}" for path, why in found.unreadable.items()])
 
 
-def name_of_test(*, tests_val: bool) -> str:
-    """What the final figures are made on.
+def _fault_lines(faults: Sequence[Fault]) -> Iterator[str]:
+    """Faults by kind, the most frequent first, each with its count and an example."""
+    for things in ("image", "annotation"):
+        own = [fault for fault in faults if fault.of == things]
+        kinds: dict[str, list[Fault]] = defaultdict(list)
+        for fault in own:  # faults of a kind differ in names, numbers and boxes
+            kinds[re.sub(r"\([^)]*\)|'[^']*'|[\d.]+", "", fault.what)].append(fault)
+        if own:
+            yield f"{faults_counted(own)}, by kind with an example:"
+            yield from _listed([f"{len(same)} x {same[0]}" for same in sorted(kinds.values(), key=len, reverse=True)])
 
-    >>> name_of_test(tests_val=True)
-    'test (from your val/)'
-    """
-    return "test (from your val/)" if tests_val else "test"
+
+def _listed(texts: Sequence[str]) -> Iterator[str]:
+    yield from (f"  {text}" for text in texts[:MOST_NAMED])
+    if len(texts) > MOST_NAMED:
+        yield f"  and {len(texts) - MOST_NAMED} more"
 
 
-def names_text(names: Sequence[object]) -> str:
-    """The first ten names, and how many more there are.
-
-    >>> names_text(range(12))
-    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
-    """
+def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(str(name) for name in names[:MOST_NAMED]) + more
-
-
-def sizes_line(sizes: Sizes | None) -> Iterator[str]:
-    """How large images are."""
-    if sizes is not None and sizes.least == sizes.most:
-        yield f"short side {sizes.least} px"
-    elif sizes is not None:
-        yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
-
-
-def made_lines(made: Sequence[tuple[str, str]], *, seed: int, how: str) -> Iterator[str]:
-    """Which parts are drawn from which."""
-    for part, source in made:
-        yield f"{part} is drawn from {source}, {how} (seed {seed})"
-
-
-def repeated_lines(repeated: Sequence[tuple[Path, Path]]) -> Iterator[str]:
-    """That images are in two parts."""
-    if repeated:
-        yield f"{len(repeated)} images are in two parts, so that figures on them flatter, such as"
-        yield f"  {repeated[0][0]} and {repeated[0][1]}"
-
-
-def data_json(found: Description) -> dict[str, Any]:
-    """One document with our field names as keys."""
-    images = found.images
-    return {
-        "root": str(images.root),
-        "classes": list(images.classes),
-        "counts": {split: list(counts) for split, counts in found.counts.items()},
-        "made": [list(pair) for pair in images.made],
-        "seed": images.seed,
-        "others": images.others,
-        "left_out": list(images.left_out),
-        "short_px": None
-        if found.sizes is None
-        else {"least": found.sizes.least, "median": found.sizes.median, "most": found.sizes.most},
-        "unreadable": [str(path) for path in found.unreadable],
-        "is_readable_enough": found.is_readable_enough,
-        "repeated": [[str(one), str(other)] for one, other in found.repeated],
-        "rare": list(found.rare),
-    }
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -1,4 +1,4 @@
-"""The last few networks of a search after their trainings, for people."""
+"""The best networks of a search after fine-tuning, for people."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import metric_text
 from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_text
-from mnv2search.report.training import COLLAPSED, commonest_text
+from mnv2search.report.training import COLLAPSED, majority_text
 
 if TYPE_CHECKING:
     from mnv2search.results.finetuned import Finetuned
-    from mnv2search.tasks.classification import Figures
+    from mnv2search.tasks.metrics import Metrics
 
 __all__ = ["finetuned_lines", "finetuned_rows"]
 
@@ -23,7 +23,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
     """A row for each network that was trained on its own."""
     columns = (
         NAME,
-        Column(f"trained {metric_text(found.metric)} [90 % interval]", "%, held-out images"),
+        Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
         Column("unbeaten", align="left", spare=1),
     )
@@ -32,11 +32,11 @@ def finetuned_rows(found: Finetuned) -> Rows:
     rows = tuple(
         (
             evaluation.spec.name,
-            _percent(figures) + (", inherited" if found.kind(evaluation) == "inherited" else ""),
+            _percent(metrics) + (", inherited" if found.kind(evaluation) == "inherited" else ""),
             measured_text(evaluation.latency),
             "yes" if evaluation.spec in front else "no",
         )
-        for evaluation, figures in zip(found.networks, found.held_out, strict=True)
+        for evaluation, metrics in zip(found.networks, found.held_out, strict=True)
     )
     return Rows(
         title=(
@@ -49,12 +49,12 @@ def finetuned_rows(found: Finetuned) -> Rows:
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen{'' if one else ' by each'}"
             f"{', at most' * is_shortened}; {found.held_out[0].count:,} held out to "
-            f"decide by{commonest_text(found.held_out[0].commonest)}",
+            f"decide by{majority_text(found.held_out[0].majority)}",
             *(() if one else (UNBEATEN_MEANS,)),
             *(
                 f"{evaluation.spec.name}: {COLLAPSED}"
-                for evaluation, figures in zip(found.networks, found.held_out, strict=True)
-                if not figures.beats_commonest
+                for evaluation, metrics in zip(found.networks, found.held_out, strict=True)
+                if not metrics.beats_majority
             ),
             *found.notes,
         ),
@@ -71,18 +71,18 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     if len(found.networks) > 1:
         yield f"  the most accurate of {len(found.networks)} on the held-out images"
     yield (
-        f"  {found.kind(best)} {metric_text(found.metric)} {_percent(found.test)} % on {found.test.count:,} test "
-        f"images, which played no part before (90 % interval){commonest_text(found.test.commonest)}"
+        f"  {found.kind(best)} {metric_text(found.test.main.name)} {_percent(found.test)} % on "
+        f"{found.test.count:,} test images, which played no part before (90 % interval)"
+        f"{majority_text(found.test.majority)}"
     )
-    if found.details:
-        told = ", ".join(f"{metric_text(name)} {100 * one:.1f} %" for name, one in found.details)
-        yield f"  on the same images: {told}"
-    if not found.test.beats_commonest:
+    if details := found.test.details:
+        yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
+    if not found.test.beats_majority:
         yield f"  {COLLAPSED}"
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 
 
-def _percent(figures: Figures) -> str:
-    low, high = figures.interval
-    return interval_text(100 * low, 100 * figures.top1, 100 * high, digits=1)
+def _percent(metrics: Metrics) -> str:
+    main = metrics.main
+    return interval_text(100 * main.low, 100 * main.value, 100 * main.high, digits=1)

@@ -35,13 +35,13 @@ def ranked_rows(found: Ranked) -> Rows:
         Column("multiply-adds", "M"),
     )
     rows = []
-    for evaluation, figures in zip(found.networks, found.trained, strict=True):
-        low, high = figures.interval
+    for evaluation, metrics in zip(found.networks, found.trained, strict=True):
+        main = metrics.main
         rows.append(
             (
                 evaluation.spec.name,
                 accuracy_text(evaluation.accuracy),
-                interval_text(100 * low, 100 * figures.top1, 100 * high, digits=1),
+                interval_text(100 * main.low, 100 * main.value, 100 * main.high, digits=1),
                 millions(evaluation.cost.madds),
             )
         )

@@ -1,4 +1,4 @@
-"""Training-free scores of a space, for people."""
+"""Training-free scores of a space as rows, lines and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Z_90 = 1.645
 
 
 def score_rows(found: ScoreReport) -> Rows:
-    """A row per score, with its rank correlation with what counting says and with the other scores."""
+    """A row per score, with its rank correlations with counts and with the other scores."""
     others = _compared(found)
     columns = (Column("score", align="left"), *(Column(name, "Spearman") for name in others))
     rows = tuple((name, *(_text(found.spearman(name, other)) for other in others)) for name in found.scores)
@@ -26,20 +26,20 @@ def score_rows(found: ScoreReport) -> Rows:
 
 
 def score_lines(found: ScoreReport) -> Iterator[str]:
-    """What the table does not say."""
+    """How to read the correlations."""
     from mnv2search.accuracy.scores import WARNING
 
     yield WARNING
     yield (
-        f"with {found.count} networks, a score that follows nothing still comes out within {chance(found.count):.2f} "
-        "of 0 in nine of ten draws: what lies within says nothing"
+        f"with {found.count} networks, unrelated values correlate within {chance(found.count):.2f} of 0 in nine of "
+        "ten draws: such correlations are no evidence"
     )
-    yield "a score that follows depth, multiply-adds or body parameters says what counting says for nothing"
+    yield "a score that follows depth, multiply-adds or body parameters adds nothing to the counts, which are free"
     yield f"networks, weights and images are drawn with the seed {found.seed}"
 
 
 def chance(networks: int) -> float:
-    """The Spearman that nine of ten draws of unrelated values stay within.
+    """The 90 % limit of the rank correlation of unrelated values.
 
     Source: Fieller, Hartley & Pearson 1957, for the variance 1.06 / (n - 3) of its inverse hyperbolic tangent.
 

@@ -1,4 +1,4 @@
-"""A supernet, for people and for programs."""
+"""A trained supernet as rows, lines and JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mnv2search.cost import cost_of
 from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, millions
 
 if TYPE_CHECKING:
-    from mnv2search.results.supernet import Built
+    from mnv2search.results.supernet import SupernetReport
 
-__all__ = ["built_json", "built_lines", "built_rows"]
+__all__ = ["supernet_json", "supernet_lines", "supernet_rows"]
 
 
-def built_rows(built: Built) -> Rows:
-    """Some of its networks."""
+def supernet_rows(report: SupernetReport) -> Rows:
+    """Some of the networks with their inherited accuracies."""
     columns = (
         NAME,
         Column("inherited top1", "% [90 % interval]"),
@@ -25,25 +25,25 @@ def built_rows(built: Built) -> Rows:
     )
     rows = tuple(
         (spec.name, accuracy_text(accuracy), millions(cost_of(spec).madds), str(spec.size))
-        for spec, accuracy in built.shown
+        for spec, accuracy in report.shown
     )
     return Rows(title="Some of the networks that share the weights", columns=columns, rows=rows)
 
 
-def built_lines(built: Built) -> Iterator[str]:
-    """How it was trained, and how to search with it."""
-    yield from built.notes
-    yield f"to search with it: mnv2search run --latency-ms MS --space SPACE --accuracy '{built.evaluator}'"
+def supernet_lines(report: SupernetReport) -> Iterator[str]:
+    """Notes about the training, and the option to search with it."""
+    yield from report.notes
+    yield f"to search with it: mnv2search run --latency-ms MS --space SPACE --accuracy '{report.evaluator}'"
 
 
-def built_json(built: Built) -> dict[str, Any]:
-    """All of it as JSON values."""
+def supernet_json(report: SupernetReport) -> dict[str, Any]:
+    """One document with the folder, the notes and the networks."""
     return {
-        "folder": str(built.folder),
-        "evaluator": built.evaluator,
-        "notes": list(built.notes),
+        "folder": str(report.folder),
+        "evaluator": report.evaluator,
+        "notes": list(report.notes),
         "networks": [
             {"name": spec.name, "accuracy": asdict(accuracy), "cost": asdict(cost_of(spec))}
-            for spec, accuracy in built.shown
+            for spec, accuracy in report.shown
         ],
     }

@@ -2,68 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import counted
+from mnv2search.accuracy.types import METRICS
+from mnv2search.report.data import faults_counted
+from mnv2search.report.rows import Column, Rows, counted
+from mnv2search.spec.model_spec import Classifier
 
 if TYPE_CHECKING:
+    from mnv2search.data.dataset import Fault
     from mnv2search.results.training import TrainingReport
-    from mnv2search.training.loop import Figures, Progress
+    from mnv2search.tasks.metrics import Metrics
+    from mnv2search.training.progress import Progress
 
-__all__ = ["COLLAPSED", "commonest_text", "figures_text", "progress_text", "training_lines"]
+__all__ = [
+    "COLLAPSED",
+    "faults_lines",
+    "majority_text",
+    "metrics_rows",
+    "metrics_text",
+    "progress_text",
+    "training_lines",
+]
+
+COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
+SHORT = {**METRICS, "top1": "top-1"}
+# By the main metric, the name of the metric of one class.
+OF_A_CLASS = {"map": "AP, IoU 0.5 to 0.95,", "miou": "IoU"}
+SHOWN = 8
+# Of the boxes of a class, below which its anchors do not fit it.
+FEW_REACHED = 0.5
 
 
-COLLAPSED = "warning: the interval does not lie above what always answering the commonest class gives"
+def majority_text(share: float | None) -> str:
+    """The majority-class accuracy, to stand behind a metric; nothing where it is unknown.
 
-
-def commonest_text(share: float | None) -> str:
-    """What always answering the commonest class gives, to stand behind a figure; nothing where that is not known.
-
-    >>> commonest_text(0.199)
-    ', commonest class 19.9 %'
+    >>> majority_text(0.199)
+    ', majority class 19.9 %'
     """
-    return "" if share is None else f", commonest class {100 * share:.1f} %"
+    return "" if share is None else f", majority class {100 * share:.1f} %"
 
 
-def figures_text(figures: Figures) -> str:
-    """A top-1 accuracy with its interval, the images it rests on, and what the commonest class alone gives."""
-    low, high = figures.interval
+def metrics_text(metrics: Metrics) -> str:
+    """The main metric with its interval, the images it rests on, and further metrics."""
+    main = metrics.main
+    details = ", ".join(f"{SHORT.get(name, name)} {100 * value:.1f}" for name, value in metrics.details)
     return (
-        f"{100 * figures.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}] top-1 on {figures.count} images"
-        f"{commonest_text(figures.commonest)}"
+        f"{100 * main.value:.1f} % [{100 * main.low:.1f}, {100 * main.high:.1f}] {SHORT.get(main.name, main.name)} "
+        f"on {metrics.count} images{majority_text(metrics.majority)}{f' ({details})' if details else ''}"
     )
 
 
 def progress_text(progress: Progress) -> str:
-    """Where a training is, in a line."""
+    """The progress of a training, in a line."""
     text = (
         f"epoch {progress.epoch}, step {progress.step}/{progress.steps or '?'}, loss {progress.loss:.3f}, "
-        f"{progress.images_per_s:.0f} images/s"
+        f"{_rate(progress.images_per_s)}"
     )
-    return text if progress.evaluated is None else f"{text}; held out: {100 * progress.evaluated.top1:.1f} % top-1"
+    if progress.evaluated is None:
+        return text
+    main = progress.evaluated.main
+    return f"{text}; held out: {100 * main.value:.1f} % {SHORT.get(main.name, main.name)}"
+
+
+def faults_lines(faults: Sequence[Fault]) -> Iterator[str]:
+    """What is wrong with a dataset, the first few in full."""
+    if faults:
+        yield f"{faults_counted(faults)}:"
+        yield from (f"  {fault}" for fault in faults[:SHOWN])
+    if len(faults) > SHOWN:
+        yield f"  and {len(faults) - SHOWN} more; training.json has them all"
 
 
 def training_lines(report: TrainingReport) -> Iterator[str]:
-    """What a training came to."""
-    trained, images = report.trained, report.images
+    """The results of a training."""
+    trained, data = report.trained, report.data
     yield (
-        f"{report.spec.name} at {report.spec.size} px on {images.root}: {len(images.classes)} classes, "
-        f"{len(images.train)} images to learn from"
+        f"{report.spec.name} at {report.spec.size} px on {data.root}: {report.task} of {len(data.classes)} "
+        f"classes, {len(data.part('train'))} images to learn from"
     )
-    if report.inheritance is not None:
-        over = report.inheritance
-        yield (
-            f"first weights: {over.share:.0%} of the parameters came over"
-            f"{', the classifier too' if over.classifier else ', not the classifier'}"
-            f"{f'; {over.new_blocks} blocks are new' if over.new_blocks else ''}"
-        )
+    yield from _first_weights_lines(report)
+    yield from _reach_lines(report)
     workers = f"{report.processes} processes of " if report.processes > 1 else ""
-    workers += counted(report.threads, "thread")
     half = "" if trained.precision == "float32" else f" in {trained.precision}"
     yield (
-        f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {trained.images_per_s:.0f} "
-        f"images/s on {report.device} with {workers}{half}; recipe {report.recipe.name}"
+        f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {_rate(trained.images_per_s)} "
+        f"on {report.device} with {workers}{counted(report.threads, 'thread')}{half}; recipe {report.recipe.name}"
     )
     if trained.was_finished:
         yield "the training was finished already; nothing was left to do"
@@ -72,8 +97,55 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"the images are no larger than the network's input: shifted by {most} px at most, not cut"
     if report.unreadable:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
-    yield f"held out, which chose the weights of step {trained.best_step}: {figures_text(trained.best)}"
-    yield f"test, which played no part: {figures_text(report.test)}; intervals hold 90 %"
-    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_commonest]:
+    yield f"held out, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
+    yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
+    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_majority]:
         yield f"{COLLAPSED} ({', '.join(low)})"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
+
+
+def _rate(images_per_s: float) -> str:
+    """Training throughput; networks of dense tasks see a few images a second."""
+    return f"{images_per_s:.{0 if images_per_s >= 100 else 1}f} images/s"
+
+
+def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
+    over, classifies = report.inheritance, isinstance(report.spec.head, Classifier)
+    if over is not None:
+        head = (", the classifier too" if over.classifier else ", not the classifier") if classifies else ""
+        new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
+        yield f"first weights: {over.share:.0%} of the parameters came over{head}{new}"
+    elif not classifies and not report.trained.resumed_at:
+        yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
+
+
+def _reach_lines(report: TrainingReport) -> Iterator[str]:
+    """How many boxes the anchors are made for."""
+    known = [(n, s) for n, s in zip(report.data.classes, report.reach, strict=False) if s is not None]
+    if known:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in known)
+        yield f"boxes that some anchor overlaps by half or more: {shares}"
+    if few := [name for name, share in known if share < FEW_REACHED]:
+        yield (
+            f"  {', '.join(few)}: few are, so little is learned of them; a larger resolution, a smaller "
+            "head.smallest_scale or head.reduced_first: false reaches more"
+        )
+
+
+def metrics_rows(report: TrainingReport) -> Rows:
+    """A row for each metric: the main one, those that it is made of, and one for each class."""
+    held_out, test = report.trained.best, report.test
+    name = test.main.name
+    own = OF_A_CLASS.get(name, name)
+    beside = dict(held_out.details), dict(test.details)
+    rows = [(SHORT.get(name, name), *(f"{100 * metrics.main.value:.1f}" for metrics in (held_out, test)))]
+    for detail in dict.fromkeys((*beside[0], *beside[1])):
+        values = (f"{100 * found[detail]:.1f}" if detail in found else "" for found in beside)
+        rows.append((METRICS.get(detail, f"{own} of {detail}"), *values))
+    return Rows(
+        title="Metrics",
+        columns=(Column("metric", align="left"), Column("held out", "%"), Column("test", "%")),
+        rows=tuple(rows),
+        notes=(f"on {held_out.count} and {test.count} images; the held-out ones chose the weights",),
+        stressed=frozenset({0}),
+    )

@@ -1,17 +1,14 @@
-"""Descriptions of data sets."""
+"""The description of a dataset: counts, sizes and faults."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mnv2search.data.images import ImageSet, Split
-    from mnv2search.data.scenes import SceneSet
+from mnv2search.data.dataset import Dataset, Split
 
-__all__ = ["Description", "Quantiles", "SceneDescription", "Sizes"]
+__all__ = ["DataDescription", "Quantiles", "Sizes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +21,8 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What there is to know of a set before anything is trained on it.
-
-    Attributes:
-        images: the set, with the parts that a training would use.
-        counts: images of each class in each part, by part, in the order of the classes.
-        sizes: of the readable images.
-        unreadable: files that cannot be read as images, each with the reason.
-        is_readable_enough: no part has more of them than a training skips.
-        repeated: files whose very same content is in another part too: what is learned by heart there is known here.
-        rare: classes with less than a tenth of the median class's images in ``train``.
-    """
-
-    images: ImageSet
-    counts: dict[Split, tuple[int, ...]]
-    sizes: Sizes | None
-    unreadable: Mapping[Path, str]
-    is_readable_enough: bool
-    repeated: tuple[tuple[Path, Path], ...]
-    rare: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiles:
-    """Sides of boxes over the image's: the root of the share of the image that a box covers, 0 to 1."""
+    """5 %, 50 % and 95 % of the relative sides of boxes: square roots of the share of the image that a box covers."""
 
     low: float
     median: float
@@ -56,35 +30,33 @@ class Quantiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneDescription:
-    """What there is to know of a set of scenes before anything is trained on it.
+class DataDescription:
+    """The content of a dataset before a training.
 
     Attributes:
-        scenes: the set, with the parts that a training would use, and the annotations that are wrong.
-        seed: of the draw of parts that the set does not have.
-        images: that show each class in each part, by part, in the order of the classes.
-        amounts: boxes of each class in each part, or pixels of it.
-        void: pixels of each part that count for nothing; 0 for boxes.
-        empty: images of each part without any object.
-        sides: 5 %, median and 95 % of the sides of the boxes of each class in ``train``; None where it has none, and
-            for masks.
-        most_boxes: of one image.
-        sizes: of the readable images.
-        repeated: files whose very same content is in another part too.
-        rare: classes with less than a tenth of the median class's boxes or pixels in ``train``.
-        listed: labels that are told of: all, but of masks whose numbers have no names those that occur.
-        singles: classes of masks that occur in one of them only, with its file.
+        images: by split, the number of images with each class.
+        amounts: by split, the number of images, boxes or pixels of each class.
+        void: by split, the number of ignored pixels.
+        empty: by split, the number of images without any object.
+        sides: of the boxes of each class in ``train``; None without boxes.
+        most_boxes: largest number of boxes in an image.
+        is_readable_enough: no split has more unreadable images than a training skips.
+        repeated: pairs of files with the same content in different splits.
+        rare: classes with less than a tenth of the median class's amount in ``train``.
+        listed: labels to report: all or, if the numbers in masks have no names, those that occur.
+        singles: classes that occur in a single mask, with its file.
     """
 
-    scenes: SceneSet
-    seed: int
-    images: dict[Split, tuple[int, ...]]
-    amounts: dict[Split, tuple[int, ...]]
-    void: dict[Split, int]
-    empty: dict[Split, int]
+    dataset: Dataset
+    images: Mapping[Split, tuple[int, ...]]
+    amounts: Mapping[Split, tuple[int, ...]]
+    void: Mapping[Split, int]
+    empty: Mapping[Split, int]
     sides: tuple[Quantiles | None, ...]
     most_boxes: int
     sizes: Sizes | None
+    unreadable: Mapping[Path, str]
+    is_readable_enough: bool
     repeated: tuple[tuple[Path, Path], ...]
     rare: tuple[str, ...]
     listed: tuple[int, ...]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from mnv2search.cost import Cost
 from mnv2search.spec.plan import Plan
-
-if TYPE_CHECKING:
-    from mnv2search.tasks.classification import Figures
-    from mnv2search.tasks.dense_metrics import DenseFigures
+from mnv2search.tasks.metrics import Metrics
 
 __all__ = ["Compiled", "ExportReport", "Judged"]
 
-Judged: TypeAlias = "tuple[tuple[str, Figures | DenseFigures], ...]"
-"""Figures on the test images: of the network first, then of each file that can be run here."""
+Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
+"""Metrics on the test images: of the network first, then of each file that can be run here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

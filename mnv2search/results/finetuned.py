@@ -1,80 +1,222 @@
-"""Fine-tuned networks of a search, with their figures."""
+"""The results of fine-tuning the best networks of a search, and the file that holds them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
-from mnv2search.accuracy.types import Accuracy, Kind
+from msgspec import Meta
+
+from mnv2search.accuracy.types import Accuracy, Kind, accuracy_of
+from mnv2search.cost import MAX_COUNT
+from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.study.results import front_of
+from mnv2search.study.types import SearchResult
+from mnv2search.tasks.metrics import Metrics, metrics_of_record, record_of
+from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
-if TYPE_CHECKING:
-    from mnv2search.tasks.classification import Figures
+__all__ = [
+    "LONG_RECIPE",
+    "REPORT",
+    "FinetuneReport",
+    "Finetuned",
+    "finetuned_json",
+    "measured_of",
+    "read_report",
+    "recall_finetuned",
+    "shipped_json",
+    "training_folder",
+]
 
-__all__ = ["Finetuned"]
+REPORT = "finetune.json"
+MAX_BYTES = 1 << 24
+BEST = "best.pt"
+# Of trainings that see every image many times.
+LONG_RECIPE = "modern"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
-    """What the trainings came to.
+    """The results of the trainings.
 
     Attributes:
         recipe: of every training, by name.
         networks: in the order in which they were given.
-        held_out: figures of each on the images that the search decides by.
+        held_out: metrics of each on the validation images, by which the search decides.
         steps: of each training.
         images: seen in each.
-        best: which of them is the most accurate.
-        test: its figures on images that played no part in anything before.
-        weights: where its weights are.
-        metric: what the figures count; those of a detector or a segmenter stand where a classifier's top-1 does.
-        details: further figures on the same images, by name.
-        notes: what a reader has to know, such as that a training had to end early.
-        kept: names of networks that a training made no better, and that keep what they inherited.
+        best: index of the most accurate network.
+        test: its metrics on images that played no part in anything before.
+        weights: file of its weights.
+        notes: for the reader of the results, such as that a training had to end early.
+        kept: names of networks that a training did not improve, and that keep what they inherited.
     """
 
     recipe: str
     networks: tuple[Evaluation, ...]
-    held_out: tuple[Figures, ...]
+    held_out: tuple[Metrics, ...]
     steps: int
     images: int
     best: int
-    test: Figures
+    test: Metrics
     weights: Path
-    metric: str = "top1"
-    details: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
     @property
     def trained(self) -> tuple[Evaluation, ...]:
-        """The networks with what their own trainings came to in place of what they inherited."""
+        """The networks with their accuracies after the trainings."""
         return tuple(
-            replace(e, accuracy=_accuracy(e.accuracy, figures, self.metric, kind=self.kind(e)))
-            for e, figures in zip(self.networks, self.held_out, strict=True)
+            replace(e, accuracy=_accuracy(e.accuracy, metrics, kind=self.kind(e)))
+            for e, metrics in zip(self.networks, self.held_out, strict=True)
         )
 
     def kind(self, network: Evaluation) -> Kind:
-        """How the figures of a network come about."""
+        """How the accuracy of a network was determined."""
         return "inherited" if network.spec.name in self.kept else "trained"
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
-        """Those of which no other is both as fast and more accurate on the held-out images, fastest first."""
+        """Their Pareto front by the validation images, fastest first."""
         return front_of(self.trained)
 
 
-def _accuracy(before: Accuracy | None, figures: Figures, metric: str, *, kind: Kind) -> Accuracy:
-    low, high = figures.interval
-    return Accuracy(
-        value=figures.top1,
-        low=low,
-        high=high,
-        metric=metric,
-        kind=kind,
-        dataset="" if before is None else before.dataset,
-        seed=None if before is None else before.seed,
-        commonest=figures.commonest,
-    )
+def training_folder(folder: Path, evaluation: Evaluation) -> Path:
+    """The folder of one network's training."""
+    return folder / file_name(evaluation.spec.name)
+
+
+def finetuned_json(found: Finetuned) -> dict[str, Any]:
+    """All results as JSON values; accuracies are shares of 1."""
+    main = found.test.main
+    return {
+        "recipe": found.recipe,
+        "steps": found.steps,
+        "images": found.images,
+        "networks": [
+            {"name": e.spec.name, "held_out": _metrics_json(metrics), "kind": found.kind(e)}
+            for e, metrics in zip(found.networks, found.held_out, strict=True)
+        ],
+        "front": [e.spec.name for e in found.front],
+        "best": found.networks[found.best].spec.name,
+        "test": _metrics_json(found.test),
+        "weights": str(found.weights),
+        "metric": main.name,
+        "notes": list(found.notes),
+    }
+
+
+def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+    main, known = metrics.main, record_of(metrics)
+    if "metric" in known:
+        known = {main.name: main.value, "count": metrics.count, "details": dict(metrics.details)}
+    return {**known, "low": main.low, "high": main.high}
+
+
+def _metrics(known: dict[str, Any], metric: str) -> Metrics:
+    """The metrics of such JSON values.
+
+    Raises:
+        ValueError: they are none of this metric.
+    """
+    try:
+        if metric != "top1":
+            details = [*known.get("details", {}).items()]
+            known = {**known, "metric": metric, "value": known[metric], "details": details}
+        return metrics_of_record({"loss": 0.0, **known})
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"it has no usable {metric}") from error
+
+
+def shipped_json(found: Finetuned) -> dict[str, Any]:
+    """What fine-tuning changes in the JSON of a run: the network to ship, and how that was decided."""
+    return {"ship": found.networks[found.best].spec.name, "finetuned": finetuned_json(found)}
+
+
+def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
+    """Measured networks that fit, of which some may have been trained at an earlier end of the run."""
+    return tuple(e for e in (*result.dominated, *result.front, *result.finalists) if e.is_feasible)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Network:
+    name: str
+    held_out: dict[str, Any]
+    kind: Kind = "trained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneReport:
+    """The report file of several trainings: their settings and, once they have ended, their results.
+
+    Attributes:
+        steps: number of steps of each training.
+        recipe: recipe of each training; the default is the recipe of reports that do not state one.
+        count: planned number of networks; 0 if the report does not state it.
+        networks: the networks with their metrics; empty before the end.
+        best: name of the best network; empty before the end.
+    """
+
+    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    recipe: str = LONG_RECIPE
+    count: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    metric: str = "top1"
+    networks: tuple[_Network, ...] = ()
+    best: str = ""
+    test: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_report(folder: Path) -> FinetuneReport | None:
+    """The report of the trainings in a folder; None if there is none.
+
+    Raises:
+        RecordError: the report cannot be read.
+    """
+    path = folder / REPORT
+    try:
+        return json_as(FinetuneReport, read_bytes(path, max_bytes=MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnsafeFileError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
+
+
+def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
+    """The results of the trainings in a folder; None if they have not ended or are of other networks.
+
+    Raises:
+        RecordError: the report cannot be read.
+    """
+    report = read_report(folder)
+    if report is None or report.test is None:
+        return None
+    by_name = {e.spec.name: e for e in finalists}
+    names = [network.name for network in report.networks]
+    if not by_name.keys() >= set(names):
+        return None
+    try:
+        best = names.index(report.best)
+        return Finetuned(
+            recipe=report.recipe,
+            networks=tuple(by_name[name] for name in names),
+            held_out=tuple(_metrics(network.held_out, report.metric) for network in report.networks),
+            steps=report.steps,
+            images=report.images,
+            best=best,
+            test=_metrics(report.test, report.metric),
+            weights=training_folder(folder, by_name[report.best]) / BEST,
+            notes=report.notes,
+            kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
+        )
+    except ValueError as error:
+        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train anew") from error
+
+
+def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:
+    dataset, seed = ("", None) if before is None else (before.dataset, before.seed)
+    return accuracy_of(metrics, kind=kind, dataset=dataset, seed=seed)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from mnv2search.tasks.classification import Figures
+from mnv2search.tasks.metrics import Metrics
 
 __all__ = ["Ranked", "Statistic"]
 
@@ -40,7 +37,7 @@ class Ranked:
 
     networks: tuple[Evaluation, ...]
     weights: Path | None
-    trained: tuple[Figures, ...]
+    trained: tuple[Metrics, ...]
     epochs: int
     recipe: str
     kendall: Statistic

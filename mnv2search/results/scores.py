@@ -13,14 +13,7 @@ COUNTED = ("depth", "multiply-adds", "body parameters")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreReport:
-    """Scores of some networks of a space.
-
-    Attributes:
-        space: its name.
-        seed: of the draw of networks, of weights and of images.
-        scores: names of the scores.
-        values: of each network in turn, by the names of scores and of `COUNTED`.
-    """
+    """Scores of some networks of a space; the values of each network in turn, by the names of scores and counts."""
 
     space: str
     seed: int

@@ -8,18 +8,16 @@ from pathlib import Path
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Built"]
+__all__ = ["SupernetReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What a supernet came to.
+class SupernetReport:
+    """The result of a supernet's training.
 
     Attributes:
-        folder: that holds it.
-        shown: some of its networks, from the smallest to the largest, with their inherited accuracies.
-        notes: how it was trained, and what a reader has to know.
-        evaluator: text that opens it again.
+        shown: some of the networks, from the smallest to the largest, with their inherited accuracies.
+        evaluator: text that opens the evaluator with these weights.
     """
 
     folder: Path

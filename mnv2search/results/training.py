@@ -1,84 +1,101 @@
-"""Reports of finished trainings."""
+"""The report of one training, and its JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.supernet.inherit import Inheritance
+from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.task import Data
+from mnv2search.training.progress import Trained
 
-if TYPE_CHECKING:
-    from mnv2search.data.images import ImageSet
-    from mnv2search.data.scenes import SceneSet
-    from mnv2search.supernet.inherit import Inheritance
-    from mnv2search.tasks.classification import Figures
-    from mnv2search.tasks.dense_metrics import DenseFigures
-    from mnv2search.training.dense_loop import DenseTrained
-    from mnv2search.training.loop import Trained
-
-__all__ = ["DenseTrainingReport", "TrainingReport"]
+__all__ = ["TrainingReport", "report_json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """What a training came to.
+    """The outcome of a training.
 
     Attributes:
         spec: that was trained, with the classes of the data.
-        images: what it was trained on.
+        task: by name.
+        data: that it was trained on.
+        seed: of first weights and draws.
         recipe: as it was used.
-        trained: how the training went; its figures are those of the held-out images that chose the weights.
-        test: figures on images that played no part in it.
-        unreadable: images that were left out.
+        trained: the training; its metrics are those on the validation images, which chose the weights.
+        test: metrics on images that played no part in it.
         inheritance: what came over from other weights, or None.
-        device: of torch.
+        device: by name.
         threads: of torch.
         processes: that trained together.
         folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,
             ``report.html`` and event files of TensorBoard.
+        unreadable: images that were left out.
+        faults: annotations and images that were skipped or clipped.
+        reach: of the boxes of each class to learn from, the share that some anchor overlaps by half or more; None for
+            a class without boxes, and nothing without anchors.
     """
 
     spec: ModelSpec
-    images: ImageSet
+    task: str
+    data: Data
+    seed: int
     recipe: Recipe
     trained: Trained
-    test: Figures
-    unreadable: tuple[Path, ...]
+    test: Metrics
     inheritance: Inheritance | None
     device: str
     threads: int
     processes: int
     folder: Path
+    unreadable: tuple[Path, ...] = ()
+    faults: Sequence[Any] = ()
+    reach: tuple[float | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DenseTrainingReport:
-    """What a training came to.
+def report_json(report: TrainingReport) -> dict[str, Any]:
+    """The report as JSON values."""
+    trained, data = report.trained, report.data
+    return {
+        "name": report.spec.name,
+        "task": report.task,
+        "data": str(data.root),
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "faults": [str(fault) for fault in report.faults],
+        "recipe": asdict(report.recipe),
+        "seed": report.seed,
+        "held_out": _metrics_json(trained.best),
+        "test": _metrics_json(report.test),
+        "best_step": trained.best_step,
+        "steps": trained.steps,
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "images_per_s": trained.images_per_s,
+        "resumed_at": trained.resumed_at,
+        "inherited": None if report.inheritance is None else report.inheritance.share,
+        "unreadable": [str(path) for path in report.unreadable],
+        "reach": list(report.reach),
+        "precision": trained.precision,
+        "device": report.device,
+        "threads": report.threads,
+        "processes": report.processes,
+    }
 
-    Attributes:
-        spec: that was trained, with the classes of the data.
-        scenes: what it was trained on, with what was wrong with it.
-        recipe: as it was used.
-        trained: how the training went; its figures are those of the held-out images that chose the weights.
-        test: figures on images that played no part in it.
-        inheritance: what came over from other weights, or None.
-        device: of torch.
-        threads: of torch.
-        reach: of the boxes of each class in ``train``, the share that some anchor overlaps by half or more; None for
-            a class without boxes, and nothing for a segmenter.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``, ``report.html``
-            and event files of TensorBoard.
-    """
 
-    spec: ModelSpec
-    scenes: SceneSet
-    recipe: Recipe
-    trained: DenseTrained
-    test: DenseFigures
-    inheritance: Inheritance | None
-    device: str
-    threads: int
-    reach: tuple[float | None, ...]
-    folder: Path
+def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+    main = metrics.main
+    of_classes = {} if metrics.loss is None else {"commonest": metrics.majority, "loss": metrics.loss}
+    return {
+        "low": main.low,
+        "high": main.high,
+        **of_classes,
+        **dict(metrics.details),
+        main.name: main.value,
+        "images": metrics.count,
+    }

@@ -14,7 +14,7 @@ from mnv2search.study.deadline import PLAIN, PREPARED, Deadline, Shares, time_te
 from mnv2search.study.hybrid.description import Describe
 from mnv2search.study.results import REGION_BEGINS
 from mnv2search.study.supernet_reliability import order_notes, smoothed
-from mnv2search.training.speed import WANTED
+from mnv2search.training.throughput import WANTED
 
 __all__ = ["RIVALS", "EvaluationPlan", "SharedWeightsPlan", "TrainingPlan", "needed_s", "plan_of", "shares_of"]
 

@@ -1,4 +1,4 @@
-"""First weights for a network from a trained one of other width, depth, kernels or expansion."""
+"""First weights of a network from a trained one of different width, depth, kernels or expansion."""
 
 from __future__ import annotations
 
@@ -20,20 +20,13 @@ from mnv2search.spec.plan import Plan
 __all__ = ["Inheritance", "corresponds", "inherit", "places_of", "stages"]
 
 Map: TypeAlias = Tensor
-"""(C,) for each channel of the new network the one of the old it takes after, or -1 for none."""
+"""(C,) for each channel of the new network its channel in the old one, or -1."""
 ROW = "blocks["
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """What came over.
-
-    Attributes:
-        inherited: parameters of the new network that came from the old one.
-        parameters: of the new network.
-        new_blocks: blocks that the old network has no counterpart of; they begin close to the identity.
-        classifier: whether it came over too.
-    """
+    """The extent of an inheritance, in parameters; `new_blocks` without counterpart begin close to the identity."""
 
     inherited: int
     parameters: int
@@ -42,25 +35,20 @@ class Inheritance:
 
     @property
     def share(self) -> float:
-        """Of the parameters, that came over."""
+        """Share of the parameters that was inherited."""
         return self.inherited / self.parameters
 
 
 def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
-    """Fill a network with the weights of another one of the family, as far as they have counterparts.
+    """Fill a network with the weights of another; weights without counterpart keep their values.
 
-    Rows of the specs correspond in their order, and so do the blocks of a row. Where the specs have different numbers
-    of rows, their stages do: rows that go on with the channels of the row before and without a stride belong to it,
-    as where the blocks of a stage differ in expansion or kernel.
+    Rows of the specs correspond in their order, and so do the blocks of a row. If the numbers of rows differ, the
+    stages correspond: a row with the channels of the row before and without a stride belongs to the same stage.
 
-    A narrower network takes the channels whose weights are largest, the same ones wherever the row's blocks are added
-    up; a wider one begins with all of them and its own random ones, from which nothing is read at first. Depthwise
-    kernels are cut out of the middle or padded with zeros. Further blocks of a row repeat its last one with a last
-    norm of zero, so that they change nothing until they have learned to.
-
-    Args:
-        new: to fill; what has no counterpart keeps its first weights.
-        old: to take from.
+    A narrower network takes the channels with the largest weights, the same ones in all blocks of a row; a wider one
+    takes all of them and adds its own random ones, which are not read at first. Depthwise kernels are cropped or
+    padded with zeros. Further blocks of a row repeat its last one with a last norm of zero, so that they are the
+    identity at first.
 
     Raises:
         WeightsError: the specs have different numbers of stages.
@@ -79,7 +67,7 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
 
 
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
-    """Whether a network can take over weights of another: their rows, or else their stages, are equally many."""
+    """Whether a network can inherit from another: they have as many rows or as many stages."""
     return len(new.blocks) == len(old.blocks) or stages(new)[-1:] == stages(old)[-1:]
 
 
@@ -93,12 +81,7 @@ def stages(spec: ModelSpec) -> list[int]:
 
 
 def places_of(laid_out: Plan, numbers: Sequence[int]) -> dict[str, list[int]]:
-    """Indices of the units without those of the head, by what they correspond in: their row's number, or their kind.
-
-    Args:
-        laid_out: the network.
-        numbers: of each row of its spec.
-    """
+    """Indices of the units without the head, by the row that they belong to, or else by their kind."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, (unit, at) in enumerate(zip(laid_out.units, laid_out.at, strict=True)):
         if unit.kind != "classifier" and not unit.name:
@@ -156,30 +139,27 @@ class _Inheriting:
         fresh = {bound.layer.role: bound for bound in self.new.layers[unit]}
         kept = {bound.layer.role: bound for bound in self.old.layers[counterpart]}
         if ("expansion" in fresh) != ("expansion" in kept) or fresh.keys() - kept.keys() - {"squeeze", "excite"}:
-            return  # with and without expansion there is no telling which channel is which
+            return  # with and without expansion, channels do not correspond
         hidden, last = entering, self.new.layers[unit][-1]
         if "depthwise" in fresh and "expansion" in fresh:
             hidden = _chosen(_hidden_importance(kept), fresh["depthwise"].layer.c_out)
-        squeezed = None
+        squeezed = hidden
         for bound in self.new.layers[unit]:
             role = bound.layer.role
             if role not in kept:
                 continue
-            source = kept[role]
-            if role == "expansion":
-                self._copy(bound, source, hidden, entering)
-            elif role == "depthwise":
-                self._copy(bound, source, hidden, None)
-            elif role == "squeeze":
-                squeezed = _chosen(_norms(source), bound.layer.c_out)
-                self._copy(bound, source, squeezed, hidden)
-            elif role == "excite" and squeezed is not None:
-                self._copy(bound, source, hidden, squeezed)
-            else:
-                self._copy(bound, source, leaving if bound is last else hidden, hidden)
+            if role == "squeeze":
+                squeezed = _chosen(_norms(kept[role]), bound.layer.c_out)
+            outs, ins = {
+                "expansion": (hidden, entering),
+                "depthwise": (hidden, None),
+                "squeeze": (squeezed, hidden),
+                "excite": (hidden, squeezed),
+            }.get(role, (leaving if bound is last else hidden, hidden))
+            self._copy(bound, kept[role], outs, ins)
 
     def _dense_head(self) -> None:
-        """Layers of a dense head come over where the backbones are alike and the layers of one shape."""
+        """Copy the layers of a dense head that have the same shape, if the backbones are equal."""
         new, old = self.new.dense, self.old.dense
         if not new or not old or self.new.features != self.old.features:
             return
@@ -205,7 +185,7 @@ class _Inheriting:
     def _copy(self, fresh: BoundLayer, kept: BoundLayer, outs: Map, ins: Map | None) -> None:
         new_parts, old_parts = convolutions(fresh.conv), convolutions(kept.conv)
         if len(new_parts) > 1 or len(old_parts) > 1:
-            return  # which channel of a split convolution sees which is another question
+            return  # channels of split convolutions do not correspond
         new, old = new_parts[0], old_parts[0]
         if isinstance(new, nn.Conv2d) and ins is not None and (new.groups > 1 or cast(nn.Conv2d, old).groups > 1):
             return
@@ -225,7 +205,7 @@ class _Inheriting:
         known = known_out.view(-1, *[1] * (weight.ndim - 1)).expand_as(new.weight)
         if ins is not None:
             rows = rows[:, ins.clamp(min=0)]
-            # what an old channel did not read the new one does not either
+            # inputs without counterpart are not read at first
             rows = rows * (ins >= 0).view(1, -1, *[1] * (weight.ndim - 2))
         new.weight.copy_(torch.where(known, rows, new.weight))
         self.inherited += int(known.sum())
@@ -235,7 +215,7 @@ class _Inheriting:
 
 
 class _Layers:
-    """The layers of a network by unit, and its units by their row in the spec, or by its stage."""
+    """The layers of a network by unit, and its units by row or stage of the spec."""
 
     def __init__(self, model: MobileNet, *, by_stage: bool) -> None:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
@@ -259,7 +239,7 @@ class _Layers:
 
 
 def _norms(bound: BoundLayer) -> Tensor:
-    """(C,) how much each output of a layer weighs: the L1 norm of its weights, scaled as its norm scales it."""
+    """(C,) importance of each output of a layer: the mean absolute weight, scaled as its norm scales it."""
     weights = torch.cat([conv.weight.flatten(1).abs().mean(1) for conv in convolutions(bound.conv)])
     if isinstance(bound.norm, nn.BatchNorm2d):
         deviation = (bound.norm.running_var + bound.norm.eps).sqrt() if bound.norm.running_var is not None else 1.0
@@ -268,7 +248,7 @@ def _norms(bound: BoundLayer) -> Tensor:
 
 
 def _hidden_importance(kept: Mapping[Any, BoundLayer]) -> Tensor:
-    """(C,) of each channel between expansion and projection."""
+    """(C,) importance of each channel between expansion and projection."""
     depthwise = kept["depthwise"]
     found = depthwise.norm.weight.abs() if isinstance(depthwise.norm, nn.BatchNorm2d) else _norms(depthwise)
     projection = convolutions(kept["projection"].conv)
@@ -278,13 +258,13 @@ def _hidden_importance(kept: Mapping[Any, BoundLayer]) -> Tensor:
 
 
 def _chosen(importance: Tensor, count: int) -> Map:
-    """The most important channels in their order, and none for those beyond."""
+    """The most important channels in their order, and -1 for further ones."""
     if count >= len(importance):
         return torch.cat([torch.arange(len(importance)), torch.full((count - len(importance),), -1)])
     return importance.topk(count).indices.sort().values
 
 
 def _resized(weight: Tensor, kernel: int) -> Tensor:
-    """Kernels cut out of the middle, or padded with zeros."""
+    """Kernels cropped to their centre, or padded with zeros."""
     border = (kernel - weight.shape[-1]) // 2
     return functional.pad(weight, [border] * 4) if border else weight

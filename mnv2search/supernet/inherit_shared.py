@@ -1,4 +1,4 @@
-"""First weights for all networks of a space from one trained network."""
+"""First weights of a supernet from one trained network."""
 
 from __future__ import annotations
 
@@ -22,15 +22,10 @@ __all__ = ["inherit_shared"]
 
 
 def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
-    """Fill the weights that networks of a space share with those of a trained one, as far as they have counterparts.
+    """Fill shared weights from a trained network; weights without counterpart keep their values.
 
-    The largest network of the space inherits them, see `mnv2search.supernet.inherit`. Then the channels between
-    expansion and projection are put in order of their importance, which changes no answer of it: smaller networks
-    take the first ones.
-
-    Args:
-        net: to fill; what has no counterpart keeps its first weights.
-        old: to take from.
+    The largest network of the space inherits, see `mnv2search.supernet.inherit`. Then the channels between expansion
+    and projection are sorted by importance, which does not change its output: smaller networks take the first ones.
 
     Raises:
         WeightsError: the space has another number of rows than the network.

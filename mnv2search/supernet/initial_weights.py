@@ -1,4 +1,4 @@
-"""Networks whose weights another training begins with."""
+"""Networks whose weights are the first weights of a training."""
 
 from __future__ import annotations
 

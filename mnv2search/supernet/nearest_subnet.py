@@ -1,4 +1,4 @@
-"""The network of a space that is most like another one."""
+"""The network of a space that is most similar to another network."""
 
 from __future__ import annotations
 
@@ -13,62 +13,57 @@ from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
 from mnv2search.supernet.inherit import corresponds, places_of, stages
 
-__all__ = ["closest_pick", "likeness"]
+__all__ = ["likeness", "nearest_subnet"]
 
 RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
-# A network that weights come from may cost so much more than the largest of those that are looked at.
+# The network may cost this much more than the largest of the band.
 DEARER = 1.2
 ROUNDS = 4
 
 
-def closest_pick(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) -> Pick:
-    """The pick whose network shares most weights with another network, without having many that it has not.
+def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) -> Pick:
+    """The pick whose network has most weights in common with another network, relative to the weights of both.
 
-    Found by changing one axis after the other for as long as that helps, from every width. Its resolution is the
-    greatest at which it costs little more than the largest of some networks, or else the least.
-
-    Args:
-        space: to choose from.
-        old: the other network; its rows, or else its stages, have to be as many as those of the space.
-        band: networks that are looked at later.
+    Found by coordinate ascent from every width. The resolution is the largest at which the network costs little more
+    than the largest of the band, or else the smallest. The other network has as many rows or stages as the space's.
     """
-    of_old, axes = plan(old), space.axes
-    # how many blocks a row has is asked last, when each of them is as like the other network's as it can be
+    other, axes = plan(old), space.axes
+    # the number of blocks comes last, when each block is as similar to the other network's as it can be
     sized = sorted(
         (index for index, axis in enumerate(axes) if axis.at not in (RESOLUTION, WIDTH)),
         key=lambda index: axes[index].at.endswith(REPEATS),
     )
     widths = next((index for index, axis in enumerate(axes) if axis.at == WIDTH), None)
-
-    def liking(pick: Pick) -> float:
-        return likeness(plan(resolve(space, pick)), of_old, rows=origins(space, pick))
-
     _, largest = smallest_and_largest(space)
-    begins = [largest] if widths is None else [_with(largest, widths, i) for i in range(len(axes[widths].options))]
-    best, most = largest, -1.0
-    for begin in begins:
-        pick, value = begin, liking(begin)
-        for _ in range(ROUNDS):
-            before = value
-            for index in sized:
-                for option in range(len(axes[index].options)):
-                    other = _with(pick, index, option)
-                    if (found := liking(other)) > value:
-                        pick, value = other, found
-            if value == before:
-                break
-        if value > most:
-            best, most = pick, value
+    starts = [largest] if widths is None else [_with(largest, widths, i) for i in range(len(axes[widths].options))]
+    ends = [_ascended(space, start, sized, other) for start in starts]
+    best, _ = max(ends, key=lambda end: end[1])  # the first of equals
     return canonical(space, _at_a_resolution(space, best, band))
 
 
-def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
-    """Of all weights of two networks, the share that both have, from 0 to 1: rows, or else stages, correspond.
+def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan) -> tuple[Pick, float]:
+    """A pick after every change of a single axis that increases the likeness, and its likeness."""
 
-    Args:
-        new: one of them.
-        old: the other.
-        rows: of the first, for each row of its spec the number of the row that it counts as; by default its own.
+    def likeness_of(pick: Pick) -> float:
+        return likeness(plan(resolve(space, pick)), other, rows=origins(space, pick))
+
+    value = likeness_of(pick)
+    for _ in range(ROUNDS):
+        before = value
+        for index in sized:
+            for option in range(len(space.axes[index].options)):
+                changed = _with(pick, index, option)
+                if (found := likeness_of(changed)) > value:
+                    pick, value = changed, found
+        if value == before:
+            break
+    return pick, value
+
+
+def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
+    """Intersection over union of the weights of two networks, 0 to 1; rows, or else stages, correspond.
+
+    `rows` gives for each row of the new network the number of the row that it counts as; by default its own.
     """
     rows = rows or range(len(new.spec.blocks))
     firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]
@@ -90,20 +85,20 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
 
 
 def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:
-    """Weights of a network without its head."""
+    """Number of weights of a network without its head."""
     return sum(_weights(layer) for units in places.values() for at in units for layer in laid_out.units[at].layers)
 
 
 def _shared(one: Unit, other: Unit) -> int:
-    """Weights of the layers that two units both have."""
+    """Number of weights that two units have in common."""
     ours, theirs = ({layer.role: layer for layer in unit.layers} for unit in (one, other))
     if ("expansion" in ours) != ("expansion" in theirs):
-        return 0  # which channel is which cannot be told
+        return 0  # their channels do not correspond
     return sum(_weights(layer, theirs[role]) for role, layer in ours.items() if role in theirs)
 
 
 def _weights(layer: Layer, other: Layer | None = None) -> int:
-    """Weights of a layer, or of the part that is in another one too."""
+    """Number of weights of a layer, or of its intersection with another."""
     other = other or layer
     ins = min(layer.c_in // layer.groups, other.c_in // other.groups)
     return min(layer.c_out, other.c_out) * ins * min(layer.kernel, other.kernel) ** 2

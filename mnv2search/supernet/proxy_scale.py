@@ -1,4 +1,4 @@
-"""Networks trained smaller than they are, where the time does not allow more."""
+"""Proxy scale: networks are trained at a reduced width and resolution if the time is short."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.plan import plan
 
-__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "chosen", "reduced"]
+__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "choose_fidelity", "reduced"]
 
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
@@ -21,21 +21,21 @@ LEAST_LAST_PX = 2
 
 
 class Fidelity(NamedTuple):
-    """What a network is multiplied by before it is trained: 1 leaves it as it is."""
+    """Factors of a network's width and resolution while it is trained."""
 
     width: float = 1.0
     resolution: float = 1.0
 
     @property
     def is_full(self) -> bool:
-        """Whether networks stay as they are."""
+        """Whether networks keep their width and resolution."""
         return self.width == 1 and self.resolution == 1
 
     def __str__(self) -> str:
         return "full size" if self.is_full else f"width x {self.width:g}, resolution x {self.resolution:g}"
 
 
-# From the network itself down; the order of networks suffers less from fewer pixels than from fewer channels.
+# In descending order; fewer pixels change the order of networks less than fewer channels.
 FIDELITIES = (
     Fidelity(),
     Fidelity(1.0, 0.75),
@@ -48,32 +48,28 @@ FIDELITIES = (
 )
 
 
-# Where weights are taken over from a trained network: a quarter of its channels is worth no more than random ones.
+# For inherited weights: a quarter of a trained network's channels is worth no more than random ones.
 WHOLE_WIDTHS = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(1.0, 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A fidelity, and how many images a training at it is expected to see."""
+    """A fidelity, and the number of images that a training at it is expected to see."""
 
     fidelity: Fidelity
     images: float
 
 
 def reduced(spec: ModelSpec, fidelity: Fidelity) -> ModelSpec:
-    """The network at a fidelity.
+    """The network at a fidelity; square inputs only, unless the fidelity is full.
 
     >>> from mnv2search.spec.yaml.codec import load_spec
     >>> small = reduced(load_spec("mobilenet_v2_1.0_224"), Fidelity(0.5, 0.5))
     >>> small.width, small.resolution
     (0.5, 112)
 
-    Args:
-        spec: the network.
-        fidelity: what its width and resolution are multiplied by.
-
     Raises:
-        OptionError: it takes other images than squares, and is to be made smaller.
+        OptionError: the input is not a square.
     """
     if fidelity.is_full:
         return spec
@@ -85,7 +81,7 @@ def reduced(spec: ModelSpec, fidelity: Fidelity) -> ModelSpec:
     return replace(spec, width=spec.width * fidelity.width, resolution=side)
 
 
-def chosen(
+def choose_fidelity(
     networks: Sequence[ModelSpec],
     *,
     time_s: float,
@@ -94,17 +90,10 @@ def chosen(
     passes: float,
     fidelities: Sequence[Fidelity] = FIDELITIES,
 ) -> Choice:
-    """The most faithful fidelity at which a training in that time sees enough images, or the least faithful.
+    """The highest fidelity at which a training in that time sees enough images, or else the lowest.
 
-    None makes a network narrower than 0.25, unless its width is below that as it is.
-
-    Args:
-        networks: some of those that are to be trained.
-        time_s: of training.
-        madds_per_s: multiply-adds of one evaluation of a network that a second of training is worth.
-        images: that are enough.
-        passes: networks that see an image, on average.
-        fidelities: the most faithful first.
+    Fidelities are in descending order, the speed is in multiply-adds of forward passes, and `passes` is the average
+    number of networks that see an image. No network becomes narrower than a width of 0.25 by this.
     """
     from mnv2search.cost import cost_of
 

@@ -1,4 +1,4 @@
-"""Batch norm's running figures of a network whose weights were taken from elsewhere."""
+"""Recalibration of batch norm's running statistics for networks with shared weights."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["recalibrated"]
+__all__ = ["recalibrate"]
 
 
 @torch.no_grad()
-def recalibrated(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """`model` in evaluation mode, its batch norms with the mean figures of some batches.
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Set the batch norms' statistics of a model to the mean of some batches (N, 3, S, S); the model, in eval mode.
 
-    Shared weights have no figures that suit every network: without this a member of a supernet ranks no better than
-    by chance.
-
-    Args:
-        model: changed in place; its weights stay.
-        batches: of images, (N, 3, S, S).
+    Shared weights have no statistics that suit every network: without this, a member of a supernet ranks no better
+    than by chance.
 
     Source: Yu et al., arXiv 1903.05134, section 3.2.
     """

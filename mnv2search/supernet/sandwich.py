@@ -13,7 +13,7 @@ from mnv2search.model.elastic import ElasticNet
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
-from mnv2search.training.rate import training_rate
+from mnv2search.training.throughput import training_rate
 
 __all__ = ["PASSES", "SHRINKING_PASSES", "Sandwich", "Shrinking", "by_madds", "step_rate", "suited"]
 
@@ -90,7 +90,7 @@ def by_madds(
 
 
 def step_rate(space: SearchSpace, picks: Sequence[Pick], *, device: str = "cpu", most_s: float = math.inf) -> float:
-    """Multiply-adds (of one evaluation) that a second of training is worth here, by a few passes there and back.
+    """Multiply-adds (of one evaluation) in a second of training here, by a few passes forward and back.
 
     Args:
         space: whose networks are timed.

@@ -1,98 +1,180 @@
-"""How well a network does on images."""
+"""Classification of images: cross-entropy, and top-1 accuracy."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from mnv2search.data.image_batches import Cutting, evaluation_batches
+from mnv2search.data.augmentation import rand_augment
+from mnv2search.data.batches import Batch, evaluation_batches, training_batches
+from mnv2search.data.dataset import SPLITS, Dataset, Split
+from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import feed_of
-from mnv2search.errors import StoppedError
+from mnv2search.data.prepare import prepare
+from mnv2search.data.reading import image_folder, read_dataset
+from mnv2search.data.transforms import Transform
+from mnv2search.errors import DataError, StoppedError, TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.model.weights.saved import Learned
+from mnv2search.recipe import Recipe
+from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
+from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 
-__all__ = ["Figures", "evaluate"]
+__all__ = ["Classification", "classify"]
 
 EVALUATION_BATCH = 128
+ALONE = Share()
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How well a network does on some images.
+class Classification(Task[Dataset, Pixels, Batch]):
+    """Which class an image shows."""
 
-    Attributes:
-        top1: share whose class is named right.
-        loss: cross-entropy, mean.
-        count: images.
-        commonest: share of the commonest class, which always answering it names right; None where it is not known.
-    """
+    name = "classification"
+    metric = "top1"
+    head = Classifier
+    distributes = distills = True
 
-    top1: float
-    loss: float
-    count: int
-    commonest: float | None = None
+    def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002
+        """The images of folders of classes, or of a table."""
+        return read_dataset(source, "classification", seed=seed, unpack_to=image_folder())
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """90 % interval of the share. Source: Wilson, 1927."""
-        z = 1.645
-        centre = (self.top1 + z * z / (2 * self.count)) / (1 + z * z / self.count)
-        half = z * math.sqrt(self.top1 * (1 - self.top1) / self.count + z * z / (4 * self.count**2))
-        half /= 1 + z * z / self.count
-        return max(0.0, min(self.top1, centre - half)), min(1.0, max(self.top1, centre + half))
+    def prepare(
+        self,
+        data: Dataset,
+        spec: ModelSpec,
+        recipe: Recipe,
+        *,
+        splits: Sequence[Split] = SPLITS,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> Parts[Pixels]:
+        """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
+        found = prepare(
+            data,
+            side=square_side(spec),
+            recipe=recipe,
+            splits=splits,
+            on_progress=on_progress,
+        )
+        return Parts(examples=found.parts, recipe=found.recipe, unreadable=found.unreadable)
 
-    @property
-    def beats_commonest(self) -> bool:
-        """Whether the interval lies above what always answering the commonest class gives, if that is known."""
-        return self.commonest is None or self.interval[0] > self.commonest
+    def batch_of(self, recipe: Recipe, count: int) -> int:
+        """That of the recipe.
+
+        Raises:
+            DataError: there are fewer images.
+        """
+        if count < recipe.batch:
+            raise DataError(
+                f"there are {count} images to learn from, fewer than a batch of {recipe.batch}",
+                hint=f"give more, or a recipe with a batch of at most {max(2, count)}",
+            )
+        return recipe.batch
+
+    def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
+        """Batches cut and mirrored at random."""
+        transform, (batch, seed, number, first, share, feed) = Transform.of(recipe, square_side(spec)), epoch
+        return training_batches(
+            examples, transform, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
+        )
+
+    def loss(self, step: Step, batch: Batch) -> Tensor:
+        """Cross-entropy, of images mixed in pairs if the recipe says so; half of it is with a teacher's output."""
+        recipe, labels = step.recipe, batch.labels.to(step.device)
+        images = batch.images.to(step.device, non_blocking=True)
+        if recipe.randaugment:
+            images = rand_augment(
+                images, operations=recipe.randaugment, magnitude=recipe.magnitude, normalization=recipe.normalization
+            )
+        part, other = 1.0, labels
+        if recipe.mixup:
+            part = float(np.random.default_rng((step.seed, step.number)).beta(recipe.mixup, recipe.mixup))
+            images, other = part * images + (1 - part) * images.flip(0), labels.flip(0)
+        logits, smoothing = step.forward(images), recipe.label_smoothing
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) * part
+        if part < 1.0:
+            loss = loss + functional.cross_entropy(logits, other, label_smoothing=smoothing) * (1 - part)
+        if step.teacher is not None:
+            with torch.no_grad():
+                target = step.teacher(images).softmax(1)
+            loss = 0.5 * loss + 0.5 * functional.cross_entropy(logits, target)
+        return loss
+
+    def evaluate(
+        self,
+        model: MobileNet,
+        examples: Pixels,
+        learned: Learned,
+        *,
+        run: Callable[[Tensor], Tensor] | None = None,
+        device: str = "cpu",
+        share: Share = ALONE,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Metrics:
+        """Top-1 accuracy and loss on the middle of every image."""
+        transform = Transform(side=square_side(model.spec), normalization=learned.normalization)
+        was_training = model.training
+        model.eval()
+        found = classify(run or model, examples, transform, device=device, part=share, stop=stop)
+        model.train(was_training)
+        return found
+
+    def some(self, examples: Pixels) -> Pixels:
+        """The first images."""
+        return replace(examples, labels=examples.labels[: self.tries])
+
+    def check_teacher(self, teacher: MobileNet, spec: ModelSpec, path: Path) -> None:
+        """Refuse a teacher of other classes, or of another size where it has only one."""
+        head = teacher.spec.head
+        both = isinstance(head, Classifier) and isinstance(spec.head, Classifier)
+        if not both or head.classes != spec.head.classes:  # type: ignore[union-attr]
+            raise TrainingError(f"the teacher {path} has other classes", hint="train it on the same data first")
+        if teacher.spec.resolution != spec.resolution and teacher.only_size is not None:
+            raise TrainingError(
+                f"the teacher {path} takes images of {teacher.only_size} px only", hint="take another"
+            )
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module,
+def classify(
+    run: nn.Module | Callable[[Tensor], Tensor],
     pixels: Pixels,
-    cutting: Cutting,
+    transform: Transform,
     *,
     device: str = "cpu",
-    share: tuple[int, int] = (0, 1),
-    sums: Callable[[Sequence[float]], Sequence[float]] = tuple,
+    part: Share = ALONE,
     stop: Callable[[], bool] = lambda: False,
-    most: int | None = None,
-) -> Figures:
-    """How well a network does on images, cut as for evaluation; it is left in the mode that it was in.
+) -> Metrics:
+    """Top-1 accuracy and loss of what gives logits of images, such as a network in evaluation mode.
 
     Args:
-        model: to evaluate.
+        run: logits (N, classes) of normalised images.
         pixels: decoded images.
-        cutting: its side and normalisation count.
-        device: of torch, where the network is.
-        share: (i, n) evaluates the i-th of n parts of the images.
-        sums: adds up values over the processes that evaluate the other parts.
+        transform: only its side and normalisation are used.
+        device: of torch.
+        part: of this process.
         stop: asked before every batch whether to stop, where a process is alone.
-        most: images; None takes all.
 
     Raises:
         StoppedError: it was asked to stop.
     """
-    was_training = model.training
-    model.eval()
-    right, loss = 0.0, 0.0
-    count = len(pixels) if most is None else min(most, len(pixels))
-    own = range(share[0], count, share[1])
+    right, loss, count = 0.0, 0.0, len(pixels)
+    own = range(part.rank, count, part.size)
     for images, labels in evaluation_batches(
-        pixels, cutting, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
+        pixels, transform, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
     ):
-        if share[1] == 1 and stop():
+        if part.size == 1 and stop():
             raise StoppedError("the evaluation was stopped")
-        answers = model(images.to(device))
-        right += float((answers.argmax(1) == labels.to(device)).sum())
-        loss += float(functional.cross_entropy(answers.float(), labels.to(device), reduction="sum"))
-    model.train(was_training)
-    right, loss = sums([right, loss])
-    commonest = float(np.bincount(pixels.labels[:count]).max()) / count
-    return Figures(right / count, loss / count, count, commonest)
+        logits = run(images.to(device))
+        right += float((logits.argmax(1) == labels.to(device)).sum())
+        loss += float(functional.cross_entropy(logits.float(), labels.to(device), reduction="sum"))
+    right, loss = part.sums([right, loss])
+    majority = float(np.bincount(pixels.labels).max()) / count
+    return Metrics(main=share("top1", right / count, count), count=count, loss=loss / count, majority=majority)

@@ -1,1 +1,1 @@
-"""Networks trained on the user's own images: data, recipes, the loop, checkpoints."""
+"""The training loop: optimizers, precision, several processes, throughput, checkpoints."""

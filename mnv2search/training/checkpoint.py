@@ -1,8 +1,8 @@
-"""Checkpoints: all that a training needs to go on, in a file without code."""
+"""Checkpoints: everything that a training needs to resume, in a file without code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,17 +32,17 @@ class Checkpoint:
         step: steps done.
         steps: of the whole; 0 where that is not known yet.
         running_loss: mean of the last losses.
-        best: figures of the best evaluation, as the course writes them, or None before the first.
-        best_step: after which it was.
+        best: metrics of the best evaluation as a tuple, or None before the first.
+        best_step: step after which it took place.
         model: state dict.
         averaged: state dict of the running mean of the weights, or None.
         optimizer: state dict.
         half: whether convolutions are computed in half precision.
         half_type: in which one.
         scaler: state dict of the gradients' scale, which float16 needs; None elsewhere.
-        every: steps from one evaluation to the next; 0 where the length of an epoch tells.
+        every: steps from one evaluation to the next; 0 where the length of an epoch decides.
         is_unjudged: the evaluation that is due after the last step was not made.
-        time_s: that was asked for in place of epochs, or None.
+        time_s: requested time, or None.
         seconds: of the training so far, over all processes that made it.
         images_per_s: of the training, in the process that wrote this.
     """
@@ -67,13 +67,9 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write it whole or not at all.
-
-    Raises:
-        TrainingError: the disk does not take it; the last one is left as it was.
-    """
+    """Write it whole or not at all; the last one is kept where that fails with a `TrainingError`."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    _write(path, {"mnv2search_checkpoint": FORMAT, **content})
+    write_whole(path, torch_bytes({"mnv2search_checkpoint": FORMAT, **content}))
 
 
 def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None = None) -> None:
@@ -89,7 +85,7 @@ def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None
     """
     assert isinstance(model, MobileNet)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _write(path, {**told_of(model.spec, learned), "state_dict": state})
+    write_whole(path, torch_bytes({**told_of(model.spec, learned), "state_dict": state}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
@@ -145,17 +141,9 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         TrainingError: the disk does not take it.
     """
-    _placed(path, lambda beside: beside.write_bytes(data))
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    _placed(path, lambda beside: beside.write_bytes(torch_bytes(content)))
-
-
-def _placed(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with replacing(path) as temporary:
-            write(temporary)
+            temporary.write_bytes(data)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"{path} cannot be written: {str(error).splitlines()[0]}",

@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=2)
 
 
 class OtherProcessError(Mnv2SearchError):
-    """Another process of the team has failed, and told why."""
+    """Another process of the team has failed, and reported why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Team:
     """This process among those that train with it.
 
     Attributes:
-        rank: number of this process; 0 leads: it alone writes and tells.
+        rank: number of this process; 0 leads: it alone writes and reports.
         size: processes in all.
         local_rank: number of this process on its machine.
         device: of torch, on which this process computes.
@@ -45,7 +45,7 @@ class Team:
 
     @property
     def is_leader(self) -> bool:
-        """It writes the files and tells the progress."""
+        """Whether it writes the files and reports progress."""
         return self.rank == 0
 
     def shared(self, network: nn.Module) -> nn.Module:
@@ -68,26 +68,26 @@ class Team:
         return self.sums([float(claim)])[0] > 0
 
     def take_buffers(self, network: nn.Module) -> None:
-        """Take over the leader's running figures of batch norm, which are each process's own until then."""
+        """Take over the leader's running statistics of batch norm, which differ between processes until then."""
         if self.size > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, 0)
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """What the leader makes, in every process.
+        """A value that the leader makes, in every process.
 
         Raises:
             OtherProcessError: the leader could not make it; there, its own error is raised.
         """
         made, failure = _tried(make) if self.is_leader else (None, None)
         self._refuse(failure)
-        told = [made]
+        values = [made]
         if self.size > 1:
-            distributed.broadcast_object_list(told, 0)
-        return told[0]  # type: ignore[return-value]
+            distributed.broadcast_object_list(values, 0)
+        return values[0]  # type: ignore[return-value]
 
     def in_turn(self, make: Callable[[], T]) -> T:
-        """What each process makes, first the first one of a machine, then the others, who find what it left on disk.
+        """A value that each process makes: first the first of a machine, then the others, which find its files.
 
         Raises:
             OtherProcessError: a first one could not make it; there, its own error is raised.
@@ -102,8 +102,8 @@ class Team:
         if failure is not None:
             raise failure
         if failed:
-            other = OtherProcessError("another process has failed", hint="see what it told")
-            other.exit_code = round(code / failed)  # torchrun tells the code of whichever process ends first
+            other = OtherProcessError("another process has failed", hint="see its message")
+            other.exit_code = round(code / failed)  # torchrun returns the code of the process that ends first
             raise other
 
 
@@ -111,7 +111,7 @@ ALONE = Team()
 
 
 def own_device() -> str:
-    """Of torch, that a process which trains alone uses: CUDA where it is there."""
+    """Device of torch for a process that trains alone: CUDA if it is available."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -1,4 +1,4 @@
-"""In what precision a training computes its convolutions."""
+"""The precision in which a training computes its convolutions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-__all__ = ["Precision", "half_of", "scaler_of"]
+__all__ = ["Precision", "autocast", "half_of", "scaler_of"]
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
@@ -23,8 +23,14 @@ def half_of(device: str) -> Precision:
 
 
 def scaler_of(precision: Precision, device: str) -> torch.amp.GradScaler:
-    """What keeps small gradients from vanishing in float16; in other precisions it does nothing.
+    """A scaler that keeps small gradients from vanishing in float16, and does nothing in other precisions.
 
     Source: Micikevicius et al., arXiv 1710.03740, section 3.2.
     """
     return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+
+
+def autocast(precision: Precision, device: str) -> torch.autocast:
+    """A context in which convolutions are computed in a precision."""
+    lower = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(torch.device(device).type, lower, enabled=precision != "float32")

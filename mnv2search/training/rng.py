@@ -1,4 +1,4 @@
-"""What the steps of a training draw from torch, from the seed and the number of the step alone."""
+"""Random numbers of torch that depend on the seed and the number of the step alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 @contextmanager
 def own_draws(device: str) -> Iterator[None]:
-    """Leaves torch's generators as they were."""
+    """Leave torch's generators as they were."""
     used = torch.device(device)
     with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
         yield

@@ -14,8 +14,8 @@ from mnv2search.untrusted import file_name
 
 if TYPE_CHECKING:
     from mnv2search.results.exports import Compiled
-    from mnv2search.results.training import DenseTrainingReport, TrainingReport
-    from mnv2search.workflows.training.predict import Prediction
+    from mnv2search.results.prediction import Prediction
+    from mnv2search.results.training import TrainingReport
 
 __all__ = ["compile", "predict", "train"]
 
@@ -29,45 +29,53 @@ def train(
     time: float | str | None = None,
     from_: str | Path | None = None,
     from_spec: str | None = None,
+    distill: str | Path | None = None,
+    void: int = 255,
     output: str | Path | None = None,
     seed: int = 0,
-) -> TrainingReport | DenseTrainingReport:
+    accelerator: str = "auto",
+) -> TrainingReport:
     """Train a network, or resume its training in the folder `output`, as `mnv2search train` does.
 
     Args:
         spec: a network, its file or its published name.
         data: images; see `mnv2search data --help`.
-        recipe: name or file; ``modern`` by default, ``dense`` for detectors and segmenters.
+        recipe: name or file; that of the network's task by default.
         epochs: number of epochs (overrides the recipe).
         time: of the training, in place of epochs: seconds, or text such as ``30m``.
         from_: first weights.
         from_spec: the network that published weights belong to.
+        distill: teacher checkpoint for distillation.
+        void: mask value to ignore.
         output: folder of the training; ``results/NAME-trained`` by default.
         seed: of every random choice.
+        accelerator: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         Mnv2SearchError: an option, the data or the weights do not suit the network, or the training fails.
     """
     if epochs is not None and time is not None:
         raise OptionError("epochs and time are both given", hint="give one of them")
-    from mnv2search.recipe import load_recipe  # late: they load torch
-    from mnv2search.tasks.task import is_dense
-    from mnv2search.workflows.training.train import train_spec
-    from mnv2search.workflows.training.train_dense import train_dense_spec
+    from mnv2search.training.distributed import joined  # late: they load torch
+    from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
     network = load_spec(spec) if isinstance(spec, str) else spec
-    begin = train_dense_spec if is_dense(network) else train_spec
-    return begin(
-        network,
-        data=Path(data),
-        folder=Path(output or Path("results") / file_name(f"{network.name}-trained")),
-        recipe=load_recipe(recipe or ("dense" if is_dense(network) else "modern")),
-        seed=seed,
-        epochs=epochs,
-        time_s=seconds_of(time),
-        weights=None if from_ is None else Path(from_),
-        weights_spec=None if from_spec is None else load_spec(from_spec),
-    )
+    with joined(accelerator) as team:
+        request = TrainingRequest(
+            spec=network,
+            data=Path(data),
+            folder=Path(output or Path("results") / file_name(f"{network.name}-trained")),
+            recipe=recipe,
+            seed=seed,
+            epochs=epochs,
+            time_s=seconds_of(time),
+            weights=None if from_ is None else Path(from_),
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            teacher=None if distill is None else Path(distill),
+            void=void,
+            team=team,
+        )
+        return train_spec(request)
 
 
 def compile(

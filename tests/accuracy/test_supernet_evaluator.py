@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2search.accuracy.evaluators import supernet as module
+from mnv2search.accuracy.evaluators import supernet_training as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Preparation
-from mnv2search.data.images import read_image_set
 from mnv2search.data.prepare import prepare
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import no_report
 from mnv2search.locking import folder_lock
@@ -26,9 +26,10 @@ from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_spec, loads
-from mnv2search.supernet.proxy_scale import Fidelity, chosen, reduced
+from mnv2search.supernet.proxy_scale import Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
 from mnv2search.supernet.train import SupernetTrained, train_supernet
+from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -184,25 +185,21 @@ def test_it_opens_by_its_own_name(pictures: Path) -> None:
 def test_an_interrupted_training_goes_on_with_the_same_steps(
     pictures: Path, space: SearchSpace, tmp_path: Path
 ) -> None:
-    images = read_image_set(pictures)
+    images = read_dataset(pictures, "classification")
     recipe = load_recipe("supernet")
     pixels = prepare(images, side=32, recipe=recipe, splits=("train",))
     whole, halves = ElasticNet(space, seed=1), ElasticNet(space, seed=1)
 
     def go_on(net: ElasticNet, folder: str, stop_at: int = -1) -> SupernetTrained:
         done: list[int] = []
-        return train_supernet(
-            net,
-            pixels.parts["train"],
-            pixels.recipe,
-            Sandwich(picks_of(space)),
-            side=32,
+        job = Job(
             folder=tmp_path / folder,
-            job={"space": "tiny"},
             steps=6,
             on_progress=lambda progress: done.append(progress.step),
             stop=lambda: done[-1] == stop_at,
         )
+        draw, images = Sandwich(picks_of(space)), pixels.parts["train"]
+        return train_supernet(net, images, pixels.recipe, draw, job, side=32, identity={"space": "tiny"})
 
     uninterrupted = go_on(whole, "whole")
     first = go_on(halves, "halves", stop_at=2)
@@ -230,18 +227,15 @@ def timed_training(
         clock[0] += step_s(progress.step)
 
     recipe = load_recipe("supernet")
-    pixels = prepare(read_image_set(pictures), side=32, recipe=recipe, splits=("train",))
+    pixels = prepare(read_dataset(pictures, "classification"), side=32, recipe=recipe, splits=("train",))
     done = train_supernet(
         ElasticNet(space, seed=1),
         pixels.parts["train"],
         pixels.recipe,
         Sandwich(picks_of(space)),
+        Job(folder=folder, time_s=time_s, on_progress=stepped, clock=lambda: clock[0]),
         side=32,
-        folder=folder,
-        job={"space": "tiny"},
-        time_s=time_s,
-        on_progress=stepped,
-        clock=lambda: clock[0],
+        identity={"space": "tiny"},
     )
     return done, planned, clock[0]
 
@@ -296,7 +290,8 @@ def test_networks_between_learn_from_the_answers_of_the_largest(space: SearchSpa
 def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
     networks = [resolve(space, pick) for pick in picks_of(space)]
     found = [
-        chosen(networks, time_s=time_s, madds_per_s=1e9, images=10_000, passes=3) for time_s in (1.0, 10.0, 1000.0)
+        choose_fidelity(networks, time_s=time_s, madds_per_s=1e9, images=10_000, passes=3)
+        for time_s in (1.0, 10.0, 1000.0)
     ]
     images = np.array([f.images for f in found])
     assert found[-1].fidelity.is_full
@@ -306,7 +301,7 @@ def test_less_time_means_less_fidelity(space: SearchSpace) -> None:
 
 def test_narrow_networks_are_not_made_narrower() -> None:
     networks = [load_spec(f"mobilenet_v2_{name}") for name in ("0.35_96", "0.35_128")]
-    found = chosen(networks, time_s=0.1, madds_per_s=1e9, images=10_000, passes=3).fidelity
+    found = choose_fidelity(networks, time_s=0.1, madds_per_s=1e9, images=10_000, passes=3).fidelity
     assert found.width == 0.75  # 0.5 would leave less than a quarter
     assert found.resolution < 1
 

@@ -16,7 +16,7 @@ sys.path += [str(Path(__file__).parents[1] / name) for name in ("training", "mod
 from dense_specs import ROWS, detector
 from scene_files import write_coco
 
-from mnv2search.accuracy.evaluators import train_dense as module
+from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import (
     Evaluator,
@@ -35,7 +35,7 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
-from mnv2search.training.speed import Timed
+from mnv2search.training.throughput import Timed
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.run import Outcome, Request
 from mnv2search.workflows.search.run import run as run_job
@@ -145,7 +145,7 @@ def test_the_evaluator_opens_by_its_own_name(tmp_path: Path) -> None:
         ("task=detection,halving=1", "halving is 1"),
         ("task=detection,weights=gone.pt", "there is no file gone.pt"),
         ("task=detection,weights=published.pth", "published.pth says nothing of its network"),
-        ("task=detection,recipe=modern", "which detectors and segmenters lack"),
+        ("task=detection,recipe=modern", "which detection does not use"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: str, message: str) -> None:
@@ -229,7 +229,7 @@ def fitting_of(
     band = tuple((index, 0, 0, 0) for index in range(2))
     asked = Preparation(space=space, band=band, folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time_dense", lambda *_args, **_options: STEP)  # a second for every step
+        patch.setattr(module, "time_training", lambda *_args, **_options: STEP)  # a second for every step
         patch.setattr(time, "monotonic", lambda: 0.0)
         return evaluator.fit(asked, left_s=lambda: left_s)
 

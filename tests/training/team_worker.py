@@ -7,13 +7,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.data.images import read_image_set
 from mnv2search.data.pixels import Pixels, decoded
+from mnv2search.data.reading import read_dataset
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
+from mnv2search.tasks.classification import Classification
 from mnv2search.training.distributed import ALONE, Team, joined
-from mnv2search.training.loop import Trained, train
+from mnv2search.training.learner import Job
+from mnv2search.training.progress import Trained
+from mnv2search.training.train import train
 
 SPEC = ModelSpec(
     name="small",
@@ -41,7 +44,7 @@ RECIPE = Recipe(
 
 def parts_of(folder: Path) -> tuple[Pixels, Pixels]:
     """The pictures of the tests, decoded."""
-    images = read_image_set(folder / "photos")
+    images = read_dataset(folder / "photos", "classification")
     first, second = (decoded(p, short_px=36, folder=folder / "cache") for p in (images.train, images.test))
     return first, second
 
@@ -56,9 +59,8 @@ def trained(
         asked.append(1)
         return bool(stop_at) and len(asked) >= stop_at and team.rank == team.size - 1
 
-    return train(
-        build(spec, seed=team.rank), *parts, RECIPE, folder=folder, precision="float32", team=team, seed=1, stop=stop
-    )
+    job = Job(folder=folder, precision="float32", team=team, seed=1, stop=stop)
+    return train(build(spec, seed=team.rank), Classification(), *parts, RECIPE, job)
 
 
 def main(folder: Path) -> None:
@@ -69,14 +71,13 @@ def main(folder: Path) -> None:
         whole = trained(SPEC, folder / "whole", parts, team)
         first = trained(SPEC, folder / "parts", parts, team, stop_at=5)
         rest = trained(SPEC, folder / "parts", parts, team)
-        timed = train(
-            build(SPEC, seed=0), *parts, RECIPE, folder=folder / "timed", precision="float32", team=team, time_s=1.5
-        )
+        job = Job(folder=folder / "timed", precision="float32", team=team, time_s=1.5)
+        timed = train(build(SPEC, seed=0), Classification(), *parts, RECIPE, job)
         agreed = team.sums([timed.steps])[0] == team.size * timed.steps
         if team.is_leader:
             told = {
                 "plain": plain.losses,
-                "top1": plain.best.top1,
+                "top1": plain.best.main.value,
                 "whole": whole.losses,
                 "first": first.losses,
                 "rest": rest.losses,

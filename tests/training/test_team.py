@@ -17,13 +17,16 @@ from pictures import draw_pictures
 from team_worker import PLAIN, RECIPE, SPEC, parts_of, trained
 from torch import distributed
 
-from mnv2search.data.image_batches import Cutting, training_batches
+from mnv2search.data.batches import training_batches
 from mnv2search.data.pixels import Pixels
+from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
 from mnv2search.model.build import build
 from mnv2search.model.weights.saved import read_network
+from mnv2search.tasks.classification import Classification
 from mnv2search.training.distributed import ALONE, Team, joined
-from mnv2search.training.loop import train
+from mnv2search.training.learner import Job
+from mnv2search.training.train import train
 
 needs_gloo = pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available(), reason="this torch has no gloo"
@@ -87,7 +90,7 @@ def test_two_processes_compute_what_one_does(laid: Path, parts: tuple[Pixels, Pi
     told: dict[str, Any] = json.loads(out)
     alone = trained(PLAIN, laid / "alone", parts)
     assert told["plain"] == pytest.approx(alone.losses, rel=1e-5)
-    assert told["top1"] == alone.best.top1
+    assert told["top1"] == alone.best.main.value
     one, other = (read_network(laid / name / "best.pt").state_dict() for name in ("alone", "plain"))
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-5)
@@ -145,11 +148,11 @@ def test_ctrl_c_of_torchrun_keeps_the_last_step(laid: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("cutting", [Cutting(side=24), Cutting(side=24, shift_px=3)], ids=["cut", "shifted"])
-def test_parts_of_a_batch_are_the_batch(cutting: Cutting, size: int, parts: tuple[Pixels, Pixels]) -> None:
-    whole = next(training_batches(parts[0], cutting, batch=16, seed=1, epoch=2))
+@pytest.mark.parametrize("transform", [Transform(side=24), Transform(side=24, shift_px=3)], ids=["cut", "shifted"])
+def test_parts_of_a_batch_are_the_batch(transform: Transform, size: int, parts: tuple[Pixels, Pixels]) -> None:
+    whole = next(training_batches(parts[0], transform, batch=16, seed=1, epoch=2))
     for rank in range(size):
-        part = next(training_batches(parts[0], cutting, batch=16, seed=1, epoch=2, share=(rank, size)))
+        part = next(training_batches(parts[0], transform, batch=16, seed=1, epoch=2, share=(rank, size)))
         own = [place for place in range(16) if min(place, 15 - place) % size == rank]
         assert len(own) == 16 // size
         assert torch.equal(part.images, whole.images[own])
@@ -160,7 +163,7 @@ def test_parts_of_a_batch_are_the_batch(cutting: Cutting, size: int, parts: tupl
 
 def test_a_batch_that_cannot_be_divided(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="a batch of 16 images cannot be divided among 3 processes") as raised:
-        train(build(SPEC, seed=0), *parts, RECIPE, folder=tmp_path, team=Team(size=3))
+        train(build(SPEC, seed=0), Classification(), *parts, RECIPE, Job(folder=tmp_path, team=Team(size=3)))
     assert "a multiple of 6" in raised.value.hint
 
 

@@ -111,14 +111,17 @@ def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, l
 def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, tmp_path: Path) -> None:
     from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.training.train import train_spec
+    from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
     asked = iter([True] + [False] * 9 + [True])
-    given: dict[str, Any] = {"data": Path("photos"), "folder": Path("out"), "recipe": load_recipe("quick.yaml")}
+    recipe = load_recipe("quick.yaml")
+    request = TrainingRequest(
+        spec=load_spec("mine.yaml"), data=Path("photos"), folder=Path("out"), recipe=recipe, epochs=2
+    )
     with pytest.raises(StoppedError, match="while images were being decoded"):
-        train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
+        train_spec(request, stop=lambda: next(asked, True))
     with pytest.raises(StoppedError, match="run the same command to resume"):
-        train_spec(load_spec("mine.yaml"), **given, epochs=2, stop=lambda: next(asked, True))
+        train_spec(request, stop=lambda: next(asked, True))
     done = run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out", "--time", "9s")
     assert done.code == 0, done.err
     assert "out holds a training of 10 steps, which resumes after step" in " ".join(done.err.split())
@@ -136,17 +139,17 @@ def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
     said = " ".join(done.out.split())
     told = json.loads((tmp_path / "out" / "training.json").read_text())
     assert told["test"]["commonest"] == 0.6
-    assert f"top-1 on {told['test']['images']} images, commonest class 60.0 %" in said
-    assert "warning: the interval does not lie above what always answering the commonest class gives" in said
+    assert f"top-1 on {told['test']['images']} images, majority class 60.0 %" in said
+    assert "warning: the interval does not lie above the majority-class accuracy" in said
     assert "does not lie above" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_test_images_have_no_part_in_what_is_kept(run: Run, laid: Path, tmp_path: Path) -> None:
-    from mnv2search.data.images import read_image_set
+    from mnv2search.data.reading import read_dataset
 
     words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--json")
     before = json.loads(run(*words, "-o", "before").out)
-    for example in read_image_set(tmp_path / "photos").test:
+    for example in read_dataset(tmp_path / "photos", "classification").test:
         Image.new("RGB", (40, 40), (255, 255, 255)).save(example.path)
     after = json.loads(run(*words, "-o", "after").out)
     assert (after["held_out"], after["best_step"]) == (before["held_out"], before["best_step"])
@@ -219,7 +222,7 @@ def test_an_interruption_at_once_says_what_is_kept(
     command: str, run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mnv2search.supernet import train as supernet
-    from mnv2search.training import loop
+    from mnv2search.training.trainer import Trainer
 
     (tmp_path / "space.yaml").write_text(SPEC.replace("6, 24, 2", "6, [16, 24], 2"))
     words = {
@@ -235,14 +238,13 @@ def test_an_interruption_at_once_says_what_is_kept(
             handler(signal.SIGTERM, None)
         return real(*given, **options)
 
-    module = {"train": loop, "supernet": supernet}[command]
-    real = module.descend
-    monkeypatch.setattr(module, "descend", descend)
+    real = Trainer.descend
+    monkeypatch.setattr(Trainer, "descend", descend)
     monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
     done = run(*words)
     assert done.code == 130
     assert "interrupted; the last checkpoint is kept in out: run the same command to resume" in done.err
-    monkeypatch.setattr(module, "descend", real)
+    monkeypatch.setattr(Trainer, "descend", real)
     again = run(*words)
     assert again.code == 0, again.err
 
@@ -282,18 +284,13 @@ def stopped_after(steps: int, tmp_path: Path) -> None:
     """A training of three epochs in `out` that is stopped after so many steps."""
     from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.training.train import train_spec
+    from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
     done = list[int]()
+    recipe = load_recipe("quick.yaml")
+    request = TrainingRequest(spec=load_spec("mine.yaml"), data=Path("photos"), folder=Path("out"), recipe=recipe)
     with pytest.raises(StoppedError):
-        train_spec(
-            load_spec("mine.yaml"),
-            data=Path("photos"),
-            folder=Path("out"),
-            recipe=load_recipe("quick.yaml"),
-            on_progress=lambda progress: done.append(progress.step),
-            stop=lambda: len(done) >= steps,
-        )
+        train_spec(request, on_progress=lambda p: done.append(p.step), stop=lambda: len(done) >= steps)
 
 
 def history_steps(tmp_path: Path) -> list[int]:

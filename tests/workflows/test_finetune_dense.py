@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ from clocks import CountingClock
 sys.path += [str(Path(__file__).parents[1] / "training")]
 from scene_files import write_coco
 
-from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
+from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
-from mnv2search.evaluation import Budget
+from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.weights.saved import read_learned, read_network
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.results.finetuned import Finetuned, finetuned_json, recall_finetuned
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search import finetune_dense as module
+from mnv2search.workflows.search import finetune as module
 from mnv2search.workflows.search import shipping as best
-from mnv2search.workflows.search.finetune import candidates_of
-from mnv2search.workflows.search.finetune_dense import affordable, finetune_dense
-from mnv2search.workflows.search.finetuned import finetuned_json, recall_finetuned
+from mnv2search.workflows.search.finetune import finetune
+from mnv2search.workflows.search.finetune_plan import affordable, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import FINETUNE
@@ -74,9 +74,16 @@ def outcome(request_of_run: Request) -> Outcome:
         return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
 
 
+def trained_on(candidates: Sequence[Evaluation], evaluator: TrainEvaluator, **options: Any) -> Finetuned:
+    task, data = evaluator.task, evaluator.dataset
+    found = finetune(candidates, task, data, evaluator=evaluator, **options)
+    assert found is not None
+    return found
+
+
 @pytest.fixture
-def evaluator(request_of_run: Request, outcome: Outcome) -> TrainDenseEvaluator:
-    found = TrainDenseEvaluator(task="detection", data=str(request_of_run.root / "data"), epochs=1)
+def evaluator(request_of_run: Request, outcome: Outcome) -> TrainEvaluator:
+    found = TrainEvaluator(task="detection", data=str(request_of_run.root / "data"), epochs=1)
     found.keep_weights(outcome.folder / "work")
     return found
 
@@ -85,7 +92,7 @@ def test_the_best_are_trained_on_and_the_best_of_them_is_shipped(outcome: Outcom
     found, folder = outcome.finetuned, outcome.folder
     assert found is not None
     shipped = found.networks[found.best].spec
-    assert found.held_out[found.best].top1 == max(figures.top1 for figures in found.held_out)
+    assert found.held_out[found.best].main.value == max(metrics.main.value for metrics in found.held_out)
     assert read_network(folder / "ship.pt").spec == shipped == load_spec(str(folder / "ship.yaml"))
     assert (folder / "ship.pt").read_bytes() == found.weights.read_bytes()
     learned = read_learned(folder / "ship.pt")
@@ -135,34 +142,34 @@ def test_a_run_that_is_finished_is_shown_with_its_trainings(request_of_run: Requ
 
 
 def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
-    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path
+    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path
 ) -> None:
     (candidate,) = candidates_of(outcome.result.front, count=1)
     assert candidate.accuracy is not None
     perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
-    found = finetune_dense([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
-    assert found.held_out[0].top1 == 1.0
+    found = trained_on([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
+    assert found.held_out[0].main.value == 1.0
     assert "no better for it" in found.notes[-1]
     assert found.weights.read_bytes() == evaluator.trained_weights(candidate.spec).read_bytes()
 
 
 def test_a_training_that_goes_on_takes_the_steps_that_were_found_to_fit(
-    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path
+    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path
 ) -> None:
     candidates = candidates_of(outcome.result.front)
     tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 3, "recipe": "dense", "count": 1}))
     assert recall_finetuned(tmp_path, outcome.result.front) is None
-    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0, clock=CountingClock(0.1))
+    found = trained_on(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0, clock=CountingClock(0.1))
     assert (found.steps, len(found.networks)) == (3, 1)
 
 
 def test_later_trainings_end_where_the_time_does(
-    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidates = candidates_of(outcome.result.front, count=1)
     tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 30, "recipe": "dense", "count": 1}))
     monkeypatch.setattr(module, "LEAST_S", 1e-6)
-    found = finetune_dense(candidates, evaluator, folder=tmp_path, time_s=0.0, seed=0)
+    found = trained_on(candidates, evaluator, folder=tmp_path, time_s=0.0, seed=0)
     assert "ended after 2 of 30 steps, as the time was over" in found.notes[0]
 
 
@@ -173,15 +180,15 @@ def test_as_many_are_trained_on_as_have_the_time_of_the_search(outcome: Outcome,
 
 
 def test_what_cannot_be_trained_on_is_told(
-    outcome: Outcome, evaluator: TrainDenseEvaluator, tmp_path: Path, request_of_run: Request
+    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path, request_of_run: Request
 ) -> None:
     with pytest.raises(RecordError, match="no network to train"):
-        finetune_dense((), evaluator, folder=tmp_path, time_s=1.0, seed=0)
+        trained_on((), evaluator, folder=tmp_path, time_s=1.0, seed=0)
     evaluator.keep_weights(tmp_path)
     with pytest.raises(EvaluatorError, match=r"the weights of .* are gone"):
         evaluator.trained_weights(outcome.result.front[0].spec)
     (tmp_path / "finetune.json").write_text("[]", encoding="utf-8")
     with pytest.raises(RecordError, match=r"finetune\.json cannot be read"):
-        finetune_dense(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)
+        trained_on(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)
     with pytest.raises(OptionError, match="without a time"):
         run_job(replace(request_of_run, settings=Settings(trials=3), name="other"), on_progress=lambda _: None)

@@ -27,7 +27,7 @@ from scene_files import draw_scene
 from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
-from mnv2search.workflows.training.drawing import with_boxes
+from mnv2search.workflows.training.drawing import Label, draw_prediction
 from mnv2search.workflows.training.predict import predict
 
 Run = Callable[..., Any]
@@ -217,6 +217,7 @@ def test_nothing_but_broken_images_is_a_mistake(run: Run, tmp_path: Path) -> Non
     done = run("predict", str(model), str(image))
     assert done.code == 2
     assert "it is not a readable image" in done.err
+    assert not (tmp_path / "predicted").exists()
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_the_best_boxes_alone_are_drawn(run: Run, tmp_path: Path) -> None:
 
 def test_a_label_leaves_the_inside_of_a_box_visible() -> None:
     picture = Image.new("RGB", (200, 200))
-    shown = np.asarray(with_boxes(picture, [((50.0, 60.0, 150.0, 160.0), 0, "t_shirt 17 %")]))
+    shown = np.asarray(draw_prediction(picture, [Label(0, "t_shirt 17 %", (50.0, 60.0, 150.0, 160.0))]))
     assert (shown[63:157, 53:147] == 0).all()
     assert (shown[40:58, 50:100] != 0).any()
 

@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -19,25 +19,29 @@ from clocks import CountingClock
 
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.data.images import ImageSet, read_image_set
+from mnv2search.data.dataset import Dataset
+from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, RecordError
-from mnv2search.evaluation import Budget
+from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.saved import Learned, read_learned, read_network
 from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.run import run_rows, ship_lines
+from mnv2search.results.finetuned import Finetuned, recall_finetuned
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.results import front_of, median_ms_of, slots_of
 from mnv2search.study.types import Progress, Settings
+from mnv2search.tasks.classification import Classification
 from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.search import finetune as finetuning
+from mnv2search.workflows.search import finetune_plan
 from mnv2search.workflows.search import shipping as module
-from mnv2search.workflows.search.finetune import CANDIDATES, candidates_of, finetune
-from mnv2search.workflows.search.finetuned import recall_finetuned
+from mnv2search.workflows.search.finetune import finetune
+from mnv2search.workflows.search.finetune_plan import CANDIDATES, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
@@ -48,6 +52,7 @@ from pictures import draw_pictures
 if TYPE_CHECKING:
     from mnv2search.accuracy.types import Accuracy
 
+CLASSIFY = Classification()
 SPACE = """
 mnv2search: 1
 name: tiny
@@ -135,7 +140,7 @@ def test_accuracies_stand_beside_what_the_commonest_class_gives(outcome: Outcome
     assert any("always answering the commonest class" in note for note in run_rows(outcome.result).notes)
     assert finetuned.finetuned is not None
     lines = finetuned_lines(finetuned.finetuned, folder=finetuned.folder)
-    assert any("commonest class 33" in line for line in lines)
+    assert any("majority class 33" in line for line in lines)
 
 
 def test_a_reader_is_told_what_the_accuracies_rest_on(outcome: Outcome) -> None:
@@ -169,7 +174,7 @@ def test_the_best_are_trained_with_equal_steps_and_the_best_of_them_is_shipped(f
     found, folder = finetuned.finetuned, finetuned.folder
     assert found is not None
     assert len(found.networks) == len(found.held_out)
-    assert found.held_out[found.best].top1 == max(f.top1 for f in found.held_out)
+    assert found.held_out[found.best].main.value == max(f.main.value for f in found.held_out)
     steps = [torch.load(p, weights_only=True)["step"] for p in (folder / "finetune").glob("*/last.ckpt")]
     assert sum(one != found.steps for one in steps) == sum("ended after" in note for note in found.notes)
     shipped = read_network(folder / "ship.pt").spec
@@ -238,7 +243,7 @@ def test_networks_of_all_latencies_are_trained(finetuned: Outcome) -> None:
     missing = f"{len(found.networks)} of {len(candidates)} networks"  # on a slow machine
     assert found.networks == candidates or any(note.startswith(missing) for note in found.notes)
     assert found.front == front_of(found.trained)
-    assert [e.accuracy.value for e in found.trained if e.accuracy] == [f.top1 for f in found.held_out]
+    assert [e.accuracy.value for e in found.trained if e.accuracy] == [f.main.value for f in found.held_out]
 
 
 def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], finetuned: Outcome) -> None:
@@ -258,15 +263,26 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
     assert all(escape(note) in text for note in finetuned.result.notes)
 
 
+def finetuned_of(candidates: Sequence[Evaluation], images: Dataset, **options: Any) -> Finetuned | None:
+    """From random weights."""
+    return finetune(candidates, CLASSIFY, images, evaluator=None, seed=0, **options)
+
+
 def test_where_time_is_short_fewer_networks_are_trained(
     outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidates = candidates_of(outcome.result.finalists)
     assert len(candidates) > 1
-    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetune_plan, "FEWEST_IMAGES", 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
     clock = CountingClock(0.01)
-    found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.5, seed=0, clock=clock)
+    found = finetuned_of(
+        candidates,
+        read_dataset(pictures, "classification"),
+        folder=tmp_path,
+        time_s=0.5,
+        clock=clock,
+    )
     assert found is not None
     assert len(found.networks) == 1
     assert found.notes[-1] == f"1 of {len(candidates)} networks were trained on their own: more --time trains more"
@@ -275,8 +291,8 @@ def test_where_time_is_short_fewer_networks_are_trained(
 
 def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
     candidates = candidates_of(outcome.result.finalists)
-    images, clock = read_image_set(pictures), CountingClock(0.02)  # 32 images in 0.02 s
-    assert finetune(candidates, images, folder=tmp_path, time_s=0.3, seed=0, clock=clock) is None
+    images, clock = read_dataset(pictures, "classification"), CountingClock(0.02)  # 32 images in 0.02 s
+    assert finetuned_of(candidates, images, folder=tmp_path, time_s=0.3, clock=clock) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -285,11 +301,11 @@ class Shared(ImagenetEvaluator):
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: Dataset) -> None:
         self.images = images
 
     @property
-    def dataset(self) -> ImageSet:
+    def dataset(self) -> Dataset:
         return self.images
 
     def is_full_size(self) -> bool:
@@ -302,13 +318,13 @@ class Shared(ImagenetEvaluator):
 def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetune_plan, "FEWEST_IMAGES", 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    first = Shared(read_image_set(pictures))
+    first = Shared(read_dataset(pictures, "classification"))
     (one,) = candidates_of(outcome.result.finalists, count=1)
     assert one.accuracy is not None
     perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
-    found = finetune([perfect], first.images, folder=tmp_path, time_s=0.01, seed=0, first=first)
+    found = finetune([perfect], CLASSIFY, first.dataset, evaluator=first, folder=tmp_path, time_s=0.01, seed=0)
     assert found is not None
     assert found.kept == (one.spec.name,)
     assert "no better for it" in found.notes[-1]
@@ -330,7 +346,7 @@ def test_trainings_end_where_the_time_does(
     candidates = candidates_of(outcome.result.finalists)
     begun = {"steps": 500, "recipe": "short", "count": len(candidates)}
     (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
-    found = finetune(candidates, read_image_set(pictures), folder=tmp_path, time_s=0.0, seed=0)
+    found = finetuned_of(candidates, read_dataset(pictures, "classification"), folder=tmp_path, time_s=0.0)
     assert found is not None
     dearest = max(candidates, key=lambda e: e.cost.madds)
     assert [e.spec for e in found.networks] == [dearest.spec]
@@ -594,7 +610,7 @@ def test_written_files_are_evaluated_beside_the_network(
     whole, written = json.loads(result.out)["judged"]
     assert finetuned.finetuned is not None
     assert (whole["what"], written["what"]) == ("the network", files[0])
-    assert whole["top1"] == pytest.approx(finetuned.finetuned.test.top1)
+    assert whole["top1"] == pytest.approx(finetuned.finetuned.test.main.value)
     assert abs(written["top1"] - whole["top1"]) <= 0.1
     assert written["low"] <= written["top1"] <= written["high"]
     again = run("compile", str(finetuned.folder / "ship.pt"), "-o", files[1], "--data", str(pictures), "--no-fvcore")

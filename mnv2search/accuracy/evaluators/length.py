@@ -1,10 +1,9 @@
-"""How long the trainings of a search are: as asked, or as long as its time allows."""
+"""The length of the trainings of a search: as requested, or as long as its time allows."""
 
 from __future__ import annotations
 
 import json
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,16 +12,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
+from mnv2search.accuracy.types import Fitting, Preparation
 from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import resolve
 from mnv2search.training.checkpoint import write_whole
-from mnv2search.training.speed import WANTED, Speed, Timed, chosen_length
+from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["FILE", "FitsTrainings", "Length", "Watched", "read_length"]
+__all__ = ["FILE", "Length", "StepCount", "read_length"]
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
@@ -33,14 +32,14 @@ MAX_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
-class Watched:
-    """What a training has done so far."""
+class StepCount:
+    """Steps and evaluations of a training so far."""
 
     steps: int = 0
     evaluations: int = 0
 
-    def hear(self, step: int, *, is_evaluated: bool) -> None:
-        """Told where it is."""
+    def update(self, step: int, *, is_evaluated: bool) -> None:
+        """Count a step, and perhaps an evaluation after it."""
         self.steps, self.evaluations = step, self.evaluations + is_evaluated
 
 
@@ -54,7 +53,7 @@ class Length:
 
     Attributes:
         steps: of every training.
-        left_s: tells, when a training begins, the time by which it has to end; None sets no limit.
+        left_s: time by which a training that begins now has to end; None sets no limit.
     """
 
     def __init__(self, *, asked: int, least: int, evaluations: Callable[[int], int]) -> None:
@@ -75,7 +74,7 @@ class Length:
         *,
         left_s: Callable[[], float | None],
     ) -> Fitting:
-        """Choose how long every training is; a run that goes on keeps to the length that it began with.
+        """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
         Args:
             preparation: of the search.
@@ -114,17 +113,17 @@ class Length:
             trainings=chosen.fitting,
             least_s=training_s(least),
             wanted_s=WANTED * training_s(asked),
-            told=_told(chosen.fitting, chosen.steps, asked, time_s, training_s),
+            told=_length_text(chosen.fitting, chosen.steps, asked, time_s, training_s),
         )
 
     def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
+        """Expected wall time of a whole training; 0 if nothing was timed."""
         return self._training_s(spec, self.steps)
 
     @contextmanager
-    def watching(self, spec: ModelSpec) -> Generator[Watched]:
-        """While a network is trained: the next one is expected to go as fast."""
-        begin, done = time.monotonic(), Watched()
+    def timing(self, spec: ModelSpec) -> Generator[StepCount]:
+        """Expect the next training to go as fast as the one in this context."""
+        begin, done = time.monotonic(), StepCount()
         try:
             yield done
         finally:
@@ -133,7 +132,7 @@ class Length:
                 self._speed.took(took_s, madds=madds, steps=done.steps, evaluations=done.evaluations)
 
     def note_of(self, spec: ModelSpec, steps: int) -> str:
-        """What to say of a network that was trained for so many steps; nothing where they are all."""
+        """A note if a network was trained for fewer steps than planned; otherwise nothing."""
         if steps >= self.steps:
             return ""
         return f"{spec.name} was trained for {steps} of {self.steps} steps, as the time was over"
@@ -144,36 +143,8 @@ class Length:
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
 
 
-class FitsTrainings(Evaluator):
-    """Base of evaluators that train every network, each for the steps of a `Length`."""
-
-    is_timed: bool = True
-
-    _length: Length
-
-    @abstractmethod
-    def _timed(self, spec: ModelSpec) -> Timed:
-        """What a step and an evaluation of a network take here."""
-
-    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose how long every training is; a run that goes on keeps to the length that it began with.
-
-        Raises:
-            DataError: there is too little to learn from.
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
-        """
-        return self._length.fit(preparation, self._timed, left_s=left_s)
-
-    def expected_s(self, spec: ModelSpec) -> float:
-        """Wall time that a training to its end is expected to take; 0 where nothing was timed."""
-        return self._length.expected_s(spec)
-
-    def _length_text(self, epochs: int) -> str:
-        return f"{epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _LengthFile:
     """The content of the file that an earlier part of the run wrote."""
 
     steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
@@ -184,7 +155,7 @@ def read_length(file: Path) -> int | None:
     if not file.exists():
         return None
     try:
-        return json_as(_Kept, read_bytes(file, max_bytes=MAX_BYTES)).steps
+        return json_as(_LengthFile, read_bytes(file, max_bytes=MAX_BYTES)).steps
     except (OSError, UnsafeFileError) as error:
         raise EvaluatorError(f"{file} cannot be read: {error}", hint="begin anew with --force") from error
 
@@ -196,8 +167,8 @@ def _write(file: Path, steps: int) -> None:
         raise EvaluatorError(error.message, hint=error.hint) from error
 
 
-def _told(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
-    """What becomes of the time, for a user."""
+def _length_text(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
+    """How the time is divided, for a user."""
     takes = f"{steps} steps takes about {training_s(steps):.0f} s here, near the budget"
     if not fitting:
         least = ", the least that is of any use" if steps < asked else ""

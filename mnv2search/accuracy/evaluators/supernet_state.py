@@ -1,4 +1,4 @@
-"""What a supernet was trained as, kept beside its weights."""
+"""The state of a supernet's training, in a file beside its weights."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a supernet was trained as.
+    """The state of a supernet's training; steps and images are 0 until it ends.
 
     Attributes:
-        fidelity: of its networks.
-        epochs: over the images that the training is expected to make.
+        epochs: expected passes over the images.
         side: of the batches in px.
-        steps: of the training, once it is over.
-        images: seen, once it is trained.
-        seconds: of wall time that the training took.
+        seconds: wall time of the training.
     """
 
     fidelity: Fidelity
@@ -46,7 +43,7 @@ class State:
 
 
 def read_state(folder: Path) -> State | None:
-    """What a folder holds; None for nothing.
+    """The state in a folder, or None.
 
     Raises:
         TrainingError: it cannot be read.
@@ -71,7 +68,7 @@ def is_trained(folder: Path) -> bool:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Keep it in a folder.
+    """Write the state to a folder.
 
     Raises:
         TrainingError: it cannot be written.

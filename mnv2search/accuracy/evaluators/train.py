@@ -1,153 +1,308 @@
-"""Accuracy by training each network on the user's images: honest and slow."""
+"""Accuracy by training each network on the user's data: honest and slow."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
+from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
+from typing import Any
 
-from mnv2search.accuracy.evaluators.length import FitsTrainings, Length
+from mnv2search.accuracy.evaluators.length import Length
 from mnv2search.accuracy.types import (
     Accuracy,
+    Evaluator,
     EvaluatorInfo,
+    Fitting,
     Halving,
+    Preparation,
     Report,
+    accuracy_of,
     changed_options,
 )
-from mnv2search.data.images import read_image_set
-from mnv2search.data.prepare import Prepared, image_folder, prepare
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.spec.classes import with_classes
-from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
-from mnv2search.training.loop import Progress, time_training, train
-from mnv2search.training.speed import Timed
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.yaml.codec import dumps, load_spec
+from mnv2search.supernet.inherit import corresponds, inherit
+from mnv2search.supernet.initial_weights import network_of
+from mnv2search.tasks.task import AnyTask, Data, Parts, named_task
+from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.distributed import own_device
+from mnv2search.training.learner import Job
+from mnv2search.training.progress import Progress
+from mnv2search.training.throughput import Timed, evaluations_of
+from mnv2search.training.train import time_training, train
+from mnv2search.training.trainer import BEST
 
-__all__ = ["TrainEvaluator"]
+__all__ = ["TrainEvaluator", "train_dense"]
 
-EPOCHS, RECIPE, HALVING = 3, "modern", 3
-# What a training is shortened to at most where time is short: with fewer steps there is little to compare.
-LEAST_STEPS = 100
+TASK, HALVING, VOID_VALUE = "classification", 3, 255
+# Tasks whose evaluator has a name of its own in the manifests of runs.
+DENSE = ("detection", "segmentation")
 
 
-class TrainEvaluator(FitsTrainings):
-    """Trains every network from random weights with the same recipe, and evaluates it on held-out images.
+class TrainEvaluator(Evaluator):
+    """Trains every network with the same recipe, and evaluates it on validation images.
 
-    The test images of the set play no part.
+    The test images of the dataset play no part.
 
     Args:
-        data: path of the images; see `mnv2search.data.images.read_image_set`.
-        epochs: of training; 0 takes three, or in a search whose time is short fewer steps.
-        recipe: name or path of one.
-        halving: of the candidates of a search, one in so many goes on after 1 epoch, after as many epochs as this
-            is, after the square of it, and so on; 0 trains every one to the end (`study.successive_halving`).
+        data: path of the dataset; see `mnv2search data --help`.
+        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in.
+        epochs: of training; 0 takes the default of the task, or fewer steps in a search whose time is short.
+        recipe: name or path of one; empty takes the default of the task.
+        void: mask value to ignore.
+        halving: reduction factor of successive halving among the candidates of a search; 0 trains each to the end
+            (`study.successive_halving`).
+        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
+            empty begins with random ones.
+        weights_spec: the network that published weights belong to.
     """
 
-    def __init__(self, *, data: str, epochs: int = 0, recipe: str = RECIPE, halving: int = HALVING) -> None:
+    is_timed = can_finetune = True
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        task: str = TASK,
+        epochs: int = 0,
+        recipe: str = "",
+        void: int = VOID_VALUE,
+        halving: int = HALVING,
+        weights: str = "",
+        weights_spec: str = "",
+    ) -> None:
+        self._task = named_task(task)
+        name = _name_of(self._task)
         if epochs < 0:
-            raise OptionError(f"evaluator train: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
+            raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
         if halving < 0 or halving == 1:
-            raise OptionError(f"evaluator train: halving is {halving}", hint="use 2 or more, or 0 for none")
-        self._data, self._asked, self._recipe_name, self._reduction = data, epochs, recipe, halving
-        self._recipe = load_recipe(recipe)
-        self._images = read_image_set(Path(data), unpack_to=image_folder())
-        self._epoch_steps = max(1, len(self._images.train) // self._recipe.batch)
-        asked = (epochs or EPOCHS) * self._epoch_steps
-        self._length = Length(
-            asked=asked,
-            least=asked if epochs else LEAST_STEPS,  # what was asked for is not shortened
-            evaluations=lambda steps: math.ceil(steps / self._epoch_steps),
-        )
+            raise OptionError(f"evaluator {name}: halving is {halving}", hint="use 2 or more, or 0 for none")
+        self._options = {
+            "epochs": (str(epochs), "0"),
+            "recipe": (recipe or self._task.recipe, self._task.recipe),
+            "void": (str(void), str(VOID_VALUE)),
+            "halving": (str(halving), str(HALVING)),
+            "weights": (weights, ""),
+            "weights_spec": (weights_spec, ""),
+        }
+        self._path, self._epochs, self._reduction = data, epochs, halving
+        self._recipe = load_recipe(recipe or self._task.recipe)
+        self._task.check(self._recipe)
+        self._first = _first_network(weights, weights_spec, evaluator=name)
+        self._data: Data = self._task.read(Path(data), void=void)
+        self._device = own_device()
+        self._kept_in: Path | None = None
+        self._epoch_steps = max(1, len(self._data.part("train")) // self._batch)
+        self._length = self._new_length()
+
+    def _new_length(self) -> Length:
+        length, asked = self._task.length, self.epochs * self._epoch_steps
+        least = length.useful_steps[self._first is not None]
+        return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
+
+    def keep_weights(self, folder: Path) -> None:
+        """From now on, write the weights of every network whose training is finished into a folder."""
+        self._kept_in = folder
+
+    def weights_file(self, spec: ModelSpec) -> Path | None:
+        """File of the weights of a trained network; None where none were kept."""
+        if self._kept_in is None:
+            return None
+        file = _file_in(self._kept_in, spec)
+        return file if file.exists() else None
+
+    @property
+    def task(self) -> AnyTask:
+        """What the networks learn."""
+        return self._task
+
+    @property
+    def dataset(self) -> Data:
+        """The data, with its splits."""
+        return self._data
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of every training."""
+        return self._recipe
+
+    @property
+    def epochs(self) -> int:
+        """Of a training that is not shortened for want of time."""
+        length = self._task.length
+        return self._epochs or max(length.epochs, math.ceil(length.steps / self._epoch_steps))
+
+    @property
+    def _batch(self) -> int:
+        return min(self._recipe.batch, len(self._data.part("train")))
+
+    def _evaluations(self, steps: int) -> int:
+        return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self._task.length.evaluations)
+
+    @property
+    def halving(self) -> Halving | None:
+        """The epochs after which a search compares candidates; None if all are trained to the end."""
+        if not self._reduction:
+            return None
+        return Halving(rungs=tuple(sorted(set(self._rungs()))), reduction=self._reduction)
+
+    def _rungs(self) -> Iterator[int]:
+        length, steps = self._task.length, self._length.steps
+        if length.first_rung_steps is None:
+            powers = (self._reduction**n for n in count())
+            return takewhile(lambda epoch: epoch < steps / self._epoch_steps, powers)
+        first, epochs = length.first_rung_steps[self._first is not None], steps // self._epoch_steps
+        every = max(1, math.ceil(steps / length.evaluations / self._epoch_steps))  # epochs between two evaluations
+        parts = (epochs // self._reduction**n // every * every for n in count(1))
+        return takewhile(lambda epoch: epoch * self._epoch_steps >= first, parts)
 
     @property
     def info(self) -> EvaluatorInfo:
         """What the accuracies mean."""
-        images = self._images
-        changed = changed_options(
-            epochs=(str(self._asked), "0"),
-            recipe=(self._recipe_name, RECIPE),
-            halving=(str(self._reduction), str(HALVING)),
-        ).removesuffix(",")
+        data, name = self._data, _name_of(self._task)
+        task = "" if self._task.name == TASK else f"task={self._task.name},"
+        length = f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
+        begin = "random" if self._first is None else "inherited"
         return EvaluatorInfo(
-            name=f"train:data={self._data}{',' if changed else ''}{changed}",
-            version=f"1-{images.fingerprint}",
+            name=f"{name}:{task}data={self._path},{changed_options(**self._options)}".removesuffix(","),
+            version=f"{3 if self._task.name in DENSE else 1}-{data.fingerprint}",
             kind="trained",
-            dataset=Path(self._data).name,
-            metric="top1",
-            classes=len(images.classes),
+            dataset=Path(self._path).name,
+            metric=self._task.metric,
+            classes=len(data.classes) or None,
             detail=(
-                f"{self._length_text(self._asked or EPOCHS)} of the recipe {self._recipe_name} on "
-                f"{len(images.train)} images, evaluated on {len(images.val)} held-out ones"
+                f"{length} of the recipe {self._options['recipe'][0]} on "
+                f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
+                "held-out ones; intervals are those of a share of so many images"
             ),
         )
 
-    def _timed(self, spec: ModelSpec) -> Timed:
-        spec = with_classes(spec, len(self._images.classes))
-        prepared = self._prepared(spec)
-        return time_training(build(spec, seed=0), prepared.parts["train"], prepared.parts["val"], prepared.recipe)
-
-    def _prepared(self, spec: ModelSpec) -> Prepared[Recipe]:
-        return prepare(self._images, side=square_side(spec), recipe=self._recipe, splits=("train", "val"))
-
-    @property
-    def halving(self) -> Halving | None:
-        """The epochs after which a search compares candidates; None where all are trained to the end."""
-        if not self._reduction:
-            return None
-        epochs = self._length.steps / self._epoch_steps
-        powers = takewhile(lambda epoch: epoch < epochs, (self._reduction**n for n in count()))
-        return Halving(rungs=tuple(powers), reduction=self._reduction)
-
-    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy after the training, with the interval of so many images.
-
-        `report` is told after every epoch, counted from 1.
+    def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
+        """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
         Raises:
-            EvaluatorError: the spec has no classifier, or the training fails.
+            DataError: there is too little to learn from.
+            EvaluatorError: the length cannot be written, or that of the run cannot be read.
+        """
+        return self._length.fit(preparation, self._timed, left_s=left_s)
+
+    def expected_s(self, spec: ModelSpec) -> float:
+        """Expected wall time of a whole training; 0 if nothing was timed."""
+        return self._length.expected_s(spec)
+
+    def _timed(self, spec: ModelSpec) -> Timed:
+        spec = self._task.fitted(spec, self._data)
+        parts, classes = self._parts(spec), self._data.classes
+        train_part, val, recipe = parts.examples["train"], parts.examples["val"], parts.recipe
+        network = build(spec, seed=0)
+        return time_training(network, self._task, train_part, val, recipe, classes=classes, device=self._device)
+
+    def _parts(self, spec: ModelSpec) -> Parts[Any]:
+        return self._task.prepare(self._data, spec, self._recipe, splits=("train", "val"))
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1.
+
+        Raises:
+            EvaluatorError: the network has another task, or the training fails.
             StopEarly: `report` asked for it.
         """
-        if not isinstance(spec.head, Classifier):
-            raise EvaluatorError(f"{spec.name} has no classifier to train", hint="give its spec a classifier")
-        spec = with_classes(spec, len(self._images.classes))
-        prepared = self._prepared(spec)
-        with (
-            tempfile.TemporaryDirectory(prefix="mnv2search-") as folder,
-            self._length.watching(spec) as done,
-        ):
+        if not isinstance(spec.head, self._task.head):
+            raise EvaluatorError(
+                f"{spec.name} is not for {self._task.name}", hint="search a space whose head is for the data's task"
+            )
+        spec = self._task.fitted(spec, self._data)
+        parts, model, notes = self._parts(spec), build(spec, seed=seed), list[str]()
+        if self._first is not None and corresponds(spec, self._first.spec):
+            inherit(model, self._first)
+        elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other stages
+            notes.append(f"{spec.name} has other stages than the first weights and was trained from random ones")
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
-            def told(progress: Progress) -> None:
-                done.hear(progress.step, is_evaluated=progress.evaluated is not None)
+            def progressed(progress: Progress) -> None:
+                done.update(progress.step, is_evaluated=progress.evaluated is not None)
                 if progress.evaluated is not None:
-                    report(progress.epoch, progress.evaluated.top1)
+                    report(progress.epoch, progress.evaluated.main.value)
 
+            job = Job(
+                folder=Path(folder),
+                seed=seed,
+                steps=self._length.steps,
+                limit_s=self._length.left_s(),
+                device=self._device,
+                evaluations=self._task.length.evaluations,
+                precision="float32",  # a trial of speed may end one way today and another tomorrow
+                on_progress=progressed,
+            )
+            train_part, val, classes = parts.examples["train"], parts.examples["val"], self._data.classes
             try:
-                found = train(
-                    build(spec, seed=seed),
-                    prepared.parts["train"],
-                    prepared.parts["val"],
-                    prepared.recipe,
-                    folder=Path(folder),
-                    seed=seed,
-                    steps=self._length.steps,
-                    limit_s=self._length.left_s(),
-                    precision="float32",  # a trial of speed may end one way today and another tomorrow
-                    on_progress=told,
-                )
+                found = train(model, self._task, train_part, val, parts.recipe, job, classes=classes)
+                if self._kept_in is not None:
+                    write_whole(_file_in(self._kept_in, spec), Path(folder, BEST).read_bytes())
             except TrainingError as error:
                 raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
-        low, high = found.best.interval
-        info = self.info
-        return Accuracy(
-            value=found.best.top1,
-            low=low,
-            high=high,
-            metric=info.metric,
-            kind=info.kind,
-            dataset=info.dataset,
-            seed=seed,
-            note=self._length.note_of(spec, found.steps),
-            commonest=found.best.commonest,
+        notes += filter(None, [self._length.note_of(spec, found.steps)])
+        return accuracy_of(
+            found.best, kind="trained", dataset=Path(self._path).name, seed=seed, note="; ".join(notes)
         )
+
+
+def train_dense(
+    *,
+    task: str,
+    data: str,
+    epochs: int = 0,
+    recipe: str = "",
+    void: int = VOID_VALUE,
+    halving: int = HALVING,
+    weights: str = "",
+    weights_spec: str = "",
+) -> TrainEvaluator:
+    """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded.
+
+    Raises:
+        OptionError: it is another task, or as for `TrainEvaluator`.
+    """
+    if task not in DENSE:
+        raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(DENSE)}")
+    return TrainEvaluator(
+        task=task,
+        data=data,
+        epochs=epochs,
+        recipe=recipe,
+        void=void,
+        halving=halving,
+        weights=weights,
+        weights_spec=weights_spec,
+    )
+
+
+def _name_of(task: AnyTask) -> str:
+    """The evaluator's name in the manifests of runs."""
+    return "train-dense" if task.name in DENSE else "train"
+
+
+def _file_in(folder: Path, spec: ModelSpec) -> Path:
+    return folder / f"{hashlib.blake2b(dumps(spec).encode(), digest_size=12).hexdigest()}.pt"
+
+
+def _first_network(weights: str, weights_spec: str, *, evaluator: str) -> MobileNet | None:
+    """The network that every candidate inherits from."""
+    if not weights:
+        return None
+    path = Path(weights)
+    if path.suffix != ".pt" and not weights_spec:
+        raise OptionError(
+            f"evaluator {evaluator}: {weights} says nothing of its network",
+            hint="name the published network that the weights belong to: --from-spec, or weights_spec=",
+        )
+    if not path.is_file():
+        raise OptionError(f"evaluator {evaluator}: there is no file {weights}", hint="check the path")
+    return read_network(path) if not weights_spec else network_of(path, load_spec(weights_spec))

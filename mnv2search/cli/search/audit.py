@@ -6,15 +6,13 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.options import InputPath, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("audit")
 @click.argument("name", metavar="NAME")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
-)
+@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
 @click.option("--members", type=click.IntRange(4), default=8, show_default=True, help="Networks to train.")
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Of each training.")
 @click.option("--recipe", default="short", show_default=True, metavar="NAME|FILE", help="Of each training.")

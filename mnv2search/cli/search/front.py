@@ -31,13 +31,14 @@ def command(folder: Path, as_json: bool) -> None:
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
     from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines, status_lines
     from mnv2search.report.table import draw
+    from mnv2search.results.finetuned import shipped_json
     from mnv2search.workflows.search.load_run import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
     trained = _trained(folder, result) if (folder / "finetune").is_dir() else None
     if as_json:
         document = run_json(result, folder=folder, status=manifest.status)
-        emit_json(document | ({} if trained is None else _shipped(trained)))
+        emit_json(document | ({} if trained is None else shipped_json(trained)))
     elif result.front:
         draw(run_rows(result), stdout_console())
         if trained is not None:
@@ -54,15 +55,6 @@ def command(folder: Path, as_json: bool) -> None:
 
 
 def _trained(folder: Path, result: SearchResult) -> Finetuned | None:
-    from mnv2search.workflows.search.finetuned import (  # loads torch, which other fronts do without
-        measured_of,
-        recall_finetuned,
-    )
+    from mnv2search.results.finetuned import measured_of, recall_finetuned
 
     return recall_finetuned(folder / "finetune", measured_of(result))
-
-
-def _shipped(trained: Finetuned) -> dict[str, object]:
-    from mnv2search.workflows.search.finetuned import shipped_json
-
-    return shipped_json(trained)

@@ -167,7 +167,7 @@ def _show(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
     from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
-    from mnv2search.workflows.search.finetuned import shipped_json
+    from mnv2search.results.finetuned import shipped_json
 
     result, trained = outcome.result, outcome.finetuned
     if as_json:

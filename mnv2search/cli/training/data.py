@@ -1,38 +1,36 @@
-"""`mnv2search data`: a set of images described."""
+"""`mnv2search data`: describe a dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import click
 
-from mnv2search.cli.options import json_option, quiet_option, void_option
+from mnv2search.cli.options import InputPath, json_option, quiet_option, void_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
-
-if TYPE_CHECKING:
-    from mnv2search.data.scenes import Task
 
 
 @click.command("data")
-@click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of parts that are drawn.")
+@click.argument("source", metavar="DATA", type=InputPath())
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the splits that are drawn."
+)
 @click.option(
     "--task",
     type=click.Choice(("auto", "classification", "detection", "segmentation")),
     default="auto",
     show_default=True,
-    help="What the annotations are for; auto tells by the layout.",
+    help="Task of the annotations; auto chooses by the layout.",
 )
 @void_option
 @json_option
 @quiet_option
 def command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
-    """Describe the images of DATA: classes, counts, sizes, and what is wrong with them.
+    """Describe the dataset DATA: classes, counts, sizes and faults.
 
     DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of one; a
     parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
-    :CONFIG where it has several. Add ?label=COLUMN or ?image=COLUMN where a table has several that may be meant.
+    :CONFIG to choose a configuration. Add ?label=COLUMN or ?image=COLUMN to choose among several columns of a table.
     For detection: COCO's JSON or Pascal VOC's XML; for segmentation: images/ and masks/ of the same names.
 
     \b
@@ -40,24 +38,14 @@ def command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet:
       mnv2search data photos/
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.data.prepare import image_folder
-    from mnv2search.data.readers.scene_sets import task_in
-    from mnv2search.report.data import class_rows, data_json, data_lines
-    from mnv2search.report.scene_data import scene_json, scene_lines, scene_rows
+    from mnv2search.report.data import data_json, data_lines, data_rows
     from mnv2search.report.table import draw
-    from mnv2search.workflows.training.data import describe
-    from mnv2search.workflows.training.scene_data import describe_scenes
+    from mnv2search.workflows.training.describe_data import describe_data
 
-    meant = task_in(source, unpack_to=image_folder()) if task == "auto" else task
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
-        if meant in ("detection", "segmentation"):
-            scenes = describe_scenes(source, cast("Task", meant), seed=seed, void=void, on_progress=advance)
-            document, rows, lines = scene_json(scenes), scene_rows(scenes), scene_lines(scenes)
-        else:
-            found = describe(source, seed=seed, on_progress=advance)
-            document, rows, lines = data_json(found), class_rows(found), data_lines(found)
+        found = describe_data(source, task, seed=seed, void=void, on_progress=advance)
     if as_json:
-        emit_json(document)
+        emit_json(data_json(found))
         return
-    draw(rows, stdout_console())
-    answer(lines)
+    draw(data_rows(found), stdout_console())
+    answer(data_lines(found))

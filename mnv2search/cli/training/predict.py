@@ -1,4 +1,4 @@
-"""`mnv2search predict`: what a trained network sees, drawn into images."""
+"""`mnv2search predict`: draw the predictions of a trained network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
-    from mnv2search.workflows.training.predict import Prediction
+    from mnv2search.results.prediction import Prediction
 
 SHOWN = 5
 
@@ -35,12 +35,12 @@ SHOWN = 5
     type=click.FloatRange(0, 1),
     default=0.3,
     show_default=True,
-    help="Least score of the boxes shown.",
+    help="Least score of the boxes that are shown.",
 )
 @click.option(
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),
-    help="Of the images; as in the training, if left out.",
+    help="Normalization of the images (default: that of the training).",
 )
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @json_option
@@ -53,10 +53,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Draw what the network of MODEL, a .pt or .pt2 file, sees in each IMAGE, a file or a folder of images.
+    """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
 
-    FOLDER gets a PNG file for each: the 30 best boxes with their classes and scores, a mask over it, or the five
-    likeliest classes. An image that cannot be read is told, and the others are looked at; the exit code is then 1.
+    A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
+    five likeliest classes. Images that cannot be read are reported and skipped; the exit code is then 1.
 
     \b
     Example:
@@ -86,10 +86,9 @@ def command(
 
 def _line(prediction: Prediction) -> str:
     from mnv2search.workflows.training.drawing import MOST_BOXES
-    from mnv2search.workflows.training.predict import label_of
 
     count = len(prediction.found)
-    seen = ", ".join(label_of(one) for one in prediction.found[:SHOWN]) or "nothing"
+    seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"
     more = f" and {count - SHOWN} more" if count > SHOWN else ""
     boxes = sum(one.box is not None for one in prediction.found)
     best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""

@@ -1,4 +1,4 @@
-"""`mnv2search scores`: what training-free scores follow on a space."""
+"""`mnv2search scores`: correlate training-free scores with counts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 
 @click.command("scores")
 @click.argument("space", metavar="SPACE")
-@click.option("--score", "names", multiple=True, metavar="NAME", help="naswot, synflow or zen; all, if left out.")
-@click.option("-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Networks to draw.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--score", "names", multiple=True, metavar="NAME", help="naswot, synflow or zen (default: all).")
+@click.option(
+    "-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Number of networks to draw."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
 @json_option
 @quiet_option
 def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
     """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
 
-    They are scores and no accuracies: on another data set the same score may rank the other way. See what one follows
-    on your space before you search with --accuracy proxy:score=NAME.
+    Scores are not accuracies: on another dataset the same score may rank in reverse. Check what a score follows on
+    your space before you search with --accuracy proxy:score=NAME.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`mnv2search supernet`: weights that all networks of a space share."""
+"""`mnv2search supernet`: train weights that all networks of a space share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.interrupts import told_what_is_kept
-from mnv2search.cli.options import Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import Duration, InputPath, Positive, device_option, json_option, quiet_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 DEFAULT_TIME_S = 600.0
@@ -15,24 +15,24 @@ DEFAULT_TIME_S = 600.0
 
 @click.command("supernet")
 @click.option("--space", required=True, metavar="FILE|NAME", help="Search space whose networks share the weights.")
+@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
+    "--time", "time_s", type=Duration(), metavar="TIME", help="Wall time of the training; 10m without --epochs."
 )
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Wall time; 10m if no --epochs.")
-@click.option("--epochs", type=click.IntRange(1), help="Over the images, in place of a time.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the images (instead of --time).")
 @click.option(
     "--fidelity",
     default="auto",
     show_default=True,
     metavar="WxR",
-    help="What widths and resolutions are multiplied by while training, such as 0.5x0.75; auto chooses by the time.",
+    help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
 )
 @click.option(
     "--recipe",
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="auto takes supernet or, with --from, adapt, whose rate is a third.",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )
 @click.option(
     "--from",
@@ -41,21 +41,21 @@ DEFAULT_TIME_S = 600.0
     metavar="FILE",
     help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
 )
-@click.option("--from-spec", default="", metavar="SPEC", help="The network that published weights belong to.")
+@click.option("--from-spec", default="", metavar="SPEC", help="Network that published weights belong to.")
 @click.option(
     "--latency-ms",
     type=Positive(),
     metavar="MS",
-    help="Budget of a later search on --device: train what fits it. Every network of the space, if left out.",
+    help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
 )
 @device_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="results/SPACE-supernet",
+    help="Output folder (default: results/SPACE-supernet).",
 )
 @json_option
 @quiet_option
@@ -75,10 +75,9 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train weights that all networks of a space share, for searches to come.
+    """Train weights that all networks of a space share, for several searches.
 
-    The same command goes on with a training that was interrupted. `mnv2search run --data` trains its own, if none is
-    given.
+    The same command resumes an interrupted training. Without such weights, `mnv2search run --data` trains its own.
 
     \b
     Example:
@@ -88,14 +87,14 @@ def command(
     if time_s is not None and epochs is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
-    from mnv2search.report.supernet import built_json, built_lines, built_rows
+    from mnv2search.report.supernet import supernet_json, supernet_lines, supernet_rows
     from mnv2search.report.table import draw
     from mnv2search.untrusted import file_name
-    from mnv2search.workflows.training.supernet import build_supernet
+    from mnv2search.workflows.training.supernet import train_shared_weights
 
     folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
     with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
-        built = build_supernet(
+        report = train_shared_weights(
             space,
             data=data,
             folder=folder,
@@ -111,7 +110,7 @@ def command(
             tell=tell,
         )
     if as_json:
-        emit_json(built_json(built))
+        emit_json(supernet_json(report))
         return
-    draw(built_rows(built), stdout_console())
-    answer(built_lines(built))
+    draw(supernet_rows(report), stdout_console())
+    answer(supernet_lines(report))

@@ -1,4 +1,4 @@
-"""`mnv2search train`: a network trained on images."""
+"""`mnv2search train`: train a network on images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     Duration,
+    InputPath,
     first_option,
     json_option,
     pick_option,
@@ -24,22 +25,20 @@ from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
     from mnv2search.training.distributed import Team
-    from mnv2search.training.loop import Progress
+    from mnv2search.training.progress import Progress
 
 
 @click.command("train")
 @click.argument("spec", metavar="SPEC")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="See `mnv2search data --help`."
-)
+@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
 @void_option
-@click.option("--epochs", type=click.IntRange(1), help="In place of the recipe's.")
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Of training, in place of epochs.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs (overrides the recipe).")
+@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Wall time of training (overrides epochs).")
 @click.option(
     "--from",
     "weights",
@@ -53,16 +52,16 @@ if TYPE_CHECKING:
     "teacher",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A .pt file whose answers are learned from too.",
+    help="Teacher checkpoint for distillation.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     show_default=True,
-    help="What trains; auto takes CUDA where it is there.",
+    help="Device to train on; auto uses CUDA if it is available.",
 )
 @resized_options
 @pick_option
@@ -92,7 +91,7 @@ def command(
     folders of images and masks.
 
     FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
-    same command goes on with it, exactly where it stopped.
+    same command resumes the training exactly where it stopped.
 
     \b
     Example:
@@ -100,77 +99,51 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.cli.training.train_dense import trained_dense
-    from mnv2search.recipe import load_recipe
     from mnv2search.report.training import training_lines
+    from mnv2search.results.training import report_json
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.tasks.task import is_dense
     from mnv2search.training.distributed import joined
     from mnv2search.untrusted import file_name
     from mnv2search.workflows.networks import SAVED, chosen_spec  # late: --help must not pay for it
-    from mnv2search.workflows.training.train import report_json, train_spec
+    from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
-    with joined(accelerator) as team, _told_once(team):
+    with joined(accelerator) as team, _reported_once(team):
         network = chosen_spec(spec, **choice)
         folder = output or Path("results") / file_name(f"{network.name}-trained")
         if spec.endswith(SAVED) and weights is None and team.is_leader:
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
-        with told_what_is_kept(folder), stop_requests(processes=team.size) as asked:
-            if is_dense(network):
-                if teacher is not None or team.size > 1:
-                    what = "--distill" if teacher is not None else "training with several processes"
-                    raise click.UsageError(f"{what} is only for classifiers")
-                trained_dense(
-                    network,
-                    data=data,
-                    folder=folder,
-                    recipe=recipe or "dense",
-                    seed=seed,
-                    epochs=epochs,
-                    time_s=time_s,
-                    weights=weights,
-                    from_spec=from_spec,
-                    void=void,
-                    device=team.device,
-                    as_json=as_json,
-                    quiet=quiet,
-                    stop=asked,
-                )
-                return
-            silent = quiet or as_json or not team.is_leader
-            with _shown(quiet=silent) as show:
-                report = train_spec(
-                    network,
-                    data=data,
-                    folder=folder,
-                    recipe=load_recipe(recipe or "modern"),
-                    seed=seed,
-                    epochs=epochs,
-                    time_s=time_s,
-                    weights=weights,
-                    weights_spec=None if from_spec is None else load_spec(from_spec),
-                    teacher=teacher,
-                    team=team,
-                    on_progress=show,
-                    on_note=note,
-                    stop=asked,
-                )
-    if team.is_leader:
-        if as_json:
-            emit_json(report_json(report))
-        else:
-            answer(training_lines(report))
+        request = TrainingRequest(
+            spec=network,
+            data=data,
+            folder=folder,
+            recipe=recipe,
+            seed=seed,
+            epochs=epochs,
+            time_s=time_s,
+            weights=weights,
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            teacher=teacher,
+            void=void,
+            team=team,
+        )
+        bar = _progress_bar(quiet=quiet or as_json or not team.is_leader)
+        with told_what_is_kept(folder), stop_requests(processes=team.size) as stop, bar as show:
+            report = train_spec(request, on_progress=show, on_note=note, stop=stop)
+    if team.is_leader and as_json:
+        emit_json(report_json(report))
+    elif team.is_leader:
+        answer(training_lines(report))
 
 
 @contextmanager
-def _told_once(team: Team) -> Iterator[None]:
-    """Lets the first process of each machine alone tell of mistakes, which all of its processes meet."""
+def _reported_once(team: Team) -> Iterator[None]:
+    """Let only the first process of each machine report errors, which all of its processes meet."""
     from mnv2search.errors import Mnv2SearchError, StoppedError
     from mnv2search.training.distributed import OtherProcessError
 
     try:
         yield
-    except OtherProcessError as error:  # where it failed it is told
+    except OtherProcessError as error:  # the process that failed reports it
         sys.exit(error.exit_code)
     except StoppedError as error:
         if team.is_leader:
@@ -183,8 +156,8 @@ def _told_once(team: Team) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, elsewhere a line after every evaluation and now and then; yields what to tell."""
+def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A callback that shows progress: a bar on a terminal, elsewhere a line now and then and after evaluations."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -195,14 +168,14 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     console = stderr_console()
     due = plain_turns()
 
-    def told(progress: Progress) -> None:
+    def line(progress: Progress) -> None:
         if due(is_told=progress.evaluated is not None):
             note(progress_text(progress))
 
     if quiet:
         yield lambda _: None
     elif not console.is_terminal:
-        yield told
+        yield line
     else:
         said = TextColumn("{task.fields[said]}", markup=False)
         with Bar(

@@ -1,4 +1,4 @@
-"""Readers of boxes: COCO's JSON and Pascal VOC's XML, each entry checked on its own."""
+"""Readers of boxes: COCO's JSON and Pascal VOC's XML; faulty entries are skipped."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
-from mnv2search.data.image_files import SUFFIXES
+from mnv2search.data.dataset import Corners, Example, Fault, SplitFiles, class_name
+from mnv2search.data.image_files import SUFFIXES, image_sizes
 from mnv2search.data.readers.folders import folders_in, is_within
-from mnv2search.data.scenes import Corners, Fault, Part, Scene, image_sizes
-from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_json
 
@@ -26,14 +25,12 @@ LARGEST = 1e9
 LONGEST_NAME, LONGEST_SHOWN = 1024, 60
 
 
-class _Box(NamedTuple):
-    entry: str
-    corners: Corners
-    label: int
+_Box: TypeAlias = tuple[Corners, int]
+"""Corners in px, and the label."""
 
 
 def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corners | None, str]:
-    """The corners within the image, and what is wrong with them: nothing, that they were clipped, or why they go.
+    """The corners clipped to the image, or None for an unusable box, and the fault if there is one.
 
     >>> checked_box((-5, 0, 10, 10), (20, 20))
     ((0.0, 0.0, 10.0, 10.0), 'the box (-5, 0, 10, 10) reaches beyond the image of 20 x 20 px')
@@ -56,35 +53,31 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
     return within, ""
 
 
-def read_coco(file: Path, *, root: Path | None = None) -> Part:
-    """The scenes of a JSON file with `images`, `annotations` and `categories`.
+def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
+    """The examples of a JSON file with `images`, `annotations` and `categories`.
 
     Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
-    never outside the dataset. Crowd annotations are skipped.
-
-    Args:
-        file: the JSON.
-        root: folder of the dataset; None takes the parent of the file's folder.
+    never outside the dataset, by default the parent of the file's folder. Crowd annotations are skipped.
 
     Raises:
         DataError: the file is no such JSON.
     """
     content = _json(file)
-    top = file.parent.parent if root is None else root
     categories = sorted(content["categories"], key=lambda one: int(one["id"]))
     labels = {int(one["id"]): number for number, one in enumerate(categories)}
     if not labels:
         raise DataError(f"{file} has no categories", hint="list the classes under categories")
-    raw: dict[object, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    by_image: dict[object, list[tuple[Fault, Mapping[str, Any]]]] = defaultdict(list)
     faults: list[Fault] = []
     known = {one["id"] for one in content["images"] if _is_id(one.get("id"))}
     for number, one in enumerate(content["annotations"]):
-        entry = f"annotation {_id_of(one, number)}"
+        place = Fault(file, f"annotation {_id_of(one, number)}", "")
         if not _is_id(one.get("image_id")) or one["image_id"] not in known:
-            faults.append(Fault(file, entry, f"there is no image {_shown(one.get('image_id'))}"))
+            faults.append(place._replace(what=f"there is no image {_shown(one.get('image_id'))}"))
         elif not one.get("iscrowd"):
-            raw[one["image_id"]].append((entry, one))
-    scenes: list[Scene] = []
+            by_image[one["image_id"]].append((place, one))
+    examples: list[Example] = []
+    top = file.parent.parent if root is None else root
     paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
     sizes = image_sizes(paths)
     for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
@@ -93,54 +86,19 @@ def read_coco(file: Path, *, root: Path | None = None) -> Part:
             entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
             faults.append(Fault(file, entry, str(size), of="image"))
             continue
-        boxes = _coco_boxes(file, raw[image["id"]], labels, size, faults)
-        scenes.append(_scene(path, size, boxes))
+        boxes = [_coco_box(place, one, labels, size, faults) for place, one in by_image[image["id"]]]
+        examples.append(_example(path, size, boxes))
     names = tuple(class_name(one.get("name", one["id"])) for one in categories)
-    return Part(names, tuple(scenes), tuple(faults), max(1, len(content["annotations"])))
+    return SplitFiles(names, tuple(examples), tuple(faults), max(1, len(content["annotations"])))
 
 
-def _id_of(entry: Mapping[str, Any], number: int) -> str:
-    """By what an entry of a list is found again: its id, or its place where it has none."""
-    return f"id {_shown(entry['id'])}" if "id" in entry else f"number {number + 1} of the list"
-
-
-def _coco_boxes(
-    file: Path,
-    raw: Iterable[tuple[str, Mapping[str, Any]]],
-    labels: Mapping[int, int],
-    size: tuple[int, int],
-    faults: list[Fault],
-) -> list[_Box]:
-    found: list[_Box] = []
-    for entry, one in raw:
-        box, category = one.get("bbox"), one.get("category_id")
-        if not isinstance(category, int) or category not in labels:
-            faults.append(Fault(file, entry, f"the class id {_shown(category)} is not one of {_listed(labels)}"))
-            continue
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            faults.append(Fault(file, entry, f"bbox is {_shown(box)}, not [x, y, width, height]"))
-            continue
-        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
-        _take(found, faults, Fault(file, entry, ""), corners, size, labels[category])
-    return found
-
-
-def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> Part:
-    """The scenes of XML files, one an image; pixels are counted from 1.
-
-    Args:
-        files: of annotations.
-        classes: names that are known; None takes those of the files, in alphabetical order.
-
-    Raises:
-        DataError: no file is sound.
-    """
+def read_voc(files: Sequence[Path]) -> SplitFiles:
+    """The examples of XML files, one per image; pixels are counted from 1, and classes are sorted by name."""
     faults: list[Fault] = []
     trees = [(file, tree) for file in files if (tree := _xml(file, faults)) is not None]
-    found = {class_name(_text(one, "name")) for _, tree in trees for one in tree.iter("object")} - {""}
-    names = classes or tuple(sorted(found))
+    names = tuple(sorted({class_name(_text(one, "name")) for _, tree in trees for one in tree.iter("object")} - {""}))
     labels = {name: number for number, name in enumerate(names)}
-    scenes: list[Scene] = []
+    examples: list[Example] = []
     entries = len(files)
     paths = [_voc_image(file, _text(tree, "filename")) for file, tree in trees]
     sizes = image_sizes(paths)
@@ -149,53 +107,66 @@ def read_voc(files: Sequence[Path], classes: tuple[str, ...] | None = None) -> P
         if path is None or isinstance(size, str):
             faults.append(Fault(file, f"filename {_shown(_text(tree, 'filename'))}", str(size), of="image"))
             continue
-        boxes: list[_Box] = []
-        for number, one in enumerate(tree.iter("object"), start=1):
-            entries += 1
-            _take_object(boxes, faults, Fault(file, f"object {number}", ""), one, labels, size)
-        scenes.append(_scene(path, size, boxes))
-    return Part(names, tuple(scenes), tuple(faults), max(1, entries))
+        objects = list(tree.iter("object"))
+        entries += len(objects)
+        boxes = [
+            _voc_box(Fault(file, f"object {number}", ""), one, labels, size, faults)
+            for number, one in enumerate(objects, start=1)
+        ]
+        examples.append(_example(path, size, boxes))
+    return SplitFiles(names, tuple(examples), tuple(faults), max(1, entries))
 
 
-def _take_object(
-    boxes: list[_Box],
-    faults: list[Fault],
+def _coco_box(
     place: Fault,
-    one: ET.Element,
-    labels: Mapping[str, int],
+    annotation: Mapping[str, Any],
+    labels: Mapping[int, int],
     size: tuple[int, int],
-) -> None:
+    faults: list[Fault],
+) -> _Box | None:
+    box, category = annotation.get("bbox"), annotation.get("category_id")
+    if not isinstance(category, int) or category not in labels:
+        faults.append(place._replace(what=f"the class id {_shown(category)} is not one of {_listed(labels)}"))
+    elif not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        faults.append(place._replace(what=f"bbox is {_shown(box)}, not [x, y, width, height]"))
+    else:
+        return _clipped(place, (box[0], box[1], box[0] + box[2], box[1] + box[3]), labels[category], size, faults)
+    return None
+
+
+def _voc_box(
+    place: Fault, one: ET.Element, labels: Mapping[str, int], size: tuple[int, int], faults: list[Fault]
+) -> _Box | None:
     name, box = class_name(_text(one, "name")), one.find("bndbox")
     if name not in labels:
         faults.append(place._replace(what=f"the class {_shown(name)} is not one of {_listed(labels)}"))
-        return
+        return None
     texts = [_text(box, key) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
     try:
         x0, y0, x1, y1 = (float(text) for text in texts)
     except ValueError:
         faults.append(place._replace(what=f"bndbox has {', '.join(texts)[:40] or 'nothing'}, not four numbers"))
-        return
-    _take(boxes, faults, place, (x0 - 1, y0 - 1, x1, y1), size, labels[name])
+        return None
+    return _clipped(place, (x0 - 1, y0 - 1, x1, y1), labels[name], size, faults)
 
 
-def _take(
-    boxes: list[_Box], faults: list[Fault], place: Fault, corners: Sequence[float], size: tuple[int, int], label: int
-) -> None:
-    """Keep a box, as far as it lies in the image, and note what was wrong with it."""
+def _clipped(
+    place: Fault, corners: Sequence[float], label: int, size: tuple[int, int], faults: list[Fault]
+) -> _Box | None:
     within, wrong = checked_box(corners, size)
     if wrong:
         faults.append(place._replace(what=wrong, done="skipped" if within is None else "clipped"))
-    if within is not None:
-        boxes.append(_Box(place.entry, within, label))
+    return None if within is None else (within, label)
 
 
-def _scene(path: Path, size: tuple[int, int], boxes: Sequence[_Box]) -> Scene:
-    return Scene(
-        image=path,
-        size=size,
-        boxes=tuple(box.corners for box in boxes),
-        labels=tuple(box.label for box in boxes),
-    )
+def _example(path: Path, size: tuple[int, int], boxes: Iterable[_Box | None]) -> Example:
+    usable = [box for box in boxes if box is not None]
+    return Example(path, tuple(label for _, label in usable), tuple(corners for corners, _ in usable), size=size)
+
+
+def _id_of(entry: Mapping[str, Any], number: int) -> str:
+    """The id of an entry in a list, or its position if it has none."""
+    return f"id {_shown(entry['id'])}" if "id" in entry else f"number {number + 1} of the list"
 
 
 def _json(file: Path) -> dict[str, list[dict[str, Any]]]:

@@ -1,51 +1,27 @@
-"""Images in folders of classes, or in a tar of such folders."""
+"""Reader of images in class folders, with or without split folders above them."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import hashlib
-import lzma
 import os
-import stat
-import tarfile
-import tempfile
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, BinaryIO, cast
 
+from mnv2search.data.dataset import SPLIT_NAMES, Example, Split, SplitFiles, class_name
 from mnv2search.data.image_files import SUFFIXES
-from mnv2search.data.sources import NAMES, Example, Listing, Split, class_name
 from mnv2search.errors import DataError
 from mnv2search.untrusted import is_regular
 
 __all__ = [
-    "MOST_DEPTH",
-    "TAR_SUFFIXES",
     "check_source",
     "entries",
     "files_below",
     "folders_in",
     "is_within",
-    "listed_folder",
-    "unpacked",
+    "read_class_folders",
+    "split_folders",
 ]
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-# A tar beyond this is no set of images for one machine, or means harm.
-MOST_TAR_BYTES = 200e9
-# Images are compressed already, so a large dataset unpacks to hardly more than the size of its archive.
-MOST_RATIO, FREE_BYTES = 100, 4e9
 # No dataset nests its folders deeper than this; paths on common file systems have at most 4,096 bytes.
 MOST_DEPTH, MOST_PATH_BYTES = 32, 1024
-# Size of a header, such as a long name, which tarfile reads at once.
-MOST_HEADER_BYTES = 2**20
-COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"\xfd7zXZ", lzma.open),
-    (b"BZh", bz2.open),
-)
 
 
 def check_source(source: Path) -> None:
@@ -104,153 +80,84 @@ def is_within(path: Path, folder: Path) -> bool:
     return is_regular(path) and path.resolve().is_relative_to(folder.resolve())
 
 
-def listed_folder(root: Path) -> Listing:
-    """The images of a tree of class folders, with or without split folders above them.
+def read_class_folders(root: Path) -> dict[Split, SplitFiles]:
+    """The images of class folders by split; without split folders, all of them are in ``train``.
 
     Raises:
-        DataError: the tree has parts but none to learn from, or something beside its parts.
+        DataError: there are split folders but no ``train``, or class folders beside split folders.
     """
-    parts, others, empty = _parts(_down(root))
-    classes = tuple(sorted({name for part in parts.values() for name in part}))
-    index = {name: label for label, name in enumerate(classes)}
-    return Listing(
-        classes=classes,
-        parts={
-            split: tuple(Example(path, index[name]) for name in sorted(part) for path in part[name])
-            for split, part in parts.items()
-        },
-        others=others,
-        left_out=tuple(f"the folder {path}, which holds no images" for path in empty),
-    )
+    root = _dataset_folder(root)
+    found = {split: _images_by_class(folder) for split, folder in _split_folders(root).items()}
+    classes = tuple(sorted({name for by_class, _, _ in found.values() for name in by_class}))
+    labels = {name: (label,) for label, name in enumerate(classes)}
+    return {
+        split: SplitFiles(
+            classes,
+            tuple(Example(path, labels[name]) for name in sorted(by_class) for path in by_class[name]),
+            others=others,
+            left_out=tuple(f"the folder {folder}, which holds no images" for folder in empty),
+        )
+        for split, (by_class, others, empty) in found.items()
+    }
 
 
-def unpacked(source: Path, folder: Path | None) -> Path:
-    """A folder with the files of a tar, unpacked once.
+def split_folders(root: Path) -> dict[Split, Path]:
+    """The folders that are named like a split.
 
     Raises:
-        DataError: there is no such file, it is not a valid tar archive, or it cannot be written to disk.
+        DataError: two folders are for the same split.
     """
-    if folder is None:
-        raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
-    try:
-        found = source.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(
-                f"{source} is not a regular file", hint="give a tar archive, or a folder not named like one"
-            )
-        mark = f"{source.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
-        target = folder / hashlib.sha256(os.fsencode(mark)).hexdigest()[:16]
-        if not target.is_dir():
-            _unpack(source, target, most_bytes=min(MOST_TAR_BYTES, max(FREE_BYTES, MOST_RATIO * found.st_size)))
-    except FileNotFoundError:
-        raise DataError(f"there is no file {source}", hint="check the path") from None
-    except DataError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise DataError(
-                f"{source} cannot be unpacked to {folder}: {error.strerror}",
-                hint="free some space there, or set MNV2SEARCH_CACHE to another folder",
-            ) from error
-        raise _unsound(source, error) from error  # gzip and bz2 raise it, without errno, for damaged data
-    except Exception as error:  # tarfile raises nearly anything on a hostile file, RecursionError too
-        raise _unsound(source, error) from error
-    return target
+    found: dict[Split, Path] = {}
+    for folder in folders_in(root):
+        split = SPLIT_NAMES.get(folder.name.lower())
+        if split in found:
+            raise DataError(f"{root} has two folders for {split}", hint="keep one of them")
+        if split is not None:
+            found[split] = folder
+    return found
 
 
-class _Archive:
-    """The bytes of a tar archive; refuses to read a header large enough to fill the memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int) -> bytes:
-        if size > MOST_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header has {size:,} bytes")
-        return self._file.read(size)
-
-
-def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
-    """Unpack a tar beside the target, and put it there as a whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as beside:
-        part = Path(beside) / "files"
-        part.mkdir()
-        with _uncompressed(source) as file, tarfile.open(fileobj=cast("IO[bytes]", _Archive(file)), mode="r:") as tar:
-            size = 0
-            for member in tar:
-                size += member.size
-                if size > most_bytes:
-                    raise DataError(
-                        f"{source} holds more than {most_bytes / 1e9:.0f} GB",
-                        hint="unpack it yourself and give the folder",
-                    )
-                if member.name.count("/") > MOST_DEPTH or len(os.fsencode(member.name)) > MOST_PATH_BYTES:
-                    raise tarfile.ReadError(
-                        f"it has a file with too long a path, or more than {MOST_DEPTH} folders deep"
-                    )
-                if member.isfile():
-                    tar.extract(member, part, filter="data")
-        try:
-            part.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process may have been faster
-                raise
-
-
-def _uncompressed(source: Path) -> BinaryIO:
-    """The uncompressed bytes of a tar archive, whatever its compression."""
-    with source.open("rb") as file:
-        first = file.read(8)
-    opened = next((opened for mark, opened in COMPRESSIONS if first.startswith(mark)), None)
-    return source.open("rb") if opened is None else cast("BinaryIO", opened(source, "rb"))
-
-
-def _down(root: Path) -> Path:
-    """The folder that the classes or parts are in: a tar often holds one folder with everything."""
+def _dataset_folder(root: Path) -> Path:
+    """The folder with the classes or splits: an archive often holds one folder with everything."""
     for _ in range(MOST_DEPTH):
         inside = entries(root)
-        folders = [p for p in inside if p.is_dir()]
-        alone = len(folders) == 1 and not any(p.suffix.lower() in SUFFIXES for p in inside)
-        if not alone or folders[0].name.lower() in NAMES or not folders_in(folders[0]):
+        folders = [path for path in inside if path.is_dir()]
+        alone = len(folders) == 1 and not any(path.suffix.lower() in SUFFIXES for path in inside)
+        if not alone or folders[0].name.lower() in SPLIT_NAMES or not folders_in(folders[0]):
             break
         root = folders[0]
     return root
 
 
-def _parts(root: Path) -> tuple[dict[Split, dict[str, list[Path]]], int, list[Path]]:
-    """The images by part and class, how many other files there are, and the folders of classes without images."""
-    folders = folders_in(root)
-    splits = [(p, NAMES[p.name.lower()]) for p in folders if p.name.lower() in NAMES]
-    if splits and not any(split == "train" for _, split in splits):
-        raise DataError(f"{root} has {splits[0][0].name}/ but no train/", hint="add it, or leave out the parts")
-    twice = [name for name, count in Counter(split for _, split in splits).items() if count > 1]
-    if twice:
-        raise DataError(f"{root} has two folders for {twice[0]}", hint="keep one of them")
-    if splits and len(splits) < len(folders):
-        stray = next(p for p in folders if p.name.lower() not in NAMES)
+def _split_folders(root: Path) -> dict[Split, Path]:
+    splits = split_folders(root)
+    if not splits:
+        return {"train": root}
+    first = next(iter(splits.values())).name
+    if "train" not in splits:
+        raise DataError(f"{root} has {first}/ but no train/", hint="add it, or leave out the parts")
+    stray = [path for path in folders_in(root) if path not in splits.values()]
+    if stray:
         raise DataError(
-            f"{root} has parts ({splits[0][0].name}/) and {stray.name}/ beside them",
+            f"{root} has parts ({first}/) and {stray[0].name}/ beside them",
             hint="move every class into the parts",
         )
-    found: dict[Split, dict[str, list[Path]]] = {}
-    others, empty = 0, list[Path]()
-    for folder, split in splits or [(root, "train")]:
-        found[split] = {}
-        for inner in folders_in(folder):
-            files = files_below(inner)
-            images = [p for p in files if p.suffix.lower() in SUFFIXES]
-            others += len(files) - len(images)
-            if images:
-                found[split].setdefault(class_name(inner.name), []).extend(images)
-            else:
-                empty.append(inner)
-    return found, others, empty
+    return splits
 
 
-def _unsound(source: Path, error: Exception) -> DataError:
-    return DataError(f"{source} is not a valid tar archive: {error}", hint="create it again, or give the folder")
+def _images_by_class(folder: Path) -> tuple[dict[str, list[Path]], int, list[Path]]:
+    """The images of each class, the number of other files, and the class folders without images."""
+    by_class: dict[str, list[Path]] = {}
+    others, empty = 0, []
+    for inner in folders_in(folder):
+        files = files_below(inner)
+        images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        others += len(files) - len(images)
+        if images:
+            by_class.setdefault(class_name(inner.name), []).extend(images)
+        else:
+            empty.append(inner)
+    return by_class, others, empty
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -1,17 +1,16 @@
-"""Reader of masks: a folder of images and one of masks of the same names, each pixel the number of its class."""
+"""Reader of masks: a folder of images, and one of masks with the same names and the class of each pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.data.image_files import SUFFIXES, opened_image
+from mnv2search.data.dataset import Example, Fault, SplitFiles, class_name
+from mnv2search.data.image_files import SUFFIXES, image_sizes, opened_image
 from mnv2search.data.readers.folders import entries
-from mnv2search.data.scenes import Fault, Part, Scene, image_sizes
-from mnv2search.data.sources import class_name
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
@@ -23,7 +22,7 @@ MAX_NAMES_BYTES = 2**26
 
 
 def mask_of(path: Path) -> NDArray[np.uint8] | None:
-    """(H, W) the classes' numbers, or None where it is no mask: not sound, or with colours in place of numbers."""
+    """(H, W) the class of each pixel, or None for a file that is broken or has colours instead of numbers."""
     try:
         with opened_image(path, as_rgb=False) as opened:
             if opened.mode not in ("L", "P", "1"):
@@ -34,7 +33,7 @@ def mask_of(path: Path) -> NDArray[np.uint8] | None:
 
 
 def named_classes(folders: Sequence[Path]) -> tuple[str, ...] | None:
-    """The names of a file ``classes.txt`` in one of the folders, one a line, or None where there is none."""
+    """The class names of the first ``classes.txt`` in some folders, one per line, or None."""
     for folder in folders:
         file = folder / NAMES_FILE
         if is_regular(file):
@@ -63,82 +62,69 @@ def text_lines(file: Path) -> list[str]:
         raise DataError(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
 
 
-def read_masks(
-    folder: Path, *, void: int, classes: tuple[str, ...] | None, stems: Sequence[str] | None = None
-) -> Part:
-    """The scenes of a folder that holds `images` and `masks`, or `JPEGImages` and `SegmentationClass`.
+def read_masks(folder: Path, *, void: int, classes: tuple[str, ...] | None) -> SplitFiles:
+    """The examples of a folder with `images` and `masks`, or `JPEGImages` and `SegmentationClass`.
 
-    Args:
-        folder: with both.
-        void: number of the pixels that count for nothing.
-        classes: names that are known; None calls them by the numbers that the masks have.
-        stems: names without ending; None takes all masks.
+    Without names, classes are named by their numbers.
 
     Raises:
         DataError: there are no such folders.
     """
-    pair = next(
-        ((folder / a, folder / b) for a, b in FOLDERS if (folder / a).is_dir() and (folder / b).is_dir()), None
-    )
-    if pair is None:
+    pairs = [(folder / a, folder / b) for a, b in FOLDERS if (folder / a).is_dir() and (folder / b).is_dir()]
+    if not pairs:
         raise DataError(
             f"{folder} has no folders images and masks", hint="lay it out as images/*.jpg and masks/*.png"
         )
-    faults: list[Fault] = []
     images, masks = (
         {path.stem: path for path in entries(inner) if path.suffix.lower() in SUFFIXES and is_regular(path)}
-        for inner in pair
+        for inner in pairs[0]
     )
-    wanted = sorted({*images, *masks}) if stems is None else list(stems)
+    faults: list[Fault] = []
+    for stem in images.keys() - masks.keys():
+        faults.append(Fault(images[stem], "", f"there is no file of this name in {pairs[0][1].name}"))
+    for stem in masks.keys() - images.keys():
+        faults.append(Fault(masks[stem], "", f"there is no file of this name in {pairs[0][0].name}", of="image"))
     sizes = image_sizes(images.values())
-    sound: list[tuple[Scene, frozenset[int]]] = []
-    for stem in wanted:
-        found = _pair(images.get(stem), masks.get(stem), pair, stem, sizes, faults)
-        if found is not None:
-            sound.append(found)
-    names = classes or _numbers(folder, [numbers for _, numbers in sound], void)
-    scenes: list[Scene] = []
-    for scene, numbers in sound:
-        beyond = sorted(number for number in numbers if number >= len(names) and number != void)
-        if beyond and scene.mask is not None:
-            what = f"the class id {beyond[0]} is not below {len(names)}, the number of classes, and not void ({void})"
-            faults.append(Fault(scene.mask, "", what))
-        elif numbers <= {void} and scene.mask is not None:
-            faults.append(Fault(scene.mask, "", "every pixel is void"))
+    readable: list[tuple[Example, frozenset[int]]] = []
+    for stem in images.keys() & masks.keys():
+        found = _example(images[stem], masks[stem], sizes[images[stem]])
+        if isinstance(found, Fault):
+            faults.append(found)
         else:
-            scenes.append(scene)
-    return Part(names, tuple(scenes), tuple(faults), max(1, len(wanted)))
+            readable.append(found)
+    readable.sort(key=lambda item: item[0].path.stem)
+    faults.sort(key=lambda fault: fault.file.stem)
+    names = classes or _numbers(folder, [numbers for _, numbers in readable], void)
+    wrong = {example: fault for example, numbers in readable if (fault := _fault(example, numbers, len(names), void))}
+    examples = tuple(example for example, _ in readable if example not in wrong)
+    return SplitFiles(names, examples, (*faults, *wrong.values()), max(1, len({*images, *masks})))
 
 
-def _pair(
-    image: Path | None,
-    mask: Path | None,
-    folders: tuple[Path, Path],
-    stem: str,
-    sizes: Mapping[Path | None, tuple[int, int] | str],
-    faults: list[Fault],
-) -> tuple[Scene, frozenset[int]] | None:
-    """An image with its mask and the numbers in it, or a note of why not."""
-    if image is None or mask is None:
-        there, lacking = (mask, folders[0]) if image is None else (image, folders[1])
-        what = f"there is no file of this name in {lacking.name}"
-        faults.append(Fault(there or folders[0] / stem, "", what, of="image" if image is None else "annotation"))
-        return None
-    size, numbers = sizes[image], mask_of(mask)
+def _fault(example: Example, numbers: frozenset[int], classes: int, void: int) -> Fault | None:
+    """The fault of the numbers in a mask."""
+    assert example.mask is not None
+    beyond = sorted(number for number in numbers if number >= classes and number != void)
+    if beyond:
+        what = f"the class id {beyond[0]} is not below {classes}, the number of classes, and not void ({void})"
+        return Fault(example.mask, "", what)
+    return Fault(example.mask, "", "every pixel is void") if numbers <= {void} else None
+
+
+def _example(image: Path, mask: Path, size: tuple[int, int] | str) -> tuple[Example, frozenset[int]] | Fault:
+    """An image with its mask and the numbers in it, or the fault of one of the two."""
+    numbers = mask_of(mask)
     if isinstance(size, str):
-        faults.append(Fault(image, "", size, of="image"))
-    elif numbers is None:
-        faults.append(Fault(mask, "", "it is no mask of numbers (grey or with a palette)"))
-    elif (numbers.shape[1], numbers.shape[0]) != size:
+        return Fault(image, "", size, of="image")
+    if numbers is None:
+        return Fault(mask, "", "it is no mask of numbers (grey or with a palette)")
+    if (numbers.shape[1], numbers.shape[0]) != size:
         what = f"it has {numbers.shape[1]} x {numbers.shape[0]} px, and its image {size[0]} x {size[1]} px"
-        faults.append(Fault(mask, "", what))
-    else:
-        return Scene(image=image, size=size, mask=mask), frozenset(int(n) for n in np.unique(numbers))
-    return None
+        return Fault(mask, "", what)
+    return Example(image, mask=mask, size=size), frozenset(int(n) for n in np.unique(numbers))
 
 
 def _numbers(folder: Path, found: Sequence[frozenset[int]], void: int) -> tuple[str, ...]:
-    """Names for the numbers of the masks, from 0 to the largest."""
+    """Names of the numbers in masks, from 0 to the largest."""
     numbers = {number for one in found for number in one} - {void}
     if len(numbers) < 2:
         raise DataError(f"{folder} has masks of {len(numbers)} class", hint="segmentation needs two classes or more")
@@ -146,7 +132,7 @@ def _numbers(folder: Path, found: Sequence[frozenset[int]], void: int) -> tuple[
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names of so many classes that have none.
+    """Names for classes without names.
 
     >>> numbered(2)
     ('class 0', 'class 1')

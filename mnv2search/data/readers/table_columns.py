@@ -1,4 +1,4 @@
-"""Which column of a table holds the images, which their classes, and what they hold."""
+"""The columns of a table with the images and their classes."""
 
 from __future__ import annotations
 
@@ -28,25 +28,14 @@ UNKNOWN_LABEL = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The two columns of a table that count.
-
-    Attributes:
-        image: name of the one with images.
-        label: name of the one with classes.
-        names: of the classes, where the table numbers them and says what they are called.
-    """
+    """Names of the columns with images and classes, and the names of numbered classes if the table has them."""
 
     image: str
     label: str
     names: tuple[str, ...] | None
 
     def rows(self, dataset: Any, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
-        """Each image as it is encoded, empty where there is none, and its class, None where it has none.
-
-        Args:
-            dataset: of `datasets`.
-            folder: folder of the table, in which a row without an encoded image may name a file; None if it has none.
-        """
+        """Each encoded image, empty if missing, and its class or None; rows may name files in the table's folder."""
         import datasets
 
         chosen = dataset.select_columns([self.image, self.label])
@@ -58,20 +47,14 @@ class Columns:
             yield _encoded(row[self.image], folder), label if known else None
 
     def classes(self, labels: set[object]) -> list[tuple[object, str]]:
-        """Every class that has an image, in order, with its name."""
+        """Every class with an image, in order, with its name."""
         if self.names is not None:
             return [(number, name) for number, name in enumerate(self.names) if number in labels]
         return [(label, str(label)) for label in sorted(labels)]  # type: ignore[type-var]
 
 
 def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, source: str) -> Columns:
-    """The columns with images and classes.
-
-    Args:
-        features: name to type of `datasets`.
-        image: the name of one; empty leaves it to the types and names.
-        label: likewise.
-        source: for messages.
+    """The columns with images and classes, by name if given, or else by the types of `datasets` and usual names.
 
     Raises:
         DataError: there is no such column, or several that may be meant.
@@ -91,7 +74,7 @@ def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, so
 
 
 def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], source: str) -> str:
-    """The wanted name, the only one, or the one that is called as usual."""
+    """The requested name, the only one, or the only usual one."""
     if wanted and wanted not in found:
         raise DataError(
             f"{source} has no column {wanted} that may be the {what}", hint=f"it has {', '.join(found) or 'none'}"
@@ -111,7 +94,7 @@ def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], 
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Plain bytes, or a struct of bytes and a path, as `datasets` itself keeps images."""
+    """Plain bytes, or a struct of bytes and a path, as `datasets` stores images."""
     if isinstance(kind, dict):
         return "bytes" in kind and _holds_bytes(kind["bytes"])
     return getattr(kind, "dtype", None) in ("binary", "large_binary")

@@ -1,7 +1,6 @@
-"""Images in tables: parquet files, saved Hugging Face datasets, and sets of the Hugging Face hub.
+"""Reader of images in tables: parquet files, saved Hugging Face datasets, and datasets of the Hugging Face hub.
 
-The library `datasets` reads them. The images, as they are encoded, go to files once, so that everything else finds
-what it finds in a folder.
+The library `datasets` reads them. The encoded images are written to files once, as if they came from a folder.
 """
 
 from __future__ import annotations
@@ -11,23 +10,23 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from mnv2search.data.dataset import SPLIT_NAMES, Example, Split, SplitFiles, class_name
 from mnv2search.data.image_files import SUFFIXES
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.table_columns import Columns, columns_of
-from mnv2search.data.sources import NAMES, Example, Listing, Split, class_name
 from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.untrusted import is_regular
 
-__all__ = ["HUB", "is_table", "listed_table", "quiet"]
+__all__ = ["HUB", "is_table", "quiet", "read_table"]
 
 HUB = "hf:"
-HUB_LIBRARY = "huggingface_hub"
 PARQUET = ".parquet"
 # What `datasets` writes into the folder of a set of parts, and into that of one part.
 SAVED = ("dataset_dict.json", "state.json")
@@ -39,7 +38,7 @@ MOST_BYTES = 200e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Where a table is, and what was said of its columns."""
+    """The place of a table, and the columns that were chosen."""
 
     place: str
     image: str = ""
@@ -50,10 +49,13 @@ class _Source:
         return self.place.startswith(HUB)
 
     @property
-    def folder(self) -> Path | None:
-        """The folder of the table; None for a dataset on the hub."""
-        place = Path(self.place)
-        return None if self.is_remote else place if place.is_dir() else place.parent
+    def hint(self) -> str:
+        if self.is_remote:
+            return f"check the name and, where the set has several, the configuration: {HUB}OWNER/NAME:CONFIG"
+        return "give a sound parquet file, a folder of them, or one that save_to_disk of datasets wrote"
+
+    def unreadable(self, error: BaseException) -> DataError:
+        return DataError(f"{self.place} cannot be read as a table: {_first_line(error)}", hint=self.hint)
 
 
 def is_table(source: Path) -> bool:
@@ -68,14 +70,12 @@ def is_table(source: Path) -> bool:
     return first == PARQUET
 
 
-def listed_table(source: Path, folder: Path | None) -> Listing:
-    """The images of a table, written to files once.
+def read_table(source: Path, folder: Path | None) -> dict[Split, SplitFiles]:
+    """The images of a table by split, written to files in a folder once.
 
-    Args:
-        source: a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
-            ``hf:OWNER/NAME`` with ``:CONFIG`` where a set has several. ``?label=COLUMN`` and ``?image=COLUMN`` (with
-            ``&`` between) choose columns where there are several that may be meant.
-        folder: for the files.
+    The source is a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
+    ``hf:OWNER/NAME`` with ``:CONFIG`` to choose a configuration. ``?label=COLUMN`` and ``?image=COLUMN`` (with ``&``
+    between) choose columns.
 
     Raises:
         DataError: the table cannot be read, has no images or no classes, or the disk does not take them.
@@ -83,16 +83,16 @@ def listed_table(source: Path, folder: Path | None) -> Listing:
     """
     if folder is None:
         raise DataError(f"{source} is a table", hint="give a folder to write its images to")
-    told = _source(source)
+    table = _source(source)
     with quiet():
-        if told.is_remote:
-            parts = _parts(told, folder)
-            target = folder / _mark(told, [Path(f["filename"]) for p in parts.values() for f in p.cache_files])
+        if table.is_remote:
+            parts = _parts(table, folder)
+            target = folder / _mark(table, [Path(f["filename"]) for p in parts.values() for f in p.cache_files])
         else:
-            target = folder / _mark(told, _files(Path(told.place)))
-            parts = {} if target.is_dir() else _parts(told, folder)
+            target = folder / _mark(table, _files(Path(table.place)))
+            parts = {} if target.is_dir() else _parts(table, folder)
         if not target.is_dir():
-            _write(parts, told, target)
+            _write(parts, table, target)
     return _read(target)
 
 
@@ -128,44 +128,42 @@ def _files(place: Path) -> list[Path]:
     return files_below(place)
 
 
-def _mark(told: _Source, files: Sequence[Path]) -> str:
+def _mark(table: _Source, files: Sequence[Path]) -> str:
     """A name that differs where a file or a chosen column does."""
-    found = hashlib.sha256(f"{told.image}\0{told.label}".encode())
+    found = hashlib.sha256(f"{table.image}\0{table.label}".encode())
     for path in files:
         stat = path.stat()
         found.update(os.fsencode(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
     return f"table-{found.hexdigest()[:16]}"
 
 
-def _parts(told: _Source, folder: Path) -> dict[str, Any]:
-    """The parts of a table under their own names, each a dataset of `datasets`."""
+def _parts(table: _Source, folder: Path) -> dict[str, Any]:
+    """The splits of a table by their own names, each a dataset of `datasets`."""
     import datasets
 
-    place = Path(told.place)
-    cache = str(folder / "datasets")
+    place = Path(table.place)
     try:
-        if told.is_remote:
-            name, _, config = told.place.removeprefix(HUB).partition(":")
+        if table.is_remote:
+            name, _, config = table.place.removeprefix(HUB).partition(":")
             if not name:
-                raise DataError(f"{told.place} names no dataset", hint=_hint(told))
+                raise DataError(f"{table.place} names no dataset", hint=table.hint)
             found = datasets.load_dataset(name, config or None)
         elif any(is_regular(place / name) for name in SAVED):
             found = datasets.load_from_disk(str(place))
-        elif place.is_file():
-            found = datasets.load_dataset(
-                "parquet", data_files={"train": [str(place)]}, streaming=True, cache_dir=cache
-            )
         else:
-            found = datasets.load_dataset("parquet", data_files=_by_split(place), streaming=True, cache_dir=cache)
+            files = {"train": [str(place)]} if place.is_file() else _by_split(place)
+            found = datasets.load_dataset(
+                "parquet", data_files=files, streaming=True, cache_dir=str(folder / "datasets")
+            )
     except ConnectionError as error:
         raise DataError(
-            f"{told.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
+            f"{table.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
             hint="check the network, or download the set and give its folder",
         ) from error
     except DataError:
         raise
     except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
-        raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
+        raise table.unreadable(error) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
@@ -180,63 +178,47 @@ def _by_split(folder: Path) -> dict[str, list[str]]:
     return {str(split): list(files) for split, files in found.filter(extensions=[PARQUET]).items() if files}
 
 
-def _hint(told: _Source) -> str:
-    if told.is_remote:
-        return f"check the name and, where the set has several, the configuration: {HUB}OWNER/NAME:CONFIG"
-    return "give a sound parquet file, a folder of them, or one that save_to_disk of datasets wrote"
-
-
-def _write(parts: Mapping[str, Any], told: _Source, target: Path) -> None:
+def _write(parts: Mapping[str, Any], table: _Source, target: Path) -> None:
     """Write every image to a file of its own, and an index of what they show."""
     beside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        (beside / INDEX).write_text(json.dumps(_written(parts, told, beside)), encoding="utf-8")
+        (beside / INDEX).write_text(json.dumps(_written(parts, table, beside)), encoding="utf-8")
         beside.rename(target)
     except DataError:
         raise
     except OSError as error:
         if not target.is_dir():  # another process may have been faster
             raise DataError(
-                f"the images of {told.place} cannot be written to {target.parent}: {_first_line(error)}",
+                f"the images of {table.place} cannot be written to {target.parent}: {_first_line(error)}",
                 hint="make room, or choose another folder by MNV2SEARCH_CACHE",
             ) from error
     except Exception as error:  # in the middle of a file
-        raise DataError(f"{told.place} cannot be read as a table: {_first_line(error)}", hint=_hint(told)) from error
+        raise table.unreadable(error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str, Any]:
-    """What goes into the index: (row, class) of each part's images, and the classes."""
+def _written(parts: Mapping[str, Any], table: _Source, folder: Path) -> dict[str, Any]:
+    """Write the images; the index with the classes and (row, label) of each split's images."""
     left_out: list[str] = []
     rows: dict[Split, list[tuple[int, object]]] = {}
     columns: Columns | None = None
-    size = 0
+    writer = _ImageWriter(table, folder)
     for name, dataset in parts.items():
-        split: Split | None = NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
+        split: Split | None = SPLIT_NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
         if split is None or split in rows:
-            left_out.append(
-                f"the part {name}: " + ("there is another of its kind" if split else "not known what for")
-            )
+            left_out.append(f"the part {name}: {'there is another of its kind' if split else 'not known what for'}")
             continue
-        columns = columns_of(dataset.features, image=told.image, label=told.label, source=told.place)
-        found, unlabelled = [], 0
-        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=told.folder)):
-            if label is None:
-                unlabelled += 1
-                continue
-            size += _store(folder / _name(split, row), encoded)
-            if size > MOST_BYTES:
-                raise DataError(f"{told.place} holds more than {MOST_BYTES / 1e9:.0f} GB", hint="take a part of it")
-            found.append((row, label))
+        columns = columns_of(dataset.features, image=table.image, label=table.label, source=table.place)
+        found, unlabelled = writer.write(split, dataset, columns)
         if unlabelled:
-            left_out.append(f"{unlabelled} images of the part {name}: they have no class")
+            many = "they have" if unlabelled > 1 else "it has"
+            left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the part {name}: {many} no class")
         if found:
             rows[split] = found
-    if "train" not in rows:
-        raise DataError(f"{told.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
-    assert columns is not None
+    if "train" not in rows or columns is None:
+        raise DataError(f"{table.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
     classes = columns.classes({label for part in rows.values() for _, label in part})
     index = {label: number for number, (label, _) in enumerate(classes)}
     return {
@@ -246,49 +228,69 @@ def _written(parts: Mapping[str, Any], told: _Source, folder: Path) -> dict[str,
     }
 
 
+class _ImageWriter:
+    def __init__(self, table: _Source, folder: Path) -> None:
+        place = Path(table.place)
+        self.table, self.folder, self.size_bytes = table, folder, 0
+        self.around = None if table.is_remote else place if place.is_dir() else place.parent
+
+    def write(self, split: Split, dataset: Any, columns: Columns) -> tuple[list[tuple[int, object]], int]:
+        """Write the images of a split; (row, class) of each, and the number of images without a class."""
+        found: list[tuple[int, object]] = []
+        unlabelled = 0
+        for row, (encoded, label) in enumerate(columns.rows(dataset, folder=self.around)):
+            if label is None:
+                unlabelled += 1
+                continue
+            path = self.folder / _name(split, row)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.size_bytes += path.write_bytes(encoded)
+            if self.size_bytes > MOST_BYTES:
+                place = self.table.place
+                raise DataError(f"{place} holds more than {MOST_BYTES / 1e9:.0f} GB", hint="take a part of it")
+            found.append((row, label))
+        return found, unlabelled
+
+
 def _name(split: str, row: int) -> str:
     return f"{split}/{row // PER_FOLDER:05}/{row:08}"
 
 
-def _store(path: Path, encoded: bytes) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.write_bytes(encoded)
+def _read(target: Path) -> dict[Split, SplitFiles]:
+    index = json.loads((target / INDEX).read_text(encoding="utf-8"))
+    return {
+        split: SplitFiles(
+            tuple(index["classes"]),
+            tuple(Example(target / _name(split, row), (label,)) for row, label in part),
+            left_out=tuple(index["left_out"]) if split == "train" else (),
+        )
+        for split, part in index["parts"].items()
+    }
 
 
-def _read(target: Path) -> Listing:
-    told = json.loads((target / INDEX).read_text(encoding="utf-8"))
-    return Listing(
-        classes=tuple(told["classes"]),
-        parts={
-            split: tuple(Example(target / _name(split, row), label) for row, label in part)
-            for split, part in told["parts"].items()
-        },
-        left_out=tuple(told["left_out"]),
-    )
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars and logs of `datasets` and of the hub's library.
 
-
-class quiet:  # noqa: N801 - used as a function
-    """Keeps `datasets` and the hub's library from drawing bars and telling of themselves."""
-
-    def __enter__(self) -> None:
-        try:
-            import datasets
-        except ImportError as error:
-            raise MissingExtraError(feature="a table of images", package="datasets", extra="datasets") from error
-        self._bars = datasets.is_progress_bar_enabled()
-        self._level = datasets.logging.get_verbosity()
-        datasets.disable_progress_bars()
-        datasets.logging.set_verbosity(logging.CRITICAL)  # for a damaged file it logs what our error says anyway
-        hub = logging.getLogger(HUB_LIBRARY)
-        self._hub_level = hub.level
-        hub.setLevel(logging.ERROR)  # it warns of every attempt, before the error that is told
-
-    def __exit__(self, *_: object) -> None:
+    Raises:
+        MissingExtraError: `datasets` is not installed.
+    """
+    try:
         import datasets
-
-        logging.getLogger(HUB_LIBRARY).setLevel(self._hub_level)
-        datasets.logging.set_verbosity(self._level)
-        if self._bars:
+    except ImportError as error:
+        raise MissingExtraError(feature="a table of images", package="datasets", extra="datasets") from error
+    bars, level = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # it logs errors that we raise
+    hub.setLevel(logging.ERROR)  # it warns of every attempt before it fails
+    try:
+        yield
+    finally:
+        hub.setLevel(hub_level)
+        datasets.logging.set_verbosity(level)
+        if bars:
             datasets.enable_progress_bars()
 
 

@@ -192,29 +192,26 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
 
     if not _is_dense(spec):
         return calibration_images(source, size=spec.size, normalization=normalization)
-    from mnv2search.data.prepare import image_folder
-    from mnv2search.data.readers.scene_sets import read_scene_set
     from mnv2search.errors import DataError
     from mnv2search.tasks.task import task_of
 
     try:
-        scenes = read_scene_set(source, task_of(spec), unpack_to=image_folder())
+        scenes = task_of(spec).read(source)
     except DataError:
         if not source.is_dir():
             raise
         # images on their own: nothing but their pixels is needed
         return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
-    files = [scene.image for scene in scenes.train]
+    files = [scene.path for scene in scenes.train]
     return images_of(files, source=source, size=spec.size, normalization=normalization, whole=True)
 
 
 def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
     """The images of classes that a classifier learns from, cut as for evaluation."""
-    from mnv2search.data.images import read_image_set
-    from mnv2search.data.prepare import image_folder
+    from mnv2search.data.reading import image_folder, read_dataset
     from mnv2search.export.calibration import images_of
 
-    files = [example.path for example in read_image_set(source, unpack_to=image_folder()).train]
+    files = [example.path for example in read_dataset(source, "classification", unpack_to=image_folder()).train]
     return images_of(files, source=source, size=spec.size, normalization=normalization)
 
 

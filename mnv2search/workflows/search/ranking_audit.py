@@ -13,22 +13,24 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from mnv2search.atomic import write_text
-from mnv2search.data.images import read_image_set
-from mnv2search.data.prepare import image_folder, prepare
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
+from mnv2search.results.finetuned import training_folder
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
-from mnv2search.spec.model_spec import ModelSpec, square_side
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
+from mnv2search.tasks.classification import Classification
+from mnv2search.tasks.metrics import record_of
 from mnv2search.training.distributed import own_device
-from mnv2search.training.loop import Progress, train
+from mnv2search.training.learner import Job
+from mnv2search.training.progress import Progress
+from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.search.finetuned import training_folder
 from mnv2search.workflows.search.load_run import evaluated_of
 
 __all__ = ["rank", "ranked_json"]
@@ -77,7 +79,8 @@ def rank(
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
-    images = read_image_set(data, seed=seed, unpack_to=image_folder())
+    task = Classification()
+    images = task.read(data, seed=seed)
     first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
     trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
     trained = []
@@ -87,15 +90,11 @@ def rank(
             raise OptionError(
                 f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
             )
-        prepared = prepare(images, side=square_side(spec), recipe=recipe, splits=("train", "val"))
+        parts = task.prepare(images, spec, recipe, splits=("train", "val"))
         model = build(spec, seed=seed)
         if first is not None:
             inherit(model, first)
-        done = train(
-            model,
-            prepared.parts["train"],
-            prepared.parts["val"],
-            prepared.recipe,
+        job = Job(
             folder=training_folder(trainings, evaluation),
             seed=seed,
             epochs=epochs,
@@ -104,9 +103,10 @@ def rank(
             device=own_device(),
             on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
         )
+        done = train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job)
         trained.append(done.best)
     said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
-    true = np.array([figures.top1 for figures in trained])
+    true = np.array([metrics.main.value for metrics in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
     found = Ranked(
         networks=chosen,
@@ -136,9 +136,9 @@ def ranked_json(found: Ranked) -> dict[str, Any]:
                 "name": e.spec.name,
                 "madds": e.cost.madds,
                 "searched": None if e.accuracy is None else asdict(e.accuracy),
-                "trained": asdict(figures),
+                "trained": record_of(metrics),
             }
-            for e, figures in zip(found.networks, found.trained, strict=True)
+            for e, metrics in zip(found.networks, found.trained, strict=True)
         ],
     }
 

@@ -11,7 +11,7 @@ from mnv2search import plugins
 from mnv2search.errors import OptionError, RecordError, UnknownNameError
 from mnv2search.evaluation import Budget
 from mnv2search.results.manifest import MANIFEST, read_manifest
-from mnv2search.spec.model_spec import DeepLab, SsdLite
+from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
@@ -185,13 +185,15 @@ def evaluator_of(options: RunOptions) -> str:
         raise OptionError(
             "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"
         )
+    if name == "train" and "task=" not in text and options.space != "-" and (task := _task(options)):
+        text = f"task={task}{',' if text else ''}{text}"
     given = {"data": options.data, "weights": options.from_, "weights_spec": options.from_spec}
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for one in added:
         if "," in one:
             raise OptionError(f"the path {one.partition('=')[2]!r} holds a comma", hint="rename it, or give a link")
     if not added:
-        return options.accuracy or name
+        return f"{name}:{text}" if text else name
     return f"{name}:{','.join([*added, *([text] if text else [])])}"
 
 
@@ -203,6 +205,16 @@ def _default_evaluator(options: RunOptions) -> str:
     if isinstance(head, SsdLite):
         return "train-dense:task=detection"
     return "train-dense:task=segmentation" if isinstance(head, DeepLab) else "supernet"
+
+
+def _task(options: RunOptions) -> str:
+    """The task of the networks of a space, by their head; empty for classifiers, which `train` takes by default."""
+    template = _space_of(options).template
+    if template.head is None or type(template.head) is Classifier:
+        return ""
+    from mnv2search.tasks.task import task_of  # late: it loads torch
+
+    return task_of(template).name
 
 
 def _space_of(options: RunOptions) -> SearchSpace:

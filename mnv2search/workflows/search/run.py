@@ -16,7 +16,7 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.results.finetuned import Finetuned
+from mnv2search.results.finetuned import Finetuned, measured_of, recall_finetuned
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -29,7 +29,6 @@ from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, 
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.confirm import Confirmation
-from mnv2search.workflows.search.finetuned import measured_of, recall_finetuned
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report

@@ -1,21 +1,25 @@
-"""What the trainings of a search learned, left beside the specs of its front."""
+"""Weights of a search, written beside the specs of its front."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnv2search.accuracy.types import Evaluator
+from mnv2search.evaluation import Evaluation
+from mnv2search.results.finetuned import Finetuned, training_folder
 from mnv2search.study.types import SearchResult
-from mnv2search.training.checkpoint import write_whole
-from mnv2search.workflows.search.outputs import front_path
+from mnv2search.training.checkpoint import write_network, write_whole
+from mnv2search.training.trainer import BEST
+from mnv2search.workflows.search.outputs import front_path, write_spec
 
-__all__ = ["ship_kept"]
+__all__ = ["ship_finetuned", "ship_trained", "write_inherited"]
 
 
-def ship_kept(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
+def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights that an earlier front left are removed, and what was kept of networks that are not on this one.
+    Weights of an earlier front are removed, and those of networks that are not on this one.
 
     Raises:
         TrainingError: the disk does not take them.
@@ -33,3 +37,29 @@ def ship_kept(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     for parent in {source.parent for source in sources.values()}:
         for other in set(parent.glob("*.pt")) - set(sources.values()):
             other.unlink()
+
+
+def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
+    """Write the shared weights of each member of a run's front beside its spec.
+
+    Raises:
+        TrainingError: the weights cannot be written.
+    """
+    for evaluation in front:
+        member = evaluator.member(evaluation.spec)
+        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
+
+
+def ship_finetuned(folder: Path, found: Finetuned) -> None:
+    """Make the best fine-tuned network the one to ship (``ship.yaml``, ``ship.pt``), and keep all in ``front``.
+
+    Raises:
+        TrainingError: the disk does not take them.
+        RecordError: likewise.
+    """
+    for evaluation in found.trained:
+        write_spec(front_path(folder, evaluation), evaluation)
+        trained = training_folder(found.weights.parent.parent, evaluation) / BEST
+        write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
+    write_whole(folder / "ship.pt", found.weights.read_bytes())
+    write_spec(folder / "ship.yaml", found.trained[found.best])

@@ -1,4 +1,4 @@
-"""What a search on images ends with: weights beside the front, and the best networks trained on their own."""
+"""The end of a search that has weights: they are written beside the front, and the best networks are fine-tuned."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError, check_package
-from mnv2search.results.finetuned import Finetuned
+from mnv2search.results.finetuned import REPORT, Finetuned, measured_of, recall_finetuned
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
-from mnv2search.workflows.search.finetuned import REPORT, measured_of, recall_finetuned, ship_trained, write_inherited
 
 if TYPE_CHECKING:
-    from mnv2search.training.dense_loop import DenseProgress
     from mnv2search.training.progress import Progress as Training
 
 __all__ = ["BEFORE", "FINETUNE", "Best", "check_finetuning", "set_aside", "settings_of_search", "train_best"]
@@ -31,11 +29,11 @@ LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
 
 class Best(NamedTuple):
-    """What trainings of the best networks came to.
+    """The outcome of fine-tuning.
 
     Attributes:
-        finetuned: None where there were none.
-        notes: why there were none, though they were asked for.
+        finetuned: the results, or None.
+        notes: why there are none, though they were requested.
     """
 
     finetuned: Finetuned | None = None
@@ -52,7 +50,7 @@ def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     if not evaluator.can_finetune:
         raise OptionError(
             f"{evaluator.info.name} has no weights, and so no images, to train networks on after the search",
-            hint="give --data with a supernet, or with detectors or segmenters, or leave out --finetune",
+            hint="give --data, or leave out --finetune",
         )
     if settings.time_s is None:
         raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
@@ -75,7 +73,7 @@ def train_best(
     seed: int,
     on_progress: Callable[[Progress], None],
 ) -> Best:
-    """Weights beside the front, as far as the evaluator has them, and the best networks trained on their own.
+    """Write weights beside the front, as far as the evaluator has them, and train the best networks further.
 
     Args:
         folder: of the run.
@@ -83,21 +81,13 @@ def train_best(
         evaluator: of the search.
         deadline: of the whole run; None trains nothing.
         seed: of everything that is drawn.
-        on_progress: hears where the trainings stand.
+        on_progress: called with the progress of the trainings.
 
     Raises:
         DataError: the images cannot be learned from.
         TrainingError: a training fails, or the disk does not take the weights.
     """
-    shares_weights = evaluator.can_finetune and evaluator.method == "shared weights"
-    if evaluator.can_finetune and not shares_weights:
-        from mnv2search.workflows.search.ship_weights import ship_kept  # late, here and below: it loads torch
-
-        ship_kept(folder, result, evaluator)
-    if shares_weights:
-        (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
-    if shares_weights and result.front and evaluator.is_full_size():
-        write_inherited(folder, result.front, evaluator)
+    _write_weights(folder, result, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return Best()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s
@@ -107,9 +97,8 @@ def train_best(
     elif time_s < LEAST_SHARE * whole_s:
         return _without(folder, result, deadline)
 
-    def told(name: str, progress: Training | DenseProgress) -> None:
+    def progressed(name: str, progress: Training) -> None:
         total = f" of {progress.steps}" if progress.steps else ""
-        doing = f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}"
         shown = Progress(
             phase="finetune",
             trials=result.trials,
@@ -119,42 +108,61 @@ def train_best(
             best=None,
             elapsed_s=deadline.elapsed_s,
             left_s=deadline.left_s,
-            doing=doing,
+            doing=f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}",
         )
         on_progress(shown)
 
-    from mnv2search.accuracy.evaluators.train_dense import TrainDenseEvaluator
-    from mnv2search.data.images import ImageSet
-    from mnv2search.workflows.search.finetune import best_of, candidates_of, finetune
-    from mnv2search.workflows.search.finetune_dense import finetune_dense
-
-    found: Finetuned | None = None
-    if isinstance(evaluator, TrainDenseEvaluator):
-        found = finetune_dense(
-            best_of(result.front),
-            evaluator,
-            folder=own,
-            time_s=time_s,
-            seed=seed,
-            on_progress=told,
-            clock=deadline.clock,
-        )
-    elif isinstance(evaluator.dataset, ImageSet):
-        found = finetune(
-            candidates_of(result.finalists),
-            evaluator.dataset,
-            folder=own,
-            time_s=time_s,
-            seed=seed,
-            first=evaluator,
-            on_progress=told,
-            clock=deadline.clock,
-        )
+    found = _finetuned(own, result, evaluator, time_s=time_s, seed=seed, on_progress=progressed, clock=deadline.clock)
     if found is None:
         return _without(folder, result, deadline)
-    ship_trained(folder, found)
+    from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
+
+    ship_finetuned(folder, found)
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
     return Best(finetuned=found)
+
+
+def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
+    if not evaluator.can_finetune:
+        return
+    from mnv2search.workflows.search.ship_weights import ship_trained, write_inherited  # late: it loads torch
+
+    if evaluator.method == "training":
+        ship_trained(folder, result, evaluator)
+        return
+    (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
+    if result.front and evaluator.is_full_size():
+        write_inherited(folder, result.front, evaluator)
+
+
+def _finetuned(
+    folder: Path,
+    result: SearchResult,
+    evaluator: Evaluator,
+    *,
+    time_s: float,
+    seed: int,
+    on_progress: Callable[[str, Training], None],
+    clock: Callable[[], float],
+) -> Finetuned | None:
+    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
+    from mnv2search.workflows.search.finetune_plan import best_of, candidates_of
+
+    is_trained = evaluator.method == "training"
+    task, data = evaluator.task, evaluator.dataset
+    assert task is not None
+    assert data is not None
+    return finetune(
+        best_of(result.front) if is_trained else candidates_of(result.finalists),
+        task,
+        data,
+        evaluator=evaluator,
+        folder=folder,
+        time_s=time_s,
+        seed=seed,
+        on_progress=on_progress,
+        clock=clock,
+    )
 
 
 def set_aside(folder: Path) -> None:
@@ -173,7 +181,9 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
         before.rename(own)
     found = recall_finetuned(own, measured_of(result))
     if found is not None:
-        ship_trained(folder, found)
+        from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
+
+        ship_finetuned(folder, found)
     return Best(
         finetuned=found,
         notes=(

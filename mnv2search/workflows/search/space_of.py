@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.types import AccuracyEvaluator, Evaluator
 from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
 from mnv2search.spec.space import SearchSpace
 
@@ -10,11 +10,13 @@ __all__ = ["space_of_evaluator"]
 
 
 def space_of_evaluator(space: SearchSpace, evaluator: AccuracyEvaluator) -> SearchSpace:
-    """The space whose networks tell the classes apart that the evaluator knows; the space itself where it knows none.
+    """The space with the classes of the evaluator's data, if it has any.
 
     Raises:
-        OptionError: they have another head than the evaluator's metric is of.
+        OptionError: the networks have another head than the data asks for.
     """
+    if isinstance(evaluator, Evaluator) and evaluator.task is not None:
+        return SearchSpace(template=evaluator.task.fitted(space.template, evaluator.dataset), axes=space.axes)
     info = evaluator.info
     if info.classes is None:
         return space

@@ -10,7 +10,7 @@ from mnv2search.errors import OptionError
 from mnv2search.locking import folder_lock
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
-from mnv2search.training.loop import LAST
+from mnv2search.training.trainer import LAST
 
 __all__ = ["check_existing_training", "training_lock"]
 

@@ -1,11 +1,12 @@
-"""What a trained network sees in images, drawn into them so that a person can look."""
+"""Predictions of a trained network, drawn into the images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,56 +14,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnv2search.atomic import replacing
-from mnv2search.data.image_batches import CROP, NORMALIZATIONS
+from mnv2search.data.dataset import class_name
 from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.readers.folders import check_source, files_below
-from mnv2search.data.scene_batches import normalised
-from mnv2search.data.sources import class_name
+from mnv2search.data.readers.masks import numbered
+from mnv2search.data.transforms import CROP, normalised
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
+from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.model.weights.saved import read_learned, read_network
+from mnv2search.model.weights.saved import Learned, read_learned, read_network
+from mnv2search.results.prediction import Found, Prediction
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json
-from mnv2search.workflows.training.drawing import with_boxes, with_lines, with_mask
+from mnv2search.workflows.training.drawing import Label, draw_prediction
 from mnv2search.workflows.training.train import REPORT
 
-__all__ = ["Found", "Prediction", "label_of", "predict"]
+__all__ = ["predict"]
 
 TOP = 5
 MAX_REPORT_BYTES = 2**26
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One thing that was seen.
+class _Output(NamedTuple):
+    """The decoded output of a network for one image, the best first; boxes in px, the mask (H, W)."""
 
-    Attributes:
-        name: of the class.
-        score: 0 to 1; of a segmentation, the share of the image.
-        box: corners in px of the image; None for other networks than detectors.
-    """
-
-    name: str
-    score: float
-    box: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What was seen in an image.
-
-    Attributes:
-        image: file.
-        drawn: PNG file that shows it.
-        found: in the order of the scores.
-    """
-
-    image: Path
-    drawn: Path
-    found: tuple[Found, ...]
+    numbers: Sequence[int]
+    scores: Sequence[float]
+    boxes: Sequence[Sequence[float]] | None = None
+    mask: NDArray[np.int64] | None = None
 
 
 def predict(
@@ -76,55 +58,54 @@ def predict(
     on_predicted: Callable[[Prediction], None] = lambda _: None,
     on_unreadable: Callable[[DataError], None] | None = None,
 ) -> tuple[Prediction, ...]:
-    """Run a network on images and write each with what was found: boxes, a mask, or the five likeliest classes.
+    """Run a network on images and draw its predictions: boxes, a mask, or the five likeliest classes.
 
-    Names of classes and the normalisation of the images are those that the network's file holds, or else those of the
-    ``training.json`` beside it.
-
-    Args:
-        model: a `.pt` or `.pt2` file of ours.
-        images: files, and folders whose images are taken, those of folders inside too.
-        folder: for ``NAME-predicted.png``; of an image in a folder inside, the name of that folder comes
-            before it, and where several folders are given, the name of the folder.
-        least_score: of boxes that are shown.
-        normalization: in place of the training's.
-        force: replace files that exist.
-        on_predicted: told of each image.
-        on_unreadable: told of each image that cannot be read, and the others go on; None ends at the first.
+    Class names and normalisation are those of the network's file, or else of the ``training.json`` beside it. Images
+    of folders and subfolders are taken; ``NAME-predicted.png`` in `folder` begins with the name of the subfolder and,
+    of several folders, with that of the folder. `on_unreadable` is called with the error of each image that cannot be
+    read; None stops at the first.
 
     Raises:
         WeightsError: the network cannot be read.
-        DataError: an image cannot be read, with `on_unreadable` none of them can.
-        OptionError: the network is a feature extractor, a file exists, or two images would be drawn into one file.
-        WriteError: the disk does not take a picture.
+        DataError: an image cannot be read or, with `on_unreadable`, none can.
+        OptionError: the network has no head, a file exists, or two images have the same output file.
+        WriteError: an image cannot be written.
     """
     targets = _targets(images, folder, force=force)
     network = read_network(model)
     if network.spec.head is None:
         raise OptionError(f"{network.spec.name} has no head and says nothing", hint="give its spec a head")
-    names, used = _training_of(model, network)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
-    done, unreadable = [], []
+    learned = _learned(model, network)
+    if normalization is not None:
+        learned = replace(learned, normalization=normalization)
+    done: list[Prediction] = []
+    unreadable: list[DataError] = []
     for to, path in targets.items():
         try:
-            found, shown = _looked_at(network, path, names, normalization or used, least_score)
+            found, shown = _predicted(network, path, learned, least_score)
         except DataError as error:
             if on_unreadable is None:
                 raise
             unreadable.append(error)
             continue
+        if not done:
+            _make(folder)
         _write(shown, to)
         done.append(Prediction(image=path, drawn=to, found=found))
         on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
-    for told in unreadable:
-        assert on_unreadable is not None
-        on_unreadable(told)
+    if on_unreadable is not None:
+        for problem in unreadable:
+            on_unreadable(problem)
     return tuple(done)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder} cannot be made: {error.strerror}", hint="choose another folder") from error
 
 
 def _write(shown: Image.Image, to: Path) -> None:
@@ -135,17 +116,8 @@ def _write(shown: Image.Image, to: Path) -> None:
         raise WriteError(f"{to}: cannot be written: {error.strerror or error}", hint="free some space") from error
 
 
-def label_of(found: Found) -> str:
-    """A class with its score, in percent.
-
-    >>> label_of(Found(name="t_shirt", score=0.174))
-    't_shirt 17 %'
-    """
-    return f"{found.name} {100 * found.score:.0f} %"
-
-
 def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path, Path]:
-    """The file that each image is drawn into, and that image."""
+    """The output file of each image, and the image."""
     targets: dict[Path, Path] = {}
     several = sum(given.is_dir() for given in images) > 1
     for given in images:
@@ -167,7 +139,7 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
 
 
 def _images_of(given: Path, folder: Path, prefix: str) -> list[tuple[Path, str]]:
-    """The images of a folder but for what was drawn, each with a name that says where it lies."""
+    """The images of a folder except earlier output, each with a name that tells its subfolder."""
     drawn = folder.resolve()
     files = [f for f in files_below(given) if f.suffix.lower() in SUFFIXES and drawn not in f.resolve().parents]
     if not files:
@@ -175,88 +147,67 @@ def _images_of(given: Path, folder: Path, prefix: str) -> list[tuple[Path, str]]
     return [(file, prefix + "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
 
 
-def _training_of(model: Path, network: MobileNet) -> tuple[tuple[str, ...], str]:
-    """Names of the classes and the normalisation, of the training that made the network where it is known."""
+def _learned(model: Path, network: MobileNet) -> Learned:
+    """Class names and normalisation of the training; numbers and ``imagenet`` if they are unknown."""
     head = network.spec.head
     assert head is not None
-    names, normalization = tuple(f"class {number}" for number in range(head.classes)), "imagenet"
     learned = read_learned(model)
     if learned is not None and len(learned.classes) == head.classes:
-        return learned.classes, learned.normalization
+        return learned
     try:
-        told = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
-        is_its_own = told["name"] == network.spec.name and len(told["classes"]) == head.classes
-        if is_its_own and told["recipe"]["normalization"] in NORMALIZATIONS:
-            names, normalization = tuple(map(class_name, told["classes"])), told["recipe"]["normalization"]
+        report = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
+        is_its_own = report["name"] == network.spec.name and len(report["classes"]) == head.classes
+        if is_its_own and report["recipe"]["normalization"] in NORMALIZATIONS:
+            names = tuple(map(class_name, report["classes"]))
+            return Learned(classes=names, normalization=report["recipe"]["normalization"])
     except (OSError, ValueError, LookupError, TypeError):
-        pass  # a network on its own: its classes have numbers
-    return names, normalization
+        pass  # there is no report, or it is of no use
+    return Learned(classes=numbered(head.classes), normalization="imagenet")
 
 
-def _looked_at(
-    network: MobileNet, path: Path, names: Sequence[str], normalization: str, least_score: float
+def _predicted(
+    network: MobileNet, path: Path, learned: Learned, least_score: float
 ) -> tuple[tuple[Found, ...], Image.Image]:
+    names = learned.classes
     try:
         with opened_image(path) as picture:
-            return _seen(network, picture, names, normalization, least_score)
+            output = _output(network, picture, learned.normalization, least_score)
+            boxes = [None] * len(output.numbers) if output.boxes is None else output.boxes
+            found = tuple(
+                Found(name=names[number], score=score, box=None if box is None else (box[0], box[1], box[2], box[3]))
+                for number, score, box in zip(output.numbers, output.scores, boxes, strict=True)
+            )
+            labels = [Label(n, str(one), one.box) for n, one in zip(output.numbers, found, strict=True)]
+            return found, draw_prediction(picture, labels, output.mask)
     except UnsafeFileError as error:
         why = f"it is not a readable image ({error})"
         raise DataError(f"{path} cannot be read: {why}", hint="give image files or folders") from error
 
 
 @torch.no_grad()
-def _seen(
-    network: MobileNet, picture: Image.Image, names: Sequence[str], normalization: str, least_score: float
-) -> tuple[tuple[Found, ...], Image.Image]:
+def _output(network: MobileNet, picture: Image.Image, normalization: str, least_score: float) -> _Output:
     size, head = network.spec.size, network.head
-    looked_at = picture if head is not None else _middle(picture, size)
-    pixels = np.asarray(looked_at.resize((size.width, size.height), Image.Resampling.BILINEAR)).copy()
+    seen = picture if head is not None else _center(picture, size)
+    pixels = np.asarray(seen.resize((size.width, size.height), Image.Resampling.BILINEAR)).copy()
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    answer = network.predictions(normalised(tensor, normalization))
+    output = network.predictions(normalised(tensor, normalization))
     if isinstance(head, SsdLiteHead):
-        rows = head.detections(head.boxes_of(answer))[0]
-        return _boxes_shown(picture, rows[rows[:, 4] >= max(least_score, 1e-9)], names)
+        rows = head.detections(head.boxes_of(output))[0]
+        rows = rows[rows[:, 4] >= max(least_score, 1e-9)]
+        boxes = rows[:, :4] * torch.tensor([picture.width, picture.height] * 2)
+        return _Output(rows[:, 5].int().tolist(), rows[:, 4].tolist(), boxes.tolist())
     if isinstance(network.spec.head, DeepLab):
-        return _mask_shown(picture, classes_at(answer[0], (picture.height, picture.width)).numpy(), names)
-    return _labels_shown(picture, answer.softmax(1)[0], names)
+        mask = classes_at(output[0], (picture.height, picture.width)).numpy()
+        shares = np.bincount(mask.ravel()) / mask.size
+        order = [int(number) for number in np.argsort(-shares) if shares[number] > 0]
+        return _Output(order, [float(shares[number]) for number in order], mask=mask)
+    scores, numbers = output.softmax(1)[0].topk(min(TOP, output.shape[1]))
+    return _Output(numbers.tolist(), scores.tolist())
 
 
-def _middle(picture: Image.Image, size: Size) -> Image.Image:
-    """As much as a classifier is evaluated on."""
+def _center(picture: Image.Image, size: Size) -> Image.Image:
+    """The central crop that classifiers are evaluated on."""
     scale = min(picture.width / size.width, picture.height / size.height) * CROP
     width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
-
-
-def _boxes_shown(
-    picture: Image.Image, rows: torch.Tensor, names: Sequence[str]
-) -> tuple[tuple[Found, ...], Image.Image]:
-    scale = torch.tensor([picture.width, picture.height] * 2)
-    found, labelled = [], []
-    for row in rows:
-        x0, y0, x1, y1 = (row[:4] * scale).tolist()
-        number, score = int(row[5]), float(row[4])
-        found.append(Found(name=names[number], score=score, box=(x0, y0, x1, y1)))
-        labelled.append(((x0, y0, x1, y1), number, label_of(found[-1])))
-    return tuple(found), with_boxes(picture, labelled)
-
-
-def _mask_shown(
-    picture: Image.Image, numbers: NDArray[np.int64], names: Sequence[str]
-) -> tuple[tuple[Found, ...], Image.Image]:
-    shares = np.bincount(numbers.ravel(), minlength=len(names)) / numbers.size
-    order = [int(number) for number in np.argsort(-shares) if shares[number] > 0]
-    found = tuple(Found(name=names[number], score=float(shares[number])) for number in order)
-    lines = [(number, label_of(one)) for number, one in zip(order, found, strict=True)]
-    return found, with_mask(picture, numbers, classes=len(names), lines=lines)
-
-
-def _labels_shown(
-    picture: Image.Image, shares: torch.Tensor, names: Sequence[str]
-) -> tuple[tuple[Found, ...], Image.Image]:
-    best, at = shares.topk(min(TOP, len(names)))
-    found = tuple(
-        Found(name=names[number], score=score) for score, number in zip(best.tolist(), at.tolist(), strict=True)
-    )
-    return found, with_lines(picture, [label_of(one) for one in found])

@@ -1,4 +1,4 @@
-"""What training-free scores follow on a space: how they rank its networks, beside what counting alone says."""
+"""Correlation of training-free scores with depth, multiply-adds and parameters on a space."""
 
 from __future__ import annotations
 
@@ -28,18 +28,11 @@ def score_space(
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> ScoreReport:
-    """Score networks drawn from a space.
-
-    Args:
-        space: to draw from.
-        scores: names of `mnv2search.accuracy.scores.SCORES`.
-        networks: to draw, all different; a space that has fewer is scored whole.
-        seed: of everything that is drawn.
-        on_progress: told how many networks are scored.
+    """Score different networks drawn from a space, or all networks of a smaller one.
 
     Raises:
-        UnknownNameError: there is no such score.
-        OptionError: too few networks for a rank correlation.
+        UnknownNameError: there is no such score in `mnv2search.accuracy.scores.SCORES`.
+        OptionError: there are too few networks for a rank correlation.
         EvaluatorError: a network lacks what a score rests on.
     """
     for name in scores:

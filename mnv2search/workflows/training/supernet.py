@@ -1,10 +1,9 @@
-"""A supernet built on its own, for several searches."""
+"""Training of a supernet for several searches."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from mnv2search.accuracy.types import Preparation
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.results.supernet import Built
+from mnv2search.results.supernet import SupernetReport
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
@@ -22,13 +21,13 @@ from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
-__all__ = ["build_supernet"]
+__all__ = ["train_shared_weights"]
 
 DRAWS = 1000
 SHOWN = 5
 
 
-def build_supernet(
+def train_shared_weights(
     space: str,
     *,
     data: Path,
@@ -43,23 +42,23 @@ def build_supernet(
     device: str = "onnxruntime",
     seed: int = 0,
     tell: Callable[[str, float], None] = lambda _doing, _share: None,
-) -> Built:
-    """Train the weights that all networks of a space share, or go on with a training in `folder`.
+) -> SupernetReport:
+    """Train the weights that all networks of a space share, or resume the training in `folder`.
 
     Args:
         space: file or bundled name of the search space.
-        data: images; see `mnv2search.data.images.read_image_set`.
-        folder: to keep it in.
+        data: images; see `mnv2search.data.reading.read_dataset`.
+        folder: for the weights.
         time_s: wall time.
-        epochs: over the images, in place of a time; 0 takes the time.
-        fidelity: see `SupernetEvaluator`.
-        recipe: name or path of one; see `SupernetEvaluator`.
+        epochs: passes over the images; 0 trains for the time.
+        fidelity: see `SupernetEvaluator`, as for `recipe`.
+        recipe: name or path of one.
         weights: first weights: a `.pt` file of any network with as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to.
-        latency_ms: budget of a later search: networks that fit it are trained rather than others; None trains all.
-        device: that the budget is meant for; some networks are measured on it.
-        seed: of everything that is drawn.
-        tell: hears what is being done, and the share of it that is done.
+        latency_ms: budget of a later search, whose networks are trained; None trains all networks.
+        device: of the budget; some networks are measured on it.
+        seed: of all draws.
+        tell: called with the current activity, and its progress from 0 to 1.
 
     Raises:
         SpecError: the space has problems.
@@ -84,25 +83,38 @@ def build_supernet(
             Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=tell)
         )
     else:
-        with ExitStack() as stack:
-            opened = open_device(device)
-            stack.enter_context(opened)
-            search = Search(
-                whole,
-                device=opened,
-                evaluator=evaluator,
-                budget=Budget(latency_ms=latency_ms),
-                settings=Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed),
-                listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
-                storage=Storage(cache=LatencyCache(), work=folder),
-            )
-            notes = search.prepare()
-    return Built(
+        settings = Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed)
+        notes = _prepare_for_budget(whole, evaluator, folder, device, Budget(latency_ms=latency_ms), settings, tell)
+    return SupernetReport(
         folder=folder,
         shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),
         notes=notes,
         evaluator=evaluator.info.name,
     )
+
+
+def _prepare_for_budget(
+    space: SearchSpace,
+    evaluator: SupernetEvaluator,
+    folder: Path,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    tell: Callable[[str, float], None],
+) -> tuple[str, ...]:
+    """Train as the search with this budget would."""
+    opened = open_device(device)
+    with opened:
+        search = Search(
+            space,
+            device=opened,
+            evaluator=evaluator,
+            budget=budget,
+            settings=settings,
+            listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
+            storage=Storage(cache=LatencyCache(), work=folder),
+        )
+        return search.prepare()
 
 
 def _some(space: SearchSpace, picks: Sequence[Pick]) -> tuple[ModelSpec, ...]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from mnv2search.errors import RecordError, TrainingError
 from mnv2search.report.curves import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
 from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.rows import counted
+from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.checkpoint import write_whole
-from mnv2search.training.progress import F, ProgressOf
+from mnv2search.training.progress import Progress, history_record
 from mnv2search.training.trainer import LAST
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
@@ -29,17 +29,14 @@ BOARD_STEPS = 10
 
 
 @contextmanager
-def logged(
-    folder: Path, told: Callable[[ProgressOf[F]], None], scalars: Callable[[F], Mapping[str, float]]
-) -> Iterator[Callable[[ProgressOf[F]], None]]:
+def logged(folder: Path, on_progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
     """A progress callback that also logs every evaluation, and writes event files if TensorBoard is installed.
 
     If the folder holds a checkpoint, the log is appended to; otherwise it starts empty.
 
     Args:
         folder: of the training.
-        told: callback that progress is passed on to.
-        scalars: figures by the names under which TensorBoard shows them.
+        on_progress: callback that progress is passed on to.
 
     Raises:
         RecordError: the log cannot be appended to.
@@ -47,23 +44,29 @@ def logged(
     _begin_history(folder / HISTORY, is_new=not (folder / LAST).exists())
     board = _board(folder)
 
-    def log(progress: ProgressOf[F]) -> None:
-        figures = progress.evaluated
-        if figures is not None:
-            _append(folder / HISTORY, asdict(progress))
-        if board is not None and (figures is not None or progress.step % BOARD_STEPS == 0):
+    def log(progress: Progress) -> None:
+        metrics = progress.evaluated
+        if metrics is not None:
+            _append(folder / HISTORY, history_record(progress))
+        if board is not None and (metrics is not None or progress.step % BOARD_STEPS == 0):
             shown = {f"train/{name}": getattr(progress, name) for name in ("loss", "lr", "images_per_s")}
-            if figures is not None:
-                shown |= {f"held_out/{name}": value for name, value in scalars(figures).items()}
+            if metrics is not None:
+                shown |= {f"held_out/{name}": value for name, value in _scalars(metrics).items()}
             for name, value in shown.items():
                 board.add_scalar(name, value, progress.step)
-        told(progress)
+        on_progress(progress)
 
     try:
         yield log
     finally:
         if board is not None:
             board.close()
+
+
+def _scalars(metrics: Metrics) -> dict[str, float]:
+    """The metrics by the names under which TensorBoard shows them."""
+    loss = {} if metrics.loss is None else {"loss": metrics.loss}
+    return {metrics.main.name: metrics.main.value, **loss, **dict(metrics.details)}
 
 
 def _begin_history(path: Path, *, is_new: bool) -> None:
@@ -118,7 +121,7 @@ def write_page(
     if evaluations:
         curves = training_png(evaluations, batch=batch)
         write_whole(folder / CURVES, curves)
-        shows = "training loss and figures on held-out images over the steps"
+        shows = "training loss and metrics on held-out images over the steps"
         shown.append(Picture(title="Training curves", png=curves, shows=shows))
     write_text(folder / PAGE, page(title, [*shown, *parts]))
 

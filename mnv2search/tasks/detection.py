@@ -1,0 +1,161 @@
+"""Detection of objects: class and box losses over anchors, and mean average precision by COCO's own program."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch
+from mnv2search.errors import MissingExtraError
+from mnv2search.model.boxes import decoded
+from mnv2search.model.build import MobileNet
+from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.spec.model_spec import SsdLite
+from mnv2search.tasks.matching import Targets, hard_negatives, reached, targets_of
+from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.scenes import Outputs, SceneTask
+from mnv2search.tasks.task import Step
+
+__all__ = ["Detection", "detection_loss"]
+
+
+class Detection(SceneTask):
+    """Which objects are where in an image."""
+
+    name = kind = "detection"
+    metric = "map"
+    head = SsdLite
+    packages = ("kornia", "pycocotools")
+
+    def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
+        """See `detection_loss`."""
+        anchors = _head(step.model).anchors
+        targets = [
+            targets_of(corners.to(step.device), labels.to(step.device), anchors)
+            for corners, labels in zip(batch.corners, batch.labels, strict=True)
+        ]
+        return detection_loss(predictions, targets, anchors)
+
+    def metrics(
+        self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
+    ) -> Metrics:
+        """Mean average precision over IoU 0.5 to 0.95; what a file leaves to its reader is done as the network does.
+
+        Raises:
+            MissingExtraError: pycocotools is not installed.
+        """
+        head = _head(model)
+        if not is_answer or head.spec.output == "raw":
+            outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)
+        if not is_answer or head.spec.output != "detections":
+            outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
+        return _average_precision(outputs, loaded, classes)
+
+    def reach(self, model: MobileNet, examples: LoadedScenes, classes: int) -> tuple[float | None, ...]:
+        """Of the boxes of each class, the share that some anchor overlaps by half or more; None without boxes."""
+        anchors = _head(model).anchors.cpu()
+        found = torch.cat([reached(corners, anchors) for corners in examples.corners if len(corners)]).float()
+        labels = torch.tensor([label for scene in examples.scenes for label in scene.labels])
+        return tuple(float(found[labels == k].mean()) if (labels == k).any() else None for k in range(classes))
+
+
+def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Tensor) -> Tensor:
+    """Sigmoid cross-entropy of the classes of positives and hard negatives, plus smooth L1 of the boxes of positives.
+
+    The sum is divided by the number of positives, or by one without any, so that images without objects are learned
+    from too.
+
+    Args:
+        predictions: (N, A, 4 + classes + 1), see `MobileNet.predictions`.
+        targets: one for each image.
+        anchors: (A, 4), centres and sides.
+
+    Source: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
+    """
+    boxes, logits = predictions[..., :4], predictions[..., 4:]
+    wanted = torch.stack([one.classes for one in targets])
+    slots = functional.one_hot(wanted, logits.shape[-1]).to(logits.dtype)
+    by_anchor = functional.binary_cross_entropy_with_logits(logits, slots, reduction="none").sum(-1)
+    positive = wanted > 0
+    with torch.no_grad():
+        corners = decoded(boxes, anchors)
+        learned = positive | torch.stack(
+            [hard_negatives(*one) for one in zip(by_anchor.detach(), wanted, corners, strict=True)]
+        )
+    aims = torch.stack([one.boxes for one in targets])
+    distance = functional.smooth_l1_loss(boxes, aims, reduction="none").sum(-1)
+    total = (by_anchor * learned).sum() + (distance * positive).sum()
+    return total / positive.sum().clamp(min=1)
+
+
+def _head(model: MobileNet) -> SsdLiteHead:
+    assert isinstance(model.head, SsdLiteHead)
+    return model.head
+
+
+def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
+    """Of detections (M, 6)."""
+    try:
+        from pycocotools.coco import COCO  # late: it is an extra
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingExtraError(feature="mean average precision", package="pycocotools", extra="train") from error
+    found = [entry for number, rows in outputs for entry in _entries(rows.cpu(), number, loaded)]
+    truth = COCO()
+    truth.dataset = _truth(loaded, classes)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints tables
+        truth.createIndex()
+        if not found:
+            return Metrics(main=share("map", 0.0, len(loaded)), count=len(loaded))
+        judged = COCOeval(truth, truth.loadRes(found), "bbox")
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    precision = judged.eval["precision"]  # (IoU, recall, class, area, detections)
+    by_class = {
+        name: float(known.mean()) if (known := one[one > -1]).size else float("nan")
+        for name, one in zip(classes, (precision[:, :, k, 0, -1] for k in range(len(classes))), strict=True)
+    }
+    details = {"ap50": float(judged.stats[1]), "ap75": float(judged.stats[2]), **by_class}
+    main = share("map", max(0.0, float(judged.stats[0])), len(loaded))
+    known = tuple((name, value) for name, value in details.items() if not math.isnan(value))
+    return Metrics(main=main, count=len(loaded), details=known)
+
+
+def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, Any]]:
+    """Detections of one image as COCO writes them, in px of the image itself."""
+    width, height = loaded.scenes[number].size
+    scale = torch.tensor([width, height, width, height])
+    entries = []
+    for row in rows[rows[:, 4] > 0]:
+        x0, y0, x1, y1 = (row[:4] * scale).tolist()
+        box = [x0, y0, x1 - x0, y1 - y0]
+        entries.append({"image_id": number, "category_id": int(row[5]), "bbox": box, "score": float(row[4])})
+    return entries
+
+
+def _truth(loaded: LoadedScenes, classes: tuple[str, ...]) -> dict[str, Any]:
+    annotations = [
+        {
+            "image_id": number,
+            "category_id": label,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": 0,
+        }
+        for number, scene in enumerate(loaded.scenes)
+        for (x0, y0, x1, y1), label in zip(scene.boxes, scene.labels, strict=True)
+    ]
+    return {
+        "info": {},
+        "images": [{"id": number} for number in range(len(loaded))],
+        "annotations": [{**one, "id": number + 1} for number, one in enumerate(annotations)],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
+    }

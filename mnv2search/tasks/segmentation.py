@@ -1,0 +1,89 @@
+"""Semantic segmentation: cross-entropy of pixels, and mean IoU by torchmetrics."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
+from mnv2search.errors import MissingExtraError
+from mnv2search.model.build import MobileNet
+from mnv2search.model.dense import classes_at
+from mnv2search.spec.model_spec import DeepLab
+from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.scenes import Outputs, SceneTask
+from mnv2search.tasks.task import Step
+
+__all__ = ["Segmentation", "segmentation_loss"]
+
+
+class Segmentation(SceneTask):
+    """Which class every pixel of an image belongs to."""
+
+    name = kind = "segmentation"
+    metric = "miou"
+    head = DeepLab
+    packages = ("kornia", "torchmetrics")
+
+    def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
+        """See `segmentation_loss`."""
+        assert batch.masks is not None
+        return segmentation_loss(predictions, batch.masks.to(step.device))
+
+    def metrics(
+        self,
+        outputs: Outputs,
+        model: MobileNet,  # noqa: ARG002
+        loaded: LoadedScenes,
+        classes: tuple[str, ...],
+        *,
+        is_answer: bool,  # noqa: ARG002
+    ) -> Metrics:
+        """Mean IoU of logits (C, H, W), or of classes (H, W), which are enlarged to the masks' size as they are.
+
+        Raises:
+            MissingExtraError: torchmetrics is not installed.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+        except ImportError as error:
+            raise MissingExtraError(feature="mean IoU", package="torchmetrics", extra="train") from error
+        overlap = MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
+        right = MulticlassAccuracy(len(classes), average="micro", ignore_index=VOID)
+        there = torch.zeros(len(classes), dtype=torch.bool)
+        for number, one in outputs:
+            truth = torch.from_numpy(loaded.truth(number)).long()
+            answer = _classes(one, (truth.shape[0], truth.shape[1]))
+            overlap.update(answer, truth)
+            right.update(answer, truth)
+            there[truth[truth != VOID]] = True
+        by_class = overlap.compute()
+        details = [("pixels", float(right.compute()))]
+        details += [(name, float(by_class[k])) for k, name in enumerate(classes) if there[k]]
+        main = share("miou", float(by_class[there].mean()), len(loaded))
+        return Metrics(main=main, count=len(loaded), details=tuple(details))
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Mean cross-entropy over the pixels that are not void; 0 if all are.
+
+    Args:
+        logits: (N, classes, H, W) at the size of the network's map; they are enlarged to that of the masks.
+        masks: (N, S, S) classes, `VOID` for pixels to ignore.
+
+    Source: tensorflow/models, deeplab/utils/train_utils.py, `add_softmax_cross_entropy_loss_for_each_scale`.
+    """
+    enlarged = functional.interpolate(logits, masks.shape[-2:], mode="bilinear", align_corners=True)
+    total = functional.cross_entropy(enlarged, masks, ignore_index=VOID, reduction="sum")
+    return total / (masks != VOID).sum().clamp(min=1)
+
+
+def _classes(output: Tensor, size: tuple[int, int]) -> Tensor:
+    if output.ndim == 2:
+        return functional.interpolate(output[None, None], size=list(size), mode="nearest-exact")[0, 0].long()
+    return classes_at(output, size).cpu()

@@ -1,0 +1,131 @@
+"""The interface between the training loop and what is trained, and the settings of one training."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+from mnv2search.model.weights.saved import Learned
+from mnv2search.recipe import Recipe
+from mnv2search.tasks.metrics import Metrics
+from mnv2search.training.distributed import ALONE, Team
+from mnv2search.training.pace import TIME_SHARE
+from mnv2search.training.precision import Precision
+from mnv2search.training.progress import Progress, State
+
+__all__ = ["CHECKPOINT_S", "B", "Job", "Learner"]
+
+CHECKPOINT_S = 60.0
+
+B = TypeVar("B")
+"""A batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Where a training takes place, for how long, and who hears of it.
+
+    Attributes:
+        folder: for ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
+        seed: of everything that is drawn.
+        data: fingerprint of the dataset; a checkpoint of another one is refused.
+        device: of torch, such as ``cuda``.
+        team: processes that train together, each on its share of every batch; the leader alone writes and reports.
+        precision: of the convolutions (autocast); None takes half precision where a trial shows that it is clearly
+            faster: bfloat16, or float16 where a GPU does not compute in that. A resumed training keeps its own.
+        epochs: overrides the recipe's.
+        steps: overrides epochs.
+        time_s: wall time, overrides epochs: the first steps tell how many fit, and fewer are made if later ones turn
+            out slower.
+        limit_s: wall time within which the steps or epochs have to be done; there are fewer if they do not fit.
+        after: evaluations that are made once the training has ended, and that its time is for too, in terms of one on
+            the validation images.
+        evaluations: during the training, at most, apart from the last; None takes the task's.
+        on_progress: called after every step.
+        on_note: called if the best weights are lost, or the time is too short for a training.
+        stop: asked after every step whether to stop, and between the batches of an evaluation; a checkpoint is
+            written then.
+        clock: monotonic clock in seconds.
+    """
+
+    folder: Path
+    seed: int = 0
+    data: str = ""
+    device: str = "cpu"
+    team: Team = ALONE
+    precision: Precision | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    time_s: float | None = None
+    limit_s: float | None = None
+    after: float = 0.0
+    evaluations: float | None = None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_note: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
+
+
+class Learner(ABC, Generic[B]):
+    """What a trainer trains, on which batches, and by which gradient.
+
+    Attributes:
+        model: trained in place, on its device.
+        recipe: of the training.
+        batch: images in a batch.
+        epoch_steps: batches in an epoch.
+        identity: what distinguishes the training from others; a checkpoint of another is refused.
+        what: it is called in messages.
+        learned: what the best weights are written with.
+        evaluations: during a training, at most, apart from the last; 0 for a learner that is not evaluated.
+        time_share: of the time, what is planned with.
+        checkpoint_s: from one checkpoint to the next, at most.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    batch: int
+    epoch_steps: int
+    identity: Mapping[str, object]
+    what: str = "training"
+    learned: Learned | None = None
+    evaluations: float = math.inf
+    time_share: float = TIME_SHARE
+    checkpoint_s: float = CHECKPOINT_S
+
+    @abstractmethod
+    def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
+        """The batches of an epoch from number `first` on; with `ahead`, made before they are needed."""
+
+    @abstractmethod
+    def backward(self, model: nn.Module, batch: B, state: State, scaler: torch.amp.GradScaler) -> float:
+        """Add the gradient of a batch, scaled, to the weights' gradients; the loss."""
+
+    def evaluate(self, model: nn.Module, *, stop: Callable[[], bool]) -> Metrics:
+        """Metrics on the validation images; not needed where `evaluations` is 0.
+
+        Raises:
+            StoppedError: `stop` asked for it.
+        """
+        raise NotImplementedError
+
+    def evaluate_some(self, model: nn.Module) -> float:
+        """Evaluate on a few validation images; their share of all."""
+        raise NotImplementedError
+
+    def work(self, share: float) -> float:  # noqa: ARG002
+        """Mean work of a step in the rest of a training of which a share is over, in units of `last_work`."""
+        return 1.0
+
+    @property
+    def last_work(self) -> float:
+        """Work of the last step."""
+        return 1.0

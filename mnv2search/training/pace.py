@@ -1,0 +1,154 @@
+"""How fast a training goes, and how many steps fit into its time by that."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["TIME_SHARE", "TRIAL_SHARE", "TRIAL_STEPS", "Pace", "Plan"]
+
+# A training by time: so many steps tell how fast it goes, or as many as fit into this share of the time, but two.
+TRIAL_STEPS = 24
+TRIAL_SHARE = 0.1
+# Of the time, what is planned with; the rest is for what cannot be foreseen.
+TIME_SHARE = 0.9
+# Of the time for steps and evaluations, what evaluations take at most, apart from the last.
+JUDGING_SHARE = 0.25
+
+
+class Plan(NamedTuple):
+    """How long a training is to be.
+
+    Attributes:
+        steps: of the whole.
+        every: steps from one evaluation to the next.
+    """
+
+    steps: int
+    every: int
+
+
+class Pace:
+    """How fast it goes, and with a limit of time how many steps that makes, evaluations and all.
+
+    Args:
+        first: steps that were done before.
+        time_s: limit of time, or None.
+        begin: when the time began, by `clock`; None takes now.
+        epoch_steps: an evaluation is after so many steps, or a multiple of them.
+        evaluations: at most, in the whole training, apart from the last.
+        after: evaluations that are made once the training has ended, in terms of one on the validation images.
+        time_share: of the time, what is planned with.
+        work: mean work of a step in the rest of a training, given the share of it that is over.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        time_s: float | None,
+        *,
+        begin: float | None = None,
+        epoch_steps: int = 1,
+        evaluations: float = math.inf,
+        after: float = 0.0,
+        time_share: float = TIME_SHARE,
+        work: Callable[[float], float] = lambda _: 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self.begin = clock() if begin is None else begin
+        self._since = clock()
+        self._first, self._time_s, self._warm = first, time_s, False
+        self._epoch_steps, self._evaluations, self._after = epoch_steps, evaluations, after
+        self._judging_s, self._judged, self._expected_s = 0.0, 0, 0.0
+        self._time_share, self._work, self._worked = time_share, work, 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the time began."""
+        return self._clock() - self.begin
+
+    def stepped(self, step: int, work: float = 1.0) -> None:
+        """Count a step that has ended, and its work."""
+        if self._warm:
+            self._worked += work
+        else:
+            self._warm, self._first, self._since = True, step, self._clock()  # the first step is slow
+
+    def judged(self, seconds: float) -> None:
+        """Count an evaluation that took so long."""
+        if self._warm:
+            self._since += seconds
+        self._judging_s += seconds
+        self._judged += 1
+
+    def expect(self, seconds: float, *, took_s: float) -> None:
+        """Expect an evaluation to take so long, until there was one; finding that out took `took_s`."""
+        self._since += took_s
+        self._expected_s = seconds
+
+    def per_s(self, step: int) -> float:
+        """Steps a second, without the evaluations."""
+        return (step - self._first) / max(self._clock() - self._since, 1e-9)
+
+    @property
+    def evaluation_s(self) -> float:
+        """What an evaluation takes, as far as is known."""
+        return self._judging_s / self._judged if self._judged else self._expected_s
+
+    def is_tried(self, step: int) -> bool:
+        """Whether enough steps were made to tell how many fit into the time."""
+        if self._time_s is None or step <= self._first or not self._warm:
+            return False
+        return step - self._first >= TRIAL_STEPS or self.elapsed_s >= TRIAL_SHARE * self._time_s
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit of time."""
+        return self._time_s is not None
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether there was a step or an evaluation."""
+        return self._warm or self._judged > 0
+
+    @property
+    def least_s(self) -> float:
+        """What a training takes that ends after the last step."""
+        return self.elapsed_s + (1 + self._after) * self.evaluation_s
+
+    def _step_s(self, share: float) -> float:
+        """Expected seconds of each of the steps that are left."""
+        work_per_s = self._worked / max(self._clock() - self._since, 1e-9)
+        return self._work(share) / work_per_s
+
+    def plan(self, step: int, steps: int = 0) -> Plan:
+        """How many steps fit into the time that is left after this one, beside the evaluations.
+
+        Args:
+            step: steps done.
+            steps: that were planned before; 0 for none.
+        """
+        assert self._time_s is not None
+        left_s = self._time_share * self._time_s - self.least_s
+        step_s = self._step_s(step / steps if steps else 0.0)
+        evaluation_s, epoch = self.evaluation_s, self._epoch_steps
+        share = (1 - JUDGING_SHARE) / JUDGING_SHARE
+        every = epoch * max(1, math.ceil(share * evaluation_s / (step_s * epoch)))
+        steps = max(0, int(left_s / (step_s + evaluation_s / every)))
+        if steps > self._evaluations * every:
+            every = epoch * math.ceil(steps / (self._evaluations * epoch))
+            steps = max(0, int(left_s / (step_s + evaluation_s / every)))
+        return Plan(step + steps, every)
+
+    def shortened(self, step: int, plan: Plan) -> Plan:
+        """The plan, or a shorter one where it does not fit into the time any more."""
+        left = plan.steps - step
+        if self._time_s is None or left <= 0:
+            return plan
+        step_s = self._step_s(step / plan.steps)
+        needed_s = self.least_s + left * step_s + left // plan.every * self.evaluation_s
+        return plan if needed_s <= self._time_s else self.plan(step, plan.steps)._replace(every=plan.every)

@@ -1,0 +1,228 @@
+"""How fast this machine trains, how long trainings take by that, and how long they may be."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from mnv2search.cost import cost_of
+from mnv2search.errors import StoppedError
+from mnv2search.spec.plan import Plan
+from mnv2search.training.precision import Precision
+
+__all__ = [
+    "LEAST_STEPS",
+    "WANTED",
+    "Speed",
+    "Timed",
+    "TrainingLength",
+    "chosen_length",
+    "evaluations_of",
+    "fastest",
+    "training_rate",
+]
+
+# Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
+WANTED = 4
+# Lengths that are looked at.
+LENGTHS = 1000
+# Less of a training says nothing of how long one takes.
+LEAST_STEPS = 10
+# Images of a pass that is timed.
+BATCH = 32
+# Steps that are timed in each precision, and how much faster half precision has to be: without arithmetic for it, it
+# is ten times slower, and a tenth is not worth its rounding.
+HALF_TRIALS = 3
+HALF_FASTER = 0.85
+# Slower than this many times a step in single precision, there is no need to try again.
+HALF_HOPELESS = 2.0
+
+
+class Timed(NamedTuple):
+    """The speed of a network's training here.
+
+    Attributes:
+        madds: of the network.
+        step_s: wall time of a step.
+        evaluation_s: wall time of an evaluation on all held-out images.
+    """
+
+    madds: float
+    step_s: float
+    evaluation_s: float
+
+
+class Speed:
+    """Expected durations: by the line through networks that were timed, and by trainings that have ended.
+
+    Args:
+        timed: one network or two, the one with fewer multiply-adds first. With one, a network of more multiply-adds
+            is taken to be slower in proportion.
+
+    >>> speed = Speed([Timed(100, 1.0, 2.0), Timed(200, 1.5, 3.0)])
+    >>> speed.training_s(150, steps=10, evaluations=2)
+    17.5
+    >>> speed.took(35.0, madds=150, steps=10, evaluations=2)
+    >>> speed.training_s(100, steps=10, evaluations=0)
+    20.0
+    >>> one = Speed([Timed(100, 1.0, 2.0)])
+    >>> one.training_s(50, steps=10, evaluations=0), one.training_s(300, steps=10, evaluations=1)
+    (10.0, 36.0)
+    """
+
+    def __init__(self, timed: Sequence[Timed]) -> None:
+        self._timed = tuple(timed)
+        self._scale = 1.0
+
+    def training_s(self, madds: float, *, steps: int, evaluations: int) -> float:
+        """Expected wall time of a training of a network with so many multiply-adds, in seconds."""
+        return self._scale * self._unscaled_s(madds, steps, evaluations)
+
+    def took(self, seconds: float, *, madds: float, steps: int, evaluations: int) -> None:
+        """Expect the next training to go as fast as one that took so long, whole or not."""
+        if steps >= LEAST_STEPS:
+            self._scale = seconds / self._unscaled_s(madds, steps, evaluations)
+
+    def _unscaled_s(self, madds: float, steps: int, evaluations: int) -> float:
+        return steps * self._at(madds, 1) + evaluations * self._at(madds, 2)
+
+    def _at(self, madds: float, place: int) -> float:
+        """A time of a network by those of the timed ones, at least a quarter of the least of them."""
+        first, last = self._timed[0], self._timed[-1]
+        if len(self._timed) == 1:
+            return first[place] * max(1.0, madds / first.madds)
+        least = 0.25 * min(first[place], last[place])
+        if last.madds <= first.madds:
+            return max(least, last[place])
+        share = (madds - first.madds) / (last.madds - first.madds)
+        return max(least, first[place] + share * (last[place] - first[place]))
+
+
+class TrainingLength(NamedTuple):
+    """The length of the trainings of a search.
+
+    Attributes:
+        steps: of each.
+        fitting: how many fit into the time.
+    """
+
+    steps: int
+    fitting: int
+
+
+def chosen_length(
+    training_s: Callable[[int], float], *, asked: int, least: int, time_s: float, wanted: int = WANTED
+) -> TrainingLength:
+    """The longest trainings, of at most so many steps, of which as many as are wanted fit into a time.
+
+    Where that would make them too short, it is the longest of which as many fit as of the shortest.
+
+    Args:
+        training_s: what a training of so many steps takes; more steps take no less.
+        asked: steps of a training at most.
+        least: steps below which a training is of no use.
+        time_s: for all trainings.
+        wanted: how many of them.
+
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
+    TrainingLength(steps=150, fitting=4)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=400)
+    TrainingLength(steps=100, fitting=4)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=140)
+    TrainingLength(steps=70, fitting=2)
+    >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=50)
+    TrainingLength(steps=60, fitting=0)
+    """
+
+    def fitting(steps: int) -> int:
+        return math.floor(time_s / training_s(steps))
+
+    least = min(least, asked)
+    many = min(wanted, fitting(least))
+    apart = max(1, (asked - least) // LENGTHS)
+    steps = next((steps for steps in range(asked, least - 1, -apart) if fitting(steps) >= max(1, many)), least)
+    return TrainingLength(steps, fitting(steps))
+
+
+def evaluations_of(steps: int, *, epoch_steps: int, most: float) -> int:
+    """How many evaluations a training makes: after an epoch or several, and at its end.
+
+    >>> evaluations_of(150, epoch_steps=25, most=4), evaluations_of(60, epoch_steps=25, most=4)
+    (3, 3)
+    """
+    every = epoch_steps * math.ceil(max(1.0, steps / most) / epoch_steps)
+    return math.ceil(steps / every)
+
+
+def training_rate(
+    networks: Sequence[tuple[Callable[[torch.Tensor], torch.Tensor], Plan]],
+    *,
+    device: str,
+    most_s: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Multiply-adds (of one evaluation) in a second of training here, by a pass forward and back of each network.
+
+    Args:
+        networks: logits of images (N, 3, H, W), and a plan, cheapest first; the first only warms up.
+        device: of torch.
+        most_s: that it may take; networks that are expected to take longer are left out.
+        clock: in seconds.
+    """
+    done, spent_s, left_s = 0.0, 0.0, most_s
+    for number, (net, laid_out) in enumerate(networks):
+        madds = cost_of(laid_out).madds * BATCH
+        if done and madds * spent_s / done > left_s:
+            break
+        images = torch.rand(BATCH, 3, *laid_out.spec.size).contiguous(memory_format=torch.channels_last).to(device)
+        begin = clock()
+        answers = net(images)
+        functional.cross_entropy(answers, torch.zeros(BATCH, dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        took_s = clock() - begin
+        left_s -= took_s
+        if number:
+            spent_s += took_s
+            done += madds
+    return done / max(spent_s, 1e-9)
+
+
+def fastest(
+    step: Callable[[Precision], object],
+    half: Precision,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    is_over: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Precision:
+    """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
+
+    Args:
+        step: makes one in a precision.
+        half: precision to try beside single precision.
+        clock: monotonic clock in seconds.
+        is_over: asked after every step whether there is no time for more.
+        stop: asked before every step whether to stop.
+
+    Raises:
+        StoppedError: it was asked to stop.
+    """
+    seconds: dict[Precision, list[float]] = {"float32": [], half: []}
+    for precision in ("float32", half) * HALF_TRIALS:
+        if stop():
+            raise StoppedError("interrupted before the first step; run the same command to start over")
+        begin = clock()
+        step(precision)
+        seconds[precision].append(clock() - begin)
+        hopeless = seconds[half] and min(seconds[half]) > HALF_HOPELESS * max(seconds["float32"])
+        if hopeless or is_over():
+            break
+    if not seconds[half]:
+        return "float32"
+    return half if min(seconds[half]) < HALF_FASTER * min(seconds["float32"]) else "float32"

@@ -1,0 +1,176 @@
+"""The training of a network for a task."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sized
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mnv2search.cost import cost_of
+from mnv2search.data.prefetch import Feed, feed_of
+from mnv2search.errors import OptionError, TrainingError
+from mnv2search.model.build import MobileNet
+from mnv2search.model.weights.saved import Learned
+from mnv2search.recipe import Recipe
+from mnv2search.spec.yaml.codec import dumps
+from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.task import Epoch, Share, Step, Task
+from mnv2search.training.learner import Job, Learner
+from mnv2search.training.precision import autocast
+from mnv2search.training.progress import State, Trained
+from mnv2search.training.rng import own_draws
+from mnv2search.training.throughput import Timed
+from mnv2search.training.trainer import Trainer
+
+__all__ = ["time_training", "train"]
+
+B = TypeVar("B")
+E = TypeVar("E", bound=Sized)
+
+
+def train(
+    model: MobileNet,
+    task: Task[Any, E, Any],
+    examples: E,
+    held_out: E,
+    recipe: Recipe,
+    job: Job,
+    *,
+    classes: tuple[str, ...] = (),
+    teacher: nn.Module | None = None,
+) -> Trained:
+    """Train a network, or resume a training that stopped in the job's folder.
+
+    Args:
+        model: with its first weights; trained in place.
+        task: of the network.
+        examples: to learn from.
+        held_out: validation examples, which decide which weights are kept.
+        recipe: of the training.
+        job: where, and for how long.
+        classes: names that the best weights are written with; none if empty.
+        teacher: network to distill from, for half of the loss.
+
+    Raises:
+        StoppedError: it was asked to stop before the first evaluation.
+        OptionError: the folder holds another training, the recipe does not suit the task, or a batch cannot be
+            divided among the processes.
+        DataError: there are too few examples.
+        TrainingError: the loss is not a number, or the checkpoint cannot be read or written.
+        MissingExtraError: a package is not installed.
+    """
+    task.check(recipe)
+    team = job.team
+    learner = _TaskLearner(model, task, examples, held_out, recipe, job, classes=classes, teacher=teacher)
+    if team.size > 1 and recipe.batch % (2 * team.size):
+        raise OptionError(
+            f"a batch of {recipe.batch} images cannot be divided among {team.size} processes",
+            hint=f"use a recipe whose batch is a multiple of {2 * team.size}: images are mixed in pairs",
+        )
+    if team.sums([len(examples), len(held_out)]) != (team.size * len(examples), team.size * len(held_out)):
+        raise TrainingError("the processes see different numbers of images", hint="give all of them the same data")
+    found = Trainer(learner, job).run()
+    assert found is not None
+    return found
+
+
+def time_training(
+    model: MobileNet,
+    task: Task[Any, E, Any],
+    examples: E,
+    held_out: E,
+    recipe: Recipe,
+    *,
+    classes: tuple[str, ...] = (),
+    device: str = "cpu",
+    clock: Callable[[], float] = time.monotonic,
+) -> Timed:
+    """How long a step and an evaluation take here, by a few of each; the network is of no use afterwards.
+
+    Args:
+        model: the network.
+        task: of the network.
+        examples: to learn from.
+        held_out: to evaluate on, a few of them.
+        recipe: of the training.
+        classes: their names.
+        device: of torch.
+        clock: monotonic clock in seconds.
+
+    Raises:
+        DataError: there are too few examples.
+        MissingExtraError: a package is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
+        job = Job(folder=Path(folder), device=device, clock=clock)
+        learner = _TaskLearner(model, task, examples, held_out, recipe, job, classes=classes)
+        step_s, evaluation_s = Trainer(learner, job).seconds()
+        return Timed(madds=cost_of(model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
+
+
+class _TaskLearner(Learner[B], Generic[E, B]):
+    """A network that learns a task."""
+
+    def __init__(
+        self,
+        model: MobileNet,
+        task: Task[Any, E, B],
+        examples: E,
+        held_out: E,
+        recipe: Recipe,
+        job: Job,
+        *,
+        classes: tuple[str, ...],
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.network: MobileNet = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.task, self.recipe, self.job, self.teacher = self.network, task, recipe, job, teacher
+        self.examples, self.held_out, self.tried = examples, held_out, task.some(held_out)
+        self.batch = task.batch_of(recipe, len(examples))
+        self.epoch_steps = len(examples) // self.batch
+        self.evaluations = task.evaluations
+        self.known = Learned(classes=classes, normalization=recipe.normalization)
+        self.learned = self.known if classes else None
+        self.identity = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+        self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
+
+    def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
+        feed, share = feed_of(self.job.device) if ahead else Feed(ahead=0), (self.share.rank, self.share.size)
+        plan = Epoch(batch=self.batch, seed=self.job.seed, number=epoch, first=first, share=share, feed=feed)
+        return self.task.batches(self.examples, self.network.spec, self.recipe, plan)
+
+    def backward(self, model: nn.Module, batch: B, state: State, scaler: torch.amp.GradScaler) -> float:
+        run = model.predictions if isinstance(model, MobileNet) else model
+
+        def forward(images: Tensor) -> Tensor:
+            with autocast(state.precision, self.job.device):
+                predictions: Tensor = run(images)
+            return predictions.float()
+
+        step = Step(
+            model=self.network,
+            forward=forward,
+            recipe=self.recipe,
+            device=self.job.device,
+            seed=self.job.seed,
+            number=state.step,
+            teacher=self.teacher,
+        )
+        loss = self.task.loss(step, batch)
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def evaluate(self, model: nn.Module, *, stop: Callable[[], bool]) -> Metrics:
+        return self._metrics(model, self.held_out, stop)
+
+    def evaluate_some(self, model: nn.Module) -> float:
+        return self._metrics(model, self.tried, lambda: False).count / len(self.held_out)
+
+    def _metrics(self, model: nn.Module, examples: E, stop: Callable[[], bool]) -> Metrics:
+        assert isinstance(model, MobileNet)
+        return self.task.evaluate(model, examples, self.known, device=self.job.device, share=self.share, stop=stop)

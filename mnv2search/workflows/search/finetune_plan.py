@@ -1,0 +1,289 @@
+"""Which of the best networks of a search are trained further, for how long, and from which weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnv2search.accuracy.types import Evaluator
+from mnv2search.cost import cost_of
+from mnv2search.evaluation import Evaluation
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.weights.saved import read_network
+from mnv2search.recipe import Recipe, load_recipe
+from mnv2search.results.finetuned import LONG_RECIPE, read_report
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import plan as plan_of
+from mnv2search.study.results import median_ms_of, rank_of, slots_of
+from mnv2search.supernet.inherit import inherit
+from mnv2search.tasks.task import AnyTask, Data, Parts
+from mnv2search.training.distributed import own_device
+from mnv2search.training.throughput import Speed, Timed, training_rate
+from mnv2search.training.train import time_training
+
+__all__ = ["CANDIDATES", "Plan", "affordable", "best_of", "candidates_of", "plan_by_search", "plan_by_timing"]
+
+# Networks to train further, at most; more would leave too little time for each.
+CANDIDATES = 5
+# Of the time, what is not planned with: the test images, and what cannot be foreseen.
+SPARE_SHARE = 0.1
+# Of trainings that see every image less often than this; longer ones take another.
+SHORT_RECIPE, LONG_EPOCHS = "short", 20
+# Trainings that see fewer images decide nothing, so that there are fewer of them; one that sees less is of no use.
+LEAST_IMAGES, FEWEST_IMAGES = 2_000, 500
+# Passes that tell how fast this machine is, before anything else is done, and what they take of the time at most.
+TIMED, TIMING_SHARE = 4, 0.05
+# Of the time, after which no further images are decoded.
+DECODING_SHARE = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What is trained further, and how.
+
+    Attributes:
+        task: of the networks.
+        data: to train on.
+        order: networks, those of the longest trainings first.
+        recipe: of every training.
+        parts: data ready for a network.
+        expected_s: of the training of a network, up to a common factor.
+        factor: of `expected_s`; 0 while it is unknown.
+        begin: the network with its first weights.
+        steps: of every training; None until the first one has found how many fit.
+        seed: of everything that is drawn.
+        fewest_images: a first training that sees fewer is of no use.
+    """
+
+    task: AnyTask
+    data: Data
+    order: Sequence[Evaluation]
+    recipe: Recipe
+    parts: Callable[[ModelSpec], Parts[Any]]
+    expected_s: Callable[[Evaluation], float]
+    factor: float
+    begin: Callable[[ModelSpec], MobileNet]
+    steps: int | None
+    seed: int
+    fewest_images: int = 0
+
+
+def best_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
+    """The most accurate networks of a front, the best first."""
+    known = [e for e in front if e.accuracy is not None]
+    return tuple(sorted(known, key=rank_of, reverse=True)[:count])
+
+
+def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
+    """Those of the networks measured side by side that are worth trainings of their own, fastest first.
+
+    The order of accuracies with shared weights is noisy, and favours networks that learn fast; so these are not the
+    first of that order but the first of every slot of latency, and then the best of the others.
+
+    Args:
+        finalists: with accuracies.
+        count: at most so many.
+    """
+    slots = slots_of(finalists, count=count)
+    chosen = [slot[0] for slot in slots if slot]
+    others = sorted((e for e in finalists if e not in chosen), key=rank_of, reverse=True)
+    return tuple(sorted((*chosen, *others[: count - len(chosen)]), key=median_ms_of))
+
+
+# -- after a search that trained every network ---------------------------------------------------------------------
+
+
+def plan_by_search(
+    candidates: Sequence[Evaluation], evaluator: Evaluator, *, folder: Path, time_s: float, seed: int
+) -> Plan:
+    """Train networks further, as many as can be trained for as long as in the search at least.
+
+    Args:
+        candidates: networks, best first.
+        evaluator: of the search, with the weights of its trainings.
+        folder: of the trainings; an interrupted run resumes with the networks that it chose.
+        time_s: wall time for all of them.
+        seed: of the search.
+
+    Raises:
+        RecordError: the report of an interrupted run cannot be read.
+    """
+    task, data, recipe = evaluator.task, evaluator.dataset, evaluator.recipe
+    assert task is not None
+    assert data is not None
+    assert recipe is not None
+    begun = read_report(folder)
+    count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=time_s)
+    if begun is not None:
+        count = begun.count or len(begun.networks)
+
+    def expected_s(evaluation: Evaluation) -> float:
+        return evaluator.expected_s(evaluation.spec) or float(evaluation.cost.madds)
+
+    return Plan(
+        task=task,
+        data=data,
+        order=sorted(candidates[:count], key=expected_s, reverse=True),
+        recipe=recipe,
+        parts=lambda spec: task.prepare(data, spec, recipe),
+        expected_s=expected_s,
+        factor=0.0,
+        begin=lambda spec: read_network(evaluator.trained_weights(spec)),
+        steps=None if begun is None else begun.steps,
+        seed=seed + 1,  # other draws than those of the search's training
+    )
+
+
+def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *, time_s: float) -> int:
+    """How many networks can be trained for as long as in the search at least; one in any case.
+
+    Args:
+        candidates: best first.
+        expected_s: duration of the training of each in the search.
+        time_s: wall time for all of them.
+    """
+    fitting = [n for n in range(1, len(candidates) + 1) if sum(expected_s[:n]) <= (1 - SPARE_SHARE) * time_s]
+    return max(fitting, default=1)
+
+
+# -- after a search with shared weights ----------------------------------------------------------------------------
+
+
+def plan_by_timing(
+    candidates: Sequence[Evaluation],
+    task: AnyTask,
+    data: Data,
+    *,
+    evaluator: Evaluator | None,
+    folder: Path,
+    time_s: float,
+    seed: int,
+    clock: Callable[[], float],
+    recipe: Recipe | None = None,
+) -> Plan | None:
+    """Train networks from inherited weights, as many as see enough images each; None without time for any.
+
+    Args:
+        candidates: networks to choose from.
+        task: of the networks.
+        data: to train on.
+        evaluator: of the search, with shared weights; None begins with random weights.
+        folder: of the trainings; an interrupted run resumes with the networks and the recipe that it chose.
+        time_s: wall time for all of them, decoding and the final metrics included.
+        seed: of first weights and draws.
+        clock: in seconds.
+        recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
+            ``modern``.
+
+    Raises:
+        DataError: the images cannot be learned from.
+        RecordError: the report of an interrupted run cannot be read.
+    """
+    begin, begun, device = clock(), read_report(folder), own_device()
+    if begun is None and _most_images(candidates, time_s=time_s, device=device, clock=clock) < FEWEST_IMAGES:
+        return None
+    chosen = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
+    if begun is not None:
+        candidates = candidates_of(candidates, count=begun.count or len(candidates))
+    ends = begin + DECODING_SHARE * time_s
+    decoded = _decoded(candidates, task, data, chosen, is_over=lambda: clock() >= ends)
+    some: Sequence[Evaluation] = [e for e in candidates if e.spec.size in decoded]
+    speed = _speed(some, task, decoded, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
+    steps = planned = None if begun is None else begun.steps
+    if planned is None:
+        left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
+        some, planned = _as_many_as_learn(some, speed, batch=chosen.batch, time_s=left_s)
+        if planned * chosen.batch < FEWEST_IMAGES:
+            return None
+        if recipe is None and planned >= LONG_EPOCHS * len(data.part("train")) / chosen.batch:
+            chosen = load_recipe(LONG_RECIPE)
+            decoded = {e.spec.size: task.prepare(data, e.spec, chosen) for e in some}
+    evaluations = math.ceil(planned / max(1, len(data.part("train")) // chosen.batch))
+    return Plan(
+        task=task,
+        data=data,
+        order=_longest_first(some),
+        recipe=chosen,
+        parts=lambda spec: decoded[spec.size],
+        expected_s=lambda e: speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=evaluations),
+        factor=1.0,
+        begin=lambda spec: _inheriting(spec, evaluator, seed=seed),
+        steps=steps,
+        seed=seed,
+        fewest_images=FEWEST_IMAGES,
+    )
+
+
+def _decoded(
+    candidates: Sequence[Evaluation], task: AnyTask, data: Data, recipe: Recipe, *, is_over: Callable[[], bool]
+) -> dict[tuple[int, int], Parts[Any]]:
+    """Data ready for networks of each size, the size of the longest training first, until the time is over."""
+    decoded: dict[tuple[int, int], Parts[Any]] = {}
+    for spec in (e.spec for e in _longest_first(candidates)):
+        if not decoded or (spec.size not in decoded and not is_over()):
+            decoded[spec.size] = task.prepare(data, spec, recipe)
+    return decoded
+
+
+def _inheriting(spec: ModelSpec, evaluator: Evaluator | None, *, seed: int) -> MobileNet:
+    model = build(spec, seed=seed)
+    if evaluator is not None:
+        inherit(model, evaluator.member(spec).cpu())
+    return model
+
+
+def _most_images(
+    candidates: Sequence[Evaluation], *, time_s: float, device: str, clock: Callable[[], float]
+) -> float:
+    """Images that the cheapest network sees if it takes all of the time, by a few passes forward and back."""
+    cheapest = _longest_first(candidates)[-1].spec
+    timed = (build(cheapest).to(device), plan_of(cheapest))
+    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
+    return rate * time_s / cost_of(cheapest).madds
+
+
+def _longest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
+    return sorted(networks, key=lambda e: -cost_of(e.spec).madds)
+
+
+def _speed(
+    networks: Sequence[Evaluation],
+    task: AnyTask,
+    decoded: dict[tuple[int, int], Parts[Any]],
+    *,
+    device: str,
+    most_s: float,
+    clock: Callable[[], float],
+) -> Speed:
+    """The speed of trainings here, by a few steps of the cheapest and, if there is time, of the dearest network."""
+    begin, timed = clock(), list[Timed]()
+    dearest, *others = _longest_first(networks)
+    for evaluation in (*others[-1:], dearest):
+        if timed and clock() - begin > most_s:
+            break
+        found, network = decoded[evaluation.spec.size], build(evaluation.spec)
+        train, val = found.examples["train"], found.examples["val"]
+        timed.append(time_training(network, task, train, val, found.recipe, device=device, clock=clock))
+    return Speed(timed)
+
+
+def _as_many_as_learn(
+    candidates: Sequence[Evaluation], speed: Speed, *, batch: int, time_s: float
+) -> tuple[Sequence[Evaluation], int]:
+    """As many networks, one at least, as see enough images each in the time, and the steps of each that fit."""
+    for count in range(len(candidates), 1, -1):
+        some = candidates_of(candidates, count=count)
+        steps = _steps_of(some, speed, time_s=time_s)
+        if steps * batch >= LEAST_IMAGES:
+            return some, steps
+    some = candidates_of(candidates, count=1)
+    return some, _steps_of(some, speed, time_s=time_s)
+
+
+def _steps_of(networks: Sequence[Evaluation], speed: Speed, *, time_s: float) -> int:
+    madds = [cost_of(e.spec).madds for e in networks]
+    last_s = sum(speed.training_s(one, steps=0, evaluations=1) for one in madds)
+    return max(1, int((time_s - last_s) / sum(speed.training_s(one, steps=1, evaluations=0) for one in madds)))

@@ -1,0 +1,154 @@
+"""Read every image and annotation of a dataset, and describe them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from mnv2search.data.dataset import SPLITS, Dataset, Example, Split
+from mnv2search.data.image_files import MAX_FILE_BYTES, opened_image
+from mnv2search.data.pixels import is_readable_enough
+from mnv2search.data.readers.masks import mask_of, numbered
+from mnv2search.data.reading import image_folder, read_dataset, task_of_layout
+from mnv2search.results.data import DataDescription, Quantiles, Sizes
+from mnv2search.untrusted import UnsafeFileError, read_bytes
+
+__all__ = ["describe_data", "short_side_and_hash"]
+
+# A class with less than this share of the median class is rare.
+RARE = 0.1
+
+
+def describe_data(
+    source: Path,
+    task: str = "auto",
+    *,
+    seed: int = 0,
+    void: int = 255,
+    workers: int | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> DataDescription:
+    """Describe a dataset, see `mnv2search.data.reading.read_dataset`; the task ``auto`` is chosen by the layout.
+
+    `on_progress` is called with the number of images read.
+
+    Raises:
+        DataError: the dataset cannot be trained on.
+        MissingExtraError: a table needs a package that is not installed.
+    """
+    cache = image_folder()
+    if task == "auto":
+        task = task_of_layout(source, unpack_to=cache) or "classification"
+    dataset = read_dataset(source, task, seed=seed, unpack_to=cache, void=void)
+    statistics = _Statistics(dataset)
+    examples = [(split, example) for split in SPLITS for example in dataset.part(split)]
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        read = pool.map(lambda item: (short_side_and_hash(item[1].path), _amounts(item[1])), examples)
+        for done, ((split, example), (image, amounts)) in enumerate(zip(examples, read, strict=True), start=1):
+            statistics.add(split, example, image, amounts)
+            on_progress(done)
+    return statistics.description()
+
+
+class _Statistics:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.images: dict[Split, Counter[int]] = {split: Counter() for split in SPLITS}
+        self.amounts: dict[Split, Counter[int]] = {split: Counter() for split in SPLITS}
+        self.void, self.empty = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+        self.short_sides: list[int] = []
+        self.by_content: dict[bytes, list[tuple[Split, Path]]] = defaultdict(list)
+        self.masks: dict[int, list[Path]] = defaultdict(list)
+        self.unreadable: dict[Path, str] = {}
+        self.broken: Counter[Split] = Counter()
+
+    def add(self, split: Split, example: Example, image: tuple[int, bytes] | str, amounts: Counter[int]) -> None:
+        if isinstance(image, str):
+            self.unreadable[example.path] = image
+            self.broken[split] += 1
+        else:
+            self.short_sides.append(image[0])
+            self.by_content[image[1]].append((split, example.path))
+        if example.mask is not None:
+            self.void[split] += amounts.pop(self.dataset.void, 0)
+            for label in amounts:
+                self.masks[label].append(example.mask)
+        self.amounts[split].update(amounts)
+        self.images[split].update(amounts.keys())
+        self.empty[split] += not amounts
+
+    def description(self) -> DataDescription:
+        dataset, masks, shorts = self.dataset, self.masks, self.short_sides
+        names, labels = dataset.classes, range(len(dataset.classes))
+        unnamed = dataset.task == "segmentation" and names == numbered(len(names))
+        listed = tuple(label for label in labels if masks[label] or not unnamed)
+        in_train = self.amounts["train"]
+        typical = median(in_train[label] for label in listed)
+        return DataDescription(
+            dataset=dataset,
+            images={split: tuple(self.images[split][label] for label in labels) for split in SPLITS},
+            amounts={split: tuple(self.amounts[split][label] for label in labels) for split in SPLITS},
+            void=self.void,
+            empty=self.empty,
+            sides=_sides(dataset),
+            most_boxes=max(len(example.boxes) for split in SPLITS for example in dataset.part(split)),
+            sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
+            unreadable=self.unreadable,
+            is_readable_enough=all(
+                is_readable_enough(self.broken[split], of=len(dataset.part(split))) for split in SPLITS
+            ),
+            repeated=tuple(pair for same in self.by_content.values() if (pair := _in_two_splits(same)) is not None),
+            rare=tuple(names[label] for label in listed if in_train[label] < RARE * typical),
+            listed=listed,
+            singles=tuple((names[label], masks[label][0]) for label in labels if len(masks[label]) == 1),
+        )
+
+
+def short_side_and_hash(path: Path) -> tuple[int, bytes] | str:
+    """Short side of an image in px and the hash of its file, or the reason why it cannot be read."""
+    try:
+        content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
+        with opened_image(content, as_rgb=False) as opened:
+            return min(opened.size), hashlib.blake2b(content, digest_size=16).digest()
+    except UnsafeFileError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _amounts(example: Example) -> Counter[int]:
+    """Number of labels, or of pixels, of each class."""
+    mask = None if example.mask is None else mask_of(example.mask)
+    if mask is None:
+        return Counter(example.labels)
+    numbers, pixels = np.unique(mask, return_counts=True)
+    return Counter(dict(zip(numbers.tolist(), pixels.tolist(), strict=True)))
+
+
+def _in_two_splits(same: Sequence[tuple[Split, Path]]) -> tuple[Path, Path] | None:
+    split, path = same[0]
+    other = next((other for other_split, other in same[1:] if other_split != split), None)
+    return None if other is None else (path, other)
+
+
+def _sides(dataset: Dataset) -> tuple[Quantiles | None, ...]:
+    by_class: dict[int, list[float]] = defaultdict(list)
+    for example in dataset.train:
+        area = example.size[0] * example.size[1]
+        for (x0, y0, x1, y1), label in zip(example.boxes, example.labels, strict=False):
+            by_class[label].append(((x1 - x0) * (y1 - y0) / area) ** 0.5)
+    return tuple(_quantiles(by_class[label]) for label in range(len(dataset.classes)))
+
+
+def _quantiles(sides: Sequence[float]) -> Quantiles | None:
+    if not sides:
+        return None
+    low, middle, high = np.quantile(sides, (0.05, 0.5, 0.95))
+    return Quantiles(low=float(low), median=float(middle), high=float(high))
