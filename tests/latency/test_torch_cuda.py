@@ -55,15 +55,6 @@ def test_the_cache_is_flushed_before_every_launch_and_outside_of_what_is_timed()
     assert done == ["flush", "mark", "launch", "mark"] * gpu.launched
 
 
-def test_untimed_runs_last_as_long_as_asked() -> None:
-    gpu = FakeGpu()
-    device = TorchCuda(gpu)
-    device.bursts([ONCE])
-    before = gpu.launched
-    device.bursts([ONCE._replace(warm_ms=10.0)])
-    assert gpu.launched - before == 10 + 3
-
-
 def test_runs_are_queued_before_the_processor_is_waited_for() -> None:
     gpu = FakeGpu()
     TorchCuda(gpu).bursts([ONCE._replace(min_runs=8)])
@@ -74,6 +65,16 @@ def test_runs_are_queued_before_the_processor_is_waited_for() -> None:
 def test_a_burst_is_as_long_as_asked_for() -> None:
     (runs,) = TorchCuda(FakeGpu()).bursts([ONCE._replace(burst_ms=25.0)])
     assert 25 <= len(runs) <= 26
+
+
+@pytest.mark.parametrize(("warm_ms", "untimed"), [(0.0, 2), (20.0, 20)])
+def test_untimed_runs_last_as_long_as_asked(warm_ms: float, untimed: int) -> None:
+    gpu = FakeGpu()
+    device = TorchCuda(gpu)
+    device.bursts([ONCE])
+    before = gpu.launched
+    (runs,) = device.bursts([ONCE._replace(warm_ms=warm_ms)])
+    assert gpu.launched - before - len(runs) == untimed
 
 
 def test_a_network_runs_until_the_clocks_have_settled() -> None:
