@@ -11,6 +11,8 @@ VERSION_TESTS ?= tests mnv2search
 # Taken from a file of this name where the default would be a build of several GB, such as torch==2.13.0.
 TORCH ?= torch
 EXTRAS ?= dev,runtimes,convert,train,datasets
+# Without `convert`, whose packages ask for the very versions of others that constraints.txt has.
+OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets
 
 .PHONY: run test test-loaded test-newest test-oldest docs mutants lint types contracts pytest help clean
 
@@ -78,7 +80,7 @@ $(VENV)-oldest/.installed: pyproject.toml tests/lower_bounds.py
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade pip packaging
 	$(VENV)-oldest/bin/python tests/lower_bounds.py > $(VENV)-oldest/constraints.txt
-	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable ".[$(EXTRAS)]"
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable ".[$(OLDEST_EXTRAS)]"
 	@touch $@
 
 clean:

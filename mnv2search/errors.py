@@ -12,6 +12,7 @@ __all__ = [
     "Diagnostic",
     "EvaluatorError",
     "ExportError",
+    "LatencyError",
     "MissingExtraError",
     "Mnv2SearchError",
     "OptionError",
@@ -158,6 +159,10 @@ def check_package(package: str, *, feature: str, extra: str) -> None:
 
 class DeviceError(Mnv2SearchError, RuntimeError):
     """A device could not be opened, or a network could not be run on it."""
+
+
+class LatencyError(DeviceError, ValueError):
+    """A device, a file or a prediction gives a latency that is not a time."""
 
 
 class EvaluatorError(Mnv2SearchError, RuntimeError):

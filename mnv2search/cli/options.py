@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import re
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import click
 
+from mnv2search.cli.parameter_types import Duration, InputPath, Positive, Resolution
+
 __all__ = [
-    "Count",
-    "Duration",
-    "InputPath",
+    "FILE",
+    "POOL",
+    "data_option",
     "device_option",
-    "first_option",
-    "head_output_option",
+    "epochs_option",
+    "folder_option",
+    "force_option",
     "json_option",
-    "pick_option",
+    "network_options",
+    "output_dir_option",
     "quiet_option",
-    "resized_options",
     "run_folder_argument",
+    "seed_option",
+    "space_option",
+    "time_option",
     "void_option",
+    "weights_options",
     "with_precision",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Decorator(Protocol):
+    """Adds options to a command."""
+
+    def __call__(self, command: F, /) -> F:
+        """The command with the options."""
+        ...
+
 
 DEFAULT_DEVICE = "onnxruntime"
 # Those of `mnv2search.spec.heads.outputs`, which would have to be imported.
@@ -33,95 +49,85 @@ HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # Stands between the devices of a pool in its text.
 POOL = " + "
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-class InputPath(click.Path):
-    """A path to read from; an empty text is an error instead of the current folder."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path that a text stands for."""
-        if value == "":
-            self.fail("the path is empty", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class Duration(click.ParamType[float]):
-    """A time such as 90, 90s, 2m or 1h30m; the value is in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds that a text stands for."""
-        from mnv2search.errors import OptionError  # late: only a given time needs them
-        from mnv2search.study.deadline import seconds_of
-
-        try:
-            return seconds_of(value) or 0.0
-        except OptionError as error:
-            self.fail(f"{error.message}: {error.hint}", param, ctx)
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+quiet_option: Decorator = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")
+force_option: Decorator = click.option("--force", is_flag=True, help="Overwrite existing files.")
+data_option: Decorator = click.option(
+    "--data",
+    required=True,
+    type=InputPath(),
+    metavar="DATA",
+    help="Images to train on; `mnv2search data --help` lists the layouts.",
+)
+void_option: Decorator = click.option(
+    "--void", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value to ignore."
+)
+output_dir_option: Decorator = click.option(
+    "--output-dir",
+    "root",
+    type=FOLDER,
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds the folders of runs.",
+)
 
 
-class Count(click.ParamType[int]):
-    """A count such as 300000000, 300M or 3.4M."""
-
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The whole number that a text stands for."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", str(value).strip())
-        number = (
-            float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match is not None else 0.0
-        )
-        if number < 1:
-            self.fail(f"{value!r} is not a count: write a number such as 300M or 3400000", param, ctx)
-        return int(number)
+def seed_option(help: str = "Seed of all random draws.") -> Decorator:
+    """`--seed`: an integer from 0."""
+    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=help)
 
 
-class Resolution(click.ParamType[int | tuple[int, int]]):
-    """The side of a square such as 224, or height and width such as 1025x2049, in px."""
-
-    name = "resolution"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
-        """The resolution that a text stands for."""
-        from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
-
-        if not re.fullmatch(r"[1-9]\d{0,4}(?:x[1-9]\d{0,4})?", text := str(value).strip()):
-            self.fail(
-                f"{value!r} is no size: write a side such as 224, or height and width such as 1025x2049", param, ctx
-            )
-        return resolution_of(text)
+def time_option(
+    help: str = "Stop measuring after this time, such as 30s.", *, default: str | None = None
+) -> Decorator:
+    """`--time`: in seconds as `time_s`."""
+    shown = default is not None
+    return click.option(
+        "--time", "time_s", type=Duration(), default=default, show_default=shown, metavar="TIME", help=help
+    )
 
 
-class Positive(click.ParamType[float]):
-    """A finite number above 0."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number that a text stands for."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
-        if not 0 < number < float("inf"):
-            self.fail(f"{value!r} is not a number above 0", param, ctx)
-        return number
+def epochs_option(help: str, *, default: int | None = None) -> Decorator:
+    """`--epochs`: a number from 1."""
+    return click.option(
+        "--epochs", type=click.IntRange(1), default=default, show_default=default is not None, help=help
+    )
 
 
-def json_option(command: F) -> F:
-    """`--json`: one JSON document on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+def folder_option(help: str, *, default: Path | None = None) -> Decorator:
+    """`-o`: a folder to write to."""
+    return click.option(
+        "-o", "--output", type=FOLDER, default=default, show_default=default is not None, metavar="FOLDER", help=help
+    )
 
 
-def quiet_option(command: F) -> F:
-    """`-q`: no progress and no hints."""
-    return click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")(command)
+def space_option(
+    help: str, *, default: str | tuple[str, ...] | None = None, required: bool = False, multiple: bool = False
+) -> Decorator:
+    """`--space`: file or bundled name of a search space; several as `spaces`."""
+    return click.option(
+        "--space",
+        "spaces" if multiple else "space",
+        default=default,
+        show_default=default is not None,
+        required=required,
+        multiple=multiple,
+        metavar="FILE|NAME",
+        help=help,
+    )
+
+
+def weights_options(
+    help: str, *, spec_help: str = "Network that published weights of --from belong to."
+) -> Decorator:
+    """`--from` as `weights` and `--from-spec`: first weights, and the network of published ones."""
+    weights = click.option("--from", "weights", type=FILE, metavar="FILE", help=help)
+    spec = click.option("--from-spec", metavar="SPEC", help=spec_help)
+    return lambda command: weights(spec(command))
 
 
 def device_option(command: F) -> F:
@@ -133,7 +139,7 @@ def device_option(command: F) -> F:
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="What to measure on; `mnv2search devices` lists them. Several equal ones share the work.",
+        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among equal ones.",
     )
     precision = click.option(
         "--precision",
@@ -141,7 +147,7 @@ def device_option(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_remember_precision,
-        help="Of weights and activations on the device; fp32 where neither this nor the device says otherwise.",
+        help="Precision of weights and activations on the device; fp32 unless the device sets another.",
     )
     return device(precision(command))
 
@@ -174,59 +180,41 @@ def with_precision(text: str, precision: str) -> str:
     return f"{name}:{','.join(known)}{at}{host}"
 
 
-def pick_option(command: F) -> F:
-    """`--pick AT=VALUE`: choices where the file is a search space."""
-    return click.option(
-        "--pick",
-        "picks",
-        multiple=True,
-        metavar="AT=VALUE",
-        help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
-    )(command)
+def network_options(*, head_output: bool = False) -> Decorator:
+    """Options that choose or change the network that an argument names.
 
-
-def first_option(command: F) -> F:
-    """`--first`: the first option wherever nothing was picked."""
-    return click.option(
-        "--first", is_flag=True, help="In a search space, take the first option of what is not picked."
-    )(command)
-
-
-def head_output_option(command: F) -> F:
-    """`--head-output`: what a detector or a segmenter answers, in place of the file's `head.output`."""
-    return click.option(
-        "--head-output",
-        type=click.Choice(HEAD_OUTPUTS),
-        help="What a detector (raw, boxes, detections) or segmenter (logits, resized, classes) answers, in place of "
-        "the file's; detections has non-maximum suppression in it.",
-    )(command)
-
-
-def void_option(command: F) -> F:
-    """`--void`: mask value to ignore."""
-    return click.option(
-        "--void",
-        type=click.IntRange(0, 255),
-        default=255,
-        show_default=True,
-        help="Mask value to ignore.",
-    )(command)
-
-
-def resized_options(command: F) -> F:
-    """`--width` and `--resolution` in place of the file's."""
-    width = click.option("--width", type=Positive(), metavar="X", help="Width multiplier in place of the file's.")
-    size = click.option(
-        "--resolution",
-        type=Resolution(),
-        metavar="PX",
-        help="Input side in place of the file's, or height and width such as 1025x2049.",
-    )
-    return width(size(command))
+    They become `width`, `resolution`, `picks`, `first` and, if asked for, `head_output`.
+    """
+    options = [
+        click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),
+        click.option(
+            "--resolution",
+            type=Resolution(),
+            metavar="PX",
+            help="Input side, or height and width such as 1025x2049 (overrides the file's).",
+        ),
+        click.option(
+            "--pick",
+            "picks",
+            multiple=True,
+            metavar="AT=VALUE",
+            help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
+        ),
+        click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
+    ]
+    if head_output:
+        of_head = click.option(
+            "--head-output",
+            type=click.Choice(HEAD_OUTPUTS),
+            help="Output of a detector (raw, boxes, detections) or segmenter (logits, resized, classes) "
+            "(overrides the file's); detections includes non-maximum suppression.",
+        )
+        options.insert(2, of_head)
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def run_folder_argument(command: F) -> F:
-    """`FOLDER`: of a run, as given or, where there is none, of that name in `results`."""
+    """`FOLDER`: the folder of a run, or its name in `results`."""
 
     def found(_: click.Context, __: click.Parameter, folder: Path) -> Path:
         inside = Path("results") / folder

@@ -11,7 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.untrusted import escaped
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     import click
     from rich.console import Console
 
+    from mnv2search.report.rows import Rows
+
 __all__ = [
     "answer",
     "answer_as_is",
+    "emit",
     "emit_json",
     "fail",
     "fail_usage",
@@ -31,6 +34,8 @@ __all__ = [
     "stderr_console",
     "stdout_console",
 ]
+
+Document: TypeAlias = Mapping[str, object] | Sequence[object]
 
 # Columns of a table that is not drawn on a terminal, so that a pipe gets whole rows.
 PLAIN_WIDTH = 400
@@ -64,11 +69,32 @@ def answer_as_is(text: str) -> None:
     print(escaped(text))
 
 
-def emit_json(data: Mapping[str, object] | Sequence[object]) -> None:
+def emit_json(data: Document) -> None:
     """Print one JSON document, with this package's field names as keys and without control characters."""
     import json
 
     print(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def emit(document: Document, *parts: Rows | Iterable[str], as_json: bool) -> None:
+    """Print an answer: one JSON document, or its parts, each a table or lines of prose.
+
+    Args:
+        document: the answer for programs.
+        parts: the answer for people.
+        as_json: whether to print the document.
+    """
+    if as_json:
+        emit_json(document)
+        return
+    from mnv2search.report.rows import Rows  # late: --help must not pay for it
+    from mnv2search.report.table import draw
+
+    for part in parts:
+        if isinstance(part, Rows):
+            draw(part, stdout_console())
+        else:
+            answer(part)
 
 
 def note(text: str, *, quiet: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.readers.folders import files_below
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
+from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["MOST_IMAGES", "NORMALIZATIONS", "Calibration", "calibration_images", "images_of"]
+__all__ = ["MOST_IMAGES", "Calibration", "calibration_images", "images_of"]
 
 MOST_IMAGES = 128
 # Images are scaled until they hold the network's size over this, and the middle is cut out.
@@ -26,12 +27,6 @@ CROP = 0.875
 # A picture with a larger aspect ratio is trimmed first.
 LONGEST = 16
 BILINEAR = Image.Resampling.BILINEAR
-# name -> mean and standard deviation of a channel, for values between 0 and 1.
-NORMALIZATIONS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 BROKEN_SHARE = 0.1
 # Folders beside photographs whose images are none.
 MASKS = frozenset({"masks", "annotations", "segmentationclass", "segmentationobject"})

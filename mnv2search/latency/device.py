@@ -1,31 +1,73 @@
-"""What every device shares: measuring one network, and being closed."""
+"""Bases of devices: measuring one network, and being closed."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from mnv2search.latency.host import SystemClock
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Device"]
+__all__ = ["Device", "MeasuredDevice"]
 
 
-class Device(ABC):
-    """A base for devices that can run a network in this process: they say what they are and how to load one."""
+class AnyMeasurer(Protocol):
+    """What measures networks on a device: `Measurer`, or that of a pool."""
 
-    def __init__(self, info: DeviceInfo) -> None:
-        self._info = info
-        self._clock = SystemClock()
-        self._measurer: Measurer | None = None
+    def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
+        """The latency of every network."""
+        ...
+
+
+class MeasuredDevice(ABC):
+    """A base for every device: it measures with a measurer of its own, and frees that when it is closed."""
+
+    _info: DeviceInfo
+    _measurer: AnyMeasurer | None = None
 
     @property
     def info(self) -> DeviceInfo:
         """What this device is."""
         return self._info
+
+    @abstractmethod
+    def _new_measurer(self) -> AnyMeasurer:
+        """A measurer of this device."""
+
+    def measure(self, spec: ModelSpec) -> Latency:
+        """The latency of the network, measured now.
+
+        Raises:
+            DeviceError: the runtime refuses the network, or the device is lost.
+        """
+        if self._measurer is None:
+            self._measurer = self._new_measurer()
+        return self._measurer.measure([spec], fresh=True)[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the device and free the networks that were loaded."""
+        self._measurer = None
+        self._close()
+
+    def _close(self) -> None:  # noqa: B027 - most devices hold nothing
+        """Free what the device holds."""
+
+
+class Device(MeasuredDevice):
+    """A base for devices that run a network in this process: they say what they are and how to load a network."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        self._info = info
+        self._clock = SystemClock()
 
     @property
     def clock(self) -> Clock:
@@ -36,21 +78,5 @@ class Device(ABC):
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run."""
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now.
-
-        Raises:
-            DeviceError: the runtime refuses the network.
-        """
-        if self._measurer is None:
-            self._measurer = Measurer(self)
-        return self._measurer.measure([spec], fresh=True)[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free the networks that were loaded."""
-        self._measurer = None
+    def _new_measurer(self) -> Measurer:
+        return Measurer(self)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
+from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.timing import Measurer
-from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency, Runner
+from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["Gpu", "GpuDevice", "Queued"]
@@ -75,7 +75,7 @@ class Queued(NamedTuple):
     keeps: object
 
 
-class GpuDevice(ABC):
+class GpuDevice(MeasuredDevice):
     """Networks as graphs that are launched as a whole, each run with a cold second-level cache.
 
     Between any two runs a buffer is written that fills the cache, outside of what is timed, so that the weights come
@@ -102,22 +102,12 @@ class GpuDevice(ABC):
         """
 
     @property
-    def info(self) -> DeviceInfo:
-        """What this device is."""
-        return self._info
-
-    @property
     def round_trip(self) -> int:
         """One network: asking costs nothing here."""
         return 1
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now.
-
-        Raises:
-            DeviceError: the runtime refuses the network.
-        """
-        return Measurer(self).measure([spec])[0]
+    def _new_measurer(self) -> Measurer:
+        return Measurer(self)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
         """The time of each run of each request, twice, since the processor of the host only waits.
@@ -137,13 +127,7 @@ class GpuDevice(ABC):
         self._timed(spec, found.run, 1)
         return found.output()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free the networks that were loaded."""
+    def _close(self) -> None:
         self._loaded.clear()
 
     def _burst(self, request: BurstRequest) -> list[tuple[int, int]]:

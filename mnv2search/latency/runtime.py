@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,9 +17,8 @@ from mnv2search.latency.device import Device
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
-from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.runner.cores import CoresError, pin
-from mnv2search.latency.types import DeviceInfo, Runner
+from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
@@ -28,6 +26,8 @@ from mnv2search.spec.plan import Plan, plan
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mnv2search.lowering.quantize import Ranges
 
 __all__ = ["Runtime", "RuntimeDevice"]
 
@@ -99,6 +99,18 @@ class Runtime(ABC):
         """What `convert` uses, with its version, such as ``torch.onnx.export 2.13.0``."""
         return f"the converter of {self.name}"
 
+    def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
+        """The ranges of the activations in integers, from random images; None in other precisions."""
+        if self.precision != "int8":
+            return None
+        from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
+
+        return ranges_of(network, weights)
+
+    def _not_installed(self, what: str, extra: str, error: ImportError) -> DeviceError:
+        """The error for a converter that is not installed."""
+        return DeviceError(f"{what} cannot be imported ({error})", hint=f"pip install 'mnv2search[{extra}]'")
+
     @property
     def options(self) -> tuple[str, ...]:
         """Those that open it again, as ``key=value``."""
@@ -106,6 +118,48 @@ class Runtime(ABC):
         options += [f"batch={self.batch}"] if self.batch > 1 else []
         options += [f"precision={self.precision}"] if self.precision != "fp32" else []
         return tuple(options)
+
+    def check_threads(self, cores: int, machine: str) -> None:
+        """Refuse more threads than the machine has processors.
+
+        Raises:
+            OptionError: there are fewer processors.
+        """
+        if self.threads > cores:
+            raise OptionError(
+                f"device {self.name}: threads is {self.threads}, but {machine} has {cores} processors",
+                hint=f"use {cores} or fewer",
+            )
+
+    def info(
+        self, identity: Mapping[str, Any], *, version: str, pinned: str, options: Sequence[str], host: str = "local"
+    ) -> DeviceInfo:
+        """What this runtime is on a machine.
+
+        Args:
+            identity: of the machine; see `mnv2search.latency.runner.identity.identity`.
+            version: of the runtime there.
+            pinned: processors that inferences are pinned to.
+            options: those of the device besides the runtime's own, as ``key=value``.
+            host: name of the machine.
+        """
+        return DeviceInfo(
+            name=f"{self.name}:{','.join((*self.options, *options))}{'' if host == 'local' else f'@{host}'}",
+            hardware=identity["processor"],
+            runtime=self.name,
+            runtime_version=version,
+            host=host,
+            threads=self.threads,
+            dtype=self.precision,
+            batch=self.batch,
+            delegate=self.delegate,
+            system=identity["system"],
+            machine=identity["machine"],
+            cores=identity["cores"],
+            pinned=pinned,
+            governor=identity["governor"],
+            temperature_c=identity["temperature_c"],
+        )
 
     def settings(self, spec: ModelSpec) -> dict[str, Any]:
         """What the engine is told besides the files, as JSON values."""
@@ -131,12 +185,7 @@ class RuntimeDevice(Device):
     """
 
     def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
-        if runtime.threads > processors():
-            here = f"this machine has {processors()} processors"
-            raise OptionError(
-                f"device {runtime.name}: threads is {runtime.threads}, but {here}",
-                hint=f"use {processors()} or fewer",
-            )
+        runtime.check_threads(processors(), "this machine")
         try:
             version = runner.version(runtime.engine)
         except runner.EngineError as error:
@@ -152,34 +201,15 @@ class RuntimeDevice(Device):
             pinned = pin(cores)
         except CoresError as error:
             raise OptionError(f"device {runtime.name}: {error}") from error
-        options = [*runtime.options, *([f"cores={cores}"] if cores else [])]
-        super().__init__(
-            DeviceInfo(
-                name=f"{runtime.name}:{','.join(options)}",
-                hardware=processor(),
-                runtime=runtime.name,
-                runtime_version=version,
-                threads=runtime.threads,
-                dtype=runtime.precision,
-                batch=runtime.batch,
-                delegate=runtime.delegate,
-                system=identity.system(),
-                machine=identity.machine(),
-                cores=processors(),
-                pinned=pinned,
-                governor=identity.governor(),
-                temperature_c=identity.temperature_c(),
-            )
-        )
+        options = [f"cores={cores}"] if cores else []
+        told = {**identity.identity(), "processor": processor(), "cores": processors()}
+        super().__init__(runtime.info(told, version=version, pinned=pinned, options=options))
         self.runtime = runtime
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free the networks, and the thread from its cores."""
+    def _close(self) -> None:
+        """Free the thread from its cores."""
         if self._before is not None:
             os.sched_setaffinity(0, self._before)
-        super().__exit__(kind, error, trace)
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network lowered and loaded.
@@ -197,35 +227,17 @@ class RuntimeDevice(Device):
         """
         return np.asarray(self._loaded(artifact, spec).output(), np.float32)
 
-    def time_artifacts(
-        self,
-        artifacts: Sequence[tuple[Artifact, ModelSpec]],
-        *,
-        burst_ms: float,
-        warm_ms: float,
-        min_runs: int,
-    ) -> list[list[tuple[int, int]]]:
+    def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once.
 
         Raises:
             DeviceError: the runtime refuses an artifact.
         """
         loaded: dict[str, Runner] = {}
-        found = []
-        for artifact, spec in artifacts:
+        for artifact, request in bursts:
             if artifact.digest not in loaded:
-                loaded[artifact.digest] = self._loaded(artifact, spec).run
-            found.append(
-                burst(
-                    loaded[artifact.digest],
-                    burst_ms=burst_ms,
-                    warm_ms=warm_ms,
-                    min_runs=min_runs,
-                    wall_ns=self.clock.wall_ns,
-                    cpu_ns=self.clock.cpu_ns,
-                )
-            )
-        return found
+                loaded[artifact.digest] = self._loaded(artifact, request.spec).run
+        return [request.timed(loaded[artifact.digest], self.clock) for artifact, request in bursts]
 
     def _loaded(self, artifact: Artifact, spec: ModelSpec) -> runner.Loaded:
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from mnv2search.cost import check_counts
+from mnv2search.errors import LatencyError
+from mnv2search.latency.runner.burst import burst
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -110,6 +112,9 @@ class Latency:
         taken_at: end of the measurement, ISO 8601 in UTC.
         noisy: the interval is not to be trusted; mostly because the machine was noisy.
         visits: bursts at different times that it rests on; None for a prediction, and in records of earlier versions.
+
+    Raises:
+        LatencyError: a time is not finite or not above 0, or the median lies outside of its interval.
     """
 
     median_ms: float
@@ -127,11 +132,9 @@ class Latency:
     def __post_init__(self) -> None:
         ends = (self.ci_low_ms, self.ci_high_ms, self.p90_ms)
         if not (0 < self.median_ms < math.inf and all(map(math.isfinite, ends))):
-            raise ValueError(f"latency of {self.median_ms} ms with interval {ends} is not a time above 0")
+            raise LatencyError(f"latency of {self.median_ms} ms with interval {ends} is not a time above 0")
         if not self.ci_low_ms <= self.median_ms <= self.ci_high_ms:
-            raise ValueError(
-                f"latency {self.median_ms} is not within its interval {self.ci_low_ms}, {self.ci_high_ms}"
-            )
+            raise LatencyError(f"latency {self.median_ms} is not within its interval {ends[0]}, {ends[1]}")
         check_counts(samples=self.samples, dropped=self.dropped, visits=self.visits or 0)
 
     @property
@@ -172,6 +175,17 @@ class BurstRequest(NamedTuple):
     burst_ms: float
     warm_ms: float
     min_runs: int
+
+    def timed(self, run: Runner, clock: Clock) -> list[tuple[int, int]]:
+        """(wall, CPU) time in ns of the runs of the loaded network in this process."""
+        return burst(
+            run,
+            burst_ms=self.burst_ms,
+            warm_ms=self.warm_ms,
+            min_runs=self.min_runs,
+            wall_ns=clock.wall_ns,
+            cpu_ns=clock.cpu_ns,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
-from mnv2search.report.rows import LIKELIHOOD, device_line
+from mnv2search.report.rows import device_line
+from mnv2search.report.search.front import LIKELIHOOD
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ def make_layer(
 ) -> Layer:
     """The layer that reads a map of `size`, padded in its style; one without a normalizer has a bias."""
     padding, normalizer, activation = style
-    pad, out = padded(padding, size, *window)
+    pad, out = (NO_PAD, size) if window is ONE else padded(padding, size, *window)
     numbers = (c_in, c_out, *window, groups, parts, pad, size, out)
     return Layer(role, *numbers, normalizer == "none", normalizer, activation)
 

@@ -115,7 +115,7 @@ class _BlockLayers:
         groups: int = 1,
         parts: tuple[tuple[int, int], ...] = (),
     ) -> None:
-        style = self.style._replace(activation=activation)
+        style = Style(self.style.padding, self.style.normalizer, activation)
         self.layers.append(
             make_layer(role, self.depth, outputs, self.size, style, window=window, groups=groups, parts=parts)
         )

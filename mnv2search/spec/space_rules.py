@@ -77,7 +77,7 @@ class Address:
             extras = spec.head.extras if isinstance(spec.head, ms.SsdLite) else ()
             return extras[self.extra] if self.extra < len(extras) else None
         owner = getattr(spec, self.section) if self.section else spec
-        return owner if hasattr(owner, self.field) else None
+        return owner if owner is not None and self.field in rules_of(type(owner)) else None
 
 
 @lru_cache(maxsize=16_384)

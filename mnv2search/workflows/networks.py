@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.errors import OptionError, WeightsError
-from mnv2search.spec.heads.outputs import answering
+from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
@@ -70,7 +70,7 @@ def chosen_spec(
     if resolution is not None:
         changes["resolution"] = resolution
     sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
-    return sized if head_output is None else answering(sized, head_output)
+    return sized if head_output is None else with_output(sized, head_output)
 
 
 def saved_spec(name: str) -> ModelSpec | None:

@@ -23,7 +23,7 @@ from mnv2search.accuracy.scores import SCORES, WARNING, naswot_of, synflow_of, z
 from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
-from mnv2search.spec.heads.outputs import answering
+from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import SearchSpace
@@ -84,7 +84,7 @@ def test_a_linear_layer_more_scales_synflow_by_its_weight() -> None:
 def test_a_score_does_not_depend_on_what_is_made_of_the_answers(
     score: str, spec: ModelSpec, outputs: tuple[str, ...]
 ) -> None:
-    found = {SCORES[score](answering(spec, output), 0) for output in outputs}
+    found = {SCORES[score](with_output(spec, output), 0) for output in outputs}
     assert len(found) == 1
     assert math.isfinite(found.pop())
 

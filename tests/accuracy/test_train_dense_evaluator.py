@@ -28,7 +28,7 @@ from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.saved import read_learned, read_network
-from mnv2search.report.run import ship_lines
+from mnv2search.report.search.run import ship_lines
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import BlockSpec, Classifier
 from mnv2search.spec.space import SearchSpace

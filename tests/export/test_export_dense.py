@@ -12,6 +12,7 @@ from mnv2search.errors import ExportError, OptionError
 from mnv2search.export import export
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import write_checked
+from mnv2search.export.formats import lowered
 from mnv2search.export.formats import onnx as onnx_format
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.types import NetworkArrays
@@ -98,7 +99,7 @@ def test_a_program_of_xnnpack_cannot_choose(spec: ModelSpec, tmp_path: Path) -> 
 
 def test_a_file_of_classes_with_wrong_logits_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = layer_arrays(lively(segmenter()))
-    monkeypatch.setattr(onnx_format, "layer_arrays", lambda _: other)
+    monkeypatch.setattr(lowered, "layer_arrays", lambda _: other)
     with pytest.raises(ExportError, match="differs from the network"):
         export(segmenter(output="classes"), tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -1,21 +1,33 @@
-"""One burst of runs on a clock that moves only while they run."""
+"""A burst of runs, on a clock that only a run moves."""
 
 from __future__ import annotations
 
 import pytest
 
 from mnv2search.latency.runner.burst import burst
-from mnv2search.latency.runtimes.simulated import SimulatedClock
+
+MS = 1_000_000
 
 
-@pytest.mark.parametrize(("warm_ms", "untimed"), [(0.0, 2), (1.0, 2), (10.0, 10), (10.5, 11)])
-def test_untimed_runs_last_as_long_as_asked_and_are_two_at_least(warm_ms: float, untimed: int) -> None:
-    clock, done = SimulatedClock(), list[int]()
+class Clock:
+    """Each run takes one millisecond."""
 
-    def run() -> None:
-        clock.advance(wall_ns=1_000_000, cpu_ns=900_000)
-        done.append(1)
+    def __init__(self) -> None:
+        self.runs = 0
 
-    timed = burst(run, burst_ms=4.0, warm_ms=warm_ms, min_runs=1, wall_ns=clock.wall_ns, cpu_ns=clock.cpu_ns)
-    assert timed == [(1_000_000, 900_000)] * 4
-    assert len(done) - len(timed) == untimed
+    def run(self) -> None:
+        self.runs += 1
+
+    def now_ns(self) -> int:
+        return self.runs * MS
+
+
+@pytest.mark.parametrize(("warm_ms", "warm_runs"), [(0.0, 2), (2.0, 2), (10.0, 10)])
+@pytest.mark.parametrize(("burst_ms", "timed_runs"), [(0.0, 3), (5.0, 5)])
+def test_runs_are_untimed_and_timed_for_as_long_as_asked(
+    warm_ms: float, warm_runs: int, burst_ms: float, timed_runs: int
+) -> None:
+    clock = Clock()
+    runs = burst(clock.run, burst_ms=burst_ms, warm_ms=warm_ms, min_runs=3, wall_ns=clock.now_ns, cpu_ns=clock.now_ns)
+    assert runs == [(MS, MS)] * timed_runs
+    assert clock.runs == warm_runs + timed_runs

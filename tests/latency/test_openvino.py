@@ -140,3 +140,23 @@ def test_it_reports_itself_to_nobody() -> None:
     program = "import sys, mnv2search.latency.runner.engines.openvino; print('openvino_telemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+INTERRUPTED = """
+import os, signal
+from mnv2search.latency.registry import open_device
+from mnv2search.testing.contracts import network_of
+first, second = (open_device("openvino").prepare(network_of()) for _ in range(2))
+del first
+del second
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_an_interrupt_after_networks_are_freed_in_the_order_of_loading() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n")

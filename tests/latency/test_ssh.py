@@ -207,7 +207,7 @@ class Heard(SshTransport):
         super().__init__(address)
         self.lines: list[str] = []
 
-    def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
+    def _shell(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
         self.lines.append(line)
         return Completed(0, "", "")
 
@@ -223,7 +223,7 @@ def test_two_connections_to_one_home_folder_do_not_write_to_one_file() -> None:
 
 def test_a_full_disk_is_told_from_a_lost_machine() -> None:
     class Full(Heard):
-        def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
+        def _shell(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
             return Completed(1, "", "cat: write error: No space left on device")
 
     with pytest.raises(NoRoomError, match="cannot be copied to ssh://pi"):

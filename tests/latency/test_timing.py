@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count, groupby
 
 import pytest
 from fake_device import INFO, FakeDevice, net
 
-from mnv2search.errors import OptionError
+from mnv2search.errors import LatencyError, OptionError
 from mnv2search.latency.measuring.timing import Measurer, Settings
-from mnv2search.latency.types import DeviceInfo
+from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
 
 REFERENCE_MS = 2.0
 # How many runs of 5 ms fill one burst.
@@ -47,6 +48,12 @@ def test_every_burst_begins_with_untimed_runs() -> None:
     fake = device(a=5.0)
     latency = Measurer(fake, Settings(min_visits=1, max_visits=1)).measure([net("a")])[0]
     assert fake.ran.count("a") == latency.samples + 2
+
+
+def test_untimed_runs_last_as_long_as_the_settings_say() -> None:
+    fake = device(a=5.0)
+    latency = Measurer(fake, Settings(min_visits=1, max_visits=1, warm_ms=20.0)).measure([net("a")])[0]
+    assert fake.ran.count("a") == latency.samples + 4
 
 
 def test_preempted_runs_are_dropped_and_counted() -> None:
@@ -169,3 +176,22 @@ def test_nothing_to_measure_runs_nothing() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="measuring with"):
         Settings(**settings)
+
+
+class NoTimes:
+    """Times its bursts itself, and reports what is no time."""
+
+    info = INFO
+    round_trip = 1
+
+    def __init__(self, low_ms: float) -> None:
+        self._low_ms = low_ms
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[RunSummary]:
+        return [RunSummary(count=3, low_ms=self._low_ms, median_ms=1.0, p90_ms=1.0) for _ in requests]
+
+
+@pytest.mark.parametrize("low_ms", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_device_that_reports_no_time_is_a_clear_error(low_ms: float) -> None:
+    with pytest.raises(LatencyError, match=r"fake reports .* for a"):
+        Measurer(NoTimes(low_ms)).measure([net("a")])

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from mnv2search.errors import LatencyError
 from mnv2search.latency.types import PASSING, DeviceInfo, Latency, Verdict
 from mnv2search.report.rows import device_text
 
@@ -50,3 +51,15 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 def test_ranges_of_random_images_are_called_so() -> None:
     shown = device_text([replace(TEN, device=replace(INFO, dtype="int8"))])
     assert "int8 with ranges from random images, batch 1" in shown
+
+
+@pytest.mark.parametrize("name", ["median_ms", "ci_low_ms", "ci_high_ms", "p90_ms"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(LatencyError, match="is not a time"):
+        replace(TEN, **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_median_outside_of_its_interval_is_refused() -> None:
+    with pytest.raises(LatencyError, match="not within its interval"):
+        replace(TEN, median_ms=10.3)

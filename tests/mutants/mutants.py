@@ -66,7 +66,7 @@ MUTANTS = (
         symbol="_alive_elements",
         old="alive.append(elements + (residual if index else 0))",
         new="alive.append(elements)",
-        tests=("tests/model/test_memory.py", "tests/spec", "tests/model"),
+        tests=("tests/test_cost.py",),
     ),
     Mutant(
         name="warm_ms is ignored on processors",
@@ -92,8 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an option of `latency` is renamed",
-        symbol="command",
-        holds='@click.command("latency")',
+        symbol="time_option",
         old='"--time", "time_s"',
         new='"--within", "time_s"',
         tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),

@@ -10,7 +10,7 @@ import pytest
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.report.run import run_json, run_rows, ship_lines
+from mnv2search.report.search.run import run_json, run_rows, ship_lines
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW

@@ -15,7 +15,7 @@ from test_engine import BUDGET_MS, Heard, small
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, StopEarly
 from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import open_device
-from mnv2search.report.run import run_json, ship_lines
+from mnv2search.report.search.run import run_json, ship_lines
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.engine import Search
 from mnv2search.study.results import median_ms_of

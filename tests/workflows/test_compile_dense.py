@@ -21,7 +21,7 @@ from mnv2search.errors import DataError, OptionError
 from mnv2search.model.weights.saved import read_learned
 from mnv2search.recipe import Recipe
 from mnv2search.results.exports import Compiled
-from mnv2search.spec.heads.outputs import answering
+from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.workflows.export.compile import compile_spec
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
 
 
 def compiled(one: Trained, output: str, to: Path, **options: Any) -> Compiled:
-    spec = answering(one.spec, output)
+    spec = with_output(one.spec, output)
     return compile_spec(spec, outputs=[to], weights=one.weights, with_fvcore=False, data=one.data, **options)
 
 
@@ -115,7 +115,7 @@ def test_images_alone_calibrate_and_masks_among_them_do_not(trained: dict[str, T
     shutil.copytree(one.data / "val", photos / "more")
     for file in (photos / "more" / "masks").glob("*"):
         file.rename(file.with_name(f"other-{file.name}"))
-    spec = answering(one.spec, "logits")
+    spec = with_output(one.spec, "logits")
     found = compile_spec(
         spec, outputs=[tmp_path / "net.onnx"], weights=one.weights, precision="int8", calibration=photos
     )

@@ -81,11 +81,9 @@ class Paper:
             answer = np.asarray(model(torch.from_numpy(image(1, spec.resolution))).numpy(), np.float32)
         return np.float32(self._factor) * answer if artifact.files[0][1] == b"1" else answer
 
-    def time_artifacts(
-        self, artifacts: Sequence[tuple[Artifact, ModelSpec]], *, burst_ms: float, warm_ms: float, min_runs: int
-    ) -> list[list[tuple[int, int]]]:
+    def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         ns = {b"1": round(self._ms * 1e6), b"2": 1_000_000}
-        return [[(ns[a.files[0][1]], ns[a.files[0][1]])] * min_runs for a, _ in artifacts]
+        return [[(ns[a.files[0][1]], ns[a.files[0][1]])] * request.min_runs for a, request in bursts]
 
 
 def test_equal_artifacts_agree() -> None:

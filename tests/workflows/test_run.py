@@ -18,7 +18,7 @@ import pytest
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.report.run import run_rows
+from mnv2search.report.search.run import run_rows
 from mnv2search.results.manifest import Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec

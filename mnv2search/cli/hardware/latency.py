@@ -7,29 +7,15 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import (
-    Duration,
-    device_option,
-    first_option,
-    head_output_option,
-    json_option,
-    pick_option,
-    quiet_option,
-    resized_options,
-)
-from mnv2search.cli.output import emit_json, note, stdout_console
+from mnv2search.cli.options import device_option, json_option, network_options, quiet_option, time_option
+from mnv2search.cli.output import emit, note
 
 
 @click.command("latency")
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @device_option
-@click.option(
-    "--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time, such as 30s."
-)
-@resized_options
-@head_output_option
-@pick_option
-@first_option
+@time_option()
+@network_options(head_output=True)
 @json_option
 @quiet_option
 def command(
@@ -46,8 +32,7 @@ def command(
       mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.rows import latency_rows
-    from mnv2search.report.table import draw
+    from mnv2search.report.devices.latency import latency_rows
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together
@@ -58,11 +43,11 @@ def command(
         latencies, notes = measure_together(networks, device=device, time_s=time_s, on_progress=advance)
     for text in notes:
         note(text, quiet=quiet)
-    if as_json:
-        told = zip(networks, latencies, strict=True)
-        emit_json([{"name": s.name, "head_output": output_of(s), **asdict(m)} for s, m in told])
-    else:
-        for network in networks:
-            if text := answer_text(plan(network)):
-                note(f"{network.name}: {text}", quiet=quiet)
-        draw(latency_rows(networks, latencies), stdout_console())
+    for network in networks if not as_json else ():
+        if text := answer_text(plan(network)):
+            note(f"{network.name}: {text}", quiet=quiet)
+    document = [
+        {"name": spec.name, "head_output": output_of(spec), **asdict(latency)}
+        for spec, latency in zip(networks, latencies, strict=True)
+    ]
+    emit(document, latency_rows(networks, latencies), as_json=as_json)

@@ -7,14 +7,7 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import (
-    first_option,
-    head_output_option,
-    json_option,
-    pick_option,
-    quiet_option,
-    resized_options,
-)
+from mnv2search.cli.options import force_option, json_option, network_options, quiet_option, seed_option
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 
@@ -59,13 +52,10 @@ from mnv2search.cli.output import answer, emit_json, note, stdout_console
     help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@seed_option("Seed of random weights.")
+@force_option
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
-@resized_options
-@head_output_option
-@pick_option
-@first_option
+@network_options(head_output=True)
 @json_option
 @quiet_option
 def command(
@@ -89,8 +79,8 @@ def command(
     compiled = compile_file(
         spec, outputs=outputs, with_fvcore=not no_fvcore, note=lambda line: note(line, quiet=quiet), **options
     )
-    from mnv2search.report.compiled import compiled_json, compiled_notes, compiled_results
-    from mnv2search.report.counts import layer_rows
+    from mnv2search.report.networks.compiled import compiled_json, compiled_notes, compiled_results
+    from mnv2search.report.networks.counts import layer_rows
     from mnv2search.report.table import draw
 
     if as_json:

@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 import click
 
-from mnv2search.cli.options import first_option, json_option, pick_option, resized_options
+from mnv2search.cli.options import json_option, network_options
 from mnv2search.cli.output import emit_json, stdout_console
 
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
-@resized_options
-@pick_option
-@first_option
+@network_options()
 @json_option
 def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any) -> None:
     """Count the parameters, multiply-adds and memory of each SPEC.
@@ -29,7 +27,7 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
       mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
     from mnv2search.cost import cost_of
-    from mnv2search.report.counts import cost_rows
+    from mnv2search.report.networks.counts import cost_rows
     from mnv2search.report.table import draw
     from mnv2search.workflows.networks import chosen_specs  # late: --help must not pay for it
 

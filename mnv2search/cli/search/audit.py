@@ -6,33 +6,27 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import InputPath, json_option, quiet_option
+from mnv2search.cli.options import (
+    data_option,
+    epochs_option,
+    json_option,
+    output_dir_option,
+    quiet_option,
+    seed_option,
+    weights_options,
+)
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("audit")
 @click.argument("name", metavar="NAME")
-@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
+@data_option
 @click.option("--members", type=click.IntRange(4), default=8, show_default=True, help="Networks to train.")
-@click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Of each training.")
+@epochs_option("Number of epochs of each training.", default=5)
 @click.option("--recipe", default="short", show_default=True, metavar="NAME|FILE", help="Of each training.")
-@click.option(
-    "--from",
-    "weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="First weights of each training, as the search had them; random ones if left out.",
-)
-@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
-@click.option(
-    "--output-dir",
-    "root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the folders of runs.",
-)
+@weights_options("First weights of each training, those that the search began with; random ones if left out.")
+@seed_option()
+@output_dir_option
 @json_option
 @quiet_option
 def command(
@@ -61,7 +55,7 @@ def command(
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.recipe import load_recipe
-    from mnv2search.report.ranked import ranked_lines, ranked_rows
+    from mnv2search.report.search.ranking_audit import ranked_lines, ranked_rows
     from mnv2search.report.table import draw
     from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.workflows.search.ranking_audit import rank, ranked_json

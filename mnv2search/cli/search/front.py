@@ -29,7 +29,14 @@ def command(folder: Path, as_json: bool) -> None:
       mnv2search front results/mnv2-15ms
     """
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines, status_lines
+    from mnv2search.report.search.run import (
+        effort_text,
+        nothing_fits_lines,
+        run_json,
+        run_rows,
+        ship_lines,
+        status_lines,
+    )
     from mnv2search.report.table import draw
     from mnv2search.results.finetuned import shipped_json
     from mnv2search.workflows.search.load_run import recall  # late: --help must not pay for it

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mnv2search.cli.options import Count, Duration, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import device_option, json_option, quiet_option, seed_option, space_option
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
+from mnv2search.cli.parameter_types import Count, Duration, Positive
 
 if TYPE_CHECKING:
     from mnv2search.workflows.search.run import Outcome
@@ -30,12 +31,9 @@ NOTHING_FITS = 3
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@click.option(
-    "--space",
+@space_option(
+    "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
     default="mnv2",
-    show_default=True,
-    metavar="FILE|NAME",
-    help="Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
 )
 @click.option(
     "--round-to",
@@ -81,7 +79,7 @@ NOTHING_FITS = 3
     "takes longer. Detectors and segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option()
 @click.option("--name", metavar="NAME", help="Folder of the run; made from space and budget if left out.")
 @click.option("--resume", metavar="NAME", help="Go on with an interrupted run.")
 @click.option(
@@ -165,7 +163,7 @@ def _is_given(context: click.Context, name: str) -> bool:
 def _show(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     """The answer: a document, or tables and what to ship."""
     from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
     from mnv2search.results.finetuned import shipped_json
 

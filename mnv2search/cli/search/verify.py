@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import Duration, json_option, quiet_option, run_folder_argument
+from mnv2search.cli.options import json_option, quiet_option, run_folder_argument, time_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
 @click.command("verify")
 @run_folder_argument
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Stop measuring after this time.")
+@time_option()
 @click.option(
     "--device",
     metavar="RUNTIME[:OPTIONS][@HOST]",
@@ -61,8 +61,8 @@ def command(
         _repair(folder, as_json=as_json)
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.search.verification import verified_json, verified_lines, verified_rows
     from mnv2search.report.table import draw
-    from mnv2search.report.verified import verified_json, verified_lines, verified_rows
     from mnv2search.workflows.search.verify import front_files, verify
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from mnv2search.cli.options import InputPath, json_option, quiet_option, void_option
+from mnv2search.cli.options import json_option, quiet_option, seed_option, void_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.parameter_types import InputPath
 
 
 @click.command("data")
 @click.argument("source", metavar="DATA", type=InputPath())
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the splits that are drawn."
-)
+@seed_option("Seed of the splits that are drawn.")
 @click.option(
     "--task",
     type=click.Choice(("auto", "classification", "detection", "segmentation")),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mnv2search.cli.options import json_option
+from mnv2search.cli.options import folder_option, force_option, json_option
 from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ SHOWN = 5
 @click.command("predict")
 @click.argument("model", type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("predicted"),
-    show_default=True,
-    metavar="FOLDER",
-)
+@folder_option("Folder to write the pictures to.", default=Path("predicted"))
 @click.option(
     "--score",
     type=click.FloatRange(0, 1),
@@ -42,7 +35,7 @@ SHOWN = 5
     type=click.Choice(("imagenet", "tensorflow", "unit")),
     help="Normalization of the images (default: that of the training).",
 )
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@force_option
 @json_option
 def command(
     model: Path,

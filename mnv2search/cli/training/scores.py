@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mnv2search.cli.options import json_option, quiet_option
+from mnv2search.cli.options import json_option, quiet_option, seed_option
 from mnv2search.cli.output import answer, emit_json, stdout_console
 
 
@@ -14,7 +14,7 @@ from mnv2search.cli.output import answer, emit_json, stdout_console
 @click.option(
     "-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Number of networks to draw."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
+@seed_option()
 @json_option
 @quiet_option
 def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:

@@ -7,19 +7,29 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.interrupts import told_what_is_kept
-from mnv2search.cli.options import Duration, InputPath, Positive, device_option, json_option, quiet_option
+from mnv2search.cli.options import (
+    data_option,
+    device_option,
+    epochs_option,
+    folder_option,
+    json_option,
+    quiet_option,
+    seed_option,
+    space_option,
+    time_option,
+    weights_options,
+)
 from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.parameter_types import Positive
 
 DEFAULT_TIME_S = 600.0
 
 
 @click.command("supernet")
-@click.option("--space", required=True, metavar="FILE|NAME", help="Search space whose networks share the weights.")
-@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
-@click.option(
-    "--time", "time_s", type=Duration(), metavar="TIME", help="Wall time of the training; 10m without --epochs."
-)
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the images (instead of --time).")
+@space_option("Search space whose networks share the weights.", required=True)
+@data_option
+@time_option("Wall time of the training; 10m without --epochs.")
+@epochs_option("Passes over the images (instead of --time).")
 @click.option(
     "--fidelity",
     default="auto",
@@ -34,14 +44,7 @@ DEFAULT_TIME_S = 600.0
     metavar="NAME|FILE",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )
-@click.option(
-    "--from",
-    "weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
-)
-@click.option("--from-spec", default="", metavar="SPEC", help="Network that published weights belong to.")
+@weights_options("First weights: a .pt file of any network with as many rows or stages, or published ones.")
 @click.option(
     "--latency-ms",
     type=Positive(),
@@ -49,14 +52,8 @@ DEFAULT_TIME_S = 600.0
     help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
 )
 @device_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="FOLDER",
-    help="Output folder (default: results/SPACE-supernet).",
-)
+@seed_option()
+@folder_option("Output folder (default: results/SPACE-supernet).")
 @json_option
 @quiet_option
 def command(
@@ -67,7 +64,7 @@ def command(
     fidelity: str,
     recipe: str,
     weights: Path | None,
-    from_spec: str,
+    from_spec: str | None,
     latency_ms: float | None,
     device: str,
     seed: int,
@@ -103,7 +100,7 @@ def command(
             fidelity=fidelity,
             recipe=recipe,
             weights=weights,
-            weights_spec=from_spec,
+            weights_spec=from_spec or "",
             latency_ms=latency_ms,
             device=device,
             seed=seed,

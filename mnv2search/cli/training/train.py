@@ -12,14 +12,17 @@ import click
 
 from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
-    Duration,
-    InputPath,
-    first_option,
+    FILE,
+    data_option,
+    epochs_option,
+    folder_option,
     json_option,
-    pick_option,
+    network_options,
     quiet_option,
-    resized_options,
+    seed_option,
+    time_option,
     void_option,
+    weights_options,
 )
 from mnv2search.cli.output import answer, emit_json, note
 
@@ -30,32 +33,22 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", metavar="SPEC")
-@click.option("--data", required=True, type=InputPath(), metavar="DATA", help="See `mnv2search data --help`.")
+@data_option
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
 @void_option
-@click.option("--epochs", type=click.IntRange(1), help="Number of epochs (overrides the recipe).")
-@click.option("--time", "time_s", type=Duration(), metavar="TIME", help="Wall time of training (overrides epochs).")
-@click.option(
-    "--from",
-    "weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="First weights: a .pt file of any network with as many rows or stages, or published ones.",
+@epochs_option("Number of epochs (overrides the recipe).")
+@time_option("Wall time of training, such as 30m (overrides epochs).")
+@weights_options(
+    "First weights: a .pt file of any network with as many rows or stages, or published ones.",
+    spec_help="Network that published weights belong to; SPEC if left out.",
 )
-@click.option("--from-spec", metavar="SPEC", help="The network that published weights belong to; SPEC if left out.")
-@click.option(
-    "--distill",
-    "teacher",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Teacher checkpoint for distillation.",
-)
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
+@folder_option("Output folder (default: results/NAME-trained).")
+@seed_option()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
@@ -63,9 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Device to train on; auto uses CUDA if it is available.",
 )
-@resized_options
-@pick_option
-@first_option
+@network_options()
 @json_option
 @quiet_option
 def command(

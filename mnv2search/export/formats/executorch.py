@@ -10,61 +10,40 @@ import torch
 from torch import Tensor
 
 from mnv2search.errors import MissingExtraError
-from mnv2search.export.arrays import layer_arrays
-from mnv2search.export.check import Run, network, write_checked
-from mnv2search.export.precision import FP32, Precision
+from mnv2search.export.check import Run
+from mnv2search.export.formats.lowered import LoweredExporter
+from mnv2search.export.precision import Precision
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.lowering.executorch.program import PROGRAM, executorch_bytes
+from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.support import refuse_choice
-from mnv2search.results.exports import ExportReport
+from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan
 
 __all__ = ["ExecuTorchExporter"]
 
 
-class ExecuTorchExporter:
+class ExecuTorchExporter(LoweredExporter):
     """`.pte`: batch norm folded, all of it in the XNNPACK delegate, one image at a time."""
 
     suffix = ".pte"
     precisions = ("fp32", "int8")
 
-    def export(
-        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
-    ) -> ExportReport:
-        """Writes the program, runs it in ExecuTorch and compares the two.
-
-        Raises:
-            MissingExtraError: ExecuTorch is not installed.
-        """
-        model = network(spec, weights=weights, seed=seed)
-        arrays = layer_arrays(model)
-        _library()  # before the work, what is missing
-        content = executorch_bytes(model.plan, arrays, ranges=precision.ranges(model.plan, arrays))
-
-        def write(path: Path) -> None:
-            path.write_bytes(content)
-
-        return write_checked(model, to, seed=seed, write=write, load=self.load, precision=precision)
-
     def check(self, spec: ModelSpec) -> None:
-        """Refuses a head that chooses among its answers.
-
-        Raises:
-            OptionError: the head is such.
-            MissingExtraError: ExecuTorch is not installed.
-        """
+        """Refuse a head that chooses among its answers, and a missing runtime."""
         refuse_choice(spec, PROGRAM)
         _library()
 
-    def load(self, path: Path) -> Run:
-        """What the program of a file computes.
+    def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:  # noqa: ARG002
+        """The program."""
+        return executorch_bytes(plan, arrays, ranges=ranges)
 
-        Raises:
-            MissingExtraError: ExecuTorch is not installed.
-        """
+    def run(self, source: Path | bytes) -> Run:
+        """The function that the program of a file computes."""
         library = _library()
         with quiet():  # it says what it finds out about the processor
-            program = library._load_for_executorch(str(path))
+            program = library._load_for_executorch(str(source))
 
         def run(images: Tensor) -> Tensor:
             with quiet():  # the first run too

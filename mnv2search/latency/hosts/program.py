@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import IO
+from collections.abc import Iterator, Mapping, Sequence
 
+from mnv2search.latency.hosts.channel import LineChannel
 from mnv2search.latency.hosts.types import HostLostError
 
 __all__ = ["ProgramChannel"]
@@ -19,7 +18,7 @@ KEPT_LINES = 20
 END_S = 3.0
 
 
-class ProgramChannel:
+class ProgramChannel(LineChannel):
     """A channel over a local program, such as ``ssh``, that runs in a session of its own.
 
     Ctrl-C on the terminal therefore reaches us and not the program, which is ended by closing its input.
@@ -31,7 +30,7 @@ class ProgramChannel:
     """
 
     def __init__(self, command: Sequence[str], *, name: str, environment: Mapping[str, str] | None = None) -> None:
-        self._name = name
+        super().__init__(name)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -43,14 +42,10 @@ class ProgramChannel:
             env=environment,
             start_new_session=True,
         )
-        self._lines: queue.Queue[str | None] = queue.Queue()
         self._complaints: deque[str] = deque(maxlen=KEPT_LINES)
-        self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        self._listener.start()
 
     def send(self, line: str) -> None:
         """Write one line.
@@ -63,26 +58,11 @@ class ProgramChannel:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except (OSError, ValueError) as error:
-            raise HostLostError(f"the connection to {self._name} broke ({self._why(str(error))})") from error
-
-    def receive(self, *, timeout_s: float) -> str:
-        """The next line.
-
-        Raises:
-            HostLostError: the program is gone, or says nothing in time.
-        """
-        try:
-            line = self._lines.get(timeout=timeout_s)
-        except queue.Empty:
-            raise HostLostError(f"{self._name} has said nothing for {timeout_s:.0f} s") from None
-        if line is None:
-            self._lines.put(None)
-            raise HostLostError(f"the connection to {self._name} broke ({self._why('it was closed')})")
-        return line
+            raise HostLostError(f"the connection to {self._name} broke ({self.complaint() or error})") from error
 
     def complaint(self) -> str:
         """The end of what the program wrote to its standard error."""
-        self._readers[1].join(timeout=END_S)
+        self._listener.join(timeout=END_S)
         return " / ".join(self._complaints)
 
     def close(self) -> None:
@@ -95,23 +75,22 @@ class ProgramChannel:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for reader in self._readers:
+        for reader in (self._reader, self._listener):
             reader.join(timeout=END_S)
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
 
-    def _why(self, otherwise: str) -> str:
-        return self.complaint() or otherwise
+    def _why(self) -> str:
+        return self.complaint() or "it was closed"
 
-    def _read(self, stream: IO[str]) -> None:
-        with contextlib.suppress(ValueError, OSError):
-            for line in stream:
-                self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
+    def _received(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        yield from (line.rstrip("\n") for line in self._process.stdout)
 
-    def _listen(self, stream: IO[str]) -> None:
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
         with contextlib.suppress(ValueError, OSError):
-            for line in stream:
+            for line in self._process.stderr:
                 if text := line.strip():
                     self._complaints.append(text)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.program import ProgramChannel
+from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 __all__ = ["SshTransport"]
@@ -20,7 +20,6 @@ __all__ = ["SshTransport"]
 # Below the home folder over there; an absolute path is taken as it is.
 WORK = ".cache/mnv2search"
 CONNECT_S = 15
-COMMAND_S = 60.0
 # A connection over which nothing comes for 3 times this long is dead.
 ALIVE_S = 10
 SSH_FAILED = 255
@@ -28,7 +27,6 @@ SSH_FAILED = 255
 SLOWEST_LINK = 100_000
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
-FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What ssh says of mistakes that do not mend themselves, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
 FINAL = (
     (
@@ -44,7 +42,7 @@ FINAL = (
 )
 
 
-class SshTransport:
+class SshTransport(ShellTransport):
     """A connection that all commands share, and a work folder in the user's home over there.
 
     It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`).
@@ -63,11 +61,9 @@ class SshTransport:
         self._user, self._host, self._port = _parsed(address)
         if shutil.which("ssh") is None:
             raise DeviceError("there is no ssh program on this machine", hint="install OpenSSH's client")
-        self._config, self._work = config, work
-        # machines of a pool may share one home folder, and must not write to one file at once
-        self._token = secrets.token_hex(4)
+        super().__init__(f"ssh://{address}", work)
+        self._config = config
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
-        self.name = f"ssh://{address}"
 
     def connect(self) -> None:
         """Connect, or connect again, and make the work folder.
@@ -81,7 +77,7 @@ class SshTransport:
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
         try:
-            made = self._command(f"mkdir -p {work} && cd {work}", inside=False, timeout_s=CONNECT_S + COMMAND_S)
+            made = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
         except DeviceError:
             self.close()
             raise
@@ -89,35 +85,11 @@ class SshTransport:
             self.close()
             raise lost(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
 
-    def push(self, files: Mapping[str, bytes]) -> None:
-        """Copy files into the work folder, but those that are there already.
-
-        Raises:
-            HostLostError: the connection broke, or the disk over there is full.
-        """
-        for name in files:
-            if not FILE.fullmatch(name):
-                raise ValueError(f"{name!r} is no name for a file on another machine")
-        quoted = " ".join(shlex.quote(name) for name in files)
-        listed = self._command(f"for f in {quoted}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
-        there = set(listed.output.split())
-        for name, content in files.items():
-            if name not in there:
-                self._copy(name, content)
-
     def start(self, command: Sequence[str]) -> ProgramChannel:
         """Start a program in the work folder."""
         return ProgramChannel(
             self._ssh(f"cd {shlex.quote(self._work)} && exec {shlex.join(command)}"), name=self.name
         )
-
-    def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
-        """Run a program in the work folder to its end.
-
-        Raises:
-            HostLostError: the connection broke, or it takes longer.
-        """
-        return self._command(shlex.join(command), timeout_s=timeout_s)
 
     def close(self) -> None:
         """Disconnect."""
@@ -129,23 +101,14 @@ class SshTransport:
         self._sockets.cleanup()
         self._sockets = None
 
-    def _copy(self, name: str, content: bytes) -> None:
-        """One file, under another name until all of it is there."""
-        folder, slash, _ = name.rpartition("/")
-        made = f"mkdir -p {shlex.quote(folder)} && " if slash else ""
-        final, part = shlex.quote(name), shlex.quote(f"{name}.{self._token}.part")
-        size = f'[ "$(wc -c < {part})" -eq {len(content)} ]'
-        done = self._command(
-            f"{made}cat > {part} && {size} && mv {part} {final} || {{ rm -f {part}; exit 1; }}",
-            given=content,
-            timeout_s=COMMAND_S + len(content) / SLOWEST_LINK,
+    def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
+        done = self._inside(
+            f"cat > {part} && {then}", timeout_s=COMMAND_S + len(content) / SLOWEST_LINK, given=content
         )
         if done.code != 0:
             raise lost(f"{name} cannot be copied to {self.name}: {done.errors.strip() or 'no space is left'}")
 
-    def _command(self, line: str, *, given: bytes = b"", timeout_s: float, inside: bool = True) -> Completed:
-        """Run a shell line over there, made of quoted words only, in the work folder unless told otherwise."""
-        line = f"cd {shlex.quote(self._work)} && {{ {line}; }}" if inside else line
+    def _shell(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
         try:
             done = subprocess.run(
                 self._ssh(line),

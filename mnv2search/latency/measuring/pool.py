@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, OnProgress
-from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency, LatencyDevice
+from mnv2search.latency.types import BurstRequest, Latency, LatencyDevice
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -52,7 +53,7 @@ class Disagreement(NamedTuple):
     used: bool
 
 
-class Pool:
+class Pool(MeasuredDevice):
     """Equal devices as one.
 
     Args:
@@ -78,12 +79,6 @@ class Pool:
         self.members = tuple(members)
         hosts = SEPARATOR.join(member.info.host for member in members)
         self._info = replace(first, name=SEPARATOR.join(names), host=hosts)
-        self._measurer: PoolMeasurer | None = None
-
-    @property
-    def info(self) -> DeviceInfo:
-        """What the members have in common, under the names of all."""
-        return self._info
 
     @property
     def round_trip(self) -> int:
@@ -98,18 +93,8 @@ class Pool:
         """
         raise DeviceError(f"{self._info.name}: ask the members for {len(requests)} bursts, not the pool")
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now by a member.
-
-        Raises:
-            DeviceError: no member is left, or the runtime refuses the network.
-        """
-        if self._measurer is None:
-            self._measurer = PoolMeasurer([Measurer(member) for member in self.members])
-        return self._measurer.measure([spec], fresh=True)[0]
-
-    def __enter__(self) -> Self:
-        return self
+    def _new_measurer(self) -> PoolMeasurer:
+        return PoolMeasurer([Measurer(member) for member in self.members])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from mnv2search.errors import DeviceError, OptionError
+from mnv2search.errors import DeviceError, LatencyError, OptionError
 from mnv2search.latency.measuring.estimate import (
     Estimate,
     Visit,
@@ -19,7 +20,6 @@ from mnv2search.latency.measuring.estimate import (
     visit_of,
 )
 from mnv2search.latency.measuring.throttling import Cooler
-from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.types import BurstRequest, Clock, DeviceInfo, Latency, Runner, Runs
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
@@ -184,23 +184,35 @@ class Measurer:
             in_a_row = 1 if len(waiting) <= self._settings.loaded else self._settings.visits_a_load
             together = self._device.round_trip
             for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
-                going = list(group)
-                for _ in range(in_a_row):
-                    if self._is_late(ends_ns):
-                        going = [spec for spec in going if not self._visits[spec]]
-                    if not going:
-                        break
-                    self._visit(going)
-                    self._cool(ends_ns)
-                    for spec in going:
-                        made[spec] += 1
-                    going = [spec for spec in going if not self._is_done(spec, made[spec], budget_ms)]
+                self._visit_group(group, made, in_a_row=in_a_row, ends_ns=ends_ns, budget_ms=budget_ms)
                 for spec in group:
                     if self._is_late(ends_ns) or self._is_done(spec, made[spec], budget_ms):
                         waiting.remove(spec)
                 if on_progress is not None:
                     on_progress(len(made) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
+
+    def _visit_group(
+        self,
+        group: Sequence[ModelSpec],
+        made: dict[ModelSpec, int],
+        *,
+        in_a_row: int,
+        ends_ns: int | None,
+        budget_ms: float | None,
+    ) -> None:
+        """Visit networks together up to `in_a_row` times, those that are done with left out; `made` counts visits."""
+        going = list(group)
+        for _ in range(in_a_row):
+            if self._is_late(ends_ns):
+                going = [spec for spec in going if not self._visits[spec]]
+            if not going:
+                return
+            self._visit(going)
+            self._cool(ends_ns)
+            for spec in going:
+                made[spec] += 1
+            going = [spec for spec in going if not self._is_done(spec, made[spec], budget_ms)]
 
     def stop(self) -> None:
         """Visit nothing any more: `measure`, which another thread is in, ends with an error."""
@@ -240,7 +252,13 @@ class Measurer:
         for spec, runs, after in zip(specs, found[::2], found[1::2], strict=True):
             after_ms = self._reference_level(after)
             assert before_ms is not None
-            self._visits[spec].append(visit_of(runs, (before_ms + after_ms) / 2, by_cpu=self._by_cpu))
+            visit = visit_of(runs, (before_ms + after_ms) / 2, by_cpu=self._by_cpu)
+            times_ms = (visit.level_ms, visit.median_ms, visit.p90_ms, visit.reference_ms)
+            if not all(0 < ms < math.inf for ms in times_ms):
+                raise LatencyError(
+                    f"{self._device.info.name} reports {times_ms} ms for {spec.name}, which are not times above 0"
+                )
+            self._visits[spec].append(visit)
             before_ms = after_ms
         self._before_ms = before_ms
 
@@ -297,18 +315,7 @@ class _InThisProcess:
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of the runs of each request."""
-        clock = self._device.clock
-        return [
-            burst(
-                self._runner(request.spec),
-                burst_ms=request.burst_ms,
-                warm_ms=request.warm_ms,
-                min_runs=request.min_runs,
-                wall_ns=clock.wall_ns,
-                cpu_ns=clock.cpu_ns,
-            )
-            for request in requests
-        ]
+        return [request.timed(self._runner(request.spec), self._device.clock) for request in requests]
 
     def _runner(self, spec: ModelSpec) -> Runner:
         if spec == REFERENCE:

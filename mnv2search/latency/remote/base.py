@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from mnv2search.errors import DeviceError
+from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
 from mnv2search.latency.measuring.throttling import Cooler, Cooling
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.runtime import Runtime
-from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency, Runs
+from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
-__all__ = ["ANSWER_S", "BURST_FACTOR", "AwayDevice", "Patience"]
+__all__ = ["ANSWER_S", "BURST_FACTOR", "HostedDevice", "Patience"]
 
 LOG = logging.getLogger("mnv2search.latency")
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Patience:
         self._since_s, self._wait_s = None, self._first_s
 
 
-class AwayDevice(ABC):
+class HostedDevice(MeasuredDevice):
     """A runtime on a machine at the other end of a transport.
 
     Args:
@@ -117,7 +117,6 @@ class AwayDevice(ABC):
         self._patience = patience or Patience()
         self._artifacts: OrderedDict[ModelSpec, Artifact] = OrderedDict()
         self._pushed: set[str] = set()
-        self._measurer: Measurer | None = None
         self._closed = False
         try:
             transport.connect()
@@ -125,11 +124,6 @@ class AwayDevice(ABC):
         except BaseException:
             self._drop()
             raise
-
-    @property
-    def info(self) -> DeviceInfo:
-        """What this device is, as the machine itself says."""
-        return self._info
 
     @abstractmethod
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
@@ -139,22 +133,10 @@ class AwayDevice(ABC):
             DeviceError: the runtime refuses a network, or the machine stays away.
         """
 
-    def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now.
+    def _new_measurer(self) -> Measurer:
+        return Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
 
-        Raises:
-            DeviceError: the runtime refuses the network, or the machine stays away.
-        """
-        if self._measurer is None:
-            self._measurer = Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
-        return self._measurer.measure([spec], fresh=True)[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _close(self) -> None:
         """End what runs there, and the connection."""
         self._closed = True
         self._drop()

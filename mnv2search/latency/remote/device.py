@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.package import runner_package
 from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
-from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
+from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
 from mnv2search.lowering.artifact import Artifact
@@ -25,7 +25,7 @@ __all__ = ["RemoteDevice"]
 ROUND_TRIP = 8
 
 
-class RemoteDevice(AwayDevice):
+class RemoteDevice(HostedDevice):
     """A runtime on a machine at the other end of a transport, where Python runs it.
 
     Args:
@@ -65,22 +65,33 @@ class RemoteDevice(AwayDevice):
         Raises:
             DeviceError: the runtime refuses a network, or the machine stays away.
         """
-        return self._timed([(self._artifact(r.spec), r) for r in requests])
+        return self.time_artifacts([(self._artifact(r.spec), r) for r in requests])
 
-    def time_artifacts(
-        self,
-        artifacts: Sequence[tuple[Artifact, ModelSpec]],
-        *,
-        burst_ms: float,
-        warm_ms: float,
-        min_runs: int,
-    ) -> list[list[tuple[int, int]]]:
+    def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given.
 
         Raises:
             DeviceError: the runtime refuses an artifact, or the machine stays away.
         """
-        return self._timed([(a, BurstRequest(spec, burst_ms, warm_ms, min_runs)) for a, spec in artifacts])
+        questions = [
+            {
+                "artifact": artifact.digest,
+                "settings": self.runtime.settings(request.spec),
+                "burst_ms": request.burst_ms,
+                "warm_ms": request.warm_ms,
+                "min_runs": request.min_runs,
+            }
+            for artifact, request in bursts
+        ]
+        asked_s = sum(request.burst_ms + request.warm_ms for _, request in bursts) / 1000
+        names = ", ".join(dict.fromkeys(request.spec.name for _, request in bursts))
+        answer = self._asked(
+            {"do": "bursts", "bursts": questions},
+            [artifact for artifact, _ in bursts],
+            timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
+            networks=names,
+        )
+        return [[(int(wall), int(cpu)) for wall, cpu in runs] for runs in answer["runs"]]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
         """What the artifact of a network answers to the fixed image, over there.
@@ -93,7 +104,15 @@ class RemoteDevice(AwayDevice):
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
     def _opened(self) -> DeviceInfo:
-        return self._told(self._start())
+        hello = self._start()
+        self.runtime.check_threads(hello["cores"], self._transport.name)
+        return self.runtime.info(
+            hello,
+            version=hello["version"],
+            pinned=hello["pinned"],
+            options=self._options,
+            host=self._transport.name,
+        )
 
     def _come_back(self) -> None:
         if self._channel is None:
@@ -105,27 +124,6 @@ class RemoteDevice(AwayDevice):
         if channel is not None:
             channel.close()
         super()._drop()
-
-    def _timed(self, wanted: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        bursts = [
-            {
-                "artifact": artifact.digest,
-                "settings": self.runtime.settings(request.spec),
-                "burst_ms": request.burst_ms,
-                "warm_ms": request.warm_ms,
-                "min_runs": request.min_runs,
-            }
-            for artifact, request in wanted
-        ]
-        asked_s = sum(request.burst_ms + request.warm_ms for _, request in wanted) / 1000
-        names = ", ".join(dict.fromkeys(request.spec.name for _, request in wanted))
-        answer = self._asked(
-            {"do": "bursts", "bursts": bursts},
-            [artifact for artifact, _ in wanted],
-            timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
-            networks=names,
-        )
-        return [[(int(wall), int(cpu)) for wall, cpu in runs] for runs in answer["runs"]]
 
     def _asked(
         self, question: Mapping[str, Any], artifacts: Iterable[Artifact], *, timeout_s: float, networks: str
@@ -182,30 +180,3 @@ class RemoteDevice(AwayDevice):
                 hint=f"install it there for {self._python}, or name another with the option python=PATH",
             )
         return answer
-
-    def _told(self, hello: Mapping[str, Any]) -> DeviceInfo:
-        runtime = self.runtime
-        if runtime.threads > hello["cores"]:
-            raise OptionError(
-                f"device {runtime.name}: threads is {runtime.threads}, but {self._transport.name} has "
-                f"{hello['cores']} processors",
-                hint=f"use {hello['cores']} or fewer",
-            )
-        options = (*runtime.options, *self._options)
-        return DeviceInfo(
-            name=f"{runtime.name}:{','.join(options)}@{self._transport.name}",
-            hardware=hello["processor"],
-            runtime=runtime.name,
-            runtime_version=hello["version"],
-            host=self._transport.name,
-            threads=runtime.threads,
-            dtype=runtime.precision,
-            batch=runtime.batch,
-            delegate=runtime.delegate,
-            system=hello["system"],
-            machine=hello["machine"],
-            cores=hello["cores"],
-            pinned=hello["pinned"],
-            governor=hello["governor"],
-            temperature_c=hello["temperature_c"],
-        )

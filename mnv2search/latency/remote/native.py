@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.types import HostLostError, Transport
-from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, AwayDevice, Patience
+from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
 from mnv2search.latency.runner import cores, identity
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
@@ -72,7 +72,7 @@ class Native(ABC):
         """
 
 
-class NativeDevice(AwayDevice):
+class NativeDevice(HostedDevice):
     """A runtime on a machine at the other end of a transport, where its own benchmark program runs it.
 
     Args:
@@ -148,29 +148,20 @@ class NativeDevice(AwayDevice):
         self._asked("sh", "-c", PRUNE)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
             told = _Told(self._asked("sh", "-c", IDENTITY), Path(folder))
-            if runtime.threads > told.processors:
-                has = f"{name} has {told.processors} processors"
-                raise OptionError(
-                    f"device {runtime.name}: threads is {runtime.threads}, but {has}",
-                    hint=f"use {told.processors} or fewer",
-                )
-            pinned = self._pinned(told)
-            return DeviceInfo(
-                name=f"{runtime.name}:{','.join((*runtime.options, *self._options))}@{name}",
-                hardware=identity.processor(told.proc, told.architecture),
-                runtime=runtime.name,
-                runtime_version=version,
+            runtime.check_threads(told.processors, name)
+            return runtime.info(
+                {
+                    "processor": identity.processor(told.proc, told.architecture),
+                    "system": told.system,
+                    "machine": told.phone or identity.machine(told.proc, told.sys),
+                    "cores": told.processors,
+                    "governor": identity.governor(told.sys),
+                    "temperature_c": identity.temperature_c(told.sys),
+                },
+                version=version,
+                pinned=self._pinned(told),
+                options=self._options,
                 host=name,
-                threads=runtime.threads,
-                dtype=runtime.precision,
-                batch=runtime.batch,
-                delegate=runtime.delegate,
-                system=told.system,
-                machine=told.phone or identity.machine(told.proc, told.sys),
-                cores=told.processors,
-                pinned=pinned,
-                governor=identity.governor(told.sys),
-                temperature_c=identity.temperature_c(told.sys),
             )
 
     def _version(self) -> str:

@@ -63,8 +63,12 @@ def load(engine: str, folder: str, settings: dict[str, Any]) -> Loaded:
     """The artifact in `folder`, loaded by the module `engine`.
 
     Raises:
-        EngineError: the runtime is not installed, or refuses the network.
+        EngineError: the runtime is not installed, the machine does not compute in the precision of `settings`, or the
+            runtime refuses the network.
     """
+    why = refusal(engine, settings.get("precision", "fp32"))
+    if why:
+        raise EngineError(why)
     loaded = _module(engine).load(folder, settings)
     assert isinstance(loaded, Loaded)
     return loaded

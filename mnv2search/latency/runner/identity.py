@@ -7,7 +7,16 @@ import platform
 import subprocess
 from typing import Any, Dict, List, Optional
 
-__all__ = ["computes_in_half", "governor", "identity", "machine", "processor", "system", "temperature_c"]
+__all__ = [
+    "computes_in_half",
+    "governor",
+    "half_refusal",
+    "identity",
+    "machine",
+    "processor",
+    "system",
+    "temperature_c",
+]
 
 SYS = "/sys"
 PROC = "/proc"
@@ -111,3 +120,10 @@ def computes_in_half(proc: str = PROC) -> bool:
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
     return not HALF.isdisjoint(_read(os.path.join(proc, "cpuinfo")).split())
+
+
+def half_refusal(runtime: str) -> str:
+    """Why a runtime does not compute in half precision on this processor; empty where it does."""
+    if computes_in_half():
+        return ""
+    return f"{runtime} computes in fp16 on processors with arithmetic for it only, and this is none"

@@ -37,12 +37,7 @@ class ExecuTorch(Runtime):
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """A program of one call to the delegate, with batch norm folded."""
-        ranges = None
-        if self.precision == "int8":
-            from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
-
-            ranges = ranges_of(network, weights)
-        half = self.precision == "fp16"
+        ranges, half = self._ranges(network, weights), self.precision == "fp16"
         return _artifact(executorch_bytes(network, weights, batch=self.batch, ranges=ranges, half=half))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
@@ -61,9 +56,7 @@ class ExecuTorch(Runtime):
 
                 program = converted(module, size=network.spec.size, batch=self.batch, int8=self.precision == "int8")
         except ImportError as error:
-            raise DeviceError(
-                f"ExecuTorch's exporter cannot be imported ({error})", hint="pip install 'mnv2search[executorch]'"
-            ) from error
+            raise self._not_installed("ExecuTorch's exporter", "executorch", error) from error
         return _artifact(program)
 
     @property

@@ -39,12 +39,7 @@ class LiteRt(Runtime):
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The TFLite model with batch norm folded, channels last."""
-        ranges = None
-        if self.precision == "int8":
-            from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
-
-            ranges = ranges_of(network, weights)
-        half = self.precision == "fp16"
+        ranges, half = self._ranges(network, weights), self.precision == "fp16"
         return _artifact(tflite_bytes(network, weights, batch=self.batch, ranges=ranges, half=half))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
@@ -67,9 +62,7 @@ class LiteRt(Runtime):
                     int8=self.precision == "int8",
                 )
         except ImportError as error:
-            raise DeviceError(
-                f"litert-torch cannot be imported ({error})", hint="pip install 'mnv2search[litert-convert]'"
-            ) from error
+            raise self._not_installed("litert-torch", "litert-convert", error) from error
         return _artifact(model)
 
     @property

@@ -56,13 +56,9 @@ class Ncnn(Runtime):
         Raises:
             DeviceError: a depthwise convolution that ncnn cannot compute in eight-bit integers.
         """
-        ranges = None
         if self.precision == "int8":
-            from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
-
             _check_integers(network)
-            ranges = ranges_of(network, weights)
-        return _artifact(*ncnn_files(network, weights, ranges=ranges))
+        return _artifact(*ncnn_files(network, weights, ranges=self._ranges(network, weights)))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as pnnx makes it of a trace; in fp16 it is the same files, loaded otherwise.
@@ -79,9 +75,7 @@ class Ncnn(Runtime):
             import torch
             from pnnx import EXEC_PATH
         except ImportError as error:
-            raise DeviceError(
-                f"pnnx cannot be imported ({error})", hint="pip install 'mnv2search[ncnn-convert]'"
-            ) from error
+            raise self._not_installed("pnnx", "ncnn-convert", error) from error
         height, width = network.spec.size
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that tracing is not general, and will be gone some day

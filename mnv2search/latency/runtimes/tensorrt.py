@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.gpu import GpuDevice, Queued
+from mnv2search.latency.gpu import Queued
 from mnv2search.latency.runner.engine import EngineError, image
-from mnv2search.latency.runtimes.torch_cuda import NvidiaGpu, check_capability, gpu_options
-from mnv2search.latency.torch_gpu import TorchGpu
-from mnv2search.latency.types import DeviceInfo
+from mnv2search.latency.runtimes.nvidia import NvidiaDevice, NvidiaGpu
 from mnv2search.lowering.onnx.half import half_precision
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
@@ -26,10 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["TensorRt"]
 
 ENGINE = "mnv2search.latency.runtimes.tensorrt_engine"
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-class TensorRt(GpuDevice):
+class TensorRt(NvidiaDevice):
     """An engine built from our ONNX graph, recorded once as a CUDA graph and launched as a whole.
 
     Building an engine takes seconds to minutes, so this is for the front and not for a search.
@@ -45,27 +42,18 @@ class TensorRt(GpuDevice):
         OptionError: `batch` below 1, an unknown precision, or `tf32` with another precision than `fp32`.
     """
 
+    name = "tensorrt"
+    dtypes: ClassVar = {"fp32": torch.float32, "fp16": torch.float16}
+
     def __init__(
         self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
     ) -> None:
-        options = gpu_options("tensorrt", batch=batch, precision=precision, tf32=tf32, known=DTYPES)
+        self._options(batch=batch, precision=precision, tf32=tf32)  # a wrong option is told before what is missing
         self._module = _module()
-        gpu = gpu or TorchGpu()
-        check_capability("tensorrt", gpu, "tf32" if tf32 else precision)
-        super().__init__(
-            DeviceInfo(
-                name=f"tensorrt{':' * bool(options)}{','.join(options)}",
-                hardware=gpu.name,
-                runtime="tensorrt",
-                runtime_version=f"{self._module.version()}, torch {gpu.version}",
-                dtype=precision,
-                batch=batch,
-                delegate="cuda graph, tf32" if tf32 else "cuda graph",
-            ),
-            gpu,
-        )
-        self._nvidia = gpu
-        self._tf32 = tf32
+        super().__init__(gpu, batch=batch, precision=precision, tf32=tf32)
+
+    def _version(self, gpu: NvidiaGpu) -> str:
+        return f"{self._module.version()}, torch {gpu.version}"
 
     def load(self, spec: ModelSpec) -> Queued:
         """The network built and recorded.
@@ -79,7 +67,7 @@ class TensorRt(GpuDevice):
             graph = half_precision(graph)
         fixed = torch.from_numpy(image(batch, spec.size))
         try:
-            bound = fixed.to(device=nvidia.device, dtype=DTYPES[self.info.dtype])
+            bound = fixed.to(device=nvidia.device, dtype=self.dtypes[self.info.dtype])
             engine = self._module.Engine(graph, bound, tf32=self._tf32)
             launch = nvidia.captured(lambda: engine.run(nvidia.stream()))
         except (EngineError, RuntimeError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 from mnv2search.lowering.executorch.xnnpack import xnnpack_bytes
 from mnv2search.lowering.flatbuffer import Flatbuffer
 from mnv2search.lowering.support import refuse_choice
-from mnv2search.lowering.tflite.emitter import laid_out
+from mnv2search.lowering.tflite.emitter import lower
 from mnv2search.lowering.tflite.operators import Graph
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def executorch_bytes(
     """
     refuse_choice(plan.spec, PROGRAM)
     graph = Graph(explicit=True)
-    output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
+    output = lower(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
     images, height, width, channels = graph.shape(0)
     result = graph.shape(output)
     if len(result) == 4:

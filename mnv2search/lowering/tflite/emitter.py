@@ -8,7 +8,7 @@ import numpy as np
 
 from mnv2search.lowering.emit import GROUP_NORM_EPS, RELUS, Convolution, Emitter, emit
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
-from mnv2search.lowering.tflite.heads import answered, enlarged
+from mnv2search.lowering.tflite.heads import enlarged, write_answer
 from mnv2search.lowering.tflite.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.geometry import padded
@@ -16,7 +16,7 @@ from mnv2search.spec.layers import NO_PAD
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["INPUT", "OUTPUT", "laid_out"]
+__all__ = ["INPUT", "OUTPUT", "lower"]
 
 INPUT, OUTPUT = "image", "output"
 # Activations that an operator takes in; others stand alone.
@@ -26,7 +26,7 @@ UNIT_RANGE = Quantization((1 / 256,), -128)
 TO_SIX = Quantization((6 / 255,), -128)
 
 
-def laid_out(
+def lower(
     plan: Plan,
     weights: NetworkArrays | None,
     *,
@@ -52,7 +52,7 @@ def laid_out(
     """
     emitter = _ChannelsLast(graph, (batch, *plan.spec.size, 3), ranges, half=half)
     known = emit(plan, weights, emitter, seed=seed)
-    output = answered(graph, plan, known) if plan.dense else emitter.floating(list(known.values())[-1])
+    output = write_answer(graph, plan, known) if plan.dense else emitter.floating(list(known.values())[-1])
     graph.name(output, OUTPUT)
     return output
 

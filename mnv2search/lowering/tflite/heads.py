@@ -14,7 +14,7 @@ from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["SUPPRESSION", "answered", "enlarged"]
+__all__ = ["SUPPRESSION", "enlarged", "write_answer"]
 
 # LiteRT's operator for it, which is none of the vocabulary. Source: tensorflow/lite/kernels/detection_postprocess.cc.
 SUPPRESSION = "TFLite_Detection_PostProcess"
@@ -38,7 +38,7 @@ def enlarged(graph: Graph, tensor: int, size: Size) -> int:
     )
 
 
-def answered(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
+def write_answer(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
     """The number of what the head answers, in single precision; numbers of classes are 64-bit integers.
 
     Args:

@@ -11,7 +11,7 @@ from flatbuffers import flexbuffers
 from mnv2search.errors import OptionError
 from mnv2search.lowering.flatbuffer import Flatbuffer
 from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.tflite.emitter import laid_out
+from mnv2search.lowering.tflite.emitter import lower
 from mnv2search.lowering.tflite.heads import SUPPRESSION
 from mnv2search.lowering.tflite.operators import Graph, Operator, Tensor
 from mnv2search.lowering.types import NetworkArrays
@@ -125,7 +125,7 @@ def tflite_bytes(
     if half and ranges is not None:
         raise OptionError("a network is in half precision or in integers", hint="leave out one of half and ranges")
     graph = Graph()
-    output = laid_out(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges, half=half)
+    output = lower(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges, half=half)
     description = f"{plan.spec.name}, written by mnv2search"
     return _Writer(graph).model(output, description, HALF if half else {})
 

@@ -12,7 +12,7 @@ from mnv2search.spec.heads.ssdlite import DetectorOutput, SsdLite
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["OUTPUTS", "answer_shape", "answer_text", "answering", "is_of_classes", "output_of"]
+__all__ = ["OUTPUTS", "answer_shape", "answer_text", "is_of_classes", "output_of", "with_output"]
 
 DETECTOR_OUTPUTS: tuple[DetectorOutput, ...] = get_args(DetectorOutput)
 SEGMENTER_OUTPUTS: tuple[SegmenterOutput, ...] = get_args(SegmenterOutput)
@@ -29,11 +29,11 @@ LEFT = {
 }
 
 
-def answering(spec: ModelSpec, output: str) -> ModelSpec:
+def with_output(spec: ModelSpec, output: str) -> ModelSpec:
     """The network with another `head.output`; its weights stay what they are.
 
     >>> from mnv2search.spec.catalog import entry
-    >>> answering(entry("ssdlite_mobilenet_v2").spec, "detections").head.output
+    >>> with_output(entry("ssdlite_mobilenet_v2").spec, "detections").head.output
     'detections'
 
     Args:

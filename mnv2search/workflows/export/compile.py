@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError
 from mnv2search.results.exports import Compiled
-from mnv2search.spec.heads.outputs import answering
+from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
@@ -59,7 +59,7 @@ def compile_file(
     if weights is None and outputs and Path(source).with_suffix(".pt") not in outputs:
         weights = weights_beside(source, spec, note=note or _silent)
     return compile_spec(
-        spec if head_output is None else answering(spec, head_output),
+        spec if head_output is None else with_output(spec, head_output),
         outputs=outputs,
         weights=weights,
         seed=seed,
@@ -113,20 +113,20 @@ def compile_spec(
         WeightsError: the weights do not fit.
     """
     from mnv2search.export import check_export, export
-    from mnv2search.workflows.export.evaluate_exports import judging
+    from mnv2search.workflows.export.evaluate_exports import export_evaluator
 
     check_request(outputs, force=force, precision=precision, calibration=calibration)
     for path in outputs:
         check_export(spec, path, precision=precision)
     laid_out = plan(spec)
     _check_memory(laid_out, is_written=bool(outputs), is_built=with_fvcore)
-    judge = None if data is None else judging(spec, weights, data, normalization)
+    evaluate_all = None if data is None else export_evaluator(spec, weights, data, normalization)
     numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
     counted = _fvcore_count(laid_out, seed) if with_fvcore else None
     if weights is not None and not outputs:
         _check_weights(laid_out, weights, seed)
     reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]
-    judged = () if judge is None else judge(outputs)
+    judged = () if evaluate_all is None else evaluate_all(outputs)
     return Compiled(
         plan=laid_out,
         cost=cost_of(laid_out),

@@ -12,13 +12,13 @@ from mnv2search.spec.model_spec import ModelSpec
 if TYPE_CHECKING:
     from mnv2search.results.exports import Judged
 
-__all__ = ["Judge", "judging"]
+__all__ = ["ExportEvaluator", "export_evaluator"]
 
-Judge: TypeAlias = "Callable[[Sequence[Path]], Judged]"
+ExportEvaluator: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""
 
 
-def judging(spec: ModelSpec, weights: Path | None, data: Path, normalization: str) -> Judge:
+def export_evaluator(spec: ModelSpec, weights: Path | None, data: Path, normalization: str) -> ExportEvaluator:
     """A function that evaluates a network and its exported files by the metric of its task.
 
     Everything is checked first, so that no file is written for an evaluation that cannot be done.

@@ -20,7 +20,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.remote.native import NativeDevice
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
-from mnv2search.latency.types import DeviceInfo, LatencyDevice
+from mnv2search.latency.types import BurstRequest, DeviceInfo, LatencyDevice
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
@@ -79,14 +79,7 @@ class ArtifactDevice(Protocol):
         """What an artifact answers to the fixed image."""
         ...
 
-    def time_artifacts(
-        self,
-        artifacts: Sequence[tuple[Artifact, ModelSpec]],
-        *,
-        burst_ms: float,
-        warm_ms: float,
-        min_runs: int,
-    ) -> list[list[tuple[int, int]]]:
+    def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of a burst of each, in the order given."""
         ...
 
@@ -267,7 +260,8 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> fl
 def _ratio(device: ArtifactDevice, ours: Timed, theirs: Timed) -> tuple[float, float]:
     """Latency of the one over the other, from bursts in turn, with half of its 95 % interval."""
     by_cpu = device.info.threads == 1
-    bursts = device.time_artifacts([ours, theirs] * ROUNDS, burst_ms=BURST_MS, warm_ms=WARM_MS, min_runs=MIN_RUNS)
+    both = [(timed.artifact, BurstRequest(timed.spec, BURST_MS, WARM_MS, MIN_RUNS)) for timed in (ours, theirs)]
+    bursts = device.time_artifacts(both * ROUNDS)
     levels = [quantile([(cpu if by_cpu else wall) for wall, cpu in runs], LEVEL_QUANTILE) for runs in bursts]
     logs = sorted(math.log(a / b) for a, b in zip(levels[::2], levels[1::2], strict=True))
     cut = len(logs) // 5

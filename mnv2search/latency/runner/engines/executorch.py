@@ -10,7 +10,7 @@ from typing import Any, Dict, Set
 import numpy as np
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
-from mnv2search.latency.runner.identity import computes_in_half
+from mnv2search.latency.runner.identity import half_refusal
 from mnv2search.latency.runner.quiet import quiet
 
 __all__ = ["VERSION", "load", "refusal", "version"]
@@ -28,9 +28,7 @@ def version() -> str:
 
 def refusal(precision: str) -> str:
     """Why this processor does not compute in a precision; empty where it does."""
-    if precision != "fp16" or computes_in_half():
-        return ""
-    return "XNNPACK computes in fp16 on processors with arithmetic for it only, and this is none"
+    return half_refusal("XNNPACK") if precision == "fp16" else ""
 
 
 def load(folder: str, settings: Dict[str, Any]) -> Loaded:
@@ -39,12 +37,8 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     With one thread XNNPACK computes in the thread that asks.
 
     Raises:
-        EngineError: ExecuTorch refuses the program, the processor cannot compute in this precision, or this process
-            has used another number of threads.
+        EngineError: ExecuTorch refuses the program, or this process has used another number of threads.
     """
-    why = refusal(settings["precision"])
-    if why:
-        raise EngineError(why)
     # It says what it finds out about the processor and how many threads it takes.
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mnv2search.latency.runner.engine import EngineError, Loaded, image
-from mnv2search.latency.runner.identity import computes_in_half
+from mnv2search.latency.runner.identity import half_refusal
 from mnv2search.latency.runner.quiet import quiet
 
 __all__ = ["load", "refusal", "version"]
@@ -23,9 +23,7 @@ def version() -> str:
 
 def refusal(precision: str) -> str:
     """Why this processor does not compute in a precision; empty where it does."""
-    if precision != "fp16" or computes_in_half():
-        return ""
-    return "LiteRT computes in fp16 on processors with arithmetic for it only, and this is none"
+    return half_refusal("LiteRT") if precision == "fp16" else ""
 
 
 def load(folder: str, settings: Dict[str, Any]) -> Loaded:
@@ -34,11 +32,8 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     With one thread XNNPACK computes in the thread that asks.
 
     Raises:
-        EngineError: LiteRT refuses the network, or the processor cannot compute in this precision.
+        EngineError: LiteRT refuses the network.
     """
-    why = refusal(settings["precision"])
-    if why:
-        raise EngineError(why)
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])
         with quiet():  # it says that it uses XNNPACK

@@ -35,12 +35,9 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
     pools that belong to the network and stay from run to run.
 
     Raises:
-        EngineError: ncnn refuses the network, or the processor cannot compute in this precision.
+        EngineError: ncnn refuses the network.
     """
     half = settings["precision"] == "fp16"
-    why = refusal(settings["precision"])
-    if why:
-        raise EngineError(why)
     net = ncnn.Net()
     net.opt.num_threads = settings["threads"]
     net.opt.lightmode = True

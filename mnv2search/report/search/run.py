@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.gain import best_rival, gain_over
-from mnv2search.report.rows import Rows, accuracy_phrase, counted, front_rows, measured_text
+from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
+from mnv2search.report.search.front import front_rows
+from mnv2search.report.search.gain import best_rival, gain_over
 from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import file_name
 

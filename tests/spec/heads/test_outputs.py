@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "model"))
+sys.path.append(str(Path(__file__).parents[2] / "model"))
 
 from dense_specs import detector, segmenter
 from model_specs import mobilenet_v2
 
 from mnv2search.cli.options import HEAD_OUTPUTS
 from mnv2search.errors import OptionError
-from mnv2search.spec.heads.outputs import OUTPUTS, answer_shape, answer_text, answering, output_of
+from mnv2search.spec.heads.outputs import OUTPUTS, answer_shape, answer_text, output_of, with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
@@ -31,7 +31,7 @@ from mnv2search.spec.plan import plan
     ],
 )
 def test_every_output_has_its_shape_and_its_words(spec: ModelSpec, output: str, shape: tuple[int, ...]) -> None:
-    other = answering(spec, output)
+    other = with_output(spec, output)
     assert output_of(other) == output
     assert answer_shape(plan(other)) == shape
     assert answer_text(plan(other)).startswith(f"output {output}, {' x '.join(map(str, shape))} for an image: ")
@@ -48,7 +48,7 @@ def test_every_output_has_its_shape_and_its_words(spec: ModelSpec, output: str, 
 )
 def test_a_head_without_that_output_says_so(spec: ModelSpec, output: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        answering(spec, output)
+        with_output(spec, output)
 
 
 def test_a_classifier_has_no_output_to_speak_of() -> None:

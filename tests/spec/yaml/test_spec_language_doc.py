@@ -13,7 +13,7 @@ from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.spec.yaml.fields import STRUCTURAL, keys_of, spelled
 
-TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "spec-language.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "reference" / "spec-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 HEADER = "| key | what | range | default |\n"

@@ -14,10 +14,12 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.report.counts import cost_rows
+from mnv2search.report.devices.latency import latency_rows
+from mnv2search.report.networks.counts import cost_rows
 from mnv2search.report.plot import front_png
-from mnv2search.report.rows import Rows, front_rows, latency_rows
-from mnv2search.report.run import nothing_fits_lines, run_json, run_rows, ship_lines
+from mnv2search.report.rows import Rows
+from mnv2search.report.search.front import front_rows
+from mnv2search.report.search.run import nothing_fits_lines, run_json, run_rows, ship_lines
 from mnv2search.report.table import draw
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import result_of

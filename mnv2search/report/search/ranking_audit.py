@@ -6,16 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import metric_text
-from mnv2search.report.rows import (
-    NAME,
-    Column,
-    Rows,
-    accuracy_text,
-    accuracy_unit,
-    counted,
-    interval_text,
-    millions,
-)
+from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, accuracy_unit, counted, interval_text, millions
 
 if TYPE_CHECKING:
     from mnv2search.results.ranking_audit import Ranked, Statistic

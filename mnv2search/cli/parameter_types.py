@@ -1,0 +1,90 @@
+"""Types of values on the command line; imports click only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["Count", "Duration", "InputPath", "Positive", "Resolution"]
+
+
+class InputPath(click.Path):
+    """A path to read from; an empty text is an error instead of the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a text stands for."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """A time such as 90, 90s, 2m or 1h30m; the value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds that a text stands for."""
+        from mnv2search.errors import OptionError  # late: only a given time needs them
+        from mnv2search.study.deadline import seconds_of
+
+        try:
+            return seconds_of(value) or 0.0
+        except OptionError as error:
+            self.fail(f"{error.message}: {error.hint}", param, ctx)
+
+
+class Count(click.ParamType[int]):
+    """A count such as 300000000, 300M or 3.4M."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The whole number that a text stands for."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", str(value).strip())
+        number = (
+            float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match is not None else 0.0
+        )
+        if number < 1:
+            self.fail(f"{value!r} is not a count: write a number such as 300M or 3400000", param, ctx)
+        return int(number)
+
+
+class Resolution(click.ParamType[int | tuple[int, int]]):
+    """The side of a square such as 224, or height and width such as 1025x2049, in px."""
+
+    name = "resolution"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """The resolution that a text stands for."""
+        from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
+
+        if not re.fullmatch(r"[1-9]\d{0,4}(?:x[1-9]\d{0,4})?", text := str(value).strip()):
+            self.fail(
+                f"{value!r} is no size: write a side such as 224, or height and width such as 1025x2049", param, ctx
+            )
+        return resolution_of(text)
+
+
+class Positive(click.ParamType[float]):
+    """A finite number above 0."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that a text stands for."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            self.fail(f"{value!r} is not a number above 0", param, ctx)
+        return number

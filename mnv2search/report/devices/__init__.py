@@ -1,0 +1,1 @@
+"""Latencies, predictions and profiles of devices, for people and for programs."""
