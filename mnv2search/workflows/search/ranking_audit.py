@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from mnv2search.atomic import write_text
-from  import ImageSet
+from mnv2search.data.dataset import Dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
@@ -104,7 +104,7 @@ def rank(
 
 
 def _trained(
-    spec: ModelSpec, task: Classification, images: ImageSet, recipe: Recipe, first: MobileNet | None, job: Job
+    spec: ModelSpec, task: Classification, images: Dataset, recipe: Recipe, first: MobileNet | None, job: Job
 ) -> Metrics:
     """Metrics of a network after a training of its own.
 
