@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 from click.core import ParameterSource
@@ -24,6 +24,7 @@ from mnv2search.cli.output import answer, emit_json, note, stdout_console
 from mnv2search.cli.parameter_types import Count, Duration, Positive
 
 if TYPE_CHECKING:
+    from mnv2search.workflows.search.request import RunOptions
     from mnv2search.workflows.search.run import Outcome
 
 
@@ -106,7 +107,7 @@ NOTHING_FITS = 3
 @click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
 @json_option
 @quiet_option
-def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
+def command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
     Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
@@ -119,7 +120,7 @@ def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
     context = click.get_current_context()
-    given = {name: value for name, value in options.items() if _is_given(context, name)}
+    given = cast("RunOptions", {name: value for name, value in options.items() if _is_given(context, name)})
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
     from mnv2search.workflows.search.api import run_search
 
@@ -199,7 +200,7 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
     from mnv2search.cli.progress import measuring
     from mnv2search.report.rows import counted
     from mnv2search.workflows.search.api import confirm_outcome
-    from mnv2search.workflows.search.confirm import CONFIRMATION, confirmation_line, disagreements
+    from mnv2search.workflows.search.checks.confirm import CONFIRMATION, confirmation_line, disagreements
 
     with contextlib.ExitStack() as stack:
         bar: list[Callable[[int], None]] = []

@@ -28,15 +28,13 @@ from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.confirm import Confirmation
+from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
-from mnv2search.workflows.search.request import AUTO, Request, resume_request
-from mnv2search.workflows.search.run_log import RunLog
+from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
+from mnv2search.workflows.search.run_log import ENDED, RunLog, remaining_settings
 from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
-from mnv2search.workflows.search.space_of import space_of_evaluator
-from mnv2search.workflows.search.time_left import ENDED, remaining_settings
 from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
