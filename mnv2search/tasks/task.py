@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from mnv2search import plugins
@@ -22,6 +23,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.prediction import Predicted
 
 __all__ = [
     "AnyTask",
@@ -310,6 +312,20 @@ class Task(ABC, Generic[D, E, B]):
     def faults(self, data: D) -> Sequence[Fault]:  # noqa: ARG002
         """What is wrong with the data and was skipped or clipped."""
         return ()
+
+    def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
+        """The prediction for one image, and the image with it drawn, such as by `mnv2search.tasks.prediction.drawn`.
+
+        Args:
+            model: the network, in evaluation mode.
+            picture: RGB image of any size.
+            learned: classes and normalisation of its training.
+            least_score: of the boxes to return.
+
+        Raises:
+            OptionError: the task has no predictions to draw.
+        """
+        raise OptionError(f"{self.name} has no predictions to draw", hint="define predict in its task")
 
     def reach(self, model: MobileNet, examples: E, classes: int) -> tuple[float | None, ...]:  # noqa: ARG002
         """Of the objects of each class, the share that the network's anchors fit; nothing without anchors."""

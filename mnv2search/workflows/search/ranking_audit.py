@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from mnv2search.atomic import write_text
+from mnv2search.data.dataset import Dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
 from mnv2search.results.finetuned import training_folder
 from mnv2search.results.ranking_audit import Ranked, Statistic
@@ -26,7 +28,7 @@ from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Classification
-from mnv2search.tasks.metrics import record_of
+from mnv2search.tasks.metrics import Metrics, record_of
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
@@ -60,22 +62,12 @@ def rank(
     """Train some networks of a run on their own, all by the same recipe, and compare the order.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run, so that an audit that was interrupted goes on.
-
-    Args:
-        folder: of the run.
-        data: images to train on; the test images play no part.
-        recipe: of every training.
-        members: networks to train.
-        epochs: of every training.
-        seed: of first weights and draws.
-        weights: first weights of every training: a `.pt` file of ours with any network of as many rows or stages, or
-            published ones; None begins with random ones.
-        weights_spec: the network that published weights belong to.
-        on_progress: told the name of the network and where its training is.
+    run, so that an interrupted audit resumes. The test images play no part. `weights`, the first ones of every
+    training, are a `.pt` file of ours with any network of as many rows or stages, or published ones of the network
+    `weights_spec`. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
-        OptionError: fewer than four members are asked for.
+        OptionError: fewer than four members are requested, or the images have other classes.
         RecordError: the folder has no run, or too few networks with an accuracy.
         DataError: the images cannot be learned from.
         WeightsError: the weights do not fit.
@@ -84,21 +76,11 @@ def rank(
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
-    task = Classification()
-    images = task.read(data, seed=seed)
+    images = Classification().read(data, seed=seed)
     first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
     trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
     trained = []
     for evaluation in chosen:
-        spec = evaluation.spec
-        if spec.head is None or spec.head.classes != len(images.classes):
-            raise OptionError(
-                f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
-            )
-        parts = task.prepare(images, spec, recipe, splits=("train", "val"))
-        model = build(spec, seed=seed)
-        if first is not None:
-            inherit(model, first)
         job = Job(
             folder=training_folder(trainings, evaluation),
             seed=seed,
@@ -106,10 +88,9 @@ def rank(
             data=images.fingerprint,
             precision="float32",
             device=own_device(),
-            on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+            on_progress=partial(on_progress, evaluation.spec.name),
         )
-        done = train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job)
-        trained.append(done.best)
+        trained.append(_trained(evaluation.spec, images, recipe, job, first=first))
     said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
     true = np.array([metrics.main.value for metrics in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
@@ -125,6 +106,20 @@ def rank(
     )
     write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
     return found
+
+
+def _trained(spec: ModelSpec, images: Dataset, recipe: Recipe, job: Job, *, first: MobileNet | None) -> Metrics:
+    """The best metrics of a network on the validation images during its training."""
+    if spec.head is None or spec.head.classes != len(images.classes):
+        raise OptionError(
+            f"{spec.name} has other classes than {images.root}",
+            hint="audit a run with the images that it searched with",
+        )
+    task, model = Classification(), build(spec, seed=job.seed)
+    parts = task.prepare(images, spec, recipe, splits=("train", "val"))
+    if first is not None:
+        inherit(model, first)
+    return train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job).best
 
 
 def ranked_json(found: Ranked) -> dict[str, object]:
