@@ -59,13 +59,10 @@ class Recipe:
         optimizer: ``sgd`` with Nesterov's momentum, ``adamw``, or ``rmsprop-tf``: TensorFlow's, with epsilon inside
             the root and the rate inside the momentum.
         lr: learning rate at its highest, for a batch of `lr_batch`, and in proportion to the batch.
-        lr_batch: see `lr`.
         momentum: of ``sgd`` and ``rmsprop-tf``.
         rms_decay: of the mean of squares of ``rmsprop-tf``.
         epsilon: of ``adamw`` and ``rmsprop-tf``.
         schedule: ``cosine`` to nothing, or ``exponential``: times `decay_rate` every `decay_epochs`.
-        decay_rate: see `schedule`.
-        decay_epochs: see `schedule`.
         warmup_epochs: over which the rate rises from nothing.
         weight_decay: of the weights of convolutions and of the classifier; not of depthwise ones, norms and biases.
         batch: images a step.

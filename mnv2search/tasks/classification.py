@@ -61,14 +61,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[Pixels]:
         """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
-        found = prepare(
-            data,
-            side=square_side(spec),
-            recipe=recipe,
-            splits=splits,
-            on_progress=on_progress,
-        )
-        return Parts(examples=found.parts, recipe=found.recipe, unreadable=found.unreadable)
+        return prepare(data, side=square_side(spec), recipe=recipe, splits=splits, on_progress=on_progress)
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """That of the recipe.
@@ -176,13 +169,7 @@ def classify(
 ) -> Metrics:
     """Top-1 accuracy and loss of what gives logits of images, such as a network in evaluation mode.
 
-    Args:
-        run: logits (N, classes) of normalised images.
-        pixels: decoded images.
-        transform: only its side and normalisation are used.
-        device: of torch.
-        part: of this process.
-        stop: asked before every batch whether to stop, where a process is alone.
+    `run` gives logits (N, classes) of normalised images; of the transform, only side and normalisation are used.
 
     Raises:
         StoppedError: it was asked to stop.

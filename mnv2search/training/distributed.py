@@ -33,8 +33,6 @@ class Team:
 
     Attributes:
         rank: number of this process; 0 leads: it alone writes and reports.
-        size: processes in all.
-        local_rank: number of this process on its machine.
         device: of torch, on which this process computes.
     """
 

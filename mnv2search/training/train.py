@@ -43,15 +43,8 @@ def train(
 ) -> Trained:
     """Train a network, or resume a training that stopped in the job's folder.
 
-    Args:
-        model: with its first weights; trained in place.
-        task: of the network.
-        examples: to learn from.
-        held_out: validation examples, which decide which weights are kept.
-        recipe: of the training.
-        job: where, and for how long.
-        classes: names that the best weights are written with; none if empty.
-        teacher: network to distill from, for half of the loss.
+    The model is trained in place. The best weights on the `held_out` examples are kept, and written with the names of
+    the classes. A teacher is distilled from for half of the loss.
 
     Raises:
         StoppedError: it was asked to stop before the first evaluation.
@@ -88,16 +81,6 @@ def time_training(
     clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
     """How long a step and an evaluation take here, by a few of each; the network is of no use afterwards.
-
-    Args:
-        model: the network.
-        task: of the network.
-        examples: to learn from.
-        held_out: to evaluate on, a few of them.
-        recipe: of the training.
-        classes: their names.
-        device: of torch.
-        clock: monotonic clock in seconds.
 
     Raises:
         DataError: there are too few examples.

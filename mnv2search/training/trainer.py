@@ -40,10 +40,6 @@ class Trainer(Generic[B]):
 
     A training that was interrupted and resumed makes the very steps of an uninterrupted one, on the same machine with
     as many threads.
-
-    Args:
-        learner: to train.
-        job: of the training.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:

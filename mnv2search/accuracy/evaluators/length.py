@@ -53,7 +53,6 @@ class Length:
         evaluations: that a training of so many steps makes.
 
     Attributes:
-        steps: of every training.
         left_s: time by which a training that begins now has to end; None sets no limit.
     """
 
@@ -77,10 +76,7 @@ class Length:
     ) -> Fitting:
         """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
-        Args:
-            preparation: of the search.
-            timed: what a step and an evaluation of a network take.
-            left_s: see the attributes.
+        `timed` gives the speed of a network; for `left_s` see the attributes.
 
         Raises:
             EvaluatorError: the folder does not take the length, or what it holds cannot be read.

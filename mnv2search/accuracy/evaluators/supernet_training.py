@@ -120,7 +120,7 @@ class _Preparing:
             splits=("train", "val"),
             on_progress=lambda done: self.preparation.tell(f"decoding images: {done:,}", 0.0),
         )
-        pixels, recipe = prepared.parts["train"], suited(prepared.recipe, epochs=state.epochs)
+        pixels, recipe = prepared.examples["train"], suited(prepared.recipe, epochs=state.epochs)
         net = ElasticNet(self.space, change=lambda spec: reduced(spec, state.fidelity), seed=self.seed)
         inherited: tuple[str, ...] = ()
         draw: Draw = Sandwich(self.band)
@@ -144,7 +144,7 @@ class _Preparing:
             state=state,
             recipe=recipe,
             train=pixels,
-            val=prepared.parts["val"],
+            val=prepared.examples["val"],
             notes=(*inherited, *self._notes(state, is_new=is_new)),
         )
 

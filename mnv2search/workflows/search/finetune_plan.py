@@ -53,7 +53,6 @@ class Finetuning:
         time_s: wall time for all of them, decoding and the final metrics included.
         recipe: after a search with shared weights, of every training; None takes ``short`` or, where every image will
             be seen 20 times or more, ``modern``.
-        clock: monotonic clock in seconds.
     """
 
     candidates: Sequence[Evaluation]
@@ -78,10 +77,8 @@ class Plan:
 
     Attributes:
         order: networks, those of the longest trainings first.
-        parts: data ready for a network.
         expected_s: of the training of a network, up to a common factor.
         factor: of `expected_s`; 0 while it is unknown.
-        begin: the network with its first weights.
         steps: of every training; None until the first one has found how many fit.
         fewest_images: a first training that sees fewer is of no use.
     """
@@ -121,10 +118,6 @@ def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -
 
     The order of accuracies with shared weights is noisy, and favours networks that learn fast; so these are not the
     first of that order but the first of every slot of latency, and then the best of the others.
-
-    Args:
-        finalists: with accuracies.
-        count: at most so many.
     """
     slots = slots_of(finalists, count=count)
     chosen = [slot[0] for slot in slots if slot]
@@ -162,10 +155,7 @@ def _plan_by_search(request: Finetuning, evaluator: Evaluator) -> Plan:
 def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *, time_s: float) -> int:
     """How many networks can be trained for as long as in the search at least; one in any case.
 
-    Args:
-        candidates: best first.
-        expected_s: duration of the training of each in the search.
-        time_s: wall time for all of them.
+    `candidates` are the best first, with the duration of the training of each in the search.
     """
     fitting = [n for n in range(1, len(candidates) + 1) if sum(expected_s[:n]) <= (1 - SPARE_SHARE) * time_s]
     return max(fitting, default=1)

@@ -33,7 +33,6 @@ class Best(NamedTuple):
     """The outcome of fine-tuning.
 
     Attributes:
-        finetuned: the results, or None.
         notes: why there are none, though they were requested.
     """
 

@@ -46,13 +46,10 @@ class TrainingRequest:
         data: see `mnv2search data --help`.
         folder: to write to; a training in it is resumed.
         recipe: of the training, or its name or file; None takes the default of the network's task.
-        seed: of first weights, draws, and splits that are drawn.
-        epochs: overrides the recipe's.
         time_s: wall time of training, overrides epochs.
         weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
-        void: mask value to ignore.
         team: this process, with its device, among those that train together; the leader alone writes.
     """
 
