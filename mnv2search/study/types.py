@@ -116,7 +116,7 @@ class Listener:
     noted: Callable[[str], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SearchResult:
     """The end of a search.
 
@@ -158,6 +158,16 @@ class SearchResult:
     finalists: tuple[Evaluation, ...] = ()
     stopped: int = 0
     rivals: tuple[Evaluation, ...] = ()
+
+    def __repr__(self) -> str:
+        effort = f"{self.trials} networks evaluated in {self.elapsed_s:.0f} s"
+        if self.ship is None or self.ship.latency is None or self.ship.accuracy is None:
+            return f"<nothing fits, {effort}>"
+        accuracy = f"{self.ship.accuracy.metric} {self.ship.accuracy.value:.3f}"
+        return (
+            f"<{len(self.front)} networks on the front, ship {self.ship.spec.name}: {accuracy} at "
+            f"{self.ship.latency.median_ms:.3g} ms, {effort}>"
+        )
 
 
 def silent() -> Listener:
