@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from mnv2search.results.finetuned import training_folder
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
@@ -39,6 +40,10 @@ __all__ = ["rank", "ranked_json"]
 FEWEST = 4
 BOOTSTRAPS = 2000
 FOLDER, REPORT = "audit", "audit.json"
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Correlation: TypeAlias = Callable[[FloatArray, FloatArray], Sequence[float]]
+"""A rank correlation of two arrays, and its p-value."""
 
 
 def rank(
@@ -147,7 +152,7 @@ def _compared(
     )
 
 
-def ranked_json(found: Ranked) -> dict[str, Any]:
+def ranked_json(found: Ranked) -> dict[str, object]:
     """All figures as JSON values."""
     return {
         "epochs": found.epochs,
@@ -170,7 +175,7 @@ def ranked_json(found: Ranked) -> dict[str, Any]:
 
 def _known(folder: Path) -> list[Evaluation]:
     """Networks of the space with an accuracy, each once, the newest evaluation of it."""
-    found: dict[Any, Evaluation] = {}
+    found: dict[Pick, Evaluation] = {}
     for record in read_records(folder):
         item = evaluated_of(record)
         if item.pick and item.evaluation.accuracy is not None:
@@ -188,16 +193,14 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
     return tuple(ordered[i] for i in places)
 
 
-def _correlation(of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _correlation(of: Correlation, one: FloatArray, other: FloatArray) -> float:
     """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(of(one, other)[0])
 
 
-def _statistic(
-    of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int
-) -> Statistic:
+def _statistic(of: Correlation, one: FloatArray, other: FloatArray, *, seed: int) -> Statistic:
     rng = np.random.default_rng(seed)
     value = _correlation(of, one, other)
     drawn = [_correlation(of, one[rows], other[rows]) for rows in rng.integers(0, len(one), (BOOTSTRAPS, len(one)))]
