@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inherit import Inheritance
@@ -54,7 +54,7 @@ class TrainingReport:
     processes: int
     folder: Path
     unreadable: tuple[Path, ...] = ()
-    faults: Sequence[Any] = ()
+    faults: Sequence[Fault] = ()
     reach: tuple[float | None, ...] = ()
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class TrainingReport:
         )
 
 
-def report_json(report: TrainingReport) -> dict[str, Any]:
+def report_json(report: TrainingReport) -> dict[str, object]:
     """The report as JSON values."""
     trained, data = report.trained, report.data
     return {
@@ -95,7 +95,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main = metrics.main
     of_classes = {} if metrics.loss is None else {"commonest": metrics.majority, "loss": metrics.loss}
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from mnv2search.cost import cost_of
 from mnv2search.report.rows import Column, Rows, millions
@@ -39,7 +38,7 @@ def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
     )
 
 
-def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, Any]]:
+def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
     """Every published figure with its source, and our count."""
     return [
         {

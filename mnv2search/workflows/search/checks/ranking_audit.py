@@ -41,9 +41,9 @@ FEWEST = 4
 BOOTSTRAPS = 2000
 FOLDER, REPORT = "audit", "audit.json"
 
-FloatArray: TypeAlias = NDArray[np.float64]
-Correlation: TypeAlias = Callable[[FloatArray, FloatArray], Sequence[float]]
-"""A rank correlation of two arrays, and its p-value."""
+Values: TypeAlias = NDArray[np.float64]
+Correlation: TypeAlias = Callable[[Values, Values], tuple[float, float]]
+"""The coefficient and its p-value."""
 
 
 def rank(
@@ -193,14 +193,14 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
     return tuple(ordered[i] for i in places)
 
 
-def _correlation(of: Correlation, one: FloatArray, other: FloatArray) -> float:
+def _correlation(of: Correlation, one: Values, other: Values) -> float:
     """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(of(one, other)[0])
 
 
-def _statistic(of: Correlation, one: FloatArray, other: FloatArray, *, seed: int) -> Statistic:
+def _statistic(of: Correlation, one: Values, other: Values, *, seed: int) -> Statistic:
     rng = np.random.default_rng(seed)
     value = _correlation(of, one, other)
     drawn = [_correlation(of, one[rows], other[rows]) for rows in rng.integers(0, len(one), (BOOTSTRAPS, len(one)))]
