@@ -57,16 +57,16 @@ def result_of(
         notes: for the reader.
     """
     space, final, baseline = _by_stage(items)
-    members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
+    finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
+    members = front_of(finalists)
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
-    ship = max(members, key=rank_of, default=None)
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),
-        dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
-        ship=ship,
-        finalists=tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None),
+        dominated=tuple(e for e in measured if e.spec not in on_front),
+        ship=max(members, key=rank_of, default=None),
+        finalists=finalists,
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),

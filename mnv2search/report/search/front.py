@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
@@ -45,33 +45,27 @@ def front_rows(
     ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
     gains = [gain_over(evaluation, rivals_of(evaluation)) for evaluation in ordered]
-    cells = {
-        NAME: [e.spec.name for e in ordered],
-        _accuracy_column(accuracy): [accuracy_text(e.accuracy) for e in ordered],
-        Column(LIKELIHOOD, "%"): [_likelihood_text(e.accuracy) for e in ordered],
-        Column("measured latency [95 % interval]", "ms"): [measured_text(e.latency) for e in ordered],
-        Column("margin", "%", spare=2): [_margin_text(e) for e in ordered],
-        Column(GAIN, "points", spare=1): [_gain_text(gain) for gain in gains],
-        Column("multiply-adds", "M", spare=5): [millions(e.cost.madds) for e in ordered],
-        Column("params", "M", spare=4): [millions(e.cost.params) for e in ordered],
-        Column("side", "px", spare=3): [str(e.spec.size) for e in ordered],
+    cells: dict[Column, Iterable[str]] = {
+        NAME: (e.spec.name for e in ordered),
+        _accuracy_column(accuracy): (accuracy_text(e.accuracy) for e in ordered),
+        Column(LIKELIHOOD, "%"): (_likelihood_text(e.accuracy) for e in ordered),
+        Column("measured latency [95 % interval]", "ms"): (measured_text(e.latency) for e in ordered),
+        Column("margin", "%", spare=2): map(_margin_text, ordered),
+        Column(GAIN, "points", spare=1): map(_gain_text, gains),
+        Column("multiply-adds", "M", spare=5): (millions(e.cost.madds) for e in ordered),
+        Column("params", "M", spare=4): (millions(e.cost.params) for e in ordered),
+        Column("side", "px", spare=3): (str(e.spec.size) for e in ordered),
     }
     left_out = {GAIN} if not any(gains) else set()  # as with shared weights, which the baseline has no part in
     if accuracy is None or accuracy.kind != "inherited":
         left_out.add(LIKELIHOOD)
     shown = {column: texts for column, texts in cells.items() if column.title not in left_out}
     rivals = max(map(rivals_of, ordered), key=len, default=())
-    notes = [
-        *(() if accuracy is None else _accuracy_notes(ordered, accuracy)),
-        *_latency_notes(ordered, rivals),
-        *(_inherited_notes(ordered) if LIKELIHOOD not in left_out else ()),
-        *(_gain_notes(rivals) if GAIN not in left_out else ()),
-    ]
     return Rows(
         title=title,
         columns=tuple(shown),
         rows=tuple(zip(*shown.values(), strict=True)),
-        notes=tuple(notes),
+        notes=tuple(_notes(ordered, accuracy, rivals, left_out)),
         stressed=frozenset({0} if ordered else ()),
     )
 
@@ -123,6 +117,18 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
     for note, found in names.items():
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         yield f"{shown}: {note}"
+
+
+def _notes(
+    front: Sequence[Evaluation], accuracy: Accuracy | None, rivals: Sequence[Evaluation], left_out: Collection[str]
+) -> Iterator[str]:
+    if accuracy is not None:
+        yield from _accuracy_notes(front, accuracy)
+    yield from _latency_notes(front, rivals)
+    if LIKELIHOOD not in left_out:
+        yield from _inherited_notes(front)
+    if GAIN not in left_out:
+        yield from _gain_notes(rivals)
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
@@ -223,7 +223,7 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
         yield f"lower --latency-min-ms: this network is faster than {budget.latency_min_ms:g} ms"
 
 
-def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, Any]:
+def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
     """One document with the front, the network to ship, the baseline and the effort."""
     return {
         "folder": str(folder),
@@ -244,13 +244,13 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
     }
 
 
-def _nearby_json(ship: Evaluation | None) -> list[dict[str, Any]]:
+def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
     return [found._asdict() for found in nearby_of(ship)]
 
 
-def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, Any]:
+def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:
     gain = gain_over(evaluation, result.rivals_of(evaluation)) if result is not None else None
     return {
         "name": evaluation.spec.name,

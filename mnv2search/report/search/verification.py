@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.report.rows import Column, Rows, counted, device_text, measured_text, trouble_lines
 
@@ -53,7 +53,7 @@ def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
     yield from trouble_lines(check.latency for check in checks)
 
 
-def verified_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def verified_json(checks: Sequence[Check]) -> list[dict[str, object]]:
     """A document per member of the front."""
     return [
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -162,13 +162,7 @@ def search(
     from mnv2search.latency.registry import open_device
     from mnv2search.study.engine import Search
 
-    with ExitStack() as stack:
-        opened: LatencyDevice
-        if isinstance(device, str):
-            opened = open_device(device)
-            stack.enter_context(opened)
-        else:
-            opened = device
+    with open_device(device) if isinstance(device, str) else nullcontext(device) as opened:
         judge = open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator
         return Search(
             space_of_evaluator(load_space(space) if isinstance(space, str) else space, judge),

@@ -80,13 +80,12 @@ def remaining_settings(
         manifest: of the run, with the time used.
         previous: earlier evaluations.
     """
-    done = sum(1 for item in previous if item.trial >= 0 and item.stage in ("search", "calibration"))
-    used_s = manifest.elapsed_s
-    trials_over = settings.trials is not None and done >= settings.trials
-    time_over = whole_s is not None and (used_s >= whole_s or (held_s is not None and whole_s <= held_s))
-    has_ended = manifest.status in ENDED
-    if has_ended and (trials_over or time_over):
-        return None
+    used_s, has_ended = manifest.elapsed_s, manifest.status in ENDED
+    if has_ended:
+        done = sum(item.trial >= 0 and item.stage in ("search", "calibration") for item in previous)
+        is_longer = whole_s is None or (used_s < whole_s and (held_s is None or whole_s > held_s))
+        if not is_longer or (settings.trials is not None and done >= settings.trials):
+            return None
     if settings.time_s is None or whole_s is None or used_s == 0:
         return settings
     # a finished run that is extended divides only the added time
