@@ -120,10 +120,7 @@ class ElasticNet(nn.Module):
     network of another resolution the same weights on other images. Batch norms work with the figures of the batch:
     a network that is to be evaluated gets figures of its own, see `member`.
 
-    Args:
-        space: whose networks share them.
-        change: of every spec, see `located`.
-        seed: of the first weights.
+    Every spec is changed by `change`, see `located`.
 
     Raises:
         OptionError: networks of the space have layers whose parts cannot be shared.

@@ -44,14 +44,7 @@ def classifier_unit(c_in: int, outputs: int, size: Size) -> Unit:
 def block_unit(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, size: Size, style: Style) -> Unit:
     """One block of a row.
 
-    Args:
-        block: the row.
-        c_in: channels of the input.
-        c_out: channels that the projection makes.
-        stride: as built.
-        dilation: as built.
-        size: of the input.
-        style: the network's, from which the row may differ.
+    Stride and dilation are as built, and `style` is the network's, from which the row may differ.
 
     Raises:
         SpecError: the block cannot be laid out; addresses are relative to the row.

@@ -97,13 +97,7 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSp
 
 
 def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
-    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not.
-
-    Args:
-        spec: file of the network.
-        network: that the weights are for.
-        note: takes a line for the user.
-    """
+    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not."""
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None

@@ -58,10 +58,8 @@ HEADER_MAGIC, HEADER_LENGTH = b"XH00", 30
 def xnnpack_bytes(graph: Graph, output: int, *, half: bool = False) -> bytes:
     """The payload of a delegate that maps an image (N, 3, S, S) to the output, channels first, in single precision.
 
-    Args:
-        graph: of convolutions that say how they pad; its first tensor is the image.
-        output: number of the tensor to give out, in floating point.
-        half: compute in half precision.
+    The convolutions of `graph` say how they pad, its first tensor is the image, and `output` is in floating
+    point.
     """
     return _Writer(graph, output, half=half).payload()
 

@@ -66,9 +66,7 @@ class GlobalName:
 def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> object:
     """The value of the pickle at the current position of a file, which is then just after the pickle.
 
-    Args:
-        file: opened for reading bytes; its length bounds time and memory.
-        load_storage: loads storages by persistent id; None refuses persistent ids.
+    The length of the file bounds time and memory. Persistent ids are refused without a `load_storage` for them.
 
     Raises:
         UnsafeFileError: it is not a pickle, is damaged, or holds more than data and tensors.
