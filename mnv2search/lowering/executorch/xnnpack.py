@@ -35,6 +35,8 @@ NODES = {
     "MUL": 15,
     "SUB": 16,
     "CONVERT": 18,
+    "QUANTIZE": 18,
+    "DEQUANTIZE": 18,
     "MEAN": 19,
     "RESHAPE": 20,
     "HARD_SWISH": 24,
@@ -168,7 +170,7 @@ class _Writer:
         elif kind == "CONCATENATION":
             self._concatenated(operator, inputs, output)
         else:
-            self._node("CONVERT" if kind in ("QUANTIZE", "DEQUANTIZE") else kind, [*inputs, output, 0], operator)
+            self._node(kind, [*inputs, output, 0], operator)
 
     def _window(self, operator: Operator) -> list[int]:
         """Padding, kernel, stride, dilation and groups of a convolution."""

@@ -31,8 +31,14 @@ LITERALS = frozenset(
         *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING"),
     }
 )
-CONSTANTS: Mapping[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY: Mapping[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set}
+MADE: Mapping[str, Callable[[], object]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_SET": set,
+}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 # Instruction -> the container that it fills, and how many values it takes; None takes all above the mark.
 FILLED: Mapping[str, tuple[type, int | None]] = {
@@ -95,10 +101,8 @@ class _Machine:
     def step(self, name: str, argument: object) -> None:
         if name in LITERALS:
             self.stack.append(argument)
-        elif name in CONSTANTS:
-            self.stack.append(CONSTANTS[name])
-        elif name in EMPTY:
-            self.stack.append(EMPTY[name]())
+        elif name in MADE:
+            self.stack.append(MADE[name]())
         elif name in TUPLES:
             self.stack.append(self._popped(TUPLES[name]))
         elif name == "MARK":
