@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mnv2search.spec.space import SearchSpace, resolve
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
-    from mnv2search.workflows.search.api import search
+    from mnv2search.workflows.api import compile, predict, train
+    from mnv2search.workflows.search.api import run, search
 
 __all__ = [
     "Accuracy",
@@ -46,6 +47,7 @@ __all__ = [
     "SearchSpace",
     "SpecError",
     "build",
+    "compile",
     "cost_of",
     "dumps",
     "evaluate",
@@ -56,9 +58,12 @@ __all__ = [
     "open_device",
     "open_evaluator",
     "plan",
+    "predict",
     "read_records",
     "resolve",
+    "run",
     "search",
+    "train",
 ]
 
 _HOME = {
@@ -79,6 +84,7 @@ _HOME = {
     "SearchSpace": "spec.space",
     "SpecError": "errors",
     "build": "model.build",
+    "compile": "workflows.api",
     "cost_of": "cost",
     "dumps": "spec.yaml.codec",
     "evaluate": "evaluation",
@@ -89,9 +95,12 @@ _HOME = {
     "open_device": "latency.registry",
     "open_evaluator": "accuracy.registry",
     "plan": "spec.plan",
+    "predict": "workflows.api",
     "read_records": "results.records",
     "resolve": "spec.space",
+    "run": "workflows.search.api",
     "search": "workflows.search.api",
+    "train": "workflows.api",
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
-from mnv2search.cost import Cost
+from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
-from mnv2search.evaluation import Budget, evaluate
+from mnv2search.evaluation import Budget, completed, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
@@ -68,6 +70,19 @@ def test_a_network_that_fits_gets_an_accuracy() -> None:
     assert found.is_feasible
     assert found.accuracy is not None
     assert found.accuracy.kind == "estimated"
+
+
+def test_a_predicted_latency_is_never_feasible() -> None:
+    with open_device("simulated") as device:
+        spec, budget = load_spec("mobilenet_v2_0.5_160"), Budget(latency_ms=100.0)
+        measured = device.measure(spec)
+    found = completed(spec, cost=cost_of(spec), latency=measured, budget=budget, seed=0)
+    assert found.is_feasible
+    predicted = replace(measured, kind="predicted")
+    asked = completed(spec, cost=cost_of(spec), latency=predicted, budget=budget, seed=0, evaluator=Refusing())
+    assert asked.violation == 0
+    assert not asked.is_feasible
+    assert not replace(found, latency=None).is_feasible
 
 
 def test_a_network_over_a_cap_is_neither_measured_nor_evaluated() -> None:

@@ -31,17 +31,13 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds that a text stands for."""
-        if isinstance(value, float | int):
-            return float(value)
-        text = str(value).strip().lower()
-        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
-        if not text or match is None:
-            self.fail(f"{value!r} is not a time: write 90s, 2m or 1h30m", param, ctx)
-        hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        total = 3600 * hours + 60 * minutes + seconds
-        if total <= 0:
-            self.fail(f"{value!r} is no time at all: write 90s, 2m or 1h30m", param, ctx)
-        return total
+        from mnv2search.errors import OptionError  # late: only a given time needs them
+        from mnv2search.study.deadline import seconds_of
+
+        try:
+            return seconds_of(value) or 0.0
+        except OptionError as error:
+            self.fail(f"{error.message}: {error.hint}", param, ctx)
 
 
 class Count(click.ParamType[int]):

@@ -67,12 +67,8 @@ def front_png(
                 linewidth=0,
                 label=f"left out: below {100 * REGION_BEGINS:.0f} % of the budget",
             )
-        info = sample.latency.device
-        figure.supxlabel(
-            device_line(info, hosts=[e.latency.device.host for e in front if e.latency]),
-            fontsize=8,
-            color=MUTED,
-        )
+        hosts = [e.latency.device.host for e in front if e.latency]
+        figure.supxlabel(device_line(sample.latency.device, hosts=hosts), fontsize=8, color=MUTED)
     axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
     axes.set_xlim(0, budget_ms * 1.25)
     axes.set_title(title, loc="left", fontsize=11, color=INK)

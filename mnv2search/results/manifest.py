@@ -33,6 +33,7 @@ class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         finetune: whether the best networks are fine-tuned separately at the end.
+        confirm: whether the front is compared with the runtime's own converter at the end.
     """
 
     trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
@@ -41,6 +42,7 @@ class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seed: Count = 0
     batch: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] = 8
     finetune: bool = False
+    confirm: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inherit import Inheritance
@@ -17,7 +17,7 @@ from mnv2search.training.progress import Trained
 __all__ = ["TrainingReport", "report_json"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingReport:
     """The outcome of a training.
 
@@ -54,11 +54,18 @@ class TrainingReport:
     processes: int
     folder: Path
     unreadable: tuple[Path, ...] = ()
-    faults: Sequence[Any] = ()
+    faults: Sequence[Fault] = ()
     reach: tuple[float | None, ...] = ()
 
+    def __repr__(self) -> str:
+        main = self.test.main
+        return (
+            f"<{self.folder}: {self.spec.name}, {self.trained.steps:,} steps, {main.name} {main.value:.3f} "
+            f"[{main.low:.3f}, {main.high:.3f}] on {self.test.count} test images>"
+        )
 
-def report_json(report: TrainingReport) -> dict[str, Any]:
+
+def report_json(report: TrainingReport) -> dict[str, object]:
     """The report as JSON values."""
     trained, data = report.trained, report.data
     return {
@@ -88,7 +95,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main = metrics.main
     of_classes = {} if metrics.loss is None else {"commonest": metrics.majority, "loss": metrics.loss}
     return {

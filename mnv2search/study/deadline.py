@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares", "time_text"]
+from mnv2search.errors import OptionError
+
+__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares", "seconds_of", "time_text"]
 
 
 class Shares(NamedTuple):
@@ -54,6 +57,26 @@ class Deadline:
     def passed(self, share: float) -> bool:
         """Whether that share of the whole is over."""
         return self.until(share) == 0.0
+
+
+def seconds_of(time: float | str | None) -> float | None:
+    """A time in seconds from seconds, or from text such as ``90s``, ``2m`` or ``1h30m``.
+
+    >>> seconds_of("1h30m"), seconds_of("90"), seconds_of(2), seconds_of(None)
+    (5400.0, 90.0, 2.0, None)
+
+    Raises:
+        OptionError: it is not a time above 0.
+    """
+    if time is None or (isinstance(time, int | float) and time > 0):
+        return None if time is None else float(time)
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(time).strip().lower())
+    if match is None or not any(match.groups()):
+        raise OptionError(f"{time!r} is not a time", hint="write 90s, 2m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    if (total := 3600 * hours + 60 * minutes + seconds) <= 0:
+        raise OptionError(f"{time!r} is no time at all", hint="write 90s, 2m or 1h30m")
+    return total
 
 
 def time_text(seconds: float) -> str:

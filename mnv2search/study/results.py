@@ -25,8 +25,6 @@ __all__ = [
 REGION_BEGINS = 0.35
 # Measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
-# Of the latency of the network to ship, that a measured network of an incomplete grid takes to count as its rival.
-NEAR = 0.7
 # Parts of the region of interest, of equal ratios of latency, and how many of each are among the finalists.
 SLOTS, OF_SLOT = 5, 2
 
@@ -52,29 +50,17 @@ def result_of(
         items: evaluations in the order in which they came.
         grid: number of networks of the whole MobileNetV2 grid, as far as it is known.
         elapsed_s: wall time.
-        predicted: see `SearchResult`, as for the others.
-        sampler_cpu_s: processor time.
-        predictor_error: mean relative error.
-        exhausted: whether every network of the space was evaluated.
+        predicted: as the others, see `SearchResult`.
+        sampler_cpu_s: processor time of choosing networks.
+        predictor_error: relative error of predicted latencies.
+        exhausted: every network of the space was evaluated.
         notes: for the reader.
     """
-    space: dict[ModelSpec, Evaluation] = {}
-    final: dict[ModelSpec, Evaluation] = {}
-    baseline: dict[ModelSpec, Evaluation] = {}
-    goes_on = False
-    for item in items:
-        if item.stage in ("calibration", "search"):
-            goes_on = True
-        elif goes_on and item.stage in ("final", "final-baseline"):
-            goes_on = False
-            final.clear()
-        target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
-        target[item.evaluation.spec] = item.evaluation
+    space, final, baseline = _by_stage(items)
     members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
     ship = max(members, key=rank_of, default=None)
-    is_compared = len(baseline) >= grid or (ship is not None and _is_covered(ship, tuple(baseline.values())))
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),
@@ -91,16 +77,25 @@ def result_of(
         exhausted=exhausted,
         notes=notes,
         stopped=sum(e.is_stopped for e in space.values()),
-        rivals=tuple(baseline.values()) if is_compared else (),
+        has_whole_baseline=len(baseline) >= grid,
     )
 
 
-def _is_covered(ship: Evaluation, baseline: Sequence[Evaluation]) -> bool:
-    """Whether a part of the grid has a rival near a network, or none that is as slow."""
-    latencies = [median_ms_of(e) for e in baseline]
-    ship_ms = median_ms_of(ship)
-    below = max((ms for ms in latencies if ms <= ship_ms), default=0.0)
-    return below >= NEAR * ship_ms
+def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:
+    """The latest evaluations of the space, of its last final measurement, and of the baseline."""
+    space: dict[ModelSpec, Evaluation] = {}
+    final: dict[ModelSpec, Evaluation] = {}
+    baseline: dict[ModelSpec, Evaluation] = {}
+    goes_on = False
+    for item in items:
+        if item.stage in ("calibration", "search"):
+            goes_on = True
+        elif goes_on and item.stage in ("final", "final-baseline"):
+            goes_on = False
+            final.clear()
+        target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
+        target[item.evaluation.spec] = item.evaluation
+    return space, final, baseline
 
 
 def rank_of(evaluation: Evaluation) -> float:

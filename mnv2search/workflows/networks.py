@@ -20,7 +20,7 @@ SAVED = (".pt", ".pt2")
 
 
 def chosen_spec(
-    name: str,
+    source: str | Path | ModelSpec | SearchSpace,
     *,
     picks: Sequence[str] = (),
     first: bool = False,
@@ -28,10 +28,10 @@ def chosen_spec(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
-    """The network of a file or bundled name, with every choice of a search space made.
+    """The network of a file, bundled name, spec or space, with every choice of a search space made.
 
     Args:
-        name: of a file or network, or ``-`` for standard input.
+        source: a file, a bundled name, ``-`` for standard input, or the value itself.
         picks: options of a search space, each as ``AT=VALUE``.
         first: take the first option wherever nothing is picked.
         width: multiplier in place of the file's.
@@ -43,7 +43,11 @@ def chosen_spec(
         WeightsError: a `.pt` or `.pt2` file is none of ours.
         OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
     """
-    loaded = saved_spec(name) or load(name, wanted="spec")
+    if isinstance(source, ModelSpec | SearchSpace):
+        loaded, name = source, source.name
+    else:
+        name = str(source)
+        loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:

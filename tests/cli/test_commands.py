@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from mnv2search.cli.search.run import _resumed, resume_command
+from mnv2search.cli.search.run import resume_command
 from mnv2search.study.engine import Search
+from mnv2search.workflows.search.request import RunOptions, evaluator_of, resumed_folder
 
 Run = Callable[..., Any]
 SPEC = """mnv2search: 1
@@ -220,7 +221,7 @@ def test_a_run_is_resumed_by_name_and_by_folder(run: Run) -> None:
 def test_the_command_that_goes_on_names_the_folder(folder: str) -> None:
     words = shlex.split(resume_command(Path(folder)))
     root = Path(words[5]) if "--output-dir" in words else Path("results")
-    assert _resumed(words[3], root) == Path(folder)
+    assert resumed_folder(words[3], root) == Path(folder)
 
 
 def test_ctrl_c_tells_a_command_that_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,9 +317,7 @@ def test_a_profile_then_an_audit(run: Run, tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_what_learns_from_data_follows_from_the_space(space: str, learning: str) -> None:
-    from mnv2search.cli.search.run import _evaluator
-
-    assert _evaluator(None, "photos", None, None, space) == learning
+    assert evaluator_of(RunOptions(data="photos", space=space)) == learning
 
 
 def test_a_space_without_estimates_is_refused_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:

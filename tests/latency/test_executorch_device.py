@@ -16,6 +16,7 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.host import processors
 from mnv2search.latency.registry import open_device
+from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.executorch import ExecuTorch
@@ -74,9 +75,7 @@ def test_one_thread_does_all_of_executorch_s_work() -> None:
 
 
 def test_half_precision_needs_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnv2search.latency.runner.engines import executorch
-
-    monkeypatch.setattr(executorch, "computes_in_half", lambda: False)
+    monkeypatch.setattr(identity, "computes_in_half", lambda: False)
     with pytest.raises(OptionError, match="fp16 on processors with arithmetic for it only"):
         open_device("executorch:precision=fp16")
 

@@ -15,6 +15,7 @@ import torch
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.registry import open_device
+from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runner.quiet import quiet
@@ -62,9 +63,7 @@ def test_one_thread_does_all_of_litert_s_work() -> None:
 
 
 def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnv2search.latency.runner.engines import litert
-
-    monkeypatch.setattr(litert, "computes_in_half", lambda: False)
+    monkeypatch.setattr(identity, "computes_in_half", lambda: False)
     with pytest.raises(OptionError, match=r"has no fp16 here: .* on processors with arithmetic for it") as raised:
         open_device("litert:precision=fp16")
     assert raised.value.hint == "use fp32 or int8"
@@ -73,17 +72,13 @@ def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest
 def test_a_run_in_a_precision_that_is_not_there_leaves_nothing(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mnv2search.latency.runner.engines import litert
-
-    monkeypatch.setattr(litert, "computes_in_half", lambda: False)
+    monkeypatch.setattr(identity, "computes_in_half", lambda: False)
     assert run("run", "--latency-ms", "5", "--device", "litert", "--precision", "fp16").code == 2
     assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_answers_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnv2search.latency.runner.engines import litert
-
-    monkeypatch.setattr(litert, "computes_in_half", lambda: True)
+    monkeypatch.setattr(identity, "computes_in_half", lambda: True)
     spec = network_of()
     device = RuntimeDevice(LiteRt(precision="fp16"))
     assert device.output(device.runtime.lower(build(spec).plan), spec).ndim == 2

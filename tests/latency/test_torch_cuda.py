@@ -55,15 +55,6 @@ def test_the_cache_is_flushed_before_every_launch_and_outside_of_what_is_timed()
     assert done == ["flush", "mark", "launch", "mark"] * gpu.launched
 
 
-def test_untimed_runs_last_as_long_as_asked() -> None:
-    gpu = FakeGpu()
-    device = TorchCuda(gpu)
-    device.bursts([ONCE])
-    before = gpu.launched
-    device.bursts([ONCE._replace(warm_ms=10.0)])
-    assert gpu.launched - before == 10 + 3
-
-
 def test_runs_are_queued_before_the_processor_is_waited_for() -> None:
     gpu = FakeGpu()
     TorchCuda(gpu).bursts([ONCE._replace(min_runs=8)])

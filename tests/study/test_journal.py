@@ -131,6 +131,19 @@ def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) 
     assert len(noted) == 1
 
 
+def test_optuna_holds_for_infeasible_what_exceeds_the_budget(known: Known) -> None:
+    tight = {pick: replace(e, budget=Budget(latency_ms=3.0)) for pick, e in known.items()}
+    sampler = optuna.samplers.NSGAIISampler(seed=0)
+    heard: list[optuna.trial.FrozenTrial] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sampler, "before_trial", lambda study, _: heard.extend(study.get_trials()[:-1]))
+        Journal(SPACE, sampler=sampler, path=None, known=tight).ask()
+    violations = [e.violation for e in tight.values()]
+    assert min(violations) == 0 < max(violations)
+    assert [trial.system_attrs["constraints"] for trial in heard] == [[violation] for violation in violations]
+    assert [trial.user_attrs["violation"] for trial in heard] == [[violation] for violation in violations]
+
+
 def test_a_study_of_another_space_is_made_anew(path: Path, known: Known) -> None:
     journal(path, known)
     with contextlib.closing(sqlite3.connect(path)) as database, database:

@@ -553,7 +553,7 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
     from mnv2search.recipe import load_recipe
-    from mnv2search.workflows.search.ranking_audit import rank
+    from mnv2search.workflows.search.checks.ranking_audit import rank
 
     with pytest.raises(RecordError):
         rank(tmp_path, data=pictures, recipe=load_recipe("modern"), members=4, epochs=1)
@@ -582,7 +582,7 @@ def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
     from mnv2search.results.ranking_audit import Statistic
-    from mnv2search.workflows.search.ranking_audit import _statistic
+    from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
 
@@ -590,7 +590,7 @@ def test_equal_accuracies_say_nothing_of_an_order() -> None:
 def test_an_order_that_holds_is_told_with_its_interval() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.workflows.search.ranking_audit import _statistic
+    from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     found = _statistic(spearmanr, np.arange(12.0), np.arange(12.0) ** 2, seed=0)
     assert (found.value, found.high) == (1.0, 1.0)

@@ -15,7 +15,7 @@ from mnv2search.cli.options import (
     seed_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import emit
 
 
 @click.command("audit")
@@ -38,7 +38,7 @@ def command(
     weights: Path | None,
     from_spec: str | None,
     seed: int,
-    root: Path,
+    output_dir: Path,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -56,11 +56,10 @@ def command(
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.recipe import load_recipe
     from mnv2search.report.search.ranking_audit import ranked_lines, ranked_rows
-    from mnv2search.report.table import draw
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.search.ranking_audit import rank, ranked_json
+    from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
 
-    folder = Path(name) if Path(name).parent != Path() else root / name
+    folder = Path(name) if Path(name).parent != Path() else output_dir / name
     with preparing(quiet=quiet or as_json) as tell:
         found = rank(
             folder,
@@ -76,8 +75,4 @@ def command(
                 progress.step / progress.steps if progress.steps else 0.0,
             ),
         )
-    if as_json:
-        emit_json(ranked_json(found))
-        return
-    draw(ranked_rows(found), stdout_console())
-    answer(ranked_lines(found))
+    emit(ranked_json(found), ranked_rows(found), ranked_lines(found), as_json=as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.options import json_option, quiet_option, run_folder_argument, time_option
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import answer, emit, emit_json
 
 
 @click.command("verify")
@@ -62,16 +62,11 @@ def command(
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.search.verification import verified_json, verified_lines, verified_rows
-    from mnv2search.report.table import draw
-    from mnv2search.workflows.search.verify import front_files, verify
+    from mnv2search.workflows.search.checks.verify import front_files, verify
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
         checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)
-    if as_json:
-        emit_json(verified_json(checks))
-    else:
-        draw(verified_rows(checks), stdout_console())
-        answer(verified_lines(checks))
+    emit(verified_json(checks), verified_rows(checks), verified_lines(checks), as_json=as_json)
     if not all(check.holds for check in checks):
         sys.exit(1)
 

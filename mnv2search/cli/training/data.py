@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli.options import json_option, quiet_option, seed_option, void_option
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import emit
 from mnv2search.cli.parameter_types import InputPath
 
 
@@ -38,13 +38,8 @@ def command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet:
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.data import data_json, data_lines, data_rows
-    from mnv2search.report.table import draw
     from mnv2search.workflows.training.describe_data import describe_data
 
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
         found = describe_data(source, task, seed=seed, void=void, on_progress=advance)
-    if as_json:
-        emit_json(data_json(found))
-        return
-    draw(data_rows(found), stdout_console())
-    answer(data_lines(found))
+    emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mnv2search.cli.options import json_option, quiet_option, seed_option
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import emit
 
 
 @click.command("scores")
@@ -30,7 +30,6 @@ def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_jso
     from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
     from mnv2search.cli.progress import measuring
     from mnv2search.report.scores import score_json, score_lines, score_rows
-    from mnv2search.report.table import draw
     from mnv2search.spec.yaml.codec import load_space
     from mnv2search.workflows.training.scores import score_space
 
@@ -38,8 +37,4 @@ def command(space: str, names: tuple[str, ...], networks: int, seed: int, as_jso
         found = score_space(
             load_space(space), scores=names or tuple(SCORES), networks=networks, seed=seed, on_progress=advance
         )
-    if as_json:
-        emit_json(score_json(found))
-        return
-    draw(score_rows(found), stdout_console())
-    answer(score_lines(found))
+    emit(score_json(found), score_rows(found), score_lines(found), as_json=as_json)

@@ -19,7 +19,7 @@ from mnv2search.cli.options import (
     time_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit_json, stdout_console
+from mnv2search.cli.output import emit
 from mnv2search.cli.parameter_types import Positive
 
 DEFAULT_TIME_S = 600.0
@@ -85,7 +85,6 @@ def command(
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.report.supernet import supernet_json, supernet_lines, supernet_rows
-    from mnv2search.report.table import draw
     from mnv2search.untrusted import file_name
     from mnv2search.workflows.training.supernet import train_shared_weights
 
@@ -106,8 +105,4 @@ def command(
             seed=seed,
             tell=tell,
         )
-    if as_json:
-        emit_json(supernet_json(report))
-        return
-    draw(supernet_rows(report), stdout_console())
-    answer(supernet_lines(report))
+    emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.report.rows import Column, Rows, counted, device_line, measured_text, ms_text
 
 if TYPE_CHECKING:
-    from mnv2search.results.device_profile import Profile
-    from mnv2search.results.prediction_audit import Audit
+    from mnv2search.results.devices import Audit, Profile
 
 __all__ = ["audit_json", "audit_lines", "audit_png", "audit_rows", "profile_json", "profile_lines"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mnv2search.report.rows import Column, Rows, device_line, measured_text, ms_text, plus_minus
 
 if TYPE_CHECKING:
-    from mnv2search.results.device_probe import Probe
+    from mnv2search.results.devices import Probe
 
 __all__ = ["channel_rows", "kernel_rows", "probe_json", "probe_lines"]
 

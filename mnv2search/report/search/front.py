@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
@@ -18,45 +18,62 @@ from mnv2search.report.rows import (
     millions,
     trouble_lines,
 )
-from mnv2search.report.search.gain import gain_over
-from mnv2search.study.results import REGION_BEGINS, median_ms_of
+from mnv2search.report.search.gain import Gain, gain_over
+from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
 
 __all__ = ["LIKELIHOOD", "front_rows"]
 
-LATENCY, GAIN = 2, 4  # places among the columns of a front
+GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
 # A front of inherited accuracies that leaves more of the budget unused says so.
 USED_SHARE = 0.75
 
 
 def front_rows(
-    front: Sequence[Evaluation], *, baseline: Sequence[Evaluation] = (), title: str = "Pareto front"
+    front: Sequence[Evaluation],
+    *,
+    rivals_of: Callable[[Evaluation], Sequence[Evaluation]] = lambda _: (),
+    title: str = "Pareto front",
 ) -> Rows:
-    """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
-    ordered = sorted(front, key=lambda e: -(e.accuracy.rank if e.accuracy else 0.0))
+    """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
+
+    Args:
+        front: networks.
+        rivals_of: networks of the baseline that one of the front may be compared with.
+        title: of the table.
+    """
+    ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
-    columns: tuple[Column, ...] = (
-        NAME,
-        _accuracy_column(accuracy),
-        Column("measured latency [95 % interval]", "ms"),
-        Column("margin", "%", spare=2),
-        Column("gain over baseline [90 % interval]", "points", spare=1),
-        Column("multiply-adds", "M", spare=5),
-        Column("params", "M", spare=4),
-        Column("side", "px", spare=3),
+    gains = [gain_over(evaluation, rivals_of(evaluation)) for evaluation in ordered]
+    cells = {
+        NAME: [e.spec.name for e in ordered],
+        _accuracy_column(accuracy): [accuracy_text(e.accuracy) for e in ordered],
+        Column(LIKELIHOOD, "%"): [_likelihood_text(e.accuracy) for e in ordered],
+        Column("measured latency [95 % interval]", "ms"): [measured_text(e.latency) for e in ordered],
+        Column("margin", "%", spare=2): [_margin_text(e) for e in ordered],
+        Column(GAIN, "points", spare=1): [_gain_text(gain) for gain in gains],
+        Column("multiply-adds", "M", spare=5): [millions(e.cost.madds) for e in ordered],
+        Column("params", "M", spare=4): [millions(e.cost.params) for e in ordered],
+        Column("side", "px", spare=3): [str(e.spec.size) for e in ordered],
+    }
+    left_out = {GAIN} if not any(gains) else set()  # as with shared weights, which the baseline has no part in
+    if accuracy is None or accuracy.kind != "inherited":
+        left_out.add(LIKELIHOOD)
+    shown = {column: texts for column, texts in cells.items() if column.title not in left_out}
+    rivals = max(map(rivals_of, ordered), key=len, default=())
+    notes = [
+        *(() if accuracy is None else _accuracy_notes(ordered, accuracy)),
+        *_latency_notes(ordered, rivals),
+        *(_inherited_notes(ordered) if LIKELIHOOD not in left_out else ()),
+        *(_gain_notes(rivals) if GAIN not in left_out else ()),
+    ]
+    return Rows(
+        title=title,
+        columns=tuple(shown),
+        rows=tuple(zip(*shown.values(), strict=True)),
+        notes=tuple(notes),
+        stressed=frozenset({0} if ordered else ()),
     )
-    rows: tuple[tuple[str, ...], ...] = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
-    gains = any(gain_over(evaluation, baseline) is not None for evaluation in ordered)
-    if not gains:  # as where accuracies are those of shared weights, which the baseline has no part in
-        columns, rows = (*columns[:GAIN], *columns[GAIN + 1 :]), tuple((*r[:GAIN], *r[GAIN + 1 :]) for r in rows)
-    if accuracy is not None and accuracy.kind == "inherited":
-        columns = (*columns[:LATENCY], Column(LIKELIHOOD, "%"), *columns[LATENCY:])
-        rows = tuple(
-            (*row[:LATENCY], _likelihood_text(found.accuracy), *row[LATENCY:])
-            for row, found in zip(rows, ordered, strict=True)
-        )
-    notes = list(_front_notes(ordered, baseline, accuracy, gains=gains))
-    return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
@@ -88,20 +105,13 @@ def _accuracy_column(accuracy: Accuracy | None) -> Column:
     return Column(f"{accuracy.kind} {metric_text(accuracy.metric)}{interval}", accuracy_unit(accuracy))
 
 
-def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[str, ...]:
+def _margin_text(evaluation: Evaluation) -> str:
     latency = evaluation.latency
-    margin = "" if latency is None else f"{100 * (1 - latency.ci_high_ms / evaluation.budget.latency_ms):.1f}"
-    gain = gain_over(evaluation, baseline)
-    return (
-        evaluation.spec.name,
-        accuracy_text(evaluation.accuracy),
-        measured_text(latency),
-        margin,
-        "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
-        millions(evaluation.cost.madds),
-        millions(evaluation.cost.params),
-        str(evaluation.spec.size),
-    )
+    return "" if latency is None else f"{100 * (1 - latency.ci_high_ms / evaluation.budget.latency_ms):.1f}"
+
+
+def _gain_text(gain: Gain | None) -> str:
+    return "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
@@ -115,46 +125,53 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
         yield f"{shown}: {note}"
 
 
-def _front_notes(
-    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, gains: bool
-) -> Iterable[str]:
-    if accuracy is not None and accuracy.kind == "estimated":
+def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
+    """What the accuracies are, and how they compare with the majority class."""
+    if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are no evidence"
         )
         yield from _beyond_evidence(front)
-    if accuracy is not None and accuracy.kind == "proxy":
+    if accuracy.kind == "proxy":
         yield accuracy.note
-    if accuracy is not None and accuracy.kind == "trained":
+    if accuracy.kind == "trained":
         yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
-    if accuracy is not None and accuracy.commonest is not None:
+    if accuracy.commonest is not None:
         yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
             yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
-    if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
+
+
+def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) -> Iterator[str]:
+    if latencies := [e.latency for e in (*front, *rivals) if e.latency is not None]:
         yield device_text(latencies)
         yield from output_lines(e.spec for e in front)
         yield "margin: from the upper end of the interval to the budget"
         yield from trouble_lines(e.latency for e in front if e.latency is not None)
-    if accuracy is not None and accuracy.kind == "inherited":
-        yield (
-            "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
-            "reaches when it is trained"
-        )
-        yield (
-            f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
-            f"than top-1, so the front is made by it{_even_odds(front)}"
-        )
-        yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
-        limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
-        if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
-            share = f"{100 * REGION_BEGINS:.0f} % of the budget"
-            yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
-        yield from _unused(front)
-    if gains:
-        yield (
-            "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
-            "taken to be trained alike"
-        )
-        yield from sorted({e.accuracy.note for e in baseline if e.accuracy is not None and e.accuracy.note})
+
+
+def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
+    """What accuracies with shared weights say, and which networks the front leaves out."""
+    yield (
+        "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
+        "reaches when it is trained"
+    )
+    yield (
+        f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
+        f"than top-1, so the front is made by it{_even_odds(front)}"
+    )
+    yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
+    if all(median_ms_of(e) >= REGION_BEGINS * e.budget.latency_ms for e in front):
+        limit_ms = REGION_BEGINS * front[0].budget.latency_ms
+        share = f"{100 * REGION_BEGINS:.0f} % of the budget"
+        yield f"networks below {limit_ms:.3g} ms, {share}, are left out of the front"
+    yield from _unused(front)
+
+
+def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
+    yield (
+        "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
+        "taken to be trained alike"
+    )
+    yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})

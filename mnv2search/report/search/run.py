@@ -31,7 +31,7 @@ def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
     return front_rows(
         result.front,
-        baseline=result.baseline,
+        rivals_of=result.rivals_of,
         title=f"Pareto front: {counted(len(result.front), 'network')}",
     )
 
@@ -48,12 +48,14 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
         f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
     )
     yield f"  {accuracy_phrase(ship.accuracy)}"
-    if (gain := gain_over(ship, result.baseline)) is not None:
-        grid = counted(len(result.baseline), "measured network")
+    rivals, grid = result.rivals_of(ship), counted(len(result.baseline), "measured network")
+    if (gain := gain_over(ship, rivals)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
             f"the best of {grid} of the MobileNetV2 grid that is no slower"
         )
+    if not rivals and any(e.accuracy for e in result.baseline):
+        yield f"  not compared with MobileNetV2: none of {grid} of its grid is near this latency; give more --time"
     yield from _price(ship, result)
     yield from _alternative(result)
     yield from _no_gain(result)
@@ -68,7 +70,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
 
 def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
     """Costs other than latency that far exceed those of the rival network, and the options that limit them."""
-    rival = best_rival(ship, result.baseline)
+    rival = best_rival(ship, result.rivals_of(ship))
     if rival is None:
         return
     ratios = {
@@ -142,7 +144,7 @@ def _alternative(result: SearchResult) -> Iterator[str]:
 
 def _no_gain(result: SearchResult) -> Iterator[str]:
     """That MobileNetV2 is not beaten, where no interval of a gain lies above 0."""
-    gains = [gain for e in result.front if (gain := gain_over(e, result.baseline)) is not None]
+    gains = [gain for e in result.front if (gain := gain_over(e, result.rivals_of(e))) is not None]
     if gains and all(gain.low <= 0 for gain in gains):
         more = "" if result.exhausted else ": give more --time"
         yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
@@ -249,7 +251,7 @@ def _nearby_json(ship: Evaluation | None) -> list[dict[str, Any]]:
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, Any]:
-    gain = gain_over(evaluation, result.baseline) if result is not None else None
+    gain = gain_over(evaluation, result.rivals_of(evaluation)) if result is not None else None
     return {
         "name": evaluation.spec.name,
         "is_feasible": evaluation.is_feasible,

@@ -10,7 +10,7 @@ from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.results.prediction_audit import Audit, Audited
+from mnv2search.results.devices import Audit, Audited
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve

@@ -13,7 +13,7 @@ from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
-from mnv2search.results.device_probe import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
+from mnv2search.results.devices import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 
 __all__ = ["NETWORKS", "probe", "probe_device"]

@@ -14,7 +14,7 @@ from mnv2search.latency.prediction.features import FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
-from mnv2search.results.device_profile import Profile
+from mnv2search.results.devices import Profile
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve

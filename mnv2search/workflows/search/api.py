@@ -1,21 +1,128 @@
-"""A search from Python: names or objects in, a result out, nothing written."""
+"""A search from Python: as the command line runs it, or with nothing written."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
-from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.evaluation import Budget
-from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.study.engine import Search
-from mnv2search.study.types import Listener, SearchResult, Settings
-from mnv2search.workflows.search.space_of import space_of_evaluator
+from mnv2search.study.types import Listener, Progress, SearchResult, Settings
+from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of, space_of_evaluator
 
-__all__ = ["search"]
+if TYPE_CHECKING:
+    from mnv2search.workflows.search.run import Outcome
+
+__all__ = ["confirm_outcome", "run", "run_search", "search"]
+
+
+def run(
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
+    **options: Unpack[RunOptions],
+) -> Outcome:
+    """Search for the most accurate networks within a latency budget, as `mnv2search run` does.
+
+    Args:
+        on_progress: told where the search stands.
+        on_note: told what a user has to know before the search goes on.
+        options: of the command line with the same names, see `RunOptions`; ``--from`` is `from_`.
+
+    Raises:
+        OptionError: options contradict each other, or nothing can be searched with them.
+        RecordError: the folder belongs to another command, or cannot be written.
+        DeviceError: the device cannot be used.
+        EvaluatorError: an accuracy cannot be determined.
+    """
+    return confirm_outcome(run_search(options, on_progress=on_progress, on_note=on_note))
+
+
+# what notebooks show and complete
+run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=kind.__forward_arg__
+            )
+            for name, kind in RunOptions.__annotations__.items()
+        ),
+        *(one for name, one in inspect.signature(run).parameters.items() if name != "options"),
+    ],
+    return_annotation="Outcome",
+)
+
+
+def run_search(
+    options: RunOptions,
+    *,
+    command: tuple[str, ...] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_folder: Callable[[Path], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """The part of `run` before the comparison with the runtime's own converter.
+
+    Args:
+        options: as the command line names them.
+        command: the words of the command line, for the manifest.
+        on_progress: told where the search stands.
+        on_folder: told the folder as soon as it is known.
+        on_note: told what a user has to know before the search goes on.
+
+    Raises:
+        Mnv2SearchError: as `run`.
+    """
+    request = request_of(options, command=command)
+    # what a search needs takes seconds to load: mistakes in the options are told before
+    from mnv2search.workflows.search.run import run as run_request
+
+    return run_request(request, on_progress=on_progress, on_folder=on_folder, on_note=on_note)
+
+
+def confirm_outcome(
+    outcome: Outcome,
+    *,
+    on_begin: Callable[[str, int], None] = lambda _converter, _count: None,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Compare front and trained networks with the runtime's own converter, unless the run leaves that out.
+
+    Args:
+        outcome: of a search.
+        on_begin: told the converter and the number of networks before the first one, since it takes long.
+        on_progress: told after every network how many are done.
+
+    Returns:
+        The outcome with `confirmations`, or with a note that says why there are none.
+    """
+    from mnv2search.errors import DeviceError
+    from mnv2search.workflows.search.checks.confirm import confirm_front
+
+    manifest, result = outcome.manifest, outcome.result
+    if outcome.already_finished or not result.front or not manifest.settings.confirm:
+        return outcome
+    trained = () if outcome.finetuned is None else outcome.finetuned.networks
+    specs = list(dict.fromkeys(evaluation.spec for evaluation in (*result.front, *trained)))
+    try:
+        found = confirm_front(
+            outcome.folder,
+            specs,
+            device=manifest.device.name,
+            on_begin=lambda converter: on_begin(converter, len(specs)),
+            on_progress=on_progress,
+        )
+    except DeviceError as error:
+        why = f"the front was not compared with the runtime's own converter: {error.message}\nhint: {error.hint}"
+        return replace(outcome, notes=(*outcome.notes, why))
+    return replace(outcome, confirmations=found or ())
 
 
 def search(
@@ -51,6 +158,10 @@ def search(
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
     """
+    from mnv2search.accuracy.registry import open_evaluator  # late, here and below: they take a second to load
+    from mnv2search.latency.registry import open_device
+    from mnv2search.study.engine import Search
+
     with ExitStack() as stack:
         opened: LatencyDevice
         if isinstance(device, str):

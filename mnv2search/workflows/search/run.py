@@ -12,8 +12,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Evaluator
-from mnv2search.errors import OptionError, RecordError
-from mnv2search.evaluation import Budget
+from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
@@ -26,64 +25,37 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
+from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
+from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
-from mnv2search.workflows.search.run_log import RunLog
+from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
+from mnv2search.workflows.search.run_log import ENDED, RunLog, remaining_settings
 from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
-from mnv2search.workflows.search.space_of import space_of_evaluator
-from mnv2search.workflows.search.time_left import ENDED, remaining_settings
-from mnv2search.workflows.search.trust import check_trust, remember
+from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
-# What `Request.round_to` is to let the device decide, and how long it is asked.
-AUTO = 0
+# Time for a device to say which multiple of channels it likes.
 PROBE_S = 60.0
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a run is asked to do.
-
-    Attributes:
-        space: the search space, its file or its bundled name.
-        device: text that opens the device.
-        evaluator: text that opens the evaluator.
-        root: folder that holds the folders of runs.
-        name: of the run's folder; None makes one from space, budget and device.
-        command: the words of the command line, for the manifest.
-        force: begin anew where the folder already holds another run.
-        finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
-        round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
-            None leaves the space's own.
-    """
-
-    space: str | SearchSpace
-    device: str
-    evaluator: str
-    budget: Budget
-    settings: Settings
-    root: Path
-    name: str | None = None
-    command: tuple[str, ...] = ()
-    force: bool = False
-    finetunes: bool = False
-    round_to: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Outcome:
-    """Where the results are, and what they are.
+    """Results of a run, and the folder that holds them.
 
     Attributes:
+        folder: of the run.
+        manifest: settings and status.
+        result: of the search.
         already_finished: nothing was left to do; the results are those of before.
         finetuned: what training the most accurate networks of the front on their own came to.
         notes: what did not work, though the run did.
+        confirmations: the front compared with the runtime's own converter; empty where it was not.
     """
 
     folder: Path
@@ -92,6 +64,10 @@ class Outcome:
     already_finished: bool = False
     finetuned: Finetuned | None = None
     notes: tuple[str, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.folder}: {self.manifest.status}, {str(self.result)[1:-1]}>"
 
 
 def run(
@@ -141,41 +117,6 @@ def run(
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
             outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
-
-
-def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
-    """The request that a folder's manifest recorded, so that a run goes on by its name.
-
-    Args:
-        folder: of the run.
-        settings: in place of the recorded ones, to go on for longer.
-        trusts: whether the folder may run programs, connect to machines and read data even if someone else made it.
-
-    Raises:
-        RecordError: there is no manifest that can be read, or it is not trusted.
-    """
-    manifest = read_manifest(folder)
-    if not trusts:
-        check_trust(folder, manifest, hint=f"check {folder / MANIFEST}; if you trust it, add --trust")
-    kept = manifest.settings
-    if kept.trials is None and kept.time_s is None:
-        raise RecordError(
-            f"{folder / MANIFEST}: neither trials nor time_s is set", hint="give one: --trials 200 or --time 90s"
-        )
-    recorded_settings = Settings(
-        trials=kept.trials, time_s=kept.time_s, sampler=kept.sampler, seed=kept.seed, batch=kept.batch
-    )
-    return Request(
-        space=space_of_run(folder, manifest),
-        device=manifest.device.name,
-        evaluator=manifest.evaluator,
-        budget=manifest.budget,
-        settings=settings or recorded_settings,
-        root=folder.parent,
-        name=folder.name,
-        command=manifest.command,
-        finetunes=kept.finetune,
-    )
 
 
 def default_name(space: SearchSpace, request: Request) -> str:
@@ -278,7 +219,21 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    whole = Deadline(whole_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
+    outcome = _finished(folder, request, result, evaluator, log, progressed, clock)
+    return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _finished(
+    folder: Path,
+    request: Request,
+    result: SearchResult,
+    evaluator: Evaluator,
+    log: RunLog,
+    on_progress: Callable[[Progress], None],
+    clock: Callable[[], float],
+) -> Outcome:
+    """Write the results, and train the best networks where the request says so."""
+    whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
     try:
@@ -288,7 +243,7 @@ def _searched(
             evaluator,
             deadline=whole if request.finetunes else None,
             seed=request.settings.seed,
-            on_progress=progressed,
+            on_progress=on_progress,
         )
     except KeyboardInterrupt:
         log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
@@ -298,9 +253,7 @@ def _searched(
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status: Status = "finished" if result.front else "nothing fits"
     log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
-    return Outcome(
-        folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
-    )
+    return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)
 
 
 def _saved(search: Search) -> tuple[str, ...]:
@@ -340,6 +293,7 @@ def _manifest(
             seed=settings.seed,
             batch=settings.batch,
             finetune=request.finetunes,
+            confirm=request.confirms,
         ),
     )
 

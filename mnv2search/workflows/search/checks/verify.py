@@ -9,6 +9,7 @@ from mnv2search.errors import RecordError
 from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.results.verification import Check
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
@@ -25,6 +26,11 @@ def front_files(folder: Path) -> tuple[Path, ...]:
         RecordError: there are none.
     """
     files = tuple(sorted((folder / "front").glob("*.yaml")))
+    if not files and (folder / MANIFEST).exists() and read_manifest(folder).status == "nothing fits":
+        raise RecordError(
+            f"{folder}: the run is finished, and no network is within its budget, so there is no front to verify",
+            hint="`mnv2search front` shows what would have to be given up",
+        )
     if not files:
         raise RecordError(
             f"{folder}: has no front to verify", hint="give the folder of a finished run, such as results/NAME"

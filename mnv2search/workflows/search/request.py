@@ -1,0 +1,342 @@
+"""The options of a search, as the command line names them, and the request that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypedDict
+
+from mnv2search import plugins
+from mnv2search.accuracy.types import AccuracyEvaluator, Evaluator
+from mnv2search.errors import OptionError, RecordError, UnknownNameError
+from mnv2search.evaluation import Budget
+from mnv2search.latency.device_text import SEPARATOR, device_text
+from mnv2search.results.manifest import MANIFEST, read_manifest
+from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
+from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load_space
+from mnv2search.study.deadline import seconds_of
+from mnv2search.study.types import Settings
+
+__all__ = [
+    "AUTO",
+    "DEFAULTS",
+    "Request",
+    "RunOptions",
+    "request_of",
+    "resume_request",
+    "resumed_folder",
+    "space_of_evaluator",
+]
+
+# What `Request.round_to` is to let the device decide.
+AUTO = 0
+DEFAULT_TIME_S = 90.0
+DEFAULT_DATA_TIME_S = 1200.0
+# What may stand beside `resume`; everything else is in the folder's manifest.
+WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of `mnv2search run`, with the same names; `DEFAULTS` has those that are not None if left out.
+
+    Attributes:
+        latency_ms: upper limit of the measured latency.
+        latency_min_ms: lower end of a latency band.
+        params: upper limit of parameters.
+        madds: upper limit of multiply-adds.
+        peak_kb: upper limit of peak activation memory in kB, fp32.
+        size_kb: upper limit of weights in kB, fp32.
+        space: file or bundled name of the search space, or a space.
+        round_to: multiple that scaled channels are rounded to, or ``auto``; None leaves the space's own.
+        device: text that opens the device; several are a pool.
+        precision: of weights and activations on the device; None leaves it to `device`.
+        data: images to search on.
+        accuracy: text that opens the evaluator; None chooses by `data` and the task of the space.
+        from_: first weights for an evaluator that trains.
+        from_spec: the network that published weights belong to.
+        finetune: train the most accurate networks at the end; None does where weights are shared.
+        trials: networks to evaluate.
+        time: wall time in seconds, or text such as ``90s``, ``20m`` or ``1h30m``.
+        sampler: ``hybrid``, or one of Optuna's.
+        seed: of every random choice.
+        name: of the run's folder; None makes one from space, budget and device.
+        resume: name or folder of an interrupted run to continue.
+        trust: with `resume`, open what the folder names even if someone else made it.
+        output_dir: folder that holds the folders of runs.
+        confirm: compare the front with the runtime's own converter at the end; None does, or keeps to the setting
+            of a resumed run.
+        force: start over where the folder holds another run.
+    """
+
+    latency_ms: float | None
+    latency_min_ms: float | None
+    params: int | None
+    madds: int | None
+    peak_kb: float | None
+    size_kb: float | None
+    space: str | SearchSpace
+    round_to: str | int | None
+    device: str | Sequence[str]
+    precision: str | None
+    data: str | Path | None
+    accuracy: str | None
+    from_: str | Path | None
+    from_spec: str | None
+    finetune: bool | None
+    trials: int | None
+    time: float | str | None
+    sampler: str
+    seed: int
+    name: str | None
+    resume: str | Path | None
+    trust: bool
+    output_dir: str | Path
+    confirm: bool | None
+    force: bool
+
+
+DEFAULTS: RunOptions = {
+    "space": "mnv2",
+    "device": "onnxruntime",
+    "sampler": "hybrid",
+    "seed": 0,
+    "trust": False,
+    "output_dir": "results",
+    "force": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run is asked to do.
+
+    Attributes:
+        space: the search space, its file or its bundled name.
+        device: text that opens the device.
+        evaluator: text that opens the evaluator.
+        root: folder that holds the folders of runs.
+        name: of the run's folder; None makes one from space, budget and device.
+        command: the words of the command line, for the manifest.
+        force: start over where the folder already holds another run.
+        finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
+        confirms: at the end, compare the front with the runtime's own converter.
+        round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
+            None leaves the space's own.
+    """
+
+    space: str | SearchSpace
+    device: str
+    evaluator: str
+    budget: Budget
+    settings: Settings
+    root: Path
+    name: str | None = None
+    command: tuple[str, ...] = ()
+    force: bool = False
+    finetunes: bool = False
+    confirms: bool = True
+    round_to: int | None = None
+
+
+def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
+    """The request of some options, checked as far as that is cheap; `command` is the command line, for the manifest.
+
+    Raises:
+        OptionError: options contradict each other, or something is missing.
+        UnknownNameError: a space, a device or an evaluator is not known.
+        RecordError: there is no run to resume, or it is not trusted.
+    """
+    options: RunOptions = {**DEFAULTS, **given}
+    if (resume := options.get("resume")) is not None:
+        return _resumed(resume, options, given.keys())
+    if options["trust"]:
+        raise OptionError("--trust applies only to --resume: leave it out", hint="leave out --trust")
+    budget, evaluator = _budget(options), evaluator_of(options)
+    device = device_text(options["device"], options.get("precision"))
+    _check_names(options, device, evaluator)
+    trials, time_s = options.get("trials"), seconds_of(options.get("time"))
+    if time_s is None and trials is None:
+        time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
+    finetune = options.get("finetune")
+    return Request(
+        space=options["space"],
+        device=device,
+        evaluator=evaluator,
+        budget=budget,
+        settings=Settings(trials=trials, time_s=time_s, sampler=options["sampler"], seed=options["seed"]),
+        root=Path(options["output_dir"]),
+        name=options.get("name"),
+        command=command,
+        force=options["force"],
+        finetunes=evaluator.startswith("supernet") and time_s is not None if finetune is None else finetune,
+        confirms=options.get("confirm") is not False,
+        round_to=_round_to(options.get("round_to")),
+    )
+
+
+def _budget(options: RunOptions) -> Budget:
+    if (latency_ms := options.get("latency_ms")) is None:
+        raise OptionError("there is no budget", hint="give --latency-ms MS for a new run, or --resume NAME to resume")
+    peak_kb, size_kb = options.get("peak_kb"), options.get("size_kb")
+    return Budget(
+        latency_ms=latency_ms,
+        latency_min_ms=options.get("latency_min_ms"),
+        params=options.get("params"),
+        madds=options.get("madds"),
+        peak_activation_bytes=None if peak_kb is None else int(1000 * peak_kb),
+        size_bytes=None if size_kb is None else int(1000 * size_kb),
+    )
+
+
+def evaluator_of(options: RunOptions) -> str:
+    """The text that opens the evaluator: of the given name, or of what suits data and space.
+
+    Raises:
+        OptionError: options contradict each other.
+    """
+    name, _, text = (options.get("accuracy") or _default_evaluator(options)).partition(":")
+    _check_evaluator(options, name)
+    if name == "train" and "task=" not in text and options.get("space") != "-" and (task := _task(options)):
+        text = f"task={task},{text}".removesuffix(",")
+    given = {"data": options.get("data"), "weights": options.get("from_"), "weights_spec": options.get("from_spec")}
+    added = [f"{key}={value}" for key, value in given.items() if value is not None]
+    for one in added:
+        if "," in one:
+            raise OptionError(f"the path {one.partition('=')[2]!r} holds a comma", hint="rename it, or give a link")
+    arguments = ",".join([*added, text]).strip(",")
+    return f"{name}:{arguments}" if arguments else name
+
+
+def _check_evaluator(options: RunOptions, name: str) -> None:
+    """Refuse data and weights for an evaluator that takes none."""
+    if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
+        raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
+    weights, weights_spec = options.get("from_"), options.get("from_spec")
+    if (weights or weights_spec) and name not in ("supernet", "train-dense"):
+        raise OptionError(
+            "--from is for a search on images, by shared weights or by train-dense", hint="add --data DATA"
+        )
+    if weights_spec and not weights:
+        raise OptionError(
+            "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"
+        )
+
+
+def _default_evaluator(options: RunOptions) -> str:
+    """With data, shared weights for classifiers, and a training each for detectors and segmenters."""
+    if options.get("data") is None:
+        return "imagenet"
+    head = _space_of(options).template.head
+    if isinstance(head, SsdLite):
+        return "train-dense:task=detection"
+    return "train-dense:task=segmentation" if isinstance(head, DeepLab) else "supernet"
+
+
+def _task(options: RunOptions) -> str:
+    """The task of the networks of a space, by their head; empty for classifiers, which `train` takes by default."""
+    template = _space_of(options).template
+    if template.head is None or type(template.head) is Classifier:
+        return ""
+    from mnv2search.tasks.task import task_of  # late: it loads torch
+
+    return task_of(template).name
+
+
+def _space_of(options: RunOptions) -> SearchSpace:
+    space = options.get("space", DEFAULTS["space"])
+    return load_space(space) if isinstance(space, str) else space
+
+
+def _check_names(options: RunOptions, device: str, evaluator: str) -> None:
+    """Refuse a space, a device or an evaluator that is not known, before anything heavy is loaded."""
+    if options["space"] != "-":  # it can be read only once
+        _space_of(options)
+    asked = [("evaluator", evaluator.partition(":")[0])]
+    asked += [("device", text.partition("@")[0].partition(":")[0].strip()) for text in device.split(SEPARATOR)]
+    for kind, name in asked:
+        if name not in (known := plugins.names(kind)):
+            raise UnknownNameError(kind, name, known)
+
+
+def _round_to(given: str | int | None) -> int | None:
+    if given is None:
+        return None
+    if given != "auto" and str(given) not in ("1", "2", "4", "8", "16", "32"):
+        raise OptionError(f"round_to is {given!r}", hint="use auto, 1, 2, 4, 8, 16 or 32")
+    return AUTO if given == "auto" else int(given)
+
+
+def resumed_folder(resume: str | Path, output_dir: str | Path) -> Path:
+    """The folder of the run that `resume` names: a path, or a name in `output_dir`."""
+    return Path(resume) if Path(resume).parent != Path() else Path(output_dir) / resume
+
+
+def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) -> Request:
+    for option in given:
+        if option not in WITH_RESUME:
+            raise OptionError(
+                f"--{option.strip('_').replace('_', '-')} cannot be given with --resume",
+                hint="a run continues as it began, longer with --time or --trials",
+            )
+    request = resume_request(resumed_folder(resume, options["output_dir"]), trusts=options["trust"])
+    trials, time_s = options.get("trials"), seconds_of(options.get("time"))
+    if trials is not None or time_s is not None:
+        request = replace(request, settings=replace(request.settings, trials=trials, time_s=time_s))
+    confirm = options.get("confirm")
+    return request if confirm is None else replace(request, confirms=confirm)
+
+
+def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
+    """The request that a folder's manifest recorded, so that a run continues by its name.
+
+    Args:
+        folder: of the run.
+        settings: in place of the recorded ones, to continue for longer.
+        trusts: whether the folder may run programs, connect to machines and read data even if someone else made it.
+
+    Raises:
+        RecordError: there is no manifest that can be read, or it is not trusted.
+    """
+    manifest = read_manifest(folder)
+    from mnv2search.workflows.search.load_run import space_of_run  # late: a missing folder is told at once
+    from mnv2search.workflows.search.trust import check_trust
+
+    if not trusts:
+        check_trust(folder, manifest, hint=f"check {folder / MANIFEST}; if you trust it, add --trust")
+    kept = manifest.settings
+    if kept.trials is None and kept.time_s is None:
+        raise RecordError(
+            f"{folder / MANIFEST}: neither trials nor time_s is set", hint="give one: --trials 200 or --time 90s"
+        )
+    recorded = Settings(
+        trials=kept.trials, time_s=kept.time_s, sampler=kept.sampler, seed=kept.seed, batch=kept.batch
+    )
+    return Request(
+        space=space_of_run(folder, manifest),
+        device=manifest.device.name,
+        evaluator=manifest.evaluator,
+        budget=manifest.budget,
+        settings=settings or recorded,
+        root=folder.parent,
+        name=folder.name,
+        command=manifest.command,
+        finetunes=kept.finetune,
+        confirms=kept.confirm,
+    )
+
+
+def space_of_evaluator(space: SearchSpace, evaluator: AccuracyEvaluator) -> SearchSpace:
+    """The space with the classes of the evaluator's data, if it has any.
+
+    Raises:
+        OptionError: the networks have another head than the data asks for.
+    """
+    if isinstance(evaluator, Evaluator) and evaluator.task is not None:
+        return SearchSpace(template=evaluator.task.fitted(space.template, evaluator.dataset), axes=space.axes)
+    info = evaluator.info
+    if info.classes is None:
+        return space
+    return space_with_classes(space, info.classes, head=HEAD_OF_METRIC[info.metric])
