@@ -40,7 +40,7 @@ from mnv2search.data.pixels import read_pixels
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import Mnv2SearchError
-from mnv2search.export.calibration import images_of
+from mnv2search.export.calibration import calibration_images
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError, escaped
 from mnv2search.workflows.training.describe_data import short_side_and_hash
@@ -188,7 +188,7 @@ def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
     path.write_bytes(content)
     results = {type(short_side_and_hash(path)), type(mask_of(path)), type(read_pixels(path, 16))}
     with contextlib.suppress(Mnv2SearchError):
-        images_of([path], source=folder, size=Size(width=32, height=32))
+        calibration_images(folder, files=[path], size=Size(width=32, height=32))
     try:
         checked_size(path)
         with opened_image(path, upright=rng.random() < 0.5) as picture:

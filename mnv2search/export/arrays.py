@@ -41,15 +41,14 @@ def _arrays(bound: BoundLayer) -> LayerArrays:
     if len(bound.layer.parts) > 1 and len(weights) == 1:
         weights = list(torch.chunk(weights[0], len(bound.layer.parts)))
     biases = [conv.bias for conv in convs if conv.bias is not None]
-    norm = bound.norm if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm) else None
-    batch = norm if isinstance(norm, nn.BatchNorm2d) else None
+    of_norm = {} if bound.norm is None else {name: _array(tensor) for name, tensor in bound.norm.state_dict().items()}
     return LayerArrays(
         weight=tuple(_array(weight) for weight in weights),
         bias=_array(torch.cat(biases)) if biases else None,
-        gamma=_array(norm.weight) if norm is not None else None,
-        beta=_array(norm.bias) if norm is not None else None,
-        mean=_array(batch.running_mean) if batch is not None and batch.running_mean is not None else None,
-        var=_array(batch.running_var) if batch is not None and batch.running_var is not None else None,
+        gamma=of_norm.get("weight"),
+        beta=of_norm.get("bias"),
+        mean=of_norm.get("running_mean"),
+        var=of_norm.get("running_var"),
     )
 
 

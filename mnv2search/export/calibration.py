@@ -18,7 +18,7 @@ from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["MOST_IMAGES", "Calibration", "calibration_images", "images_of"]
+__all__ = ["MOST_IMAGES", "Calibration", "calibration_images"]
 
 MOST_IMAGES = 128
 # Images are scaled until they hold the network's size over this, and the middle is cut out.
@@ -46,8 +46,9 @@ class Calibration:
 
 
 def calibration_images(
-    folder: Path,
+    source: Path,
     *,
+    files: Sequence[Path] = (),
     size: Size,
     normalization: str = "imagenet",
     count: int = MOST_IMAGES,
@@ -57,7 +58,8 @@ def calibration_images(
     """Some images of a folder and those below it, drawn at random, cut and normalised as for evaluation.
 
     Args:
-        folder: searched for images by their endings.
+        source: searched for images by their endings where there are no `files`; named in messages.
+        files: to draw from.
         size: of the network's input.
         normalization: ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
         count: at most so many.
@@ -68,6 +70,24 @@ def calibration_images(
     Raises:
         OptionError: there are no images, or more than a tenth cannot be read, or there is no such normalisation.
     """
+    files = files or _images_below(source, whole=whole)
+    if normalization not in NORMALIZATIONS:
+        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
+    chosen = sorted(random.Random(seed).sample(sorted(files), min(count, len(files))))
+    mean, deviation = (np.array(v, np.float32).reshape(3, 1, 1) for v in NORMALIZATIONS[normalization])
+    read = list(_read(chosen, size, whole=whole))
+    found = [(pixels - mean) / deviation for _, pixels in read if pixels is not None]
+    broken = tuple(file for file, pixels in read if pixels is None)
+    if not found or len(broken) > BROKEN_SHARE * len(chosen):
+        raise OptionError(
+            f"{len(broken)} of {len(chosen)} images of {source} cannot be read, such as {broken[0]}",
+            hint="remove or repair them",
+        )
+    # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
+    return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=broken)
+
+
+def _images_below(folder: Path, *, whole: bool) -> list[Path]:
     if not folder.is_dir():
         raise OptionError(f"{folder} is no folder", hint="give a folder of images")
     files = [f for f in files_below(folder) if f.suffix.lower() in SUFFIXES]
@@ -75,53 +95,7 @@ def calibration_images(
         files = [f for f in files if MASKS.isdisjoint(p.lower() for p in f.relative_to(folder).parts[:-1])]
     if not files:
         raise OptionError(f"{folder} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
-    return images_of(
-        files, source=folder, size=size, normalization=normalization, count=count, seed=seed, whole=whole
-    )
-
-
-def images_of(
-    files: Sequence[Path],
-    *,
-    source: Path,
-    size: Size,
-    normalization: str = "imagenet",
-    count: int = MOST_IMAGES,
-    seed: int = 0,
-    whole: bool = False,
-) -> Calibration:
-    """Some of these images, at least one; see `calibration_images`.
-
-    Args:
-        files: to draw from.
-        source: that they come from, for messages.
-        size: of the network's input.
-        normalization: of the images.
-        count: at most so many.
-        seed: of the draw.
-        whole: stretch all of an image to the size.
-
-    Raises:
-        OptionError: more than a tenth cannot be read, or there is no such normalisation.
-    """
-    if normalization not in NORMALIZATIONS:
-        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
-    chosen = sorted(random.Random(seed).sample(sorted(files), min(count, len(files))))
-    mean, deviation = (np.array(v, np.float32).reshape(3, 1, 1) for v in NORMALIZATIONS[normalization])
-    found: list[Floats] = []
-    broken: list[Path] = []
-    for file, pixels in _read(chosen, size, whole=whole):
-        if pixels is None:
-            broken.append(file)
-        else:
-            found.append((pixels - mean) / deviation)
-    if not found or len(broken) > BROKEN_SHARE * len(chosen):
-        raise OptionError(
-            f"{len(broken)} of {len(chosen)} images of {source} cannot be read, such as {broken[0]}",
-            hint="remove or repair them",
-        )
-    # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
-    return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=tuple(broken))
+    return files
 
 
 def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:

@@ -65,14 +65,7 @@ def write_checked(
 ) -> ExportReport:
     """Writes a file with `write`, loads it with `load`, compares the two and renames the file to `to`.
 
-    Args:
-        model: the network.
-        to: the file.
-        seed: of the images.
-        write: writes the network into a file.
-        load: what a file computes.
-        precision: of the numbers.
-        reference: what the file is to compute; None takes the network itself.
+    `reference` is what the file is to compute; None takes the network itself.
 
     Raises:
         ExportError: the file cannot be written, or differs by more than the precision explains.

@@ -27,12 +27,7 @@ def choice_of(
     logits of every pixel, that the same format computes are compared with the network's, and the choice with that of
     the network from these.
 
-    Args:
-        model: the network.
-        to: the file, for messages.
-        seed: of the images.
-        precision: of the numbers.
-        run: what a file of the same format computes for a network that has the weights of `model`.
+    `run` gives what a file of the same format computes for a network that has the weights of `model`.
 
     Raises:
         ExportError: the boxes or logits differ by more than the precision explains.

@@ -23,11 +23,8 @@ def arbitrary_arrays(layer: Layer, *, seed: int, place: int, fold: bool) -> Laye
     He's rule. They are cut from one pool of normal numbers: drawing every weight anew would cost more than
     building the graph.
 
-    Args:
-        layer: of the plan.
-        seed: of the pool.
-        place: of the layer in the network, so that equal layers get unequal weights.
-        fold: leave batch norm out, as if it had been folded.
+    `place` is that of the layer in the network, so that equal layers get unequal weights; `fold` leaves batch
+    norm out, as if it had been folded.
 
     Source: arXiv 1502.01852, equation 10.
     """

@@ -59,10 +59,7 @@ def per_channel(weight: Floats, bias: Floats | None = None, *, input_scale: floa
     >>> found.values.ravel().tolist(), found.bias.tolist()
     ([127, 0], [100, 1073741824])
 
-    Args:
-        weight: (outputs, ...).
-        bias: (outputs,).
-        input_scale: of what the convolution reads.
+    `weight` is (outputs, ...), `bias` (outputs,), and `input_scale` that of what the convolution reads.
     """
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     scales = np.maximum(largest / HIGHEST, SMALLEST_SCALE)

@@ -35,10 +35,7 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 
     and (-1, "image") for the input.
 
-    Args:
-        plan: the network.
-        weights: its arrays; None takes the arbitrary ones.
-        images: (N, 3, H, W); None takes `RANDOM_IMAGES` ones, the same every time.
+    Images are (N, 3, H, W); None takes `RANDOM_IMAGES` ones, the same every time.
 
     Raises:
         OptionError: the images are not of that shape, or there are none; `weights` lack a layer.

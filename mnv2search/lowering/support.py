@@ -11,9 +11,7 @@ __all__ = ["refuse_choice"]
 def refuse_choice(spec: ModelSpec, what: str) -> None:
     """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.
 
-    Args:
-        spec: the network.
-        what: that cannot choose, such as ``ncnn``.
+    `what` names the kind of file, such as ``ncnn``.
 
     Raises:
         OptionError: the head's output is ``detections`` or ``classes``.

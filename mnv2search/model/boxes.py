@@ -29,9 +29,7 @@ def as_centres(boxes: Tensor) -> Tensor:
 def encoded(corners: Tensor, anchors: Tensor) -> Tensor:
     """What a detector should predict for boxes.
 
-    Args:
-        corners: (..., 4) of the boxes.
-        anchors: (..., 4) about their centres.
+    Corners are (..., 4), and anchors (..., 4) about their centres.
 
     Source: tensorflow/models, object_detection/box_coders/faster_rcnn_box_coder.py.
     """

@@ -83,9 +83,7 @@ class MobileNet(nn.Module):
     def endpoints(self, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The named tensors, in the order of `names`; nothing after the last of them is computed.
 
-        Args:
-            x: images (N, 3, H, W).
-            names: of `Plan.endpoints`, such as ``layer_15/expansion_output``.
+        Names are those of `Plan.endpoints`, such as ``layer_15/expansion_output``; images are (N, 3, H, W).
 
         Raises:
             UnknownNameError: a name that the network does not have.

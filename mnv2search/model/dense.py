@@ -72,11 +72,7 @@ class DenseHead(nn.Module, ABC):
         """Set what is neither a weight nor a statistic."""
 
     def tensors(self, endpoints: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The output of every unit by its name.
-
-        Args:
-            endpoints: of the backbone, those that are `wanted`.
-        """
+        """The output of every unit by its name."""
         found = dict(endpoints)
         for module in self.units:
             unit = cast(HeadUnit, module).unit

@@ -25,12 +25,6 @@ def depthwise(x: Tensor, weight: Tensor, *, stride: int, pad: int) -> Tensor:
     part that only ever sees padding, and the gradient of a kernel larger than 3 x 3 is put together from gradients of
     3 x 3 kernels: oneDNN 3.12 (with torch 2.13) has fast code for those alone, and is two to ten times slower for
     others.
-
-    Args:
-        x: maps.
-        weight: kernels, of an odd side.
-        stride: 1 or 2.
-        pad: rows of zeros at every side.
     """
     kernel = weight.shape[-1]
     if x.device.type == "cpu":

@@ -120,10 +120,7 @@ class ElasticNet(nn.Module):
     network of another resolution the same weights on other images. Batch norms work with the figures of the batch:
     a network that is to be evaluated gets figures of its own, see `member`.
 
-    Args:
-        space: whose networks share them.
-        change: of every spec, see `located`.
-        seed: of the first weights.
+    Every spec is changed by `change`, see `located`.
 
     Raises:
         OptionError: networks of the space have layers whose parts cannot be shared.
@@ -178,35 +175,30 @@ class ElasticNet(nn.Module):
         """A network on its own with a copy of its weights; its batch norms' running figures are still to be found."""
         model = build(network.plan, seed=0)
         with torch.no_grad():
-            for (index, _), bound in model.bound():
-                unit = network.plan.units[index]
-                shared = self._weights(network.slots[index], _role(unit, bound.layer))
-                target = cast(nn.Conv2d, bound.conv)
-                target.weight.copy_(shared.of(bound.layer))
-                if target.bias is not None and shared.bias is not None:
-                    target.bias.copy_(shared.bias[: bound.layer.c_out])
-                if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm):
-                    assert shared.norm_weight is not None
-                    assert shared.norm_bias is not None
-                    bound.norm.weight.copy_(shared.norm_weight[: bound.layer.c_out])
-                    bound.norm.bias.copy_(shared.norm_bias[: bound.layer.c_out])
+            for own, shared in self._pairs(network, model):
+                own.copy_(shared)
         return model
 
     def adopt(self, network: Located, model: MobileNet) -> None:
         """Take the weights of a network on its own into the shared ones; the inverse of `member`."""
         with torch.no_grad():
-            for (index, _), bound in model.bound():
-                unit = network.plan.units[index]
-                shared = self._weights(network.slots[index], _role(unit, bound.layer))
-                source = cast(nn.Conv2d, bound.conv)
-                shared.of(bound.layer).copy_(source.weight)
-                if source.bias is not None and shared.bias is not None:
-                    shared.bias[: bound.layer.c_out] = source.bias
-                if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm):
-                    assert shared.norm_weight is not None
-                    assert shared.norm_bias is not None
-                    shared.norm_weight[: bound.layer.c_out] = bound.norm.weight
-                    shared.norm_bias[: bound.layer.c_out] = bound.norm.bias
+            for own, shared in self._pairs(network, model):
+                shared.copy_(own)
+
+    def _pairs(self, network: Located, model: MobileNet) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each weight of a network on its own, and the part of the shared ones that it is a copy of."""
+        for (index, _), bound in model.bound():
+            outputs = slice(bound.layer.c_out)
+            shared = self._weights(network.slots[index], _role(network.plan.units[index], bound.layer))
+            conv = cast(nn.Conv2d, bound.conv)
+            yield conv.weight, shared.of(bound.layer)
+            if conv.bias is not None and shared.bias is not None:
+                yield conv.bias, shared.bias[outputs]
+            if isinstance(bound.norm, nn.BatchNorm2d | nn.GroupNorm):
+                assert shared.norm_weight is not None
+                assert shared.norm_bias is not None
+                yield bound.norm.weight, shared.norm_weight[outputs]
+                yield bound.norm.bias, shared.norm_bias[outputs]
 
     def _weights(self, slot: str, role: str) -> SharedWeights:
         return cast(SharedWeights, cast(nn.ModuleDict, self.slots[slot])[role])

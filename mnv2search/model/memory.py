@@ -28,11 +28,7 @@ def memory_bytes() -> int:
 def check_memory(laid_out: Plan, *, copies: int = 1, images: int = 0, available_bytes: int | None = None) -> None:
     """Refuse a network whose weights and feature maps need more memory than there is.
 
-    Args:
-        laid_out: the network.
-        copies: number of copies of the weights in memory at once.
-        images: number of images computed at once.
-        available_bytes: memory; None takes that of this machine.
+    So many copies of the weights are in memory and so many images computed at once.
 
     Raises:
         OptionError: it needs more.

@@ -21,11 +21,6 @@ NAMES: dict[Telling, str] = {Classifier: "classifier", SsdLite: "detector's head
 def with_classes(spec: ModelSpec, classes: int, *, head: Telling = Classifier) -> ModelSpec:
     """The network with so many classes.
 
-    Args:
-        spec: of the network.
-        classes: of the data.
-        head: that it must have.
-
     Raises:
         OptionError: it has another head, or classifies images that are no squares.
     """

@@ -44,14 +44,7 @@ def classifier_unit(c_in: int, outputs: int, size: Size) -> Unit:
 def block_unit(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, size: Size, style: Style) -> Unit:
     """One block of a row.
 
-    Args:
-        block: the row.
-        c_in: channels of the input.
-        c_out: channels that the projection makes.
-        stride: as built.
-        dilation: as built.
-        size: of the input.
-        style: the network's, from which the row may differ.
+    Stride and dilation are as built, and `style` is the network's, from which the row may differ.
 
     Raises:
         SpecError: the block cannot be laid out; addresses are relative to the row.
@@ -64,9 +57,10 @@ def block_unit(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: i
     layers = _BlockLayers(block, c_in, c_out, stride, dilation, size, own).layers
     final, size_out = layers[-1].c_out, layers[-1].size_out
     shortcut: Shortcut = "none"
+    is_alike = stride == 1 and final == c_in
     if block.residual == "pad" and final >= c_in and size_out == size.strided(stride):
-        shortcut = "identity" if stride == 1 and final == c_in else "pad"
-    elif block.residual == "auto" and stride == 1 and final == c_in:
+        shortcut = "identity" if is_alike else "pad"
+    elif block.residual == "auto" and is_alike:
         shortcut = "identity"
     if shortcut == "identity" and size_out != size:
         raise SpecError.of(

@@ -171,13 +171,12 @@ def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
             at, c_out = f"blocks[{row}]", scaled(block.channels)
             for _ in range(block.repeats):
                 stride, rate = next(placed)
-                dilation = block.dilation if rate == 1 else rate
-                unit = block_unit(block, unit.c_out, c_out, stride, dilation, unit.size_out, style)
+                # the rules refuse a row that has both dilations
+                unit = block_unit(block, unit.c_out, c_out, stride, max(block.dilation, rate), unit.size_out, style)
                 found.append((at, unit))
         if spec.last_channels is not None:
             at = "last_channels"
-            is_kept = spec.keep_last == "always" or (spec.keep_last == "auto" and spec.width < 1)
-            channels = spec.last_channels if is_kept else scaled(spec.last_channels)
+            channels = spec.last_channels if _keeps_last(spec) else scaled(spec.last_channels)
             unit = plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.size_out, style)
             found.append((at, unit))
         if spec.head is not None:
@@ -188,6 +187,10 @@ def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
     except SpecError as error:
         raise SpecError([replace(one, at=_below(at, one.at)) for one in error.diagnostics]) from None
     return tuple(found)
+
+
+def _keeps_last(spec: ModelSpec) -> bool:
+    return spec.keep_last == "always" or (spec.keep_last == "auto" and spec.width < 1)
 
 
 def _scaling(spec: ModelSpec) -> Callable[[int], int]:

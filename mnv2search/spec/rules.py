@@ -226,11 +226,6 @@ def list_length_problem(kind: type, name: str, length: int) -> Problem | None:
 def field_problem(kind: type, name: str, value: object) -> Problem | None:
     """The broken rule of one field on its own, or of one entry of a tuple; None where it is kept.
 
-    Args:
-        kind: the class that has the field, such as `BlockSpec`.
-        name: the field.
-        value: its value, of any type.
-
     >>> from mnv2search.spec.rows import BlockSpec
     >>> field_problem(BlockSpec, "stride", 3).fix
     'use 1 to keep the resolution or 2 to halve it'

@@ -144,8 +144,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
         OptionError: the pick has not one index in range for every axis.
         SpecError: the options do not go together.
 
-    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec, SsdLite
-    from mnv2search.spec.rules import changed
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> template = ModelSpec(name="s", blocks=(BlockSpec(channels=24, stride=2),))
     >>> space = SearchSpace(template=template, axes=(Axis(at="blocks[0].stride", options=(2, 1)),))
     >>> resolve(space, (1,)).blocks[0].stride

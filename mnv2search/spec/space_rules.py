@@ -96,14 +96,19 @@ def address_of(at: str) -> Address:
     row, each, extra = (None if found[part] is None else int(found[part]) for part in ("row", "each", "extra"))
     section, name = found["section"] or ("" if extra is None else f"head.extras[{extra}]"), found["field"]
     address = Address(row=row, each=each, section=section, extra=extra, field=name, order=(0, 0, 0, 0))
-    found_rules = [item for kind in address.kinds for item in rules_of(kind).items()]
-    listed = {field for field, rule in found_rules if rule.entries is not None}
-    names = list(dict.fromkeys(field for field, _ in found_rules if field not in listed))
+    names = _choosable(address.kinds)
     if name not in names or (not section and row is None and name in _WHOLE):
         raise ValueError(at)
     top = list(rules_of(ms.ModelSpec)).index(section.partition(".")[0] or name) if row is None else 0
     inner = next((index for index in (each, extra) if index is not None), -1)
     return replace(address, order=(-1 if row is None else row, top, inner, names.index(name)))
+
+
+def _choosable(kinds: Iterable[type]) -> list[str]:
+    """The fields of some classes that are no lists."""
+    rules = [item for kind in kinds for item in rules_of(kind).items()]
+    listed = {field for field, rule in rules if rule.entries is not None}
+    return list(dict.fromkeys(field for field, _ in rules if field not in listed))
 
 
 def matches(pattern: str, at: str) -> bool:
@@ -168,9 +173,7 @@ def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar
         yield problem
     seen: dict[str, tuple[Scalar, ...]] = {}
     for at, options in axes:
-        try:
-            address = address_of(at)
-        except ValueError:
+        if (address := _address(at)) is None:
             near = nearest(at, [field for field in rules_of(ms.ModelSpec) if field not in _WHOLE])
             hint = f"did you mean {' or '.join(near)}?" if near else "write it as width or blocks[1].stride"
             yield Problem(at=at, what=f"{at[:80]} is not a place for a choice", fix=hint)
@@ -180,17 +183,16 @@ def axis_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scalar
         seen[at] = options
         yield from _place_problems(template, at, address)
         yield from _option_problems(at, address, address.owner(template), options)
-    if all(_is_address(at) for at, _ in axes):
+    if all(_address(at) is not None for at, _ in axes):
         yield from _first_problems(template, axes)
         yield from _each_problems(template, seen)
 
 
-def _is_address(at: str) -> bool:
+def _address(at: str) -> Address | None:
     try:
-        address_of(at)
+        return address_of(at)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _place_problems(template: ms.ModelSpec, at: str, address: Address) -> Iterator[Problem]:

@@ -88,11 +88,7 @@ _BLOCK_OPTIONS: dict[str, st.SearchStrategy[object]] = {
 def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_resolution: int = 64) -> ms.ModelSpec:
     """Valid networks, small enough to build.
 
-    Args:
-        draw: given by Hypothesis.
-        is_plain: rows and model set only what the paper's Table 2 sets.
-        max_rows: at most so many rows.
-        max_resolution: largest side in px; plain networks take squares.
+    Plain networks set only what the paper's Table 2 sets, and take squares. Sides are in px.
     """
     blocks = draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))
     values: dict[str, object] = {

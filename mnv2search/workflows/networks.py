@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.errors import OptionError, WeightsError
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.rules import changed
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
-__all__ = ["SAVED", "chosen_spec", "chosen_specs", "saved_spec", "weights_beside"]
+__all__ = ["SAVED", "chosen_spec", "saved_spec", "weights_beside"]
 
 SAVED = (".pt", ".pt2")
 """Endings of files that hold a spec beside its weights."""
-
-
-def chosen_specs(
-    names: Sequence[str],
-    *,
-    picks: Sequence[str] = (),
-    first: bool = False,
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-) -> tuple[ModelSpec, ...]:
-    """The networks of files or bundled names, with every choice of a search space made.
-
-    Args:
-        names: files, bundled names, or ``-`` for standard input.
-        picks: options of a search space, each as ``AT=VALUE``.
-        first: take the first option wherever nothing is picked.
-        width: multiplier in place of the file's.
-        resolution: in place of the file's.
-        head_output: the output of a detector or segmenter.
-
-    Raises:
-        SpecError: a file has problems, or is a search space with choices left open.
-        WeightsError: a `.pt` or `.pt2` file is none of ours.
-        OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
-    """
-    return tuple(
-        chosen_spec(name, picks=picks, first=first, width=width, resolution=resolution, head_output=head_output)
-        for name in names
-    )
 
 
 def chosen_spec(
@@ -58,7 +28,21 @@ def chosen_spec(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
-    """The network of one name, or of a spec or search space; see `chosen_specs`."""
+    """The network of a file, bundled name, spec or space, with every choice of a search space made.
+
+    Args:
+        source: a file, a bundled name, ``-`` for standard input, or the value itself.
+        picks: options of a search space, each as ``AT=VALUE``.
+        first: take the first option wherever nothing is picked.
+        width: multiplier in place of the file's.
+        resolution: in place of the file's.
+        head_output: the output of a detector or segmenter.
+
+    Raises:
+        SpecError: the file has problems, or is a search space with choices left open.
+        WeightsError: a `.pt` or `.pt2` file is none of ours.
+        OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
+    """
     if isinstance(source, ModelSpec | SearchSpace):
         loaded, name = source, source.name
     else:
@@ -68,12 +52,8 @@ def chosen_spec(
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
-    changes: dict[str, float | Resolution] = {}
-    if width is not None:
-        changes["width"] = width
-    if resolution is not None:
-        changes["resolution"] = resolution
-    sized = replace(loaded, **changes) if changes else loaded  # type: ignore[arg-type]
+    changes = {"width": width, "resolution": resolution}
+    sized = changed(loaded, {name: value for name, value in changes.items() if value is not None})
     return sized if head_output is None else with_output(sized, head_output)
 
 
@@ -101,13 +81,7 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSp
 
 
 def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
-    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not.
-
-    Args:
-        spec: file of the network.
-        network: that the weights are for.
-        note: takes a line for the user.
-    """
+    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not."""
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None

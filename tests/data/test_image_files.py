@@ -22,7 +22,7 @@ import mnv2search
 from mnv2search.data.image_files import MAX_PIXELS, checked_size, opened_image
 from mnv2search.data.pixels import read_pixels
 from mnv2search.data.readers.masks import mask_of
-from mnv2search.export.calibration import images_of
+from mnv2search.export.calibration import calibration_images
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 from mnv2search.workflows.training.describe_data import short_side_and_hash
@@ -183,7 +183,7 @@ def test_exif_whose_entries_repeat_one_another_takes_little_memory(kind: str) ->
 def test_a_line_of_pixels_is_not_scaled_to_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "line.png"
     path.write_bytes(encoded("PNG", Image.new("RGB", (60_000, 1), (9, 9, 9))))
-    found = images_of([path], source=tmp_path, size=Size(width=64, height=64), normalization="unit")
+    found = calibration_images(tmp_path, files=[path], size=Size(width=64, height=64), normalization="unit")
     assert found.images.shape == (1, 3, 64, 64)
     assert np.allclose(found.images, 9 / 255)
 
@@ -193,7 +193,7 @@ def test_calibration_names_odd_images_and_leaves_them_out(tmp_path: Path) -> Non
     for file in files:
         PICTURE.save(file)
     files[3].write_bytes(encoded("AVIF"))
-    found = images_of(files, source=tmp_path, size=Size(width=32, height=32))
+    found = calibration_images(tmp_path, files=files, size=Size(width=32, height=32))
     assert found.broken == (files[3],)
 
 

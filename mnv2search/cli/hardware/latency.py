@@ -36,9 +36,9 @@ def command(
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together
-    from mnv2search.workflows.networks import chosen_specs
+    from mnv2search.workflows.networks import chosen_spec
 
-    networks = chosen_specs(specs, **choice)
+    networks = tuple(chosen_spec(name, **choice) for name in specs)
     with measuring(len(networks), quiet=quiet or as_json) as advance:
         latencies, notes = measure_together(networks, device=device, time_s=time_s, on_progress=advance)
     for text in notes:

@@ -29,9 +29,9 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
     from mnv2search.cost import cost_of
     from mnv2search.report.networks.counts import cost_rows
     from mnv2search.report.table import draw
-    from mnv2search.workflows.networks import chosen_specs  # late: --help must not pay for it
+    from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
 
-    networks = chosen_specs(specs, **choice)
+    networks = tuple(chosen_spec(name, **choice) for name in specs)
     if as_json:
         emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
     else:

@@ -73,12 +73,9 @@ def constants(plan: Plan, only_size: Size | None) -> Iterator[str]:
     """Lines of what the tables do not say."""
     spec = plan.spec
     layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
-    shortcuts = [(n, unit.shortcut) for n, unit in enumerate(plan.features, start=1) if unit.shortcut != "none"]
-    listed = [f'    {number}: "{shortcut}",' for number, shortcut in shortcuts]
     used = sorted({layer.activation for layer in layers} - {"none"})
     classes = ", ".join(f'"{name}": {ACTIVATIONS[name]}' for name in used)
-    yield "# Units that add their input to their output."
-    yield "\n".join(["SHORTCUTS: dict[int, str] = {", *listed, "}"]) if listed else "SHORTCUTS: dict[int, str] = {}"
+    yield from _shortcuts(plan)
     yield f"ACTIVATIONS = {{{classes}}}"
     if isinstance(spec.head, Classifier) and plan.classifier is not None:
         yield f"FEATURES, CLASSES, DROPOUT = {plan.classifier.c_in}, {spec.head.classes}, {spec.head.dropout}"
@@ -88,6 +85,17 @@ def constants(plan: Plan, only_size: Size | None) -> Iterator[str]:
         yield from _head_constants(plan)
     if only_size is not None:
         yield f"SIZE_PX = {tuple(only_size)}  # height and width that the padding was laid out for"
+
+
+def _shortcuts(plan: Plan) -> Iterator[str]:
+    shortcuts = [(n, unit.shortcut) for n, unit in enumerate(plan.features, start=1) if unit.shortcut != "none"]
+    yield "# Units that add their input to their output."
+    if not shortcuts:
+        yield "SHORTCUTS: dict[int, str] = {}"
+        return
+    yield "SHORTCUTS: dict[int, str] = {"
+    yield from (f'    {number}: "{shortcut}",' for number, shortcut in shortcuts)
+    yield "}"
 
 
 def _head_constants(plan: Plan) -> Iterator[str]:

@@ -27,18 +27,15 @@ def source_text(plan: Plan, *, only_size: Size | None) -> str:
         plan: of the network.
         only_size: the only size of images that the network takes, or None if it takes any.
     """
-    words, spec = _words(plan, only_size), plan.spec
+    words, spec = {*_layer_words(plan), *_words(plan, only_size)}, plan.spec
     own_eps = isinstance(spec.head, DeepLab) and "batch_norm" in words
     head_norms = {layer.normalizer for unit in head_units(plan) for layer in unit.layers}
-    answer = "logits" if plan.classifier is not None else "features"
-    if isinstance(spec.head, SsdLite | DeepLab):
-        answer = ANSWERS.get(spec.head.output, spec.head.output)
     return Template("".join(_shown(words))).substitute(
         name=spec.name.replace("\\", "\\\\").replace('"', '\\"'),
         size=spec.size,
         height=spec.size.height,
         width=spec.size.width,
-        answer=answer,
+        answer=_answer(plan),
         parameters=f"{NAMES}, and those of the head its own." if plan.dense else f"{NAMES}.",
         tables="\n\n".join(tables(plan)),
         constants="\n".join(constants(plan, only_size)),
@@ -50,22 +47,34 @@ def source_text(plan: Plan, *, only_size: Size | None) -> str:
     )
 
 
-def _words(plan: Plan, only_size: Size | None) -> frozenset[str]:
-    """The words of the template whose parts are shown."""
+def _answer(plan: Plan) -> str:
     head = plan.spec.head
+    if isinstance(head, SsdLite | DeepLab):
+        return ANSWERS.get(head.output, head.output)
+    return "logits" if plan.classifier is not None else "features"
+
+
+def _layer_words(plan: Plan) -> Iterator[str]:
+    """The words of the template for what the layers have."""
     layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
-    shortcuts = {unit.shortcut for unit in plan.features} - {"none"}
+    words = {"padded": any(not layer.pad.is_even for layer in layers)}
+    words["uneven"] = any(len(set(layer.parts)) > 1 for layer in layers)
+    words["gated"] = any(layer.role == "squeeze" for layer in layers)
+    shortcuts = {unit.shortcut for unit in plan.features}
+    words["pooled_shortcut"] = "pad" in shortcuts
+    words["shortcut"] = shortcuts != {"none"}
+    words["functional"] = words["padded"] or words["gated"] or words["pooled_shortcut"] or plan.spec.head is not None
+    yield from (word for word, is_true in words.items() if is_true)
+    yield from {f"{layer.normalizer}_norm" for layer in layers}
+
+
+def _words(plan: Plan, only_size: Size | None) -> Iterator[str]:
+    """The words of the template for what the network computes."""
+    head = plan.spec.head
     output = head.output if isinstance(head, SsdLite | DeepLab) else ""
-    said = {
+    words = {
         output: True,
-        "padded": any(not layer.pad.is_even for layer in layers),
-        "uneven": any(len(set(layer.parts)) > 1 for layer in layers),
-        "batch_norm": any(layer.normalizer == "batch" for layer in layers),
-        "group_norm": any(layer.normalizer == "group" for layer in layers),
-        "gated": any(layer.role == "squeeze" for layer in layers),
         "block": any(unit.kind == "block" for unit in plan.features),
-        "shortcut": bool(shortcuts),
-        "pooled_shortcut": "pad" in shortcuts,
         "inside": bool(endpoints_inside(plan)),
         "dense": bool(plan.dense),
         "detector": isinstance(head, SsdLite),
@@ -75,8 +84,7 @@ def _words(plan: Plan, only_size: Size | None) -> frozenset[str]:
         "classifier": plan.classifier is not None,
         "features": plan.classifier is None and not plan.dense,
     }
-    said["functional"] = said["padded"] or said["gated"] or said["pooled_shortcut"] or head is not None
-    return frozenset(word for word, is_true in said.items() if is_true)
+    return (word for word, is_true in words.items() if is_true)
 
 
 def _shown(words: Collection[str]) -> Iterator[str]:

@@ -19,11 +19,8 @@ __all__ = ["converted"]
 def converted(module: nn.Module, *, size: Size, batch: int, int8: bool) -> bytes:
     """The module in evaluation mode through torch.export and the partitioner of XNNPACK.
 
-    Args:
-        module: maps (N, 3, H, W) to its output.
-        size: of the image.
-        batch: images per inference.
-        int8: quantise it by XNNPACK's quantiser, weights by channel, on the images of `ranges_of`.
+    `module` maps (N, 3, H, W) to its output; `int8` quantises it by XNNPACK's quantiser, weights by channel, on
+    the images of `ranges_of`.
 
     Raises:
         ImportError: ExecuTorch is not installed.

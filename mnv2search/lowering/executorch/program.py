@@ -49,13 +49,7 @@ def executorch_bytes(
 ) -> bytes:
     """The network as a program whose method `forward` maps (N, 3, H, W) to the output, in single precision.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        seed: of the arbitrary ones.
-        batch: images per inference.
-        ranges: of its tensors, for a network in eight-bit integers.
-        half: compute in half precision.
+    For the arguments see `tflite_bytes`; `half` computes in half precision.
 
     Raises:
         OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which XNNPACK cannot.

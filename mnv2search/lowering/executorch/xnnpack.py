@@ -35,6 +35,8 @@ NODES = {
     "MUL": 15,
     "SUB": 16,
     "CONVERT": 18,
+    "QUANTIZE": 18,
+    "DEQUANTIZE": 18,
     "MEAN": 19,
     "RESHAPE": 20,
     "HARD_SWISH": 24,
@@ -58,10 +60,8 @@ HEADER_MAGIC, HEADER_LENGTH = b"XH00", 30
 def xnnpack_bytes(graph: Graph, output: int, *, half: bool = False) -> bytes:
     """The payload of a delegate that maps an image (N, 3, S, S) to the output, channels first, in single precision.
 
-    Args:
-        graph: of convolutions that say how they pad; its first tensor is the image.
-        output: number of the tensor to give out, in floating point.
-        half: compute in half precision.
+    The convolutions of `graph` say how they pad, its first tensor is the image, and `output` is in floating
+    point.
     """
     return _Writer(graph, output, half=half).payload()
 
@@ -170,7 +170,7 @@ class _Writer:
         elif kind == "CONCATENATION":
             self._concatenated(operator, inputs, output)
         else:
-            self._node("CONVERT" if kind in ("QUANTIZE", "DEQUANTIZE") else kind, [*inputs, output, 0], operator)
+            self._node(kind, [*inputs, output, 0], operator)
 
     def _window(self, operator: Operator) -> list[int]:
         """Padding, kernel, stride, dilation and groups of a convolution."""

@@ -72,13 +72,8 @@ class Graph:
     ) -> str:
         """The name of the output of a new convolution.
 
-        Args:
-            tensor: that it reads.
-            params: but for groups and scales.
-            weight: (outputs, inputs / groups, k, k).
-            bias: (outputs,).
-            groups: 1 for an ordinary one.
-            largest: magnitude of the input, for a layer in eight-bit integers; None keeps single precision.
+        `params` has all parameters but groups and scales, `weight` is (outputs, inputs / groups, k, k), and
+        `largest` is the magnitude of the input of a layer in eight-bit integers; None keeps single precision.
         """
         if groups > 1:
             params = {**params, GROUPS: groups}

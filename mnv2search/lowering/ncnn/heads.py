@@ -32,10 +32,7 @@ def enlarged(graph: Graph, tensor: str, size: Size) -> str:
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
     """Add what stands behind the units: the last layer computes the answer.
 
-    Args:
-        graph: to add to; the last unit of `plan` was added last.
-        plan: of a network that detects, or else nothing is added.
-        known: tensors by the names of endpoints.
+    The last unit of `plan` was added last. Of a network that does not detect nothing is added.
     """
     head = plan.spec.head
     if not isinstance(head, SsdLite):

@@ -36,12 +36,8 @@ def ncnn_files(
 ) -> tuple[bytes, bytes]:
     """The network as the text of its layers and its weights; it maps `in0` (3, H, W) to `out0`, one image at a time.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        seed: of the arbitrary ones.
-        ranges: of its tensors, for convolutions and inner products in eight-bit integers; None keeps them in
-            single precision.
+    With the `ranges` of its tensors, convolutions and inner products are in eight-bit integers; see `emit` for
+    the rest.
 
     Raises:
         OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as

@@ -37,10 +37,7 @@ def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
 
     The newer exporter behind `dynamo=True` wants one more package and ten times as long for the same graph.
 
-    Args:
-        module: maps (N, 3, H, W) to its output.
-        size: of the image.
-        batch: images per inference.
+    `module` maps (N, 3, H, W) to its output.
     """
     import torch
 
@@ -70,11 +67,6 @@ def quantised(graph: bytes, *, size: Size, batch: int = 1) -> bytes:
     """The graph in eight-bit integers by ONNX Runtime's static quantisation, with a scale for each channel.
 
     It is calibrated on random images, those of `ranges_of` and as many more as fill a batch.
-
-    Args:
-        graph: in single precision.
-        size: of its image.
-        batch: images per inference of the graph.
     """
     images = -(-RANDOM_IMAGES // batch) * batch
     with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:

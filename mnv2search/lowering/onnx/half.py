@@ -12,8 +12,7 @@ __all__ = ["half_precision"]
 def half_precision(graph: bytes) -> bytes:
     """The model with every array, its input and its output in fp16 instead of fp32.
 
-    Args:
-        graph: a serialised ONNX model whose only real numbers are fp32.
+    The only real numbers of `graph`, a serialised ONNX model, are fp32.
     """
     model = onnx.load_from_string(graph)
     for array in model.graph.initializer:

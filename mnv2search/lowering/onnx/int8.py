@@ -28,12 +28,8 @@ def onnx_int8_bytes(
 
     Batch norm is folded. A ReLU is left out: the integers of what follows cut the tensor to the same range.
 
-    Args:
-        plan: the network.
-        weights: its arrays; None takes arbitrary ones.
-        ranges: of its tensors; None finds them on random images.
-        batch: images per inference; None leaves it open.
-        floats: tensors to leave in single precision, by the keys of `ranges_of`.
+    `ranges` of None are found on random images; `floats` are the keys of tensors to leave in single precision, as
+    `ranges_of` has them.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.

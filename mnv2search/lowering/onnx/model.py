@@ -36,13 +36,8 @@ def onnx_bytes(
 ) -> bytes:
     """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        seed: of the arbitrary ones.
-        fold: fold batch norm into the convolutions, as a deployed network has it.
-        batch: images per inference; None leaves it open.
-        gemm: classify by a Gemm, which OpenVINO runs faster, and not by a convolution, as ONNX Runtime does.
+    Where `batch` is None, any number of images is taken. With `gemm` the classifier is a Gemm, which OpenVINO
+    runs faster, in place of a convolution, as ONNX Runtime does. See `emit` for the rest.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
@@ -62,14 +57,8 @@ def onnx_model(
 ) -> Graph:
     """The network as a graph; see `onnx_bytes`.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        graph: an empty one to add to; None takes one in single precision.
-        seed: of the arbitrary weights.
-        fold: fold batch norm into the convolutions.
-        batch: images per inference; None leaves it open.
-        show: give out every tensor that is kept, besides the output.
+    It is added to `graph`, which is empty; None takes one in single precision. With `show`, every tensor that is
+    kept is given out besides the output.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.

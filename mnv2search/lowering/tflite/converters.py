@@ -28,12 +28,8 @@ SILENT = {"LITERT_TORCH_SHOW_PROGRESS": "n"}
 def converted(module: nn.Module, *, size: Size, batch: int, is_map: bool, int8: bool) -> bytes:
     """The module in evaluation mode through litert-torch, with channels last outside.
 
-    Args:
-        module: maps (N, 3, H, W) to its output.
-        size: of the image.
-        batch: images per inference.
-        is_map: whether the output is (N, C, H, W).
-        int8: quantise it by AI Edge Quantizer, on the images of `ranges_of`.
+    `module` maps (N, 3, H, W) to its output, which is (N, C, H, W) if `is_map`; `int8` quantises it by AI Edge
+    Quantizer, on the images of `ranges_of`.
     """
     images = torch.from_numpy(random_images(size, -(-RANDOM_IMAGES // batch) * batch)).permute(0, 2, 3, 1)
     batches = torch.split(images.contiguous(), batch)

@@ -38,14 +38,8 @@ def lower(
 ) -> int:
     """Add the network to an empty graph; returns the number of its output.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        graph: to add to; its first tensor becomes the image, (N, H, W, 3).
-        seed: of the arbitrary weights.
-        batch: images per inference.
-        ranges: of its tensors, for a network in eight-bit integers; input and output stay in single precision.
-        half: store weights and biases in half precision, each made single again by an operator.
+    The first tensor of `graph` becomes the image, (N, H, W, 3). With `half`, each weight and bias is made single
+    again by an operator. See `tflite_bytes` for the rest.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.

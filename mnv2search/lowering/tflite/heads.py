@@ -39,13 +39,7 @@ def enlarged(graph: Graph, tensor: int, size: Size) -> int:
 
 
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
-    """The number of what the head answers, in single precision; numbers of classes are 64-bit integers.
-
-    Args:
-        graph: to add to.
-        plan: of a network that detects or segments.
-        known: tensors by the names of endpoints.
-    """
+    """The number of what the head answers, in single precision; numbers of classes are 64-bit integers."""
     head = plan.spec.head
     if isinstance(head, SsdLite):
         return _boxes(graph, plan, head, known)

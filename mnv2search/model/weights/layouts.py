@@ -48,10 +48,8 @@ def detected_layout(keys: Iterable[str]) -> Layout | None:
 def foreign_names(plan: Plan, layout: Layout, keys: Iterable[str]) -> dict[Address, Names]:
     """What `layout` calls each layer of the plan; layers that it cannot express are left out.
 
-    Args:
-        plan: the network.
-        layout: `timm`, `efficientnet_pytorch` or `slim`.
-        keys: of the checkpoint; timm numbers blocks by stage and repeat, and rows need not be its stages.
+    timm numbers blocks by stage and repeat, and rows need not be its stages: that takes the keys of the
+    checkpoint.
 
     Raises:
         UnknownNameError: another layout.

@@ -148,13 +148,17 @@ def _layer_sources(bound: BoundLayer, theirs: Names, *, slim: bool) -> Iterator[
         else:
             yield f"conv.{kind}", keys
     if bound.norm is not None:
-        is_batch = isinstance(bound.norm, nn.BatchNorm2d)
-        for kind in NORM_TENSORS if is_batch else NORM_TENSORS[:2]:
-            if not slim:
-                yield f"norm.{kind}", [f"{theirs.norm}.{kind}"]
-            elif kind != COUNTER:
-                group = "BatchNorm" if is_batch else "GroupNorm"
-                yield f"norm.{kind}", [f"{scope}/{group}/{SLIM_NORM[kind]}" for scope in scopes]
+        yield from _norm_sources(bound.norm, theirs.norm, scopes if slim else [])
+
+
+def _norm_sources(norm: nn.Module, theirs: str, slim_scopes: list[str]) -> Iterator[tuple[str, list[str]]]:
+    is_batch = isinstance(norm, nn.BatchNorm2d)
+    for kind in NORM_TENSORS if is_batch else NORM_TENSORS[:2]:
+        if not slim_scopes:
+            yield f"norm.{kind}", [f"{theirs}.{kind}"]
+        elif kind != COUNTER:
+            group = "BatchNorm" if is_batch else "GroupNorm"
+            yield f"norm.{kind}", [f"{scope}/{group}/{SLIM_NORM[kind]}" for scope in slim_scopes]
 
 
 def _slim_variable(bound: BoundLayer, kind: str) -> str:
@@ -194,14 +198,18 @@ def _checked_state(
                 converted[name] = _converted(keys, given, name, like=state[name], slim=slim)
             except _MisfitError as error:
                 misfits[error.kind].append(error.text)
-    if problems := [f"{len(found)} {kind}: {_listed(found)}" for kind, found in misfits.items() if found]:
-        raise WeightsError(
-            f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
-            hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
-            if any(misfits[kind] for kind in ("missing", "unexpected", "of another shape"))
-            else "give weights that are finite float16, bfloat16, float32 or float64 numbers",
-        )
+    _refuse(misfits, f"{where} do not fit {model.spec.name}")
     return converted
+
+
+def _refuse(misfits: Mapping[str, list[str]], what: str) -> None:
+    found = {kind: names for kind, names in misfits.items() if names}
+    problems = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in found.items()]
+    hint = "give weights that are finite float16, bfloat16, float32 or float64 numbers"
+    if not found.keys().isdisjoint(("missing", "unexpected", "of another shape")):
+        hint = "compare rows, width, last_channels, head and normalizer with those the weights were made for"
+    if problems:
+        raise WeightsError(f"{what}; {'; '.join(problems)}", hint=hint)
 
 
 class _MisfitError(Exception):

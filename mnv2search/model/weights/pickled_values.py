@@ -31,8 +31,14 @@ LITERALS = frozenset(
         *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING"),
     }
 )
-CONSTANTS: Mapping[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY: Mapping[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set}
+MADE: Mapping[str, Callable[[], object]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_SET": set,
+}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 # Instruction -> the container that it fills, and how many values it takes; None takes all above the mark.
 FILLED: Mapping[str, tuple[type, int | None]] = {
@@ -66,9 +72,7 @@ class GlobalName:
 def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> object:
     """The value of the pickle at the current position of a file, which is then just after the pickle.
 
-    Args:
-        file: opened for reading bytes; its length bounds time and memory.
-        load_storage: loads storages by persistent id; None refuses persistent ids.
+    The length of the file bounds time and memory. Persistent ids are refused without a `load_storage` for them.
 
     Raises:
         UnsafeFileError: it is not a pickle, is damaged, or holds more than data and tensors.
@@ -97,10 +101,8 @@ class _Machine:
     def step(self, name: str, argument: object) -> None:
         if name in LITERALS:
             self.stack.append(argument)
-        elif name in CONSTANTS:
-            self.stack.append(CONSTANTS[name])
-        elif name in EMPTY:
-            self.stack.append(EMPTY[name]())
+        elif name in MADE:
+            self.stack.append(MADE[name]())
         elif name in TUPLES:
             self.stack.append(self._popped(TUPLES[name]))
         elif name == "MARK":

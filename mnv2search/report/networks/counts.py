@@ -7,7 +7,7 @@ from typing import Literal
 
 from mnv2search.cost import cost_of, layer_params, unit_cost
 from mnv2search.report.rows import NAME, Column, Rows, millions
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit
 
 __all__ = ["cost_rows", "layer_rows"]
@@ -69,25 +69,29 @@ def _repeat(index: int, plan: Plan) -> str:
 
 
 def _operator(unit: Unit) -> str:
-    if unit.kind == "classifier":
-        return "pool, linear"
-    if unit.kind in ("pooling", "resize"):
-        return "pool, conv 1x1, spread" if unit.kind == "pooling" else f"enlarge to {unit.size_out} px"
+    pooled = {"classifier": "pool, linear", "pooling": "pool, conv 1x1, spread"}
+    if unit.kind in pooled:
+        return pooled[unit.kind]
+    if unit.kind == "resize":
+        return f"enlarge to {unit.size_out} px"
     if unit.name:
-        kinds = [_convolution(layer) for layer in unit.layers]
-        return " + ".join(([f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []) + kinds)
+        join = [f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []
+        return " + ".join([*join, *map(_convolution, unit.layers)])
     if unit.block is None:
         return f"conv {unit.layers[0].kernel}x{unit.layers[0].kernel}"
-    words = ["fused" if unit.block.operator == "fused" else "bottleneck"]
-    if unit.block.transform != "none":
-        words.append(unit.block.transform)
-    if (dilation := max(layer.dilation for layer in unit.layers)) > 1:
-        words.append(f"dilation {dilation}")
-    if any(layer.parts for layer in unit.layers):
-        words.append("split")
-    if unit.shortcut != "none":
-        words.append("+ input" if unit.shortcut == "identity" else "+ padded input")
-    return " ".join(words)
+    return _block(unit, unit.block)
+
+
+def _block(unit: Unit, block: BlockSpec) -> str:
+    dilation = max(layer.dilation for layer in unit.layers)
+    words = [
+        "fused" if block.operator == "fused" else "bottleneck",
+        "" if block.transform == "none" else block.transform,
+        f"dilation {dilation}" if dilation > 1 else "",
+        "split" if any(layer.parts for layer in unit.layers) else "",
+        {"none": "", "identity": "+ input", "pad": "+ padded input"}[unit.shortcut],
+    ]
+    return " ".join(filter(None, words))
 
 
 def _convolution(layer: Layer) -> str:

@@ -36,10 +36,6 @@ def with_output(spec: ModelSpec, output: str) -> ModelSpec:
     >>> with_output(entry("ssdlite_mobilenet_v2").spec, "detections").head.output
     'detections'
 
-    Args:
-        spec: of a detector or a segmenter.
-        output: one of `OUTPUTS`.
-
     Raises:
         OptionError: the head has no such output.
     """

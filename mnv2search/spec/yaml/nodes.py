@@ -117,7 +117,7 @@ class NodeReader:
             value = self.scalar(kind, name, item, prefix)
             if len(self.source.diagnostics) > noted:
                 continue
-            if any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values):
+            if (isinstance(value, bool), value) in {(isinstance(v, bool), v) for v in values}:
                 self.note_at(item, at, f"{at} has an option twice", "write every option once")
             values.append(value)
         if len(self.source.diagnostics) > before or not all(isinstance(n, Text) for n in nodes):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import space_check
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rows import MAX_UNITS
 from mnv2search.spec.rules import built
 from mnv2search.spec.space import Scalar, SearchSpace
@@ -19,7 +20,7 @@ from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 __all__ = ["loads"]
 
 
-def loads(text: str, *, file: str = "<string>") -> ms.ModelSpec | SearchSpace:
+def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.
 
     Args:
@@ -53,7 +54,7 @@ class _Reader(NodeReader):
 
     # -- the file ------------------------------------------------------------------------------------------------
 
-    def model(self, root: Node) -> ms.ModelSpec | SearchSpace:
+    def model(self, root: Node) -> ModelSpec | SearchSpace:
         keys = {**keys_of(ms.ModelSpec), **{key: key for key in STRUCTURAL}}
         table = self.table(root, "", keys)
         values: dict[str, object] = {}
@@ -76,7 +77,7 @@ class _Reader(NodeReader):
         self.source.refuse()
         return self.finished({**values, "blocks": tuple(blocks)})
 
-    def finished(self, values: dict[str, object]) -> ms.ModelSpec | SearchSpace:
+    def finished(self, values: dict[str, object]) -> ModelSpec | SearchSpace:
         try:
             template = built(ms.ModelSpec, values)
             if not self.axes:

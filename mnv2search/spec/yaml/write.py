@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 
 from mnv2search.spec import model_spec as ms
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
@@ -28,7 +29,7 @@ _ALWAYS: Mapping[type, frozenset[str]] = {
 }
 
 
-def dumps(value: ms.ModelSpec | SearchSpace) -> str:
+def dumps(value: ModelSpec | SearchSpace) -> str:
     """The canonical YAML of a spec or search space: `loads` of it gives an equal value.
 
     A search space without axes is written as the spec that it is.

@@ -190,7 +190,7 @@ def _is_dense(spec: ModelSpec) -> bool:
 
 def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
     """Images cut as for evaluation: of classifiers the middle, of scenes the whole, and of those for learning."""
-    from mnv2search.export.calibration import calibration_images, images_of
+    from mnv2search.export.calibration import calibration_images
 
     if not _is_dense(spec):
         return calibration_images(source, size=spec.size, normalization=normalization)
@@ -205,16 +205,16 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
         # images on their own: nothing but their pixels is needed
         return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
     files = [scene.path for scene in scenes.train]
-    return images_of(files, source=source, size=spec.size, normalization=normalization, whole=True)
+    return calibration_images(source, files=files, size=spec.size, normalization=normalization, whole=True)
 
 
 def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
     """The images of classes that a classifier learns from, cut as for evaluation."""
     from mnv2search.data.reading import image_folder, read_dataset
-    from mnv2search.export.calibration import images_of
+    from mnv2search.export.calibration import calibration_images
 
     files = [example.path for example in read_dataset(source, "classification", unpack_to=image_folder()).train]
-    return images_of(files, source=source, size=spec.size, normalization=normalization)
+    return calibration_images(source, files=files, size=spec.size, normalization=normalization)
 
 
 def check_request(outputs: Sequence[Path], *, force: bool, precision: str, calibration: Path | None) -> None:

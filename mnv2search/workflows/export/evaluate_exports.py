@@ -23,12 +23,6 @@ def export_evaluator(spec: ModelSpec, weights: Path | None, data: Path, normaliz
 
     Everything is checked first, so that no file is written for an evaluation that cannot be done.
 
-    Args:
-        spec: the network.
-        weights: file of its weights.
-        data: images with their classes, boxes or masks.
-        normalization: of the images; see `mnv2search.export.calibration`.
-
     Raises:
         OptionError: the weights are random, the network has no head, or other classes than the images.
         DataError: the images cannot be read as the network needs them.
