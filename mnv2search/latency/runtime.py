@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,7 @@ class Runtime(ABC):
             )
 
     def info(
-        self, identity: Mapping[str, Any], *, version: str, pinned: str, options: Sequence[str], host: str = "local"
+        self, identity: identity.Identity, *, version: str, pinned: str, options: Sequence[str], host: str = "local"
     ) -> DeviceInfo:
         """What this runtime is on a machine.
 
@@ -161,14 +161,9 @@ class Runtime(ABC):
             temperature_c=identity["temperature_c"],
         )
 
-    def settings(self, spec: ModelSpec) -> dict[str, Any]:
-        """What the engine is told besides the files, as JSON values."""
-        return {
-            "threads": self.threads,
-            "batch": self.batch,
-            "size": list(spec.size),
-            "precision": self.precision,
-        }
+    def settings(self, spec: ModelSpec) -> runner.Settings:
+        """The settings that the engine gets besides the files."""
+        return {"threads": self.threads, "batch": self.batch, "size": list(spec.size), "precision": self.precision}
 
 
 class RuntimeDevice(Device):
@@ -202,8 +197,8 @@ class RuntimeDevice(Device):
         except CoresError as error:
             raise OptionError(f"device {runtime.name}: {error}") from error
         options = [f"cores={cores}"] if cores else []
-        told = {**identity.identity(), "processor": processor(), "cores": processors()}
-        super().__init__(runtime.info(told, version=version, pinned=pinned, options=options))
+        here: identity.Identity = {**identity.identity(), "processor": processor(), "cores": processors()}
+        super().__init__(runtime.info(here, version=version, pinned=pinned, options=options))
         self.runtime = runtime
 
     def _close(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,12 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.package import runner_package
 from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
 from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
+from mnv2search.latency.runner.serve import Answer, Question
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.untrusted import UnsafeFileError, json_as
 
 __all__ = ["RemoteDevice"]
 
@@ -73,7 +74,7 @@ class RemoteDevice(HostedDevice):
         Raises:
             DeviceError: the runtime refuses an artifact, or the machine stays away.
         """
-        questions = [
+        questions: list[Question] = [
             {
                 "artifact": artifact.digest,
                 "settings": self.runtime.settings(request.spec),
@@ -91,7 +92,7 @@ class RemoteDevice(HostedDevice):
             timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
             networks=names,
         )
-        return [[(int(wall), int(cpu)) for wall, cpu in runs] for runs in answer["runs"]]
+        return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
         """What the artifact of a network answers to the fixed image, over there.
@@ -99,7 +100,7 @@ class RemoteDevice(HostedDevice):
         Raises:
             DeviceError: the runtime refuses the artifact, or the machine stays away.
         """
-        question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
+        question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
@@ -125,12 +126,10 @@ class RemoteDevice(HostedDevice):
             channel.close()
         super()._drop()
 
-    def _asked(
-        self, question: Mapping[str, Any], artifacts: Iterable[Artifact], *, timeout_s: float, networks: str
-    ) -> dict[str, Any]:
-        """The answer, however often the machine has to be found again."""
+    def _asked(self, question: Question, artifacts: Iterable[Artifact], *, timeout_s: float, networks: str) -> Answer:
+        """The answer, after as many reconnections as it takes."""
 
-        def attempt() -> dict[str, Any]:
+        def attempt() -> Answer:
             self._push(artifacts)
             return self._answer(question, timeout_s=timeout_s)
 
@@ -139,26 +138,24 @@ class RemoteDevice(HostedDevice):
             raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
         return answer
 
-    def _answer(self, question: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def _answer(self, question: Question, *, timeout_s: float) -> Answer:
         assert self._channel is not None
         self._channel.send(json.dumps(question))
         line = self._channel.receive(timeout_s=timeout_s)
         try:
-            answer = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise HostLostError(f"{self._transport.name} answered what is no JSON: {line[:80]!r}") from error
-        if not isinstance(answer, dict):
-            raise HostLostError(f"{self._transport.name} answered {line[:80]!r}")
+            answer = json_as(Answer, line)
+        except UnsafeFileError as error:
+            raise HostLostError(f"{self._transport.name} answered {line[:80]!r}: {error}") from error
         if answer.get("kind") == "machine":
             raise lost(f"{self._transport.name} cannot go on: {answer['error']}")
         return answer
 
-    def _start(self) -> dict[str, Any]:
-        """Send the runner, start it, and let it say who it is."""
+    def _start(self) -> Answer:
+        """Send the runner and start it; returns the properties of the machine."""
         package = runner_package(self.runtime.engine)
         self._transport.push({package.name: package.content})
         self._channel = self._transport.start([self._python, package.name])
-        question = {
+        question: Question = {
             "do": "hello",
             "engine": self.runtime.engine,
             "cores": self._cores,

@@ -1,13 +1,14 @@
-"""What the machine says of itself: its model, processors, system, clock governor and temperature."""
+"""The properties of the machine: its model, processors, system, clock governor and temperature."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional, TypedDict
 
 __all__ = [
+    "Identity",
     "computes_in_half",
     "governor",
     "half_refusal",
@@ -27,8 +28,19 @@ HALF = frozenset({"asimdhp", "avx512_fp16"})
 COLDEST_C, HOTTEST_C = -20.0, 150.0
 
 
-def identity() -> Dict[str, Any]:
-    """All of it, as JSON values; what the system does not tell is empty or None."""
+class Identity(TypedDict, total=False):
+    """The properties of a machine; those that the system does not report are empty or None."""
+
+    processor: str
+    machine: str
+    system: str
+    cores: int
+    governor: str
+    temperature_c: Optional[float]
+
+
+def identity() -> Identity:
+    """The properties of this machine."""
     return {
         "processor": processor(),
         "machine": machine(),
@@ -36,7 +48,6 @@ def identity() -> Dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "governor": governor(),
         "temperature_c": temperature_c(),
-        "python": platform.python_version(),
     }
 
 
