@@ -15,8 +15,8 @@ from mnv2search.spec.model_spec import ModelSpec
 __all__ = ["Device", "MeasuredDevice"]
 
 
-class AnyMeasurer(Protocol):
-    """What measures networks on a device: `Measurer`, or that of a pool."""
+class NetworkMeasurer(Protocol):
+    """Measures networks on a device: a `Measurer`, or that of a pool."""
 
     def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
         """The latency of every network."""
@@ -24,18 +24,18 @@ class AnyMeasurer(Protocol):
 
 
 class MeasuredDevice(ABC):
-    """A base for every device: it measures with a measurer of its own, and frees that when it is closed."""
+    """A base for every device: it has a measurer, which it frees when it is closed."""
 
     _info: DeviceInfo
-    _measurer: AnyMeasurer | None = None
+    _measurer: NetworkMeasurer | None = None
 
     @property
     def info(self) -> DeviceInfo:
-        """What this device is."""
+        """The description of this device."""
         return self._info
 
     @abstractmethod
-    def _new_measurer(self) -> AnyMeasurer:
+    def _new_measurer(self) -> NetworkMeasurer:
         """A measurer of this device."""
 
     def measure(self, spec: ModelSpec) -> Latency:
@@ -63,7 +63,7 @@ class MeasuredDevice(ABC):
 
 
 class Device(MeasuredDevice):
-    """A base for devices that run a network in this process: they say what they are and how to load a network."""
+    """A base for devices that run networks in this process; a subclass describes itself and loads networks."""
 
     def __init__(self, info: DeviceInfo) -> None:
         self._info = info

@@ -109,7 +109,7 @@ def finetuned_json(found: Finetuned) -> dict[str, Any]:
     }
 
 
-def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main, known = metrics.main, record_of(metrics)
     if "metric" in known:
         known = {main.name: main.value, "count": metrics.count, "details": dict(metrics.details)}
@@ -131,7 +131,7 @@ def _metrics(known: dict[str, Any], metric: str) -> Metrics:
         raise ValueError(f"it has no usable {metric}") from error
 
 
-def shipped_json(found: Finetuned) -> dict[str, Any]:
+def shipped_json(found: Finetuned) -> dict[str, object]:
     """What fine-tuning changes in the JSON of a run: the network to ship, and how that was decided."""
     return {"ship": found.networks[found.best].spec.name, "finetuned": finetuned_json(found)}
 

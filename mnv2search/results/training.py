@@ -58,7 +58,7 @@ class TrainingReport:
     reach: tuple[float | None, ...] = ()
 
 
-def report_json(report: TrainingReport) -> dict[str, Any]:
+def report_json(report: TrainingReport) -> dict[str, object]:
     """The report as JSON values."""
     trained, data = report.trained, report.data
     return {
@@ -88,7 +88,7 @@ def report_json(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main = metrics.main
     of_classes = {} if metrics.loss is None else {"commonest": metrics.majority, "loss": metrics.loss}
     return {

@@ -96,9 +96,9 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
       mnv2search devices probe --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_json, probe_lines
+    from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_lines
     from mnv2search.workflows.devices.probe import NETWORKS, probe_device
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:
         found = probe_device(device=device, time_s=time_s, on_progress=advance)
-    emit(probe_json(found), channel_rows(found), kernel_rows(found), probe_lines(found), as_json=as_json)
+    emit(asdict(found), channel_rows(found), kernel_rows(found), probe_lines(found), as_json=as_json)

@@ -1,4 +1,4 @@
-"""A runtime on another machine: files go there, bursts come back."""
+"""A runtime on another machine with Python."""
 
 from __future__ import annotations
 
@@ -22,20 +22,17 @@ from mnv2search.untrusted import UnsafeFileError, json_as
 
 __all__ = ["RemoteDevice"]
 
-# Networks between two questions: their files are copied and their bursts timed in one go.
+# Number of networks whose files are copied and whose bursts are timed by one question.
 ROUND_TRIP = 8
 
 
 class RemoteDevice(HostedDevice):
-    """A runtime on a machine at the other end of a transport, where Python runs it.
+    """A runtime on another machine with Python; see `HostedDevice`.
 
     Args:
-        runtime: what runs there.
-        transport: the connection; closed with the device.
-        python: the interpreter over there.
-        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves it to the system.
-        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
-        patience: for a machine that is lost after it was opened.
+        python: the interpreter on that machine.
+        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves the choice to the system.
+        options: of the device besides the runtime's own, as ``key=value``, for its name.
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks Python or the runtime.
@@ -59,9 +56,9 @@ class RemoteDevice(HostedDevice):
         super().__init__(runtime, transport, patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request, in the order given, over there.
+        """(wall, CPU) time in ns of the runs of each request, in the order given.
 
-        A machine that is lost in between is asked again for all of it: nothing half-measured comes back.
+        If the machine is lost in between, all requests are repeated.
 
         Raises:
             DeviceError: the runtime refuses a network, or the machine stays away.
@@ -85,17 +82,16 @@ class RemoteDevice(HostedDevice):
             for artifact, request in bursts
         ]
         asked_s = sum(request.burst_ms + request.warm_ms for _, request in bursts) / 1000
-        names = ", ".join(dict.fromkeys(request.spec.name for _, request in bursts))
         answer = self._asked(
             {"do": "bursts", "bursts": questions},
             [artifact for artifact, _ in bursts],
             timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
-            networks=names,
+            networks=", ".join(dict.fromkeys(request.spec.name for _, request in bursts)),
         )
         return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """What the artifact of a network answers to the fixed image, over there.
+        """The output of the artifact of a network for the fixed image.
 
         Raises:
             DeviceError: the runtime refuses the artifact, or the machine stays away.
@@ -115,7 +111,7 @@ class RemoteDevice(HostedDevice):
             host=self._transport.name,
         )
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         if self._channel is None:
             self._transport.connect()
             self._start()
@@ -133,7 +129,7 @@ class RemoteDevice(HostedDevice):
             self._push(artifacts)
             return self._answer(question, timeout_s=timeout_s)
 
-        answer = self._insist(attempt)
+        answer = self._retried(attempt)
         if "error" in answer:
             raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
         return answer

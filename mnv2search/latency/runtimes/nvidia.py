@@ -1,4 +1,4 @@
-"""What runtimes on an NVIDIA processor of this machine share: their options, and what the processor must have."""
+"""The base of runtimes on an NVIDIA processor of this machine: options, and requirements on the processor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SINCE = {"fp32": (0, 0), "fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0)}
 
 
 class NvidiaGpu(Gpu, Protocol):
-    """A `Gpu` that says what it is, and where PyTorch's tensors have to lie for it."""
+    """A `Gpu` with its description, and the device of PyTorch's tensors for it."""
 
     device: torch.device
     name: str
@@ -28,7 +28,7 @@ class NvidiaGpu(Gpu, Protocol):
 
     @property
     def version(self) -> str:
-        """Of the runtime, CUDA and the driver."""
+        """Versions of the runtime, CUDA and the driver."""
         ...
 
     def stream(self) -> int:
@@ -43,7 +43,7 @@ class NvidiaDevice(GpuDevice):
         gpu: the processor; None takes the first that PyTorch sees.
         batch: images per inference; the latency is that of all of them.
         precision: of weights and activations, one of `dtypes`.
-        tf32: round what is multiplied in fp32 to ten bits, as tensor cores want it.
+        tf32: round factors in fp32 to ten bits of mantissa, for tensor cores.
 
     Raises:
         DeviceError: there is no such processor, or it does not compute in that precision.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import metric_text
 from mnv2search.report.rows import counted
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["compiled_json", "compiled_notes", "compiled_results"]
 
 
-def compiled_json(compiled: Compiled) -> dict[str, Any]:
+def compiled_json(compiled: Compiled) -> dict[str, object]:
     """One document with our field names as keys."""
     return {
         "name": compiled.plan.spec.name,
@@ -30,7 +30,7 @@ def compiled_json(compiled: Compiled) -> dict[str, Any]:
     }
 
 
-def _judged_json(what: str, metrics: Metrics) -> dict[str, Any]:
+def _judged_json(what: str, metrics: Metrics) -> dict[str, object]:
     record = {**record_of(metrics), "low": metrics.main.low, "high": metrics.main.high}
     return {"what": what, **record} | ({"details": dict(metrics.details)} if "details" in record else {})
 

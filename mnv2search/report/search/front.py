@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
@@ -16,17 +17,20 @@ from mnv2search.report.rows import (
     device_text,
     measured_text,
     millions,
+    rows_of,
     trouble_lines,
 )
-from mnv2search.report.search.gain import gain_over
+from mnv2search.report.search.gain import Gain, gain_over
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 __all__ = ["LIKELIHOOD", "front_rows"]
 
-LATENCY, GAIN = 2, 4  # places among the columns of a front
-LIKELIHOOD = "likelihood"
+LIKELIHOOD, GAIN = "likelihood", "gain over baseline [90 % interval]"
 # A front of inherited accuracies that leaves more of the budget unused says so.
 USED_SHARE = 0.75
+
+
+Row: TypeAlias = tuple[Evaluation, Gain | None]
 
 
 def front_rows(
@@ -35,32 +39,28 @@ def front_rows(
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
     ordered = sorted(front, key=lambda e: -(e.accuracy.rank if e.accuracy else 0.0))
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
-    columns: tuple[Column, ...] = (
-        NAME,
-        _accuracy_column(accuracy),
-        Column("measured latency [95 % interval]", "ms"),
-        Column("margin", "%", spare=2),
-        Column("gain over baseline [90 % interval]", "points", spare=1),
-        Column("multiply-adds", "M", spare=5),
-        Column("params", "M", spare=4),
-        Column("side", "px", spare=3),
+    gains = [gain_over(evaluation, baseline) for evaluation in ordered]
+    # accuracies of shared weights have no gain, since the baseline does not use them
+    has_gains = any(gain is not None for gain in gains)
+    is_inherited = accuracy is not None and accuracy.kind == "inherited"
+    rows = zip(ordered, gains, strict=True)
+    columns: tuple[tuple[Column, Callable[[Row], str]], ...] = (
+        (NAME, lambda row: row[0].spec.name),
+        (_accuracy_column(accuracy), lambda row: accuracy_text(row[0].accuracy)),
+        *(((Column(LIKELIHOOD, "%"), lambda row: _likelihood_text(row[0].accuracy)),) if is_inherited else ()),
+        (Column("measured latency [95 % interval]", "ms"), lambda row: measured_text(row[0].latency)),
+        (Column("margin", "%", spare=2), lambda row: _margin_text(row[0])),
+        *(((Column(GAIN, "points", spare=1), lambda row: _gain_text(row[1])),) if has_gains else ()),
+        (Column("multiply-adds", "M", spare=5), lambda row: millions(row[0].cost.madds)),
+        (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
+        (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
     )
-    rows: tuple[tuple[str, ...], ...] = tuple(_front_row(evaluation, baseline) for evaluation in ordered)
-    gains = any(gain_over(evaluation, baseline) is not None for evaluation in ordered)
-    if not gains:  # as where accuracies are those of shared weights, which the baseline has no part in
-        columns, rows = (*columns[:GAIN], *columns[GAIN + 1 :]), tuple((*r[:GAIN], *r[GAIN + 1 :]) for r in rows)
-    if accuracy is not None and accuracy.kind == "inherited":
-        columns = (*columns[:LATENCY], Column(LIKELIHOOD, "%"), *columns[LATENCY:])
-        rows = tuple(
-            (*row[:LATENCY], _likelihood_text(found.accuracy), *row[LATENCY:])
-            for row, found in zip(rows, ordered, strict=True)
-        )
-    notes = list(_front_notes(ordered, baseline, accuracy, gains=gains))
-    return Rows(title=title, columns=columns, rows=rows, notes=tuple(notes), stressed=frozenset({0} if rows else ()))
+    notes = list(_front_notes(ordered, baseline, accuracy, has_gains=has_gains))
+    return rows_of(title, rows, *columns, notes=notes, stressed=frozenset({0} if ordered else ()))
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
-    """That much of the budget is left: only some networks are evaluated."""
+    """A note if the front leaves much of the budget unused."""
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
@@ -70,7 +70,7 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _even_odds(front: Sequence[Evaluation]) -> str:
-    """What even odds for all classes give."""
+    """The likelihood of a network that gives all classes even odds."""
     head = front[0].spec.head if front else None
     if head is None or not head.classes:
         return ""
@@ -88,20 +88,13 @@ def _accuracy_column(accuracy: Accuracy | None) -> Column:
     return Column(f"{accuracy.kind} {metric_text(accuracy.metric)}{interval}", accuracy_unit(accuracy))
 
 
-def _front_row(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> tuple[str, ...]:
+def _margin_text(evaluation: Evaluation) -> str:
     latency = evaluation.latency
-    margin = "" if latency is None else f"{100 * (1 - latency.ci_high_ms / evaluation.budget.latency_ms):.1f}"
-    gain = gain_over(evaluation, baseline)
-    return (
-        evaluation.spec.name,
-        accuracy_text(evaluation.accuracy),
-        measured_text(latency),
-        margin,
-        "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
-        millions(evaluation.cost.madds),
-        millions(evaluation.cost.params),
-        str(evaluation.spec.size),
-    )
+    return "" if latency is None else f"{100 * (1 - latency.ci_high_ms / evaluation.budget.latency_ms):.1f}"
+
+
+def _gain_text(gain: Gain | None) -> str:
+    return "" if gain is None else f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
@@ -116,45 +109,54 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
 
 
 def _front_notes(
-    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, gains: bool
-) -> Iterable[str]:
-    if accuracy is not None and accuracy.kind == "estimated":
-        yield (
-            f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
-            "differences below 1 point are no evidence"
-        )
-        yield from _beyond_evidence(front)
-    if accuracy is not None and accuracy.kind == "proxy":
-        yield accuracy.note
-    if accuracy is not None and accuracy.kind == "trained":
-        yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
-    if accuracy is not None and accuracy.commonest is not None:
-        yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
-        if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
-            yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
+    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, has_gains: bool
+) -> Iterator[str]:
+    if accuracy is not None:
+        yield from _accuracy_notes(front, accuracy)
     if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
         yield device_text(latencies)
         yield from output_lines(e.spec for e in front)
         yield "margin: from the upper end of the interval to the budget"
         yield from trouble_lines(e.latency for e in front if e.latency is not None)
     if accuracy is not None and accuracy.kind == "inherited":
-        yield (
-            "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
-            "reaches when it is trained"
-        )
-        yield (
-            f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
-            f"than top-1, so the front is made by it{_even_odds(front)}"
-        )
-        yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
-        limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
-        if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
-            share = f"{100 * REGION_BEGINS:.0f} % of the budget"
-            yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
-        yield from _unused(front)
-    if gains:
+        yield from _inherited_notes(front)
+    if has_gains:
         yield (
             "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
             "taken to be trained alike"
         )
         yield from sorted({e.accuracy.note for e in baseline if e.accuracy is not None and e.accuracy.note})
+
+
+def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
+    if accuracy.kind == "estimated":
+        yield (
+            f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
+            "differences below 1 point are no evidence"
+        )
+        yield from _beyond_evidence(front)
+    if accuracy.kind == "proxy":
+        yield accuracy.note
+    if accuracy.kind == "trained":
+        yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
+    if accuracy.commonest is not None:
+        yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
+        if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
+            yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
+
+
+def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
+    yield (
+        "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
+        "reaches when it is trained"
+    )
+    yield (
+        f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
+        f"than top-1, so the front is made by it{_even_odds(front)}"
+    )
+    yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
+    limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
+    if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
+        share = f"{100 * REGION_BEGINS:.0f} % of the budget"
+        yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
+    yield from _unused(front)

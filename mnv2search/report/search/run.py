@@ -245,13 +245,13 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
     }
 
 
-def _nearby_json(ship: Evaluation | None) -> list[dict[str, Any]]:
+def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
     return [found._asdict() for found in nearby_of(ship)]
 
 
-def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, Any]:
+def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:
     gain = gain_over(evaluation, result.rivals) if result is not None else None
     return {
         "name": evaluation.spec.name,
