@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from mnv2search.errors import OptionError
 from mnv2search.latency.host import SystemClock
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Device", "MeasuredDevice"]
+__all__ = ["Device", "MeasuredDevice", "check_options", "options_text"]
+
+
+def check_options(
+    device: str, precisions: Iterable[str], *, precision: str, threads: int = 1, batch: int = 1
+) -> None:
+    """Refuse what no processor could do.
+
+    Raises:
+        OptionError: `threads` or `batch` below 1, or an unknown precision.
+    """
+    if threads < 1 or batch < 1:
+        raise OptionError(f"device {device}: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
+    if precision not in precisions:
+        raise OptionError(f"device {device}: precision is {precision!r}", hint=f"it has {', '.join(precisions)}")
+
+
+def options_text(*, batch: int, precision: str) -> list[str]:
+    """The options that differ from their defaults, as ``key=value``."""
+    options = [f"batch={batch}"] if batch > 1 else []
+    return [*options, f"precision={precision}"] if precision != "fp32" else options
 
 
 class NetworkMeasurer(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device
+from mnv2search.latency.device import Device, check_options, options_text
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
@@ -62,14 +62,7 @@ class Runtime(ABC):
     """The converter that `convert` uses, and the quantizer besides; ``{package}`` stands for a package's version."""
 
     def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
-        if threads < 1 or batch < 1:
-            raise OptionError(
-                f"device {self.name}: threads is {threads}, batch is {batch}", hint="use 1 or more of each"
-            )
-        if precision not in self.precisions:
-            raise OptionError(
-                f"device {self.name}: precision is {precision!r}", hint=f"it has {', '.join(self.precisions)}"
-            )
+        check_options(self.name, self.precisions, precision=precision, threads=threads, batch=batch)
         self.threads = threads
         self.batch = batch
         self.precision = precision
@@ -120,10 +113,7 @@ class Runtime(ABC):
     @property
     def options(self) -> tuple[str, ...]:
         """The options that open it again, as ``key=value``."""
-        options = [f"threads={self.threads}"]
-        options += [f"batch={self.batch}"] if self.batch > 1 else []
-        options += [f"precision={self.precision}"] if self.precision != "fp32" else []
-        return tuple(options)
+        return (f"threads={self.threads}", *options_text(batch=self.batch, precision=self.precision))
 
     def check_threads(self, cores: int, machine: str) -> None:
         """Refuse more threads than the machine has processors.

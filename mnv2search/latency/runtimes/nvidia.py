@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.device import check_options, options_text
 from mnv2search.latency.gpu import Gpu, GpuDevice
 from mnv2search.latency.torch_gpu import TorchGpu
 from mnv2search.latency.types import DeviceInfo
@@ -78,16 +79,12 @@ class NvidiaDevice(GpuDevice):
 
     def _options(self, *, batch: int, precision: str, tf32: bool) -> list[str]:
         """The options that open the device again, as ``key=value``."""
-        name = self.name
-        if batch < 1:
-            raise OptionError(f"device {name}: batch is {batch}", hint="use 1 or more")
-        if precision not in self.dtypes:
-            raise OptionError(f"device {name}: precision is {precision!r}", hint=f"it has {', '.join(self.dtypes)}")
+        check_options(self.name, self.dtypes, precision=precision, batch=batch)
         if tf32 and precision != "fp32":
-            raise OptionError(f"device {name}: tf32 is yes with precision={precision}", hint="leave one of them out")
-        options = [f"batch={batch}"] if batch > 1 else []
-        options += [f"precision={precision}"] if precision != "fp32" else []
-        return options + (["tf32=yes"] if tf32 else [])
+            raise OptionError(
+                f"device {self.name}: tf32 is yes with precision={precision}", hint="leave one of them out"
+            )
+        return options_text(batch=batch, precision=precision) + (["tf32=yes"] if tf32 else [])
 
 
 def _check_capability(name: str, gpu: NvidiaGpu, precision: str) -> None:

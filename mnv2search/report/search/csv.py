@@ -10,73 +10,53 @@ from mnv2search.evaluation import Evaluation
 
 __all__ = ["front_csv"]
 
-COLUMNS = (
-    "name",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "accuracy_kind",
-    "accuracy_metric",
-    "latency_median_ms",
-    "latency_ci_low_ms",
-    "latency_ci_high_ms",
-    "latency_kind",
-    "budget_ms",
-    "params",
-    "madds",
-    "peak_activation_bytes",
-    "size_bytes",
-    "width",
-    "resolution_px",
-    "device",
-    "hardware",
-    "likelihood",
-    "latency_noisy",
-    "ship",
-)
+# Format strings of the cells by the headings of their columns.
+COLUMNS = {
+    "name": "{evaluation.spec.name}",
+    "accuracy": "{accuracy.value:.5f}",
+    "accuracy_low": "{accuracy.low:.5f}",
+    "accuracy_high": "{accuracy.high:.5f}",
+    "accuracy_kind": "{accuracy.kind}",
+    "accuracy_metric": "{accuracy.metric}",
+    "latency_median_ms": "{latency.median_ms:.4f}",
+    "latency_ci_low_ms": "{latency.ci_low_ms:.4f}",
+    "latency_ci_high_ms": "{latency.ci_high_ms:.4f}",
+    "latency_kind": "{latency.kind}",
+    "budget_ms": "{evaluation.budget.latency_ms:g}",
+    "params": "{evaluation.cost.params}",
+    "madds": "{evaluation.cost.madds}",
+    "peak_activation_bytes": "{evaluation.cost.peak_activation_bytes}",
+    "size_bytes": "{evaluation.cost.size_bytes}",
+    "width": "{evaluation.spec.width:g}",
+    "resolution_px": "{evaluation.spec.size.word}",
+    "device": "{latency.device.name}",
+    "hardware": "{latency.device.hardware}",
+    "likelihood": "{likelihood}",
+    "latency_noisy": "{noisy}",
+    "ship": "{ship}",
+}
 
 
 def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) -> str:
-    """The text of `front.csv`.
+    """The text of `front.csv`, with the networks in their order; `ship` is the recommended one.
 
-    Accuracies are shares of 1, and scores are headed as such; so are likelihoods, which only inherited weights have.
-
-    Args:
-        front: networks, in their order.
-        ship: the one to ship.
+    Accuracies are shares of 1, and scores have other headings; so are likelihoods, which only inherited weights have.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
     writer.writerow([name.replace("accuracy", "score") if is_score else name for name in COLUMNS])
     for evaluation in front:
-        accuracy, latency, cost = evaluation.accuracy, evaluation.latency, evaluation.cost
+        accuracy, latency = evaluation.accuracy, evaluation.latency
         if accuracy is None or latency is None:
             continue
-        writer.writerow(
-            [
-                evaluation.spec.name,
-                f"{accuracy.value:.5f}",
-                f"{accuracy.low:.5f}",
-                f"{accuracy.high:.5f}",
-                accuracy.kind,
-                accuracy.metric,
-                f"{latency.median_ms:.4f}",
-                f"{latency.ci_low_ms:.4f}",
-                f"{latency.ci_high_ms:.4f}",
-                latency.kind,
-                f"{evaluation.budget.latency_ms:g}",
-                cost.params,
-                cost.madds,
-                cost.peak_activation_bytes,
-                cost.size_bytes,
-                f"{evaluation.spec.width:g}",
-                evaluation.spec.size.word,
-                latency.device.name,
-                latency.device.hardware,
-                "" if accuracy.merit is None else f"{accuracy.merit:.5f}",
-                "yes" if latency.noisy else "no",
-                "yes" if ship is not None and evaluation.spec == ship.spec else "no",
-            ]
-        )
+        values = {
+            "evaluation": evaluation,
+            "accuracy": accuracy,
+            "latency": latency,
+            "likelihood": "" if accuracy.merit is None else f"{accuracy.merit:.5f}",
+            "noisy": "yes" if latency.noisy else "no",
+            "ship": "yes" if ship is not None and evaluation.spec == ship.spec else "no",
+        }
+        writer.writerow([cell.format_map(values) for cell in COLUMNS.values()])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What a device likes: which multiples of channels, and which kernels."""
+"""The multiples of channels and the kernels that are fast on a device."""
 
 from __future__ import annotations
 
@@ -37,12 +37,7 @@ NETWORKS = len(CHANNELS) + len(KERNELS)
 
 
 def probe_device(*, device: str, time_s: float | None = None, on_progress: OnProgress | None = None) -> Probe:
-    """Open a device and probe it.
-
-    Args:
-        device: text that opens the device.
-        time_s: after which no new visit begins.
-        on_progress: told after every visit how many networks are done with.
+    """Open a device and probe it; see `probe`.
 
     Raises:
         DeviceError: the device cannot be used, or refuses a network.
@@ -62,9 +57,9 @@ def probe(
 
     Args:
         device: to probe.
-        cache: that knows the reference of the device.
+        cache: with the levels of the reference on the device.
         time_s: after which no new visit begins.
-        on_progress: told after every visit how many networks are done with.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         DeviceError: the device refuses a network.
