@@ -127,8 +127,10 @@ class UnknownNameError(Mnv2SearchError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, listed: Iterable[str] | None = None) -> None:
         names = sorted(known)
         near = nearest(name, names)
-        told = names if listed is None else sorted(listed)
-        shown = ", ".join(told[:MOST_SHOWN]) + (f" and {len(told) - MOST_SHOWN} more" if told[MOST_SHOWN:] else "")
+        names_shown = names if listed is None else sorted(listed)
+        shown = ", ".join(names_shown[:MOST_SHOWN]) + (
+            f" and {len(names_shown) - MOST_SHOWN} more" if names_shown[MOST_SHOWN:] else ""
+        )
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {shown}"
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
         self.kind, self.name, self.known = kind, name, tuple(names)

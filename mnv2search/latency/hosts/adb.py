@@ -84,9 +84,9 @@ class AdbTransport(ShellTransport):
             others = ", ".join(sorted(attached.keys() - {self._serial})) or "none"
             raise HostLostError(f"{self.name} is {state or 'not attached'} (other devices: {others})")
         self._device = self._client.device(self._serial)
-        made = self._shell(f"mkdir -p {shlex.quote(self._work)}", timeout_s=COMMAND_S)
-        if made.code != 0:
-            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {made.output.strip()}")
+        done = self._shell(f"mkdir -p {shlex.quote(self._work)}", timeout_s=COMMAND_S)
+        if done.code != 0:
+            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {done.output.strip()}")
 
     def start(self, command: Sequence[str]) -> AdbChannel:
         """Start a program in the work folder."""

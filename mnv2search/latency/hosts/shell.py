@@ -55,8 +55,8 @@ class ShellTransport(ABC):
                 raise ValueError(f"{name!r} is no name for a file on another machine")
         names = shlex.join(files)
         folders = shlex.join({name.rpartition("/")[0] for name in files} - {""})
-        made = f"mkdir -p {folders}; " if folders else ""
-        listed = self._inside(f"{made}for f in {names}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
+        mkdir = f"mkdir -p {folders}; " if folders else ""
+        listed = self._inside(f"{mkdir}for f in {names}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
         existing = set(listed.output.split())
         for name, content in files.items():
             if name not in existing:

@@ -77,13 +77,13 @@ class SshTransport(ShellTransport):
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
         try:
-            made = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
+            done = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
         except DeviceError:
             self.close()
             raise
-        if made.code != 0:
+        if done.code != 0:
             self.close()
-            raise lost(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
+            raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
 
     def start(self, command: Sequence[str]) -> ProgramChannel:
         """Start a program in the work folder."""

@@ -22,8 +22,8 @@ from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["ANCHORS", "SEPARATOR", "Disagreement", "Pool", "PoolMeasurer"]
 
-Measure: TypeAlias = Callable[..., tuple[Latency, ...]]
-"""`Measurer.measure` with some of its arguments."""
+Measure: TypeAlias = Callable[[Measurer, Sequence[ModelSpec], OnProgress | None], tuple[Latency, ...]]
+"""Measures a share of networks by one member."""
 LOG = logging.getLogger("mnv2search.latency")
 
 SEPARATOR = " + "
@@ -148,7 +148,12 @@ class PoolMeasurer:
         self._compare(time_s)
         left_s = None if time_s is None else max(time_s - (time.monotonic() - begin), 0.0)
         before = list(self._members)
-        measure = partial(Measurer.measure, time_s=left_s, budget_ms=budget_ms, fresh=fresh)
+
+        def measure(
+            member: Measurer, share: Sequence[ModelSpec], on_progress: OnProgress | None
+        ) -> tuple[Latency, ...]:
+            return member.measure(share, time_s=left_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
+
         try:
             return self._spread(specs, measure, on_progress)
         except DeviceError:
@@ -173,9 +178,10 @@ class PoolMeasurer:
         """Let every member measure the anchors, once, for at most half of the time, and drop those that disagree."""
         if self._compared:
             return
-        measure = partial(Measurer.measure, time_s=None if time_s is None else time_s / 2)
+        half_s = None if time_s is None else time_s / 2
         members = list(self._members)
-        every = self._each(measure, [ANCHORS] * len(members), [None] * len(members))
+        shares, reports = [ANCHORS] * len(members), [None] * len(members)
+        every = self._each(lambda member, share, _: member.measure(share, time_s=half_s), shares, reports)
         measured = {m: latencies for m, latencies in zip(members, every, strict=True) if latencies is not None}
         medians = [median(one.median_ms for one in column) for column in zip(*measured.values(), strict=True)]
         ratios = {
@@ -218,7 +224,7 @@ class PoolMeasurer:
 
         def run(index: int) -> None:
             try:
-                latencies[index] = measure(members[index], shares[index], on_progress=reports[index])
+                latencies[index] = measure(members[index], shares[index], reports[index])
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                 errors[index] = error
 

@@ -133,7 +133,7 @@ class Measurer:
             DeviceError: the device refuses a network, or `stop` was called.
         """
         waiting = list(dict.fromkeys(specs))
-        made = dict.fromkeys(waiting, 0)
+        visits = dict.fromkeys(waiting, 0)
         self._before_ms = None
         for spec in waiting:
             self._visits[spec] = [] if fresh else self._visits.get(spec, [])
@@ -142,18 +142,18 @@ class Measurer:
         while waiting:
             in_a_row = 1 if len(waiting) <= self._settings.loaded else self._settings.visits_a_load
             for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
-                self._visit_group(group, made, in_a_row=in_a_row, ends_ns=ends_ns, budget_ms=budget_ms)
+                self._visit_group(group, visits, in_a_row=in_a_row, ends_ns=ends_ns, budget_ms=budget_ms)
                 is_late = self._is_late(ends_ns)
-                done = {spec for spec in group if is_late or self._is_done(spec, made[spec], budget_ms)}
+                done = {spec for spec in group if is_late or self._is_done(spec, visits[spec], budget_ms)}
                 waiting = [spec for spec in waiting if spec not in done]
                 if on_progress is not None:
-                    on_progress(len(made) - len(waiting))
+                    on_progress(len(visits) - len(waiting))
         return tuple(self._latency(spec) for spec in specs)
 
     def _visit_group(
         self,
         group: Sequence[ModelSpec],
-        made: dict[ModelSpec, int],
+        visits: dict[ModelSpec, int],
         *,
         in_a_row: int,
         ends_ns: int | None,
@@ -169,8 +169,8 @@ class Measurer:
             self._visit(going)
             self._cool(ends_ns)
             for spec in going:
-                made[spec] += 1
-            going = [spec for spec in going if not self._is_done(spec, made[spec], budget_ms)]
+                visits[spec] += 1
+            going = [spec for spec in going if not self._is_done(spec, visits[spec], budget_ms)]
 
     def stop(self) -> None:
         """Make `measure`, which another thread is in, end with an error."""
@@ -185,8 +185,8 @@ class Measurer:
     def _is_late(self, ends_ns: int | None) -> bool:
         return ends_ns is not None and self._wall_ns() >= ends_ns
 
-    def _is_done(self, spec: ModelSpec, made: int, budget_ms: float | None) -> bool:
-        return made >= self._settings.max_visits or self._is_settled(spec, budget_ms)
+    def _is_done(self, spec: ModelSpec, visits: int, budget_ms: float | None) -> bool:
+        return visits >= self._settings.max_visits or self._is_settled(spec, budget_ms)
 
     def forget(self, spec: ModelSpec) -> None:
         """Drop the visits to a network."""

@@ -161,13 +161,13 @@ class NativeDevice(HostedDevice):
 
     def _version(self) -> str:
         """The program and its checksum, since it does not print its version."""
-        found = self._asked("cksum", self._binary, may_fail=True).split()
-        if len(found) < 3 or not found[0].isdigit():
+        words = self._asked("cksum", self._binary, may_fail=True).split()
+        if len(words) < 3 or not words[0].isdigit():
             raise DeviceError(
                 f"there is no program {self._binary} on {self._transport.name}",
                 hint=f"copy {self._native.name} there and make it executable, and give its path with binary=PATH",
             )
-        return f"{self._native.name} {found[0]}"
+        return f"{self._native.name} {words[0]}"
 
     def _pinned(self, report: _MachineReport) -> str:
         try:
@@ -224,14 +224,14 @@ class _MachineReport:
 
 def _allowed(status: str) -> set[int]:
     """The processors that a process may use, by its status in the kernel; empty if that does not list them."""
-    found: set[int] = set()
+    processors: set[int] = set()
     for line in status.splitlines():
         if line.startswith("Cpus_allowed_list:"):
             for part in line.partition(":")[2].strip().split(","):
                 first, _, last = part.partition("-")
                 if first.isdigit() and (last or first).isdigit():
-                    found.update(range(int(first), int(last or first) + 1))
-    return found
+                    processors.update(range(int(first), int(last or first) + 1))
+    return processors
 
 
 def _end(text: str, code: int) -> str:

@@ -76,11 +76,11 @@ def machine(proc: str = PROC, sys: str = SYS) -> str:
 
 def _phone() -> str:
     """Maker, model and chip of an Android device. Source: Android, ro.product.* and ro.soc.* properties."""
-    found = []
+    names = []
     for name in ("ro.product.manufacturer", "ro.product.model", "ro.soc.model"):
         done = subprocess.run([GETPROP, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-        found.append(done.stdout.decode(errors="replace").strip())
-    return " ".join(text for text in found if text)
+        names.append(done.stdout.decode(errors="replace").strip())
+    return " ".join(text for text in names if text)
 
 
 def system() -> str:
@@ -105,7 +105,7 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
         zones = sorted(name for name in os.listdir(folder) if name.startswith("thermal_zone"))
     except OSError:
         return None
-    found: List[float] = []
+    temperatures: List[float] = []
     for zone in zones:
         text = _read(os.path.join(folder, zone, "temp")).strip()
         try:
@@ -113,8 +113,8 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
         except ValueError:
             continue
         if COLDEST_C < degrees < HOTTEST_C:
-            found.append(degrees)
-    return max(found) if found else None
+            temperatures.append(degrees)
+    return max(temperatures) if temperatures else None
 
 
 def _read(path: str) -> str:

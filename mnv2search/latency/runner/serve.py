@@ -122,13 +122,13 @@ class Server:
 
 def prune(folder: str, most_bytes: int) -> None:
     """Remove folders of artifacts, longest unused first, until the rest takes no more than asked."""
-    found = []
+    folders = []
     for entry in os.scandir(folder):
         if entry.is_dir() and len(entry.name) == 40:
             size = sum(file.stat().st_size for file in os.scandir(entry.path) if file.is_file())
-            found.append((entry.stat().st_mtime, size, entry.path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+            folders.append((entry.stat().st_mtime, size, entry.path))
+    total = sum(size for _, size, _ in folders)
+    for _, size, path in sorted(folders):
         if total <= most_bytes:
             return
         shutil.rmtree(path, ignore_errors=True)

@@ -39,7 +39,7 @@ class TorchCuda(NvidiaDevice):
         """
         place, dtype = self._nvidia.device, self.dtypes[self.info.dtype]
         fixed = torch.from_numpy(image(self.info.batch, spec.size))
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         try:
             model = fold(build(spec, seed=0)).to(device=place, dtype=dtype)
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,7 +47,7 @@ class TorchCuda(NvidiaDevice):
 
             def run() -> None:
                 with torch.inference_mode():
-                    found[:] = [model(fixed)]
+                    outputs[:] = [model(fixed)]
 
             with _deployed(tf32=self._tf32):
                 launch = self._nvidia.captured(run)
@@ -55,7 +55,7 @@ class TorchCuda(NvidiaDevice):
             raise DeviceError(f"torch-cuda cannot run the network {spec.name}: {error}") from error
 
         def output() -> NDArray[np.float32]:
-            return np.asarray(found[0].float().cpu().numpy(), np.float32)
+            return np.asarray(outputs[0].float().cpu().numpy(), np.float32)
 
         return Queued(run=launch, output=output, memory=(model, fixed))
 

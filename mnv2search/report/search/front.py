@@ -103,8 +103,8 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
     for evaluation in front:
         if evaluation.accuracy is not None and evaluation.accuracy.note:
             names.setdefault(evaluation.accuracy.note, []).append(evaluation.spec.name)
-    for note, found in names.items():
-        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    for note, concerned in names.items():
+        shown = ", ".join(concerned[:3]) + (f" and {len(concerned) - 3} more" if len(concerned) > 3 else "")
         yield f"{shown}: {note}"
 
 

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["ranked_lines", "ranked_rows"]
 
 
-def ranked_rows(found: Ranked) -> Rows:
+def ranked_rows(audit: Ranked) -> Rows:
     """A row for each network that was trained, in the order of the search's accuracies."""
-    first = found.networks[0].accuracy
+    first = audit.networks[0].accuracy
     assert first is not None
     in_search = Column(
         f"{first.kind} {metric_text(first.metric)} of the search", f"{accuracy_unit(first)} [90 % interval]".strip()
     )
     return rows_of(
         "The search's accuracies beside trainings of their own",
-        zip(found.networks, (metrics.main for metrics in found.trained), strict=True),
+        zip(audit.networks, (metrics.main for metrics in audit.trained), strict=True),
         (NAME, lambda pair: pair[0].spec.name),
         (in_search, lambda pair: accuracy_text(pair[0].accuracy)),
         (Column("trained top1", "% [90 % interval]"), lambda pair: _percent_text(pair[1])),
@@ -46,14 +46,14 @@ def _percent_text(metric: Metric) -> str:
     return interval_text(100 * metric.low, 100 * metric.value, 100 * metric.high, digits=1)
 
 
-def ranked_lines(found: Ranked) -> Iterator[str]:
+def ranked_lines(audit: Ranked) -> Iterator[str]:
     """The rank correlations and what they rest on."""
-    count = len(found.networks)
-    yield f"Kendall {_text(found.kendall)}, Spearman {_text(found.spearman)} over {count} networks, 90 % intervals"
-    yield f"multiply-adds alone: Spearman {found.by_madds:.2f}"
+    count = len(audit.networks)
+    yield f"Kendall {_text(audit.kendall)}, Spearman {_text(audit.spearman)} over {count} networks, 90 % intervals"
+    yield f"multiply-adds alone: Spearman {audit.by_madds:.2f}"
     yield (
-        f"each trained from {found.weights or 'random weights'} for {counted(found.epochs, 'epoch')} by the recipe "
-        f"{found.recipe}; a short training is a noisy judge itself"
+        f"each trained from {audit.weights or 'random weights'} for {counted(audit.epochs, 'epoch')} by the recipe "
+        f"{audit.recipe}; a short training is a noisy judge itself"
     )
 
 

@@ -79,7 +79,7 @@ def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
         "multiply-adds": (ship.cost.madds / rival.cost.madds, "--madds"),
         "peak activation memory": (ship.cost.peak_activation_bytes / rival.cost.peak_activation_bytes, "--peak-kb"),
     }
-    dear = {name: found for name, found in ratios.items() if found[0] >= DEAR}
+    dear = {name: price for name, price in ratios.items() if price[0] >= DEAR}
     if dear:
         shown = ", ".join(f"{ratio:.1f} x the {name}" for name, (ratio, _) in dear.items())
         options = ", ".join(option for _, option in dear.values())
@@ -91,11 +91,11 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
     yield "  most similar published networks, each trained by its own recipe (the estimate is for a standard one):"
-    for found in nearby_of(ship):
-        params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
+    for result in nearby_of(ship):
+        params = "" if result.params is None else f", {result.params / 1e6:.1f} M parameters"
         yield (
-            f"    {found.name}: {100 * found.top1:.1f} %, {found.resolution} px, {found.madds / 1e6:.0f} M "
-            f"multiply-adds{params} ({found.source})"
+            f"    {result.name}: {100 * result.top1:.1f} %, {result.resolution} px, {result.madds / 1e6:.0f} M "
+            f"multiply-adds{params} ({result.source})"
         )
 
 
@@ -248,7 +248,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
 def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
-    return [found._asdict() for found in nearby_of(ship)]
+    return [result._asdict() for result in nearby_of(ship)]
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:

@@ -69,13 +69,13 @@ def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed:
         OptionError: there is none.
     """
     generator = random.Random(f"audit {seed}")
-    found: dict[ModelSpec, None] = {}
+    specs: dict[ModelSpec, None] = {}
     for _ in range(DRAWS * count):
         spec = resolve(space, random_pick(space, generator))
         if not predictor.has_seen(plan(spec)):
-            found[spec] = None
-        if len(found) == count:
+            specs[spec] = None
+        if len(specs) == count:
             break
-    if not found:
+    if not specs:
         raise OptionError(f"every network of {space.name} was learned from", hint="audit another space")
-    return tuple(found)
+    return tuple(specs)

@@ -105,5 +105,5 @@ def load(folder: str, settings: Settings) -> Loaded:
 
 def _model(folder: str) -> str:
     """The file that describes the network."""
-    found = os.path.join(folder, "model.xml")
-    return found if os.path.exists(found) else os.path.join(folder, "model.onnx")
+    xml = os.path.join(folder, "model.xml")
+    return xml if os.path.exists(xml) else os.path.join(folder, "model.onnx")
