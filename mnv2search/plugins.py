@@ -7,13 +7,14 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from mnv2search.errors import OptionError, UnknownNameError
 
 __all__ = ["Factory", "checked_options", "imported", "load", "names"]
 
-Factory = Callable[..., Any]
+Factory: TypeAlias = Callable[..., Any]
+Option: TypeAlias = bool | int | float | str
 
 # The largest integer that native code accepts.
 MOST_INT = 2**31 - 1
@@ -90,7 +91,7 @@ def imported(target: str) -> Factory:
     return cast(Factory, getattr(importlib.import_module(module), attribute))
 
 
-def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Any]:
+def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Option]:
     """Text options converted to the types that the factory's keyword parameters declare.
 
     Args:
@@ -104,7 +105,7 @@ def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str)
     """
     parameters = inspect.signature(factory).parameters
     known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    checked: dict[str, Any] = {}
+    checked: dict[str, Option] = {}
     for name, text in options.items():
         if name not in known:
             raise UnknownNameError(f"option of {owner}", name, known)
@@ -119,7 +120,7 @@ def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str)
     return checked
 
 
-def _convert(text: str, annotation: str, where: str) -> object:
+def _convert(text: str, annotation: str, where: str) -> Option:
     kind = annotation.removeprefix("<class '").removesuffix("'>").split("|")[0].strip()
     if kind == "bool":
         if text.lower() not in {"true", "false", "yes", "no", "1", "0"}:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+import msgspec
 import yaml
 
 from mnv2search.errors import DataError, OptionError, UnknownNameError
-from mnv2search.spec.yaml.source import MAX_BYTES, Source, Table, Text, decoded, parse
+from mnv2search.spec.yaml.source import MAX_BYTES, Table, Text, decoded, parse
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
@@ -152,42 +153,42 @@ def load_recipe(path_or_name: str) -> Recipe:
 
 def _read(text: str, *, file: str, name: str) -> Recipe:
     source, node = parse(text, file=file)
-    values: dict[str, Any] = {}
-    known = {field.name: str(field.type) for field in fields(Recipe) if field.name != "name"}
+    values: dict[str, object] = {"name": name}
+    kinds = {field.name: str(field.type) for field in fields(Recipe) if field.name != "name"}
     if not isinstance(node, Table):
         source.add((1, 1), "a recipe is a table of keys and values", "write lines such as `lr: 0.1`")
-    else:
-        for key, value in node.entries:
-            place = (key.line, key.column)
-            if key.text not in known:
-                source.add(place, f"a recipe has no {key.text!r}", f"it has {', '.join(sorted(known))}")
-            elif not isinstance(value, Text):
-                source.add(place, f"{key.text} is one value", "write a number or a word")
-            else:
-                at = (value.line, value.column)
-                _take(source, at, key.text, known[key.text], value.text, values)
+    for key, value in node.entries if isinstance(node, Table) else ():
+        place = (key.line, key.column)
+        if key.text not in kinds:
+            source.add(place, f"a recipe has no {key.text!r}", f"it has {', '.join(sorted(kinds))}")
+        elif not isinstance(value, Text):
+            source.add(place, f"{key.text} is one value", "write a number or a word")
+        else:
+            try:
+                values[key.text] = _value(key.text, kinds[key.text], value.text)
+            except OptionError as error:
+                source.add((value.line, value.column), error.message, error.hint)
     source.refuse()
-    return Recipe(name=name, **values)
+    return msgspec.convert(values, Recipe)
 
 
-def _take(source: Source, at: tuple[int, int], key: str, kind: str, text: str, values: dict[str, Any]) -> None:
-    """Add one value, or note what is wrong with it."""
-    if key in CHOICES:
-        if text not in CHOICES[key]:
-            source.add(at, f"{key} is {text!r}", f"use {', '.join(CHOICES[key])}")
-        values[key] = text
-        return
-    if kind == "bool":
-        if text not in ("true", "false"):
-            source.add(at, f"{key} is {text!r}", "use true or false")
-        values[key] = text == "true"
-        return
+def _value(key: str, kind: str, text: str) -> object:
+    if key in CHOICES or kind == "bool":
+        allowed = CHOICES.get(key, ("true", "false"))
+        if text not in allowed:
+            raise OptionError(
+                f"{key} is {text!r}", hint=f"use {', '.join(allowed) if key in CHOICES else 'true or false'}"
+            )
+        return text if key in CHOICES else text == "true"
+    if text == "null" and "None" in kind:
+        return None
     read: Callable[[str], float] = int if kind == "int" else float
     try:
-        values[key] = None if text == "null" and "None" in kind else read(text)
+        number = read(text)
     except ValueError:
-        source.add(at, f"{key} is {text!r}", f"use {'a whole number' if kind == 'int' else 'a number'}")
-        return
+        whole = "a whole number" if kind == "int" else "a number"
+        raise OptionError(f"{key} is {text!r}", hint=f"use {whole}") from None
     least, most = LIMITS[key]
-    if values[key] is not None and not least <= values[key] <= most:
-        source.add(at, f"{key} is {text}", f"use {least:g} to {most:g}")
+    if not least <= number <= most:
+        raise OptionError(f"{key} is {text}", hint=f"use {least:g} to {most:g}")
+    return number

@@ -13,15 +13,15 @@ The coefficients w, their covariance, and the standard deviations of recipes and
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mnv2search.accuracy.types import Accuracy
+from mnv2search.untrusted import json_as
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,8 @@ class Features:
     unusual: str = ""
 
 
-class Coefficients(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficients:
     """The contents of ``coefficients.json``; logits unless said otherwise.
 
     Attributes:
@@ -137,14 +138,7 @@ class Gain(NamedTuple):
 @cache
 def coefficients() -> Coefficients:
     """The coefficients that ship with the package."""
-    raw: dict[str, Any] = json.loads(
-        files("mnv2search.accuracy").joinpath("coefficients.json").read_text(encoding="utf-8")
-    )
-    ranges = {name: (float(low), float(high)) for name, (low, high) in raw.pop("ranges").items()}
-    covariance = tuple(tuple(map(float, row)) for row in raw.pop("covariance"))
-    raw.pop("terms"), raw.pop("sources")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else float(v) for name, v in raw.items()}
-    return Coefficients(ranges=ranges, covariance=covariance, **values)
+    return json_as(Coefficients, files("mnv2search.accuracy").joinpath("coefficients.json").read_bytes())
 
 
 def estimate(features: Features) -> Accuracy:
@@ -162,7 +156,9 @@ def estimate(features: Features) -> Accuracy:
     own, typical = _terms(features, c), _typical_terms(features.madds, c)
     logit = _dot(c.mean, own)
     half = Z_90 * (_typical_sd(typical, c) + _sd(_minus(own, typical), c)) + _caution(features)
-    notes = (*(f"extrapolates: {text}" for text in extrapolations(features)), *_remarks(features))
+    notes = [f"extrapolates: {text}" for text in extrapolations(features)]
+    if features.other_activation:
+        notes.append("activations other than ReLU6 are taken for ReLU6")
     return Accuracy(
         value=_share(logit),
         low=_share(logit - half),
@@ -298,14 +294,6 @@ _WORDS = {
     "blocks_ratio": ("{} the blocks of a typical network of this cost", "{:.2f} x", 1),
 }
 _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_kernel", "other_activation", "unusual"))
-
-
-def _remarks(features: Features) -> tuple[str, ...]:
-    """What the interval does not say, though no range is left."""
-    remarks = []
-    if features.other_activation:
-        remarks.append("activations other than ReLU6 are taken for ReLU6")
-    return tuple(remarks)
 
 
 def _terms(features: Features, c: Coefficients) -> tuple[float, ...]:

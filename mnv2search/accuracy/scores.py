@@ -6,13 +6,14 @@ Each follows its paper's formula, on random weights and random images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mnv2search.errors import EvaluatorError
 from mnv2search.model.blocks import SqueezeExcite
@@ -110,7 +111,7 @@ def naswot_of(model: nn.Module, images: Tensor) -> float:
     """
     agreed = torch.zeros(len(images), len(images), dtype=torch.float64)
 
-    def look(_: nn.Module, __: tuple[Any, ...], out: Tensor) -> None:
+    def look(_: nn.Module, __: tuple[Tensor, ...], out: Tensor) -> None:
         on = (out > 0).flatten(1).float()
         agreed.add_((on @ on.T + (1 - on) @ (1 - on).T).double())
 
@@ -135,7 +136,7 @@ def zen_of(model: nn.Module, images: Tensor, moved: Tensor) -> float:
     """
     scales: list[float] = []
 
-    def look(_: nn.Module, given: tuple[Any, ...]) -> None:
+    def look(_: nn.Module, given: tuple[Tensor, ...]) -> None:
         scales.append(0.5 * math.log(float(given[0].var((0, 2, 3), correction=0).mean()) + 1e-30))
 
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -171,7 +172,7 @@ def _make_linear(module: nn.Module) -> None:
 
 
 @contextmanager
-def _hooked(handles: list[Any]) -> Iterator[None]:
+def _hooked(handles: Sequence[RemovableHandle]) -> Iterator[None]:
     try:
         yield
     finally:

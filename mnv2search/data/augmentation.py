@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnv2search.data.loaded_scenes import SceneBatch
 from mnv2search.data.transforms import normalised
@@ -35,7 +34,7 @@ def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalizati
     mean, deviation = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in NORMALIZATIONS[normalization])
     with torch.no_grad():
         plain = (images * deviation + mean).clamp(0, 1)
-        return normalised(cast(Tensor, _rand_augment(operations, magnitude)(plain)), normalization)
+        return normalised(_rand_augment(operations, magnitude)(plain), normalization)
 
 
 def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
@@ -75,8 +74,9 @@ def _visible(corners: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _rand_augment(count: int, magnitude: int) -> Any:
-    return _kornia("RandAugment").auto.RandAugment(n=count, m=magnitude)
+def _rand_augment(count: int, magnitude: int) -> nn.Module:
+    augment: nn.Module = _kornia("RandAugment").auto.RandAugment(n=count, m=magnitude)
+    return augment
 
 
 def _kornia(feature: str) -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from flatbuffers.builder import Builder
@@ -41,7 +41,7 @@ class Flatbuffer:
         """A string."""
         return int(self._builder.CreateString(text))
 
-    def numbers(self, values: Sequence[int] | Sequence[float] | NDArray[Any], kind: type = np.int32) -> int:
+    def numbers(self, values: Sequence[int] | Sequence[float] | NDArray[np.generic], kind: type = np.int32) -> int:
         """A vector of numbers."""
         return int(self._builder.CreateNumpyVector(np.asarray(values, kind)))
 
@@ -53,7 +53,7 @@ class Flatbuffer:
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
 
-    def raw(self, chunks: Sequence[NDArray[Any]], alignment: int) -> int:
+    def raw(self, chunks: Sequence[NDArray[np.generic]], alignment: int) -> int:
         """A vector of the bytes of all of them, each copied once."""
         builder = self._builder
         total = sum(chunk.nbytes for chunk in chunks)

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
@@ -82,7 +81,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
         yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
 
 
-def data_json(found: DataDescription) -> dict[str, Any]:
+def data_json(found: DataDescription) -> dict[str, object]:
     """One document with our field names as keys."""
     dataset = found.dataset
     common = {"root": str(dataset.root), "classes": list(dataset.classes)}

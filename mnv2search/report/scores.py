@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.report.rows import Column, Rows
 
@@ -49,7 +49,7 @@ def chance(networks: int) -> float:
     return math.tanh(Z_90 * math.sqrt(1.06 / (networks - 3)))
 
 
-def score_json(found: ScoreReport) -> dict[str, Any]:
+def score_json(found: ScoreReport) -> dict[str, object]:
     """One document with the correlations and every value."""
     return {
         "space": found.space,

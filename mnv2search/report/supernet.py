@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
 from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, millions
@@ -36,7 +36,7 @@ def supernet_lines(report: SupernetReport) -> Iterator[str]:
     yield f"to search with it: mnv2search run --latency-ms MS --space SPACE --accuracy '{report.evaluator}'"
 
 
-def supernet_json(report: SupernetReport) -> dict[str, Any]:
+def supernet_json(report: SupernetReport) -> dict[str, object]:
     """One document with the folder, the notes and the networks."""
     return {
         "folder": str(report.folder),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inherit import Inheritance
@@ -54,7 +54,7 @@ class TrainingReport:
     processes: int
     folder: Path
     unreadable: tuple[Path, ...] = ()
-    faults: Sequence[Any] = ()
+    faults: Sequence[Fault] = ()
     reach: tuple[float | None, ...] = ()
 
 

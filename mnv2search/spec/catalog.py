@@ -10,7 +10,7 @@ from pathlib import Path
 from mnv2search.errors import UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution, resolution_of
-from mnv2search.spec.yaml import read as codec_read
+from mnv2search.spec.yaml.read import loads
 
 __all__ = ["CatalogEntry", "PublishedFigures", "bundled_files", "catalog", "entry", "names", "search_spaces_dir"]
 
@@ -139,7 +139,7 @@ def entry(name: str) -> CatalogEntry:
 
 @lru_cache(maxsize=64)
 def _spec_of(file: Path) -> ModelSpec:
-    value = codec_read.read(file.read_text(encoding="utf-8"), file=str(file))
+    value = loads(file.read_text(encoding="utf-8"), file=str(file))
     if not isinstance(value, ModelSpec):
         raise TypeError(f"{file} ships as a published network, but leaves something to choose")
     return value

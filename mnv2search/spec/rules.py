@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mnv2search.errors import Problem, SpecError, nearest
 
@@ -30,6 +30,8 @@ __all__ = [
     "Range",
     "Rule",
     "Stride",
+    "built",
+    "changed",
     "check",
     "field_problem",
     "list_length_problem",
@@ -37,6 +39,7 @@ __all__ = [
     "rules_of",
 ]
 
+T = TypeVar("T")
 MAX_CHANNELS = 65_536
 MAX_LISTED = 16
 OUTPUT_STRIDES = (2, 4, 8, 16, 32)
@@ -152,6 +155,20 @@ def _rule(hint: object) -> Rule:
         options=markers.get(Options),  # type: ignore[arg-type]
         pattern=markers.get(Pattern),  # type: ignore[arg-type]
     )
+
+
+def built(kind: Callable[..., T], values: Mapping[str, object]) -> T:
+    """The value of a class from its fields, whose types its own rules check.
+
+    Raises:
+        SpecError: with every broken rule.
+    """
+    return kind(**values)
+
+
+def changed(value: T, values: Mapping[str, object]) -> T:
+    """The value with other fields, as `built`."""
+    return replace(value, **values)  # type: ignore[type-var]
 
 
 def check(value: object, further: Callable[[], Iterable[Problem]] = tuple) -> None:

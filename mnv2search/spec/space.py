@@ -7,11 +7,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from mnv2search.errors import OptionError, SpecError, UnknownNameError
 from mnv2search.spec import space_rules
-from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec, SsdLite
+from mnv2search.spec.rules import changed
 from mnv2search.spec.space_rules import Address, Scalar
 
 __all__ = [
@@ -143,7 +144,8 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
         OptionError: the pick has not one index in range for every axis.
         SpecError: the options do not go together.
 
-    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec, SsdLite
+    from mnv2search.spec.rules import changed
     >>> template = ModelSpec(name="s", blocks=(BlockSpec(channels=24, stride=2),))
     >>> space = SearchSpace(template=template, axes=(Axis(at="blocks[0].stride", options=(2, 1)),))
     >>> resolve(space, (1,)).blocks[0].stride
@@ -153,17 +155,17 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
     layout, template = space._layout, space.template
     if not space.axes:
         return template
-    values: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
+    values: dict[str, object] = {}
+    inner: dict[str, dict[str, Scalar]] = {}
     for axis, section, name, options in layout.top:
-        option: Any = options[pick[axis]]
+        option = options[pick[axis]]
         if section:
             inner.setdefault(section, {})[name] = option
         else:
             values[name] = option
     for section, chosen in inner.items():
         owner = section.partition(".")[0]
-        values[owner] = _changed(getattr(template, owner) if owner not in values else values[owner], section, chosen)
+        values[owner] = _changed(values.get(owner, getattr(template, owner)), section, chosen)
     blocks: list[BlockSpec] = []
     for row in layout.rows:
         try:
@@ -173,18 +175,17 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
             raise SpecError(
                 [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
             ) from None
-    return replace(template, blocks=tuple(blocks), **values)
+    return changed(template, {**values, "blocks": tuple(blocks)})
 
 
-def _changed(value: Any, section: str, chosen: dict[str, Any]) -> Any:
+def _changed(value: object, section: str, chosen: Mapping[str, Scalar]) -> object:
     """A section's value with other fields, or with another extra layer of a head."""
     extra = section.partition(".extras[")[2]
-    if extra:
-        extras = list(value.extras)
-        number = int(extra.removesuffix("]"))
-        extras[number] = replace(extras[number], **chosen)
-        chosen = {"extras": tuple(extras)}
-    return replace(value, **chosen)
+    if not extra or not isinstance(value, SsdLite):
+        return changed(value, chosen)
+    extras, number = list(value.extras), int(extra.removesuffix("]"))
+    extras[number] = changed(extras[number], chosen)
+    return replace(value, extras=tuple(extras))
 
 
 def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
@@ -214,13 +215,13 @@ def _row_blocks(row: _Row, pick: Sequence[int]) -> list[BlockSpec]:
 @lru_cache(maxsize=65_536)
 def _block(row: _Row, own: Pick, repeat: int, each: Pick) -> BlockSpec:
     """The block of a row; `repeat` is -1 for a row that does not choose for each repeat."""
-    values: dict[str, Any] = {name: options[i] for (_, name, options), i in zip(row.own, own, strict=True)}
+    values: dict[str, object] = {name: options[i] for (_, name, options), i in zip(row.own, own, strict=True)}
     if repeat >= 0:
         values |= {name: options[i] for (_, name, options), i in zip(row.each[repeat], each, strict=True)}
         values["repeats"] = 1
     if repeat > 0:
         values["stride"] = 1
-    return replace(row.template, **values)
+    return changed(row.template, values)
 
 
 def origins(space: SearchSpace, pick: Sequence[int]) -> tuple[int, ...]:
@@ -365,7 +366,7 @@ def _match_rows(rows: Sequence[_Row], blocks: Sequence[BlockSpec], indices: list
 
 def _match_row(row: _Row, blocks: Sequence[BlockSpec], indices: list[int]) -> bool:
     for repeat, block in enumerate(blocks):
-        expected: dict[str, Any] = {"repeats": 1} if repeat == 0 else {"repeats": 1, "stride": 1}
+        expected: dict[str, object] = {"repeats": 1} if repeat == 0 else {"repeats": 1, "stride": 1}
         for axis, name, options in (*row.own, *(row.each[repeat] if row.each else ())):
             if name == "repeats" or (name == "stride" and repeat):
                 continue
@@ -376,6 +377,6 @@ def _match_row(row: _Row, blocks: Sequence[BlockSpec], indices: list[int]) -> bo
                 return False
             indices[axis] = options.index(value)
             expected[name] = value
-        if replace(row.template, **expected) != block:
+        if changed(row.template, expected) != block:
             return False
     return True

@@ -14,7 +14,6 @@ from mnv2search.study.deadline import PLAIN, PREPARED, Deadline, Shares, time_te
 from mnv2search.study.hybrid.description import Describe
 from mnv2search.study.results import REGION_BEGINS
 from mnv2search.study.supernet_reliability import order_notes, smoothed
-from mnv2search.training.throughput import WANTED
 
 __all__ = ["RIVALS", "EvaluationPlan", "SharedWeightsPlan", "TrainingPlan", "needed_s", "plan_of", "shares_of"]
 
@@ -173,6 +172,8 @@ class TrainingPlan(EvaluationPlan):
         """Let a timed evaluator choose how long its trainings are."""
         if not self._evaluator.is_timed:
             return ()
+        from mnv2search.training.throughput import WANTED  # late: it loads torch, as timed evaluators do
+
         self._fitting = self._evaluator.fit(preparation, left_s=lambda: self._deadline.until(self._ends.stop))
         fitting, time_s = self._fitting, self._deadline.time_s
         if fitting.trainings is None or time_s is None:

@@ -52,24 +52,13 @@ def result_of(
         items: evaluations in the order in which they came.
         grid: number of networks of the whole MobileNetV2 grid, as far as it is known.
         elapsed_s: wall time.
-        predicted: see `SearchResult`, as for the others.
-        sampler_cpu_s: processor time.
-        predictor_error: mean relative error.
-        exhausted: whether every network of the space was evaluated.
+        predicted: as the others, see `SearchResult`.
+        sampler_cpu_s: processor time of choosing networks.
+        predictor_error: relative error of predicted latencies.
+        exhausted: every network of the space was evaluated.
         notes: for the reader.
     """
-    space: dict[ModelSpec, Evaluation] = {}
-    final: dict[ModelSpec, Evaluation] = {}
-    baseline: dict[ModelSpec, Evaluation] = {}
-    goes_on = False
-    for item in items:
-        if item.stage in ("calibration", "search"):
-            goes_on = True
-        elif goes_on and item.stage in ("final", "final-baseline"):
-            goes_on = False
-            final.clear()
-        target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
-        target[item.evaluation.spec] = item.evaluation
+    space, final, baseline = _by_stage(items)
     members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
@@ -93,6 +82,23 @@ def result_of(
         stopped=sum(e.is_stopped for e in space.values()),
         rivals=tuple(baseline.values()) if is_compared else (),
     )
+
+
+def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:
+    """The latest evaluations of the space, of its last final measurement, and of the baseline."""
+    space: dict[ModelSpec, Evaluation] = {}
+    final: dict[ModelSpec, Evaluation] = {}
+    baseline: dict[ModelSpec, Evaluation] = {}
+    goes_on = False
+    for item in items:
+        if item.stage in ("calibration", "search"):
+            goes_on = True
+        elif goes_on and item.stage in ("final", "final-baseline"):
+            goes_on = False
+            final.clear()
+        target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
+        target[item.evaluation.spec] = item.evaluation
+    return space, final, baseline
 
 
 def _is_covered(ship: Evaluation, baseline: Sequence[Evaluation]) -> bool:

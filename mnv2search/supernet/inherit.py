@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 from mnv2search.errors import WeightsError
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
+from mnv2search.spec.layers import Role
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
@@ -247,7 +248,7 @@ def _norms(bound: BoundLayer) -> Tensor:
     return weights
 
 
-def _hidden_importance(kept: Mapping[Any, BoundLayer]) -> Tensor:
+def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
     """(C,) importance of each channel between expansion and projection."""
     depthwise = kept["depthwise"]
     found = depthwise.norm.weight.abs() if isinstance(depthwise.norm, nn.BatchNorm2d) else _norms(depthwise)

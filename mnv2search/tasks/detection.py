@@ -6,7 +6,6 @@ import contextlib
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,7 +128,7 @@ def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[st
     return Metrics(main=main, count=len(loaded), details=known)
 
 
-def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, Any]]:
+def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, object]]:
     """Detections of one image as COCO writes them, in px of the image itself."""
     width, height = loaded.scenes[number].size
     scale = torch.tensor([width, height, width, height])
@@ -141,7 +140,7 @@ def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, 
     return entries
 
 
-def _truth(loaded: LoadedScenes, classes: tuple[str, ...]) -> dict[str, Any]:
+def _truth(loaded: LoadedScenes, classes: tuple[str, ...]) -> dict[str, object]:
     annotations = [
         {
             "image_id": number,

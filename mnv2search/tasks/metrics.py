@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from typing import Annotated
+
+from msgspec import Meta, ValidationError, convert
 
 __all__ = ["Metric", "Metrics", "metrics_of_record", "metrics_of_tuple", "record_of", "share", "tuple_of"]
 
 TOP1 = "top1"
-LONGEST_NAME = 64
 Z_90 = 1.645
 
 
@@ -84,51 +85,76 @@ def share(name: str, value: float, count: int) -> Metric:
     )
 
 
-def record_of(metrics: Metrics) -> dict[str, Any]:
-    """The JSON object that histories and reports hold."""
+@dataclass(frozen=True, slots=True)
+class _Top1:
+    """How files hold the metrics of a classifier."""
+
+    top1: float
+    loss: float | None
+    count: int
+    commonest: float | None = None
+
+    def metrics(self) -> Metrics:
+        main = share(TOP1, self.top1, self.count)
+        return Metrics(main=main, count=self.count, loss=self.loss, majority=self.commonest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """How files hold the metrics of another task; old ones have no interval."""
+
+    metric: Annotated[str, Meta(max_length=64)]
+    value: float
+    details: tuple[tuple[str, float], ...]
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+    def metrics(self) -> Metrics:
+        main = share(self.metric, self.value, self.count)
+        if self.low is not None and self.high is not None:
+            main = replace(main, low=self.low, high=self.high)
+        return Metrics(main=main, count=self.count, details=self.details)
+
+
+def _stored(metrics: Metrics) -> _Top1 | _Other:
     main = metrics.main
     if main.name == TOP1:
-        return {TOP1: main.value, "loss": metrics.loss, "count": metrics.count, "commonest": metrics.majority}
-    interval = {"low": main.low, "high": main.high}
-    return {"metric": main.name, "value": main.value, "details": metrics.details, "count": metrics.count, **interval}
+        return _Top1(main.value, metrics.loss, metrics.count, metrics.majority)
+    return _Other(main.name, main.value, metrics.details, metrics.count, main.low, main.high)
 
 
-def metrics_of_record(record: Mapping[str, Any]) -> Metrics:
-    """The metrics of such an object; raises an exception of any type where it does not hold metrics.
+def record_of(metrics: Metrics) -> dict[str, object]:
+    """The JSON object that histories and reports hold."""
+    return asdict(_stored(metrics))
+
+
+def metrics_of_record(record: Mapping[str, object]) -> Metrics:
+    """The metrics of such an object.
 
     >>> metrics_of_record({"metric": "map", "value": 0.25, "details": [["ap50", 0.5]], "count": 12}).main.name
     'map'
+
+    Raises:
+        ValueError: a value is missing, out of its range, or has another type.
     """
-    if TOP1 in record:
-        return metrics_of_tuple((record[TOP1], record["loss"], record["count"], record.get("commonest")))
-    interval = (record["low"], record["high"]) if "low" in record else ()
-    return metrics_of_tuple((record["metric"], record["value"], record["details"], record["count"], *interval))
+    kind: type[_Top1 | _Other] = _Top1 if TOP1 in record else _Other
+    try:
+        return convert(record, kind).metrics()
+    except ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
-def tuple_of(metrics: Metrics) -> tuple[Any, ...]:
+def tuple_of(metrics: Metrics) -> tuple[object, ...]:
     """The tuple that checkpoints hold."""
-    main = metrics.main
-    if main.name == TOP1:
-        return main.value, metrics.loss, metrics.count, metrics.majority
-    return main.name, main.value, metrics.details, metrics.count, main.low, main.high
+    return astuple(_stored(metrics))
 
 
-def metrics_of_tuple(values: Sequence[Any]) -> Metrics:
+def metrics_of_tuple(values: Sequence[object]) -> Metrics:
     """The metrics of such a tuple.
 
     Raises:
-        ValueError: a value is out of its range or has another type.
+        ValueError: a value is missing, out of its range, or has another type.
     """
-    if not isinstance(values[0], str):
-        value, loss, count, *rest = values
-        known = None if loss is None else float(loss)
-        majority = rest[0] if rest else None
-        return Metrics(main=share(TOP1, value, int(count)), count=int(count), loss=known, majority=majority)
-    name, value, details, count, *interval = values
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name of a metric has {len(name)} characters")
-    main = share(name, value, int(count))
-    if interval:
-        main = Metric(name=name, value=value, low=interval[0], high=interval[1])
-    named = cast("Sequence[tuple[str, float]]", details)
-    return Metrics(main=main, count=int(count), details=tuple((key, float(number)) for key, number in named))
+    kind = _Other if values and isinstance(values[0], str) else _Top1
+    return metrics_of_record(dict(zip((field.name for field in fields(kind)), values, strict=False)))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, Type
 from torch import Tensor, nn
 
 from mnv2search import plugins
-from mnv2search.data.dataset import SPLITS, Split
+from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.errors import OptionError, check_package
@@ -55,7 +55,7 @@ class Data(Protocol):
         """Hex digits that differ where a file, an annotation or a split does."""
         ...
 
-    def part(self, split: Split) -> Sequence[Any]:
+    def part(self, split: Split) -> Sequence[object]:
         """The examples of a split."""
         ...
 
@@ -307,8 +307,8 @@ class Task(ABC, Generic[D, E, B]):
             TrainingError: the two have other classes or sizes.
         """
 
-    def faults(self, data: D) -> Sequence[Any]:  # noqa: ARG002
-        """What is wrong with the data and was skipped or clipped, each with a readable `str`."""
+    def faults(self, data: D) -> Sequence[Fault]:  # noqa: ARG002
+        """What is wrong with the data and was skipped or clipped."""
         return ()
 
     def reach(self, model: MobileNet, examples: E, classes: int) -> tuple[float | None, ...]:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 from hypothesis import reject
 from hypothesis import strategies as st
@@ -13,32 +13,18 @@ from hypothesis import strategies as st
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.heads.ssdlite import MIN_DETECTOR_SIDE
-from mnv2search.spec.rules import OUTPUT_STRIDES, name_problem, rules_of
+from mnv2search.spec.rules import OUTPUT_STRIDES, built, name_problem, rules_of
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
 
 __all__ = ["block_specs", "dense_specs", "edits", "names", "picks", "search_spaces", "specs"]
 
+T = TypeVar("T")
 _TOKEN = re.compile(r"[\w.\-]+|\s+|.", re.DOTALL)
 _INTRUDERS = (
-    *(
-        "010",
-        "1:30",
-        "on",
-        "no",
-        "~",
-        "null",
-        "none",
-        ".nan",
-        "-.inf",
-        "1e999",
-        "0x10",
-        "1_000",
-        "-1",
-        "0",
-        "99999999999",
-    ),
+    *("010", "1:30", "on", "no", "~", "null", "none", ".nan", "-.inf", "1e999", "0x10", "1_000"),
+    *("-1", "0", "99999999999"),
     *("<<", "*a", "&a x", "!!python/object:os.system", "!x", "|", ">", "- ", "? ", "---\n", "...\n", "%YAML 1.1\n"),
     *("\t", "\x00", "\u2028", "\ufeff", "\ud800", "\r", "'", '"', "{", "}", "[", "]", ",", ":", "#", "@", "`", "é"),
     *("{from: 1, to: 9, step: 2}", "[1, 2]", "[]", "{}", "[[1]]", "true", "3.5", "t", "each", "same", "1" * 5000),
@@ -54,7 +40,7 @@ def names() -> st.SearchStrategy[str]:
 @st.composite
 def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
     """Valid rows; plain ones set nothing but expansion, channels, repeats, stride and kernel."""
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "channels": draw(st.sampled_from([8, 16, 24, 32, 40, 64])),
         "expansion": draw(st.sampled_from([1, 2, 3, 4.5, 6])),
         "repeats": draw(st.integers(1, 3)),
@@ -62,23 +48,23 @@ def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
         "kernel": draw(st.sampled_from([3, 5, 7])),
     }
     if is_plain:
-        return ms.BlockSpec(**values)
+        return built(ms.BlockSpec, values)
     for name in draw(st.lists(st.sampled_from(sorted(_BLOCK_OPTIONS)), max_size=4, unique=True)):
         values[name] = draw(_BLOCK_OPTIONS[name])
-    return ms.BlockSpec(**_reconciled(values))
+    return built(ms.BlockSpec, _reconciled(values))
 
 
-def _reconciled(values: dict[str, Any]) -> dict[str, Any]:
+def _reconciled(values: dict[str, object]) -> dict[str, object]:
     """The settings of a row without those that do not go with the others."""
     dropped: tuple[str, ...] = ()
     if values.get("operator") == "fused":
         dropped = ("depthwise_location", "split_expansion", "split_projection", "depthwise_multiplier")
-        values["expansion"] = max(values["expansion"], 2)
+        values["expansion"] = 2 if values["expansion"] == 1 else values["expansion"]
     elif values.get("depthwise_location", "expansion") != "expansion":
         dropped = ("transform",)
     if values.get("depthwise_location") == "none":
         dropped += ("stride", "dilation", "depthwise_multiplier")
-    if values.get("dilation", 1) > 1:
+    if values.get("dilation", 1) != 1:
         dropped += ("stride",)
     return {name: value for name, value in values.items() if name not in dropped}
 
@@ -87,7 +73,7 @@ def _words(kind: type) -> dict[str, st.SearchStrategy[str]]:
     return {name: st.sampled_from(rule.words) for name, rule in rules_of(kind).items() if rule.words}
 
 
-_BLOCK_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+_BLOCK_OPTIONS: dict[str, st.SearchStrategy[object]] = {
     "dilation": st.sampled_from([1, 2, 3]),
     "expand_to": st.sampled_from([16, 48, 96]),
     "expand_divisor": st.sampled_from([1, 4, 8]),
@@ -108,9 +94,10 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
         max_rows: at most so many rows.
         max_resolution: largest side in px; plain networks take squares.
     """
-    values: dict[str, Any] = {
+    blocks = draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))
+    values: dict[str, object] = {
         "name": draw(names()),
-        "blocks": tuple(draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))),
+        "blocks": tuple(blocks),
         "width": draw(st.sampled_from([0.25, 0.35, 0.5, 0.75, 1.0, 1.4])),
         "resolution": draw(_squares(max_resolution) if is_plain else _sizes(max_resolution)),
         "last_channels": draw(st.sampled_from([None, 32, 64])),
@@ -119,14 +106,15 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
     if not is_plain:
         for name in draw(st.lists(st.sampled_from(sorted(_MODEL_OPTIONS)), max_size=4, unique=True)):
             values[name] = draw(_MODEL_OPTIONS[name])
-    strides = values.get("stem", ms.Stem()).stride * math.prod(block.stride for block in values["blocks"])
-    if values.get("output_stride", 1) > strides:
+    stem, output_stride = values.get("stem", ms.Stem()), values.get("output_stride", 1)
+    assert isinstance(stem, ms.Stem)
+    assert isinstance(output_stride, int)
+    if output_stride > stem.stride * math.prod(block.stride for block in blocks):
         del values["output_stride"]
     try:
-        spec = ms.ModelSpec(**values)
+        return built(ms.ModelSpec, values)
     except SpecError:
         reject()
-    return spec
 
 
 @st.composite
@@ -134,16 +122,11 @@ def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
     """Valid networks with a detector's or a segmenter's head, small enough to build."""
     base = draw(specs(max_rows=3))
     head = draw(_detectors() | _segmenters())
-    changed: dict[str, Any] = {
-        "head": head,
-        "resolution": _at_least(base.size, MIN_DETECTOR_SIDE),
-        "last_channels": None,
-    }
+    size = Size(*(max(own, MIN_DETECTOR_SIDE) for own in base.size))
     try:
-        made = replace(base, **changed)
+        return replace(base, head=head, resolution=size.resolution, last_channels=None)
     except SpecError:
         reject()
-    return made
 
 
 def _squares(most: int) -> st.SearchStrategy[int]:
@@ -153,10 +136,6 @@ def _squares(most: int) -> st.SearchStrategy[int]:
 def _sizes(most: int) -> st.SearchStrategy[int | tuple[int, int]]:
     rectangles = st.tuples(_squares(most), _squares(most)).filter(lambda size: size[0] != size[1])
     return _squares(most) | rectangles
-
-
-def _at_least(size: Size, side: int) -> int | tuple[int, int]:
-    return Size(*(max(own, side) for own in size)).resolution
 
 
 def _detectors() -> st.SearchStrategy[ms.SsdLite]:
@@ -193,7 +172,7 @@ def _segmenters() -> st.SearchStrategy[ms.DeepLab]:
     )
 
 
-_MODEL_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+_MODEL_OPTIONS: dict[str, st.SearchStrategy[object]] = {
     "stem": st.builds(
         ms.Stem, channels=st.sampled_from([8, 16, 32]), kernel=st.sampled_from([3, 5]), stride=st.integers(1, 2)
     ),
@@ -232,7 +211,7 @@ def search_spaces(draw: st.DrawFn, *, is_plain: bool = False) -> SearchSpace:
     return space
 
 
-def _options(draw: st.DrawFn, first: Any, known: list[Any], *, least: int = 0) -> tuple[Any, ...]:
+def _options(draw: st.DrawFn, first: T, known: list[T], *, least: int = 0) -> tuple[T, ...]:
     more = [option for option in known if option != first]
     return (first, *draw(st.lists(st.sampled_from(more), min_size=least, max_size=2, unique=True)))
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import torch
+from torch import Tensor
 
 from mnv2search.atomic import replacing
 from mnv2search.errors import TrainingError
@@ -47,18 +48,18 @@ class Checkpoint:
         images_per_s: of the training, in the process that wrote this.
     """
 
-    job: dict[str, Any]
+    job: dict[str, object]
     step: int
     steps: int
     running_loss: float
-    best: tuple[Any, ...] | None
+    best: tuple[object, ...] | None
     best_step: int
-    model: dict[str, Any]
-    averaged: dict[str, Any] | None
-    optimizer: dict[str, Any]
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
+    optimizer: dict[str, object]
     half: bool
     half_type: str = "bfloat16"
-    scaler: dict[str, Any] | None = None
+    scaler: dict[str, object] | None = None
     every: int = 0
     is_unjudged: bool = False
     time_s: float | None = None
@@ -129,7 +130,7 @@ def restoring(path: Path) -> Iterator[None]:
         raise TrainingError(f"{path} does not match this training", hint="remove it to start over") from error
 
 
-def _fits(value: object, hint: Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     """Whether a value has the annotated type of a field; the types of items are not checked."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     return any(type(value) in ((float, int) if kind is float else (get_origin(kind) or kind,)) for kind in kinds)

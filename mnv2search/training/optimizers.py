@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.optimizer import ParamsT
 
 from mnv2search.model.elastic import SharedWeights
 from mnv2search.recipe import Recipe
@@ -33,7 +34,7 @@ class RmsPropTf(Optimizer):
 
     def __init__(
         self,
-        groups: Iterable[Any],
+        groups: ParamsT,
         *,
         lr: float,
         decay: float = 0.9,
@@ -55,7 +56,7 @@ class RmsPropTf(Optimizer):
                     self._update(parameter, group)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, group: Mapping[str, float]) -> None:
         gradient = parameter.grad
         assert gradient is not None
         state = self.state[parameter]

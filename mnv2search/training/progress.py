@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from mnv2search.tasks.metrics import Metrics, record_of
 from mnv2search.training.precision import Precision
@@ -102,7 +101,7 @@ class State:
     images_per_s: float = 0.0
 
 
-def history_record(progress: Progress) -> dict[str, Any]:
+def history_record(progress: Progress) -> dict[str, object]:
     """A line of a training's history."""
     evaluated = None if progress.evaluated is None else record_of(progress.evaluated)
     return asdict(replace(progress, evaluated=None)) | {"evaluated": evaluated}

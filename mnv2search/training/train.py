@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import Epoch, Share, Step, Task
+from mnv2search.tasks.task import B, D, E, Epoch, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
@@ -29,13 +29,10 @@ from mnv2search.training.trainer import Trainer
 
 __all__ = ["time_training", "train"]
 
-B = TypeVar("B")
-E = TypeVar("E", bound=Sized)
-
 
 def train(
     model: MobileNet,
-    task: Task[Any, E, Any],
+    task: Task[D, E, B],
     examples: E,
     held_out: E,
     recipe: Recipe,
@@ -81,7 +78,7 @@ def train(
 
 def time_training(
     model: MobileNet,
-    task: Task[Any, E, Any],
+    task: Task[D, E, B],
     examples: E,
     held_out: E,
     recipe: Recipe,
@@ -113,13 +110,13 @@ def time_training(
         return Timed(madds=cost_of(model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
 
 
-class _TaskLearner(Learner[B], Generic[E, B]):
+class _TaskLearner(Learner[B], Generic[D, E, B]):
     """A network that learns a task."""
 
     def __init__(
         self,
         model: MobileNet,
-        task: Task[Any, E, B],
+        task: Task[D, E, B],
         examples: E,
         held_out: E,
         recipe: Recipe,

@@ -142,6 +142,7 @@ def test_arrays_are_read_as_numpy_does(tmp_path: Path, order: Any, dtype: str) -
     array = np.asarray(np.arange(6).reshape(2, 3), dtype, order)
     np.savez_compressed(tmp_path / "a.npz", a=array, b=np.float32(2))
     found = read_weights_file(tmp_path / "a.npz")
+    assert isinstance(found, dict)
     assert np.array_equal(found["a"], array)
     assert found["b"].shape == ()
 

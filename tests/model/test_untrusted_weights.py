@@ -48,6 +48,7 @@ def test_what_torch_saves_is_read_alike(tmp_path: Path, is_zip: bool, protocol: 
     }
     torch.save(value, tmp_path / "f.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=is_zip)
     found = read_weights_file(tmp_path / "f.pt")
+    assert isinstance(found, dict)
     assert [found[key] for key in ("plain", "ordered", "counter")] == [
         value[key] for key in ("plain", "ordered", "counter")
     ]

@@ -6,7 +6,6 @@ import shlex
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from mnv2search.accuracy.program import ProgramTimeoutError, end_orphans, run_program
 from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
@@ -128,7 +127,7 @@ class CommandEvaluator(Evaluator):
         )
 
 
-def _numbers(told: Any) -> tuple[float, float, float]:
+def _numbers(told: object) -> tuple[float, float, float]:
     """Value and interval of a decoded last line."""
     if isinstance(told, dict):
         if unknown := sorted(set(told) - {"value", "low", "high"}):
@@ -144,7 +143,7 @@ def _numbers(told: Any) -> tuple[float, float, float]:
     return value, low, high
 
 
-def _ratio(number: Any) -> float:
+def _ratio(number: object) -> float:
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{_short(number)} is not a number")
     if not 0 <= number <= 1:

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, StopEarly, changed_options
 from mnv2search.errors import EvaluatorError, OptionError
@@ -105,7 +105,7 @@ def shown(value: object, text: Callable[[object], str] = repr) -> str:
         return f"<a {type(value).__name__} whose text raises {type(error).__name__}>"
 
 
-def _found(name: str) -> Callable[[ModelSpec, int], Any]:
+def _found(name: str) -> Callable[[ModelSpec, int], object]:
     where, colon, attribute = name.rpartition(":")
     if not colon or not where or not attribute:
         raise OptionError(
@@ -114,8 +114,7 @@ def _found(name: str) -> Callable[[ModelSpec, int], Any]:
     function = _imported(where, attribute)
     if not callable(function):
         raise OptionError(f"{name} is not a function", hint="write the name of a function in it")
-    found: Callable[[ModelSpec, int], Any] = function
-    return found
+    return function
 
 
 def _imported(where: str, attribute: str) -> object:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
@@ -20,6 +19,7 @@ from mnv2search.untrusted import UnsafeFileError, json_value, read_text
 __all__ = ["RecordedEvaluator", "content_hash"]
 
 MAX_BYTES = 1 << 28
+Row: TypeAlias = Mapping[str, object]
 METRIC, DATASET = "top1", "the table's own"
 
 
@@ -44,15 +44,15 @@ class RecordedEvaluator(Evaluator):
         for line, row in _rows(path, _text(path)):
             self._add(row, f"{table}:{line}")
 
-    def _add(self, row: Mapping[str, Any], where: str) -> None:
+    def _add(self, row: Row, where: str) -> None:
         try:
-            value = float(row["value"])
-            low, high = (float(row.get(end) or value) for end in ("low", "high"))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            value = _number(row.get("value"))
+            low, high = (_number(row.get(end) or value) for end in ("low", "high"))
+        except (ValueError, OverflowError) as error:
             raise RecordError(
                 f"{where}: no number under 'value'", hint="each row needs a value from 0 to 1"
             ) from error
-        if not (math.isfinite(value) and 0 <= low <= value <= high <= 1):
+        if not 0 <= low <= value <= high <= 1:
             raise RecordError(
                 f"{where}: value {value}, low {low}, high {high}", hint="write 0 <= low <= value <= high <= 1"
             )
@@ -60,11 +60,10 @@ class RecordedEvaluator(Evaluator):
         if not keys:
             raise RecordError(f"{where}: neither a name nor a hash", hint="give each row the name of its spec")
         for key in keys:
-            if key in self._found and self._found[key] != (value, low, high):
+            if self._found.setdefault(key, (value, low, high)) != (value, low, high):
                 raise RecordError(
                     f"{where}: {key[0]} {key[1]!r} was there before with another value", hint="keep one row"
                 )
-            self._found[key] = (value, low, high)
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -102,6 +101,12 @@ def content_hash(spec: ModelSpec) -> str:
     return hashlib.sha256(codec.dumps(replace(spec, name="x")).encode()).hexdigest()[:12]
 
 
+def _number(value: object) -> float:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
 def _text(path: Path) -> str:
     try:
         return read_text(path, max_bytes=MAX_BYTES)
@@ -110,7 +115,7 @@ def _text(path: Path) -> str:
         raise RecordError(f"{path}: cannot be read: {why}", hint="write a .csv or .jsonl file in UTF-8") from error
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     """The rows with their line numbers; a CSV row that spans several lines has the number of its last line."""
     if path.suffix == ".jsonl":
         for number, line in enumerate(text.split("\n"), start=1):
@@ -126,7 +131,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise RecordError(f"{place}: is not CSV: {error}", hint="check the quotes here") from error
 
 
-def _decoded(line: str, where: str) -> Mapping[str, Any]:
+def _decoded(line: str, where: str) -> Row:
     try:
         row = json_value(line)
     except UnsafeFileError as error:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 from mnv2search.accuracy.evaluators.length import Length
 from mnv2search.accuracy.types import (
@@ -204,7 +203,7 @@ class TrainEvaluator(Evaluator):
         network = build(spec, seed=0)
         return time_training(network, self._task, train_part, val, recipe, classes=classes, device=self._device)
 
-    def _parts(self, spec: ModelSpec) -> Parts[Any]:
+    def _parts(self, spec: ModelSpec) -> Parts[Sized]:
         return self._task.prepare(self._data, spec, self._recipe, splits=("train", "val"))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from mnv2search.data.dataset import Corners, Example, Fault, SplitFiles, class_name
 from mnv2search.data.image_files import SUFFIXES, image_sizes
@@ -23,6 +23,17 @@ MAX_XML_BYTES = 2**24
 LARGEST = 1e9
 # Longest path of a file, and longest value shown in a message, in characters.
 LONGEST_NAME, LONGEST_SHOWN = 1024, 60
+
+
+_Entry: TypeAlias = Mapping[str, object]
+
+
+class _Coco(NamedTuple):
+    """The lists of a COCO file, with the sorted ids and names of its categories."""
+
+    images: list[_Entry]
+    annotations: list[_Entry]
+    categories: list[tuple[int, str]]
 
 
 _Box: TypeAlias = tuple[Corners, int]
@@ -62,25 +73,15 @@ def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
     Raises:
         DataError: the file is no such JSON.
     """
-    content = _json(file)
-    categories = sorted(content["categories"], key=lambda one: int(one["id"]))
-    labels = {int(one["id"]): number for number, one in enumerate(categories)}
-    if not labels:
-        raise DataError(f"{file} has no categories", hint="list the classes under categories")
-    by_image: dict[object, list[tuple[Fault, Mapping[str, Any]]]] = defaultdict(list)
+    content = _coco(file)
+    labels = {key: number for number, (key, _) in enumerate(content.categories)}
     faults: list[Fault] = []
-    known = {one["id"] for one in content["images"] if _is_id(one.get("id"))}
-    for number, one in enumerate(content["annotations"]):
-        place = Fault(file, f"annotation {_id_of(one, number)}", "")
-        if not _is_id(one.get("image_id")) or one["image_id"] not in known:
-            faults.append(place._replace(what=f"there is no image {_shown(one.get('image_id'))}"))
-        elif not one.get("iscrowd"):
-            by_image[one["image_id"]].append((place, one))
+    by_image = _by_image(file, content, faults)
     examples: list[Example] = []
     top = file.parent.parent if root is None else root
-    paths = [_image_path(file, image.get("file_name"), top) for image in content["images"]]
+    paths = [_image_path(file, image.get("file_name"), top) for image in content.images]
     sizes = image_sizes(paths)
-    for number, (image, path) in enumerate(zip(content["images"], paths, strict=True)):
+    for number, (image, path) in enumerate(zip(content.images, paths, strict=True)):
         size = sizes[path] if _is_id(image.get("id")) else "its id is neither an integer nor text"
         if path is None or isinstance(size, str):
             entry = f"image {_id_of(image, number)} ({str(image.get('file_name'))[:LONGEST_SHOWN]})"
@@ -88,8 +89,8 @@ def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
             continue
         boxes = [_coco_box(place, one, labels, size, faults) for place, one in by_image[image["id"]]]
         examples.append(_example(path, size, boxes))
-    names = tuple(class_name(one.get("name", one["id"])) for one in categories)
-    return SplitFiles(names, tuple(examples), tuple(faults), max(1, len(content["annotations"])))
+    names = tuple(name for _, name in content.categories)
+    return SplitFiles(names, tuple(examples), tuple(faults), max(1, len(content.annotations)))
 
 
 def read_voc(files: Sequence[Path]) -> SplitFiles:
@@ -119,7 +120,7 @@ def read_voc(files: Sequence[Path]) -> SplitFiles:
 
 def _coco_box(
     place: Fault,
-    annotation: Mapping[str, Any],
+    annotation: _Entry,
     labels: Mapping[int, int],
     size: tuple[int, int],
     faults: list[Fault],
@@ -127,11 +128,13 @@ def _coco_box(
     box, category = annotation.get("bbox"), annotation.get("category_id")
     if not isinstance(category, int) or category not in labels:
         faults.append(place._replace(what=f"the class id {_shown(category)} is not one of {_listed(labels)}"))
-    elif not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        return None
+    numbers = [value for value in box if _is_number(value)] if isinstance(box, list) and len(box) == 4 else []
+    if len(numbers) < 4:
         faults.append(place._replace(what=f"bbox is {_shown(box)}, not [x, y, width, height]"))
-    else:
-        return _clipped(place, (box[0], box[1], box[0] + box[2], box[1] + box[3]), labels[category], size, faults)
-    return None
+        return None
+    x, y, width, height = numbers
+    return _clipped(place, (x, y, x + width, y + height), labels[category], size, faults)
 
 
 def _voc_box(
@@ -164,12 +167,12 @@ def _example(path: Path, size: tuple[int, int], boxes: Iterable[_Box | None]) ->
     return Example(path, tuple(label for _, label in usable), tuple(corners for corners, _ in usable), size=size)
 
 
-def _id_of(entry: Mapping[str, Any], number: int) -> str:
+def _id_of(entry: _Entry, number: int) -> str:
     """The id of an entry in a list, or its position if it has none."""
     return f"id {_shown(entry['id'])}" if "id" in entry else f"number {number + 1} of the list"
 
 
-def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
+def _coco(file: Path) -> _Coco:
     try:
         content = read_json(file, max_bytes=MAX_JSON_BYTES, finite=False)
     except OSError as error:
@@ -180,9 +183,26 @@ def _json(file: Path) -> dict[str, list[dict[str, Any]]]:
     lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
     if not lists or not all(isinstance(one, dict) for key in keys for one in content[key]):
         raise DataError(f"{file} has no lists images, annotations and categories", hint="give COCO's JSON")
-    if not all(isinstance(one.get("id"), int) for one in content["categories"]):
+    categories = content["categories"]
+    if not categories:
+        raise DataError(f"{file} has no categories", hint="list the classes under categories")
+    if not all(isinstance(one.get("id"), int) for one in categories):
         raise DataError(f"{file} has categories without a whole number as id", hint="give every one an id")
-    found: dict[str, list[dict[str, Any]]] = content
+    categories.sort(key=lambda one: int(one["id"]))
+    named = [(one["id"], class_name(one.get("name", one["id"]))) for one in categories]
+    return _Coco(content["images"], content["annotations"], named)
+
+
+def _by_image(file: Path, content: _Coco, faults: list[Fault]) -> Mapping[object, list[tuple[Fault, _Entry]]]:
+    """The annotations of each image without those of crowds, by its id."""
+    found: dict[object, list[tuple[Fault, _Entry]]] = defaultdict(list)
+    known = {image["id"] for image in content.images if _is_id(image.get("id"))}
+    for number, one in enumerate(content.annotations):
+        place, image = Fault(file, f"annotation {_id_of(one, number)}", ""), one.get("image_id")
+        if not _is_id(image) or image not in known:
+            faults.append(place._replace(what=f"there is no image {_shown(image)}"))
+        elif not one.get("iscrowd"):
+            found[image].append((place, one))
     return found
 
 

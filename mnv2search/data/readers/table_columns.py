@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mnv2search.data.image_files import MAX_FILE_BYTES
 from mnv2search.data.readers.folders import is_within
 from mnv2search.errors import DataError
 from mnv2search.untrusted import read_bytes
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["Columns", "columns_of"]
 
@@ -34,7 +37,7 @@ class Columns:
     label: str
     names: tuple[str, ...] | None
 
-    def rows(self, dataset: Any, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
+    def rows(self, dataset: datasets.Dataset, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
         """Each encoded image, empty if missing, and its class or None; rows may name files in the table's folder."""
         import datasets
 
@@ -53,7 +56,7 @@ class Columns:
         return [(label, str(label)) for label in sorted(labels)]  # type: ignore[type-var]
 
 
-def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, source: str) -> Columns:
+def columns_of(features: Mapping[str, object] | None, *, image: str, label: str, source: str) -> Columns:
     """The columns with images and classes, by name if given, or else by the types of `datasets` and usual names.
 
     Raises:
@@ -70,7 +73,8 @@ def columns_of(features: Mapping[str, Any] | None, *, image: str, label: str, so
     alone = numbered if len(numbered) == 1 and not label else labels
     label = _chosen("label", label, [name for name in alone if name != image], LABEL_NAMES, source)
     kind = features[label]
-    return Columns(image=image, label=label, names=tuple(kind.names) if label in numbered else None)
+    names = tuple(kind.names) if isinstance(kind, datasets.ClassLabel) else None
+    return Columns(image=image, label=label, names=names)
 
 
 def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], source: str) -> str:
@@ -93,17 +97,17 @@ def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], 
     return named[0]
 
 
-def _holds_bytes(kind: Any) -> bool:
+def _holds_bytes(kind: object) -> bool:
     """Plain bytes, or a struct of bytes and a path, as `datasets` stores images."""
     if isinstance(kind, dict):
         return "bytes" in kind and _holds_bytes(kind["bytes"])
     return getattr(kind, "dtype", None) in ("binary", "large_binary")
 
 
-def _encoded(value: Any, folder: Path | None) -> bytes:
+def _encoded(value: object, folder: Path | None) -> bytes:
+    path = None
     if isinstance(value, Mapping):
-        path = value.get("path")
-        if value.get("bytes") is None and path and folder is not None and is_within(folder / path, folder):
-            return read_bytes(folder / path, max_bytes=MAX_FILE_BYTES)
-        value = value.get("bytes")
-    return bytes(value) if value is not None else b""
+        path, value = value.get("path"), value.get("bytes")
+    if value is None and isinstance(path, str) and folder is not None and is_within(folder / path, folder):
+        return read_bytes(folder / path, max_bytes=MAX_FILE_BYTES)
+    return value if isinstance(value, bytes) else b""

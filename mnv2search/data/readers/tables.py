@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import parse_qsl
 
 from mnv2search.data.dataset import SPLIT_NAMES, Example, Split, SplitFiles, class_name
@@ -23,6 +23,9 @@ from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.table_columns import Columns, columns_of
 from mnv2search.errors import DataError, MissingExtraError
 from mnv2search.untrusted import is_regular
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["HUB", "is_table", "quiet", "read_table"]
 
@@ -137,7 +140,7 @@ def _mark(table: _Source, files: Sequence[Path]) -> str:
     return f"table-{found.hexdigest()[:16]}"
 
 
-def _parts(table: _Source, folder: Path) -> dict[str, Any]:
+def _parts(table: _Source, folder: Path) -> dict[str, datasets.Dataset]:
     """The splits of a table by their own names, each a dataset of `datasets`."""
     import datasets
 
@@ -178,7 +181,7 @@ def _by_split(folder: Path) -> dict[str, list[str]]:
     return {str(split): list(files) for split, files in found.filter(extensions=[PARQUET]).items() if files}
 
 
-def _write(parts: Mapping[str, Any], table: _Source, target: Path) -> None:
+def _write(parts: Mapping[str, datasets.Dataset], table: _Source, target: Path) -> None:
     """Write every image to a file of its own, and an index of what they show."""
     beside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
@@ -199,8 +202,16 @@ def _write(parts: Mapping[str, Any], table: _Source, target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _written(parts: Mapping[str, Any], table: _Source, folder: Path) -> dict[str, Any]:
-    """Write the images; the index with the classes and (row, label) of each split's images."""
+class _Index(TypedDict):
+    """The classes, the (row, label) of the images of each split, and what was left out."""
+
+    classes: list[str]
+    parts: dict[Split, list[tuple[int, int]]]
+    left_out: list[str]
+
+
+def _written(parts: Mapping[str, datasets.Dataset], table: _Source, folder: Path) -> _Index:
+    """Write the images; the index of them."""
     left_out: list[str] = []
     rows: dict[Split, list[tuple[int, object]]] = {}
     columns: Columns | None = None
@@ -234,7 +245,9 @@ class _ImageWriter:
         self.table, self.folder, self.size_bytes = table, folder, 0
         self.around = None if table.is_remote else place if place.is_dir() else place.parent
 
-    def write(self, split: Split, dataset: Any, columns: Columns) -> tuple[list[tuple[int, object]], int]:
+    def write(
+        self, split: Split, dataset: datasets.Dataset, columns: Columns
+    ) -> tuple[list[tuple[int, object]], int]:
         """Write the images of a split; (row, class) of each, and the number of images without a class."""
         found: list[tuple[int, object]] = []
         unlabelled = 0
@@ -257,7 +270,7 @@ def _name(split: str, row: int) -> str:
 
 
 def _read(target: Path) -> dict[Split, SplitFiles]:
-    index = json.loads((target / INDEX).read_text(encoding="utf-8"))
+    index: _Index = json.loads((target / INDEX).read_text(encoding="utf-8"))
     return {
         split: SplitFiles(
             tuple(index["classes"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -54,11 +54,11 @@ class ExecuTorchExporter(LoweredExporter):
         return run
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
             from executorch.extension.pybindings import portable_lib  # late: it is an extra
     except ImportError as error:
         raise MissingExtraError(feature="checking a .pte file", package="executorch", extra="executorch") from error
-    return portable_lib
+    return portable_lib  # type: ignore[no-any-return]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -63,7 +62,7 @@ class ExportedProgramExporter:
         return read_network(path)
 
 
-def _program_bytes(model: MobileNet, told: Mapping[str, Any]) -> bytes:
+def _program_bytes(model: MobileNet, told: Mapping[str, object]) -> bytes:
     images = torch.zeros(2, 3, *model.spec.size)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
     content = io.BytesIO()

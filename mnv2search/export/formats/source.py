@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def _run(text: str, path: Path, model: MobileNet) -> Run:
 
     The module runs in its own namespace and is not imported, so that no bytecode is cached next to it.
     """
-    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    namespace: dict[str, object] = {"__name__": path.stem, "__file__": str(path)}
     exec(compile(text, path, "exec"), namespace)
     made = cast("Callable[[], torch.nn.Module]", namespace["network"])()
     made.load_state_dict(model.state_dict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class TfliteExporter(LoweredExporter):
 
     def check(self, spec: ModelSpec) -> None:  # noqa: ARG002
         """Refuse nothing but a missing runtime."""
-        _interpreter()
+        _litert()
 
     def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:
         """The serialised model."""
@@ -39,7 +39,7 @@ class TfliteExporter(LoweredExporter):
     def run(self, source: Path | bytes) -> Run:
         """The function that a model computes."""
         model = {"model_path": str(source)} if isinstance(source, Path) else {"model_content": source}
-        interpreter = _interpreter()(**model, num_threads=1)
+        interpreter = _litert().Interpreter(**model, num_threads=1)
         with quiet():  # it says that it uses XNNPACK
             interpreter.allocate_tensors()
         (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -56,11 +56,11 @@ class TfliteExporter(LoweredExporter):
         return run
 
 
-def _interpreter() -> Any:
+def _litert() -> ModuleType:
     try:
-        from ai_edge_litert.interpreter import Interpreter  # late: it is an extra
+        from ai_edge_litert import interpreter  # late: it is an extra
     except ImportError as error:
         raise MissingExtraError(
             feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
         ) from error
-    return Interpreter
+    return interpreter  # type: ignore[no-any-return]

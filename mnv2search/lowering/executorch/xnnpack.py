@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,7 +253,7 @@ class _Writer:
             return self._value(shape, FP16 if self._half else FP32)
         return self._value(shape, QINT8, quantization=tensor.quantization)
 
-    def _constant(self, tensor: Tensor, array: NDArray[Any]) -> int:
+    def _constant(self, tensor: Tensor, array: NDArray[np.generic]) -> int:
         if tensor.quantization is None:
             kind = FP16 if self._half else FP32
             array = array.astype(np.float16) if self._half else array
@@ -262,7 +261,7 @@ class _Writer:
         kind = QCINT32 if array.dtype == np.int32 else QCINT8 if array.ndim > 1 else QINT8
         return self._value(array.shape, kind, place=self._stored(array), quantization=tensor.quantization)
 
-    def _stored(self, array: NDArray[Any]) -> int:
+    def _stored(self, array: NDArray[np.generic]) -> int:
         """The number of the constant's data."""
         self._constants.append(self._file.table(3, {}, {0: ("Uint64", self._end), 1: ("Uint64", array.nbytes)}))
         padding = -array.nbytes % ALIGNMENT

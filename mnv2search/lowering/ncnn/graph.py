@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class _Layer:
     inputs: list[str]
     outputs: list[str]
     params: Params
-    data: list[Any] = field(default_factory=list)
+    data: list[bytes | memoryview] = field(default_factory=list)
     scales: int = 0
     reads: float = 0.0
 
@@ -139,7 +139,7 @@ class Graph:
         inputs: Sequence[str],
         params: Params,
         *,
-        data: list[Any],
+        data: list[bytes | memoryview],
         scales: int = 0,
         reads: float = 0.0,
     ) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +47,7 @@ class Graph:
         self.model.opset_import.append(helper.make_opsetid("", OPSET))
         self.prefix = ""
         self.kept: dict[Key, str] = {}
-        self._initializers: list[tuple[bytes, NDArray[Any]]] = []
+        self._initializers: list[tuple[bytes, NDArray[np.generic]]] = []
         self._count = 0
 
     def node(self, kind: str, inputs: Sequence[str], **attributes: int | float | str | list[int]) -> str:
@@ -110,7 +109,7 @@ class Graph:
 
         Source: protobuf.dev, Encoding, "Last One Wins" and "Length-Delimited Records".
         """
-        chunks: list[Any] = []
+        chunks: list[bytes | memoryview] = []
         total = 0
         for header, values in self._initializers:
             raw = RAW_DATA + _varint(values.nbytes)

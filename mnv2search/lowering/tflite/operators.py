@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    kind: np.dtype[Any]
+    kind: np.dtype[np.generic]
     quantization: Quantization | None = None
     array: int | None = None
     name: str = ""
@@ -87,14 +87,14 @@ class Graph:
         self.explicit = explicit
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
-        self.arrays: list[NDArray[Any]] = []
+        self.arrays: list[NDArray[np.generic]] = []
         self._known: dict[tuple[tuple[int, ...], bytes], int] = {}
 
     def input(self, shape: tuple[int, ...], name: str) -> int:
         """The number of a new tensor that the caller fills, in single precision."""
         return self._add(Tensor(shape=shape, kind=np.dtype(np.float32), name=name))
 
-    def array(self, values: NDArray[Any], quantization: Quantization | None = None) -> int:
+    def array(self, values: NDArray[np.generic], quantization: Quantization | None = None) -> int:
         """The number of a new constant."""
         self.arrays.append(np.ascontiguousarray(values))
         array = len(self.arrays) - 1
@@ -147,7 +147,7 @@ class Graph:
         """Of a tensor; None where it is in floating point."""
         return self.tensors[tensor].quantization
 
-    def constant(self, tensor: int) -> NDArray[Any]:
+    def constant(self, tensor: int) -> NDArray[np.generic]:
         """The values of a constant."""
         array = self.tensors[tensor].array
         assert array is not None

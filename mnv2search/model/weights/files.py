@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,14 @@ from mnv2search.model.weights.stored_tensor import UnreadTensor
 from mnv2search.model.weights.torch_file import read_torch_file
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
-__all__ = ["checked_state_dict", "read_weights_file", "shortened", "why_unreadable"]
+__all__ = ["StoredArray", "checked_state_dict", "read_weights_file", "shortened", "why_unreadable"]
 
+StoredArray: TypeAlias = Tensor | NDArray[np.generic]
 MAX_BYTES = 4 << 30
 LONGEST_NAME = 100
 
 
-def read_weights_file(path: Path) -> Any:
+def read_weights_file(path: Path) -> object:
     """The content of a weights file: plain data with tensors or arrays.
 
     The suffix decides the format: `.npz`, `.safetensors`, `.pt2` or, for any other suffix, what `torch.save` writes.
@@ -40,7 +41,7 @@ def read_weights_file(path: Path) -> Any:
         return read(file)
 
 
-def checked_state_dict(found: object, path: Path) -> dict[str, Tensor | NDArray[Any]]:
+def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
     """The state dict that a file holds: tensors or arrays by their names.
 
     Raises:
@@ -76,14 +77,14 @@ def shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
-def _read_safetensors(file: BinaryIO) -> Any:
+def _read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
     try:
         return load_safetensors(file.read(MAX_BYTES))
     except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise UnsafeFileError((str(error).splitlines() or [type(error).__name__])[0][:200]) from None
 
 
-READERS: dict[str, Callable[[BinaryIO], Any]] = {
+READERS: dict[str, Callable[[BinaryIO], object]] = {
     ".npz": read_npz_file,
     ".safetensors": _read_safetensors,
     SUFFIX: read_program_file,

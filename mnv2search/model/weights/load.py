@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mnv2search.errors import UnknownNameError, WeightsError
 from mnv2search.model.blocks import BoundLayer, SplitConv2d
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.files import checked_state_dict, read_weights_file, shortened, why_unreadable
+from mnv2search.model.weights.files import (
+    StoredArray,
+    checked_state_dict,
+    read_weights_file,
+    shortened,
+    why_unreadable,
+)
 from mnv2search.model.weights.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["LoadReport", "load_weights"]
 
-Arrays = Mapping[str, Tensor | NDArray[Any]]
+Arrays = Mapping[str, StoredArray]
 
 # Keys under which training scripts wrap a state dict.
 WRAPPERS = ("state_dict", "model")
@@ -89,7 +94,7 @@ def load_weights(
     return LoadReport(layout=used, tensors=len(state))
 
 
-def _read(path: Path) -> dict[str, Tensor | NDArray[Any]]:
+def _read(path: Path) -> dict[str, StoredArray]:
     try:
         found = read_weights_file(path)
     except FileNotFoundError:
@@ -105,7 +110,7 @@ def _read(path: Path) -> dict[str, Tensor | NDArray[Any]]:
     return checked_state_dict(found, path)
 
 
-def _slim_variables(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _slim_variables(given: Arrays) -> Iterator[tuple[str, StoredArray]]:
     """Variables by their names below ``MobilenetV2/``, without optimiser slots and what belongs to other networks."""
     for name, value in given.items():
         below = name.removesuffix(":0").rpartition("MobilenetV2/")
@@ -113,7 +118,7 @@ def _slim_variables(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield below[2], value
 
 
-def _sources(model: MobileNet, layout: Layout, given: Mapping[str, Any]) -> dict[str, list[str]]:
+def _sources(model: MobileNet, layout: Layout, given: Arrays) -> dict[str, list[str]]:
     """For every tensor of the state dict, the names in the file that it is put together from."""
     if layout in ("mnv2search", "torchvision"):
         return {name: [name] for name in model.state_dict() if not (name.endswith(COUNTER) and name not in given)}
@@ -133,38 +138,29 @@ def _sources(model: MobileNet, layout: Layout, given: Mapping[str, Any]) -> dict
 
 def _layer_sources(bound: BoundLayer, theirs: Names, *, slim: bool) -> Iterator[tuple[str, list[str]]]:
     """Pairs of our name, below `conv.` or `norm.`, and the names of the tensors that are joined to make it."""
-    conv, norm = theirs
-    scopes = (
-        [f"{conv}_part_{part}" for part in range(len(bound.layer.parts))] if slim and bound.layer.parts else [conv]
-    )
-    depthwise = bound.layer.role == "depthwise"
+    parts = range(len(bound.layer.parts)) if slim else ()
+    scopes = [f"{theirs.conv}_part_{part}" for part in parts] or [theirs.conv]
     for kind in ("weight", "bias") if bound.layer.bias else ("weight",):
-        variable = (
-            kind if not slim else "biases" if kind == "bias" else "depthwise_weights" if depthwise else "weights"
-        )
-        separator = "/" if slim else "."
-        keys = [f"{scope}{separator}{variable}" for scope in scopes]
+        variable = f"/{_slim_variable(bound, kind)}" if slim else f".{kind}"
+        keys = [f"{scope}{variable}" for scope in scopes]
         if isinstance(bound.conv, SplitConv2d):
             yield from ((f"conv.parts.{part}.{kind}", [key]) for part, key in enumerate(keys))
         else:
             yield f"conv.{kind}", keys
-    if bound.norm is None:
-        return
-    batch = isinstance(bound.norm, nn.BatchNorm2d)
-    for kind in NORM_TENSORS if batch else NORM_TENSORS[:2]:
-        if not slim:
-            yield f"norm.{kind}", [f"{norm}.{kind}"]
-        elif kind != COUNTER:
-            group = "BatchNorm" if batch else "GroupNorm"
-            yield f"norm.{kind}", [f"{scope}/{group}/{SLIM_NORM[kind]}" for scope in scopes]
+    if bound.norm is not None:
+        is_batch = isinstance(bound.norm, nn.BatchNorm2d)
+        for kind in NORM_TENSORS if is_batch else NORM_TENSORS[:2]:
+            if not slim:
+                yield f"norm.{kind}", [f"{theirs.norm}.{kind}"]
+            elif kind != COUNTER:
+                group = "BatchNorm" if is_batch else "GroupNorm"
+                yield f"norm.{kind}", [f"{scope}/{group}/{SLIM_NORM[kind]}" for scope in scopes]
 
 
-def _joined(parts: list[Tensor | NDArray[Any]], *, like: Tensor, depthwise: bool, slim: bool) -> Tensor:
-    """One tensor of PyTorch's axes from the parts of a file."""
-    tensors = [torch.as_tensor(part) for part in parts]
-    if slim:
-        tensors = [_from_slim(tensor, axes=like.ndim, depthwise=depthwise) for tensor in tensors]
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+def _slim_variable(bound: BoundLayer, kind: str) -> str:
+    if kind == "bias":
+        return "biases"
+    return "depthwise_weights" if bound.layer.role == "depthwise" else "weights"
 
 
 def _from_slim(tensor: Tensor, *, axes: int, depthwise: bool) -> Tensor:
@@ -178,52 +174,72 @@ def _from_slim(tensor: Tensor, *, axes: int, depthwise: bool) -> Tensor:
 
 
 def _checked_state(
-    model: MobileNet, sources: Mapping[str, list[str]], given: Mapping[str, Any], where: str, *, slim: bool
+    model: MobileNet, sources: Mapping[str, list[str]], given: Arrays, where: str, *, slim: bool
 ) -> dict[str, Tensor]:
     """The new state dict; an error names everything that does not fit."""
     state = model.state_dict()
-    missing = [f"{name} (no name there)" for name in state if name not in sources and not name.endswith(COUNTER)]
-    missing += [key for keys in sources.values() for key in keys if key not in given]
-    asked = {key for keys in sources.values() for key in keys}
-    unexpected = [key for key in given if key not in asked]
-    misshaped: list[str] = []
-    mistyped: list[str] = []
-    infinite: list[str] = []
+    wanted = [key for keys in sources.values() for key in keys]
+    unnamed = [f"{name} (no name there)" for name in state if name not in sources and not name.endswith(COUNTER)]
+    misfits: dict[str, list[str]] = {
+        "missing": unnamed + [key for key in wanted if key not in given],
+        "unexpected": [key for key in given if key not in set(wanted)],
+        "of another shape": [],
+        "of another type": [],
+        "with NaN or infinite values": [],
+    }
     converted: dict[str, Tensor] = {}
     for name, keys in sources.items():
-        if not all(key in given for key in keys):
-            continue
-        if (kind := _unfit_kind([given[key] for key in keys], counts=name.endswith(COUNTER))) is not None:
-            mistyped.append(f"{keys[0]} is {kind}")
-            continue
-        depthwise = keys[0].endswith("depthwise_weights")
-        tensor = _joined([given[key] for key in keys], like=state[name], depthwise=depthwise, slim=slim)
-        if tensor.shape != state[name].shape:
-            misshaped.append(f"{keys[0]} is {tuple(tensor.shape)}, not {tuple(state[name].shape)}")
-        elif not tensor.to(state[name].dtype).isfinite().all():
-            infinite.append(keys[0])
-        else:
-            converted[name] = tensor
-    other_network = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
-    other_values = (("of another type", mistyped), ("with NaN or infinite values", infinite))
-    problems = [f"{len(found)} {kind}: {_listed(found)}" for kind, found in (*other_network, *other_values) if found]
-    if problems:
+        if given.keys() >= set(keys):
+            try:
+                converted[name] = _converted(keys, given, name, like=state[name], slim=slim)
+            except _MisfitError as error:
+                misfits[error.kind].append(error.text)
+    if problems := [f"{len(found)} {kind}: {_listed(found)}" for kind, found in misfits.items() if found]:
         raise WeightsError(
             f"{where} do not fit {model.spec.name}; {'; '.join(problems)}",
             hint="compare rows, width, last_channels, head and normalizer with those the weights were made for"
-            if any(found for _, found in other_network)
+            if any(misfits[kind] for kind in ("missing", "unexpected", "of another shape"))
             else "give weights that are finite float16, bfloat16, float32 or float64 numbers",
         )
     return converted
 
 
-def _unfit_kind(parts: list[Tensor | NDArray[Any]], *, counts: bool) -> str | None:
+class _MisfitError(Exception):
+    """A tensor of a file that does not fit, and in which way."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind, self.text = kind, text
+
+
+def _converted(keys: list[str], given: Arrays, name: str, *, like: Tensor, slim: bool) -> Tensor:
+    """One tensor of PyTorch's axes from the parts of a file.
+
+    Raises:
+        _MisfitError: of another type or shape, or not finite.
+    """
+    first, *_ = keys
+    tensors = [torch.as_tensor(given[key]) for key in keys]
+    for tensor in tensors:
+        if (kind := _unfit_kind(tensor, is_counter=name.endswith(COUNTER))) is not None:
+            raise _MisfitError("of another type", f"{first} is {kind}")
+    if slim:
+        depthwise = first.endswith("depthwise_weights")
+        tensors = [_from_slim(tensor, axes=like.ndim, depthwise=depthwise) for tensor in tensors]
+    joined = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    if joined.shape != like.shape:
+        raise _MisfitError("of another shape", f"{first} is {tuple(joined.shape)}, not {tuple(like.shape)}")
+    if not joined.to(like.dtype).isfinite().all():
+        raise _MisfitError("with NaN or infinite values", first)
+    return joined
+
+
+def _unfit_kind(tensor: Tensor, *, is_counter: bool) -> str | None:
     """The kind of a tensor if weights may not have it, otherwise none; a counter may have any real type."""
-    for part in (given if isinstance(given, Tensor) else torch.as_tensor(given) for given in parts):
-        if part.is_meta or part.layout is not torch.strided or part.is_quantized:
-            return "without values (meta), sparse or quantized"
-        if part.is_complex() or not (counts or part.dtype in FLOATING):
-            return str(part.dtype).removeprefix("torch.")
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        return "without values (meta), sparse or quantized"
+    if tensor.is_complex() or not (is_counter or tensor.dtype in FLOATING):
+        return str(tensor.dtype).removeprefix("torch.")
     return None
 
 

@@ -6,7 +6,7 @@ import io
 import math
 import tokenize
 import warnings
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ MALFORMED = (ValueError, TypeError, LookupError, SyntaxError, tokenize.TokenErro
 WIDEST_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 
 
-def read_npz_file(file: BinaryIO) -> dict[str, NDArray[Any]]:
+def read_npz_file(file: BinaryIO) -> dict[str, NDArray[np.generic]]:
     """The arrays of an `.npz` file by their names.
 
     Raises:
@@ -34,7 +34,7 @@ def read_npz_file(file: BinaryIO) -> dict[str, NDArray[Any]]:
     return {name.removesuffix(SUFFIX): _array(archive.read(name), name) for name in archive.names}
 
 
-def _array(content: bytearray, name: str) -> NDArray[Any]:
+def _array(content: bytearray, name: str) -> NDArray[np.generic]:
     file = io.BytesIO(content)
     try:
         read_header = HEADERS[np.lib.format.read_magic(file)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
 from torch import Tensor
 
@@ -21,7 +21,8 @@ from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["GlobalName", "LoadStorage", "read_pickle"]
 
-LoadStorage = Callable[[tuple[Any, ...]], Tensor]
+T = TypeVar("T")
+LoadStorage = Callable[[object], Tensor]
 """Loads the storage that a torch persistent id names, as a tensor with one axis."""
 
 LITERALS = frozenset(
@@ -33,6 +34,14 @@ LITERALS = frozenset(
 CONSTANTS: Mapping[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY: Mapping[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# Instruction -> the container that it fills, and how many values it takes; None takes all above the mark.
+FILLED: Mapping[str, tuple[type, int | None]] = {
+    "SETITEM": (dict, 2),
+    "SETITEMS": (dict, None),
+    "APPEND": (list, 1),
+    "APPENDS": (list, None),
+    "ADDITEMS": (set, None),
+}
 WITHOUT_EFFECT = frozenset({"PROTO", "FRAME", "STOP"})
 UNREAD_TENSORS = {
     "torch._utils._rebuild_qtensor": "quantized",
@@ -54,7 +63,7 @@ class GlobalName:
     name: str
 
 
-def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
+def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> object:
     """The value of the pickle at the current position of a file, which is then just after the pickle.
 
     Args:
@@ -80,12 +89,12 @@ class _Machine:
     """The stack and the memo of a pickle; a mark saves the current stack and starts a new one."""
 
     def __init__(self, load_storage: LoadStorage | None) -> None:
-        self.stack: list[Any] = []
-        self._below: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self.stack: list[object] = []
+        self._below: list[list[object]] = []
+        self._memo: dict[object, object] = {}
         self._load_storage = load_storage
 
-    def step(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: object) -> None:
         if name in LITERALS:
             self.stack.append(argument)
         elif name in CONSTANTS:
@@ -106,24 +115,27 @@ class _Machine:
             self._memo[len(self._memo)] = self.stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
             self.stack.append(self._memo[argument])
+        elif name in FILLED:
+            self._fill(*FILLED[name])
         elif name not in WITHOUT_EFFECT:
-            self._fill_or_call(name, argument)
+            self._name_or_call(name, argument)
 
-    def _fill_or_call(self, name: str, argument: Any) -> None:
-        """Execute an instruction that changes a container, names a global, or calls one."""
-        if name in ("SETITEM", "SETITEMS"):
-            items = self._popped(2) if name == "SETITEM" else self._popped_to_mark()
-            _of_type(self.stack[-1], dict).update(_dict(zip(items[::2], items[1::2], strict=True)))
-        elif name in ("APPEND", "APPENDS"):
-            items = self._popped(1) if name == "APPEND" else self._popped_to_mark()
-            _of_type(self.stack[-1], list).extend(items)
-        elif name == "ADDITEMS":
-            items = self._popped_to_mark()
-            _of_type(self.stack[-1], set).update(_dict((item, None) for item in items))
-        elif name == "GLOBAL":
-            self.stack.append(GlobalName(argument.replace(" ", ".")))
+    def _fill(self, kind: type, count: int | None) -> None:
+        items = self._popped_to_mark() if count is None else self._popped(count)
+        container: object = _of_type(self.stack[-1], kind)
+        if isinstance(container, dict):
+            container.update(_dict(zip(items[::2], items[1::2], strict=True)))
+        elif isinstance(container, list):
+            container.extend(items)
+        elif isinstance(container, set):
+            container.update(_dict((item, None) for item in items))
+
+    def _name_or_call(self, name: str, argument: object) -> None:
+        """Execute an instruction that names a class or function, or calls one."""
+        if name == "GLOBAL":
+            self.stack.append(GlobalName(_of_type(argument, str).replace(" ", ".")))
         elif name == "STACK_GLOBAL":
-            self.stack.append(GlobalName(".".join(self._popped(2))))
+            self.stack.append(GlobalName(".".join(_of_type(part, str) for part in self._popped(2))))
         elif name == "BINPERSID" and self._load_storage is not None:
             self.stack.append(self._load_storage(self.stack.pop()))
         elif name == "REDUCE":
@@ -136,7 +148,7 @@ class _Machine:
         else:
             raise _refused(self.stack[-2] if name == "NEWOBJ" else GlobalName(name))
 
-    def _popped(self, count: int) -> tuple[Any, ...]:
+    def _popped(self, count: int) -> tuple[object, ...]:
         at = len(self.stack) - count
         if at < 0:
             raise IndexError
@@ -144,20 +156,20 @@ class _Machine:
         del self.stack[at:]
         return taken
 
-    def _popped_to_mark(self) -> list[Any]:
+    def _popped_to_mark(self) -> list[object]:
         taken, self.stack = self.stack, self._below.pop()
         return taken
 
 
-def _of_type(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
+def _of_type(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
         raise TypeError
     return value
 
 
-def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+def _dict(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
     """A dict with plain keys only, because hashing deeply nested tuples has no recursion limit."""
-    found = {}
+    found: dict[object, object] = {}
     for key, value in pairs:
         if not isinstance(key, str | int | float | bytes | GlobalName | None):
             raise TypeError
@@ -165,7 +177,7 @@ def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
+def _called(function: object, arguments: tuple[object, ...]) -> object:
     """The result of a recognised call, which creates a tensor or plain data."""
     name = function.name if isinstance(function, GlobalName) else ""
     if name in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
@@ -176,8 +188,8 @@ def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
     if name in UNREAD_TENSORS:
         return UnreadTensor(UNREAD_TENSORS[name])
     if name in ("collections.OrderedDict", "collections.Counter"):
-        given = arguments[0] if arguments else ()
-        return _dict(given.items() if isinstance(given, dict) else given)
+        given = arguments[0] if arguments else {}
+        return _dict(given.items() if isinstance(given, dict) else _of_type(given, list))
     if name == "_codecs.encode":  # bytes, before protocol 3
         return _of_type(arguments[0], str).encode("latin-1")
     if name in ("torch.Size", "torch.device", "torch.serialization._get_layout"):

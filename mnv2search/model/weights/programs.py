@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import torch
 from torch import Tensor
@@ -44,12 +44,12 @@ DTYPES: Mapping[object, torch.dtype] = {
 STRIDED = 7
 
 
-def write_program(program: torch.export.ExportedProgram, to: IO[bytes], *, told: Mapping[str, Any]) -> None:
+def write_program(program: torch.export.ExportedProgram, to: IO[bytes], *, told: Mapping[str, object]) -> None:
     """Write a program with what is told of its network, as JSON values."""
     torch.export.save(program, to, extra_files={TOLD: json.dumps(told)})
 
 
-def read_program_file(file: BinaryIO) -> dict[str, Any]:
+def read_program_file(file: BinaryIO) -> dict[str, object]:
     """The description of a program's network, with its weights as ``state_dict``.
 
     Raises:
@@ -70,7 +70,7 @@ def read_program_file(file: BinaryIO) -> dict[str, Any]:
     return {**told, "state_dict": state}
 
 
-def _json(archive: ZipArchive, name: str) -> dict[str, Any]:
+def _json(archive: ZipArchive, name: str) -> dict[str, object]:
     try:
         found = json_value(archive.read(name, max_bytes=MAX_CONFIG_BYTES).decode("utf-8"))
     except UnicodeDecodeError:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -114,22 +113,22 @@ def learned_beside(weights: Path | None) -> Learned | None:
         return None
 
 
-def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, Any]:
+def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, object]:
     """What a file holds besides the weights."""
-    told: dict[str, Any] = {"mnv2search": FORMAT, "spec": dumps(spec)}
+    told: dict[str, object] = {"mnv2search": FORMAT, "spec": dumps(spec)}
     if learned is not None:
         told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
     return told
 
 
-def torch_bytes(content: Mapping[str, Any]) -> bytes:
+def torch_bytes(content: Mapping[str, object]) -> bytes:
     """The bytes of `torch.save`, which hides the cause if it writes to a full disk itself."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
+def _spec_of(content: Mapping[str, object], path: Path) -> ModelSpec:
     text = content.get("spec")
     if not isinstance(text, str):
         raise WeightsError(f"the spec in {path} is {type(text).__name__}, not text", hint=GIVE)
@@ -139,7 +138,7 @@ def _spec_of(content: Mapping[str, Any], path: Path) -> ModelSpec:
     return spec
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def _content(path: Path) -> Mapping[str, object]:
     if path.suffix in (".yaml", ".yml"):
         raise WeightsError(f"{path} is a spec without weights", hint=GIVE)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +41,7 @@ def storage_of(content: bytearray, dtype: torch.dtype, elements: int | None = No
     return torch.frombuffer(content, dtype=dtype, count=wanted) if wanted else torch.empty(0, dtype=dtype)
 
 
-def strided_tensor(storage: object, sizes: Sequence[object], strides: Sequence[object], offset: object) -> Tensor:
+def strided_tensor(storage: object, sizes: object, strides: object, offset: object) -> Tensor:
     """A view of a storage, checked to lie inside it and to have no more elements than it.
 
     Raises:
@@ -63,8 +62,9 @@ def strided_tensor(storage: object, sizes: Sequence[object], strides: Sequence[o
     return storage.as_strided(shape, steps, start)
 
 
-def _counts(values: Sequence[object]) -> tuple[int, ...]:
-    counts = tuple(value for value in values if type(value) is int and 0 <= value <= MAX_ELEMENTS)
-    if len(counts) < len(values):
+def _counts(values: object) -> tuple[int, ...]:
+    given = values if isinstance(values, list | tuple) else (None,)
+    counts = tuple(value for value in given if type(value) is int and 0 <= value <= MAX_ELEMENTS)
+    if len(counts) < len(given):
         raise UnsafeFileError("the sizes, strides or offset of a tensor are not element counts")
     return counts

@@ -9,7 +9,7 @@ import io
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ STORAGES: Mapping[str, torch.dtype] = {
 }
 
 
-def read_torch_file(file: BinaryIO) -> Any:
+def read_torch_file(file: BinaryIO) -> object:
     """The content of a file of `torch.save`: plain data, with tensors on the CPU.
 
     Raises:
@@ -59,7 +59,7 @@ def read_torch_file(file: BinaryIO) -> Any:
     return _read_zip(ZipArchive(file)) if start == ZIP else _read_before_zip(file)
 
 
-def _read_zip(archive: ZipArchive) -> Any:
+def _read_zip(archive: ZipArchive) -> object:
     pickles = [name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise UnsafeFileError("it was not written by torch.save")
@@ -70,7 +70,7 @@ def _read_zip(archive: ZipArchive) -> Any:
         raise UnsafeFileError("its numbers are big-endian")
     contents: dict[str, bytearray] = {}
 
-    def load(identifier: tuple[Any, ...]) -> Tensor:
+    def load(identifier: object) -> Tensor:
         dtype, key, elements = _described(identifier)
         if key not in contents:
             contents[key] = archive.read(f"{root}data/{key}")
@@ -79,7 +79,7 @@ def _read_zip(archive: ZipArchive) -> Any:
     return read_pickle(io.BytesIO(archive.read(pickles[0], max_bytes=MAX_PICKLE_BYTES)), load)
 
 
-def _read_before_zip(file: BinaryIO) -> Any:
+def _read_before_zip(file: BinaryIO) -> object:
     """Five pickles (of which the fourth is the value, and the fifth lists the storages), then every storage."""
     try:
         is_torch = (_next_value(file), _next_value(file)) == (MAGIC_NUMBER, PROTOCOL_VERSION)
@@ -91,7 +91,7 @@ def _read_before_zip(file: BinaryIO) -> Any:
     at = file.tell()
     described: dict[str, tuple[torch.dtype, int]] = {}
 
-    def note(identifier: tuple[Any, ...]) -> Tensor:
+    def note(identifier: object) -> Tensor:
         dtype, key, elements = _described(identifier)
         described.setdefault(key, (dtype, elements))
         return torch.empty(elements, dtype=dtype, device="meta")
@@ -118,16 +118,17 @@ def _next_storage(file: BinaryIO, dtype: torch.dtype, elements: int) -> Tensor:
     return storage_of(bytearray(file.read(elements * dtype.itemsize)), dtype, elements)
 
 
-def _part(storages: Mapping[str, Tensor], identifier: tuple[Any, ...]) -> Tensor:
+def _part(storages: Mapping[str, Tensor], identifier: object) -> Tensor:
     """A storage or, if its persistent id has a sixth entry with a key, an offset and a size, that part of it."""
     whole = storages[_described(identifier)[1]]
-    if len(identifier) < 6 or identifier[5] is None:
+    part = identifier[5] if isinstance(identifier, tuple) and len(identifier) > 5 else None
+    if part is None:
         return whole
-    _, offset, size = identifier[5]
+    _, offset, size = part
     return strided_tensor(whole, (size,), (1,), offset)
 
 
-def _next_value(file: BinaryIO, load_storage: LoadStorage | None = None) -> Any:
+def _next_value(file: BinaryIO, load_storage: LoadStorage | None = None) -> object:
     """The value of the pickle at the current position of a file, which is then just after the pickle."""
     at = file.tell()
     content = io.BytesIO(file.read(MAX_PICKLE_BYTES))

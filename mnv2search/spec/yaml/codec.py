@@ -14,9 +14,9 @@ from mnv2search.spec.catalog import bundled_files
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.space_rules import unpicked
-from mnv2search.spec.yaml import read as codec_read
-from mnv2search.spec.yaml import write as codec_write
+from mnv2search.spec.yaml.read import loads
 from mnv2search.spec.yaml.source import MAX_BYTES, decoded
+from mnv2search.spec.yaml.write import dumps
 
 __all__ = ["check", "dumps", "known_names", "load", "load_space", "load_spec", "loads"]
 
@@ -25,30 +25,6 @@ __all__ = ["check", "dumps", "known_names", "load", "load_space", "load_spec", "
 BINARY = (".ckpt", ".npz", ".onnx", ".pt", ".pt2", ".pte", ".pth", ".safetensors", ".tflite")
 Wanted: TypeAlias = Literal["any", "spec", "space"]
 NUL, SNIFFED = b"\0", 512
-
-
-def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
-    """The spec, or the search space where anything is left to choose, that a YAML text describes.
-
-    Args:
-        text: YAML, as docs/reference/spec-language.md describes it.
-        file: what to call the text in messages.
-
-    Raises:
-        SpecError: with every problem of the text, each at its line and column.
-
-    >>> loads("{mnv2search: 1, name: one, blocks: [{t: 6, c: 24, s: 2}]}").blocks[0].channels
-    24
-    """
-    return codec_read.read(text, file=file)
-
-
-def dumps(value: ModelSpec | SearchSpace) -> str:
-    """The canonical YAML of a spec or search space: `loads` of it gives an equal value.
-
-    A search space without axes is written as the spec that it is.
-    """
-    return codec_write.write(value)
 
 
 def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | SearchSpace:

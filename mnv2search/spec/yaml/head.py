@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mnv2search.errors import SpecError
 from mnv2search.spec.heads.registry import head_of, known_heads
 from mnv2search.spec.model_spec import Classifier, ExtraLayer, Head, SsdLite
-from mnv2search.spec.rules import list_length_problem, rules_of
+from mnv2search.spec.rules import built, list_length_problem, rules_of
 from mnv2search.spec.space import Scalar
 from mnv2search.spec.yaml.fields import keys_of
 from mnv2search.spec.yaml.nodes import NodeReader
@@ -48,8 +46,8 @@ class HeadReader:
         self.reader.note_at(node, "head", f"head is {node.text[:40]!r}", fix)
         return Classifier
 
-    def _filled(self, kind: type, node: Node) -> Head:
-        values: dict[str, Any] = {}
+    def _filled(self, kind: type[Head], node: Node) -> Head:
+        values: dict[str, object] = {}
         extras = {"extras": "extras"} if kind is SsdLite else {}
         for key, child in self.reader.table(node, "head", {**keys_of(kind), **extras}).items():
             if key == "extras":
@@ -59,13 +57,12 @@ class HeadReader:
             else:
                 self.reader.field(kind, key, child, "head.", values)
         try:
-            head: Head = kind(**values)
+            return built(kind, values)
         except SpecError as error:
             self.reader.note_all("head.", error.diagnostics)
             return Classifier()
-        return head
 
-    def _list(self, kind: type, name: str, node: Node, values: dict[str, Any]) -> None:
+    def _list(self, kind: type, name: str, node: Node, values: dict[str, object]) -> None:
         """A field that is a list: what is built, not a choice."""
         at = f"head.{name}"
         items = self._items(kind, name, node)
@@ -87,14 +84,14 @@ class HeadReader:
     def _extra(self, node: Node, at: str) -> ExtraLayer:
         """One extra layer; a bare number is its channels."""
         self.reader.places[at] = (node.line, node.column)
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         keys = keys_of(ExtraLayer)
         cells = {"c": node} if isinstance(node, Text) else self.reader.table(node, at, keys)
         if "c" not in cells and isinstance(node, Table):
             self.reader.note(at, f"{at}.channels is missing", "give the layer its output channels: c")
         for key, child in cells.items():
             self.reader.field(ExtraLayer, keys[key], child, f"{at}.", values)
-        return ExtraLayer(**{"channels": 1, **values})
+        return built(ExtraLayer, {"channels": 1, **values})
 
     def _items(self, kind: type, name: str, node: Node) -> tuple[Node, ...] | None:
         """The entries of a list, if there are neither too few nor too many; problems are noted."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from mnv2search.errors import Diagnostic, Problem, nearest
 from mnv2search.spec.model_spec import ModelSpec
@@ -68,7 +67,7 @@ class NodeReader:
         named = dict.fromkeys(next((k for k, name in keys.items() if n == name), n) for n in near)
         return f"did you mean {' or '.join(named)}?" if named else f"known: {', '.join(keys)}"
 
-    def field(self, kind: type, name: str, node: Node, prefix: str, values: dict[str, Any]) -> None:
+    def field(self, kind: type, name: str, node: Node, prefix: str, values: dict[str, object]) -> None:
         """Read one field outside the rows into `values`, and its axis where it is a choice."""
         if name == "name" and not isinstance(node, Text):
             self.places["name"] = (node.line, node.column)
@@ -79,7 +78,7 @@ class NodeReader:
             values[name] = options[0]
             self.axis(f"{prefix}{name}", options)
 
-    def size(self, node: Table, values: dict[str, Any]) -> None:
+    def size(self, node: Table, values: dict[str, object]) -> None:
         """Read ``{height: 1025, width: 2049}`` as the resolution."""
         self.places["resolution"] = (node.line, node.column)
         table = self.table(node, "resolution", {key: key for key in _SIDES})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import space_check
 from mnv2search.spec.rows import MAX_UNITS
+from mnv2search.spec.rules import built
 from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import MAX_AXES
 from mnv2search.spec.yaml.fields import DEFAULT_COLUMNS, FORMAT_VERSION, STRUCTURAL, keys_of
@@ -16,14 +16,21 @@ from mnv2search.spec.yaml.head import HeadReader
 from mnv2search.spec.yaml.nodes import NodeReader
 from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 
-__all__ = ["read"]
+__all__ = ["loads"]
 
 
-def read(text: str, *, file: str) -> ms.ModelSpec | SearchSpace:
-    """The spec or, where anything is left to choose, the search space of a file.
+def loads(text: str, *, file: str = "<string>") -> ms.ModelSpec | SearchSpace:
+    """The spec, or the search space where anything is left to choose, that a YAML text describes.
+
+    Args:
+        text: YAML, as docs/reference/spec-language.md describes it.
+        file: what to call the text in messages.
 
     Raises:
-        SpecError: with every problem found, each at its line and column.
+        SpecError: with every problem of the text, each at its line and column.
+
+    >>> loads("{mnv2search: 1, name: one, blocks: [{t: 6, c: 24, s: 2}]}").blocks[0].channels
+    24
     """
     source, root = parse(text, file=file)
     return _Reader(source).model(root)
@@ -31,7 +38,7 @@ def read(text: str, *, file: str) -> ms.ModelSpec | SearchSpace:
 
 @dataclass(slots=True)
 class _Row:
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
     choices: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
     each: dict[str, tuple[Scalar, ...]] = field(default_factory=dict)
     is_whole: bool = True
@@ -49,7 +56,7 @@ class _Reader(NodeReader):
     def model(self, root: Node) -> ms.ModelSpec | SearchSpace:
         keys = {**keys_of(ms.ModelSpec), **{key: key for key in STRUCTURAL}}
         table = self.table(root, "", keys)
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for key, node in table.items():
             if key in keys_of(ms.ModelSpec):
                 self.field(ms.ModelSpec, keys_of(ms.ModelSpec)[key], node, "", values)
@@ -69,9 +76,9 @@ class _Reader(NodeReader):
         self.source.refuse()
         return self.finished({**values, "blocks": tuple(blocks)})
 
-    def finished(self, values: dict[str, Any]) -> ms.ModelSpec | SearchSpace:
+    def finished(self, values: dict[str, object]) -> ms.ModelSpec | SearchSpace:
         try:
-            template = ms.ModelSpec(**values)
+            template = built(ms.ModelSpec, values)
             if not self.axes:
                 return template
             space = SearchSpace(template=template, axes=tuple(self.axes))
@@ -111,10 +118,10 @@ class _Reader(NodeReader):
 
     def section(self, key: str, kind: type, node: Node) -> object:
         self.places[key] = (node.line, node.column)
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, child in self.table(node, key, keys_of(kind)).items():
             self.field(kind, keys_of(kind)[name], child, f"{key}.", values)
-        return kind(**values)
+        return built(kind, values)
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -186,7 +193,7 @@ class _Reader(NodeReader):
                 self.places.setdefault(f"{at}.each[{repeat}].{name}", self.places[f"{at}.each.{name}"])
                 self.axis(f"{at}.each[{repeat}].{name}", options)
         try:
-            return ms.BlockSpec(**row.values)
+            return built(ms.BlockSpec, row.values)
         except SpecError as error:
             self.note_all(f"{at}.", error.diagnostics)
             return None

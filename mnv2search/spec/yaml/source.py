@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
@@ -36,7 +35,7 @@ MAX_DIAGNOSTICS = 100
 _WIDEST_EXCERPT = 160
 # A hostile file is given up on here; a person's has fewer mistakes than are shown.
 _MOST_NOTED = 4 * MAX_DIAGNOSTICS
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +84,15 @@ class Source:
     file: str
     text: str
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    _lines: list[str] = field(init=False)
+    lines: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._lines = self.text.split("\n")
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines without their ends."""
-        return [line.removesuffix("\r") for line in self._lines]
+        self.lines = [line.removesuffix("\r") for line in self.text.split("\n")]
 
     def add(self, place: tuple[int, int], message: str, hint: str, *, at: str = "") -> None:
         """Note a problem at a line and column."""
         line, column = place
-        shown = self._lines[line - 1].removesuffix("\r") if 0 < line <= len(self._lines) else ""
+        shown = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         if len(shown) > _WIDEST_EXCERPT:
             shown = f"{shown[:_WIDEST_EXCERPT]}…" if column <= _WIDEST_EXCERPT else ""
         excerpt = "".join(c if c.isprintable() else " " for c in shown)
@@ -204,19 +198,20 @@ def _document(source: Source) -> Node:
     return node
 
 
-def _place(event: Any) -> tuple[int, int]:
+def _place(event: yaml.Event) -> tuple[int, int]:
+    assert event.start_mark is not None
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
 class _Builder:
     """Builds the tree from parser events, which come one by one, so that limits stop the parser in time."""
 
-    def __init__(self, source: Source, events: Iterator[Any]) -> None:
+    def __init__(self, source: Source, events: Iterator[yaml.Event]) -> None:
         self.source = source
         self.events = events
         self.nodes = 0
 
-    def node(self, event: Any, depth: int) -> Node:
+    def node(self, event: yaml.Event, depth: int) -> Node:
         place = _place(event)
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
@@ -226,6 +221,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             self.source.add(place, f"the alias *{str(event.anchor)[:40]}", "write the value out")
             return Broken(*place)
+        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if event.anchor is not None:
             self.source.add(place, f"the anchor &{str(event.anchor)[:40]}", "leave it out: aliases are not read")
         if event.tag is not None:

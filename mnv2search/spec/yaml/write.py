@@ -12,7 +12,7 @@ from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
-__all__ = ["write"]
+__all__ = ["dumps"]
 
 Options = Mapping[str, tuple[Scalar, ...]]
 
@@ -28,8 +28,11 @@ _ALWAYS: Mapping[type, frozenset[str]] = {
 }
 
 
-def write(value: ms.ModelSpec | SearchSpace) -> str:
-    """The canonical YAML of a spec or search space."""
+def dumps(value: ms.ModelSpec | SearchSpace) -> str:
+    """The canonical YAML of a spec or search space: `loads` of it gives an equal value.
+
+    A search space without axes is written as the spec that it is.
+    """
     spec = value.template if isinstance(value, SearchSpace) else value
     options = {axis.at: axis.options for axis in value.axes} if isinstance(value, SearchSpace) else {}
     entries = _entries(spec, "", options)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mnv2search.accuracy.types import Evaluator
 from mnv2search.cost import cost_of
@@ -62,7 +61,7 @@ class Plan:
     data: Data
     order: Sequence[Evaluation]
     recipe: Recipe
-    parts: Callable[[ModelSpec], Parts[Any]]
+    parts: Callable[[ModelSpec], Parts[Sized]]
     expected_s: Callable[[Evaluation], float]
     factor: float
     begin: Callable[[ModelSpec], MobileNet]
@@ -219,9 +218,9 @@ def plan_by_timing(
 
 def _decoded(
     candidates: Sequence[Evaluation], task: AnyTask, data: Data, recipe: Recipe, *, is_over: Callable[[], bool]
-) -> dict[tuple[int, int], Parts[Any]]:
+) -> dict[tuple[int, int], Parts[Sized]]:
     """Data ready for networks of each size, the size of the longest training first, until the time is over."""
-    decoded: dict[tuple[int, int], Parts[Any]] = {}
+    decoded: dict[tuple[int, int], Parts[Sized]] = {}
     for spec in (e.spec for e in _longest_first(candidates)):
         if not decoded or (spec.size not in decoded and not is_over()):
             decoded[spec.size] = task.prepare(data, spec, recipe)
@@ -252,7 +251,7 @@ def _longest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
 def _speed(
     networks: Sequence[Evaluation],
     task: AnyTask,
-    decoded: dict[tuple[int, int], Parts[Any]],
+    decoded: dict[tuple[int, int], Parts[Sized]],
     *,
     device: str,
     most_s: float,

@@ -6,26 +6,28 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from mnv2search.atomic import write_text
+from mnv2search.data.dataset import Dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.model.build import build
+from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
 from mnv2search.results.finetuned import training_folder
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Classification
-from mnv2search.tasks.metrics import record_of
+from mnv2search.tasks.metrics import Metrics, record_of
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
@@ -38,6 +40,10 @@ __all__ = ["rank", "ranked_json"]
 FEWEST = 4
 BOOTSTRAPS = 2000
 FOLDER, REPORT = "audit", "audit.json"
+
+Values: TypeAlias = NDArray[np.float64]
+Correlation: TypeAlias = Callable[[Values, Values], tuple[float, float]]
+"""The coefficient and its p-value."""
 
 
 def rank(
@@ -55,17 +61,16 @@ def rank(
     """Train some networks of a run on their own, all by the same recipe, and compare the order.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run, so that an audit that was interrupted goes on.
+    run: an interrupted audit resumes.
 
     Args:
         folder: of the run.
         data: images to train on; the test images play no part.
         recipe: of every training.
-        members: networks to train.
+        members: number of networks to train.
         epochs: of every training.
         seed: of first weights and draws.
-        weights: first weights of every training: a `.pt` file of ours with any network of as many rows or stages, or
-            published ones; None begins with random ones.
+        weights: first weights of every training, of a network with as many rows or stages; None draws them.
         weights_spec: the network that published weights belong to.
         on_progress: told the name of the network and where its training is.
 
@@ -83,17 +88,8 @@ def rank(
     images = task.read(data, seed=seed)
     first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
     trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
-    trained = []
-    for evaluation in chosen:
-        spec = evaluation.spec
-        if spec.head is None or spec.head.classes != len(images.classes):
-            raise OptionError(
-                f"{spec.name} has other classes than {data}", hint="audit a run with the images that it searched with"
-            )
-        parts = task.prepare(images, spec, recipe, splits=("train", "val"))
-        model = build(spec, seed=seed)
-        if first is not None:
-            inherit(model, first)
+
+    def metrics_of(evaluation: Evaluation) -> Metrics:
         job = Job(
             folder=training_folder(trainings, evaluation),
             seed=seed,
@@ -101,15 +97,51 @@ def rank(
             data=images.fingerprint,
             precision="float32",
             device=own_device(),
-            on_progress=lambda progress, name=spec.name: on_progress(name, progress),  # type: ignore[misc]
+            on_progress=lambda progress: on_progress(evaluation.spec.name, progress),
         )
-        done = train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job)
-        trained.append(done.best)
+        return _trained(evaluation.spec, task, images, recipe, first, job)
+
+    found = _compared(
+        chosen, [metrics_of(e) for e in chosen], weights=weights, epochs=epochs, recipe=recipe, seed=seed
+    )
+    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
+    return found
+
+
+def _trained(
+    spec: ModelSpec, task: Classification, images: Dataset, recipe: Recipe, first: MobileNet | None, job: Job
+) -> Metrics:
+    """Metrics of a network after a training of its own.
+
+    Raises:
+        OptionError: the network has other classes than the images.
+    """
+    if spec.head is None or spec.head.classes != len(images.classes):
+        raise OptionError(
+            f"{spec.name} has other classes than the data", hint="audit a run with the images that it searched with"
+        )
+    parts = task.prepare(images, spec, recipe, splits=("train", "val"))
+    model = build(spec, seed=job.seed)
+    if first is not None:
+        inherit(model, first)
+    return train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job).best
+
+
+def _compared(
+    chosen: Sequence[Evaluation],
+    trained: Sequence[Metrics],
+    *,
+    weights: Path | None,
+    epochs: int,
+    recipe: Recipe,
+    seed: int,
+) -> Ranked:
+    """Rank correlations of the search's accuracies with the trained ones."""
     said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
     true = np.array([metrics.main.value for metrics in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
-    found = Ranked(
-        networks=chosen,
+    return Ranked(
+        networks=tuple(chosen),
         weights=weights,
         trained=tuple(trained),
         epochs=epochs,
@@ -118,11 +150,9 @@ def rank(
         spearman=_statistic(spearmanr, said, true, seed=seed),
         by_madds=_correlation(spearmanr, madds, true),
     )
-    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
-    return found
 
 
-def ranked_json(found: Ranked) -> dict[str, Any]:
+def ranked_json(found: Ranked) -> dict[str, object]:
     """All figures as JSON values."""
     return {
         "epochs": found.epochs,
@@ -145,7 +175,7 @@ def ranked_json(found: Ranked) -> dict[str, Any]:
 
 def _known(folder: Path) -> list[Evaluation]:
     """Networks of the space with an accuracy, each once, the newest evaluation of it."""
-    found: dict[Any, Evaluation] = {}
+    found: dict[Pick, Evaluation] = {}
     for record in read_records(folder):
         item = evaluated_of(record)
         if item.pick and item.evaluation.accuracy is not None:
@@ -163,16 +193,14 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
     return tuple(ordered[i] for i in places)
 
 
-def _correlation(of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _correlation(of: Correlation, one: Values, other: Values) -> float:
     """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(of(one, other)[0])
 
 
-def _statistic(
-    of: Callable[..., Any], one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int
-) -> Statistic:
+def _statistic(of: Correlation, one: Values, other: Values, *, seed: int) -> Statistic:
     rng = np.random.default_rng(seed)
     value = _correlation(of, one, other)
     drawn = [_correlation(of, one[rows], other[rows]) for rows in rng.integers(0, len(one), (BOOTSTRAPS, len(one)))]

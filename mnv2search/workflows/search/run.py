@@ -221,7 +221,21 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    whole = Deadline(whole_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
+    outcome = _finished(folder, request, result, evaluator, log, progressed, clock)
+    return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _finished(
+    folder: Path,
+    request: Request,
+    result: SearchResult,
+    evaluator: Evaluator,
+    log: RunLog,
+    on_progress: Callable[[Progress], None],
+    clock: Callable[[], float],
+) -> Outcome:
+    """Write the results, and train the best networks where the request says so."""
+    whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
     try:
@@ -231,7 +245,7 @@ def _searched(
             evaluator,
             deadline=whole if request.finetunes else None,
             seed=request.settings.seed,
-            on_progress=progressed,
+            on_progress=on_progress,
         )
     except KeyboardInterrupt:
         log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
@@ -241,9 +255,7 @@ def _searched(
     write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status: Status = "finished" if result.front else "nothing fits"
     log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
-    return Outcome(
-        folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=(*notes, *result.notes)
-    )
+    return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)
 
 
 def _saved(search: Search) -> tuple[str, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -151,7 +150,7 @@ def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
 
 def _decoded(
     request: TrainingRequest, task: AnyTask, data: Data, spec: ModelSpec, stop: Callable[[], bool]
-) -> Parts[Any]:
+) -> Parts[Sized]:
     def decoded(_: int) -> None:
         if request.team.size == 1 and stop():
             raise StoppedError("interrupted while images were being decoded; run the same command to start over")
@@ -170,7 +169,7 @@ def _trained(
     request: TrainingRequest,
     task: AnyTask,
     data: Data,
-    parts: Parts[Any],
+    parts: Parts[Sized],
     model: MobileNet,
     on_progress: Callable[[Progress], None],
     on_note: Callable[[str], None],
@@ -208,7 +207,7 @@ def _tested(
     request: TrainingRequest,
     task: AnyTask,
     data: Data,
-    parts: Parts[Any],
+    parts: Parts[Sized],
     best: MobileNet,
     stop: Callable[[], bool],
 ) -> Metrics:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError, TrainingError
@@ -21,6 +21,9 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.progress import Progress, history_record
 from mnv2search.training.trainer import LAST
 from mnv2search.untrusted import UnsafeFileError, read_bytes
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["CURVES", "HISTORY", "PAGE", "logged", "write_page"]
 
@@ -81,7 +84,7 @@ def _begin_history(path: Path, *, is_new: bool) -> None:
         raise RecordError(f"{path}: cannot be appended to: {reason}", hint="move it to another folder") from error
 
 
-def _append(path: Path, evaluation: dict[str, Any]) -> None:
+def _append(path: Path, evaluation: dict[str, object]) -> None:
     line = json.dumps(json.loads(json.dumps(evaluation), parse_constant=lambda _: None))  # NaN is no JSON
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,7 @@ def _evaluations(path: Path, on_note: Callable[[str], None]) -> tuple[Evaluated,
     return evaluations
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path) -> SummaryWriter | None:
     """A writer of TensorBoard's event files, or None where TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         return None
