@@ -21,7 +21,7 @@ from mnv2search.latency.types import LatencyDevice
 __all__ = ["Availability", "available", "device_effects", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
-# Options that say where on a machine a runtime runs, and not how; what they are for.
+# Options that place a runtime on a machine, and the devices that they are for.
 PLACING = {
     "cores": "runtimes that load artifacts",
     "python": "other machines",
@@ -34,14 +34,7 @@ PLACING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether a device can be used here.
-
-    Attributes:
-        name: that opens it.
-        version: of its runtime; empty where it cannot be used.
-        usable: whether it opens.
-        reason: why it does not, and what would help.
-    """
+    """Whether a device can be opened here, with the version of its runtime, or the reason and a remedy."""
 
     name: str
     version: str
@@ -107,7 +100,7 @@ def device_effects(text: str) -> tuple[str, ...]:
 
 
 def _pool(texts: Sequence[str]) -> LatencyDevice:
-    """The devices as one; none stays open where one cannot be opened."""
+    """The devices as one; if one cannot be opened, none stays open."""
     with ExitStack() as stack:
         members: list[LatencyDevice] = []
         for text in texts:
@@ -161,7 +154,7 @@ def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native |
 
 
 def available() -> tuple[Availability, ...]:
-    """Every device that is known, and whether it opens here."""
+    """Every known device, and whether it can be opened here."""
     return tuple(_availability(name) for name in plugins.names("device"))
 
 
