@@ -89,7 +89,7 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str =
 @contextmanager
 def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
     """A bar of time; yields a callback for the share of the time and the number of measured networks."""
-    text = TextColumn("{task.percentage:3.0f} %, {task.description} networks")
+    text = TextColumn("{task.percentage:3.0f} %, {task.description} networks", markup=False)
     columns = (TextColumn("profiling"), BarColumn(), text, TimeRemainingColumn())
     with _bar(*columns, quiet=quiet, total=1.0, description="0") as update:
         yield lambda share, measured: update(completed=share, description=str(measured))
