@@ -49,7 +49,7 @@ from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import candidates_of
+from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
 from mnv2search.workflows.search.shipping import FINETUNE_SHARE
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
@@ -181,15 +181,16 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     front = result.front
     if arguments.finetune:
         with tempfile.TemporaryDirectory() as folder:
-            found = finetune(
-                candidates_of(result.finalists),
-                evaluator.task,
-                evaluator.dataset,
+            request = Finetuning(
+                candidates=candidates_of(result.finalists),
+                task=evaluator.task,
+                data=evaluator.dataset,
                 evaluator=evaluator,
                 folder=Path(folder),
                 time_s=share * arguments.time,
                 seed=seed,
             )
+            found = finetune(request)
         if found is None:
             raise SystemExit("no time was left for trainings on their own: give the search more --time")
         front = found.trained

@@ -34,8 +34,8 @@ import torch
 from mnv2search.cli.main import main as command_line
 from mnv2search.results.manifest import read_manifest
 from mnv2search.results.records import read_records
+from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.run import STUDY_FILE
-from mnv2search.workflows.search.verify import verify
 
 NAME, TRIALS = "it", 13
 OLD_MS, NEW_MS = 6.0, 5.0

@@ -158,7 +158,7 @@ def _trained(
     def steps(net: ElasticNet, count: int, folder: Path) -> Any:
         return train_supernet(
             net,
-            prepared.parts["train"],
+            prepared.examples["train"],
             prepared.recipe,
             drawn,
             Job(folder=folder, seed=seed, steps=count),
@@ -186,14 +186,14 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     recipe = suited(prepared.recipe, epochs=EPOCHS)
     transform = Transform.of(recipe, SIDE_PX)
     calibration = next(
-        training_batches(prepared.parts["train"], transform, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
+        training_batches(prepared.examples["train"], transform, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
     ).images
 
     def inherited(choice: Choice) -> Inherited:
         begin = time.process_time()
         model = net.member(net.place(pick_of(net.space, choice)))
         recalibrate(model, [calibration])
-        found = classify(model.eval(), prepared.parts["val"], transform)
+        found = classify(model.eval(), prepared.examples["val"], transform)
         return Inherited(100 * found.main.value, 100 * math.exp(-(found.loss or 0.0)), time.process_time() - begin)
 
     return inherited

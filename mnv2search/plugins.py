@@ -42,7 +42,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
         "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
-        "train-dense": "mnv2search.accuracy.evaluators.train:train_dense",
+        "train-dense": "mnv2search.accuracy.evaluators.train:TrainDenseEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -58,13 +59,10 @@ class Recipe:
         optimizer: ``sgd`` with Nesterov's momentum, ``adamw``, or ``rmsprop-tf``: TensorFlow's, with epsilon inside
             the root and the rate inside the momentum.
         lr: learning rate at its highest, for a batch of `lr_batch`, and in proportion to the batch.
-        lr_batch: see `lr`.
         momentum: of ``sgd`` and ``rmsprop-tf``.
         rms_decay: of the mean of squares of ``rmsprop-tf``.
         epsilon: of ``adamw`` and ``rmsprop-tf``.
         schedule: ``cosine`` to nothing, or ``exponential``: times `decay_rate` every `decay_epochs`.
-        decay_rate: see `schedule`.
-        decay_epochs: see `schedule`.
         warmup_epochs: over which the rate rises from nothing.
         weight_decay: of the weights of convolutions and of the classifier; not of depthwise ones, norms and biases.
         batch: images a step.
@@ -172,23 +170,23 @@ def _read(text: str, *, file: str, name: str) -> Recipe:
     return msgspec.convert(values, Recipe)
 
 
+# How the text of a value is read, and the hint if it cannot be, by the type of the key.
+READERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "float | None": (lambda text: None if text == "null" else float(text), "a number"),
+}
+
+
 def _value(key: str, kind: str, text: str) -> object:
-    if key in CHOICES or kind == "bool":
-        allowed = CHOICES.get(key, ("true", "false"))
-        if text not in allowed:
-            raise OptionError(
-                f"{key} is {text!r}", hint=f"use {', '.join(allowed) if key in CHOICES else 'true or false'}"
-            )
-        return text if key in CHOICES else text == "true"
-    if text == "null" and "None" in kind:
-        return None
-    read: Callable[[str], float] = int if kind == "int" else float
+    words = CHOICES.get(key, ())
+    read, wanted = ({word: word for word in words}.__getitem__, ", ".join(words)) if words else READERS[kind]
     try:
-        number = read(text)
-    except ValueError:
-        whole = "a whole number" if kind == "int" else "a number"
-        raise OptionError(f"{key} is {text!r}", hint=f"use {whole}") from None
-    least, most = LIMITS[key]
-    if not least <= number <= most:
+        value = read(text)
+    except (KeyError, ValueError):
+        raise OptionError(f"{key} is {text!r}", hint=f"use {wanted}") from None
+    least, most = LIMITS.get(key, (-math.inf, math.inf))
+    if isinstance(value, int | float) and not least <= value <= most:
         raise OptionError(f"{key} is {text}", hint=f"use {least:g} to {most:g}")
-    return number
+    return value

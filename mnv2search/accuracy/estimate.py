@@ -82,9 +82,8 @@ class Features:
         se_share: share of the blocks with squeeze-excite, 0 to 1.
         unexpanded_share: mean, over the stages after the first, of the share of blocks without expansion; a
             stage is a run of blocks of one output width.
-        largest_kernel: in px.
         other_activation: an activation besides ReLU and ReLU6 is used.
-        unusual: what else the tables have no example of, in words; empty mostly.
+        unusual: other properties without an example in the tables, in words, or empty.
     """
 
     madds: float

@@ -78,11 +78,6 @@ def run_program(words: Sequence[str], *, timeout_s: float, clock: Callable[[], f
 
     When the program itself has ended, its remaining output is read for at most half a second.
 
-    Args:
-        words: the program and its arguments.
-        timeout_s: timeout for the program and everything it starts.
-        clock: monotonic clock in seconds.
-
     Raises:
         OSError: it cannot be started.
         ProgramTimeoutError: it takes longer.

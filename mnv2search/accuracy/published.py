@@ -22,16 +22,10 @@ class PublishedResult(NamedTuple):
     """A published result of one training of a network.
 
     Attributes:
-        name: the name in its source.
         recipe: training recipe; results of the same recipe are comparable.
-        top1: ImageNet top-1, 0 to 1.
-        resolution: side in px.
-        madds: multiply-adds of one image.
         params: trainable parameters including the classifier; None if the source does not state them.
         body_params: trainable parameters without the classifier, or None.
         se_share: share of blocks with squeeze-excite, 0 to 1.
-        source: where it is published.
-        note: remarks on the result.
     """
 
     name: str

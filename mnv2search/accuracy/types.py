@@ -69,16 +69,13 @@ class Accuracy:
     Attributes:
         value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
         low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
-        high: upper end.
         metric: what is counted, such as ``top1``.
         kind: how it was determined.
         dataset: on which images.
         seed: of the training, or None where nothing is drawn.
-        note: what a reader has to know before trusting it, such as that it extrapolates; empty mostly.
-        merit: what orders networks better than the accuracy does, such as a loss; more is better. None where there
-            is no such thing.
-        commonest: share of the images that always answering their commonest class names right; None where that is
-            not known or says nothing.
+        note: caveats, such as that it extrapolates.
+        merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
+        commonest: majority-class accuracy; None where it is unknown or means nothing.
     """
 
     value: float
@@ -110,7 +107,7 @@ class Accuracy:
 
     @property
     def beats_commonest(self) -> bool:
-        """Whether the interval lies above what always answering the commonest class gives, if that is known."""
+        """Whether the interval lies above the majority-class accuracy, if that is known."""
         return self.commonest is None or self.low > self.commonest
 
 
@@ -121,7 +118,6 @@ class EvaluatorInfo:
     Attributes:
         name: the text that opens the evaluator again.
         version: of the evaluator; accuracies of different versions are not comparable.
-        kind: of every accuracy it returns.
         dataset: on which images.
         metric: what is counted.
         detail: one sentence for people.
@@ -156,12 +152,10 @@ class Preparation:
     """What an evaluator may know before the first network is evaluated.
 
     Attributes:
-        space: whose networks it will be asked for.
         band: picks that are predicted to fit the budget, without being far below it; sorted by multiply-adds.
-        folder: to keep its work in, so that an interrupted run goes on with it; None keeps nothing.
-        time_s: wall time that it may take; None where only a number of trials was asked for.
-        seed: of everything that is drawn.
-        tell: hears what is being done, and the share of it that is done.
+        folder: for work that an interrupted run resumes; None keeps nothing.
+        time_s: wall time limit; None for a run with a number of trials only.
+        tell: called with the current activity, and its progress from 0 to 1.
     """
 
     space: SearchSpace
@@ -180,7 +174,7 @@ class Fitting:
         trainings: as many as fit; None where there is no limit of time.
         least_s: wall time of one of the least length that is of any use.
         wanted_s: wall time of as many whole ones as make a search.
-        told: what a user has to know before they begin; empty where nothing is expected.
+        told: message for the user before they begin, or empty.
     """
 
     trainings: int | None
@@ -226,10 +220,7 @@ class Evaluator(ABC):
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy of one network.
 
-        Args:
-            spec: the network.
-            seed: of all random choices.
-            report: called with intermediate accuracies, if there are any.
+        `report` is called with intermediate accuracies, if there are any.
 
         Raises:
             EvaluatorError: the accuracy could not be determined.
@@ -268,9 +259,7 @@ class Evaluator(ABC):
     def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
         """Choose the length of all trainings, by timing a few steps of some networks.
 
-        Args:
-            preparation: the space, a band of it, and the time for all trainings.
-            left_s: time by which a training that begins now has to end; None sets no limit.
+        A training that begins now has to end within `left_s`; None sets no limit.
 
         Raises:
             EvaluatorError: the networks cannot be timed.

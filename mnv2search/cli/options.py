@@ -13,7 +13,6 @@ from mnv2search.cli.parameter_types import Duration, InputPath, Positive, Resolu
 
 __all__ = [
     "FILE",
-    "POOL",
     "data_option",
     "device_option",
     "epochs_option",
@@ -29,7 +28,6 @@ __all__ = [
     "time_option",
     "void_option",
     "weights_options",
-    "with_precision",
 ]
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -47,8 +45,6 @@ DEFAULT_DEVICE = "onnxruntime"
 # Those of `mnv2search.spec.heads.outputs`, which would have to be imported.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-# Stands between the devices of a pool in its text.
-POOL = " + "
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -68,7 +64,7 @@ void_option: Decorator = click.option(
 )
 output_dir_option: Decorator = click.option(
     "--output-dir",
-    "root",
+    "output_dir",
     type=FOLDER,
     default=Path("results"),
     show_default=True,
@@ -157,27 +153,9 @@ def _remember_precision(context: click.Context, _: click.Parameter, value: str |
 
 
 def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> str:
-    precision = context.meta.get("mnv2search.precision")
-    return POOL.join(text if precision is None else with_precision(text, precision) for text in value)
+    from mnv2search.latency.device_text import device_text  # late: --help must not pay for it
 
-
-def with_precision(text: str, precision: str) -> str:
-    """The text of a device with the option `precision`.
-
-    >>> with_precision("litert", "int8"), with_precision("litert:threads=2@ssh://pi", "int8")
-    ('litert:precision=int8', 'litert:threads=2,precision=int8@ssh://pi')
-
-    Raises:
-        click.UsageError: the text asks for another one.
-    """
-    address, at, host = text.partition("@")
-    name, _, options = address.partition(":")
-    known = [option for option in options.split(",") if option]
-    named = [option for option in known if option.startswith("precision=")]
-    if named and named != [f"precision={precision}"]:
-        raise click.UsageError(f"--precision {precision} contradicts --device {text}: leave one of them out")
-    known += [] if named else [f"precision={precision}"]
-    return f"{name}:{','.join(known)}{at}{host}"
+    return device_text(value, context.meta.get("mnv2search.precision"))
 
 
 def network_options(*, head_output: bool = False) -> Decorator:

@@ -49,7 +49,6 @@ class Example:
     """An image with its annotations.
 
     Attributes:
-        path: image file.
         labels: classes from 0: one for a classified image, one per box for detection.
         boxes: corners in px.
         mask: file with the class of each pixel.

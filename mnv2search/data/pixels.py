@@ -128,20 +128,10 @@ def _write(
 ) -> None:
     """Write an entry of the cache beside its place, and rename it."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    rows: list[tuple[int, int, int, int]] = []
-    broken: list[Path] = []
-    offset, count = 0, len(examples)
+    count = len(examples)
     try:
         part.mkdir(parents=True, exist_ok=True)
-        with open(part / "values.u8", "wb") as file:
-            for done, (example, pixels) in enumerate(images, start=1):
-                if pixels is None:
-                    broken.append(example.path)
-                else:
-                    rows.append((example.label, pixels.shape[0], pixels.shape[1], offset))
-                    offset += file.write(pixels.tobytes())
-                if done % 64 == 0 or done == count:
-                    on_progress(done)
+        rows, broken = _write_values(part / "values.u8", images, count, on_progress)
         if not is_readable_enough(len(broken), of=count, share=unreadable_share) or not rows:
             named = f" of {split}" if split else ""
             raise DataError(
@@ -160,6 +150,25 @@ def _write(
             ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_values(
+    path: Path, images: Iterable[tuple[Example, Bytes | None]], count: int, on_progress: Callable[[int], None]
+) -> tuple[list[tuple[int, int, int, int]], list[Path]]:
+    """Write the pixels to a file; (label, height, width, offset) of each image, and the files that are broken."""
+    rows: list[tuple[int, int, int, int]] = []
+    broken: list[Path] = []
+    offset = 0
+    with open(path, "wb") as file:
+        for done, (example, pixels) in enumerate(images, start=1):
+            if pixels is None:
+                broken.append(example.path)
+            else:
+                rows.append((example.label, pixels.shape[0], pixels.shape[1], offset))
+                offset += file.write(pixels.tobytes())
+            if done % 64 == 0 or done == count:
+                on_progress(done)
+    return rows, broken
 
 
 def _each(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from mnv2search.data.dataset import Dataset, Example, Split
 from mnv2search.data.image_files import checked_size
@@ -17,7 +18,7 @@ from mnv2search.data.transforms import CROP
 from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["Prepared", "image_folder", "prepare"]
+__all__ = ["E", "Parts", "prepare"]
 
 # Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
@@ -25,17 +26,21 @@ LOOKED_AT = 64
 SHIFT = 1 / 8
 
 
+E = TypeVar("E", bound=Sized)
+"""The examples of one split, ready for a network."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Decoded splits, and the recipe adapted to them: with shifts instead of crops for small images."""
+class Parts(Generic[E]):
+    """Splits made ready for a network, and the recipe as it suits them, such as with shifts for small images.
 
-    parts: Mapping[Split, Pixels]
+    Attributes:
+        unreadable: files that are left out.
+    """
+
+    examples: Mapping[Split, E]
     recipe: Recipe
-
-    @property
-    def unreadable(self) -> tuple[Path, ...]:
-        """Files that are left out."""
-        return tuple(path for part in self.parts.values() for path in part.unreadable)
+    unreadable: tuple[Path, ...] = ()
 
 
 def prepare(
@@ -46,7 +51,7 @@ def prepare(
     splits: Sequence[Split],
     most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> Prepared:
+) -> Parts[Pixels]:
     """Decode some splits for a network whose input has a side in px.
 
     `most_bytes` limits the decoded images on the disk; `on_progress` is called with the number of decoded images of a
@@ -71,9 +76,9 @@ def prepare(
         )
         for split in splits
     }
-    prepared = Prepared(parts=parts, recipe=recipe)
-    images.without(prepared.unreadable)  # refuses a split that lost the last image of a class
-    return prepared
+    unreadable = tuple(path for part in parts.values() for path in part.unreadable)
+    images.without(unreadable)  # refuses a split that lost the last image of a class
+    return Parts(examples=parts, recipe=recipe, unreadable=unreadable)
 
 
 def _short_px(examples: Sequence[Example]) -> float:

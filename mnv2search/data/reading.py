@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.data.dataset import SPLIT_NAMES, Dataset, Split, SplitFiles
+from mnv2search.data.dataset import SPLIT_NAMES, SPLITS, Dataset, Split, SplitFiles
 from mnv2search.data.readers.archives import dataset_root
 from mnv2search.data.readers.boxes import read_coco, read_voc
 from mnv2search.data.readers.folders import (
@@ -18,7 +18,7 @@ from mnv2search.data.readers.folders import (
     read_class_folders,
     split_folders,
 )
-from mnv2search.data.readers.masks import FOLDERS, named_classes, read_masks, text_lines
+from mnv2search.data.readers.masks import FOLDERS, mask_folders, named_classes, read_masks, text_lines
 from mnv2search.data.readers.tables import HUB, is_table, read_table
 from mnv2search.data.splits import assemble
 from mnv2search.errors import DataError
@@ -112,7 +112,7 @@ def _annotated(source: Path, task: str, unpack_to: Path | None, void: int) -> di
 
 def _has_masks(root: Path, pairs: Sequence[tuple[str, str]]) -> bool:
     folders = [root, *split_folders(root).values()]
-    return any((folder / a).is_dir() and (folder / b).is_dir() for folder in folders for a, b in pairs)
+    return any(mask_folders(folder, pairs) for folder in folders)
 
 
 def _has_boxes(root: Path) -> bool:
@@ -140,23 +140,23 @@ def _boxes(root: Path) -> dict[Split, SplitFiles]:
     if folders := split_folders(root):
         parts = {split: _boxes_in(folder, root) for split, folder in folders.items()}
         return _aligned({split: part for split, part in parts.items() if part is not None})
-    named = {
+    if named := _named_after_splits(root / "annotations"):
+        return {split: read_coco(file, root=root) for split, file in named.items()}
+    lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+    if lists["train"].is_file():
+        return _aligned({split: _listed_voc(root, file) for split, file in lists.items() if file.is_file()})
+    alone = _boxes_in(root, root)
+    return {} if alone is None else {"train": alone}
+
+
+def _named_after_splits(folder: Path) -> dict[Split, Path]:
+    """The JSON files of a folder by the split in their names."""
+    return {
         split: file
-        for file in sorted((root / "annotations").glob("*.json"))
+        for file in sorted(folder.glob("*.json"))
         for word, split in SPLIT_NAMES.items()
         if re.search(rf"(?<![a-z]){word}(?![a-z])", re.sub(r"\d", " ", file.stem.lower()))
     }
-    if named:
-        return {split: read_coco(file, root=root) for split, file in named.items()}
-    lists: dict[Split, Path] = {
-        split: file
-        for split in ("train", "val", "test")
-        if (file := root / "ImageSets" / "Main" / f"{split}.txt").is_file()
-    }
-    if "train" in lists:
-        return _aligned({split: _listed_voc(root, file) for split, file in lists.items()})
-    alone = _boxes_in(root, root)
-    return {} if alone is None else {"train": alone}
 
 
 def _boxes_in(folder: Path, root: Path) -> SplitFiles | None:

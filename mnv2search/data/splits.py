@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from mnv2search.data.dataset import Dataset, Example, Fault, Split, SplitFiles
+from mnv2search.data.dataset import SPLITS, Dataset, Example, Fault, Split, SplitFiles
 from mnv2search.errors import DataError
 
 __all__ = ["assemble"]
@@ -30,45 +31,56 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
     """
     classes = parts["train"].classes
     for split, part in parts.items():
-        if part.classes != classes:
-            raise DataError(
-                f"{root}: {split} has the classes {', '.join(part.classes)}, and train has {', '.join(classes)}",
-                hint="give all parts the same classes in the same order",
-            )
-        if task != "classification":
-            _check_broken(root, split, part)
+        _check(root, task, split, part, classes)
     splits: dict[Split, Sequence[Example]] = {split: part.examples for split, part in parts.items()}
     tests_val = "test" not in splits and "val" in splits
     if tests_val:
         splits["test"] = splits.pop("val")
-    made: list[tuple[Split, Split]] = []
-    generator = random.Random(seed)
-    for split, share in DRAWN_SHARES.items():
-        if split not in splits:
-            groups = (
-                _by_class(classes, splits["train"]) if task == "classification" else _whole(root, splits["train"])
-            )
-            splits["train"], splits[split] = _draw(groups, share, generator)
-            made.append((split, "train"))
-    if task == "detection" and not any(example.boxes for example in splits["train"]):
-        raise DataError(f"{root} has no boxes in train", hint="annotate some images, or check the class ids")
+    made = _draw_missing(splits, root, classes if task == "classification" else None, random.Random(seed))
+    if task == "detection":
+        _check_boxes(root, splits["train"])
+    everything = parts.values()
     dataset = Dataset(
         root=root,
         task=task,
         classes=classes,
-        train=tuple(splits["train"]),
-        val=tuple(splits["val"]),
-        test=tuple(splits["test"]),
-        made=tuple(made),
+        **{split: tuple(splits[split]) for split in SPLITS},
+        made=made,
         seed=seed,
         tests_val=tests_val,
-        faults=tuple(fault for part in parts.values() for fault in part.faults),
+        faults=tuple(chain.from_iterable(part.faults for part in everything)),
         void=void,
-        others=sum(part.others for part in parts.values()),
-        left_out=tuple(text for part in parts.values() for text in part.left_out),
+        others=sum(part.others for part in everything),
+        left_out=tuple(chain.from_iterable(part.left_out for part in everything)),
     )
     dataset.check_classes()
     return dataset
+
+
+def _check_boxes(root: Path, examples: Sequence[Example]) -> None:
+    if not any(example.boxes for example in examples):
+        raise DataError(f"{root} has no boxes in train", hint="annotate some images, or check the class ids")
+
+
+def _draw_missing(
+    splits: dict[Split, Sequence[Example]], root: Path, classes: Sequence[str] | None, generator: random.Random
+) -> tuple[tuple[Split, Split], ...]:
+    """Draw the splits that are missing from train, of every class the same share; returns (split, source) of each."""
+    missing = [split for split in DRAWN_SHARES if split not in splits]
+    for split in missing:
+        groups = _whole(root, splits["train"]) if classes is None else _by_class(classes, splits["train"])
+        splits["train"], splits[split] = _draw(groups, DRAWN_SHARES[split], generator)
+    return tuple((split, "train") for split in missing)
+
+
+def _check(root: Path, task: str, split: Split, part: SplitFiles, classes: tuple[str, ...]) -> None:
+    if part.classes != classes:
+        raise DataError(
+            f"{root}: {split} has the classes {', '.join(part.classes)}, and train has {', '.join(classes)}",
+            hint="give all parts the same classes in the same order",
+        )
+    if task != "classification":
+        _check_broken(root, split, part)
 
 
 def _check_broken(root: Path, split: Split, part: SplitFiles) -> None:

@@ -12,7 +12,8 @@ from typing import cast
 
 from mnv2search import plugins
 from mnv2search.errors import Mnv2SearchError, OptionError
-from mnv2search.latency.measuring.pool import SEPARATOR, Pool
+from mnv2search.latency.device_text import SEPARATOR
+from mnv2search.latency.measuring.pool import Pool
 from mnv2search.latency.remote.device import RemoteDevice
 from mnv2search.latency.remote.native import Native, NativeDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice

@@ -50,7 +50,6 @@ class Evaluated(NamedTuple):
     """One evaluation during a training.
 
     Attributes:
-        step: step after which it took place.
         loss: running mean of the training loss.
         figures: figures on held-out images by name; the first one selects the best weights.
     """
@@ -109,12 +108,7 @@ def _evaluation(line: bytes) -> Evaluated:
 
 
 def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
-    """A PNG with the training loss and the figures on held-out images over the steps.
-
-    Args:
-        history: its evaluations.
-        batch: images a step.
-    """
+    """A PNG with the training loss and the figures on held-out images over the steps."""
     figure, (left, right) = _axes(2)
     steps = [one.step for one in history]
     _line(left, steps, [one.loss for one in history], label="training loss")
@@ -131,13 +125,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
 
 
 def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *, metric: str) -> bytes | None:
-    """A PNG with the figures that candidates of a search reached after each epoch; None where none was told of.
-
-    Args:
-        front: networks of the front.
-        others: further ones, those that were stopped early among them.
-        metric: of the figures.
-    """
+    """A PNG with the figures that candidates of a search reached after each epoch; None where none was told of."""
     if not any(e.curve for e in (*front, *others)):
         return None
     figure, (axes,) = _axes(1)

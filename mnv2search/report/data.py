@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
@@ -27,40 +28,37 @@ SMALLEST_ANCHOR = 0.1
 
 def data_rows(found: DataDescription) -> Rows:
     """A row for each class, the most frequent first: numbers of images and boxes, or shares of the pixels."""
-    dataset, is_classified = found.dataset, found.dataset.task == "classification"
-    amount, unit = AMOUNTS[dataset.task]
-    columns = [Column("class") if is_classified else Column("class", align="left")]
-    if not is_classified:
-        columns.append(Column("train", "images"))
-    test = "test (from your val/)" if dataset.tests_val else "test"
-    columns += [Column(name, unit) for name in ("train", "val", test)]
-    if dataset.task == "detection":
-        columns.append(Column("sides 5 %, median, 95 %", "% of the image's"))
+    dataset = found.dataset
+    columns, cells, totals = zip(*_columns(found), strict=True)
     order = sorted(found.listed, key=lambda label: -found.amounts["train"][label])
-    rows = [_row(found, label) for label in order]
-    is_share = dataset.task == "segmentation"
-    total = [
-        "all",
-        *([] if is_classified else [str(len(dataset.train))]),
-        *("100" if is_share else str(sum(found.amounts[split])) for split in SPLITS),
-        *([""] if dataset.task == "detection" else []),
-    ]
     sizes = ", ".join(f"{split}: {counted(len(dataset.part(split)), 'image')}" for split in SPLITS)
     return Rows(
-        title=f"{amount} in {dataset.root}",
-        columns=tuple(columns),
-        rows=(*rows, tuple(total)),
-        notes=() if is_classified else (sizes,),
+        title=f"{AMOUNTS[dataset.task][0]} in {dataset.root}",
+        columns=columns,
+        rows=(*(tuple(cell(label) for cell in cells) for label in order), totals),
+        notes=() if dataset.task == "classification" else (sizes,),
     )
+
+
+def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], str], str]]:
+    """The columns, each with its cell for a class and that for all of them."""
+    dataset, (_, unit) = found.dataset, AMOUNTS[found.dataset.task]
+    is_classified, is_share = dataset.task == "classification", dataset.task == "segmentation"
+    yield Column("class", align="right" if is_classified else "left"), lambda label: dataset.classes[label], "all"
+    if not is_classified:
+        yield Column("train", "images"), lambda label: str(found.images["train"][label]), str(len(dataset.train))
+    names = "train", "val", "test (from your val/)" if dataset.tests_val else "test"
+    for split, name in zip(SPLITS, names, strict=True):
+        total = "100" if is_share else str(sum(found.amounts[split]))
+        yield Column(name, unit), partial(_amount, found, split), total
+    if dataset.task == "detection":
+        yield Column("sides 5 %, median, 95 %", "% of the image's"), lambda label: _sides(found.sides[label]), ""
 
 
 def data_lines(found: DataDescription) -> Iterator[str]:
     """Sizes, draws and problems of a dataset."""
     dataset = found.dataset
-    if found.sizes is not None and found.sizes.least == found.sizes.most:
-        yield f"short side {found.sizes.least} px"
-    elif found.sizes is not None:
-        yield f"short sides of {found.sizes.least} to {found.sizes.most} px, {found.sizes.median} px in the median"
+    yield from _size_lines(found)
     if dataset.task == "detection":
         yield from _box_lines(found)
     if void := sum(found.void.values()):
@@ -81,21 +79,27 @@ def data_lines(found: DataDescription) -> Iterator[str]:
         yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
 
 
+def _size_lines(found: DataDescription) -> Iterator[str]:
+    if (sizes := found.sizes) is not None and sizes.least == sizes.most:
+        yield f"short side {sizes.least} px"
+    elif sizes is not None:
+        yield f"short sides of {sizes.least} to {sizes.most} px, {sizes.median} px in the median"
+
+
 def data_json(found: DataDescription) -> dict[str, object]:
     """One document with our field names as keys."""
     dataset = found.dataset
-    common = {"root": str(dataset.root), "classes": list(dataset.classes)}
-    drawn = {"made": [list(pair) for pair in dataset.made], "seed": dataset.seed}
+    common = {"root": str(dataset.root), "classes": dataset.classes}
+    drawn = {"made": dataset.made, "seed": dataset.seed}
     short_px = None if found.sizes is None else asdict(found.sizes)
-    problems = {"repeated": [[str(one), str(other)] for one, other in found.repeated], "rare": list(found.rare)}
-    images = {split: list(counts) for split, counts in found.images.items()}
+    problems = {"repeated": [tuple(map(str, pair)) for pair in found.repeated], "rare": found.rare}
     if dataset.task == "classification":
         return {
             **common,
-            "counts": images,
+            "counts": found.images,
             **drawn,
             "others": dataset.others,
-            "left_out": list(dataset.left_out),
+            "left_out": dataset.left_out,
             "short_px": short_px,
             "unreadable": [str(path) for path in found.unreadable],
             "is_readable_enough": found.is_readable_enough,
@@ -105,18 +109,18 @@ def data_json(found: DataDescription) -> dict[str, object]:
         **common,
         "task": dataset.task,
         "parts": {split: len(dataset.part(split)) for split in SPLITS},
-        "images": images,
-        AMOUNTS[dataset.task][0]: {split: list(amounts) for split, amounts in found.amounts.items()},
-        "void": dict(found.void),
-        "empty": dict(found.empty),
+        "images": found.images,
+        AMOUNTS[dataset.task][0]: found.amounts,
+        "void": found.void,
+        "empty": found.empty,
         "sides": [None if sides is None else asdict(sides) for sides in found.sides],
         "most_boxes": found.most_boxes,
         **drawn,
         "short_px": short_px,
-        "faults": [str(fault) for fault in dataset.faults],
+        "faults": list(map(str, dataset.faults)),
         **problems,
-        "listed": list(found.listed),
-        "singles": [[name, str(path)] for name, path in found.singles],
+        "listed": found.listed,
+        "singles": [(name, str(path)) for name, path in found.singles],
     }
 
 
@@ -138,17 +142,6 @@ def faults_counted(faults: Sequence[Fault]) -> str:
         for text, count in counts.items()
         if count
     )
-
-
-def _row(found: DataDescription, label: int) -> tuple[str, ...]:
-    dataset = found.dataset
-    cells = [dataset.classes[label]]
-    if dataset.task != "classification":
-        cells.append(str(found.images["train"][label]))
-    cells += [_amount(found, split, label) for split in SPLITS]
-    if dataset.task == "detection":
-        cells.append(_sides(found.sides[label]))
-    return tuple(cells)
 
 
 def _amount(found: DataDescription, split: Split, label: int) -> str:

@@ -11,6 +11,7 @@ from mnv2search.report.rows import NAME, Column, Rows, interval_text, measured_t
 from mnv2search.report.training import COLLAPSED, majority_text
 
 if TYPE_CHECKING:
+    from mnv2search.evaluation import Evaluation
     from mnv2search.results.finetuned import Finetuned
     from mnv2search.tasks.metrics import Metrics
 
@@ -21,44 +22,38 @@ UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both
 
 def finetuned_rows(found: Finetuned) -> Rows:
     """A row for each network that was trained on its own."""
+    several, is_shortened = len(found.networks) > 1, any(": ended after" in note for note in found.notes)
     columns = (
         NAME,
         Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images"),
         Column("measured latency [95 % interval]", "ms"),
-        Column("unbeaten", align="left", spare=1),
+        *([Column("unbeaten", align="left", spare=1)] if several else []),
     )
-    one, is_shortened = len(found.networks) == 1, any(": ended after" in note for note in found.notes)
-    front = {evaluation.spec for evaluation in found.front}
-    rows = tuple(
-        (
-            evaluation.spec.name,
-            _percent(metrics) + (", inherited" if found.kind(evaluation) == "inherited" else ""),
-            measured_text(evaluation.latency),
-            "yes" if evaluation.spec in front else "no",
-        )
-        for evaluation, metrics in zip(found.networks, found.held_out, strict=True)
-    )
+    first = found.held_out[0]
+    networks = list(zip(found.networks, found.held_out, strict=True))
     return Rows(
         title=(
-            f"The best {'network,' if one else 'networks, each'} trained on its own for "
+            f"The best {'networks, each' if several else 'network,'} trained on its own for "
             f"{'up to ' * is_shortened}{found.steps:,} steps"
         ),
-        columns=columns[:-1] if one else columns,
-        rows=tuple(row[:-1] for row in rows) if one else rows,
+        columns=columns,
+        rows=tuple(_row(found, evaluation, metrics)[: len(columns)] for evaluation, metrics in networks),
         stressed=frozenset({found.best}),
         notes=(
-            f"recipe {found.recipe}: {found.images:,} images seen{'' if one else ' by each'}"
-            f"{', at most' * is_shortened}; {found.held_out[0].count:,} held out to "
-            f"decide by{majority_text(found.held_out[0].majority)}",
-            *(() if one else (UNBEATEN_MEANS,)),
-            *(
-                f"{evaluation.spec.name}: {COLLAPSED}"
-                for evaluation, metrics in zip(found.networks, found.held_out, strict=True)
-                if not metrics.beats_majority
-            ),
+            f"recipe {found.recipe}: {found.images:,} images seen{' by each' * several}{', at most' * is_shortened}; "
+            f"{first.count:,} held out to decide by{majority_text(first.majority)}",
+            *([UNBEATEN_MEANS] if several else []),
+            *(f"{e.spec.name}: {COLLAPSED}" for e, metrics in networks if not metrics.beats_majority),
             *found.notes,
         ),
     )
+
+
+def _row(found: Finetuned, evaluation: Evaluation, metrics: Metrics) -> tuple[str, ...]:
+    is_unbeaten = evaluation.spec in {member.spec for member in found.front}
+    inherited = ", inherited" * (found.kind(evaluation) == "inherited")
+    latency = measured_text(evaluation.latency)
+    return evaluation.spec.name, _percent(metrics) + inherited, latency, "yes" if is_unbeaten else "no"
 
 
 def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:

@@ -16,7 +16,7 @@ Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
 """Metrics on the test images: of the network first, then of each file that can be run here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Compiled:
     """The outcome of a compilation.
 
@@ -33,6 +33,11 @@ class Compiled:
     exports: tuple[ExportReport, ...]
     unreadable: tuple[Path, ...] = ()
     judged: Judged = ()
+
+    def __repr__(self) -> str:
+        counts = f"{self.cost.params:,} parameters, {self.cost.madds:,} multiply-adds"
+        written = [f"written to {export.path}" for export in self.exports]
+        return f"<{', '.join([f'{self.plan.spec.name}: {counts}', *written])}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

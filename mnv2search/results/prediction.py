@@ -5,29 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Found", "Prediction"]
+from mnv2search.tasks.prediction import Found
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A predicted class.
-
-    Attributes:
-        score: 0 to 1; for segmentation, the share of the image.
-        box: corners in px of the image; None except for detectors.
-    """
-
-    name: str
-    score: float
-    box: tuple[float, float, float, float] | None = None
-
-    def __str__(self) -> str:
-        """The class with its score in percent.
-
-        >>> str(Found(name="t_shirt", score=0.174))
-        't_shirt 17 %'
-        """
-        return f"{self.name} {100 * self.score:.0f} %"
+__all__ = ["Prediction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

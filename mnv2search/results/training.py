@@ -17,7 +17,7 @@ from mnv2search.training.progress import Trained
 __all__ = ["TrainingReport", "report_json"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingReport:
     """The outcome of a training.
 
@@ -56,6 +56,13 @@ class TrainingReport:
     unreadable: tuple[Path, ...] = ()
     faults: Sequence[Fault] = ()
     reach: tuple[float | None, ...] = ()
+
+    def __repr__(self) -> str:
+        main = self.test.main
+        return (
+            f"<{self.folder}: {self.spec.name}, {self.trained.steps:,} steps, {main.name} {main.value:.3f} "
+            f"[{main.low:.3f}, {main.high:.3f}] on {self.test.count} test images>"
+        )
 
 
 def report_json(report: TrainingReport) -> dict[str, object]:

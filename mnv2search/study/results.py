@@ -25,8 +25,6 @@ __all__ = [
 REGION_BEGINS = 0.35
 # Measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
-# Of the latency of the network to ship, that a measured network of an incomplete grid takes to count as its rival.
-NEAR = 0.7
 # Parts of the region of interest, of equal ratios of latency, and how many of each are among the finalists.
 SLOTS, OF_SLOT = 5, 2
 
@@ -59,17 +57,16 @@ def result_of(
         notes: for the reader.
     """
     space, final, baseline = _by_stage(items)
-    members = front_of([e for e in final.values() if e.is_feasible and e.accuracy is not None])
+    finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
+    members = front_of(finalists)
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
-    ship = max(members, key=rank_of, default=None)
-    is_compared = len(baseline) >= grid or (ship is not None and _is_covered(ship, tuple(baseline.values())))
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),
-        dominated=tuple(e for e in {**space, **final}.values() if e.latency is not None and e.spec not in on_front),
-        ship=ship,
-        finalists=tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None),
+        dominated=tuple(e for e in measured if e.spec not in on_front),
+        ship=max(members, key=rank_of, default=None),
+        finalists=finalists,
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
@@ -80,7 +77,7 @@ def result_of(
         exhausted=exhausted,
         notes=notes,
         stopped=sum(e.is_stopped for e in space.values()),
-        rivals=tuple(baseline.values()) if is_compared else (),
+        has_whole_baseline=len(baseline) >= grid,
     )
 
 
@@ -99,14 +96,6 @@ def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], 
         target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
         target[item.evaluation.spec] = item.evaluation
     return space, final, baseline
-
-
-def _is_covered(ship: Evaluation, baseline: Sequence[Evaluation]) -> bool:
-    """Whether a part of the grid has a rival near a network, or none that is as slow."""
-    latencies = [median_ms_of(e) for e in baseline]
-    ship_ms = median_ms_of(ship)
-    below = max((ms for ms in latencies if ms <= ship_ms), default=0.0)
-    return below >= NEAR * ship_ms
 
 
 def rank_of(evaluation: Evaluation) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import optuna
@@ -15,7 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid.strategy import Describe, HybridStrategy
+from mnv2search.study.hybrid.strategy import Describe, HybridStrategy, Limits
 
 __all__ = ["SAMPLERS", "VIOLATION", "HybridSampler", "make_sampler"]
 
@@ -40,10 +40,7 @@ class HybridSampler(BaseSampler):
         space: distributions by parameter name, categorical or integer; their order is that of the index tuples.
         describe: says what is known of index tuples before evaluation.
         seed: of all random choices.
-        batch: networks asked for between two fits.
-        budget: evaluations expected in all, when known.
-        reference: accuracy and cost that bound the region of interest.
-        ceiling: the cost that bounds it, where there is no `reference`.
+        limits: of the strategy.
 
     Raises:
         OptionError: a distribution of another kind.
@@ -55,10 +52,7 @@ class HybridSampler(BaseSampler):
         space: Mapping[str, BaseDistribution],
         describe: Describe,
         seed: int,
-        batch: int = 8,
-        budget: int | None = None,
-        reference: tuple[float, float] | None = None,
-        ceiling: float | None = None,
+        **limits: Unpack[Limits],
     ) -> None:
         self._space = dict(space)
         self._describe = describe
@@ -67,10 +61,7 @@ class HybridSampler(BaseSampler):
             ordinal=tuple(_is_ordinal(distribution) for distribution in self._space.values()),
             describe=describe,
             seed=seed,
-            batch=batch,
-            budget=budget,
-            reference=reference,
-            ceiling=ceiling,
+            **limits,
         )
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._replayed: frozenset[int] | None = None
@@ -86,14 +77,14 @@ class HybridSampler(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The parameters of the next network.
 
         Raises:
             SpaceExhausted: no network is left.
         """
         del study, search_space
-        fixed: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+        fixed: Mapping[str, object] = trial.system_attrs.get("fixed_params", {})
         if self._space.keys() <= fixed.keys():
             return {}
         with self._lock:
@@ -103,7 +94,7 @@ class HybridSampler(BaseSampler):
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    ) -> object:
         """A random value, for a parameter that is not of the space."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
@@ -123,14 +114,14 @@ class HybridSampler(BaseSampler):
         """Reseed what is not of the space; the strategy is shared by all threads and stays as it is."""
         self._independent.reseed_rng()
 
-    def params(self, choice: Choice) -> dict[str, Any]:
+    def params(self, choice: Choice) -> dict[str, object]:
         """The parameter values of an index tuple."""
         return {
             name: _value(distribution, index)
             for (name, distribution), index in zip(self._space.items(), choice, strict=True)
         }
 
-    def choice(self, params: Mapping[str, Any]) -> Choice:
+    def choice(self, params: Mapping[str, object]) -> Choice:
         """The index tuple of parameter values."""
         return tuple(_index(distribution, params[name]) for name, distribution in self._space.items())
 
@@ -174,10 +165,7 @@ def make_sampler(
     seed: int,
     space: Mapping[str, BaseDistribution] | None = None,
     describe: Describe | None = None,
-    batch: int = 8,
-    budget: int | None = None,
-    reference: tuple[float, float] | None = None,
-    ceiling: float | None = None,
+    **limits: Unpack[Limits],
 ) -> BaseSampler:
     """The sampler of a name in `SAMPLERS`; each knows constraints by the user attribute `VIOLATION`.
 
@@ -186,10 +174,7 @@ def make_sampler(
         seed: of all random choices.
         space: distributions by parameter name; only `hybrid` needs it.
         describe: says what is known of index tuples before evaluation; only `hybrid` needs it.
-        batch: of `hybrid`, networks asked for between two fits.
-        budget: of `hybrid`, evaluations expected in all.
-        reference: of `hybrid`, accuracy and cost that bound the region of interest.
-        ceiling: of `hybrid`, the cost that bounds it, where there is no `reference`.
+        limits: of `hybrid`.
 
     Raises:
         UnknownNameError: no sampler has the name.
@@ -202,10 +187,7 @@ def make_sampler(
             space=space,
             describe=describe,
             seed=seed,
-            batch=batch,
-            budget=budget,
-            reference=reference,
-            ceiling=ceiling,
+            **limits,
         )
     plain: dict[str, Callable[[], BaseSampler]] = {
         "nsga2": lambda: optuna.samplers.NSGAIISampler(
@@ -261,7 +243,6 @@ def _value(distribution: BaseDistribution, index: int) -> object:
     return distribution.to_external_repr(float(index))
 
 
-def _index(distribution: BaseDistribution, value: Any) -> int:
-    if isinstance(distribution, IntDistribution):
-        return (int(value) - distribution.low) // distribution.step
-    return int(distribution.to_internal_repr(value))
+def _index(distribution: BaseDistribution, value: object) -> int:
+    number = int(distribution.to_internal_repr(value))
+    return (number - distribution.low) // distribution.step if isinstance(distribution, IntDistribution) else number

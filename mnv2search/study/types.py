@@ -13,10 +13,25 @@ from mnv2search.evaluation import Evaluation
 if TYPE_CHECKING:
     from mnv2search.latency.prediction.cache import LatencyCache
 
-__all__ = ["Evaluated", "Listener", "Phase", "Progress", "SearchResult", "Settings", "Stage", "Storage", "silent"]
+__all__ = [
+    "NEAR",
+    "Evaluated",
+    "Listener",
+    "Phase",
+    "Progress",
+    "SearchResult",
+    "Settings",
+    "Stage",
+    "Storage",
+    "silent",
+]
 
 Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
+
+
+# Of the latency of a network, that a measured network of an incomplete grid takes to count as its rival.
+NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +139,7 @@ class SearchResult:
         front: non-dominated networks of the space, all measured side by side at the end, all within the budget;
             fastest first.
         baseline: the MobileNetV2 width x resolution grid on the same device, as far as it was measured.
-        rivals: the baseline, where the front may be compared with it; empty where it is incomplete and no measured
-            network of it is near the network to ship in latency.
+        has_whole_baseline: every network of the grid was measured.
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None where nothing fits.
         fastest: the fastest network measured.
@@ -157,7 +171,15 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
     stopped: int = 0
-    rivals: tuple[Evaluation, ...] = ()
+    has_whole_baseline: bool = True
+
+    def rivals_of(self, evaluation: Evaluation) -> tuple[Evaluation, ...]:
+        """The baseline, if a network may be compared with it: it is whole, or has a network near it in latency."""
+        own_ms = 0.0 if evaluation.latency is None else evaluation.latency.median_ms
+        latencies_ms = [e.latency.median_ms for e in self.baseline if e.latency is not None]
+        if self.has_whole_baseline or any(NEAR * own_ms <= ms <= own_ms for ms in latencies_ms):
+            return self.baseline
+        return ()
 
     def __repr__(self) -> str:
         effort = f"{self.trials} networks evaluated in {self.elapsed_s:.0f} s"

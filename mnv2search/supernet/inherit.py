@@ -164,15 +164,16 @@ class _Inheriting:
         new, old = self.new.dense, self.old.dense
         if not new or not old or self.new.features != self.old.features:
             return
-        for name, fresh in new.items():
-            kept = old.get(name)
-            if kept is None or [b.layer for b in fresh] != [b.layer for b in kept]:
-                continue
-            for mine, theirs in zip(fresh, kept, strict=True):
-                for target, source in ((mine.conv, theirs.conv), (mine.norm, theirs.norm)):
-                    if target is not None and source is not None:
-                        target.load_state_dict(source.state_dict())
-                        self.inherited += sum(p.numel() for p in target.parameters())
+        for name in new.keys() & old.keys():
+            if [bound.layer for bound in new[name]] == [bound.layer for bound in old[name]]:
+                for mine, theirs in zip(new[name], old[name], strict=True):
+                    self._load(mine.conv, theirs.conv)
+                    self._load(mine.norm, theirs.norm)
+
+    def _load(self, target: nn.Module | None, source: nn.Module | None) -> None:
+        if target is not None and source is not None:
+            target.load_state_dict(source.state_dict())
+            self.inherited += sum(p.numel() for p in target.parameters())
 
     def _classifier(self, channels: Map) -> bool:
         if self.new.classifier is None or self.old.classifier is None:

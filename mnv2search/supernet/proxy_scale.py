@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
+from mnv2search.cost import cost_of
 from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.plan import plan
 
-__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Fidelity", "choose_fidelity", "reduced"]
+__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Choice", "Fidelity", "choose_fidelity", "reduced"]
 
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
@@ -36,7 +37,7 @@ class Fidelity(NamedTuple):
 
 
 # In descending order; fewer pixels change the order of networks less than fewer channels.
-FIDELITIES = (
+FIDELITIES: tuple[Fidelity, ...] = (
     Fidelity(),
     Fidelity(1.0, 0.75),
     Fidelity(0.75, 0.75),
@@ -49,11 +50,10 @@ FIDELITIES = (
 
 
 # For inherited weights: a quarter of a trained network's channels is worth no more than random ones.
-WHOLE_WIDTHS = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(1.0, 0.5))
+WHOLE_WIDTHS: tuple[Fidelity, ...] = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(1.0, 0.5))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(NamedTuple):
     """A fidelity, and the number of images that a training at it is expected to see."""
 
     fidelity: Fidelity
@@ -95,9 +95,7 @@ def choose_fidelity(
     Fidelities are in descending order, the speed is in multiply-adds of forward passes, and `passes` is the average
     number of networks that see an image. No network becomes narrower than a width of 0.25 by this.
     """
-    from mnv2search.cost import cost_of
-
-    found = Choice(fidelity=fidelities[0], images=0.0)
+    found = Choice(fidelities[0], 0.0)
     narrowest = min(spec.width for spec in networks)
     for fidelity in fidelities:
         if fidelity.width < 1 and narrowest * fidelity.width < LEAST_WIDTH:
@@ -106,7 +104,7 @@ def choose_fidelity(
             madds = sum(cost_of(reduced(spec, fidelity)).madds for spec in networks) / len(networks)
         except SpecError:
             continue  # too narrow, or too little is left of the map
-        found = Choice(fidelity=fidelity, images=time_s * madds_per_s / (madds * passes))
+        found = Choice(fidelity, time_s * madds_per_s / (madds * passes))
         if found.images >= images:
             break
     return found

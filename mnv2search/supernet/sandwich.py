@@ -34,9 +34,7 @@ class Sandwich:
 
     All come from the picks that it was made of, so that weights are trained for what a search will look at.
 
-    Args:
-        picks: in order of multiply-adds.
-        passes: networks a step.
+    `picks` are in order of multiply-adds; a step trains as many networks as there are passes.
 
     Source: Yu and Huang, arXiv 1903.05134.
     """
@@ -59,10 +57,6 @@ class Shrinking:
     What it learned elsewhere is worth more than what minutes can teach, and every network that is trained from its
     weights before they are adapted spoils them for all: so it adapts first, and the others learn from its answers at
     the low rate of a training's end.
-
-    Args:
-        teacher: the network that the weights are those of.
-        picks: the others.
 
     Source: the largest network first, then smaller ones: Cai et al., arXiv 1908.09791, section 3.3.
     """
@@ -92,12 +86,8 @@ def by_madds(
 def step_rate(space: SearchSpace, picks: Sequence[Pick], *, device: str = "cpu", most_s: float = math.inf) -> float:
     """Multiply-adds (of one evaluation) in a second of training here, by a few passes forward and back.
 
-    Args:
-        space: whose networks are timed.
-        picks: some of it; the smallest are timed and, where the time allows, one of the middle and the largest: small
-            networks get less out of a machine.
-        device: of torch.
-        most_s: that it may take.
+    The smallest of the picks are timed and, where the time allows, one of the middle and the largest: small networks
+    get less out of a machine.
     """
     net = ElasticNet(space).to(device)
     order = by_madds(space, picks)

@@ -49,14 +49,11 @@ class SupernetTrained:
     """The outcome of a training of shared weights.
 
     Attributes:
-        steps: done.
         images: drawn in all of them.
         passes: images times networks that saw them, in this process.
         seconds: wall time in this process.
         cpu_s: processor time in this process.
         losses: of the teaching network, each step of this process.
-        resumed_at: step that this process began at.
-        stopped: whether it was asked to stop before its end.
     """
 
     steps: int
@@ -77,14 +74,9 @@ def train_supernet(
     Each step takes one batch, which all of its networks see. The first learns from the labels, the others half from
     them and half from its outputs (in-place distillation); one step of the optimizer follows for all of them.
 
-    Args:
-        net: the weights, trained in place.
-        pixels: images to learn from.
-        recipe: of the training; mixing, operations on images and running means of weights play no part.
-        draw: which networks a step trains.
-        job: where, and for how many steps or for what time.
-        side: of the batches in px; networks of other resolutions see them scaled.
-        identity: what distinguishes the training from others; a checkpoint of another is refused.
+    The weights are trained in place, on batches with a side in px; networks of other resolutions see them scaled. Of
+    the recipe, mixing, operations on images and running means of weights play no part. A checkpoint with another
+    `identity` is refused.
 
     Raises:
         OptionError: neither steps nor a time is given, or the folder holds another training.
@@ -185,13 +177,7 @@ def backpropagate(
 ) -> float:
     """Add the gradients of a batch, averaged over some networks; the loss of the first one, which teaches the others.
 
-    Args:
-        net: the shared weights.
-        networks: of the step, the teacher first.
-        images: (N, 3, S, S), normalised.
-        labels: (N,).
-        label_smoothing: share of the target that is spread over all classes.
-        scale: applied to every loss.
+    The images (N, 3, S, S) are normalised, and `scale` is applied to every loss.
     """
     teacher, *students = networks
     logits = net(fitted_to(images, square_side(teacher.plan.spec)), teacher)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,19 +20,23 @@ from mnv2search.data.pixels import Pixels
 from mnv2search.data.prefetch import feed_of
 from mnv2search.data.prepare import prepare
 from mnv2search.data.reading import image_folder, read_dataset
-from mnv2search.data.transforms import Transform
+from mnv2search.data.transforms import CROP, Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
+from mnv2search.spec.size import Size
 from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 
 __all__ = ["Classification", "classify"]
 
 EVALUATION_BATCH = 128
 ALONE = Share()
+# Classes of a prediction.
+TOP = 5
 
 
 class Classification(Task[Dataset, Pixels, Batch]):
@@ -56,14 +61,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[Pixels]:
         """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
-        found = prepare(
-            data,
-            side=square_side(spec),
-            recipe=recipe,
-            splits=splits,
-            on_progress=on_progress,
-        )
-        return Parts(examples=found.parts, recipe=found.recipe, unreadable=found.unreadable)
+        return prepare(data, side=square_side(spec), recipe=recipe, splits=splits, on_progress=on_progress)
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """That of the recipe.
@@ -130,6 +128,15 @@ class Classification(Task[Dataset, Pixels, Batch]):
         """The first images."""
         return replace(examples, labels=examples.labels[: self.tries])
 
+    def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
+        """The likeliest classes of the centre of the image."""
+        logits = outputs_of(model, _center(picture, model.spec.size), learned.normalization)[0]
+        scores, numbers = logits.softmax(0).topk(min(TOP, len(logits)))
+        found = [
+            Found(name=learned.classes[n], score=s) for n, s in zip(numbers.tolist(), scores.tolist(), strict=True)
+        ]
+        return drawn(picture, found, numbers.tolist())
+
     def check_teacher(self, teacher: MobileNet, spec: ModelSpec, path: Path) -> None:
         """Refuse a teacher of other classes, or of another size where it has only one."""
         head = teacher.spec.head
@@ -140,6 +147,14 @@ class Classification(Task[Dataset, Pixels, Batch]):
             raise TrainingError(
                 f"the teacher {path} takes images of {teacher.only_size} px only", hint="take another"
             )
+
+
+def _center(picture: Image, size: Size) -> Image:
+    """The central crop that classifiers are evaluated on."""
+    scale = min(picture.width / size.width, picture.height / size.height) * CROP
+    width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 @torch.no_grad()
@@ -154,13 +169,7 @@ def classify(
 ) -> Metrics:
     """Top-1 accuracy and loss of what gives logits of images, such as a network in evaluation mode.
 
-    Args:
-        run: logits (N, classes) of normalised images.
-        pixels: decoded images.
-        transform: only its side and normalisation are used.
-        device: of torch.
-        part: of this process.
-        stop: asked before every batch whether to stop, where a process is alone.
+    `run` gives logits (N, classes) of normalised images; of the transform, only side and normalisation are used.
 
     Raises:
         StoppedError: it was asked to stop.

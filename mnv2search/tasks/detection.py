@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,9 +17,11 @@ from mnv2search.errors import MissingExtraError
 from mnv2search.model.boxes import decoded
 from mnv2search.model.build import MobileNet
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.saved import Learned
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.tasks.matching import Targets, hard_negatives, reached, targets_of
 from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
 
@@ -56,6 +59,19 @@ class Detection(SceneTask):
         if not is_answer or head.spec.output != "detections":
             outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
         return _average_precision(outputs, loaded, classes)
+
+    def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:
+        """The boxes of at least a score."""
+        head = _head(model)
+        rows = head.detections(head.boxes_of(outputs_of(model, picture, learned.normalization)))[0]
+        rows = rows[rows[:, 4] >= max(least_score, 1e-9)]
+        boxes = (rows[:, :4] * torch.tensor([picture.width, picture.height] * 2)).tolist()
+        numbers = rows[:, 5].int().tolist()
+        found = [
+            Found(name=learned.classes[number], score=score, box=(x0, y0, x1, y1))
+            for number, score, (x0, y0, x1, y1) in zip(numbers, rows[:, 4].tolist(), boxes, strict=True)
+        ]
+        return drawn(picture, found, numbers)
 
     def reach(self, model: MobileNet, examples: LoadedScenes, classes: int) -> tuple[float | None, ...]:
         """Of the boxes of each class, the share that some anchor overlaps by half or more; None without boxes."""

@@ -35,9 +35,7 @@ def matched(corners: Tensor, anchors: Tensor) -> Tensor:
     An anchor takes the object that it overlaps most, if by half or more. The anchor that overlaps an object most
     takes it in any case; where it does so for several, it takes the first of them.
 
-    Args:
-        corners: (M, 4) of the objects.
-        anchors: (A, 4) about their centres.
+    Corners (M, 4) are those of the objects, anchors (A, 4) have centres and sides.
 
     Source: tensorflow/models, object_detection/matchers/argmax_matcher.py with `force_match_for_each_row`.
     """
@@ -53,22 +51,14 @@ def matched(corners: Tensor, anchors: Tensor) -> Tensor:
 
 
 def reached(corners: Tensor, anchors: Tensor) -> Tensor:
-    """(M,) whether some anchor overlaps an object by half or more, so that it is learned from by more than one.
-
-    Args:
-        corners: (M, 4) of the objects.
-        anchors: (A, 4) about their centres.
-    """
+    """(M,) whether some anchor overlaps an object by half or more, so that it is learned from by more than one."""
     return ious(corners, as_corners(anchors)).amax(dim=1) >= MATCHED_IOU
 
 
 def targets_of(corners: Tensor, labels: Tensor, anchors: Tensor) -> Targets:
     """The targets of one image.
 
-    Args:
-        corners: (M, 4) of the objects, over the image's side.
-        labels: (M,) their classes from 0.
-        anchors: (A, 4) about their centres.
+    Corners (M, 4) are relative to the image's sides, labels (M,) count from 0, anchors (A, 4) have centres and sides.
     """
     found = matched(corners, anchors)
     if not len(corners):
@@ -84,10 +74,7 @@ def hard_negatives(losses: Tensor, classes: Tensor, corners: Tensor) -> Tensor:
     There are three for each positive, and three at least. Of negatives whose predicted boxes are all but the same
     only the first counts. All positives are learned from; TensorFlow leaves out those that repeat one another.
 
-    Args:
-        losses: (A,) of the classes.
-        classes: (A,) targets, 0 for background.
-        corners: (A, 4) predicted.
+    Losses (A,) are those of the classes, targets (A,) are 0 for background, and corners (A, 4) are predicted.
 
     Source: tensorflow/models, object_detection/core/losses.py, `HardExampleMiner`.
     """

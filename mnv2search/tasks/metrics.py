@@ -23,8 +23,6 @@ class Metric:
         name: ``top1``, ``map`` (mean average precision over IoU 0.5 to 0.95), ``miou`` (mean intersection over
             union), or the name that another task gives it.
         value: 0 to 1.
-        low: lower end of the interval.
-        high: upper end.
     """
 
     name: str
@@ -43,8 +41,6 @@ class Metrics:
 
     Attributes:
         main: the metric by which networks and weights are compared.
-        count: images.
-        loss: mean loss, or None.
         majority: majority-class accuracy, the share of the most common class; None where it is unknown or means
             nothing.
         details: further metrics by name, such as ``ap50`` or one for each class.

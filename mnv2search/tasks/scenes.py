@@ -34,11 +34,7 @@ Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
 
 
 class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
-    """A task on images with boxes or masks.
-
-    Attributes:
-        kind: of the annotations.
-    """
+    """A task on images with boxes or masks."""
 
     kind: ClassVar[str]
     recipe = "dense"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,8 +14,10 @@ from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
+from mnv2search.model.weights.saved import Learned
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
 
@@ -67,6 +71,15 @@ class Segmentation(SceneTask):
         details += [(name, float(by_class[k])) for k, name in enumerate(classes) if there[k]]
         main = share("miou", float(by_class[there].mean()), len(loaded))
         return Metrics(main=main, count=len(loaded), details=tuple(details))
+
+    def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
+        """The class of every pixel; the largest class comes first."""
+        outputs = outputs_of(model, picture, learned.normalization)
+        mask = classes_at(outputs[0], (picture.height, picture.width)).numpy()
+        shares = np.bincount(mask.ravel()) / mask.size
+        numbers = [int(number) for number in np.argsort(-shares) if shares[number] > 0]
+        found = [Found(name=learned.classes[number], score=float(shares[number])) for number in numbers]
+        return drawn(picture, found, numbers, mask)
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from mnv2search import plugins
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.prefetch import ONE_THREAD, Feed
+from mnv2search.data.prepare import E, Parts
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.saved import Learned
@@ -22,6 +24,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.prediction import Predicted
 
 __all__ = [
     "AnyTask",
@@ -62,35 +65,15 @@ class Data(Protocol):
 
 D = TypeVar("D", bound=Data)
 """The dataset."""
-E = TypeVar("E", bound=Sized)
-"""The examples of one split, ready for a network."""
 B = TypeVar("B")
 """A batch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts(Generic[E]):
-    """Splits made ready for a network, and the recipe as it suits them.
-
-    Attributes:
-        examples: by split.
-        recipe: of the training.
-        unreadable: files that are left out.
-    """
-
-    examples: Mapping[Split, E]
-    recipe: Recipe
-    unreadable: tuple[Path, ...] = ()
 
 
 class Epoch(NamedTuple):
     """One pass over the examples, or the rest of it.
 
     Attributes:
-        batch: images in a batch.
-        seed: of everything that is drawn.
         number: of the epoch, from 0.
-        first: number of the first batch.
         share: (i, n) makes the i-th of n parts of every batch.
         feed: how batches are made ahead of their use.
     """
@@ -107,11 +90,7 @@ class Step(NamedTuple):
     """A training step as a loss sees it.
 
     Attributes:
-        model: the network that is trained.
         forward: predictions in float32 of normalised images (N, 3, H, W), computed in the precision of the training.
-        recipe: of the training.
-        device: of torch.
-        seed: of the training.
         number: of the step, from 0.
         teacher: network whose outputs are half of the target, or None.
     """
@@ -130,8 +109,6 @@ class Share:
     """One process's share of an evaluation.
 
     Attributes:
-        rank: number of the process.
-        size: processes in all.
         sums: adds up values over all processes.
     """
 
@@ -172,9 +149,6 @@ class Task(ABC, Generic[D, E, B]):
 
     Attributes:
         name: of the task, as an entry point of the group ``mnv2search.tasks`` names it.
-        metric: name of its main metric.
-        head: of its networks.
-        recipe: name of the recipe that is used if none is given.
         unused: settings of a recipe that the task ignores; a recipe that sets one is refused.
         packages: that training needs; they come with the extra ``train``.
         tries: examples whose evaluation tells how long that of all takes.
@@ -200,10 +174,7 @@ class Task(ABC, Generic[D, E, B]):
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> D:
         """The dataset of a folder or file.
 
-        Args:
-            source: see `mnv2search data --help`.
-            seed: of splits that are drawn.
-            void: mask value to ignore, for tasks that have masks.
+        `void` is the mask value to ignore, for tasks that have masks; splits are drawn by the seed.
 
         Raises:
             DataError: it cannot be learned from.
@@ -221,12 +192,7 @@ class Task(ABC, Generic[D, E, B]):
     ) -> Parts[E]:
         """Some splits, ready for a network.
 
-        Args:
-            data: the dataset.
-            spec: the network.
-            recipe: of the training.
-            splits: to prepare.
-            on_progress: called with the number of images decoded.
+        `on_progress` is called with the number of images decoded.
 
         Raises:
             DataError: too many images are broken, or they take too much room.
@@ -310,6 +276,16 @@ class Task(ABC, Generic[D, E, B]):
     def faults(self, data: D) -> Sequence[Fault]:  # noqa: ARG002
         """What is wrong with the data and was skipped or clipped."""
         return ()
+
+    def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
+        """The prediction for one image, and the image with it drawn, such as by `mnv2search.tasks.prediction.drawn`.
+
+        `picture` is an RGB image of any size; boxes with less than `least_score` are left out.
+
+        Raises:
+            OptionError: the task has no predictions to draw.
+        """
+        raise OptionError(f"{self.name} has no predictions to draw", hint="define predict in its task")
 
     def reach(self, model: MobileNet, examples: E, classes: int) -> tuple[float | None, ...]:  # noqa: ARG002
         """Of the objects of each class, the share that the network's anchors fit; nothing without anchors."""

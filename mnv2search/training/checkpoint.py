@@ -26,24 +26,14 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A training between two steps.
+    """A training between two steps; fields without a description are those of `State`.
 
     Attributes:
         job: what is trained and how; a checkpoint fits no other.
-        step: steps done.
-        steps: of the whole; 0 where that is not known yet.
-        running_loss: mean of the last losses.
         best: metrics of the best evaluation as a tuple, or None before the first.
-        best_step: step after which it took place.
-        model: state dict.
         averaged: state dict of the running mean of the weights, or None.
-        optimizer: state dict.
         half: whether convolutions are computed in half precision.
-        half_type: in which one.
         scaler: state dict of the gradients' scale, which float16 needs; None elsewhere.
-        every: steps from one evaluation to the next; 0 where the length of an epoch decides.
-        is_unjudged: the evaluation that is due after the last step was not made.
-        time_s: requested time, or None.
         seconds: of the training so far, over all processes that made it.
         images_per_s: of the training, in the process that wrote this.
     """
@@ -75,11 +65,6 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None = None) -> None:
     """Write a network's weights and its spec, as `mnv2search compile -o NET.pt` does.
-
-    Args:
-        path: of the file.
-        model: the network.
-        learned: what goes with its weights.
 
     Raises:
         TrainingError: the disk does not take it.

@@ -33,8 +33,6 @@ class Team:
 
     Attributes:
         rank: number of this process; 0 leads: it alone writes and reports.
-        size: processes in all.
-        local_rank: number of this process on its machine.
         device: of torch, on which this process computes.
     """
 
@@ -133,12 +131,7 @@ def joined(accelerator: str) -> Iterator[Team]:
         return
     local_rank = distributed.get_node_local_rank()
     if is_cuda:
-        if local_rank >= torch.cuda.device_count():
-            raise OptionError(
-                f"there are {torch.cuda.device_count()} CUDA devices here, fewer than processes",
-                hint=f"use --nproc-per-node {torch.cuda.device_count()}",
-            )
-        torch.cuda.set_device(local_rank)
+        _take_gpu(local_rank)
     distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=PATIENCE)
     try:
         yield Team(
@@ -149,6 +142,14 @@ def joined(accelerator: str) -> Iterator[Team]:
         )
     finally:
         distributed.destroy_process_group()
+
+
+def _take_gpu(number: int) -> None:
+    if number >= (count := torch.cuda.device_count()):
+        raise OptionError(
+            f"there are {count} CUDA devices here, fewer than processes", hint=f"use --nproc-per-node {count}"
+        )
+    torch.cuda.set_device(number)
 
 
 def _tried(make: Callable[[], T]) -> tuple[T | None, Mnv2SearchError | None]:

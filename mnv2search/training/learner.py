@@ -35,9 +35,7 @@ class Job:
 
     Attributes:
         folder: for ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
-        seed: of everything that is drawn.
         data: fingerprint of the dataset; a checkpoint of another one is refused.
-        device: of torch, such as ``cuda``.
         team: processes that train together, each on its share of every batch; the leader alone writes and reports.
         precision: of the convolutions (autocast); None takes half precision where a trial shows that it is clearly
             faster: bfloat16, or float16 where a GPU does not compute in that. A resumed training keeps its own.
@@ -49,11 +47,9 @@ class Job:
         after: evaluations that are made once the training has ended, and that its time is for too, in terms of one on
             the validation images.
         evaluations: during the training, at most, apart from the last; None takes the task's.
-        on_progress: called after every step.
         on_note: called if the best weights are lost, or the time is too short for a training.
         stop: asked after every step whether to stop, and between the batches of an evaluation; a checkpoint is
             written then.
-        clock: monotonic clock in seconds.
     """
 
     folder: Path
@@ -79,8 +75,6 @@ class Learner(ABC, Generic[B]):
 
     Attributes:
         model: trained in place, on its device.
-        recipe: of the training.
-        batch: images in a batch.
         epoch_steps: batches in an epoch.
         identity: what distinguishes the training from others; a checkpoint of another is refused.
         what: it is called in messages.

@@ -23,13 +23,7 @@ class RmsPropTf(Optimizer):
     Unlike torch's, epsilon stands inside the root, the mean of squares starts at 1, and the learning rate is part of
     what the momentum accumulates. Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
 
-    Args:
-        groups: parameters, or groups of them.
-        lr: learning rate.
-        decay: of the mean of squares.
-        momentum: of the steps.
-        eps: added to the mean of squares.
-        weight_decay: coupled: added to the gradient.
+    The weight decay is coupled: it is added to the gradient.
     """
 
     def __init__(
@@ -92,13 +86,6 @@ def learning_rate(recipe: Recipe, *, step: int, steps: int, epoch_steps: float, 
     >>> recipe = Recipe(lr=0.2, lr_batch=64, batch=64, schedule="cosine")
     >>> [round(learning_rate(recipe, step=s, steps=10, epoch_steps=5, batch=64), 3) for s in (0, 5)]
     [0.2, 0.1]
-
-    Args:
-        recipe: to follow.
-        step: counted from 0.
-        steps: of the whole training.
-        epoch_steps: steps of an epoch.
-        batch: images a step.
     """
     highest = recipe.lr * batch / recipe.lr_batch
     # a short training rises for a fifth of it at most

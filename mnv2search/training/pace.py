@@ -22,7 +22,6 @@ class Plan(NamedTuple):
     """How long a training is to be.
 
     Attributes:
-        steps: of the whole.
         every: steps from one evaluation to the next.
     """
 
@@ -128,9 +127,7 @@ class Pace:
     def plan(self, step: int, steps: int = 0) -> Plan:
         """How many steps fit into the time that is left after this one, beside the evaluations.
 
-        Args:
-            step: steps done.
-            steps: that were planned before; 0 for none.
+        So many steps are done; `steps` were planned before, or 0.
         """
         assert self._time_s is not None
         left_s = self._time_share * self._time_s - self.least_s

@@ -16,12 +16,9 @@ class Progress:
     """The progress of a training.
 
     Attributes:
-        step: steps done.
         steps: in all; 0 while that is unknown.
         epoch: the current one, counted from 1.
         loss: running mean of the training loss.
-        lr: of the last step.
-        images_per_s: so far.
         evaluated: metrics on the validation images, after an evaluation.
     """
 
@@ -41,13 +38,10 @@ class Trained:
     Attributes:
         best: metrics of the best evaluation, on the validation images.
         best_step: step after which it took place.
-        steps: done.
         epochs: done, in part.
         seconds: of training and evaluation, over all processes that worked on it one after another.
         images_per_s: of training, in the last process that made a step.
-        losses: training loss of every step of this process.
         resumed_at: step that this process began at; 0 for a new training.
-        stopped: whether it was asked to stop before its end.
         precision: of the convolutions.
     """
 
@@ -73,13 +67,9 @@ class State:
     """What changes from step to step.
 
     Attributes:
-        step: steps done.
         steps: in all; 0 while that is unknown.
         best: metrics of the best evaluation, or None before the first.
-        best_step: step after which it took place.
         running_loss: mean of the last losses.
-        losses: of every step of this process.
-        precision: of the convolutions.
         every: steps from one evaluation to the next; 0 where the length of an epoch decides.
         is_unjudged: the evaluation that is due after the last step was not made.
         time_s: requested time, or None.

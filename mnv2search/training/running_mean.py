@@ -15,9 +15,7 @@ NORM_WINDOW = 0.05
 class RunningMean:
     """Moves the running mean of a model's weights and of its batch norms' figures.
 
-    Args:
-        averaged: the mean; changed in place.
-        model: what it is the mean of; its tensors have to stay where they are.
+    The mean is changed in place; the tensors of the model have to stay where they are.
     """
 
     def __init__(self, averaged: nn.Module, model: nn.Module) -> None:

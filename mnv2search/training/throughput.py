@@ -47,7 +47,6 @@ class Timed(NamedTuple):
     """The speed of a network's training here.
 
     Attributes:
-        madds: of the network.
         step_s: wall time of a step.
         evaluation_s: wall time of an evaluation on all held-out images.
     """
@@ -107,7 +106,6 @@ class TrainingLength(NamedTuple):
     """The length of the trainings of a search.
 
     Attributes:
-        steps: of each.
         fitting: how many fit into the time.
     """
 
@@ -122,12 +120,8 @@ def chosen_length(
 
     Where that would make them too short, it is the longest of which as many fit as of the shortest.
 
-    Args:
-        training_s: what a training of so many steps takes; more steps take no less.
-        asked: steps of a training at most.
-        least: steps below which a training is of no use.
-        time_s: for all trainings.
-        wanted: how many of them.
+    `training_s` gives the wall time of a training of so many steps; a training of fewer than `least` steps is of no
+    use.
 
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
     TrainingLength(steps=150, fitting=4)
@@ -168,11 +162,8 @@ def training_rate(
 ) -> float:
     """Multiply-adds (of one evaluation) in a second of training here, by a pass forward and back of each network.
 
-    Args:
-        networks: logits of images (N, 3, H, W), and a plan, cheapest first; the first only warms up.
-        device: of torch.
-        most_s: that it may take; networks that are expected to take longer are left out.
-        clock: in seconds.
+    `networks` are functions from images (N, 3, H, W) to logits with their plans, the cheapest first, which only warms
+    up. Networks that are expected to take longer than `most_s` are left out.
     """
     done, spent_s, left_s = 0.0, 0.0, most_s
     for number, (net, laid_out) in enumerate(networks):
@@ -203,12 +194,7 @@ def fastest(
 ) -> Precision:
     """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
 
-    Args:
-        step: makes one in a precision.
-        half: precision to try beside single precision.
-        clock: monotonic clock in seconds.
-        is_over: asked after every step whether there is no time for more.
-        stop: asked before every step whether to stop.
+    `is_over` is asked after every step whether there is no time for more, `stop` before every step.
 
     Raises:
         StoppedError: it was asked to stop.

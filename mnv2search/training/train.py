@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from mnv2search.cost import cost_of
 from mnv2search.data.prefetch import Feed, feed_of
+from mnv2search.data.prepare import E
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.saved import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import B, D, E, Epoch, Share, Step, Task
+from mnv2search.tasks.task import B, D, Epoch, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
@@ -43,15 +44,8 @@ def train(
 ) -> Trained:
     """Train a network, or resume a training that stopped in the job's folder.
 
-    Args:
-        model: with its first weights; trained in place.
-        task: of the network.
-        examples: to learn from.
-        held_out: validation examples, which decide which weights are kept.
-        recipe: of the training.
-        job: where, and for how long.
-        classes: names that the best weights are written with; none if empty.
-        teacher: network to distill from, for half of the loss.
+    The model is trained in place. The best weights on the `held_out` examples are kept, and written with the names of
+    the classes. A teacher is distilled from for half of the loss.
 
     Raises:
         StoppedError: it was asked to stop before the first evaluation.
@@ -88,16 +82,6 @@ def time_training(
     clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
     """How long a step and an evaluation take here, by a few of each; the network is of no use afterwards.
-
-    Args:
-        model: the network.
-        task: of the network.
-        examples: to learn from.
-        held_out: to evaluate on, a few of them.
-        recipe: of the training.
-        classes: their names.
-        device: of torch.
-        clock: monotonic clock in seconds.
 
     Raises:
         DataError: there are too few examples.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from typing import Generic, cast
 
@@ -40,10 +40,6 @@ class Trainer(Generic[B]):
 
     A training that was interrupted and resumed makes the very steps of an uninterrupted one, on the same machine with
     as many threads.
-
-    Args:
-        learner: to train.
-        job: of the training.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -219,19 +215,19 @@ class Trainer(Generic[B]):
         """All steps that are left; whether it was asked to stop before the last."""
         job, state = self.job, self.state
         written, stopped = job.clock(), False
-        with ExitStack() as stack:
-            for batch in stack.enter_context(closing(self._batches_left())):
+        with closing(self._batches_left()) as batches:
+            for batch in batches:
                 lr = self._step(batch)
                 self._set_length()
-                ends = state.step == state.steps
-                evaluated = self._evaluate() if self.evaluations and (ends or self._is_due()) else None
+                is_last = state.step == state.steps
+                evaluated = self._evaluate() if is_last or self._is_due() else None
                 if job.team.is_leader:
                     job.on_progress(self._progress(lr, evaluated))
-                stopped = state.is_unjudged or (not ends and job.team.is_any(job.stop()))
-                if ends or stopped or evaluated is not None or job.clock() - written > self.learner.checkpoint_s:
+                stopped = state.is_unjudged or (not is_last and job.team.is_any(job.stop()))
+                if any((is_last, stopped, evaluated, job.clock() - written > self.learner.checkpoint_s)):
                     self._save()
                     written = job.clock()
-                if ends or stopped:
+                if is_last or stopped:
                     break
         return stopped
 
@@ -323,7 +319,7 @@ class Trainer(Generic[B]):
 
     def _is_due(self) -> bool:
         """Whether an evaluation is: after an epoch, or several, so that there are not more than planned."""
-        return bool(self.state.steps) and self.state.step % self._every == 0
+        return self.state.steps > 0 and self.state.step % self._every == 0
 
     @property
     def _every(self) -> int:
@@ -339,8 +335,10 @@ class Trainer(Generic[B]):
         return self.model if self.averaged is None else self.averaged
 
     def _evaluate(self) -> Metrics | None:
-        """Metrics on the validation images, or None if that was stopped; the best weights so far are kept."""
+        """Metrics on the validation images, None without them or if stopped; the best weights so far are kept."""
         state, shown, job = self.state, self._shown, self.job
+        if not self.evaluations:
+            return None
         begin = job.clock()
         job.team.take_buffers(shown)
         try:

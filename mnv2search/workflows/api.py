@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Resolution
+from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import seconds_of
 from mnv2search.untrusted import file_name
+from mnv2search.workflows.networks import chosen_spec
 
 if TYPE_CHECKING:
     from mnv2search.results.exports import Compiled
@@ -21,7 +24,7 @@ __all__ = ["compile", "predict", "train"]
 
 
 def train(
-    spec: ModelSpec | str,
+    spec: ModelSpec | SearchSpace | str | Path,
     *,
     data: str | Path,
     recipe: str | None = None,
@@ -34,11 +37,16 @@ def train(
     output: str | Path | None = None,
     seed: int = 0,
     accelerator: str = "auto",
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    pick: Sequence[str] | str = (),
+    first: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> TrainingReport:
     """Train a network, or resume its training in the folder `output`, as `mnv2search train` does.
 
     Args:
-        spec: a network, its file or its published name.
+        spec: a network or a search space, its file or its published name.
         data: images; see `mnv2search data --help`.
         recipe: name or file; that of the network's task by default.
         epochs: number of epochs (overrides the recipe).
@@ -50,6 +58,11 @@ def train(
         output: folder of the training; ``results/NAME-trained`` by default.
         seed: of every random choice.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
+        width: multiplier (overrides the file's).
+        resolution: side, or height and width (overrides the file's).
+        pick: options of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+        on_note: told about faults of the data and what the folder already holds.
 
     Raises:
         Mnv2SearchError: an option, the data or the weights do not suit the network, or the training fails.
@@ -59,7 +72,9 @@ def train(
     from mnv2search.training.distributed import joined  # late: they load torch
     from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
-    network = load_spec(spec) if isinstance(spec, str) else spec
+    network = chosen_spec(
+        spec, picks=[pick] if isinstance(pick, str) else pick, first=first, width=width, resolution=resolution
+    )
     with joined(accelerator) as team:
         request = TrainingRequest(
             spec=network,
@@ -75,11 +90,11 @@ def train(
             void=void,
             team=team,
         )
-        return train_spec(request)
+        return train_spec(request, on_note=on_note)
 
 
 def compile(
-    spec: ModelSpec | str,
+    spec: ModelSpec | SearchSpace | str | Path,
     *,
     output: Sequence[str | Path] | str | Path = (),
     weights: str | Path | None = None,
@@ -89,41 +104,56 @@ def compile(
     data: str | Path | None = None,
     seed: int = 0,
     force: bool = False,
-    fvcore: bool = True,
+    no_fvcore: bool = False,
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    head_output: str | None = None,
+    pick: Sequence[str] | str = (),
+    first: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Compiled:
     """Lay out a network, count it and write it to files, as `mnv2search compile` does.
 
     Args:
-        spec: a network, its file or its published name.
+        spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
         output: files to write, in the formats of their endings.
-        weights: file to load; random weights by default.
+        weights: file to load; if left out, those in the file of the spec or beside it, or random weights.
         precision: of the files: ``fp32``, ``fp16`` or ``int8``.
         calibration: folder of images to find the ranges of integers on.
         normalization: of these images.
         data: images to evaluate the network and the files on.
         seed: of random weights.
         force: overwrite existing files.
-        fvcore: count by fvcore too.
+        no_fvcore: leave out fvcore's count, which has to build the network.
+        width: multiplier (overrides the file's).
+        resolution: side, or height and width (overrides the file's).
+        head_output: output of a detector or segmenter (overrides the file's).
+        pick: options of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+        on_note: told which weights beside the spec are taken, or why they are not.
 
     Raises:
         Mnv2SearchError: a file cannot be written, or an option does not suit the network.
     """
-    from mnv2search.workflows.export.compile import check_request, compile_spec  # late: it loads torch
+    from mnv2search.workflows.export.compile import compile_file  # late: it loads torch
 
-    outputs = [Path(one) for one in ([output] if isinstance(output, str | Path) else output)]
-    folder = None if calibration is None else Path(calibration)
-    check_request(outputs, force=force, precision=precision, calibration=folder)
-    return compile_spec(
-        load_spec(spec) if isinstance(spec, str) else spec,
-        outputs=outputs,
+    return compile_file(
+        spec,
+        outputs=_paths(output),
         weights=None if weights is None else Path(weights),
+        picks=[pick] if isinstance(pick, str) else pick,
+        first=first,
+        width=width,
+        resolution=resolution,
+        head_output=head_output,
         seed=seed,
         force=force,
-        with_fvcore=fvcore,
+        with_fvcore=not no_fvcore,
         precision=precision,
-        calibration=folder,
+        calibration=None if calibration is None else Path(calibration),
         normalization=normalization,
         data=None if data is None else Path(data),
+        note=on_note,
     )
 
 
@@ -151,12 +181,15 @@ def predict(
     """
     from mnv2search.workflows.training.predict import predict as predict_images  # late: it loads torch
 
-    given = [images] if isinstance(images, str | Path) else images
     return predict_images(
         Path(model),
-        [Path(one) for one in given],
+        _paths(images),
         folder=Path(output),
         least_score=score,
         normalization=normalization,
         force=force,
     )
+
+
+def _paths(given: Sequence[str | Path] | str | Path) -> list[Path]:
+    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]

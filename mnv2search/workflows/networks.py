@@ -50,7 +50,7 @@ def chosen_specs(
 
 
 def chosen_spec(
-    name: str,
+    source: str | Path | ModelSpec | SearchSpace,
     *,
     picks: Sequence[str] = (),
     first: bool = False,
@@ -58,8 +58,12 @@ def chosen_spec(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
-    """The network of one name; see `chosen_specs`."""
-    loaded = saved_spec(name) or load(name, wanted="spec")
+    """The network of one name, or of a spec or search space; see `chosen_specs`."""
+    if isinstance(source, ModelSpec | SearchSpace):
+        loaded, name = source, source.name
+    else:
+        name = str(source)
+        loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
         loaded = _picked(loaded, picks=picks, first=first)
     elif picks:

@@ -198,7 +198,7 @@ def test_an_interrupted_training_goes_on_with_the_same_steps(
             on_progress=lambda progress: done.append(progress.step),
             stop=lambda: done[-1] == stop_at,
         )
-        draw, images = Sandwich(picks_of(space)), pixels.parts["train"]
+        draw, images = Sandwich(picks_of(space)), pixels.examples["train"]
         return train_supernet(net, images, pixels.recipe, draw, job, side=32, identity={"space": "tiny"})
 
     uninterrupted = go_on(whole, "whole")
@@ -230,7 +230,7 @@ def timed_training(
     pixels = prepare(read_dataset(pictures, "classification"), side=32, recipe=recipe, splits=("train",))
     done = train_supernet(
         ElasticNet(space, seed=1),
-        pixels.parts["train"],
+        pixels.examples["train"],
         pixels.recipe,
         Sandwich(picks_of(space)),
         Job(folder=folder, time_s=time_s, on_progress=stepped, clock=lambda: clock[0]),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import click
 import pytest
 
-from mnv2search.cli.options import with_precision
+from mnv2search.errors import OptionError
+from mnv2search.latency.device_text import with_precision
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_the_precision_joins_the_options_of_the_device(text: str, expected: str)
 
 
 def test_two_precisions_contradict_each_other() -> None:
-    with pytest.raises(click.UsageError, match="contradicts --device litert:precision=fp16"):
+    with pytest.raises(OptionError, match="contradicts --device litert:precision=fp16"):
         with_precision("litert:precision=fp16", "int8")

@@ -24,7 +24,7 @@ from mnv2search.latency.types import BurstDevice, BurstRequest, LatencyDevice
 from mnv2search.model.build import build
 from mnv2search.spec.plan import plan
 from mnv2search.testing.contracts import DeviceContract, network_of
-from mnv2search.workflows.search.confirm import ArtifactDevice
+from mnv2search.workflows.search.checks.confirm import ArtifactDevice
 
 
 @pytest.fixture(scope="module")

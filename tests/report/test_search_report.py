@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,7 +221,8 @@ def test_an_estimate_stands_beside_the_nearest_published_networks() -> None:
     said = shipped(found("efficientnet_lite0"))
     assert "most similar published networks" in said
     assert "efficientnet_lite0.ra_in1k@224: 75.5 %, 224 px, 385 M multiply-adds, 4.7 M parameters (" in said
-    nearby = run_json(found("efficientnet_lite0"), folder=Path("x"), status="finished")["published_nearby"]
+    document = run_json(found("efficientnet_lite0"), folder=Path("x"), status="finished")
+    nearby = json.loads(json.dumps(document))["published_nearby"]
     assert len(nearby) == 3
     assert nearby[0]["top1"] == pytest.approx(0.75488)
 

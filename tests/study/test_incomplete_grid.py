@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from mnv2search.report.search.run import run_json, run_rows, ship_lines
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
-from mnv2search.study.results import NEAR, result_of
-from mnv2search.study.types import Evaluated, SearchResult, Settings
+from mnv2search.study.results import result_of
+from mnv2search.study.types import NEAR, Evaluated, SearchResult, Settings
 
 BUDGET_MS = 5.0
 
@@ -31,21 +32,38 @@ def evaluated(name: str) -> Evaluation:
         )
 
 
-def result(*, measured: tuple[str, ...], grid: int = 30) -> SearchResult:
-    """The result of a run that ships 1.0_160, with some networks of the grid."""
+def result(*, measured: tuple[str, ...], grid: int = 30, final: tuple[str, ...] = ("1.0_160",)) -> SearchResult:
+    """The result of a run that ships the first of `final`, with some networks of the grid."""
     baseline = [Evaluated(trial=-1, stage="baseline", pick=(), evaluation=evaluated(name)) for name in measured]
-    final = Evaluated(trial=-1, stage="final", pick=(), evaluation=evaluated("1.0_160"))
-    return result_of([*baseline, final], grid=grid, elapsed_s=1.0)
+    front = [Evaluated(trial=-1, stage="final", pick=(), evaluation=evaluated(name)) for name in final]
+    return result_of([*baseline, *front], grid=grid, elapsed_s=1.0)
+
+
+def gains(found: SearchResult) -> list[bool]:
+    """Whether the document of a run has a gain for each member of the front."""
+    document = json.loads(json.dumps(run_json(found, folder=Path("results/mine"), status="finished")))
+    return [member["gain"] is not None for member in document["front"]]
 
 
 def test_no_gain_is_claimed_where_the_rival_near_the_budget_was_not_measured() -> None:
     found = result(measured=("0.35_96", "0.5_160", "1.4_224"))
-    assert found.rivals == ()
+    assert found.ship is not None
+    assert found.rivals_of(found.ship) == ()
     said = "\n".join(ship_lines(found, folder=Path("results/mine")))
     assert "not compared with MobileNetV2: none of 3 measured networks of its grid is near this latency" in said
     assert "points" not in said
-    assert run_json(found, folder=Path("results/mine"), status="finished")["front"][0]["gain"] is None
+    assert gains(found) == [False]
     assert not any("gain" in column.title for column in run_rows(found).columns)
+
+
+@pytest.mark.parametrize(("grid", "has_gains"), [(30, [True, False]), (2, [True, True])], ids=["part", "whole"])
+def test_no_gain_is_claimed_for_a_member_far_from_the_measured_part(grid: int, has_gains: list[bool]) -> None:
+    """1.0_160 has 0.75_160 near it; 0.5_160 at 2.3 ms has only 0.35_96 at 0.7 ms below it."""
+    found = result(measured=("0.35_96", "0.75_160"), grid=grid, final=("1.0_160", "0.5_160"))
+    rows = run_rows(found)
+    place = next(i for i, column in enumerate(rows.columns) if "gain" in column.title)
+    assert [bool(row[place]) for row in rows.rows] == has_gains
+    assert gains(found) == has_gains[::-1]  # fastest first
 
 
 @pytest.mark.parametrize(
@@ -53,7 +71,8 @@ def test_no_gain_is_claimed_where_the_rival_near_the_budget_was_not_measured() -
 )
 def test_a_gain_is_claimed_over_a_near_rival_or_the_whole_grid(measured: tuple[str, ...], grid: int) -> None:
     found = result(measured=measured, grid=grid)
-    assert len(found.rivals) == 2
+    assert found.ship is not None
+    assert len(found.rivals_of(found.ship)) == 2
     said = "\n".join(ship_lines(found, folder=Path("results/mine")))
     assert "points" in said
     assert "not compared" not in said

@@ -20,7 +20,7 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
-from mnv2search.model.build import MobileNet
+from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.saved import Learned, read_network
 from mnv2search.recipe import Recipe
 from mnv2search.spec.catalog import entry
@@ -31,7 +31,10 @@ from mnv2search.spec.layout import classifier_unit
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task, named_task, task_of
+from mnv2search.training.checkpoint import write_network
+from mnv2search.workflows.training.predict import predict
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 SIDE_PX, CLOSE = 32, 0.15
@@ -133,6 +136,10 @@ class Regression(Task[Photographs, list[Decoded], Decoded]):
         model.train(was_training)
         return Metrics(main=_close(error), count=len(examples), details=(("mean_error", float(error.mean())),))
 
+    def predict(self, model: MobileNet, picture: Image.Image, learned: Learned, *, least_score: float) -> Predicted:
+        brightness = float(outputs_of(model, picture, "tensorflow"))
+        return drawn(picture, [Found(name=self.name, score=brightness)])
+
     def _decoded(self, path: Path) -> Decoded:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"), np.float32) / 127.5 - 1
@@ -200,6 +207,26 @@ def test_it_is_trained(photographs: Path, tmp_path: Path) -> None:
     assert (told["task"], told["test"]["close"]) == ("brightness", found.test.main.value)
     assert "Training curves" in (folder / "report.html").read_text(encoding="utf-8")
     assert read_network(folder / "best.pt").spec == spec
+
+
+def test_its_predictions_are_drawn(photographs: Path, run: Callable[..., Any], tmp_path: Path) -> None:
+    write_network(tmp_path / "net.pt", build(spec_of(tmp_path), seed=0))
+    image = next(photographs.glob("*.png"))
+    done = run("predict", str(tmp_path / "net.pt"), str(image), "-o", str(tmp_path / "out"), "--json")
+    assert done.code == 0, done.err
+    ((found,),) = [one["found"] for one in json.loads(done.out)]
+    assert found["name"] == "brightness"
+    with Image.open(tmp_path / "out" / f"{image.stem}-predicted.png") as shown:
+        assert shown.size == (SIDE_PX, SIDE_PX)
+
+
+def test_a_task_without_predictions_says_so(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(Regression, "predict")
+    write_network(tmp_path / "net.pt", build(spec_of(tmp_path), seed=0))
+    with pytest.raises(OptionError, match="brightness has no predictions to draw"):
+        predict(tmp_path / "net.pt", [photographs], folder=tmp_path / "out")
 
 
 def test_a_recipe_that_it_does_not_suit_is_refused(photographs: Path, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -15,7 +16,10 @@ sys.path += [str(Path(__file__).parents[1] / "training")]
 from pictures import draw_pictures
 
 import mnv2search
-from mnv2search.cli.search.run import command
+from mnv2search.cli.networks.compile import command as compile_command
+from mnv2search.cli.search.run import command as run_command
+from mnv2search.cli.training.predict import command as predict_command
+from mnv2search.cli.training.train import command as train_command
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import read_manifest
 from mnv2search.workflows.search.request import RunOptions, request_of
@@ -30,23 +34,33 @@ OPTIONS = {
 }
 
 
+COMMANDS: list[tuple[click.Command, list[str]]] = [
+    (run_command, []),
+    (train_command, ["net.yaml", "--data", "."]),
+    (compile_command, ["net.yaml"]),
+    (predict_command, ["best.pt", "photo.png"]),
+]
+
+
 def test_no_option_of_run_is_renamed() -> None:
-    assert {text for one in command.params for text in (*one.opts, *one.secondary_opts)} == OPTIONS
+    assert {text for one in run_command.params for text in (*one.opts, *one.secondary_opts)} == OPTIONS
 
 
-def test_a_function_takes_what_the_command_takes() -> None:
-    options = {field.name for field in fields(RunOptions)}
-    assert options | {"as_json", "quiet", "precision"} == {one.name for one in command.params}
-    assert options | {"on_progress", "on_note"} == set(inspect.signature(mnv2search.run).parameters)
+def parameter_name(one: click.Parameter) -> str:
+    """The parameter of a function for an argument or an option: its longest name in snake case."""
+    text = max(one.opts, key=len).removeprefix("--").replace("-", "_")
+    return f"{text}_" if keyword.iskeyword(text) else text
 
 
-def test_defaults_of_the_command_are_those_of_the_function() -> None:
-    context = command.make_context("run", ["--latency-ms", "5"])
-    options = RunOptions(latency_ms=5.0)
-    shown = {one.name: context.params[one.name] for one in command.params if one.name in options.__slots__}
-    assert {name: str(value) for name, value in shown.items()} == {
-        name: str(getattr(options, name)) for name in shown
-    }
+@pytest.mark.parametrize(("command", "words"), COMMANDS, ids=lambda value: getattr(value, "name", ""))
+def test_a_function_takes_what_its_command_takes(command: click.Command, words: list[str]) -> None:
+    assert command.name is not None
+    taken = inspect.signature(getattr(mnv2search, command.name)).parameters
+    names = {parameter_name(one): one.name or "" for one in command.params}
+    assert {name for name in taken if not name.startswith("on_")} == names.keys() - {"json", "quiet"}
+    params = command.make_context(command.name, words).params
+    defaults = {name: str(one.default) for name, one in taken.items() if name in names and one.default != one.empty}
+    assert {name: str(params.get(names[name])) for name in defaults} == defaults
 
 
 @pytest.fixture
@@ -91,6 +105,7 @@ def test_a_resumed_run_keeps_to_no_confirm(tmp_path: Path, given: bool | None, k
         ({"latency_ms": 5, "time": "soon"}, "'soon' is not a time"),
         ({"latency_ms": 5, "round_to": 3}, "round_to is 3"),
         ({"latency_ms": 5, "data": "x", "accuracy": "imagenet"}, "does not take --data"),
+        ({"latency_ms": 5, "device": "litert:precision=fp16", "precision": "int8"}, "--precision int8 contradicts"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_done(options: dict[str, Any], what: str) -> None:
@@ -99,20 +114,36 @@ def test_mistakes_are_told_before_anything_is_done(options: dict[str, Any], what
 
 
 @pytest.mark.parametrize(
-    ("options", "time_s"), [({}, 90.0), ({"time": "2m"}, 120.0), ({"time": 30}, 30.0), ({"trials": 3}, None)]
+    ("options", "time_s"),
+    [(RunOptions(), 90.0), (RunOptions(time="2m"), 120.0), (RunOptions(time=30), 30.0), (RunOptions(trials=3), None)],
 )
-def test_a_time_is_seconds_or_text(options: dict[str, Any], time_s: float | None) -> None:
+def test_a_time_is_seconds_or_text(options: RunOptions, time_s: float | None) -> None:
     assert request_of({"latency_ms": 5.0, "device": "simulated", **options}).settings.time_s == time_s
 
 
 def test_a_run_where_nothing_fits_has_nothing_to_verify(tmp_path: Path) -> None:
     words = ["--latency-ms", "0.001", "--space", "mnv2-multipliers", "--device", "simulated", "--trials", "3"]
-    done = CliRunner().invoke(command, [*words, "--output-dir", str(tmp_path), "--name", "tight"])
+    done = CliRunner().invoke(run_command, [*words, "--output-dir", str(tmp_path), "--name", "tight"])
     assert done.exit_code == 3
-    from mnv2search.workflows.search.verify import verify
+    from mnv2search.workflows.search.checks.verify import verify
 
     with pytest.raises(RecordError, match="the run is finished, and no network is within its budget"):
         verify(tmp_path / "tight")
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({"pick": "resolution=96", "first": True}, (96, 96)), ({"first": True, "resolution": (64, 128)}, (64, 128))],
+)
+def test_a_notebook_chooses_in_a_search_space(options: dict[str, Any], size: tuple[int, int]) -> None:
+    compiled = mnv2search.compile("mnv2-multipliers", no_fvcore=True, **options)
+    assert compiled.plan.spec.size == size
+    assert mnv2search.compile("mobilenet_v2_1.0_224", no_fvcore=True, width=0.5).plan.spec.width == 0.5
+
+
+def test_several_devices_have_the_precision() -> None:
+    request = request_of({"latency_ms": 5.0, "device": ["litert", "litert:threads=2"], "precision": "int8"})
+    assert request.device == "litert:precision=int8 + litert:threads=2,precision=int8"
 
 
 def test_a_notebook_trains_compiles_and_predicts(tmp_path: Path) -> None:
@@ -124,8 +155,15 @@ def test_a_notebook_trains_compiles_and_predicts(tmp_path: Path) -> None:
     report = mnv2search.train(spec, data=data, epochs=1, output=tmp_path / "trained")
     assert (tmp_path / "trained" / "best.pt").exists()
     assert report.folder == tmp_path / "trained"
-    compiled = mnv2search.compile(spec, output=tmp_path / "net.onnx", fvcore=False)
+    assert repr(report).startswith(f"<{report.folder}: tiny, ")
+    with pytest.raises(OptionError, match="tiny is one network: there is nothing to pick"):
+        mnv2search.train(spec, data=data, pick="width=0.5")
+    compiled = mnv2search.compile(tmp_path / "trained" / "best.pt", output=tmp_path / "net.onnx", no_fvcore=True)
     assert [export.path.name for export in compiled.exports] == ["net.onnx"]
+    assert repr(compiled) == (
+        f"<tiny: {compiled.cost.params:,} parameters, {compiled.cost.madds:,} multiply-adds, written to "
+        f"{tmp_path / 'net.onnx'}>"
+    )
     image = sorted(data.rglob("*.png"))[0]
     (found,) = mnv2search.predict(tmp_path / "trained" / "best.pt", image, output=tmp_path / "seen")
     assert found.drawn.exists()

@@ -26,7 +26,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.testing.contracts import network_of
-from mnv2search.workflows.search.confirm import (
+from mnv2search.workflows.search.checks.confirm import (
     CONFIRMATION,
     Confirmation,
     can_confirm,

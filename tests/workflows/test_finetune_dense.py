@@ -27,7 +27,7 @@ from mnv2search.study.types import Settings
 from mnv2search.workflows.search import finetune as module
 from mnv2search.workflows.search import shipping as best
 from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import affordable, candidates_of
+from mnv2search.workflows.search.finetune_plan import Finetuning, affordable, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import FINETUNE
@@ -76,7 +76,7 @@ def outcome(request_of_run: Request) -> Outcome:
 
 def trained_on(candidates: Sequence[Evaluation], evaluator: TrainEvaluator, **options: Any) -> Finetuned:
     task, data = evaluator.task, evaluator.dataset
-    found = finetune(candidates, task, data, evaluator=evaluator, **options)
+    found = finetune(Finetuning(candidates=candidates, task=task, data=data, evaluator=evaluator, **options))
     assert found is not None
     return found
 

@@ -19,9 +19,9 @@ from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import device_effects
 from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.study.types import Progress, Settings
+from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.run import Request, resume_request, run
 from mnv2search.workflows.search.trust import check_trust, remember
-from mnv2search.workflows.search.verify import verify
 
 Command = Callable[..., Any]
 REMOTE = "onnxruntime:threads=1,config=evil@ssh://somewhere"

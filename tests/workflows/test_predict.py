@@ -27,7 +27,7 @@ from scene_files import draw_scene
 from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
-from mnv2search.workflows.training.drawing import Label, draw_prediction
+from mnv2search.tasks.drawing import Label, draw_prediction
 from mnv2search.workflows.training.predict import predict
 
 Run = Callable[..., Any]

@@ -23,9 +23,9 @@ from mnv2search.results.manifest import Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Progress, Settings
+from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.load_run import recall
 from mnv2search.workflows.search.run import STUDY_FILE, Outcome, Request, resume_request, run
-from mnv2search.workflows.search.verify import verify
 
 
 def nothing(_: Progress) -> None:

@@ -41,7 +41,7 @@ from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import finetune_plan
 from mnv2search.workflows.search import shipping as module
 from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import CANDIDATES, candidates_of
+from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
@@ -265,7 +265,8 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
 
 def finetuned_of(candidates: Sequence[Evaluation], images: Dataset, **options: Any) -> Finetuned | None:
     """From random weights."""
-    return finetune(candidates, CLASSIFY, images, evaluator=None, seed=0, **options)
+    request = Finetuning(candidates=candidates, task=CLASSIFY, data=images, evaluator=None, seed=0, **options)
+    return finetune(request)
 
 
 def test_where_time_is_short_fewer_networks_are_trained(
@@ -324,7 +325,16 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     (one,) = candidates_of(outcome.result.finalists, count=1)
     assert one.accuracy is not None
     perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
-    found = finetune([perfect], CLASSIFY, first.dataset, evaluator=first, folder=tmp_path, time_s=0.01, seed=0)
+    request = Finetuning(
+        candidates=[perfect],
+        task=CLASSIFY,
+        data=first.dataset,
+        evaluator=first,
+        folder=tmp_path,
+        time_s=0.01,
+        seed=0,
+    )
+    found = finetune(request)
     assert found is not None
     assert found.kept == (one.spec.name,)
     assert "no better for it" in found.notes[-1]
@@ -553,7 +563,7 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
     from mnv2search.recipe import load_recipe
-    from mnv2search.workflows.search.ranking_audit import rank
+    from mnv2search.workflows.search.checks.ranking_audit import rank
 
     with pytest.raises(RecordError):
         rank(tmp_path, data=pictures, recipe=load_recipe("modern"), members=4, epochs=1)
@@ -582,7 +592,7 @@ def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
     from mnv2search.results.ranking_audit import Statistic
-    from mnv2search.workflows.search.ranking_audit import _statistic
+    from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)
 
@@ -590,7 +600,7 @@ def test_equal_accuracies_say_nothing_of_an_order() -> None:
 def test_an_order_that_holds_is_told_with_its_interval() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.workflows.search.ranking_audit import _statistic
+    from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     found = _statistic(spearmanr, np.arange(12.0), np.arange(12.0) ** 2, seed=0)
     assert (found.value, found.high) == (1.0, 1.0)

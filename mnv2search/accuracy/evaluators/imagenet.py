@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -12,7 +13,7 @@ from mnv2search.accuracy.estimate import Features
 from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Method, Report
 from mnv2search.cost import layer_params
 from mnv2search.errors import EvaluatorError, OptionError, SpecError
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import SearchSpace, resolve
 
@@ -27,6 +28,8 @@ SMALLEST_STRIDE = 16
 USUAL_STRIDE = 32
 GATES = ("squeeze", "excite")
 LARGE_KERNEL = 5
+# Stands for units that are no blocks: there is nothing unusual about it.
+PLAIN = BlockSpec(channels=8)
 USUAL_ACTIVATIONS = ("relu6", "relu", "none")
 
 
@@ -95,23 +98,13 @@ def features_of(laid_out: Plan) -> Features:
         EvaluatorError: the resolution is below 96 px or no square, the total stride below 16, or the head no
             classifier.
     """
-    if laid_out.dense:
-        raise EvaluatorError(
-            f"no ImageNet estimate for {laid_out.spec.name}: its head detects or segments and classifies nothing",
-            hint="give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'",
-        )
-    units, side = laid_out.features, laid_out.spec.resolution
-    if not isinstance(side, int):
-        raise EvaluatorError(
-            f"no ImageNet estimate for {laid_out.spec.name}: it is made of networks for squares, and this one takes "
-            f"{laid_out.spec.size} px",
-            hint="write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'",
-        )
-    _refuse_small_images(side, _total_stride(units))
+    units = laid_out.features
+    stride = math.prod(unit.stride for unit in units)
+    side = _checked_side(laid_out, stride)
     counts = [_counts(unit) for unit in units]
     blocks = [count for count in counts if count.is_block]
     share = 1 / max(1, len(blocks))
-    unusual = {text for count in counts for text in count.unusual} | _unusual_as_a_whole(units)
+    unusual = frozenset().union(_unusual_as_a_whole(units, stride), *(count.unusual for count in counts))
     return Features(
         madds=sum(count.madds for count in counts) + units[-1].c_out * CLASSES,
         body_params=sum(count.body_params for count in counts),
@@ -158,31 +151,22 @@ def _counts(unit: Unit) -> _Counts:
 
 def _unusual(unit: Unit) -> list[str]:
     """What the tables have no example of."""
-    found = []
-    block = unit.block
-    if any(layer.dilation > 1 for layer in unit.layers):
-        found.append("dilated convolutions")
-    if any(layer.parts for layer in unit.layers):
-        found.append("split convolutions")
-    if any(layer.normalizer != "batch" for layer in unit.layers if layer.role not in GATES):
-        found.append("no batch norm")
-    if block is not None:
-        if block.depthwise_location != "expansion" and block.operator != "fused":
-            found.append("depthwise elsewhere than after the expansion")
-        if block.depthwise_multiplier > 1:
-            found.append("depthwise multiplier")
-        if block.residual != "auto":
-            found.append(f"residual {block.residual}")
-    return found
+    block = unit.block or PLAIN
+    claims = {
+        "dilated convolutions": any(layer.dilation > 1 for layer in unit.layers),
+        "split convolutions": any(layer.parts for layer in unit.layers),
+        "no batch norm": any(layer.normalizer != "batch" for layer in unit.layers if layer.role not in GATES),
+        "depthwise elsewhere than after the expansion": block.depthwise_location != "expansion"
+        and block.operator != "fused",
+        "depthwise multiplier": block.depthwise_multiplier > 1,
+        f"residual {block.residual}": block.residual != "auto",
+    }
+    return [text for text, holds in claims.items() if holds]
 
 
-def _unusual_as_a_whole(units: tuple[Unit, ...]) -> set[str]:
-    found = set()
-    if _total_stride(units) != USUAL_STRIDE:
-        found.add(f"total stride {_total_stride(units)}")
-    if units[-1].kind != "last":
-        found.add("no last convolution")
-    return found
+def _unusual_as_a_whole(units: Sequence[Unit], stride: int) -> list[str]:
+    claims = {f"total stride {stride}": stride != USUAL_STRIDE, "no last convolution": units[-1].kind != "last"}
+    return [text for text, holds in claims.items() if holds]
 
 
 def _unexpanded_share(blocks: list[_Counts]) -> float:
@@ -192,23 +176,27 @@ def _unexpanded_share(blocks: list[_Counts]) -> float:
     return sum(sum(stage) / len(stage) for stage in later) / max(1, len(later))
 
 
-def _total_stride(units: tuple[Unit, ...]) -> int:
-    product = 1
-    for unit in units:
-        product *= unit.stride
-    return product
-
-
-def _refuse_small_images(resolution: int, stride: int) -> None:
-    if resolution >= SMALLEST_SIDE_PX and stride >= SMALLEST_STRIDE:
-        return
-    at_fault = (
-        f"resolution {resolution} px is below {SMALLEST_SIDE_PX} px"
-        if resolution < SMALLEST_SIDE_PX
-        else f"total stride {stride} is below {SMALLEST_STRIDE}"
-    )
-    raise EvaluatorError(
-        f"no ImageNet estimate for this network: {at_fault}, and on small images the order at equal cost reverses "
-        "(there, more body parameters go with less accuracy)",
-        hint="give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'",
-    )
+def _checked_side(laid_out: Plan, stride: int) -> int:
+    """Side of the input in px of a network that has an estimate."""
+    name, side = laid_out.spec.name, laid_out.spec.resolution
+    hint = "give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'"
+    if laid_out.dense:
+        raise EvaluatorError(
+            f"no ImageNet estimate for {name}: its head detects or segments and classifies nothing", hint=hint
+        )
+    if not isinstance(side, int):
+        raise EvaluatorError(
+            f"no ImageNet estimate for {name}: it is made of networks for squares, and this one takes "
+            f"{laid_out.spec.size} px",
+            hint="write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'",
+        )
+    too_small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px" if side < SMALLEST_SIDE_PX else ""
+    if not too_small and stride < SMALLEST_STRIDE:
+        too_small = f"total stride {stride} is below {SMALLEST_STRIDE}"
+    if too_small:
+        raise EvaluatorError(
+            f"no ImageNet estimate for this network: {too_small}, and on small images the order at equal cost "
+            "reverses (there, more body parameters go with less accuracy)",
+            hint=hint,
+        )
+    return side

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,6 @@ class Length:
         evaluations: that a training of so many steps makes.
 
     Attributes:
-        steps: of every training.
         left_s: time by which a training that begins now has to end; None sets no limit.
     """
 
@@ -76,10 +76,7 @@ class Length:
     ) -> Fitting:
         """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
-        Args:
-            preparation: of the search.
-            timed: what a step and an evaluation of a network take.
-            left_s: see the attributes.
+        `timed` gives the speed of a network; for `left_s` see the attributes.
 
         Raises:
             EvaluatorError: the folder does not take the length, or what it holds cannot be read.
@@ -93,18 +90,10 @@ class Length:
         begin = time.monotonic()
         picks = [preparation.band[round(place * (len(preparation.band) - 1))] for place in TIMED_PLACES]
         specs = [resolve(preparation.space, pick) for pick in dict.fromkeys(picks)]
-        found: list[Timed] = []
-        for number, spec in enumerate(specs, start=1):
-            if not found or time.monotonic() - begin < TIMING_SHARE * time_s:
-                preparation.tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
-                found.append(timed(spec))
-        self._speed = Speed(found)
+        self._speed = _timed_speed(specs, timed, preparation.tell, ends=begin + TIMING_SHARE * time_s)
         time_s = max(0.0, time_s - (time.monotonic() - begin))
         asked, least = (known, known) if known else (self._asked, self._least)
-
-        def training_s(steps: int) -> float:
-            return self._training_s(specs[-1], steps)
-
+        training_s = partial(self._training_s, specs[-1])
         chosen = chosen_length(training_s, asked=asked, least=least, time_s=time_s)
         self.steps = chosen.steps
         if chosen.fitting and file is not None:
@@ -141,6 +130,22 @@ class Length:
         if self._speed is None:
             return 0.0
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
+
+
+def _timed_speed(
+    specs: Sequence[ModelSpec],
+    timed: Callable[[ModelSpec], Timed],
+    tell: Callable[[str, float], None],
+    *,
+    ends: float,
+) -> Speed:
+    """The speed of the first network, and of the others while there is time."""
+    found: list[Timed] = []
+    for number, spec in enumerate(specs, start=1):
+        if not found or time.monotonic() < ends:
+            tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
+            found.append(timed(spec))
+    return Speed(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,6 @@ class State:
     Attributes:
         epochs: expected passes over the images.
         side: of the batches in px.
-        seconds: wall time of the training.
     """
 
     fidelity: Fidelity

@@ -26,7 +26,7 @@ from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inherit_shared import inherit_shared
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
-from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Fidelity, choose_fidelity, reduced
+from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
 from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.learner import Job
@@ -120,7 +120,7 @@ class _Preparing:
             splits=("train", "val"),
             on_progress=lambda done: self.preparation.tell(f"decoding images: {done:,}", 0.0),
         )
-        pixels, recipe = prepared.parts["train"], suited(prepared.recipe, epochs=state.epochs)
+        pixels, recipe = prepared.examples["train"], suited(prepared.recipe, epochs=state.epochs)
         net = ElasticNet(self.space, change=lambda spec: reduced(spec, state.fidelity), seed=self.seed)
         inherited: tuple[str, ...] = ()
         draw: Draw = Sandwich(self.band)
@@ -144,7 +144,7 @@ class _Preparing:
             state=state,
             recipe=recipe,
             train=pixels,
-            val=prepared.parts["val"],
+            val=prepared.examples["val"],
             notes=(*inherited, *self._notes(state, is_new=is_new)),
         )
 
@@ -158,25 +158,31 @@ class _Preparing:
 
     def _planned(self) -> State:
         """Fidelity and length as requested, or by the speed of a few steps."""
-        space, options, time_s, teacher = self.space, self.options, self.time_s, self.teacher
+        options, teacher = self.options, self.teacher
         fidelity, epochs = options.fidelity or Fidelity(), float(options.epochs or EPOCHS)
-        if not options.epochs and time_s is not None:
-            some = random.Random(self.seed).sample(list(self.band), min(32, len(self.band)))
-            self.preparation.tell("timing a few steps", 0.0)
-            offered = FIDELITIES if teacher is None else WHOLE_WIDTHS
-            choice = choose_fidelity(
-                [resolve(space, pick) for pick in (some if teacher is None else [teacher])],
-                time_s=time_s,
-                madds_per_s=step_rate(space, some, device=options.device, most_s=TIMING_SHARE * time_s),
-                images=WANTED_IMAGES if teacher is None else WANTED_TO_ADAPT,
-                passes=PASSES if teacher is None else SHRINKING_PASSES,
-                fidelities=offered if options.fidelity is None else (options.fidelity,),
-            )
-            # one batch is trained on, however little time there is
-            fidelity, epochs = choice.fidelity, max(choice.images, 1) / len(self.dataset.train)
+        if not options.epochs and self.time_s is not None:
+            fidelity, images = self._timed(self.time_s)
+            epochs = max(images, 1) / len(self.dataset.train)  # one batch is trained on, however little time there is
         trained: Sequence[Pick] = self.band if teacher is None else (*self.band, teacher)
-        side = max(square_side(reduced(resolve(space, pick), fidelity)) for pick in trained)
+        side = max(square_side(reduced(resolve(self.space, pick), fidelity)) for pick in trained)
         return State(fidelity=fidelity, epochs=epochs, side=side)
+
+    def _timed(self, time_s: float) -> Choice:
+        """The fidelity that suits a time by the speed of a few steps, and the images that fit."""
+        space, options = self.space, self.options
+        some = random.Random(self.seed).sample(list(self.band), min(32, len(self.band)))
+        self.preparation.tell("timing a few steps", 0.0)
+        offered, images, passes, picks = FIDELITIES, WANTED_IMAGES, float(PASSES), some
+        if self.teacher is not None:
+            offered, images, passes, picks = WHOLE_WIDTHS, WANTED_TO_ADAPT, SHRINKING_PASSES, [self.teacher]
+        return choose_fidelity(
+            [resolve(space, pick) for pick in picks],
+            time_s=time_s,
+            madds_per_s=step_rate(space, some, device=options.device, most_s=TIMING_SHARE * time_s),
+            images=images,
+            passes=passes,
+            fidelities=offered if options.fidelity is None else (options.fidelity,),
+        )
 
     def _inherit(self, net: ElasticNet, source: MobileNet, teacher: Pick) -> tuple[str, ...]:
         found = inherit_shared(net, source)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sized
 from itertools import count, takewhile
 from pathlib import Path
+from typing import ClassVar
 
 from mnv2search.accuracy.evaluators.length import Length
 from mnv2search.accuracy.types import (
@@ -38,7 +39,7 @@ from mnv2search.training.throughput import Timed, evaluations_of
 from mnv2search.training.train import time_training, train
 from mnv2search.training.trainer import BEST
 
-__all__ = ["TrainEvaluator", "train_dense"]
+__all__ = ["TrainDenseEvaluator", "TrainEvaluator"]
 
 TASK, HALVING, VOID_VALUE = "classification", 3, 255
 # Tasks whose evaluator has a name of its own in the manifests of runs.
@@ -64,6 +65,8 @@ class TrainEvaluator(Evaluator):
     """
 
     is_timed = can_finetune = True
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """Tasks that it trains for; any if empty."""
 
     def __init__(
         self,
@@ -77,6 +80,8 @@ class TrainEvaluator(Evaluator):
         weights: str = "",
         weights_spec: str = "",
     ) -> None:
+        if self.tasks and task not in self.tasks:
+            raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
         self._task = named_task(task)
         name = _name_of(self._task)
         if epochs < 0:
@@ -253,34 +258,10 @@ class TrainEvaluator(Evaluator):
         )
 
 
-def train_dense(
-    *,
-    task: str,
-    data: str,
-    epochs: int = 0,
-    recipe: str = "",
-    void: int = VOID_VALUE,
-    halving: int = HALVING,
-    weights: str = "",
-    weights_spec: str = "",
-) -> TrainEvaluator:
-    """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded.
+class TrainDenseEvaluator(TrainEvaluator):
+    """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded."""
 
-    Raises:
-        OptionError: it is another task, or as for `TrainEvaluator`.
-    """
-    if task not in DENSE:
-        raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(DENSE)}")
-    return TrainEvaluator(
-        task=task,
-        data=data,
-        epochs=epochs,
-        recipe=recipe,
-        void=void,
-        halving=halving,
-        weights=weights,
-        weights_spec=weights_spec,
-    )
+    tasks = DENSE
 
 
 def _name_of(task: AnyTask) -> str:

@@ -38,7 +38,7 @@ def command(
     weights: Path | None,
     from_spec: str | None,
     seed: int,
-    root: Path,
+    output_dir: Path,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -57,9 +57,9 @@ def command(
     from mnv2search.recipe import load_recipe
     from mnv2search.report.search.ranking_audit import ranked_lines, ranked_rows
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.search.ranking_audit import rank, ranked_json
+    from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
 
-    folder = Path(name) if Path(name).parent != Path() else root / name
+    folder = Path(name) if Path(name).parent != Path() else output_dir / name
     with preparing(quiet=quiet or as_json) as tell:
         found = rank(
             folder,

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 from click.core import ParameterSource
@@ -20,10 +20,12 @@ from mnv2search.cli.options import (
     seed_option,
     space_option,
 )
-from mnv2search.cli.output import answer, emit_json, note, stdout_console
+from mnv2search.cli.output import note
 from mnv2search.cli.parameter_types import Count, Duration, Positive
+from mnv2search.cli.search.front import show
 
 if TYPE_CHECKING:
+    from mnv2search.workflows.search.request import RunOptions
     from mnv2search.workflows.search.run import Outcome
 
 
@@ -106,7 +108,7 @@ NOTHING_FITS = 3
 @click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
 @json_option
 @quiet_option
-def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
+def command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
     Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
@@ -119,7 +121,7 @@ def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
     context = click.get_current_context()
-    given = {name: value for name, value in options.items() if _is_given(context, name)}
+    given = cast("RunOptions", {name: value for name, value in options.items() if _is_given(context, name)})
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
     from mnv2search.workflows.search.api import run_search
 
@@ -132,11 +134,11 @@ def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
 
     try:
         # what a user's function prints belongs to the conversation, not to the answer
-        with searching(quiet=quiet or as_json) as show, contextlib.redirect_stdout(sys.stderr):
+        with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
             outcome = run_search(
                 given,
                 command=("mnv2search", *sys.argv[1:]),
-                on_progress=show,
+                on_progress=on_progress,
                 on_folder=folder.append,
                 on_note=tell,
             )
@@ -146,7 +148,9 @@ def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
         else:
             note("interrupted before anything was begun")
         sys.exit(130)
-    _show(outcome, as_json=as_json, quiet=quiet)
+    show(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned, as_json=as_json)
+    if outcome.result.front and outcome.already_finished and not as_json:
+        note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
     for text in outcome.notes:
         if text not in told:
             note(text)
@@ -159,30 +163,6 @@ def _is_given(context: click.Context, name: str) -> bool:
     """Whether an option is on the command line; --precision is part of the device."""
     names = (name, "precision") if name == "device" else (name,)
     return any(context.get_parameter_source(one) is ParameterSource.COMMANDLINE for one in names)
-
-
-def _show(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
-    """The answer: a document, or tables and what to ship."""
-    from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
-    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
-    from mnv2search.report.table import draw
-    from mnv2search.results.finetuned import shipped_json
-
-    result, trained = outcome.result, outcome.finetuned
-    if as_json:
-        document = run_json(result, folder=outcome.folder, status=outcome.manifest.status)
-        emit_json(document | ({} if trained is None else shipped_json(trained)))
-    elif not result.front:
-        answer(nothing_fits_lines(result, budget=outcome.manifest.budget, status=outcome.manifest.status))
-    elif trained is not None:
-        draw(run_rows(result), stdout_console())
-        draw(finetuned_rows(trained), stdout_console())
-        answer([*finetuned_lines(trained, folder=outcome.folder), f"  {effort_text(result)}"])
-    else:
-        draw(run_rows(result), stdout_console())
-        answer(ship_lines(result, folder=outcome.folder))
-    if result.front and outcome.already_finished and not as_json:
-        note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
 
 
 def resume_command(folder: Path) -> str:
@@ -199,7 +179,7 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
     from mnv2search.cli.progress import measuring
     from mnv2search.report.rows import counted
     from mnv2search.workflows.search.api import confirm_outcome
-    from mnv2search.workflows.search.confirm import CONFIRMATION, confirmation_line, disagreements
+    from mnv2search.workflows.search.checks.confirm import CONFIRMATION, confirmation_line, disagreements
 
     with contextlib.ExitStack() as stack:
         bar: list[Callable[[int], None]] = []

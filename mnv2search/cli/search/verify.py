@@ -62,7 +62,7 @@ def command(
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.search.verification import verified_json, verified_lines, verified_rows
-    from mnv2search.workflows.search.verify import front_files, verify
+    from mnv2search.workflows.search.checks.verify import front_files, verify
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
         checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)

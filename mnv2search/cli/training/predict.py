@@ -78,7 +78,7 @@ def command(
 
 
 def _line(prediction: Prediction) -> str:
-    from mnv2search.workflows.training.drawing import MOST_BOXES
+    from mnv2search.tasks.drawing import MOST_BOXES
 
     count = len(prediction.found)
     seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"

@@ -27,8 +27,10 @@ from mnv2search.cli.options import (
 from mnv2search.cli.output import answer, emit_json, note
 
 if TYPE_CHECKING:
+    from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
     from mnv2search.training.progress import Progress
+    from mnv2search.workflows.training.train import TrainingRequest
 
 
 @click.command("train")
@@ -90,19 +92,17 @@ def command(
     """
     if epochs is not None and time_s is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.report.training import training_lines
-    from mnv2search.results.training import report_json
     from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.training.distributed import joined
     from mnv2search.untrusted import file_name
-    from mnv2search.workflows.networks import SAVED, chosen_spec  # late: --help must not pay for it
-    from mnv2search.workflows.training.train import TrainingRequest, train_spec
+    from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
+    from mnv2search.workflows.training.train import TrainingRequest
 
     with joined(accelerator) as team, _reported_once(team):
         network = chosen_spec(spec, **choice)
         folder = output or Path("results") / file_name(f"{network.name}-trained")
-        if spec.endswith(SAVED) and weights is None and team.is_leader:
-            note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
+        if weights is None and team.is_leader:
+            _note_random_weights(spec)
         request = TrainingRequest(
             spec=network,
             data=data,
@@ -117,12 +117,33 @@ def command(
             void=void,
             team=team,
         )
-        bar = _progress_bar(quiet=quiet or as_json or not team.is_leader)
-        with told_what_is_kept(folder), stop_requests(processes=team.size) as stop, bar as show:
-            report = train_spec(request, on_progress=show, on_note=note, stop=stop)
-    if team.is_leader and as_json:
+        report = _trained(request, quiet=quiet or as_json or not team.is_leader)
+    if team.is_leader:
+        _show(report, as_json=as_json)
+
+
+def _note_random_weights(spec: str) -> None:
+    from mnv2search.workflows.networks import SAVED
+
+    if spec.endswith(SAVED):
+        note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
+
+
+def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
+    from mnv2search.workflows.training.train import train_spec
+
+    bar, stops = _progress_bar(quiet=quiet), stop_requests(processes=request.team.size)
+    with told_what_is_kept(request.folder), stops as stop, bar as show:
+        return train_spec(request, on_progress=show, on_note=note, stop=stop)
+
+
+def _show(report: TrainingReport, *, as_json: bool) -> None:
+    from mnv2search.report.training import training_lines
+    from mnv2search.results.training import report_json
+
+    if as_json:
         emit_json(report_json(report))
-    elif team.is_leader:
+    else:
         answer(training_lines(report))
 
 

@@ -179,9 +179,7 @@ def _coco(file: Path) -> _Coco:
         raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
     except UnsafeFileError as error:
         raise DataError(f"{file} cannot be used: {error}", hint="give COCO's JSON, in UTF-8") from error
-    keys = ("images", "annotations", "categories")
-    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
-    if not lists or not all(isinstance(one, dict) for key in keys for one in content[key]):
+    if not isinstance(content, dict) or not all(_is_list(content.get(key)) for key in _Coco._fields):
         raise DataError(f"{file} has no lists images, annotations and categories", hint="give COCO's JSON")
     categories = content["categories"]
     if not categories:
@@ -191,6 +189,10 @@ def _coco(file: Path) -> _Coco:
     categories.sort(key=lambda one: int(one["id"]))
     named = [(one["id"], class_name(one.get("name", one["id"]))) for one in categories]
     return _Coco(content["images"], content["annotations"], named)
+
+
+def _is_list(entries: object) -> bool:
+    return isinstance(entries, list) and all(isinstance(one, dict) for one in entries)
 
 
 def _by_image(file: Path, content: _Coco, faults: list[Fault]) -> Mapping[object, list[tuple[Fault, _Entry]]]:

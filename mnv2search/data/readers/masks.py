@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from mnv2search.data.readers.folders import entries
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
-__all__ = ["FOLDERS", "mask_of", "named_classes", "numbered", "read_masks", "text_lines"]
+__all__ = ["FOLDERS", "mask_folders", "mask_of", "named_classes", "numbered", "read_masks", "text_lines"]
 
 FOLDERS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NAMES_FILE = "classes.txt"
@@ -70,34 +71,43 @@ def read_masks(folder: Path, *, void: int, classes: tuple[str, ...] | None) -> S
     Raises:
         DataError: there are no such folders.
     """
-    pairs = [(folder / a, folder / b) for a, b in FOLDERS if (folder / a).is_dir() and (folder / b).is_dir()]
-    if not pairs:
+    if not (pairs := mask_folders(folder)):
         raise DataError(
             f"{folder} has no folders images and masks", hint="lay it out as images/*.jpg and masks/*.png"
         )
-    images, masks = (
-        {path.stem: path for path in entries(inner) if path.suffix.lower() in SUFFIXES and is_regular(path)}
-        for inner in pairs[0]
-    )
-    faults: list[Fault] = []
-    for stem in images.keys() - masks.keys():
-        faults.append(Fault(images[stem], "", f"there is no file of this name in {pairs[0][1].name}"))
-    for stem in masks.keys() - images.keys():
-        faults.append(Fault(masks[stem], "", f"there is no file of this name in {pairs[0][0].name}", of="image"))
+    images, masks = (_images_in(inner) for inner in pairs[0])
+    faults = _without_counterpart(images, masks, pairs[0][1].name, of="annotation")
+    faults += _without_counterpart(masks, images, pairs[0][0].name, of="image")
     sizes = image_sizes(images.values())
-    readable: list[tuple[Example, frozenset[int]]] = []
-    for stem in images.keys() & masks.keys():
-        found = _example(images[stem], masks[stem], sizes[images[stem]])
-        if isinstance(found, Fault):
-            faults.append(found)
-        else:
-            readable.append(found)
-    readable.sort(key=lambda item: item[0].path.stem)
-    faults.sort(key=lambda fault: fault.file.stem)
+    both = [_example(images[stem], masks[stem], sizes[images[stem]]) for stem in sorted(images.keys() & masks.keys())]
+    readable = [found for found in both if not isinstance(found, Fault)]
+    faults = sorted([*faults, *(found for found in both if isinstance(found, Fault))], key=lambda one: one.file.stem)
     names = classes or _numbers(folder, [numbers for _, numbers in readable], void)
-    wrong = {example: fault for example, numbers in readable if (fault := _fault(example, numbers, len(names), void))}
-    examples = tuple(example for example, _ in readable if example not in wrong)
-    return SplitFiles(names, examples, (*faults, *wrong.values()), max(1, len({*images, *masks})))
+    examples: list[Example] = []
+    for example, numbers in readable:
+        if (fault := _fault(example, numbers, len(names), void)) is None:
+            examples.append(example)
+        else:
+            faults.append(fault)
+    return SplitFiles(names, tuple(examples), tuple(faults), max(1, len({*images, *masks})))
+
+
+def _without_counterpart(
+    files: Mapping[str, Path], others: Mapping[str, Path], folder: str, *, of: Literal["annotation", "image"]
+) -> list[Fault]:
+    what = f"there is no file of this name in {folder}"
+    return [Fault(files[stem], "", what, of=of) for stem in files.keys() - others.keys()]
+
+
+def mask_folders(folder: Path, names: Sequence[tuple[str, str]] = FOLDERS) -> list[tuple[Path, Path]]:
+    """The pairs of a folder of images and one of masks, in a folder."""
+    pairs = [(folder / images, folder / masks) for images, masks in names]
+    return [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
+
+
+def _images_in(folder: Path) -> dict[str, Path]:
+    """The image files of a folder by their names without suffix."""
+    return {path.stem: path for path in entries(folder) if path.suffix.lower() in SUFFIXES and is_regular(path)}
 
 
 def _fault(example: Example, numbers: frozenset[int], classes: int, void: int) -> Fault | None:

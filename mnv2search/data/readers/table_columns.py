@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,15 +64,16 @@ def columns_of(features: Mapping[str, object] | None, *, image: str, label: str,
     """
     import datasets
 
-    features = features or {}
-    declared = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-    images = declared or [name for name, kind in features.items() if _holds_bytes(kind)]
-    numbered = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    labels = numbered + [n for n, k in features.items() if isinstance(k, datasets.Value) and k.dtype in CLASS_TYPES]
+    def named(is_meant: Callable[[object], bool]) -> list[str]:
+        return [name for name, kind in (features or {}).items() if is_meant(kind)]
+
+    images = named(lambda kind: isinstance(kind, datasets.Image)) or named(_holds_bytes)
+    numbered = named(lambda kind: isinstance(kind, datasets.ClassLabel))
+    labels = numbered + named(lambda kind: isinstance(kind, datasets.Value) and kind.dtype in CLASS_TYPES)
     image = _chosen("image", image, images, IMAGE_NAMES, source)
     alone = numbered if len(numbered) == 1 and not label else labels
     label = _chosen("label", label, [name for name in alone if name != image], LABEL_NAMES, source)
-    kind = features[label]
+    kind = (features or {})[label]
     names = tuple(kind.names) if isinstance(kind, datasets.ClassLabel) else None
     return Columns(image=image, label=label, names=names)
 

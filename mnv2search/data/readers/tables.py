@@ -67,7 +67,7 @@ def is_table(source: Path) -> bool:
     if place.startswith(HUB) or place.lower().endswith(PARQUET):
         return True
     folder = Path(place)
-    if any(is_regular(folder / name) for name in SAVED):
+    if _is_saved(folder):
         return True
     first = next((kind for _, _, names in os.walk(folder) for name in names if (kind := _kind(name))), "")
     return first == PARQUET
@@ -97,6 +97,10 @@ def read_table(source: Path, folder: Path | None) -> dict[Split, SplitFiles]:
         if not target.is_dir():
             _write(parts, table, target)
     return _read(target)
+
+
+def _is_saved(folder: Path) -> bool:
+    return any(is_regular(folder / name) for name in SAVED)
 
 
 def _kind(name: str) -> str:
@@ -145,13 +149,13 @@ def _parts(table: _Source, folder: Path) -> dict[str, datasets.Dataset]:
     import datasets
 
     place = Path(table.place)
+    name, _, config = table.place.removeprefix(HUB).partition(":")
+    if table.is_remote and not name:
+        raise DataError(f"{table.place} names no dataset", hint=table.hint)
     try:
         if table.is_remote:
-            name, _, config = table.place.removeprefix(HUB).partition(":")
-            if not name:
-                raise DataError(f"{table.place} names no dataset", hint=table.hint)
             found = datasets.load_dataset(name, config or None)
-        elif any(is_regular(place / name) for name in SAVED):
+        elif _is_saved(place):
             found = datasets.load_from_disk(str(place))
         else:
             files = {"train": [str(place)]} if place.is_file() else _by_split(place)
@@ -163,8 +167,6 @@ def _parts(table: _Source, folder: Path) -> dict[str, datasets.Dataset]:
             f"{table.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
             hint="check the network, or download the set and give its folder",
         ) from error
-    except DataError:
-        raise
     except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
         raise table.unreadable(error) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
@@ -230,11 +232,15 @@ def _written(parts: Mapping[str, datasets.Dataset], table: _Source, folder: Path
             rows[split] = found
     if "train" not in rows or columns is None:
         raise DataError(f"{table.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
+    return _index(rows, columns, left_out)
+
+
+def _index(rows: Mapping[Split, list[tuple[int, object]]], columns: Columns, left_out: list[str]) -> _Index:
     classes = columns.classes({label for part in rows.values() for _, label in part})
-    index = {label: number for number, (label, _) in enumerate(classes)}
+    numbers = {label: number for number, (label, _) in enumerate(classes)}
     return {
         "classes": [class_name(name) for _, name in classes],
-        "parts": {split: [(row, index[label]) for row, label in part] for split, part in rows.items()},
+        "parts": {split: [(row, numbers[label]) for row, label in part] for split, part in rows.items()},
         "left_out": left_out,
     }
 

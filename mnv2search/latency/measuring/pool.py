@@ -15,18 +15,18 @@ from typing import NamedTuple, TypeAlias
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import MeasuredDevice
+from mnv2search.latency.device_text import SEPARATOR
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, OnProgress
 from mnv2search.latency.types import BurstRequest, Latency, LatencyDevice
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["ANCHORS", "SEPARATOR", "Disagreement", "Pool", "PoolMeasurer"]
+__all__ = ["ANCHORS", "Disagreement", "Pool", "PoolMeasurer"]
 
 Measure: TypeAlias = Callable[[Measurer, Sequence[ModelSpec], OnProgress | None], tuple[Latency, ...]]
 """Measures a share of networks by one member."""
 LOG = logging.getLogger("mnv2search.latency")
 
-SEPARATOR = " + "
 # Properties that the members of a pool must have in common.
 ALIKE = ("hardware", "machine", "runtime", "runtime_version", "threads", "pinned", "dtype", "batch", "delegate")
 # Every member measures these first. A small and a large network besides the reference: a board with slow memory shows

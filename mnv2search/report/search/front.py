@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
@@ -17,50 +16,62 @@ from mnv2search.report.rows import (
     device_text,
     measured_text,
     millions,
-    rows_of,
     trouble_lines,
 )
 from mnv2search.report.search.gain import Gain, gain_over
-from mnv2search.study.results import REGION_BEGINS, median_ms_of
+from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
 
 __all__ = ["LIKELIHOOD", "front_rows"]
 
-LIKELIHOOD, GAIN = "likelihood", "gain over baseline [90 % interval]"
+GAIN = "gain over baseline [90 % interval]"
+LIKELIHOOD = "likelihood"
 # A front of inherited accuracies that leaves more of the budget unused says so.
 USED_SHARE = 0.75
 
 
-Row: TypeAlias = tuple[Evaluation, Gain | None]
-
-
 def front_rows(
-    front: Sequence[Evaluation], *, baseline: Sequence[Evaluation] = (), title: str = "Pareto front"
+    front: Sequence[Evaluation],
+    *,
+    rivals_of: Callable[[Evaluation], Sequence[Evaluation]] = lambda _: (),
+    title: str = "Pareto front",
 ) -> Rows:
-    """A row per network of the front, most accurate first, with the gain over the baseline at equal latency."""
-    ordered = sorted(front, key=lambda e: -(e.accuracy.rank if e.accuracy else 0.0))
+    """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
+
+    Args:
+        front: networks.
+        rivals_of: networks of the baseline that one of the front may be compared with.
+        title: of the table.
+    """
+    ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
-    gains = [gain_over(evaluation, baseline) for evaluation in ordered]
-    # accuracies of shared weights have no gain, since the baseline does not use them
-    has_gains = any(gain is not None for gain in gains)
-    is_inherited = accuracy is not None and accuracy.kind == "inherited"
-    rows = zip(ordered, gains, strict=True)
-    columns: tuple[tuple[Column, Callable[[Row], str]], ...] = (
-        (NAME, lambda row: row[0].spec.name),
-        (_accuracy_column(accuracy), lambda row: accuracy_text(row[0].accuracy)),
-        *(((Column(LIKELIHOOD, "%"), lambda row: _likelihood_text(row[0].accuracy)),) if is_inherited else ()),
-        (Column("measured latency [95 % interval]", "ms"), lambda row: measured_text(row[0].latency)),
-        (Column("margin", "%", spare=2), lambda row: _margin_text(row[0])),
-        *(((Column(GAIN, "points", spare=1), lambda row: _gain_text(row[1])),) if has_gains else ()),
-        (Column("multiply-adds", "M", spare=5), lambda row: millions(row[0].cost.madds)),
-        (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
-        (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
+    gains = [gain_over(evaluation, rivals_of(evaluation)) for evaluation in ordered]
+    cells: dict[Column, Iterable[str]] = {
+        NAME: (e.spec.name for e in ordered),
+        _accuracy_column(accuracy): (accuracy_text(e.accuracy) for e in ordered),
+        Column(LIKELIHOOD, "%"): (_likelihood_text(e.accuracy) for e in ordered),
+        Column("measured latency [95 % interval]", "ms"): (measured_text(e.latency) for e in ordered),
+        Column("margin", "%", spare=2): map(_margin_text, ordered),
+        Column(GAIN, "points", spare=1): map(_gain_text, gains),
+        Column("multiply-adds", "M", spare=5): (millions(e.cost.madds) for e in ordered),
+        Column("params", "M", spare=4): (millions(e.cost.params) for e in ordered),
+        Column("side", "px", spare=3): (str(e.spec.size) for e in ordered),
+    }
+    left_out = {GAIN} if not any(gains) else set()  # as with shared weights, which the baseline has no part in
+    if accuracy is None or accuracy.kind != "inherited":
+        left_out.add(LIKELIHOOD)
+    shown = {column: texts for column, texts in cells.items() if column.title not in left_out}
+    rivals = max(map(rivals_of, ordered), key=len, default=())
+    return Rows(
+        title=title,
+        columns=tuple(shown),
+        rows=tuple(zip(*shown.values(), strict=True)),
+        notes=tuple(_notes(ordered, accuracy, rivals, left_out)),
+        stressed=frozenset({0} if ordered else ()),
     )
-    notes = list(_front_notes(ordered, baseline, accuracy, has_gains=has_gains))
-    return rows_of(title, rows, *columns, notes=notes, stressed=frozenset({0} if ordered else ()))
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
-    """A note if the front leaves much of the budget unused."""
+    """That much of the budget is left: only some networks are evaluated."""
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
@@ -70,7 +81,7 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _even_odds(front: Sequence[Evaluation]) -> str:
-    """The likelihood of a network that gives all classes even odds."""
+    """What even odds for all classes give."""
     head = front[0].spec.head if front else None
     if head is None or not head.classes:
         return ""
@@ -103,32 +114,25 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
     for evaluation in front:
         if evaluation.accuracy is not None and evaluation.accuracy.note:
             names.setdefault(evaluation.accuracy.note, []).append(evaluation.spec.name)
-    for note, concerned in names.items():
-        shown = ", ".join(concerned[:3]) + (f" and {len(concerned) - 3} more" if len(concerned) > 3 else "")
+    for note, found in names.items():
+        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         yield f"{shown}: {note}"
 
 
-def _front_notes(
-    front: Sequence[Evaluation], baseline: Sequence[Evaluation], accuracy: Accuracy | None, *, has_gains: bool
+def _notes(
+    front: Sequence[Evaluation], accuracy: Accuracy | None, rivals: Sequence[Evaluation], left_out: Collection[str]
 ) -> Iterator[str]:
     if accuracy is not None:
         yield from _accuracy_notes(front, accuracy)
-    if latencies := [e.latency for e in (*front, *baseline) if e.latency is not None]:
-        yield device_text(latencies)
-        yield from output_lines(e.spec for e in front)
-        yield "margin: from the upper end of the interval to the budget"
-        yield from trouble_lines(e.latency for e in front if e.latency is not None)
-    if accuracy is not None and accuracy.kind == "inherited":
+    yield from _latency_notes(front, rivals)
+    if LIKELIHOOD not in left_out:
         yield from _inherited_notes(front)
-    if has_gains:
-        yield (
-            "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
-            "taken to be trained alike"
-        )
-        yield from sorted({e.accuracy.note for e in baseline if e.accuracy is not None and e.accuracy.note})
+    if GAIN not in left_out:
+        yield from _gain_notes(rivals)
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
+    """What the accuracies are, and how they compare with the majority class."""
     if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
@@ -145,7 +149,16 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
             yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
 
 
+def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) -> Iterator[str]:
+    if latencies := [e.latency for e in (*front, *rivals) if e.latency is not None]:
+        yield device_text(latencies)
+        yield from output_lines(e.spec for e in front)
+        yield "margin: from the upper end of the interval to the budget"
+        yield from trouble_lines(e.latency for e in front if e.latency is not None)
+
+
 def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
+    """What accuracies with shared weights say, and which networks the front leaves out."""
     yield (
         "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
         "reaches when it is trained"
@@ -155,8 +168,16 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
         f"than top-1, so the front is made by it{_even_odds(front)}"
     )
     yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
-    limits_ms = [REGION_BEGINS * e.budget.latency_ms for e in front]
-    if front and all(median_ms_of(e) >= limit_ms for e, limit_ms in zip(front, limits_ms, strict=True)):
+    if all(median_ms_of(e) >= REGION_BEGINS * e.budget.latency_ms for e in front):
+        limit_ms = REGION_BEGINS * front[0].budget.latency_ms
         share = f"{100 * REGION_BEGINS:.0f} % of the budget"
-        yield f"networks below {limits_ms[0]:.3g} ms, {share}, are left out of the front"
+        yield f"networks below {limit_ms:.3g} ms, {share}, are left out of the front"
     yield from _unused(front)
+
+
+def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
+    yield (
+        "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
+        "taken to be trained alike"
+    )
+    yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})

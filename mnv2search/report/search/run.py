@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
@@ -31,7 +31,7 @@ def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
     return front_rows(
         result.front,
-        baseline=result.rivals,
+        rivals_of=result.rivals_of,
         title=f"Pareto front: {counted(len(result.front), 'network')}",
     )
 
@@ -48,14 +48,13 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
         f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
     )
     yield f"  {accuracy_phrase(ship.accuracy)}"
-    if (gain := gain_over(ship, result.rivals)) is not None:
-        grid = counted(len(result.rivals), "measured network")
+    rivals, grid = result.rivals_of(ship), counted(len(result.baseline), "measured network")
+    if (gain := gain_over(ship, rivals)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
             f"the best of {grid} of the MobileNetV2 grid that is no slower"
         )
-    if not result.rivals and any(e.accuracy for e in result.baseline):
-        grid = counted(len(result.baseline), "measured network")
+    if not rivals and any(e.accuracy for e in result.baseline):
         yield f"  not compared with MobileNetV2: none of {grid} of its grid is near this latency; give more --time"
     yield from _price(ship, result)
     yield from _alternative(result)
@@ -71,7 +70,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
 
 def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
     """Costs other than latency that far exceed those of the rival network, and the options that limit them."""
-    rival = best_rival(ship, result.rivals)
+    rival = best_rival(ship, result.rivals_of(ship))
     if rival is None:
         return
     ratios = {
@@ -79,7 +78,7 @@ def _price(ship: Evaluation, result: SearchResult) -> Iterator[str]:
         "multiply-adds": (ship.cost.madds / rival.cost.madds, "--madds"),
         "peak activation memory": (ship.cost.peak_activation_bytes / rival.cost.peak_activation_bytes, "--peak-kb"),
     }
-    dear = {name: price for name, price in ratios.items() if price[0] >= DEAR}
+    dear = {name: found for name, found in ratios.items() if found[0] >= DEAR}
     if dear:
         shown = ", ".join(f"{ratio:.1f} x the {name}" for name, (ratio, _) in dear.items())
         options = ", ".join(option for _, option in dear.values())
@@ -91,11 +90,11 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
     yield "  most similar published networks, each trained by its own recipe (the estimate is for a standard one):"
-    for result in nearby_of(ship):
-        params = "" if result.params is None else f", {result.params / 1e6:.1f} M parameters"
+    for found in nearby_of(ship):
+        params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
         yield (
-            f"    {result.name}: {100 * result.top1:.1f} %, {result.resolution} px, {result.madds / 1e6:.0f} M "
-            f"multiply-adds{params} ({result.source})"
+            f"    {found.name}: {100 * found.top1:.1f} %, {found.resolution} px, {found.madds / 1e6:.0f} M "
+            f"multiply-adds{params} ({found.source})"
         )
 
 
@@ -145,7 +144,7 @@ def _alternative(result: SearchResult) -> Iterator[str]:
 
 def _no_gain(result: SearchResult) -> Iterator[str]:
     """That MobileNetV2 is not beaten, where no interval of a gain lies above 0."""
-    gains = [gain for e in result.front if (gain := gain_over(e, result.rivals)) is not None]
+    gains = [gain for e in result.front if (gain := gain_over(e, result.rivals_of(e))) is not None]
     if gains and all(gain.low <= 0 for gain in gains):
         more = "" if result.exhausted else ": give more --time"
         yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
@@ -224,7 +223,7 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
         yield f"lower --latency-min-ms: this network is faster than {budget.latency_min_ms:g} ms"
 
 
-def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, Any]:
+def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
     """One document with the front, the network to ship, the baseline and the effort."""
     return {
         "folder": str(folder),
@@ -248,11 +247,11 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, An
 def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
-    return [result._asdict() for result in nearby_of(ship)]
+    return [found._asdict() for found in nearby_of(ship)]
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:
-    gain = gain_over(evaluation, result.rivals) if result is not None else None
+    gain = gain_over(evaluation, result.rivals_of(evaluation)) if result is not None else None
     return {
         "name": evaluation.spec.name,
         "is_feasible": evaluation.is_feasible,

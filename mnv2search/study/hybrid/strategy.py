@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
 from mnv2search.study.hybrid.history import History
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
-__all__ = ["Describe", "Description", "HybridStrategy", "SpaceExhausted"]
+__all__ = ["Describe", "Description", "HybridStrategy", "Limits", "SpaceExhausted"]
 
 _FIRST_DESIGN = 12  # networks before the first prediction
 _FEWEST_RATED = 3  # accuracies below which there is nothing to fit
@@ -46,6 +47,22 @@ class SpaceExhausted(Mnv2SearchError, RuntimeError):  # noqa: N818  (an end, not
     """Every network of the space has been asked for."""
 
 
+class Limits(TypedDict, total=False):
+    """What bounds a search.
+
+    Attributes:
+        batch: networks asked for between two fits, 8 by default.
+        budget: evaluations expected in all, when known; keeps the first design to a quarter of it.
+        reference: accuracy and cost that bound the region of interest; by default taken from the first design.
+        ceiling: the cost that bounds it, where there is no `reference`; by default taken from the first design.
+    """
+
+    batch: int
+    budget: int | None
+    reference: tuple[float, float] | None
+    ceiling: float | None
+
+
 class HybridStrategy:
     """Asks for index tuples, none twice, and learns from their accuracy and cost.
 
@@ -54,10 +71,7 @@ class HybridStrategy:
         describe: says what is known of index tuples (N, D) before evaluation; may change between calls.
         seed: of all random choices.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
-        batch: networks asked for between two fits.
-        budget: evaluations expected in all, when known; keeps the first design to a quarter of it.
-        reference: accuracy and cost that bound the region of interest; by default taken from the first design.
-        ceiling: the cost that bounds it, where there is no `reference`; by default taken from the first design.
+        limits: of the search.
 
     Raises:
         OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
@@ -71,11 +85,9 @@ class HybridStrategy:
         describe: Describe,
         seed: int,
         ordinal: tuple[bool, ...] | None = None,
-        batch: int = 8,
-        budget: int | None = None,
-        reference: tuple[float, float] | None = None,
-        ceiling: float | None = None,
+        **limits: Unpack[Limits],
     ) -> None:
+        batch, budget = limits.get("batch", 8), limits.get("budget")
         if not cards or min(cards) < 1 or batch < 1:
             raise OptionError(
                 f"cards are {cards}, batch is {batch}", hint="give each dimension an option, and a batch of 1 or more"
@@ -84,7 +96,7 @@ class HybridStrategy:
         self._rng = np.random.default_rng(seed)
         self._size = math.prod(cards)
         self._first = _FIRST_DESIGN if budget is None else max(_FEWEST_RATED + 1, min(_FIRST_DESIGN, budget // 4))
-        self._reference, self._ceiling = reference, ceiling
+        self._reference, self._ceiling = limits.get("reference"), limits.get("ceiling")
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal)
         self._feasibility = Feasibility(cards=cards, ordinal=ordinal)
         self._breeder = Breeder(cards=cards, describe=self._describe, rng=self._rng)

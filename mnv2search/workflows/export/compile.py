@@ -14,6 +14,7 @@ from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
+from mnv2search.spec.space import SearchSpace
 from mnv2search.workflows.networks import SAVED, chosen_spec, weights_beside
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ __all__ = ["check_request", "compile_file", "compile_spec"]
 
 
 def compile_file(
-    source: str,
+    source: str | Path | ModelSpec | SearchSpace,
     *,
     outputs: Sequence[Path] = (),
     weights: Path | None = None,
@@ -42,7 +43,7 @@ def compile_file(
     data: Path | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Compiled:
-    """Compile the network of a file or a bundled name, as `compile_spec` does.
+    """Compile the network of a file, a bundled name, a spec or a search space, as `compile_spec` does.
 
     `picks`, `first`, `width`, `resolution` and `head_output` are those of `chosen_spec`.
     Without `weights`, those in `source` or beside it are taken, if there are any; `note` gets a line on that.
@@ -51,13 +52,14 @@ def compile_file(
         OptionError: a choice is made for a file that holds its own spec and weights.
     """
     check_request(outputs, force=force, precision=precision, calibration=calibration)
-    if source.endswith(SAVED):
+    file = str(source) if isinstance(source, str | Path) else ""
+    if file.endswith(SAVED):
         if weights is not None or first or any(one for one in (picks, width, resolution)):
-            raise OptionError(f"{source} holds its own spec and weights", hint="leave out what would change them")
-        weights = Path(source)
+            raise OptionError(f"{file} holds its own spec and weights", hint="leave out what would change them")
+        weights = Path(file)
     spec = chosen_spec(source, picks=picks, first=first, width=width, resolution=resolution)
-    if weights is None and outputs and Path(source).with_suffix(".pt") not in outputs:
-        weights = weights_beside(source, spec, note=note or _silent)
+    if file and weights is None and outputs and Path(file).with_suffix(".pt") not in outputs:
+        weights = weights_beside(file, spec, note=note or _silent)
     return compile_spec(
         spec if head_output is None else with_output(spec, head_output),
         outputs=outputs,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import fields, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.evaluation import Budget
@@ -15,7 +15,7 @@ from mnv2search.latency.types import LatencyDevice
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.types import Listener, Progress, SearchResult, Settings
-from mnv2search.workflows.search.request import RunOptions, request_of
+from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of, space_of_evaluator
 
 if TYPE_CHECKING:
     from mnv2search.workflows.search.run import Outcome
@@ -27,7 +27,7 @@ def run(
     *,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Outcome:
     """Search for the most accurate networks within a latency budget, as `mnv2search run` does.
 
@@ -45,13 +45,14 @@ def run(
     return confirm_outcome(run_search(options, on_progress=on_progress, on_note=on_note))
 
 
-run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what notebooks show and complete
+# what notebooks show and complete
+run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         *(
             inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+                name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=kind.__forward_arg__
             )
-            for field in fields(RunOptions)
+            for name, kind in RunOptions.__annotations__.items()
         ),
         *(one for name, one in inspect.signature(run).parameters.items() if name != "options"),
     ],
@@ -60,7 +61,7 @@ run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what not
 
 
 def run_search(
-    options: dict[str, Any],
+    options: RunOptions,
     *,
     command: tuple[str, ...] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -70,7 +71,7 @@ def run_search(
     """The part of `run` before the comparison with the runtime's own converter.
 
     Args:
-        options: fields of `RunOptions`.
+        options: as the command line names them.
         command: the words of the command line, for the manifest.
         on_progress: told where the search stands.
         on_folder: told the folder as soon as it is known.
@@ -103,7 +104,7 @@ def confirm_outcome(
         The outcome with `confirmations`, or with a note that says why there are none.
     """
     from mnv2search.errors import DeviceError
-    from mnv2search.workflows.search.confirm import confirm_front
+    from mnv2search.workflows.search.checks.confirm import confirm_front
 
     manifest, result = outcome.manifest, outcome.result
     if outcome.already_finished or not result.front or not manifest.settings.confirm:
@@ -160,15 +161,8 @@ def search(
     from mnv2search.accuracy.registry import open_evaluator  # late, here and below: they take a second to load
     from mnv2search.latency.registry import open_device
     from mnv2search.study.engine import Search
-    from mnv2search.workflows.search.space_of import space_of_evaluator
 
-    with ExitStack() as stack:
-        opened: LatencyDevice
-        if isinstance(device, str):
-            opened = open_device(device)
-            stack.enter_context(opened)
-        else:
-            opened = device
+    with open_device(device) if isinstance(device, str) else nullcontext(device) as opened:
         judge = open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator
         return Search(
             space_of_evaluator(load_space(space) if isinstance(space, str) else space, judge),

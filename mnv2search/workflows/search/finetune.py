@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from mnv2search.accuracy.types import Evaluator
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.weights.saved import Learned, read_learned, read_network
-from mnv2search.recipe import Recipe
 from mnv2search.results.finetuned import REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.study.results import median_ms_of
 from mnv2search.tasks.metrics import Metrics, share
-from mnv2search.tasks.task import AnyTask, Data
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
@@ -26,7 +22,7 @@ from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.throughput import LEAST_STEPS
 from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
-from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Plan, plan_by_search, plan_by_timing
+from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
 
 __all__ = ["finetune"]
 
@@ -35,91 +31,37 @@ LEAST_S = 1.0
 
 
 def finetune(
-    candidates: Sequence[Evaluation],
-    task: AnyTask,
-    data: Data,
-    *,
-    evaluator: Evaluator | None,
-    folder: Path,
-    time_s: float,
-    seed: int,
-    recipe: Recipe | None = None,
-    on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
-    clock: Callable[[], float] = time.monotonic,
+    request: Finetuning, *, on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None
 ) -> Finetuned | None:
     """Train networks for as many steps each, and choose one by the validation images; None without time for it.
 
     The network of the longest training is trained first, for its share of the time; the others take as many steps. A
     network that its training does not improve keeps the weights that it had. A network whose training does not fit
-    into the time any more is left out.
-
-    Args:
-        candidates: networks to choose from.
-        task: of the networks.
-        data: to train on, to decide by, and for the final metrics.
-        evaluator: of the search; networks begin with its weights. None begins with random ones.
-        folder: gets a folder for each network, in which an interrupted training is resumed.
-        time_s: wall time for all of them.
-        seed: of everything that is drawn.
-        recipe: after a search with shared weights, overrides the default.
-        on_progress: called with the name of a network and the progress of its training.
-        clock: monotonic clock in seconds.
+    into the time any more is left out. `on_progress` is called with the name of a network and the progress of its
+    training.
 
     Raises:
         RecordError: there is nothing to choose from, or the report of an interrupted run cannot be read.
         DataError: the data cannot be learned from.
         TrainingError: a training fails.
     """
-    if not candidates:
+    if not request.candidates:
         raise RecordError("there is no network to train", hint="search for longer")
-    begin = clock()
-    if evaluator is not None and evaluator.method == "training":
-        plan: Plan | None = plan_by_search(candidates, evaluator, folder=folder, time_s=time_s, seed=seed)
-    else:
-        plan = plan_by_timing(
-            candidates,
-            task,
-            data,
-            evaluator=evaluator,
-            folder=folder,
-            time_s=time_s,
-            seed=seed,
-            clock=clock,
-            recipe=recipe,
-        )
-    if plan is None:
-        return None
-    ends = begin + (1 - SPARE_SHARE) * time_s
-    return _Trainings(plan, candidates, evaluator, folder, ends, on_progress, clock).run()
+    ends = request.clock() + (1 - SPARE_SHARE) * request.time_s
+    plan = plan_of(request)
+    return None if plan is None else _Trainings(request, plan, ends, on_progress).run()
 
 
 class _Trainings:
-    """The trainings of a plan.
-
-    Args:
-        plan: of them.
-        candidates: networks to choose from.
-        evaluator: of the search, or None.
-        folder: gets a folder for each network.
-        ends: when they have to be done, by `clock`.
-        on_progress: called with the name of a network and the progress of its training.
-        clock: seconds.
-    """
+    """The trainings of a plan, which have to be done by a time of the request's clock."""
 
     def __init__(
-        self,
-        plan: Plan,
-        candidates: Sequence[Evaluation],
-        evaluator: Evaluator | None,
-        folder: Path,
-        ends: float,
-        on_progress: Callable[[str, Progress], None],
-        clock: Callable[[], float],
+        self, request: Finetuning, plan: Plan, ends: float, on_progress: Callable[[str, Progress], None]
     ) -> None:
-        self.plan, self.candidates, self.evaluator, self.folder = plan, candidates, evaluator, folder
-        self.ends, self.on_progress, self.clock = ends, on_progress, clock
+        self.request, self.plan, self.ends, self.on_progress = request, plan, ends, on_progress
+        self.folder, self.clock = request.folder, request.clock
         self.steps, self.factor, self.device = plan.steps, plan.factor, own_device()
-        self.batch = min(plan.recipe.batch, len(plan.data.part("train")))
+        self.batch = min(plan.recipe.batch, request.epoch_images)
         self.held_out: dict[str, Metrics] = {}
         self.notes: list[str] = []
         self.kept: list[str] = []
@@ -151,30 +93,30 @@ class _Trainings:
         """The training of a network: for so many steps within a limit, or for its share of the time."""
         plan, evaluation = self.plan, self.plan.order[place]
         spec, parts, steps = evaluation.spec, plan.parts(evaluation.spec), self.steps
+        task, data = self.request.task, self.request.data
         expected_s = [plan.expected_s(e) for e in plan.order[place:]]
         tested = len(parts.examples["test"]) / len(parts.examples["val"])
         job = Job(
             folder=training_folder(self.folder, evaluation),
             seed=plan.seed,
-            data=plan.data.fingerprint,
+            data=data.fingerprint,
             device=self.device,
             precision="float32",  # a trial of speed may end one way for one network and another for the next
             steps=steps,
             time_s=None if steps is not None else max(LEAST_S, left_s * expected_s[0] / sum(expected_s)),
             limit_s=None if steps is None else max(LEAST_S, left_s - self.factor * sum(expected_s[1:])),
             after=tested / len(plan.order) if steps is None else tested,
-            evaluations=plan.task.length.evaluations,
+            evaluations=task.length.evaluations,
             on_progress=lambda progress: self.on_progress(spec.name, progress),
             on_note=lambda text: self.notes.append(f"{spec.name}: {text}"),
             clock=self.clock,
         )
         train_part, val = parts.examples["train"], parts.examples["val"]
-        classes = plan.data.classes
-        return train(plan.begin(spec), plan.task, train_part, val, parts.recipe, job, classes=classes)
+        return train(plan.begin(spec), task, train_part, val, parts.recipe, job, classes=data.classes)
 
     def _kept(self, evaluation: Evaluation, trained: Metrics) -> Metrics | None:
         """The metrics that a network had before, if it keeps its weights because a training did not improve it."""
-        had, evaluator, spec = evaluation.accuracy, self.evaluator, evaluation.spec
+        had, evaluator, spec = evaluation.accuracy, self.request.evaluator, evaluation.spec
         if had is None or evaluator is None or had.value <= trained.main.value:
             return None
         best = training_folder(self.folder, evaluation) / BEST
@@ -194,14 +136,14 @@ class _Trainings:
 
     def _finished(self) -> Finetuned:
         """The results of all trainings, which are written to the folder too."""
-        plan, steps = self.plan, self.steps
+        plan, steps, candidates = self.plan, self.steps, self.request.candidates
         assert steps is not None
-        if len(self.held_out) < len(self.candidates):
+        if len(self.held_out) < len(candidates):
             self.notes.append(
-                f"{len(self.held_out)} of {len(self.candidates)} networks were trained on their own: more --time "
+                f"{len(self.held_out)} of {len(candidates)} networks were trained on their own: more --time "
                 "trains more"
             )
-        networks = tuple(e for e in self.candidates if e.spec.name in self.held_out)
+        networks = tuple(e for e in candidates if e.spec.name in self.held_out)
         metrics = tuple(self.held_out[e.spec.name] for e in networks)
         best = max(range(len(networks)), key=lambda i: (*_merit(metrics[i]), -median_ms_of(networks[i])))
         weights = training_folder(self.folder, networks[best]) / BEST
@@ -221,10 +163,11 @@ class _Trainings:
         return found
 
     def _tested(self, weights: Path) -> Metrics:
-        network, plan = read_network(weights), self.plan
-        learned = read_learned(weights) or Learned(classes=plan.data.classes, normalization=plan.recipe.normalization)
-        test = plan.parts(network.spec).examples["test"]
-        return plan.task.evaluate(network.to(self.device), test, learned, device=self.device)
+        network, task = read_network(weights), self.request.task
+        classes, normalization = self.request.data.classes, self.plan.recipe.normalization
+        learned = read_learned(weights) or Learned(classes=classes, normalization=normalization)
+        test = self.plan.parts(network.spec).examples["test"]
+        return task.evaluate(network.to(self.device), test, learned, device=self.device)
 
 
 def _merit(metrics: Metrics) -> tuple[bool, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence, Sized
+import time
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.saved import read_network
 from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.results.finetuned import LONG_RECIPE, read_report
+from mnv2search.results.finetuned import LONG_RECIPE, FinetuneReport, read_report
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import plan as plan_of
+from mnv2search.spec.plan import plan
+from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inherit import inherit
 from mnv2search.tasks.task import AnyTask, Data, Parts
@@ -23,7 +25,7 @@ from mnv2search.training.distributed import own_device
 from mnv2search.training.throughput import Speed, Timed, training_rate
 from mnv2search.training.train import time_training
 
-__all__ = ["CANDIDATES", "Plan", "affordable", "best_of", "candidates_of", "plan_by_search", "plan_by_timing"]
+__all__ = ["CANDIDATES", "Finetuning", "Plan", "affordable", "best_of", "candidates_of", "plan_of"]
 
 # Networks to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
@@ -39,26 +41,48 @@ TIMED, TIMING_SHARE = 4, 0.05
 DECODING_SHARE = 0.5
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuning:
+    """Which networks of a search to train further, on what, and for how long.
+
+    Attributes:
+        candidates: networks to choose from; the best first, after a search that trained every network.
+        data: to train on, to decide by, and for the final metrics.
+        evaluator: of the search; networks begin with its weights. None begins with random ones.
+        folder: gets a folder for each network; an interrupted run resumes there.
+        time_s: wall time for all of them, decoding and the final metrics included.
+        recipe: after a search with shared weights, of every training; None takes ``short`` or, where every image will
+            be seen 20 times or more, ``modern``.
+    """
+
+    candidates: Sequence[Evaluation]
+    task: AnyTask
+    data: Data
+    evaluator: Evaluator | None
+    folder: Path
+    time_s: float
+    seed: int
+    recipe: Recipe | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def epoch_images(self) -> int:
+        """Number of images to train on."""
+        return len(self.data.part("train"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is trained further, and how.
 
     Attributes:
-        task: of the networks.
-        data: to train on.
         order: networks, those of the longest trainings first.
-        recipe: of every training.
-        parts: data ready for a network.
         expected_s: of the training of a network, up to a common factor.
         factor: of `expected_s`; 0 while it is unknown.
-        begin: the network with its first weights.
         steps: of every training; None until the first one has found how many fit.
-        seed: of everything that is drawn.
         fewest_images: a first training that sees fewer is of no use.
     """
 
-    task: AnyTask
-    data: Data
     order: Sequence[Evaluation]
     recipe: Recipe
     parts: Callable[[ModelSpec], Parts[Sized]]
@@ -68,6 +92,19 @@ class Plan:
     steps: int | None
     seed: int
     fewest_images: int = 0
+
+
+def plan_of(request: Finetuning) -> Plan | None:
+    """The trainings, or None without time for any.
+
+    Raises:
+        DataError: the data cannot be learned from.
+        RecordError: the report of an interrupted run cannot be read.
+    """
+    evaluator = request.evaluator
+    if evaluator is not None and evaluator.method == "training":
+        return _plan_by_search(request, evaluator)
+    return _plan_by_timing(request)
 
 
 def best_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
@@ -81,10 +118,6 @@ def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -
 
     The order of accuracies with shared weights is noisy, and favours networks that learn fast; so these are not the
     first of that order but the first of every slot of latency, and then the best of the others.
-
-    Args:
-        finalists: with accuracies.
-        count: at most so many.
     """
     slots = slots_of(finalists, count=count)
     chosen = [slot[0] for slot in slots if slot]
@@ -95,27 +128,12 @@ def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -
 # -- after a search that trained every network ---------------------------------------------------------------------
 
 
-def plan_by_search(
-    candidates: Sequence[Evaluation], evaluator: Evaluator, *, folder: Path, time_s: float, seed: int
-) -> Plan:
-    """Train networks further, as many as can be trained for as long as in the search at least.
-
-    Args:
-        candidates: networks, best first.
-        evaluator: of the search, with the weights of its trainings.
-        folder: of the trainings; an interrupted run resumes with the networks that it chose.
-        time_s: wall time for all of them.
-        seed: of the search.
-
-    Raises:
-        RecordError: the report of an interrupted run cannot be read.
-    """
-    task, data, recipe = evaluator.task, evaluator.dataset, evaluator.recipe
-    assert task is not None
-    assert data is not None
+def _plan_by_search(request: Finetuning, evaluator: Evaluator) -> Plan:
+    """Train networks further, as many as can be trained for as long as in the search at least."""
+    task, data, recipe, candidates = request.task, request.data, evaluator.recipe, request.candidates
     assert recipe is not None
-    begun = read_report(folder)
-    count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=time_s)
+    begun = read_report(request.folder)
+    count = affordable(candidates, [evaluator.expected_s(e.spec) for e in candidates], time_s=request.time_s)
     if begun is not None:
         count = begun.count or len(begun.networks)
 
@@ -123,8 +141,6 @@ def plan_by_search(
         return evaluator.expected_s(evaluation.spec) or float(evaluation.cost.madds)
 
     return Plan(
-        task=task,
-        data=data,
         order=sorted(candidates[:count], key=expected_s, reverse=True),
         recipe=recipe,
         parts=lambda spec: task.prepare(data, spec, recipe),
@@ -132,17 +148,14 @@ def plan_by_search(
         factor=0.0,
         begin=lambda spec: read_network(evaluator.trained_weights(spec)),
         steps=None if begun is None else begun.steps,
-        seed=seed + 1,  # other draws than those of the search's training
+        seed=request.seed + 1,  # other draws than those of the search's training
     )
 
 
 def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *, time_s: float) -> int:
     """How many networks can be trained for as long as in the search at least; one in any case.
 
-    Args:
-        candidates: best first.
-        expected_s: duration of the training of each in the search.
-        time_s: wall time for all of them.
+    `candidates` are the best first, with the duration of the training of each in the search.
     """
     fitting = [n for n in range(1, len(candidates) + 1) if sum(expected_s[:n]) <= (1 - SPARE_SHARE) * time_s]
     return max(fitting, default=1)
@@ -151,121 +164,86 @@ def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *,
 # -- after a search with shared weights ----------------------------------------------------------------------------
 
 
-def plan_by_timing(
-    candidates: Sequence[Evaluation],
-    task: AnyTask,
-    data: Data,
-    *,
-    evaluator: Evaluator | None,
-    folder: Path,
-    time_s: float,
-    seed: int,
-    clock: Callable[[], float],
-    recipe: Recipe | None = None,
-) -> Plan | None:
-    """Train networks from inherited weights, as many as see enough images each; None without time for any.
-
-    Args:
-        candidates: networks to choose from.
-        task: of the networks.
-        data: to train on.
-        evaluator: of the search, with shared weights; None begins with random weights.
-        folder: of the trainings; an interrupted run resumes with the networks and the recipe that it chose.
-        time_s: wall time for all of them, decoding and the final metrics included.
-        seed: of first weights and draws.
-        clock: in seconds.
-        recipe: of every training; None takes ``short`` or, where every image will be seen 20 times or more,
-            ``modern``.
-
-    Raises:
-        DataError: the images cannot be learned from.
-        RecordError: the report of an interrupted run cannot be read.
-    """
-    begin, begun, device = clock(), read_report(folder), own_device()
-    if begun is None and _most_images(candidates, time_s=time_s, device=device, clock=clock) < FEWEST_IMAGES:
+def _plan_by_timing(request: Finetuning) -> Plan | None:
+    """Train networks from inherited weights, as many as see enough images each."""
+    begin, begun, time_s = request.clock(), read_report(request.folder), request.time_s
+    if begun is None and _most_images(request) < FEWEST_IMAGES:
         return None
-    chosen = recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
-    if begun is not None:
-        candidates = candidates_of(candidates, count=begun.count or len(candidates))
-    ends = begin + DECODING_SHARE * time_s
-    decoded = _decoded(candidates, task, data, chosen, is_over=lambda: clock() >= ends)
+    recipe = _first_recipe(request, begun)
+    candidates = request.candidates
+    if begun is not None and begun.count:
+        candidates = candidates_of(candidates, count=begun.count)
+    decoded = _decoded(request, candidates, recipe, ends=begin + DECODING_SHARE * time_s)
     some: Sequence[Evaluation] = [e for e in candidates if e.spec.size in decoded]
-    speed = _speed(some, task, decoded, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
+    speed = _speed(request, some, decoded)
     steps = planned = None if begun is None else begun.steps
     if planned is None:
-        left_s = (1 - SPARE_SHARE) * time_s - (clock() - begin)
-        some, planned = _as_many_as_learn(some, speed, batch=chosen.batch, time_s=left_s)
-        if planned * chosen.batch < FEWEST_IMAGES:
+        left_s = (1 - SPARE_SHARE) * time_s - (request.clock() - begin)
+        some, planned = _as_many_as_learn(some, speed, batch=recipe.batch, time_s=left_s)
+        if planned * recipe.batch < FEWEST_IMAGES:
             return None
-        if recipe is None and planned >= LONG_EPOCHS * len(data.part("train")) / chosen.batch:
-            chosen = load_recipe(LONG_RECIPE)
-            decoded = {e.spec.size: task.prepare(data, e.spec, chosen) for e in some}
-    evaluations = math.ceil(planned / max(1, len(data.part("train")) // chosen.batch))
+        if request.recipe is None and planned >= LONG_EPOCHS * request.epoch_images / recipe.batch:
+            recipe = load_recipe(LONG_RECIPE)
+            decoded = _decoded(request, some, recipe, ends=math.inf)
+    evaluations = math.ceil(planned / max(1, request.epoch_images // recipe.batch))
     return Plan(
-        task=task,
-        data=data,
         order=_longest_first(some),
-        recipe=chosen,
+        recipe=recipe,
         parts=lambda spec: decoded[spec.size],
         expected_s=lambda e: speed.training_s(cost_of(e.spec).madds, steps=planned, evaluations=evaluations),
         factor=1.0,
-        begin=lambda spec: _inheriting(spec, evaluator, seed=seed),
+        begin=lambda spec: _inheriting(spec, request),
         steps=steps,
-        seed=seed,
+        seed=request.seed,
         fewest_images=FEWEST_IMAGES,
     )
 
 
+def _first_recipe(request: Finetuning, begun: FinetuneReport | None) -> Recipe:
+    return request.recipe or load_recipe(SHORT_RECIPE if begun is None else begun.recipe)
+
+
 def _decoded(
-    candidates: Sequence[Evaluation], task: AnyTask, data: Data, recipe: Recipe, *, is_over: Callable[[], bool]
-) -> dict[tuple[int, int], Parts[Sized]]:
+    request: Finetuning, candidates: Sequence[Evaluation], recipe: Recipe, *, ends: float
+) -> dict[Size, Parts[Sized]]:
     """Data ready for networks of each size, the size of the longest training first, until the time is over."""
-    decoded: dict[tuple[int, int], Parts[Sized]] = {}
+    decoded: dict[Size, Parts[Sized]] = {}
     for spec in (e.spec for e in _longest_first(candidates)):
-        if not decoded or (spec.size not in decoded and not is_over()):
-            decoded[spec.size] = task.prepare(data, spec, recipe)
+        if not decoded or (spec.size not in decoded and request.clock() < ends):
+            decoded[spec.size] = request.task.prepare(request.data, spec, recipe)
     return decoded
 
 
-def _inheriting(spec: ModelSpec, evaluator: Evaluator | None, *, seed: int) -> MobileNet:
-    model = build(spec, seed=seed)
-    if evaluator is not None:
-        inherit(model, evaluator.member(spec).cpu())
+def _inheriting(spec: ModelSpec, request: Finetuning) -> MobileNet:
+    model = build(spec, seed=request.seed)
+    if request.evaluator is not None:
+        inherit(model, request.evaluator.member(spec).cpu())
     return model
 
 
-def _most_images(
-    candidates: Sequence[Evaluation], *, time_s: float, device: str, clock: Callable[[], float]
-) -> float:
+def _most_images(request: Finetuning) -> float:
     """Images that the cheapest network sees if it takes all of the time, by a few passes forward and back."""
-    cheapest = _longest_first(candidates)[-1].spec
-    timed = (build(cheapest).to(device), plan_of(cheapest))
-    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
-    return rate * time_s / cost_of(cheapest).madds
+    cheapest, device = _longest_first(request.candidates)[-1].spec, own_device()
+    timed = (build(cheapest).to(device), plan(cheapest))
+    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * request.time_s, clock=request.clock)
+    return rate * request.time_s / cost_of(cheapest).madds
 
 
 def _longest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted(networks, key=lambda e: -cost_of(e.spec).madds)
 
 
-def _speed(
-    networks: Sequence[Evaluation],
-    task: AnyTask,
-    decoded: dict[tuple[int, int], Parts[Sized]],
-    *,
-    device: str,
-    most_s: float,
-    clock: Callable[[], float],
-) -> Speed:
+def _speed(request: Finetuning, networks: Sequence[Evaluation], decoded: Mapping[Size, Parts[Sized]]) -> Speed:
     """The speed of trainings here, by a few steps of the cheapest and, if there is time, of the dearest network."""
-    begin, timed = clock(), list[Timed]()
+    clock, timed, device = request.clock, list[Timed](), own_device()
+    begin = clock()
     dearest, *others = _longest_first(networks)
     for evaluation in (*others[-1:], dearest):
-        if timed and clock() - begin > most_s:
+        if timed and clock() - begin > TIMING_SHARE * request.time_s:
             break
         found, network = decoded[evaluation.spec.size], build(evaluation.spec)
         train, val = found.examples["train"], found.examples["val"]
-        timed.append(time_training(network, task, train, val, found.recipe, device=device, clock=clock))
+        timed.append(time_training(network, request.task, train, val, found.recipe, device=device, clock=clock))
     return Speed(timed)
 
 

@@ -13,7 +13,7 @@ from mnv2search.errors import Mnv2SearchError, RecordError
 from mnv2search.locking import LOCK, folder_lock
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS
-from mnv2search.workflows.search.confirm import CONFIRMATION
+from mnv2search.workflows.search.checks.confirm import CONFIRMATION
 from mnv2search.workflows.search.outputs import PAGE
 from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
 

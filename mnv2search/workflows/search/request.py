@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from mnv2search import plugins
+from mnv2search.accuracy.types import AccuracyEvaluator, Evaluator
 from mnv2search.errors import OptionError, RecordError, UnknownNameError
 from mnv2search.evaluation import Budget
+from mnv2search.latency.device_text import SEPARATOR, device_text
 from mnv2search.results.manifest import MANIFEST, read_manifest
+from mnv2search.spec.classes import HEAD_OF_METRIC, space_with_classes
 from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
 
-__all__ = ["AUTO", "Request", "RunOptions", "request_of", "resume_request", "resumed_folder"]
+__all__ = [
+    "AUTO",
+    "DEFAULTS",
+    "Request",
+    "RunOptions",
+    "request_of",
+    "resume_request",
+    "resumed_folder",
+    "space_of_evaluator",
+]
 
 # What `Request.round_to` is to let the device decide.
 AUTO = 0
@@ -25,13 +37,10 @@ DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
 # What may stand beside `resume`; everything else is in the folder's manifest.
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
-# Stands between the devices of a pool in its text.
-POOL = " + "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """Options of `mnv2search run`, with the same names and defaults.
+class RunOptions(TypedDict, total=False):
+    """Options of `mnv2search run`, with the same names; `DEFAULTS` has those that are not None if left out.
 
     Attributes:
         latency_ms: upper limit of the measured latency.
@@ -42,7 +51,8 @@ class RunOptions:
         size_kb: upper limit of weights in kB, fp32.
         space: file or bundled name of the search space, or a space.
         round_to: multiple that scaled channels are rounded to, or ``auto``; None leaves the space's own.
-        device: text that opens the device.
+        device: text that opens the device; several are a pool.
+        precision: of weights and activations on the device; None leaves it to `device`.
         data: images to search on.
         accuracy: text that opens the evaluator; None chooses by `data` and the task of the space.
         from_: first weights for an evaluator that trains.
@@ -61,30 +71,42 @@ class RunOptions:
         force: start over where the folder holds another run.
     """
 
-    latency_ms: float | None = None
-    latency_min_ms: float | None = None
-    params: int | None = None
-    madds: int | None = None
-    peak_kb: float | None = None
-    size_kb: float | None = None
-    space: str | SearchSpace = "mnv2"
-    round_to: str | int | None = None
-    device: str = "onnxruntime"
-    data: str | Path | None = None
-    accuracy: str | None = None
-    from_: str | Path | None = None
-    from_spec: str | None = None
-    finetune: bool | None = None
-    trials: int | None = None
-    time: float | str | None = None
-    sampler: str = "hybrid"
-    seed: int = 0
-    name: str | None = None
-    resume: str | Path | None = None
-    trust: bool = False
-    output_dir: str | Path = "results"
-    confirm: bool | None = None
-    force: bool = False
+    latency_ms: float | None
+    latency_min_ms: float | None
+    params: int | None
+    madds: int | None
+    peak_kb: float | None
+    size_kb: float | None
+    space: str | SearchSpace
+    round_to: str | int | None
+    device: str | Sequence[str]
+    precision: str | None
+    data: str | Path | None
+    accuracy: str | None
+    from_: str | Path | None
+    from_spec: str | None
+    finetune: bool | None
+    trials: int | None
+    time: float | str | None
+    sampler: str
+    seed: int
+    name: str | None
+    resume: str | Path | None
+    trust: bool
+    output_dir: str | Path
+    confirm: bool | None
+    force: bool
+
+
+DEFAULTS: RunOptions = {
+    "space": "mnv2",
+    "device": "onnxruntime",
+    "sampler": "hybrid",
+    "seed": 0,
+    "trust": False,
+    "output_dir": "results",
+    "force": False,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,52 +141,53 @@ class Request:
     round_to: int | None = None
 
 
-def request_of(given: Mapping[str, Any], *, command: tuple[str, ...] = ()) -> Request:
-    """The request of some options, checked as far as that is cheap.
-
-    Args:
-        given: fields of `RunOptions`; those left out have their defaults.
-        command: the words of the command line, for the manifest.
+def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
+    """The request of some options, checked as far as that is cheap; `command` is the command line, for the manifest.
 
     Raises:
         OptionError: options contradict each other, or something is missing.
         UnknownNameError: a space, a device or an evaluator is not known.
         RecordError: there is no run to resume, or it is not trusted.
     """
-    options = RunOptions(**given)
-    if options.resume is not None:
-        return _resumed(options, given.keys())
-    if options.trust:
+    options: RunOptions = {**DEFAULTS, **given}
+    if (resume := options.get("resume")) is not None:
+        return _resumed(resume, options, given.keys())
+    if options["trust"]:
         raise OptionError("--trust applies only to --resume: leave it out", hint="leave out --trust")
-    if options.latency_ms is None:
-        raise OptionError("there is no budget", hint="give --latency-ms MS for a new run, or --resume NAME to resume")
-    budget = Budget(
-        latency_ms=options.latency_ms,
-        latency_min_ms=options.latency_min_ms,
-        params=options.params,
-        madds=options.madds,
-        peak_activation_bytes=None if options.peak_kb is None else int(1000 * options.peak_kb),
-        size_bytes=None if options.size_kb is None else int(1000 * options.size_kb),
-    )
-    evaluator = evaluator_of(options)
-    _check_names(options, evaluator)
-    time_s = seconds_of(options.time)
-    if time_s is None and options.trials is None:
-        time_s = DEFAULT_TIME_S if options.data is None else DEFAULT_DATA_TIME_S
-    finetunes = evaluator.startswith("supernet") and time_s is not None
+    budget, evaluator = _budget(options), evaluator_of(options)
+    device = device_text(options["device"], options.get("precision"))
+    _check_names(options, device, evaluator)
+    trials, time_s = options.get("trials"), seconds_of(options.get("time"))
+    if time_s is None and trials is None:
+        time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
+    finetune = options.get("finetune")
     return Request(
-        space=options.space,
-        device=options.device,
+        space=options["space"],
+        device=device,
         evaluator=evaluator,
         budget=budget,
-        settings=Settings(trials=options.trials, time_s=time_s, sampler=options.sampler, seed=options.seed),
-        root=Path(options.output_dir),
-        name=options.name,
+        settings=Settings(trials=trials, time_s=time_s, sampler=options["sampler"], seed=options["seed"]),
+        root=Path(options["output_dir"]),
+        name=options.get("name"),
         command=command,
-        force=options.force,
-        finetunes=finetunes if options.finetune is None else options.finetune,
-        confirms=options.confirm is not False,
-        round_to=_round_to(options.round_to),
+        force=options["force"],
+        finetunes=evaluator.startswith("supernet") and time_s is not None if finetune is None else finetune,
+        confirms=options.get("confirm") is not False,
+        round_to=_round_to(options.get("round_to")),
+    )
+
+
+def _budget(options: RunOptions) -> Budget:
+    if (latency_ms := options.get("latency_ms")) is None:
+        raise OptionError("there is no budget", hint="give --latency-ms MS for a new run, or --resume NAME to resume")
+    peak_kb, size_kb = options.get("peak_kb"), options.get("size_kb")
+    return Budget(
+        latency_ms=latency_ms,
+        latency_min_ms=options.get("latency_min_ms"),
+        params=options.get("params"),
+        madds=options.get("madds"),
+        peak_activation_bytes=None if peak_kb is None else int(1000 * peak_kb),
+        size_bytes=None if size_kb is None else int(1000 * size_kb),
     )
 
 
@@ -174,32 +197,37 @@ def evaluator_of(options: RunOptions) -> str:
     Raises:
         OptionError: options contradict each other.
     """
-    name, _, text = (options.accuracy or _default_evaluator(options)).partition(":")
-    if options.data is not None and name not in ("supernet", "train", "train-dense"):
-        raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
-    if (options.from_ or options.from_spec) and name not in ("supernet", "train-dense"):
-        raise OptionError(
-            "--from is for a search on images, by shared weights or by train-dense", hint="add --data DATA"
-        )
-    if options.from_spec and not options.from_:
-        raise OptionError(
-            "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"
-        )
-    if name == "train" and "task=" not in text and options.space != "-" and (task := _task(options)):
-        text = f"task={task}{',' if text else ''}{text}"
-    given = {"data": options.data, "weights": options.from_, "weights_spec": options.from_spec}
+    name, _, text = (options.get("accuracy") or _default_evaluator(options)).partition(":")
+    _check_evaluator(options, name)
+    if name == "train" and "task=" not in text and options.get("space") != "-" and (task := _task(options)):
+        text = f"task={task},{text}".removesuffix(",")
+    given = {"data": options.get("data"), "weights": options.get("from_"), "weights_spec": options.get("from_spec")}
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for one in added:
         if "," in one:
             raise OptionError(f"the path {one.partition('=')[2]!r} holds a comma", hint="rename it, or give a link")
-    if not added:
-        return f"{name}:{text}" if text else name
-    return f"{name}:{','.join([*added, *([text] if text else [])])}"
+    arguments = ",".join([*added, text]).strip(",")
+    return f"{name}:{arguments}" if arguments else name
+
+
+def _check_evaluator(options: RunOptions, name: str) -> None:
+    """Refuse data and weights for an evaluator that takes none."""
+    if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
+        raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
+    weights, weights_spec = options.get("from_"), options.get("from_spec")
+    if (weights or weights_spec) and name not in ("supernet", "train-dense"):
+        raise OptionError(
+            "--from is for a search on images, by shared weights or by train-dense", hint="add --data DATA"
+        )
+    if weights_spec and not weights:
+        raise OptionError(
+            "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"
+        )
 
 
 def _default_evaluator(options: RunOptions) -> str:
     """With data, shared weights for classifiers, and a training each for detectors and segmenters."""
-    if options.data is None:
+    if options.get("data") is None:
         return "imagenet"
     head = _space_of(options).template.head
     if isinstance(head, SsdLite):
@@ -218,15 +246,16 @@ def _task(options: RunOptions) -> str:
 
 
 def _space_of(options: RunOptions) -> SearchSpace:
-    return load_space(options.space) if isinstance(options.space, str) else options.space
+    space = options.get("space", DEFAULTS["space"])
+    return load_space(space) if isinstance(space, str) else space
 
 
-def _check_names(options: RunOptions, evaluator: str) -> None:
+def _check_names(options: RunOptions, device: str, evaluator: str) -> None:
     """Refuse a space, a device or an evaluator that is not known, before anything heavy is loaded."""
-    if options.space != "-":  # it can be read only once
+    if options["space"] != "-":  # it can be read only once
         _space_of(options)
     asked = [("evaluator", evaluator.partition(":")[0])]
-    asked += [("device", text.partition("@")[0].partition(":")[0].strip()) for text in options.device.split(POOL)]
+    asked += [("device", text.partition("@")[0].partition(":")[0].strip()) for text in device.split(SEPARATOR)]
     for kind, name in asked:
         if name not in (known := plugins.names(kind)):
             raise UnknownNameError(kind, name, known)
@@ -245,19 +274,19 @@ def resumed_folder(resume: str | Path, output_dir: str | Path) -> Path:
     return Path(resume) if Path(resume).parent != Path() else Path(output_dir) / resume
 
 
-def _resumed(options: RunOptions, given: Collection[str]) -> Request:
+def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) -> Request:
     for option in given:
         if option not in WITH_RESUME:
             raise OptionError(
                 f"--{option.strip('_').replace('_', '-')} cannot be given with --resume",
                 hint="a run continues as it began, longer with --time or --trials",
             )
-    assert options.resume is not None
-    request = resume_request(resumed_folder(options.resume, options.output_dir), trusts=options.trust)
-    time_s = seconds_of(options.time)
-    if options.trials is not None or time_s is not None:
-        request = replace(request, settings=replace(request.settings, trials=options.trials, time_s=time_s))
-    return request if options.confirm is None else replace(request, confirms=options.confirm)
+    request = resume_request(resumed_folder(resume, options["output_dir"]), trusts=options["trust"])
+    trials, time_s = options.get("trials"), seconds_of(options.get("time"))
+    if trials is not None or time_s is not None:
+        request = replace(request, settings=replace(request.settings, trials=trials, time_s=time_s))
+    confirm = options.get("confirm")
+    return request if confirm is None else replace(request, confirms=confirm)
 
 
 def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
@@ -297,3 +326,17 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
         finetunes=kept.finetune,
         confirms=kept.confirm,
     )
+
+
+def space_of_evaluator(space: SearchSpace, evaluator: AccuracyEvaluator) -> SearchSpace:
+    """The space with the classes of the evaluator's data, if it has any.
+
+    Raises:
+        OptionError: the networks have another head than the data asks for.
+    """
+    if isinstance(evaluator, Evaluator) and evaluator.task is not None:
+        return SearchSpace(template=evaluator.task.fitted(space.template, evaluator.dataset), axes=space.axes)
+    info = evaluator.info
+    if info.classes is None:
+        return space
+    return space_with_classes(space, info.classes, head=HEAD_OF_METRIC[info.metric])

@@ -25,18 +25,16 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Storage
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.confirm import Confirmation
+from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.load_run import recorded, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
-from mnv2search.workflows.search.request import AUTO, Request, resume_request
-from mnv2search.workflows.search.run_log import RunLog
+from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
+from mnv2search.workflows.search.run_log import ENDED, RunLog, remaining_settings
 from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
-from mnv2search.workflows.search.space_of import space_of_evaluator
-from mnv2search.workflows.search.time_left import ENDED, remaining_settings
 from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
@@ -189,17 +187,15 @@ def _searched(
         result = result_of(previous, grid=len(baseline_grid(space)), elapsed_s=log.earlier_s)
         trained = recall_finetuned(folder / FINETUNE, measured_of(result))
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
-    keeps_checkpoints = evaluator.method == "shared weights"
+    charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
 
     def evaluated(item: Evaluated) -> None:
         log.evaluated(item, elapsed_s=clock() - began_s)
 
     def progressed(progress: Progress) -> None:
-        if progress.phase == "finetune" or (progress.phase == "preparation" and keeps_checkpoints):
+        if progress.phase in charged:
             log.charge(clock() - began_s)
-        if request.finetunes and whole_s is not None and progress.phase != "finetune":  # to the end of all
-            progress = replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
-        told.progress(progress)
+        told.progress(_left_of_whole(progress, log, whole_s) if request.finetunes else progress)
 
     search = Search(
         space,
@@ -223,6 +219,13 @@ def _searched(
         notes = _saved(search)
     outcome = _finished(folder, request, result, evaluator, log, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _left_of_whole(progress: Progress, log: RunLog, whole_s: float | None) -> Progress:
+    """Progress of a search with the time that is left to the end of the whole run."""
+    if whole_s is None or progress.phase == "finetune":
+        return progress
+    return replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
 
 
 def _finished(

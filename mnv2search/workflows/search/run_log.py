@@ -1,18 +1,21 @@
-"""The log of a run: its evaluations and the time used, written as the run proceeds."""
+"""The log of a run, which is written as the run proceeds, and the remaining work of a resumed run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.results.manifest import Manifest, write_manifest
 from mnv2search.results.record_line import Record
 from mnv2search.results.records import EVALUATIONS, RecordWriter
-from mnv2search.study.types import Evaluated
+from mnv2search.study.types import Evaluated, Settings
 
-__all__ = ["RunLog"]
+__all__ = ["ENDED", "RunLog", "remaining_settings"]
 
+ENDED = ("finished", "nothing fits")
+# Time for the final measurement, even if the time was used up before an interruption.
+MIN_RESUME_S = 20.0
 # Shortest interval between two writes of the manifest.
 INTERVAL_S = 2.0
 
@@ -58,3 +61,33 @@ class RunLog:
         self.manifest = replace(self.manifest, elapsed_s=self.earlier_s + elapsed_s)
         if self._clock() - self._written_at >= INTERVAL_S:
             self.write(self.manifest)
+
+
+def remaining_settings(
+    settings: Settings,
+    *,
+    whole_s: float | None,
+    held_s: float | None,
+    manifest: Manifest,
+    previous: Sequence[Evaluated],
+) -> Settings | None:
+    """The settings of the remaining search; None if earlier parts of the run completed it.
+
+    Args:
+        settings: of the search, whose time is the run's or a share of it.
+        whole_s: time of the whole run.
+        held_s: time limit that the run was last given.
+        manifest: of the run, with the time used.
+        previous: earlier evaluations.
+    """
+    used_s, has_ended = manifest.elapsed_s, manifest.status in ENDED
+    if has_ended:
+        done = sum(item.trial >= 0 and item.stage in ("search", "calibration") for item in previous)
+        is_longer = whole_s is None or (used_s < whole_s and (held_s is None or whole_s > held_s))
+        if not is_longer or (settings.trials is not None and done >= settings.trials):
+            return None
+    if settings.time_s is None or whole_s is None or used_s == 0:
+        return settings
+    # a finished run that is extended divides only the added time
+    left_s = settings.time_s * (1 - used_s / whole_s) if has_ended else settings.time_s - used_s
+    return replace(settings, time_s=max(left_s, MIN_RESUME_S))

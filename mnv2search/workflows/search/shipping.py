@@ -16,6 +16,7 @@ from mnv2search.study.types import Progress, SearchResult, Settings
 
 if TYPE_CHECKING:
     from mnv2search.training.progress import Progress as Training
+    from mnv2search.workflows.search.finetune_plan import Finetuning
 
 __all__ = ["BEFORE", "FINETUNE", "Best", "check_finetuning", "set_aside", "settings_of_search", "train_best"]
 
@@ -32,7 +33,6 @@ class Best(NamedTuple):
     """The outcome of fine-tuning.
 
     Attributes:
-        finetuned: the results, or None.
         notes: why there are none, though they were requested.
     """
 
@@ -75,13 +75,7 @@ def train_best(
 ) -> Best:
     """Write weights beside the front, as far as the evaluator has them, and train the best networks further.
 
-    Args:
-        folder: of the run.
-        result: of the search.
-        evaluator: of the search.
-        deadline: of the whole run; None trains nothing.
-        seed: of everything that is drawn.
-        on_progress: called with the progress of the trainings.
+    The `deadline` is that of the whole run; None trains nothing.
 
     Raises:
         DataError: the images cannot be learned from.
@@ -97,22 +91,13 @@ def train_best(
     elif time_s < LEAST_SHARE * whole_s:
         return _without(folder, result, deadline)
 
-    def progressed(name: str, progress: Training) -> None:
-        total = f" of {progress.steps}" if progress.steps else ""
-        shown = Progress(
-            phase="finetune",
-            trials=result.trials,
-            trials_total=None,
-            measured=0,
-            predicted=0,
-            best=None,
-            elapsed_s=deadline.elapsed_s,
-            left_s=deadline.left_s,
-            doing=f"training {name}: step {progress.step}{total}, loss {progress.loss:.3f}",
-        )
-        on_progress(shown)
+    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
 
-    found = _finetuned(own, result, evaluator, time_s=time_s, seed=seed, on_progress=progressed, clock=deadline.clock)
+    def progressed(name: str, progress: Training) -> None:
+        on_progress(_progress(name, progress, result, deadline))
+
+    request = _finetuning(own, result, evaluator, deadline, time_s=time_s, seed=seed)
+    found = finetune(request, on_progress=progressed)
     if found is None:
         return _without(folder, result, deadline)
     from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
@@ -120,6 +105,41 @@ def train_best(
     ship_finetuned(folder, found)
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
     return Best(finetuned=found)
+
+
+def _progress(name: str, training: Training, result: SearchResult, deadline: Deadline) -> Progress:
+    total = f" of {training.steps}" if training.steps else ""
+    return Progress(
+        phase="finetune",
+        trials=result.trials,
+        trials_total=None,
+        measured=0,
+        predicted=0,
+        best=None,
+        elapsed_s=deadline.elapsed_s,
+        left_s=deadline.left_s,
+        doing=f"training {name}: step {training.step}{total}, loss {training.loss:.3f}",
+    )
+
+
+def _finetuning(
+    folder: Path, result: SearchResult, evaluator: Evaluator, deadline: Deadline, *, time_s: float, seed: int
+) -> Finetuning:
+    from mnv2search.workflows.search.finetune_plan import Finetuning, best_of, candidates_of  # late: it loads torch
+
+    assert evaluator.task is not None
+    assert evaluator.dataset is not None
+    is_trained = evaluator.method == "training"
+    return Finetuning(
+        candidates=best_of(result.front) if is_trained else candidates_of(result.finalists),
+        task=evaluator.task,
+        data=evaluator.dataset,
+        evaluator=evaluator,
+        folder=folder,
+        time_s=time_s,
+        seed=seed,
+        clock=deadline.clock,
+    )
 
 
 def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
@@ -133,36 +153,6 @@ def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> 
     (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
     if result.front and evaluator.is_full_size():
         write_inherited(folder, result.front, evaluator)
-
-
-def _finetuned(
-    folder: Path,
-    result: SearchResult,
-    evaluator: Evaluator,
-    *,
-    time_s: float,
-    seed: int,
-    on_progress: Callable[[str, Training], None],
-    clock: Callable[[], float],
-) -> Finetuned | None:
-    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
-    from mnv2search.workflows.search.finetune_plan import best_of, candidates_of
-
-    is_trained = evaluator.method == "training"
-    task, data = evaluator.task, evaluator.dataset
-    assert task is not None
-    assert data is not None
-    return finetune(
-        best_of(result.front) if is_trained else candidates_of(result.finalists),
-        task,
-        data,
-        evaluator=evaluator,
-        folder=folder,
-        time_s=time_s,
-        seed=seed,
-        on_progress=on_progress,
-        clock=clock,
-    )
 
 
 def set_aside(folder: Path) -> None:

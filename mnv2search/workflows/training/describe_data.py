@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -86,29 +87,35 @@ class _Statistics:
 
     def description(self) -> DataDescription:
         dataset, masks, shorts = self.dataset, self.masks, self.short_sides
-        names, labels = dataset.classes, range(len(dataset.classes))
-        unnamed = dataset.task == "segmentation" and names == numbered(len(names))
-        listed = tuple(label for label in labels if masks[label] or not unnamed)
+        names, listed = dataset.classes, self._listed()
         in_train = self.amounts["train"]
         typical = median(in_train[label] for label in listed)
+        sizes = {split: [len(example.boxes) for example in dataset.part(split)] for split in SPLITS}
         return DataDescription(
             dataset=dataset,
-            images={split: tuple(self.images[split][label] for label in labels) for split in SPLITS},
-            amounts={split: tuple(self.amounts[split][label] for label in labels) for split in SPLITS},
+            images=self._by_class(self.images),
+            amounts=self._by_class(self.amounts),
             void=self.void,
             empty=self.empty,
             sides=_sides(dataset),
-            most_boxes=max(len(example.boxes) for split in SPLITS for example in dataset.part(split)),
+            most_boxes=max(chain(*sizes.values())),
             sizes=Sizes(least=min(shorts), median=int(median(shorts)), most=max(shorts)) if shorts else None,
             unreadable=self.unreadable,
-            is_readable_enough=all(
-                is_readable_enough(self.broken[split], of=len(dataset.part(split))) for split in SPLITS
-            ),
-            repeated=tuple(pair for same in self.by_content.values() if (pair := _in_two_splits(same)) is not None),
+            is_readable_enough=all(is_readable_enough(self.broken[split], of=len(sizes[split])) for split in SPLITS),
+            repeated=tuple(filter(None, map(_in_two_splits, self.by_content.values()))),
             rare=tuple(names[label] for label in listed if in_train[label] < RARE * typical),
             listed=listed,
-            singles=tuple((names[label], masks[label][0]) for label in labels if len(masks[label]) == 1),
+            singles=tuple((names[label], masks[label][0]) for label in listed if len(masks[label]) == 1),
         )
+
+    def _listed(self) -> tuple[int, ...]:
+        """The labels to report: those that occur, if the numbers in masks have no names, otherwise all."""
+        names = self.dataset.classes
+        is_unnamed = self.dataset.task == "segmentation" and names == numbered(len(names))
+        return tuple(label for label in range(len(names)) if self.masks[label] or not is_unnamed)
+
+    def _by_class(self, counts: Mapping[Split, Counter[int]]) -> dict[Split, tuple[int, ...]]:
+        return {split: tuple(counts[split][label] for label in range(len(self.dataset.classes))) for split in SPLITS}
 
 
 def short_side_and_hash(path: Path) -> tuple[int, bytes] | str:

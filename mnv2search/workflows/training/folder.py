@@ -34,12 +34,7 @@ def check_existing_training(
 ) -> None:
     """Note that a folder already holds a training, and that a requested length is not used.
 
-    Args:
-        folder: of the training.
-        epochs: requested number of epochs, or None.
-        time_s: requested time, or None.
-        epoch_steps: steps of an epoch.
-        on_note: told what the folder holds.
+    `on_note` is told what the folder holds.
 
     Raises:
         OptionError: the training is finished, and another length is requested.

@@ -45,20 +45,10 @@ def train_shared_weights(
 ) -> SupernetReport:
     """Train the weights that all networks of a space share, or resume the training in `folder`.
 
-    Args:
-        space: file or bundled name of the search space.
-        data: images; see `mnv2search.data.reading.read_dataset`.
-        folder: for the weights.
-        time_s: wall time.
-        epochs: passes over the images; 0 trains for the time.
-        fidelity: see `SupernetEvaluator`, as for `recipe`.
-        recipe: name or path of one.
-        weights: first weights: a `.pt` file of any network with as many rows or stages, or published ones.
-        weights_spec: the network that published weights belong to.
-        latency_ms: budget of a later search, whose networks are trained; None trains all networks.
-        device: of the budget; some networks are measured on it.
-        seed: of all draws.
-        tell: called with the current activity, and its progress from 0 to 1.
+    See `SupernetEvaluator` for `fidelity`, `recipe` and the first weights. The training takes `epochs` passes over
+    the images, or `time_s` if that is 0. With `latency_ms`, the budget of a later search on `device`, only networks
+    that fit it are trained, some of which are measured. `tell` is called with the current activity, and its progress
+    from 0 to 1.
 
     Raises:
         SpecError: the space has problems.

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mnv2search.atomic import write_text
+from mnv2search.data.dataset import SPLITS
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.model.build import MobileNet, build
@@ -19,7 +20,7 @@ from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import faults_lines, metrics_rows, training_lines
 from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.supernet.inherit import Inheritance, inherit
+from mnv2search.supernet.inherit import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
@@ -45,13 +46,10 @@ class TrainingRequest:
         data: see `mnv2search data --help`.
         folder: to write to; a training in it is resumed.
         recipe: of the training, or its name or file; None takes the default of the network's task.
-        seed: of first weights, draws, and splits that are drawn.
-        epochs: overrides the recipe's.
         time_s: wall time of training, overrides epochs.
         weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
-        void: mask value to ignore.
         team: this process, with its device, among those that train together; the leader alone writes.
     """
 
@@ -96,42 +94,10 @@ def train_spec(
         WeightsError: the weights do not fit.
         TrainingError: the training fails.
     """
-    task, folder, team = task_of(request.spec), request.folder, request.team
+    task = task_of(request.spec)
     _check(request, task)
-    with training_lock(folder, team):
-        data = team.in_turn(lambda: task.read(request.data, seed=request.seed, void=request.void))
-        faults = task.faults(data)
-        for line in faults_lines(faults):
-            on_note(line)
-        spec = task.fitted(request.spec, data)
-        parts = team.in_turn(lambda: _decoded(request, task, data, spec, stop))
-        model = build(spec, seed=request.seed)
-        inheritance = _inherit(request, model)
-        trained = _trained(request, task, data, parts, model, on_progress, on_note, stop)
-        if trained.stopped:
-            raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
-        best, device = read_network(folder / BEST).to(team.device), team.device
-        test = team.agreed(lambda: _tested(request, task, data, parts, best, stop))
-        report = TrainingReport(
-            spec=spec,
-            task=task.name,
-            data=data,
-            seed=request.seed,
-            recipe=parts.recipe,
-            trained=trained,
-            test=test,
-            inheritance=inheritance,
-            device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-            threads=torch.get_num_threads(),
-            processes=team.size,
-            folder=folder,
-            unreadable=parts.unreadable,
-            faults=faults,
-            reach=task.reach(best, parts.examples["train"], len(data.classes)),
-        )
-        if team.is_leader:
-            _write(report, on_note)
-        return report
+    with training_lock(request.folder, request.team):
+        return _Run(request, task, on_progress, on_note, stop).report()
 
 
 def _check(request: TrainingRequest, task: AnyTask) -> None:
@@ -148,72 +114,108 @@ def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
     return load_recipe(recipe) if isinstance(recipe, str) else recipe
 
 
-def _decoded(
-    request: TrainingRequest, task: AnyTask, data: Data, spec: ModelSpec, stop: Callable[[], bool]
-) -> Parts[Sized]:
-    def decoded(_: int) -> None:
-        if request.team.size == 1 and stop():
-            raise StoppedError("interrupted while images were being decoded; run the same command to start over")
+class _Run:
+    """One training with its data, which every process of a team reads."""
 
-    return task.prepare(data, spec, _recipe(request, task), on_progress=decoded)
+    def __init__(
+        self,
+        request: TrainingRequest,
+        task: AnyTask,
+        on_progress: Callable[[Progress], None],
+        on_note: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self.request, self.task, self.folder, self.team = request, task, request.folder, request.team
+        self.on_progress, self.on_note, self.stop = on_progress, on_note, stop
+        self.data: Data = self.team.in_turn(lambda: task.read(request.data, seed=request.seed, void=request.void))
+        self.faults = task.faults(self.data)
+        for line in faults_lines(self.faults):
+            on_note(line)
+        self.spec = task.fitted(request.spec, self.data)
+        self.parts = self.team.in_turn(self._decoded)
 
-
-def _inherit(request: TrainingRequest, model: MobileNet) -> Inheritance | None:
-    """Fill a new network with the first weights; what came over, or None."""
-    if request.weights is None or (request.folder / LAST).exists():
-        return None
-    return inherit(model, network_of(request.weights, request.weights_spec or request.spec))
-
-
-def _trained(
-    request: TrainingRequest,
-    task: AnyTask,
-    data: Data,
-    parts: Parts[Sized],
-    model: MobileNet,
-    on_progress: Callable[[Progress], None],
-    on_note: Callable[[str], None],
-    stop: Callable[[], bool],
-) -> Trained:
-    folder, team, train_part, val = request.folder, request.team, parts.examples["train"], parts.examples["val"]
-    epochs, time_s, batch = request.epochs, request.time_s, task.batch_of(parts.recipe, len(train_part))
-    team.agreed(
-        lambda: check_existing_training(
-            folder, epochs=epochs, time_s=time_s, epoch_steps=len(train_part) // batch, on_note=on_note
-        )
-    )
-    teacher = None if request.teacher is None else read_network(request.teacher)
-    if teacher is not None and request.teacher is not None:
-        task.check_teacher(teacher, model.spec, request.teacher)
-        teacher = teacher.to(team.device).requires_grad_(False)
-    with logged(folder, on_progress) if team.is_leader else nullcontext(on_progress) as progressed:
-        job = Job(
-            folder=folder,
+    def report(self) -> TrainingReport:
+        """Train, evaluate on the test images, and write the report."""
+        request, team, parts = self.request, self.team, self.parts
+        model = build(self.spec, seed=request.seed)
+        inheritance = None
+        if request.weights is not None and not (self.folder / LAST).exists():
+            inheritance = inherit(model, network_of(request.weights, request.weights_spec or request.spec))
+        trained = self._trained(model)
+        if trained.stopped:
+            raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
+        best = read_network(self.folder / BEST).to(team.device)
+        report = TrainingReport(
+            spec=self.spec,
+            task=self.task.name,
+            data=self.data,
             seed=request.seed,
-            data=data.fingerprint,
-            device=team.device,
-            team=team,
-            epochs=epochs,
-            time_s=time_s,
-            after=len(parts.examples["test"]) / len(val),
-            on_progress=progressed,
-            on_note=on_note,
-            stop=stop,
+            recipe=parts.recipe,
+            trained=trained,
+            test=team.agreed(lambda: self._tested(best)),
+            inheritance=inheritance,
+            device=torch.cuda.get_device_name() if team.device.startswith("cuda") else "cpu",
+            threads=torch.get_num_threads(),
+            processes=team.size,
+            folder=self.folder,
+            unreadable=parts.unreadable,
+            faults=self.faults,
+            reach=self.task.reach(best, parts.examples["train"], len(self.data.classes)),
         )
-        return train(model, task, train_part, val, parts.recipe, job, classes=data.classes, teacher=teacher)
+        if team.is_leader:
+            _write(report, self.on_note)
+        return report
 
+    def _decoded(self) -> Parts[Sized]:
+        def decoded(_: int) -> None:
+            if self._stops_alone():
+                raise StoppedError("interrupted while images were being decoded; run the same command to start over")
 
-def _tested(
-    request: TrainingRequest,
-    task: AnyTask,
-    data: Data,
-    parts: Parts[Sized],
-    best: MobileNet,
-    stop: Callable[[], bool],
-) -> Metrics:
-    learned = Learned(classes=data.classes, normalization=parts.recipe.normalization)
-    alone = stop if request.team.size == 1 else lambda: False
-    return task.evaluate(best, parts.examples["test"], learned, device=request.team.device, stop=alone)
+        return self.task.prepare(self.data, self.spec, _recipe(self.request, self.task), on_progress=decoded)
+
+    def _trained(self, model: MobileNet) -> Trained:
+        request, team, task, recipe = self.request, self.team, self.task, self.parts.recipe
+        train_part, val, test = (self.parts.examples[split] for split in SPLITS)
+        epoch_steps = len(train_part) // task.batch_of(recipe, len(train_part))
+        team.agreed(
+            lambda: check_existing_training(
+                self.folder,
+                epochs=request.epochs,
+                time_s=request.time_s,
+                epoch_steps=epoch_steps,
+                on_note=self.on_note,
+            )
+        )
+        teacher = None
+        if request.teacher is not None:
+            teacher = read_network(request.teacher)
+            task.check_teacher(teacher, model.spec, request.teacher)
+            teacher = teacher.to(team.device).requires_grad_(False)
+        on_progress = self.on_progress
+        with logged(self.folder, on_progress) if team.is_leader else nullcontext(on_progress) as progressed:
+            job = Job(
+                folder=self.folder,
+                seed=request.seed,
+                data=self.data.fingerprint,
+                device=team.device,
+                team=team,
+                epochs=request.epochs,
+                time_s=request.time_s,
+                after=len(test) / len(val),
+                on_progress=progressed,
+                on_note=self.on_note,
+                stop=self.stop,
+            )
+            return train(model, task, train_part, val, recipe, job, classes=self.data.classes, teacher=teacher)
+
+    def _tested(self, best: MobileNet) -> Metrics:
+        learned = Learned(classes=self.data.classes, normalization=self.parts.recipe.normalization)
+        test, device = self.parts.examples["test"], self.team.device
+        return self.task.evaluate(best, test, learned, device=device, stop=self._stops_alone)
+
+    def _stops_alone(self) -> bool:
+        """Whether a process alone is asked to stop; a team stops between two steps only."""
+        return self.team.size == 1 and self.stop()
 
 
 def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:

@@ -37,10 +37,6 @@ def logged(folder: Path, on_progress: Callable[[Progress], None]) -> Iterator[Ca
 
     If the folder holds a checkpoint, the log is appended to; otherwise it starts empty.
 
-    Args:
-        folder: of the training.
-        on_progress: callback that progress is passed on to.
-
     Raises:
         RecordError: the log cannot be appended to.
     """
@@ -107,13 +103,7 @@ def write_page(
 ) -> None:
     """Write ``curves.png``, and ``report.html`` with lines, curves and further parts.
 
-    Args:
-        folder: of the training, with its history.
-        title: of the page.
-        lines: results of the training.
-        batch: images per step.
-        parts: shown below the curves.
-        on_note: told which lines of the history the curves leave out.
+    `parts` are shown below the curves; `on_note` is told which lines of the history the curves leave out.
 
     Raises:
         TrainingError: the disk does not take them.

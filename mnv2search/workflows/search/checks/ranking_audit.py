@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,21 +62,12 @@ def rank(
     """Train some networks of a run on their own, all by the same recipe, and compare the order.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run: an interrupted audit resumes.
-
-    Args:
-        folder: of the run.
-        data: images to train on; the test images play no part.
-        recipe: of every training.
-        members: number of networks to train.
-        epochs: of every training.
-        seed: of first weights and draws.
-        weights: first weights of every training, of a network with as many rows or stages; None draws them.
-        weights_spec: the network that published weights belong to.
-        on_progress: told the name of the network and where its training is.
+    run, so that an interrupted audit resumes. The test images play no part. `weights`, the first ones of every
+    training, are a `.pt` file of ours with any network of as many rows or stages, or published ones of the network
+    `weights_spec`. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
-        OptionError: fewer than four members are asked for.
+        OptionError: fewer than four members are requested, or the images have other classes.
         RecordError: the folder has no run, or too few networks with an accuracy.
         DataError: the images cannot be learned from.
         WeightsError: the weights do not fit.
@@ -84,12 +76,11 @@ def rank(
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
-    task = Classification()
-    images = task.read(data, seed=seed)
+    images = Classification().read(data, seed=seed)
     first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
     trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
-
-    def metrics_of(evaluation: Evaluation) -> Metrics:
+    trained = []
+    for evaluation in chosen:
         job = Job(
             folder=training_folder(trainings, evaluation),
             seed=seed,
@@ -97,51 +88,14 @@ def rank(
             data=images.fingerprint,
             precision="float32",
             device=own_device(),
-            on_progress=lambda progress: on_progress(evaluation.spec.name, progress),
+            on_progress=partial(on_progress, evaluation.spec.name),
         )
-        return _trained(evaluation.spec, task, images, recipe, first, job)
-
-    found = _compared(
-        chosen, [metrics_of(e) for e in chosen], weights=weights, epochs=epochs, recipe=recipe, seed=seed
-    )
-    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
-    return found
-
-
-def _trained(
-    spec: ModelSpec, task: Classification, images: Dataset, recipe: Recipe, first: MobileNet | None, job: Job
-) -> Metrics:
-    """Metrics of a network after a training of its own.
-
-    Raises:
-        OptionError: the network has other classes than the images.
-    """
-    if spec.head is None or spec.head.classes != len(images.classes):
-        raise OptionError(
-            f"{spec.name} has other classes than the data", hint="audit a run with the images that it searched with"
-        )
-    parts = task.prepare(images, spec, recipe, splits=("train", "val"))
-    model = build(spec, seed=job.seed)
-    if first is not None:
-        inherit(model, first)
-    return train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job).best
-
-
-def _compared(
-    chosen: Sequence[Evaluation],
-    trained: Sequence[Metrics],
-    *,
-    weights: Path | None,
-    epochs: int,
-    recipe: Recipe,
-    seed: int,
-) -> Ranked:
-    """Rank correlations of the search's accuracies with the trained ones."""
+        trained.append(_trained(evaluation.spec, images, recipe, job, first=first))
     said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
     true = np.array([metrics.main.value for metrics in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
-    return Ranked(
-        networks=tuple(chosen),
+    found = Ranked(
+        networks=chosen,
         weights=weights,
         trained=tuple(trained),
         epochs=epochs,
@@ -150,6 +104,22 @@ def _compared(
         spearman=_statistic(spearmanr, said, true, seed=seed),
         by_madds=_correlation(spearmanr, madds, true),
     )
+    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
+    return found
+
+
+def _trained(spec: ModelSpec, images: Dataset, recipe: Recipe, job: Job, *, first: MobileNet | None) -> Metrics:
+    """The best metrics of a network on the validation images during its training."""
+    if spec.head is None or spec.head.classes != len(images.classes):
+        raise OptionError(
+            f"{spec.name} has other classes than {images.root}",
+            hint="audit a run with the images that it searched with",
+        )
+    task, model = Classification(), build(spec, seed=job.seed)
+    parts = task.prepare(images, spec, recipe, splits=("train", "val"))
+    if first is not None:
+        inherit(model, first)
+    return train(model, task, parts.examples["train"], parts.examples["val"], parts.recipe, job).best
 
 
 def ranked_json(found: Ranked) -> dict[str, object]:

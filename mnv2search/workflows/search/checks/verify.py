@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
+from mnv2search.evaluation import Evaluation
 from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.results.verification import Check
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
 from mnv2search.workflows.search.load_run import recall
@@ -63,7 +66,7 @@ def verify(
     """
     from mnv2search.model.build import build
 
-    files = front_files(folder)
+    front_files(folder)
     manifest, result = recall(folder)
     if device is None and not trusts:
         check_trust(
@@ -73,14 +76,7 @@ def verify(
             hint="choose a device with --device, or check the manifest and add --trust",
         )
     recorded = {e.spec.name: e for e in result.front}
-    specs = [load_spec(file) for file in files]
-    names = [spec.name for spec in specs]
-    for file, name in zip(files, names, strict=True):
-        if name not in recorded or names.count(name) > 1:
-            raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
-    if missing := sorted(recorded.keys() - set(names)):
-        raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
-    specs.sort(key=lambda spec: -rank_of(recorded[spec.name]))  # as the table of the front
+    specs = sorted(_specs(folder, recorded), key=lambda spec: -rank_of(recorded[spec.name]))  # as the table
     with open_device(device or manifest.device.name) as opened:
         latencies = (
             LatencyCache()
@@ -97,3 +93,16 @@ def verify(
         )
         for spec, latency in zip(specs, latencies, strict=True)
     )
+
+
+def _specs(folder: Path, recorded: Mapping[str, Evaluation]) -> list[ModelSpec]:
+    """The networks of `front/`, which are those of the records."""
+    files = front_files(folder)
+    specs = [load_spec(file) for file in files]
+    names = [spec.name for spec in specs]
+    for file, name in zip(files, names, strict=True):
+        if name not in recorded or names.count(name) > 1:
+            raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
+    if missing := sorted(recorded.keys() - set(names)):
+        raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
+    return specs

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import DeviceError
+from mnv2search.latency.device_text import SEPARATOR
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
-from mnv2search.latency.measuring.pool import SEPARATOR
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.remote.native import NativeDevice
 from mnv2search.latency.runner.engine import image

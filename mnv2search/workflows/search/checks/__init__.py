@@ -1,0 +1,1 @@
+"""Checks of a finished run: measured anew, held against the runtime's own converter and against trainings."""
