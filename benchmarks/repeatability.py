@@ -30,12 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from mnv2search.cli.parameter_types import Duration
+from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, estimate, quantile, reference_level_ms, visit_of
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.burst import burst
-from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner, RunnerDevice
+from mnv2search.latency.types import BurstRequest, Runner, RunnerDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 
@@ -46,20 +47,18 @@ VISITS = (5, 10, 20, 40)
 LOAD = "import numpy as np\na = np.ones((1000, 1000), np.float32)\nwhile True:\n    a @ a"
 
 
-class Recorder:
+class Recorder(MeasuredDevice):
     """A device that keeps every run it times."""
 
     round_trip = 1
 
     def __init__(self, device: RunnerDevice) -> None:
-        self._device = device
+        self._device, self._info = device, device.info
         self._runners: dict[ModelSpec, Runner] = {}
         self.kept: list[tuple[str, list[tuple[int, int]]]] = []
 
-    @property
-    def info(self) -> DeviceInfo:
-        """What the device is."""
-        return self._device.info
+    def _new_measurer(self) -> Measurer:
+        return Measurer(self)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of the runs of each request."""

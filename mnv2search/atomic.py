@@ -73,8 +73,8 @@ def remove_leftovers(folder: Path, *, recursive: bool = False) -> None:
         recursive: also clean its subfolders; only for a folder that is ours as a whole.
     """
     for path in (folder.rglob if recursive else folder.glob)(".*.part*"):
-        found = TEMPORARY.fullmatch(path.name)
-        if found and path.is_file() and not path.is_symlink() and not _is_alive(int(found["pid"])):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and path.is_file() and not path.is_symlink() and not _is_alive(int(match["pid"])):
             with contextlib.suppress(OSError):
                 path.unlink()
 

@@ -1,4 +1,4 @@
-"""The errors a user can meet: what happened, where, how to mend it, and the exit code of each."""
+"""The errors of this package, with messages, hints and exit codes."""
 
 from __future__ import annotations
 
@@ -116,10 +116,9 @@ class UnknownNameError(Mnv2SearchError, LookupError):
     """A name that is not known, with the nearest names that are.
 
     Args:
-        kind: of what the name is.
-        name: that is not known.
-        known: names that are.
-        listed: those of them that are told where none is near; None tells all.
+        kind: of the thing that has the name.
+        known: the known names.
+        listed: names to list if none is near; None lists all known ones.
     """
 
     exit_code = 2
@@ -127,9 +126,10 @@ class UnknownNameError(Mnv2SearchError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, listed: Iterable[str] | None = None) -> None:
         names = sorted(known)
         near = nearest(name, names)
-        told = names if listed is None else sorted(listed)
-        shown = ", ".join(told[:MOST_SHOWN]) + (f" and {len(told) - MOST_SHOWN} more" if told[MOST_SHOWN:] else "")
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {shown}"
+        candidates = names if listed is None else sorted(listed)
+        more = f" and {len(candidates) - MOST_SHOWN} more" if candidates[MOST_SHOWN:] else ""
+        known_text = ", ".join(candidates[:MOST_SHOWN]) + more
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {known_text}"
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
         self.kind, self.name, self.known = kind, name, tuple(names)
 
@@ -148,7 +148,7 @@ class MissingExtraError(Mnv2SearchError, ImportError):
 
 
 def check_package(package: str, *, feature: str, extra: str) -> None:
-    """Refuse, before anything is begun, what needs a package that is not installed; nothing is imported.
+    """Check, before the work begins and without importing it, that a package is installed.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -162,7 +162,7 @@ class DeviceError(Mnv2SearchError, RuntimeError):
 
 
 class LatencyError(DeviceError, ValueError):
-    """A device, a file or a prediction gives a latency that is not a time."""
+    """A latency of a device, file or prediction is not a time above 0."""
 
 
 class EvaluatorError(Mnv2SearchError, RuntimeError):
@@ -170,7 +170,7 @@ class EvaluatorError(Mnv2SearchError, RuntimeError):
 
 
 class ExportError(Mnv2SearchError, RuntimeError):
-    """A network could not be written, or what was written does not compute the same."""
+    """A network could not be written, or the file does not compute the same."""
 
 
 class DataError(Mnv2SearchError, ValueError):
@@ -202,7 +202,7 @@ class WeightsError(Mnv2SearchError, ValueError):
 
 
 class WriteError(RecordError):
-    """The disk does not take what a run found out; what was written before is kept."""
+    """Results cannot be written to the disk; those written before are kept."""
 
     exit_code = 1
 

@@ -189,12 +189,12 @@ def escaped(text: str) -> str:
     return "".join(c if _is_shown(c) else _escape(c) for c in text)
 
 
-def _check_regular(found: os.stat_result, max_bytes: int) -> None:
-    if stat.S_ISDIR(found.st_mode):
+def _check_regular(status: os.stat_result, max_bytes: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
         raise UnsafeFileError("it is a folder")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnsafeFileError("it is not a regular file")
-    if found.st_size > max_bytes:
+    if status.st_size > max_bytes:
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
 
 

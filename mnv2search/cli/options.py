@@ -194,8 +194,8 @@ def network_options(*, head_output: bool = False) -> Decorator:
 def run_folder_argument(command: F) -> F:
     """`FOLDER`: the folder of a run, or its name in `results`."""
 
-    def found(_: click.Context, __: click.Parameter, folder: Path) -> Path:
+    def run_folder(_: click.Context, __: click.Parameter, folder: Path) -> Path:
         inside = Path("results") / folder
         return inside if folder.parent == Path() and not folder.exists() and inside.exists() else folder
 
-    return click.argument("folder", type=click.Path(path_type=Path), callback=found)(command)
+    return click.argument("folder", type=click.Path(path_type=Path), callback=run_folder)(command)

@@ -17,11 +17,11 @@ class InputPath(click.Path):
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path that a text stands for."""
         if value == "":
             self.fail("the path is empty", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(str(value), param, ctx)
 
 
 class Duration(click.ParamType[float]):
@@ -29,13 +29,13 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds that a text stands for."""
         from mnv2search.errors import OptionError  # late: only a given time needs them
         from mnv2search.study.deadline import seconds_of
 
         try:
-            return seconds_of(value) or 0.0
+            return seconds_of(value if isinstance(value, int | float) else str(value)) or 0.0
         except OptionError as error:
             self.fail(f"{error.message}: {error.hint}", param, ctx)
 
@@ -45,14 +45,12 @@ class Count(click.ParamType[int]):
 
     name = "count"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The whole number that a text stands for."""
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", str(value).strip())
-        number = (
-            float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match is not None else 0.0
-        )
+        number = 0.0 if match is None else float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()]
         if number < 1:
             self.fail(f"{value!r} is not a count: write a number such as 300M or 3400000", param, ctx)
         return int(number)
@@ -63,7 +61,9 @@ class Resolution(click.ParamType[int | tuple[int, int]]):
 
     name = "resolution"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int]:
         """The resolution that a text stands for."""
         from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
 
@@ -79,10 +79,10 @@ class Positive(click.ParamType[float]):
 
     name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number that a text stands for."""
         try:
-            number = float(value)
+            number = float(str(value))
         except ValueError:
             number = 0.0
         if not 0 < number < float("inf"):

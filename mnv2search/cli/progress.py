@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.measuring.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
-__all__ = ["SearchDisplay", "measuring", "plain_turns", "preparing", "profiling", "searching"]
+__all__ = ["TRAINING_EVERY_S", "line_due", "measuring", "preparing", "profiling", "searching"]
 
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",
@@ -38,33 +40,24 @@ PHASES = {
     "final": "measuring the front side by side",
     "finetune": "training the best networks",
 }
-# The same where the evaluation of one network takes long.
+# Descriptions of phases in which the evaluation of a network takes long.
 EVALUATING = {
     "baseline": "evaluating the best of the MobileNetV2 grid",
     "calibration": "evaluating first networks",
     "search": "searching",
 }
-# Without a terminal a line is written when this much time has passed, as a sign of life.
+# Without a terminal, a line is written at most so often.
 PLAIN_EVERY_S = 10.0
-# In a training, whose evaluations are told of anyway.
 TRAINING_EVERY_S = 30.0
 
 
-class Turns(Protocol):
-    """Says whether it is time for a line."""
+def line_due(every_s: float, *, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
+    """Returns a function that says whether a line is due: at its first call, and then every `every_s` seconds."""
+    last_s = -math.inf
 
-    def __call__(self, *, is_told: bool) -> bool:
-        """Whether a line is to be written: what is told in any case, and otherwise now and then."""
-        ...
-
-
-def plain_turns(clock: Callable[[], float] = time.monotonic) -> Turns:
-    """Says when a line on a training is due where stderr is no terminal."""
-    last_s = clock()
-
-    def is_due(*, is_told: bool) -> bool:
+    def is_due() -> bool:
         nonlocal last_s
-        if not is_told and clock() - last_s < TRAINING_EVERY_S:
+        if clock() - last_s < every_s:
             return False
         last_s = clock()
         return True
@@ -73,140 +66,86 @@ def plain_turns(clock: Callable[[], float] = time.monotonic) -> Turns:
 
 
 @contextmanager
-def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str = "networks") -> Iterator[OnProgress]:
-    """A bar of networks that are done with; yields what to call with its progress.
-
-    Args:
-        total: how many there are; 0 where that is not known.
-        quiet: draw nothing.
-        verb: what is done to them.
-        things: in place of networks.
-    """
+def _bar(
+    *columns: ProgressColumn, quiet: bool, total: float | None, description: str = ""
+) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal; yields `rich.progress.Progress.update` for it."""
     console = stderr_console()
     if quiet or not console.is_terminal:
-        yield lambda _: None
+        yield lambda **_: None
         return
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(verb, total=total or None)
-        yield lambda settled: bar.update(task, completed=settled)
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield partial(bar.update, bar.add_task(description, total=total))
+
+
+@contextmanager
+def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str = "networks") -> Iterator[OnProgress]:
+    """A bar of finished networks, or other things; yields a callback for their number. A `total` of 0 is unknown."""
+    count = TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}")
+    with _bar(TextColumn(verb), BarColumn(), count, TimeElapsedColumn(), quiet=quiet, total=total or None) as update:
+        yield lambda completed: update(completed=completed)
 
 
 @contextmanager
 def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
-    """A bar of time; yields what to call with the share that has passed and the networks measured."""
-    console = stderr_console()
-    if quiet or not console.is_terminal:
-        yield lambda _share, _measured: None
-        return
-    with Progress(
-        TextColumn("profiling"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %, {task.fields[measured]} networks"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("profiling", total=1.0, measured=0)
-        yield lambda share, measured: bar.update(task, completed=share, measured=measured)
+    """A bar of time; yields a callback for the share of the time and the number of measured networks."""
+    text = TextColumn("{task.percentage:3.0f} %, {task.description} networks", markup=False)
+    columns = (TextColumn("profiling"), BarColumn(), text, TimeRemainingColumn())
+    with _bar(*columns, quiet=quiet, total=1.0, description="0") as update:
+        yield lambda share, measured: update(completed=share, description=str(measured))
 
 
 @contextmanager
 def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """What to call with what is being done and the share of it that is done; a line now and then off a terminal."""
-    console = stderr_console()
-    if quiet:
-        yield lambda _doing, _share: None
-        return
-    if not console.is_terminal:
-        told_s = -PLAIN_EVERY_S
+    """A bar of work; yields a callback for its description and the share of it that is done."""
+    is_due = line_due(PLAIN_EVERY_S)
+    is_plain = not quiet and not stderr_console().is_terminal
+    text = TextColumn("{task.description}", markup=False)
+    with _bar(BarColumn(), text, TimeElapsedColumn(), quiet=quiet, total=1.0) as update:
 
-        def tell(doing: str, _share: float) -> None:
-            nonlocal told_s
-            if time.monotonic() - told_s >= PLAIN_EVERY_S:
-                told_s = time.monotonic()
-                note(doing)
+        def show(description: str, share: float) -> None:
+            update(completed=share, description=description)
+            if is_plain and is_due():
+                note(description)
 
-        yield tell
-        return
-    with Progress(
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda doing, share: bar.update(task, completed=share, description=doing)
+        yield show
 
 
-class _Left(ProgressColumn):
-    """Time that is left, or by how much it is exceeded; it moves on while nothing is heard of a training."""
+class _TimeLeft(ProgressColumn):
+    """The time that is left, or by how much it is exceeded; it changes even without news of a training."""
 
     def render(self, task: Task) -> Text:
         ends_s = task.fields["ends_s"]
         if ends_s is None:
             return Text("")
         left_s = round(ends_s - time.monotonic())
-        told = timedelta(seconds=abs(left_s))
-        return Text(f"{told} left" if left_s >= 0 else f"{told} over")
-
-
-class SearchDisplay:
-    """Where a search stands: on a terminal a live panel, elsewhere a line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            _Left(),
-            console=console,
-        )
-        self._task = self._bar.add_task("starting", total=1.0, ends_s=None)
-        self._live: Live | None = None
-        self._told_s = -PLAIN_EVERY_S
-
-    def __enter__(self) -> SearchDisplay:
-        if self._console.is_terminal:
-            self._live = Live(self._bar, console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def show(self, progress: SearchProgress) -> None:
-        """Draw the newest state."""
-        line = _line(progress)
-        if self._live is not None:
-            ends_s = None if progress.left_s is None else time.monotonic() + progress.left_s
-            self._bar.update(
-                self._task, completed=_share(progress), description=_description(progress), ends_s=ends_s
-            )
-            self._live.update(Group(self._bar, Text(line)))
-        elif progress.elapsed_s - self._told_s >= PLAIN_EVERY_S:
-            self._told_s = progress.elapsed_s
-            left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
-            note(f"{_description(progress)}: {line}{left}")
+        return Text(f"{timedelta(seconds=abs(left_s))} {'left' if left_s >= 0 else 'over'}")
 
 
 @contextmanager
 def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
-    """What to call with every progress of a search."""
-    if quiet:
-        yield lambda _: None
+    """Yields a callback for the progress of a search: on a terminal a live panel, elsewhere a line now and then."""
+    console, is_due = stderr_console(), line_due(PLAIN_EVERY_S)
+
+    def write(progress: SearchProgress) -> None:
+        if not quiet and is_due():
+            left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
+            note(f"{_description(progress)}: {_line(progress)}{left}")
+
+    if quiet or not console.is_terminal:
+        yield write
         return
-    with SearchDisplay(stderr_console()) as display:
-        yield display.show
+    text, percent = TextColumn("{task.description}", markup=False), TextColumn("{task.percentage:3.0f} %")
+    bar = Progress(text, BarColumn(), percent, _TimeLeft(), console=console)
+    task = bar.add_task("starting", total=1.0, ends_s=None)
+
+    def draw(progress: SearchProgress) -> None:
+        ends_s = None if progress.left_s is None else time.monotonic() + progress.left_s
+        bar.update(task, completed=_share(progress), description=_description(progress), ends_s=ends_s)
+        live.update(Group(bar, Text(_line(progress))))
+
+    with Live(bar, console=console, refresh_per_second=4, transient=True) as live:
+        yield draw
 
 
 def _description(progress: SearchProgress) -> str:

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from mnv2search.errors import OptionError
 from mnv2search.latency.host import SystemClock
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Device", "MeasuredDevice"]
+__all__ = ["Device", "MeasuredDevice", "check_options", "options_text"]
 
 
-class AnyMeasurer(Protocol):
-    """What measures networks on a device: `Measurer`, or that of a pool."""
+def check_options(
+    device: str, precisions: Iterable[str], *, precision: str, threads: int = 1, batch: int = 1
+) -> None:
+    """Refuse what no processor could do.
+
+    Raises:
+        OptionError: `threads` or `batch` below 1, or an unknown precision.
+    """
+    if threads < 1 or batch < 1:
+        raise OptionError(f"device {device}: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
+    if precision not in precisions:
+        raise OptionError(f"device {device}: precision is {precision!r}", hint=f"it has {', '.join(precisions)}")
+
+
+def options_text(*, batch: int, precision: str) -> list[str]:
+    """The options that differ from their defaults, as ``key=value``."""
+    options = [f"batch={batch}"] if batch > 1 else []
+    return [*options, f"precision={precision}"] if precision != "fp32" else options
+
+
+class NetworkMeasurer(Protocol):
+    """Measures networks on a device: a `Measurer`, or that of a pool."""
 
     def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
         """The latency of every network."""
@@ -24,18 +45,18 @@ class AnyMeasurer(Protocol):
 
 
 class MeasuredDevice(ABC):
-    """A base for every device: it measures with a measurer of its own, and frees that when it is closed."""
+    """A base for every device: it has a measurer, which it frees when it is closed."""
 
     _info: DeviceInfo
-    _measurer: AnyMeasurer | None = None
+    _measurer: NetworkMeasurer | None = None
 
     @property
     def info(self) -> DeviceInfo:
-        """What this device is."""
+        """The description of this device."""
         return self._info
 
     @abstractmethod
-    def _new_measurer(self) -> AnyMeasurer:
+    def _new_measurer(self) -> NetworkMeasurer:
         """A measurer of this device."""
 
     def measure(self, spec: ModelSpec) -> Latency:
@@ -63,7 +84,7 @@ class MeasuredDevice(ABC):
 
 
 class Device(MeasuredDevice):
-    """A base for devices that run a network in this process: they say what they are and how to load a network."""
+    """A base for devices that run networks in this process; a subclass describes itself and loads networks."""
 
     def __init__(self, info: DeviceInfo) -> None:
         self._info = info

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["Gpu", "GpuDevice", "Queued"]
 
-KEPT = 13
+# Networks that stay loaded.
+LOADED = 13
 # Runs that are queued before the processor is waited for: enough to hide that each has to be launched.
 MOST_QUEUED = 16
 # Clocks have settled when the last of these windows agree, after this much work, or at the latest after that much.
@@ -30,10 +31,10 @@ IDLE_NS = 1_000_000_000
 
 
 class Gpu(Protocol):
-    """What timing needs of a graphics processor. All but `wait` queues work and returns at once."""
+    """A graphics processor with timing events. All but `wait` queue work and return at once."""
 
     def captured(self, run: Runner) -> Runner:
-        """What `run` queues, recorded as a graph that is launched as a whole.
+        """The work that `run` queues, recorded as a graph that is launched as a whole.
 
         Raises:
             RuntimeError: it cannot be recorded.
@@ -44,12 +45,8 @@ class Gpu(Protocol):
         """Write more than the second-level cache holds."""
         ...
 
-    def mark(self) -> Any:
-        """An event that notes the time when everything before it is finished."""
-        ...
-
-    def between_ns(self, start: Any, end: Any) -> int:
-        """Time from one event to another, both of them over."""
+    def timed(self, run: Runner) -> Callable[[], int]:
+        """Queue a run between two events; returns a function that gives the time in ns between them after `wait`."""
         ...
 
     def wait(self) -> None:
@@ -66,13 +63,13 @@ class Queued(NamedTuple):
 
     Attributes:
         run: queues one inference and returns at once.
-        output: what the last run wrote, a float32 array (N, classes) or (N, C, H, W).
-        keeps: whatever holds the memory that the runs read: a graph knows it by its address only.
+        output: returns the output of the last run, a float32 array (N, classes) or (N, C, H, W).
+        memory: the owners of the memory that the runs read, which a graph knows by address only.
     """
 
     run: Runner
     output: Callable[[], NDArray[np.float32]]
-    keeps: object
+    memory: object
 
 
 class GpuDevice(MeasuredDevice):
@@ -82,15 +79,14 @@ class GpuDevice(MeasuredDevice):
     from memory as they do in a program that does other things between two inferences. Before the first run, and after
     a pause, a network runs until its time no longer changes, because clocks rise under load.
 
-    Args:
-        info: what the device is.
-        gpu: the processor.
     """
+
+    round_trip = 1
 
     def __init__(self, info: DeviceInfo, gpu: Gpu) -> None:
         self._info = info
         self._gpu = gpu
-        self._loaded: OrderedDict[ModelSpec, Queued] = OrderedDict()
+        self._queued = lru_cache(maxsize=LOADED)(self.load)
         self._last_ns: int | None = None
 
     @abstractmethod
@@ -100,11 +96,6 @@ class GpuDevice(MeasuredDevice):
         Raises:
             DeviceError: the runtime refuses the network.
         """
-
-    @property
-    def round_trip(self) -> int:
-        """One network: asking costs nothing here."""
-        return 1
 
     def _new_measurer(self) -> Measurer:
         return Measurer(self)
@@ -118,34 +109,26 @@ class GpuDevice(MeasuredDevice):
         return [self._burst(request) for request in requests]
 
     def output(self, spec: ModelSpec) -> NDArray[np.float32]:
-        """What the network answers to the fixed image.
+        """The output of the network for the fixed image.
 
         Raises:
             DeviceError: the runtime refuses the network, or the run failed.
         """
-        found = self._queued(spec)
-        self._timed(spec, found.run, 1)
-        return found.output()
+        queued = self._queued(spec)
+        self._timed(spec, queued.run, 1)
+        return queued.output()
 
     def _close(self) -> None:
-        self._loaded.clear()
+        self._queued.cache_clear()
 
     def _burst(self, request: BurstRequest) -> list[tuple[int, int]]:
         run = self._queued(request.spec).run
         if self._last_ns is None or self._gpu.now_ns() - self._last_ns > IDLE_NS:
             self._settle(request.spec, run)
         self._runs(request.spec, run, count=2, time_ns=request.warm_ms * 1e6)
-        found = self._runs(request.spec, run, count=request.min_runs, time_ns=request.burst_ms * 1e6)
+        times_ns = self._runs(request.spec, run, count=request.min_runs, time_ns=request.burst_ms * 1e6)
         self._last_ns = self._gpu.now_ns()
-        return [(spent, spent) for spent in found]
-
-    def _queued(self, spec: ModelSpec) -> Queued:
-        if spec not in self._loaded:
-            while len(self._loaded) >= KEPT:
-                self._loaded.popitem(last=False)
-            self._loaded[spec] = self.load(spec)
-        self._loaded.move_to_end(spec)
-        return self._loaded[spec]
+        return [(time_ns, time_ns) for time_ns in times_ns]
 
     def _settle(self, spec: ModelSpec, run: Runner) -> None:
         medians: list[float] = []
@@ -160,22 +143,20 @@ class GpuDevice(MeasuredDevice):
 
     def _runs(self, spec: ModelSpec, run: Runner, *, count: int, time_ns: float) -> list[int]:
         """The times of `count` runs or more, and of as many as fill the time."""
-        found = self._timed(spec, run, max(1, min(count, MOST_QUEUED)))
-        while len(found) < count or sum(found) < time_ns:
-            missing = (time_ns - sum(found)) / max(statistics.median(found), 1)
-            found += self._timed(spec, run, max(1, min(round(missing), MOST_QUEUED)))
-        return found
+        times_ns = self._timed(spec, run, max(1, min(count, MOST_QUEUED)))
+        while len(times_ns) < count or sum(times_ns) < time_ns:
+            missing = (time_ns - sum(times_ns)) / max(statistics.median(times_ns), 1)
+            times_ns += self._timed(spec, run, max(1, min(round(missing), MOST_QUEUED)))
+        return times_ns
 
     def _timed(self, spec: ModelSpec, run: Runner, count: int) -> list[int]:
         """The times of runs that are queued together, each after the cache was filled with something else."""
-        marks = []
+        times: list[Callable[[], int]] = []
         try:
             for _ in range(count):
                 self._gpu.flush()
-                start = self._gpu.mark()
-                run()
-                marks.append((start, self._gpu.mark()))
+                times.append(self._gpu.timed(run))
             self._gpu.wait()
         except RuntimeError as error:
             raise DeviceError(f"{self._info.runtime} cannot run the network {spec.name}: {error}") from error
-        return [self._gpu.between_ns(start, end) for start, end in marks]
+        return [time_ns() for time_ns in times]

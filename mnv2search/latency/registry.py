@@ -22,7 +22,7 @@ from mnv2search.latency.types import LatencyDevice
 __all__ = ["Availability", "available", "device_effects", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
-# Options that say where on a machine a runtime runs, and not how; what they are for.
+# Options that place a runtime on a machine, and the devices that they are for.
 PLACING = {
     "cores": "runtimes that load artifacts",
     "python": "other machines",
@@ -35,14 +35,7 @@ PLACING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether a device can be used here.
-
-    Attributes:
-        name: that opens it.
-        version: of its runtime; empty where it cannot be used.
-        usable: whether it opens.
-        reason: why it does not, and what would help.
-    """
+    """Whether a device can be opened here, with the version of its runtime, or the reason and a remedy."""
 
     name: str
     version: str
@@ -76,17 +69,17 @@ def open_device(text: str) -> LatencyDevice:
     factory = plugins.load("device", name)
     options = _options(tail, text) if colon else {}
     placing = {key: options.pop(key) for key in PLACING if key in options and not _takes(factory, key)}
-    made = factory(**plugins.checked_options(factory, options, owner=f"device {name}"))
+    opened = factory(**plugins.checked_options(factory, options, owner=f"device {name}"))
     if host not in LOCAL_HOSTS:
-        return _remote(made, host, placing, text)
-    if placing.keys() - {"cores"} or (placing and not isinstance(made, Runtime)):
+        return _remote(opened, host, placing, text)
+    if placing.keys() - {"cores"} or (placing and not isinstance(opened, Runtime)):
         wrong = sorted(placing)[-1]
         raise OptionError(
             f"device {text!r} has the option {wrong}, which is for {PLACING[wrong]}", hint="leave it out"
         )
-    if not isinstance(made, Runtime):
-        return cast("LatencyDevice", made)
-    return RuntimeDevice(made, cores=placing.get("cores", ""))
+    if not isinstance(opened, Runtime):
+        return cast("LatencyDevice", opened)
+    return RuntimeDevice(opened, cores=placing.get("cores", ""))
 
 
 def device_effects(text: str) -> tuple[str, ...]:
@@ -97,18 +90,18 @@ def device_effects(text: str) -> tuple[str, ...]:
     >>> device_effects("onnxruntime:config=mine@ssh://pi@board")
     ("connect to the device 'onnxruntime:config=mine@ssh://pi@board'",)
     """
-    found = []
+    effects = []
     for part in map(str.strip, text.split(SEPARATOR)):
         address, _, host = part.partition("@")
         if address.partition(":")[0] not in plugins.BUILT_IN["device"]:
-            found.append(f"load the plug-in for the device {part!r}")
+            effects.append(f"load the plug-in for the device {part!r}")
         if host not in LOCAL_HOSTS:
-            found.append(f"connect to the device {part!r}")
-    return tuple(found)
+            effects.append(f"connect to the device {part!r}")
+    return tuple(effects)
 
 
 def _pool(texts: Sequence[str]) -> LatencyDevice:
-    """The devices as one; none stays open where one cannot be opened."""
+    """The devices as one; if one cannot be opened, none stays open."""
     with ExitStack() as stack:
         members: list[LatencyDevice] = []
         for text in texts:
@@ -125,24 +118,24 @@ def _takes(factory: plugins.Factory, option: str) -> bool:
     return option in inspect.signature(factory).parameters
 
 
-def _remote(made: object, host: str, placing: Mapping[str, str], text: str) -> LatencyDevice:
+def _remote(opened: object, host: str, placing: Mapping[str, str], text: str) -> LatencyDevice:
     scheme, separator, place = host.partition("://")
     if not separator:
         raise OptionError(
             f"device {text!r} is on the host {host!r}, but not said how to reach it", hint=f"write @ssh://{host}"
         )
-    if not isinstance(made, Runtime):
+    if not isinstance(opened, Runtime):
         raise OptionError(
             f"device {text!r}: this device runs in this process only", hint="leave out the host, or take a runtime"
         )
-    native = _native(made, placing, text)
+    native = _native(opened, placing, text)
     factory = plugins.load("host", scheme)
     own = {key: placing[key] for key in ("config", "work", "server") if key in placing}
     transport = factory(place, **plugins.checked_options(factory, own, owner=f"host {scheme}"))
     cores, options = placing.get("cores", ""), [f"{key}={value}" for key, value in placing.items()]
     if native is not None:
-        return NativeDevice(made, native, transport, binary=placing["binary"], cores=cores, options=options)
-    return RemoteDevice(made, transport, python=placing.get("python", "python3"), cores=cores, options=options)
+        return NativeDevice(opened, native, transport, binary=placing["binary"], cores=cores, options=options)
+    return RemoteDevice(opened, transport, python=placing.get("python", "python3"), cores=cores, options=options)
 
 
 def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native | None:
@@ -162,7 +155,7 @@ def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native |
 
 
 def available() -> tuple[Availability, ...]:
-    """Every device that is known, and whether it opens here."""
+    """Every known device, and whether it can be opened here."""
     return tuple(_availability(name) for name in plugins.names("device"))
 
 

@@ -1,19 +1,21 @@
-"""A runtime: how networks become files, and what loads them; on which machine is another matter."""
+"""Runtimes: how networks become files, and what loads them, on this machine or another."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device
+from mnv2search.latency.device import Device, check_options, options_text
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-__all__ = ["Runtime", "RuntimeDevice"]
+__all__ = ["Runtime", "RuntimeDevice", "not_installed"]
 
 
 class Runtime(ABC):
@@ -45,25 +47,22 @@ class Runtime(ABC):
     """
 
     name: ClassVar[str]
-    """That opens it, such as ``litert``."""
+    """The name that opens it, such as ``litert``."""
     engine: ClassVar[str]
     """Module that loads its artifacts: see `mnv2search.latency.runner.engines`."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Names of the files of an artifact."""
     delegate: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     native: ClassVar[str] = ""
     """The class of its own benchmark program, as ``module:name``; see `mnv2search.latency.remote.native.Native`."""
     extra: ClassVar[str] = ""
     """The optional dependency of ours that installs it."""
+    converters: ClassVar[tuple[str, str]] = ("", "")
+    """The converter that `convert` uses, and the quantizer besides; ``{package}`` stands for a package's version."""
 
     def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
-        if threads < 1 or batch < 1:
-            raise OptionError(
-                f"device {self.name}: threads is {threads}, batch is {batch}", hint="use 1 or more of each"
-            )
-        if precision not in self.precisions:
-            raise OptionError(
-                f"device {self.name}: precision is {precision!r}", hint=f"it has {', '.join(self.precisions)}"
-            )
+        check_options(self.name, self.precisions, precision=precision, threads=threads, batch=batch)
         self.threads = threads
         self.batch = batch
         self.precision = precision
@@ -96,8 +95,12 @@ class Runtime(ABC):
 
     @property
     def converter(self) -> str:
-        """What `convert` uses, with its version, such as ``torch.onnx.export 2.13.0``."""
-        return f"the converter of {self.name}"
+        """The converter that `convert` uses, with its version, such as ``torch.onnx.export 2.13.0``."""
+        names = filter(None, self.converters if self.precision == "int8" else self.converters[:1])
+        return " and ".join(map(_with_versions, names)) or f"the converter of {self.name}"
+
+    def _artifact(self, *contents: bytes) -> Artifact:
+        return Artifact(files=tuple(zip(self.files, contents, strict=True)))
 
     def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
         """The ranges of the activations in integers, from random images; None in other precisions."""
@@ -107,17 +110,10 @@ class Runtime(ABC):
 
         return ranges_of(network, weights)
 
-    def _not_installed(self, what: str, extra: str, error: ImportError) -> DeviceError:
-        """The error for a converter that is not installed."""
-        return DeviceError(f"{what} cannot be imported ({error})", hint=f"pip install 'mnv2search[{extra}]'")
-
     @property
     def options(self) -> tuple[str, ...]:
-        """Those that open it again, as ``key=value``."""
-        options = [f"threads={self.threads}"]
-        options += [f"batch={self.batch}"] if self.batch > 1 else []
-        options += [f"precision={self.precision}"] if self.precision != "fp32" else []
-        return tuple(options)
+        """The options that open it again, as ``key=value``."""
+        return (f"threads={self.threads}", *options_text(batch=self.batch, precision=self.precision))
 
     def check_threads(self, cores: int, machine: str) -> None:
         """Refuse more threads than the machine has processors.
@@ -132,15 +128,15 @@ class Runtime(ABC):
             )
 
     def info(
-        self, identity: Mapping[str, Any], *, version: str, pinned: str, options: Sequence[str], host: str = "local"
+        self, identity: identity.Identity, *, version: str, pinned: str, options: Sequence[str], host: str = "local"
     ) -> DeviceInfo:
-        """What this runtime is on a machine.
+        """The description of this runtime on a machine.
 
         Args:
             identity: of the machine; see `mnv2search.latency.runner.identity.identity`.
             version: of the runtime there.
             pinned: processors that inferences are pinned to.
-            options: those of the device besides the runtime's own, as ``key=value``.
+            options: of the device besides the runtime's own, as ``key=value``.
             host: name of the machine.
         """
         return DeviceInfo(
@@ -161,23 +157,30 @@ class Runtime(ABC):
             temperature_c=identity["temperature_c"],
         )
 
-    def settings(self, spec: ModelSpec) -> dict[str, Any]:
-        """What the engine is told besides the files, as JSON values."""
-        return {
-            "threads": self.threads,
-            "batch": self.batch,
-            "size": list(spec.size),
-            "precision": self.precision,
-        }
+    def settings(self, spec: ModelSpec) -> runner.Settings:
+        """The settings that the engine gets besides the files."""
+        return {"threads": self.threads, "batch": self.batch, "size": list(spec.size), "precision": self.precision}
+
+
+def _with_versions(text: str) -> str:
+    """The text with versions in place of ``{package}``, or without these if a package is not installed."""
+    try:
+        return re.sub(r"\{(.+?)\}", lambda match: metadata.version(match[1]), text)
+    except metadata.PackageNotFoundError:
+        return re.sub(r" \{.+?\}", "", text)
+
+
+def not_installed(what: str, extra: str, error: ImportError) -> DeviceError:
+    """The error for a converter that is not installed."""
+    return DeviceError(f"{what} cannot be imported ({error})", hint=f"pip install 'mnv2search[{extra}]'")
 
 
 class RuntimeDevice(Device):
     """A runtime on this machine.
 
     Args:
-        runtime: what runs.
-        cores: processors that the thread which opens the device keeps to until it is closed: ``big``, or numbers
-            such as ``4-7``; empty leaves it to the system.
+        cores: processors that the opening thread is pinned to until the device is closed: ``big``, or numbers such as
+            ``4-7``; empty leaves the choice to the system.
 
     Raises:
         DeviceError: the runtime is not installed.
@@ -202,8 +205,8 @@ class RuntimeDevice(Device):
         except CoresError as error:
             raise OptionError(f"device {runtime.name}: {error}") from error
         options = [f"cores={cores}"] if cores else []
-        told = {**identity.identity(), "processor": processor(), "cores": processors()}
-        super().__init__(runtime.info(told, version=version, pinned=pinned, options=options))
+        here: identity.Identity = {**identity.identity(), "processor": processor(), "cores": processors()}
+        super().__init__(runtime.info(here, version=version, pinned=pinned, options=options))
         self.runtime = runtime
 
     def _close(self) -> None:
@@ -220,7 +223,7 @@ class RuntimeDevice(Device):
         return self._loaded(self.runtime.lower(plan(spec)), spec).run
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """What the artifact of a network answers to the fixed image.
+        """The output of the artifact of a network for the fixed image.
 
         Raises:
             DeviceError: the runtime refuses the artifact.

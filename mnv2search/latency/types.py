@@ -1,4 +1,4 @@
-"""What a latency is, what it was measured on, and what can measure one."""
+"""Latencies, the devices they were measured on, and the protocols of devices."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = [
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
 
-# What may change from day to day without making latencies incomparable.
+# Fields that may change from day to day without making latencies incomparable.
 PASSING = frozenset({"system", "temperature_c"})
 
-# Fewer visits than this say nothing of how noisy a machine is.
+# Fewer visits than this do not show how noisy a machine is.
 FEW_VISITS = 5
 
 Runner: TypeAlias = Callable[[], None]
@@ -44,24 +44,21 @@ Runner: TypeAlias = Callable[[], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceInfo:
-    """What a latency was measured on.
+    """The device that a latency was measured on.
 
     Attributes:
         name: the text that opens the device again, such as ``onnxruntime:threads=1``.
         hardware: model of the processor.
-        runtime: name of the runtime.
-        runtime_version: its version.
         host: the machine, ``local`` for this one.
-        threads: that one inference may use.
         dtype: of weights and activations, such as ``fp32``.
         batch: images per inference.
         delegate: execution provider, backend or delegate of the runtime.
         system: the operating system and its version.
-        machine: model of the board or phone, where it tells.
-        cores: processors of the machine.
-        pinned: processors that the inference is pinned to, such as ``4-7``; empty where it is not.
-        governor: what sets the clock rate of the processors, such as ``performance``.
-        temperature_c: of the machine when it was opened, in degrees Celsius, where it can be read.
+        machine: model of the board or phone, if it is known.
+        cores: number of processors of the machine.
+        pinned: processors that the inference is pinned to, such as ``4-7``; empty if it is not.
+        governor: the policy for the clock rate of the processors, such as ``performance``.
+        temperature_c: of the machine when it was opened, if it can be read.
     """
 
     name: str
@@ -92,8 +89,8 @@ class DeviceInfo:
         >>> info.fingerprint == replace(info, threads=2).fingerprint
         False
         """
-        told = [str(getattr(self, f.name)) for f in fields(self) if f.name not in PASSING]
-        return hashlib.sha256("\x1f".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        values = [str(getattr(self, f.name)) for f in fields(self) if f.name not in PASSING]
+        return hashlib.sha256("\x1f".join(values).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +100,12 @@ class Latency:
     Attributes:
         median_ms: of one inference, undisturbed by other work on the machine.
         ci_low_ms: lower end of its 95 % interval.
-        ci_high_ms: upper end.
         p90_ms: 90th percentile of the undisturbed inferences.
-        samples: inferences that were used; 0 for a prediction.
-        dropped: inferences that were thrown away because other work interrupted them.
-        kind: whether a clock or the predictor said so.
-        device: what it was measured on.
+        samples: number of inferences that were used; 0 for a prediction.
+        dropped: number of inferences that were discarded because other work interrupted them.
         taken_at: end of the measurement, ISO 8601 in UTC.
-        noisy: the interval is not to be trusted; mostly because the machine was noisy.
-        visits: bursts at different times that it rests on; None for a prediction, and in records of earlier versions.
+        noisy: the interval is unreliable, mostly because the machine was noisy.
+        visits: number of bursts at different times; None for a prediction, and in records of earlier versions.
 
     Raises:
         LatencyError: a time is not finite or not above 0, or the median lies outside of its interval.
@@ -139,7 +133,7 @@ class Latency:
 
     @property
     def is_hasty(self) -> bool:
-        """Not to be trusted for want of visits, whatever the machine was like."""
+        """Unreliable because of too few visits, however noisy the machine was."""
         return self.noisy and self.visits is not None and self.visits < FEW_VISITS
 
     def verdict(self, budget_ms: float) -> Verdict:
@@ -169,7 +163,7 @@ class Clock(Protocol):
 
 
 class BurstRequest(NamedTuple):
-    """Runs of one network in a row that a device is asked to time; see `mnv2search.latency.runner.burst`."""
+    """A request to time runs of one network in a row; see `mnv2search.latency.runner.burst`."""
 
     spec: ModelSpec
     burst_ms: float
@@ -190,13 +184,12 @@ class BurstRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a program says of the runs of a burst that it timed itself, by the clock on the wall.
+    """The statistics of a burst that a program timed itself, by the wall clock.
 
     Attributes:
-        count: of the runs.
-        low_ms: the least, or a low quantile.
-        median_ms: the median, or the mean where the program tells no median.
-        p90_ms: a high quantile, or the most.
+        low_ms: the minimum, or a low quantile.
+        median_ms: the median, or the mean if the program reports no median.
+        p90_ms: a high quantile, or the maximum.
     """
 
     count: int
@@ -209,15 +202,15 @@ class RunSummary:
 
 
 Runs: TypeAlias = Sequence[tuple[int, int]] | RunSummary
-"""(wall, CPU) time in ns of the runs of a burst, or what is known of them."""
+"""(wall, CPU) time in ns of the runs of a burst, or their summary."""
 
 
 class Device(Protocol):
-    """What every device has: a runtime on a machine; a context manager that frees it at the end."""
+    """A runtime on a machine; a context manager that frees it at the end."""
 
     @property
     def info(self) -> DeviceInfo:
-        """What this device is."""
+        """The description of this device."""
         ...
 
     def measure(self, spec: ModelSpec) -> Latency:
@@ -255,13 +248,13 @@ class BurstDevice(Device, Protocol):
 
     @property
     def round_trip(self) -> int:
-        """How many networks are best visited between two questions to the device."""
+        """The best number of networks for one call of `bursts`."""
         ...
 
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
-        """(wall, CPU) time in ns of the runs of each request, timed in the order given, or what is known of it.
+        """(wall, CPU) time in ns of the runs of each request, timed in the order given, or their summary.
 
-        Where CPU time says nothing, both are the same.
+        Both are the same if the CPU time means nothing.
 
         Raises:
             DeviceError: the runtime refuses a network, or the device cannot be reached for good.

@@ -83,8 +83,8 @@ def front_png(
 def _axis(accuracy: Accuracy) -> str:
     if accuracy.kind == "proxy":
         return f"{accuracy.kind} {metric_text(accuracy.metric)} (no accuracy)"
-    told = metric_text(accuracy.metric) if accuracy.merit is None else LIKELIHOOD
-    return f"{accuracy.kind} {told} ({accuracy.dataset}), %"
+    name = metric_text(accuracy.metric) if accuracy.merit is None else LIKELIHOOD
+    return f"{accuracy.kind} {name} ({accuracy.dataset}), %"
 
 
 def _height(accuracy: Accuracy) -> float:

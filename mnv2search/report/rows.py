@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.latency.types import DeviceInfo, Latency
@@ -25,8 +25,12 @@ __all__ = [
     "millions",
     "ms_text",
     "plus_minus",
+    "rows_of",
     "trouble_lines",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,25 @@ class Rows:
     footer: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stressed: frozenset[int] = frozenset()
+
+
+def rows_of(
+    title: str,
+    items: Iterable[T],
+    *columns: tuple[Column, Callable[[T], str]],
+    footer: tuple[str, ...] = (),
+    notes: Iterable[str] = (),
+    stressed: frozenset[int] = frozenset(),
+) -> Rows:
+    """A table with a row for each item; each column comes with the function that gives its cell."""
+    return Rows(
+        title=title,
+        columns=tuple(column for column, _ in columns),
+        rows=tuple(tuple(cell(item) for _, cell in columns) for item in items),
+        footer=footer,
+        notes=tuple(notes),
+        stressed=stressed,
+    )
 
 
 NAME = Column("network", align="left")
@@ -126,26 +149,26 @@ def accuracy_unit(accuracy: Accuracy) -> str:
 
 
 def accuracy_phrase(accuracy: Accuracy) -> str:
-    """What it is, how much, and on which images.
+    """An accuracy with its kind, metric, interval and dataset.
 
     >>> accuracy_phrase(Accuracy(value=0.7, low=0.6, high=0.8, metric="top1", kind="trained", dataset="mine"))
     'trained top1 70.0 [60.0, 80.0] % (mine)'
     """
-    told = f"{accuracy.kind} {metric_text(accuracy.metric)} {accuracy_text(accuracy)}"
-    return f"{told} (no accuracy)" if accuracy.kind == "proxy" else f"{told} % ({accuracy.dataset})"
+    text = f"{accuracy.kind} {metric_text(accuracy.metric)} {accuracy_text(accuracy)}"
+    return f"{text} (no accuracy)" if accuracy.kind == "proxy" else f"{text} % ({accuracy.dataset})"
 
 
 def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
-    """Why some of the latencies are not to be trusted, and what would help."""
-    marked = [latency for latency in latencies if latency.noisy]
-    if any(latency.is_hasty for latency in marked):
+    """Why some of the latencies are unreliable, and the remedy."""
+    noisy = [latency for latency in latencies if latency.noisy]
+    if any(latency.is_hasty for latency in noisy):
         yield "too few visits to some networks in the time allowed: give more --time"
-    if any(not latency.is_hasty for latency in marked):
+    if any(not latency.is_hasty for latency in noisy):
         yield "the machine was too noisy for some of these figures: repeat when it is quiet"
 
 
 def device_text(latencies: Sequence[Latency]) -> str:
-    """One line that says what latencies were measured on; the machines of a pool differ in their host alone.
+    """One line that describes the device of latencies; the machines of a pool differ in their host only.
 
     Raises:
         ValueError: there are none.
@@ -156,13 +179,8 @@ def device_text(latencies: Sequence[Latency]) -> str:
 
 
 def device_line(info: DeviceInfo, *, hosts: Sequence[str] = ()) -> str:
-    """One line that says what a device is.
-
-    Args:
-        info: the device.
-        hosts: machines of a pool; those of `info` if left out.
-    """
-    # what is measured has arbitrary weights, so that no images of the user's could say more
+    """One line that describes a device, or the pool of devices on `hosts`."""
+    # the networks have arbitrary weights, so that images of the user would not help
     dtype = "int8 with ranges from random images" if info.dtype == "int8" else info.dtype
     where = ", ".join(sorted(dict.fromkeys(hosts or (info.host,))))
     pinned = f" on core{'s' * (not info.pinned.isdigit())} {info.pinned}" if info.pinned else ""

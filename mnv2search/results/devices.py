@@ -1,4 +1,4 @@
-"""What the commands on devices return: a profile, an audit of predictions, and a probe."""
+"""The results of commands on devices: a profile, an audit of predictions, and a probe."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["Audit", "Audited", "ChannelPoint", "Cliff", "KernelPoint", "MultiplePoint", "Probe", "Profile"]
 
-# A kernel costs more than its multiply-adds say by this factor.
+# The ratio of latencies exceeds that of multiply-adds by this factor.
 RUINOUS = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What building a profile came to.
+    """The profile of a device.
 
     Attributes:
-        device: whose profile it is.
-        spaces: names of the spaces it was chosen for.
-        measured: networks measured now.
-        kept: networks measured earlier that still hold.
-        dropped_earlier: earlier ones were there, but missed today's measurements: another clock, or other work.
+        spaces: names of the spaces of its networks.
+        measured: number of networks measured now.
+        kept: number of networks measured earlier that are still valid.
+        dropped_earlier: earlier measurements disagree with those of today and were dropped.
         error: mean relative error on these networks, each predicted from the others; None below three.
-        elapsed_s: wall time.
     """
 
     device: DeviceInfo
@@ -49,18 +47,13 @@ class Audited:
 
     @property
     def error(self) -> float:
-        """Of the prediction, relative to the measurement."""
+        """The error of the prediction, relative to the measurement."""
         return self.predicted.median_ms / self.measured.median_ms - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """How good predictions are on one device and space.
-
-    Attributes:
-        learned_from: networks the predictor had seen.
-        items: the networks.
-    """
+    """The errors of predictions on one device and space, after learning from so many networks."""
 
     device: DeviceInfo
     space: str
@@ -93,19 +86,13 @@ class Audit:
 
     @property
     def half_width(self) -> float:
-        """Median half-width of the measurements' own 95 % intervals, relative; no error below it can be told."""
+        """Median relative half-width of the measurements' own 95 % intervals; smaller errors are not significant."""
         return float(np.median([i.measured.ci_high_ms / i.measured.median_ms - 1 for i in self.items]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelPoint:
-    """A network whose layers all have so many channels.
-
-    Attributes:
-        channels: of every layer.
-        measured: its latency.
-        trend_ms: of a power of the channels, as if they filled their blocks.
-    """
+    """The latency of a network whose layers all have so many channels, and that of the trend over channels."""
 
     channels: int
     measured: Latency
@@ -113,18 +100,13 @@ class ChannelPoint:
 
     @property
     def excess(self) -> float:
-        """Over the trend, relative."""
+        """The relative difference from the trend."""
         return self.measured.median_ms / self.trend_ms - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiplePoint:
-    """How well the latencies are explained by a device that computes channels in blocks of one size.
-
-    Attributes:
-        multiple: the size of the blocks.
-        misfit: root mean square of what is left unexplained, relative.
-    """
+    """The relative root mean square error of a model in which channels are computed in blocks of one size."""
 
     multiple: int
     misfit: float
@@ -132,14 +114,13 @@ class MultiplePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPoint:
-    """What one depthwise convolution costs.
+    """The latency of a depthwise convolution.
 
     Attributes:
         kernel: side in px.
-        ms: one layer.
         half_width_ms: of its 95 % interval.
-        ratio: over that of the smallest kernel.
-        madds_ratio: the same of multiply-adds.
+        ratio: of its latency to that of the smallest kernel.
+        madds_ratio: of its multiply-adds to those of the smallest kernel.
     """
 
     kernel: int
@@ -150,20 +131,13 @@ class KernelPoint:
 
     @property
     def is_ruinous(self) -> bool:
-        """It costs far more than its multiply-adds say."""
+        """Whether its latency far exceeds its share of multiply-adds."""
         return self.ratio > RUINOUS * self.madds_ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cliff:
-    """A step between neighbouring channel counts that the trend does not explain.
-
-    Attributes:
-        below: channels before it.
-        above: channels after it.
-        rise: of the latency, relative.
-        expected: by the trend.
-    """
+    """A step between two channel counts, with its relative rise in latency and that of the trend."""
 
     below: int
     above: int
@@ -173,16 +147,7 @@ class Cliff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What was found on one device.
-
-    Attributes:
-        device: that was probed.
-        channels: in rising order.
-        multiples: 4, 8, 16 and 32.
-        kernels: in rising order.
-        cliffs: between neighbouring channels, largest first.
-        round_to: the multiple to round channels to.
-    """
+    """The results of probing a device; the largest cliff is first, and `round_to` is the recommended multiple."""
 
     device: DeviceInfo
     channels: tuple[ChannelPoint, ...]

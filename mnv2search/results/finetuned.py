@@ -89,27 +89,27 @@ def training_folder(folder: Path, evaluation: Evaluation) -> Path:
     return folder / file_name(evaluation.spec.name)
 
 
-def finetuned_json(found: Finetuned) -> dict[str, Any]:
+def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
     """All results as JSON values; accuracies are shares of 1."""
-    main = found.test.main
+    main = finetuned.test.main
     return {
-        "recipe": found.recipe,
-        "steps": found.steps,
-        "images": found.images,
+        "recipe": finetuned.recipe,
+        "steps": finetuned.steps,
+        "images": finetuned.images,
         "networks": [
-            {"name": e.spec.name, "held_out": _metrics_json(metrics), "kind": found.kind(e)}
-            for e, metrics in zip(found.networks, found.held_out, strict=True)
+            {"name": e.spec.name, "held_out": _metrics_json(metrics), "kind": finetuned.kind(e)}
+            for e, metrics in zip(finetuned.networks, finetuned.held_out, strict=True)
         ],
-        "front": [e.spec.name for e in found.front],
-        "best": found.networks[found.best].spec.name,
-        "test": _metrics_json(found.test),
-        "weights": str(found.weights),
+        "front": [e.spec.name for e in finetuned.front],
+        "best": finetuned.networks[finetuned.best].spec.name,
+        "test": _metrics_json(finetuned.test),
+        "weights": str(finetuned.weights),
         "metric": main.name,
-        "notes": list(found.notes),
+        "notes": list(finetuned.notes),
     }
 
 
-def _metrics_json(metrics: Metrics) -> dict[str, Any]:
+def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main, known = metrics.main, record_of(metrics)
     if "metric" in known:
         known = {main.name: main.value, "count": metrics.count, "details": dict(metrics.details)}
@@ -131,9 +131,9 @@ def _metrics(known: dict[str, Any], metric: str) -> Metrics:
         raise ValueError(f"it has no usable {metric}") from error
 
 
-def shipped_json(found: Finetuned) -> dict[str, Any]:
+def shipped_json(finetuned: Finetuned) -> dict[str, object]:
     """What fine-tuning changes in the JSON of a run: the network to ship, and how that was decided."""
-    return {"ship": found.networks[found.best].spec.name, "finetuned": finetuned_json(found)}
+    return {"ship": finetuned.networks[finetuned.best].spec.name, "finetuned": finetuned_json(finetuned)}
 
 
 def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:

@@ -28,12 +28,12 @@ class _Format(Struct):
 def check_format(place: str, content: bytes) -> None:
     """Refuse a file that another version of this package wrote; check nothing else."""
     try:
-        found = json_as(_Format, content).format
+        written = json_as(_Format, content).format
     except UnsafeFileError:
         return
-    if found != FORMAT:
+    if written != FORMAT:
         raise RecordError(
-            f"{place}: has format {found}; this version reads format {FORMAT}",
+            f"{place}: has format {written}; this version reads format {FORMAT}",
             hint="use the version of mnv2search that wrote it",
         )
 

@@ -63,13 +63,13 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
         RecordError: there is no such file, or a line is not a record; the message starts with ``file:line``.
     """
     records: list[Record] = []
-    for number, _, found in checked_lines(folder, space=space):
-        if isinstance(found, str):
+    for number, _, record in checked_lines(folder, space=space):
+        if isinstance(record, str):
             raise RecordError(
-                f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({found})",
+                f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({record})",
                 hint=f"set the damaged lines aside: `mnv2search verify --repair {shlex.quote(str(folder))}`",
             )
-        records.append(found)
+        records.append(record)
     return tuple(records)
 
 

@@ -44,12 +44,13 @@ class FakeGpu:
         self.did.append("flush")
         self.time_ns += FLUSH_NS
 
-    def mark(self) -> int:
+    def timed(self, run: Runner) -> Callable[[], int]:
+        start_ns = self.time_ns
         self.did.append("mark")
-        return self.time_ns
-
-    def between_ns(self, start: int, end: int) -> int:
-        return end - start
+        run()
+        self.did.append("mark")
+        time_ns = self.time_ns - start_ns
+        return lambda: time_ns
 
     def wait(self) -> None:
         self.did.append("wait")

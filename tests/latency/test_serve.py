@@ -16,7 +16,7 @@ import pytest
 import mnv2search.latency.runner as runner
 from mnv2search.errors import DeviceError
 from mnv2search.latency.hosts.package import runner_package
-from mnv2search.latency.runner.serve import Server, prune
+from mnv2search.latency.runner.serve import Question, Server, prune
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
 from mnv2search.spec.plan import plan
 from mnv2search.testing.contracts import network_of
@@ -96,7 +96,7 @@ def test_the_package_serves_without_anything_else_of_ours(tmp_path: Path) -> Non
     ids=["engine", "cores", "precision", "artifact"],
 )
 def test_what_goes_wrong_is_an_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: dict[str, object], kind: str, match: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: Question, kind: str, match: str
 ) -> None:
     (tmp_path / "choosy_engine.py").write_text(
         "def version():\n    return '1'\n\ndef refusal(precision):\n    return 'not in ' + precision\n"

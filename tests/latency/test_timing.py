@@ -10,6 +10,7 @@ import pytest
 from fake_device import INFO, FakeDevice, net
 
 from mnv2search.errors import LatencyError, OptionError
+from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
 
@@ -178,14 +179,17 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
         Settings(**settings)
 
 
-class NoTimes:
+class NoTimes(MeasuredDevice):
     """Times its bursts itself, and reports what is no time."""
 
-    info = INFO
+    _info = INFO
     round_trip = 1
 
     def __init__(self, low_ms: float) -> None:
         self._low_ms = low_ms
+
+    def _new_measurer(self) -> Measurer:
+        return Measurer(self)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[RunSummary]:
         return [RunSummary(count=3, low_ms=self._low_ms, median_ms=1.0, p90_ms=1.0) for _ in requests]

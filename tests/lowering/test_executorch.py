@@ -44,7 +44,7 @@ def written(spec: ModelSpec, precision: str) -> tuple[bytes, torch.nn.Module]:
 def answer(content: bytes, folder: Path, spec: ModelSpec, batch: int = 1) -> Any:
     """What the program answers to the fixed image; in half precision too, which the engine would refuse here."""
     (folder / "model.pte").write_bytes(content)
-    settings = {"threads": 1, "batch": batch, "size": list(spec.size), "precision": "fp32"}
+    settings: engine.Settings = {"threads": 1, "batch": batch, "size": list(spec.size), "precision": "fp32"}
     return engine.load("mnv2search.latency.runner.engines.executorch", str(folder), settings).output()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from mnv2search.cli.options import (
@@ -33,11 +35,11 @@ def command(
       mnv2search device-profile --space mnv2 --time 20s
     """
     from mnv2search.cli.progress import profiling  # late: --help must not pay for it
-    from mnv2search.report.devices.prediction_audit import profile_json, profile_lines
+    from mnv2search.report.devices.prediction_audit import profile_lines
     from mnv2search.workflows.devices.profile import profile_device
 
     with profiling(quiet=quiet or as_json) as show:
         profile = profile_device(
             device=device, spaces=spaces, time_s=time_s, refresh=refresh, seed=seed, on_progress=show
         )
-    emit(profile_json(profile), profile_lines(profile), as_json=as_json)
+    emit(asdict(profile), profile_lines(profile), as_json=as_json)

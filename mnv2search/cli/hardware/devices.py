@@ -35,8 +35,8 @@ def command(context: click.Context, as_json: bool) -> None:
     from mnv2search.latency.registry import available  # late: --help must not pay for it
     from mnv2search.report.devices.latency import device_rows
 
-    found = available()
-    emit([asdict(device) for device in found], device_rows(found), as_json=as_json)
+    devices = available()
+    emit([asdict(device) for device in devices], device_rows(devices), as_json=as_json)
 
 
 @command.command("audit")
@@ -73,11 +73,11 @@ def audit_command(
     if output is not None and not os.access(output.parent, os.W_OK):
         raise click.UsageError(f"the folder of {output} cannot be written to: name a file elsewhere")
     with measuring(count, quiet=quiet or as_json) as advance:
-        found = audit(device=device, space=space, count=count, seed=seed, time_s=time_s, on_progress=advance)
-    emit(audit_json(found), audit_rows(found), audit_lines(found), as_json=as_json)
+        result = audit(device=device, space=space, count=count, seed=seed, time_s=time_s, on_progress=advance)
+    emit(audit_json(result), audit_rows(result), audit_lines(result), as_json=as_json)
     if output is not None:
         try:
-            output.write_bytes(audit_png(found))
+            output.write_bytes(audit_png(result))
         except OSError as error:
             raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
         note(f"wrote {output}", quiet=quiet)
@@ -96,9 +96,9 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
       mnv2search devices probe --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_json, probe_lines
+    from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_lines
     from mnv2search.workflows.devices.probe import NETWORKS, probe_device
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:
-        found = probe_device(device=device, time_s=time_s, on_progress=advance)
-    emit(probe_json(found), channel_rows(found), kernel_rows(found), probe_lines(found), as_json=as_json)
+        result = probe_device(device=device, time_s=time_s, on_progress=advance)
+    emit(asdict(result), channel_rows(result), kernel_rows(result), probe_lines(result), as_json=as_json)

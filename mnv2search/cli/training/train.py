@@ -174,14 +174,15 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Bar
 
     from mnv2search.cli.output import stderr_console
-    from mnv2search.cli.progress import plain_turns
+    from mnv2search.cli.progress import TRAINING_EVERY_S, line_due
     from mnv2search.report.training import progress_text
 
     console = stderr_console()
-    due = plain_turns()
+    is_due = line_due(TRAINING_EVERY_S)
+    is_due()  # the first line comes later
 
     def line(progress: Progress) -> None:
-        if due(is_told=progress.evaluated is not None):
+        if is_due() or progress.evaluated is not None:
             note(progress_text(progress))
 
     if quiet:

@@ -11,12 +11,15 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, MissingExtraError, OptionError
 from mnv2search.latency.hosts.channel import LineChannel
 from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
+
+if TYPE_CHECKING:
+    from adbutils import AdbConnection, AdbDevice
 
 __all__ = ["AdbChannel", "AdbTransport"]
 
@@ -54,10 +57,10 @@ class AdbTransport(ShellTransport):
         host, _, port = server.partition(":")
         if server and not port.isdigit():
             raise OptionError(f"adb server is {server!r}", hint="write host:port, such as 127.0.0.1:5037")
-        self._client: Any = adbutils.AdbClient(host, int(port)) if server else adbutils.AdbClient()
+        self._client = adbutils.AdbClient(host, int(port)) if server else adbutils.AdbClient()
         super().__init__(f"adb://{serial}", work)
         self._serial = serial
-        self._device: Any = None
+        self._device: AdbDevice | None = None
 
     def connect(self) -> None:
         """Connect, or connect again, and make the work folder.
@@ -81,13 +84,14 @@ class AdbTransport(ShellTransport):
             others = ", ".join(sorted(attached.keys() - {self._serial})) or "none"
             raise HostLostError(f"{self.name} is {state or 'not attached'} (other devices: {others})")
         self._device = self._client.device(self._serial)
-        made = self._shell(f"mkdir -p {shlex.quote(self._work)}", timeout_s=COMMAND_S)
-        if made.code != 0:
-            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {made.output.strip()}")
+        done = self._shell(f"mkdir -p {shlex.quote(self._work)}", timeout_s=COMMAND_S)
+        if done.code != 0:
+            raise HostLostError(f"{self.name}: the folder {self._work} cannot be made: {done.output.strip()}")
 
     def start(self, command: Sequence[str]) -> AdbChannel:
         """Start a program in the work folder."""
         line = f"cd {shlex.quote(self._work)} && exec {shlex.join(command)} 2>{COMPLAINT}"
+        assert self._device is not None
         with self._failing("cannot start a program"):
             connection = self._device.open_transport(timeout=None)
             connection.send_command(f"exec:{line}")
@@ -110,6 +114,7 @@ class AdbTransport(ShellTransport):
         return {info.serial: info.state for info in self._client.list(extended=False)}
 
     def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
+        assert self._device is not None
         with self._failing(f"does not take {name}"):
             self._device.sync.push(content, f"{self._work}/{part}")
         if self._inside(then, timeout_s=COMMAND_S).code != 0:
@@ -117,6 +122,7 @@ class AdbTransport(ShellTransport):
 
     def _shell(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
         del given  # adb copies files by its own protocol
+        assert self._device is not None
         with self._failing("does not answer"):
             # in a shell of its own, since `exit` would take the one that reports the code along
             done = self._device.shell2(f"sh -c {shlex.quote(line)}", timeout=timeout_s)
@@ -140,7 +146,7 @@ class AdbTransport(ShellTransport):
 class AdbChannel(LineChannel):
     """A program on the device, over one stream of the adb server."""
 
-    def __init__(self, connection: Any, transport: AdbTransport) -> None:
+    def __init__(self, connection: AdbConnection, transport: AdbTransport) -> None:
         super().__init__(transport.name)
         self._connection = connection
         self._transport = transport

@@ -28,8 +28,8 @@ class LineChannel(ABC):
     def _received(self) -> Iterable[str]:
         """The lines, until the program ends; an OSError or a ValueError ends them too."""
 
-    def _why(self) -> str:
-        """Why the connection broke, as far as the program said so."""
+    def _reason(self) -> str:
+        """The reason why the connection broke, if the program gave one."""
         return ""
 
     def receive(self, *, timeout_s: float) -> str:
@@ -44,8 +44,8 @@ class LineChannel(ABC):
             raise HostLostError(f"{self._name} has said nothing for {timeout_s:.0f} s") from None
         if line is None:
             self._lines.put(None)
-            why = self._why()
-            raise HostLostError(f"the connection to {self._name} broke{f' ({why})' if why else ''}")
+            reason = self._reason()
+            raise HostLostError(f"the connection to {self._name} broke{f' ({reason})' if reason else ''}")
         return line
 
     def _read(self) -> None:

@@ -81,7 +81,7 @@ class ProgramChannel(LineChannel):
             if stream is not None:
                 stream.close()
 
-    def _why(self) -> str:
+    def _reason(self) -> str:
         return self.complaint() or "it was closed"
 
     def _received(self) -> Iterator[str]:

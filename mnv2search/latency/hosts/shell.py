@@ -1,4 +1,4 @@
-"""A machine with a POSIX shell and a work folder: what its transports share, whatever the connection is."""
+"""The base of transports to a machine with a POSIX shell and a work folder."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class ShellTransport(ABC):
                 raise ValueError(f"{name!r} is no name for a file on another machine")
         names = shlex.join(files)
         folders = shlex.join({name.rpartition("/")[0] for name in files} - {""})
-        made = f"mkdir -p {folders}; " if folders else ""
-        listed = self._inside(f"{made}for f in {names}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
-        there = set(listed.output.split())
+        mkdir = f"mkdir -p {folders}; " if folders else ""
+        listed = self._inside(f"{mkdir}for f in {names}; do [ -f $f ] && echo $f; done; true", timeout_s=COMMAND_S)
+        existing = set(listed.output.split())
         for name, content in files.items():
-            if name not in there:
+            if name not in existing:
                 part = f"{name}.{self._token}.part"
                 size = f'[ "$(wc -c < {part})" -eq {len(content)} ]'
                 self._copy(

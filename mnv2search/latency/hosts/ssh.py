@@ -27,7 +27,7 @@ SSH_FAILED = 255
 SLOWEST_LINK = 100_000
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
-# What ssh says of mistakes that do not mend themselves, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
+# Messages of ssh about lasting faults, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
 FINAL = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -77,13 +77,13 @@ class SshTransport(ShellTransport):
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
         try:
-            made = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
+            done = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
         except DeviceError:
             self.close()
             raise
-        if made.code != 0:
+        if done.code != 0:
             self.close()
-            raise lost(f"{self.name}: the folder {self._work} cannot be made: {made.errors.strip()}")
+            raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
 
     def start(self, command: Sequence[str]) -> ProgramChannel:
         """Start a program in the work folder."""
@@ -174,12 +174,12 @@ def _parsed(address: str) -> tuple[str, str, int]:
 
 
 def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
-    """The error that ssh's own words stand for; its hint goes by the configuration that was used."""
+    """The error for the messages of ssh, with a hint for the configuration in use."""
     program = f"ssh -F {shlex.quote(config)}" if config else "ssh"
     for words, hint in FINAL:
         if words in errors:
             lines = [line.strip() for line in errors.splitlines() if words in line]
-            told = hint.format(ssh=program, config=config or "~/.ssh/config")
-            return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=told)
-    said = " / ".join(line.strip() for line in errors.splitlines() if line.strip())
-    return HostLostError(f"the connection to {name} failed: {said or 'ssh says nothing of why'}")
+            fix = hint.format(ssh=program, config=config or "~/.ssh/config")
+            return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=fix)
+    reason = " / ".join(line.strip() for line in errors.splitlines() if line.strip())
+    return HostLostError(f"the connection to {name} failed: {reason or 'ssh gives no reason'}")

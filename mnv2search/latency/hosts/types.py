@@ -1,4 +1,4 @@
-"""What a connection to another machine can do, whatever it goes over."""
+"""Connections to other machines, whatever the protocol."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mnv2search.errors import DeviceError
 
 __all__ = ["Channel", "Completed", "HostLostError", "NoRoomError", "Transport", "lost"]
 
-# What systems, and our own transports, say of a full disk.
+# Messages of systems, and of our own transports, about a full disk.
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "no space is left", "storage may be full")
 
 
 class HostLostError(DeviceError):
-    """The connection broke, the machine went away or ran out of space: worth another try."""
+    """The connection broke, or the machine ended or ran out of space: worth another try."""
 
 
 class NoRoomError(HostLostError):
@@ -22,12 +22,12 @@ class NoRoomError(HostLostError):
 
 
 def lost(message: str) -> HostLostError:
-    """The error for what a machine or its connection said; of its own kind where that is a full disk."""
+    """The error for a message of a machine or its connection; a `NoRoomError` if the disk is full."""
     return NoRoomError(message) if any(words in message for words in NO_ROOM) else HostLostError(message)
 
 
 class Completed(NamedTuple):
-    """What a program on the other machine said before it ended."""
+    """The exit code and output of a program that ended on the other machine."""
 
     code: int
     output: str
@@ -35,35 +35,35 @@ class Completed(NamedTuple):
 
 
 class Channel(Protocol):
-    """A program that runs on the other machine and talks in lines."""
+    """A program on the other machine that reads and writes lines."""
 
     def send(self, line: str) -> None:
         """Write one line to its standard input.
 
         Raises:
-            HostLostError: it is gone.
+            HostLostError: it has ended.
         """
         ...
 
     def receive(self, *, timeout_s: float) -> str:
-        """The next line of its standard output, without the line's end.
+        """The next line of its standard output, without the line break.
 
         Raises:
-            HostLostError: it is gone, or says nothing in time.
+            HostLostError: it has ended, or writes nothing in time.
         """
         ...
 
     def complaint(self) -> str:
-        """The end of what it wrote to its standard error."""
+        """The end of its standard error."""
         ...
 
     def close(self) -> None:
-        """End it; nothing happens where it has ended."""
+        """End it, if it still runs."""
         ...
 
 
 class Transport(Protocol):
-    """A connection to another machine and a work folder there that stays from run to run."""
+    """A connection to another machine, and a work folder there that stays from run to run."""
 
     @property
     def name(self) -> str:
@@ -74,36 +74,32 @@ class Transport(Protocol):
         """Connect, or connect again.
 
         Raises:
-            HostLostError: it cannot be reached now.
+            HostLostError: the machine cannot be reached now.
             DeviceError: it never will be: unknown host key, refused key, no such serial number.
         """
         ...
 
     def push(self, files: Mapping[str, bytes]) -> None:
-        """Copy files into the work folder, but those that are there already.
+        """Copy files into the work folder, except those that exist there.
 
         Args:
-            files: content by name; a name holds a hash of the content, so that equal names mean equal contents. It
-                may hold one slash, and only letters, digits, dots, dashes and underscores besides.
+            files: content by name. A name contains a hash of the content, so that equal names mean equal contents; it
+                has at most one slash, and otherwise only letters, digits, dots, dashes and underscores.
 
         Raises:
-            HostLostError: the connection broke, or the disk over there is full.
+            HostLostError: the connection broke, or the disk of the machine is full.
         """
         ...
 
     def start(self, command: Sequence[str]) -> Channel:
-        """Start a program in the work folder.
-
-        Args:
-            command: its words; they reach the program as they are, whatever characters they hold.
-        """
+        """Start a program in the work folder; its arguments may contain any characters."""
         ...
 
     def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
         """Run a program in the work folder to its end.
 
         Raises:
-            HostLostError: the connection broke, or it takes longer.
+            HostLostError: the connection broke, or the program takes longer.
         """
         ...
 

@@ -1,9 +1,10 @@
-"""From visits to a latency: which part of what was timed is the network's own, and how sure that is."""
+"""The latency of a network, with its interval, from visits on a machine that other work may disturb."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from mnv2search.latency.types import Runs, RunSummary
@@ -49,12 +50,10 @@ class Visit(NamedTuple):
 
     Attributes:
         level_ms: low quantile of the runs.
-        median_ms: of the runs.
-        p90_ms: of the runs.
         reference_ms: the low quantile of the reference, mean of before and after.
-        samples: runs that were used.
-        dropped: runs that were preempted and thrown away.
-        preempted: runs that were preempted, thrown away or not.
+        samples: number of runs that were used.
+        dropped: number of preempted runs that were discarded.
+        preempted: number of preempted runs, discarded or not.
     """
 
     level_ms: float
@@ -71,7 +70,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         half_width: of the 95 % interval, relative.
-        scatter: the part of it that more visits can bring down.
+        scatter: the part of it that more visits can reduce.
     """
 
     median_ms: float
@@ -81,6 +80,16 @@ class Estimate(NamedTuple):
     samples: int
     dropped: int
     noisy: bool
+
+    @property
+    def ci_low_ms(self) -> float:
+        """Lower end of the interval."""
+        return self.median_ms * (1 - self.half_width)
+
+    @property
+    def ci_high_ms(self) -> float:
+        """Upper end of the interval."""
+        return self.median_ms * (1 + self.half_width)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -104,28 +113,20 @@ def level_ms(runs: Runs, *, by_cpu: bool) -> float:
 
 
 def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
-    """A visit from the (wall, CPU) times of its runs in ns, or from what is known of them.
+    """The statistics of a burst of at least one run.
 
     Args:
-        runs: of the network; at least one.
+        runs: of the network.
         reference_ms: level of the reference around it.
-        by_cpu: the runs used one thread, so that CPU time tells preempted runs and is what counts. Where fewer
-            than three runs went undisturbed, the CPU time of all of them is taken.
+        by_cpu: the runs used one thread, so that their CPU time counts and shows which were preempted. If fewer than
+            three runs were undisturbed, the CPU time of all is used.
     """
     if isinstance(runs, RunSummary):
-        return Visit(
-            level_ms=runs.low_ms,
-            median_ms=runs.median_ms,
-            p90_ms=runs.p90_ms,
-            reference_ms=reference_ms,
-            samples=runs.count,
-            dropped=0,
-            preempted=0,
-        )
+        return Visit(runs.low_ms, runs.median_ms, runs.p90_ms, reference_ms, runs.count, dropped=0, preempted=0)
     if by_cpu:
-        kept = [cpu / 1e6 for wall, cpu in runs if wall <= cpu * (1 + PREEMPTED_SHARE) + PREEMPTED_NS]
-        preempted = len(runs) - len(kept)
-        times = kept if len(kept) >= 3 else [cpu / 1e6 for _, cpu in runs]
+        undisturbed = [cpu / 1e6 for wall, cpu in runs if wall <= cpu * (1 + PREEMPTED_SHARE) + PREEMPTED_NS]
+        preempted = len(runs) - len(undisturbed)
+        times = undisturbed if len(undisturbed) >= 3 else [cpu / 1e6 for _, cpu in runs]
     else:
         times, preempted = [wall / 1e6 for wall, _ in runs], 0
     return Visit(
@@ -144,19 +145,18 @@ def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> 
 
     Args:
         here: its levels in this process, one a burst; at least one.
-        earlier: what this function said of earlier processes.
+        earlier: the results of this function in earlier processes.
     """
     return quantile([*earlier, quantile(here, LEVEL_QUANTILE)], QUIET_PROCESS)
 
 
 def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0) -> Estimate:
-    """The latency that the visits speak for, had the machine been undisturbed.
+    """The latency on an undisturbed machine.
 
-    The slow-down of the reference beside each visit is taken off it in part: by the slope that these visits show,
-    drawn towards the slope of networks in general. The level is the trimmed mean of what is left, as logarithms, in
-    which a quiet visit counts for more than a disturbed one; the
-    median of an inference is that level times a low quantile of the bursts' ratios of median to level, which is
-    what a burst shows that was left alone.
+    Part of the reference's slow-down is subtracted from each visit, in logarithms: by the slope of these visits,
+    shrunk towards the slope of networks in general. The level is the trimmed mean of the results, in which a quiet
+    visit has more weight than a disturbed one. The median of an inference is that level times a low quantile of the
+    bursts' ratios of median to level, which is the ratio of an undisturbed burst.
 
     Args:
         visits: of one network; at least one.
@@ -168,10 +168,9 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
     slope = _slope(slowdowns, seen)
     levels = [y - slope * s for y, s in zip(seen, slowdowns, strict=True)]
     weights = [math.exp(-max(s, 0.0) / QUIET_SCALE) for s in slowdowns]
-    disturbance = sum(w * abs(s) for w, s in zip(weights, slowdowns, strict=True)) / sum(weights)
+    disturbance = fmean(map(abs, slowdowns), weights)
     level = math.exp(_trimmed_mean(levels, weights))
-    sampling = _sampling_half_width(levels, weights)
-    scatter = math.hypot(sampling, SYMPATHY_ERROR * disturbance)
+    scatter = math.hypot(_sampling_half_width(levels, weights), SYMPATHY_ERROR * disturbance)
     samples, dropped = sum(v.samples for v in visits), sum(v.dropped for v in visits)
     return Estimate(
         median_ms=level * quantile([v.median_ms / v.level_ms for v in visits], 0.05),
@@ -188,7 +187,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
 
 def _slope(slowdowns: Sequence[float], seen: Sequence[float]) -> float:
     """How much of the reference's slow-down these visits share, between nothing and all."""
-    mean_x, mean_y = _mean(slowdowns), _mean(seen)
+    mean_x, mean_y = fmean(slowdowns), fmean(seen)
     together = sum((x - mean_x) * (y - mean_y) for x, y in zip(slowdowns, seen, strict=True))
     alone = sum((x - mean_x) ** 2 for x in slowdowns)
     return min(max((together + SYMPATHY_WEIGHT * SYMPATHY) / (alone + SYMPATHY_WEIGHT), 0.0), 1.0)
@@ -199,17 +198,13 @@ def _sampling_half_width(levels: Sequence[float], weights: Sequence[float]) -> f
     total = sum(weights)
     # Kish's effective number of visits: so many of equal weight would say as much.
     count = total**2 / sum(w**2 for w in weights)
-    mean = sum(w * y for w, y in zip(weights, levels, strict=True)) / total
-    squares = count / total * sum(w * (y - mean) ** 2 for w, y in zip(weights, levels, strict=True))
+    mean = fmean(levels, weights)
+    squares = count * fmean([(y - mean) ** 2 for y in levels], weights)
     variance = (squares + PRIOR_VISITS * PRIOR_SD**2) / (count + PRIOR_VISITS)
     freedom = count + PRIOR_VISITS - 1
     # Student's quantile, to within 1 % from three degrees of freedom on.
     student = 1.96 + 2.4 / freedom + 3.2 / freedom**2
     return student * math.sqrt(variance / count)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _trimmed_mean(values: Sequence[float], weights: Sequence[float]) -> float:

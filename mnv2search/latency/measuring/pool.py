@@ -1,4 +1,4 @@
-"""Several equal devices that share the work, and are held against one another."""
+"""Several equal devices that share the work and are compared with one another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
+from functools import partial
+from statistics import geometric_mean, median
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.device import MeasuredDevice
@@ -22,9 +23,11 @@ from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["ANCHORS", "Disagreement", "Pool", "PoolMeasurer"]
 
+Measure: TypeAlias = Callable[[Measurer, Sequence[ModelSpec], OnProgress | None], tuple[Latency, ...]]
+"""Measures a share of networks by one member."""
 LOG = logging.getLogger("mnv2search.latency")
 
-# What the members of a pool must have in common.
+# Properties that the members of a pool must have in common.
 ALIKE = ("hardware", "machine", "runtime", "runtime_version", "threads", "pinned", "dtype", "batch", "delegate")
 # Every member measures these first. A small and a large network besides the reference: a board with slow memory shows
 # on the large one only.
@@ -35,17 +38,16 @@ ANCHORS = (
 )
 # A member disagrees when it is off by more than this beyond its own interval.
 DISAGREES = 0.05
-# A member that is told to stop ends its visit first; one that hangs is left behind.
+# A member ends its visit before it stops; one that hangs is left behind.
 STOP_S = 5.0
 
 
 class Disagreement(NamedTuple):
-    """A member whose anchors take another time than its siblings'.
+    """A member whose latencies of the anchors differ from its siblings'.
 
     Attributes:
-        name: of the member.
         ratio: its latency over the median of all members, geometric mean over the anchors.
-        used: whether its measurements are used all the same.
+        used: whether its measurements are used nevertheless.
     """
 
     name: str
@@ -54,13 +56,10 @@ class Disagreement(NamedTuple):
 
 
 class Pool(MeasuredDevice):
-    """Equal devices as one.
-
-    Args:
-        members: two or more; closed with the pool.
+    """Two or more equal devices as one, which closes them.
 
     Raises:
-        OptionError: they are not alike, or one is there twice.
+        OptionError: they are not alike, or one is given twice.
     """
 
     def __init__(self, members: Sequence[LatencyDevice]) -> None:
@@ -82,15 +81,11 @@ class Pool(MeasuredDevice):
 
     @property
     def round_trip(self) -> int:
-        """That of the first member."""
+        """The value of the first member."""
         return getattr(self.members[0], "round_trip", 1)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """Not asked of a pool: its members measure whole networks.
-
-        Raises:
-            DeviceError: always.
-        """
+        """Not supported: the members of a pool measure whole networks."""
         raise DeviceError(f"{self._info.name}: ask the members for {len(requests)} bursts, not the pool")
 
     def _new_measurer(self) -> PoolMeasurer:
@@ -107,11 +102,8 @@ class Pool(MeasuredDevice):
 class PoolMeasurer:
     """Spreads networks over one measurer per member, and drops members that fail or disagree.
 
-    Before anything else every member measures `ANCHORS`. Those that disagree with the median are no longer used.
-    Without a majority, as of two members, only the slowest are, because a budget that they keep is kept by all.
-
-    Args:
-        measurers: one per member.
+    First, every member measures `ANCHORS`. Those that disagree with the median are no longer used. Without a
+    majority, as with two members, only the slowest are used, since a network that is fast enough there is so on all.
     """
 
     def __init__(self, measurers: Sequence[Measurer]) -> None:
@@ -132,7 +124,7 @@ class PoolMeasurer:
         return median(levels) if levels else None
 
     def forget(self, spec: ModelSpec) -> None:
-        """Drop what is known of a network."""
+        """Drop the visits to a network."""
         for member in self._all:
             member.forget(spec)
 
@@ -156,99 +148,83 @@ class PoolMeasurer:
         self._compare(time_s)
         left_s = None if time_s is None else max(time_s - (time.monotonic() - begin), 0.0)
         before = list(self._members)
+
+        def measure(
+            member: Measurer, share: Sequence[ModelSpec], on_progress: OnProgress | None
+        ) -> tuple[Latency, ...]:
+            return member.measure(share, time_s=left_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
+
         try:
-            return self._spread(specs, time_s=left_s, budget_ms=budget_ms, fresh=fresh, on_progress=on_progress)
+            return self._spread(specs, measure, on_progress)
         except DeviceError:
-            # what every member refuses is the network's fault, not theirs
+            # a network that every member refuses is no reason to drop them
             self._members = before
             raise
 
     def _spread(
-        self,
-        specs: Sequence[ModelSpec],
-        *,
-        time_s: float | None,
-        budget_ms: float | None,
-        fresh: bool,
-        on_progress: OnProgress | None,
+        self, specs: Sequence[ModelSpec], measure: Measure, on_progress: OnProgress | None
     ) -> tuple[Latency, ...]:
-        found: dict[ModelSpec, Latency] = {}
-        wanted = list(dict.fromkeys(specs))
-        while wanted:
-            shares = [wanted[i :: len(self._members)] for i in range(len(self._members))]
-            progress = _Progress(on_progress, done=len(found))
-
-            def work(
-                member: Measurer, share: Sequence[ModelSpec], progress: _Progress = progress
-            ) -> tuple[Latency, ...]:
-                return member.measure(
-                    share, time_s=time_s, budget_ms=budget_ms, fresh=fresh, on_progress=progress.of(id(member))
-                )
-
-            for share, latencies in zip(shares, self._each(work, shares), strict=True):
-                found |= dict(zip(share, latencies or (), strict=False))
-            wanted = [spec for spec in wanted if spec not in found]
-        return tuple(found[spec] for spec in specs)
+        latencies: dict[ModelSpec, Latency] = {}
+        missing = list(dict.fromkeys(specs))
+        while missing:
+            shares = [missing[i :: len(self._members)] for i in range(len(self._members))]
+            reports = _progress_of_each(len(shares), on_progress, before=len(latencies))
+            for share, measured in zip(shares, self._each(measure, shares, reports), strict=True):
+                latencies |= zip(share, measured or (), strict=False)
+            missing = [spec for spec in missing if spec not in latencies]
+        return tuple(latencies[spec] for spec in specs)
 
     def _compare(self, time_s: float | None) -> None:
-        """Let every member measure the anchors, once, and drop those that disagree.
-
-        It takes half of the time at most; what that leaves unsure widens the intervals, and with them what passes.
-        """
+        """Let every member measure the anchors, once, for at most half of the time, and drop those that disagree."""
         if self._compared:
             return
-        members = list(self._members)
         half_s = None if time_s is None else time_s / 2
-        measured = self._each(lambda member, _: member.measure(ANCHORS, time_s=half_s), [()] * len(members))
-        latencies = {id(m): found for m, found in zip(members, measured, strict=True) if found is not None}
-        middles = [median(found[i].median_ms for found in latencies.values()) for i in range(len(ANCHORS))]
-        ratios: dict[int, float] = {}
-        odd: set[int] = set()
-        for key, found in latencies.items():
-            logs = [math.log(one.median_ms / middle) for one, middle in zip(found, middles, strict=True)]
-            width = max((one.ci_high_ms - one.ci_low_ms) / 2 / one.median_ms for one in found)
-            mean = sum(logs) / len(logs)
-            ratios[key] = math.exp(mean)
-            # with as many on one side as on the other, each is half of the way to the median
-            if abs(mean) * (2 if len(latencies) % 2 == 0 else 1) > DISAGREES + width:
-                odd.add(key)
-        self._judge(odd, ratios, {key: found[0].device.name for key, found in latencies.items()})
+        members = list(self._members)
+        shares, reports = [ANCHORS] * len(members), [None] * len(members)
+        every = self._each(lambda member, share, _: member.measure(share, time_s=half_s), shares, reports)
+        measured = {m: latencies for m, latencies in zip(members, every, strict=True) if latencies is not None}
+        medians = [median(one.median_ms for one in column) for column in zip(*measured.values(), strict=True)]
+        ratios = {
+            member: geometric_mean(one.median_ms / middle for one, middle in zip(latencies, medians, strict=True))
+            for member, latencies in measured.items()
+        }
+        # with as many on one side as on the other, the median is halfway between them
+        factor = 2 if len(measured) % 2 == 0 else 1
+        odd = {
+            member
+            for member, latencies in measured.items()
+            if factor * abs(math.log(ratios[member])) > DISAGREES + max(map(_half_width, latencies))
+        }
+        dropped = odd
+        if 2 * len(odd) >= len(measured):
+            slowest = max(ratios.values())
+            dropped = {member for member, ratio in ratios.items() if ratio < slowest * (1 - DISAGREES)}
+        self._disagreements = tuple(
+            Disagreement(latencies[0].device.name, ratios[member], used=member not in dropped)
+            for member, latencies in measured.items()
+            if member in odd | dropped
+        )
+        for name, ratio, used in self._disagreements:
+            unused = "" if used else "; it is not used"
+            LOG.warning("%s disagrees with its siblings: it takes %.3f times as long%s", name, ratio, unused)
+        self._members = [member for member in self._members if member not in dropped]
         self._compared = True
 
-    def _judge(self, odd: set[int], ratios: dict[int, float], names: dict[int, str]) -> None:
-        dropped = odd
-        if 2 * len(odd) >= len(names):
-            slowest = max(ratios.values())
-            dropped = {key for key, ratio in ratios.items() if ratio < slowest * (1 - DISAGREES)}
-        self._disagreements = tuple(
-            Disagreement(names[key], ratios[key], key not in dropped) for key in names if key in odd | dropped
-        )
-        for one in self._disagreements:
-            LOG.warning(
-                "%s disagrees with its siblings: it takes %.3f times as long%s",
-                one.name,
-                one.ratio,
-                "" if one.used else "; it is not used",
-            )
-        self._members = [member for member in self._members if id(member) not in dropped]
-
     def _each(
-        self,
-        work: Callable[[Measurer, Sequence[ModelSpec]], tuple[Latency, ...]],
-        shares: Sequence[Sequence[ModelSpec]],
+        self, measure: Measure, shares: Sequence[Sequence[ModelSpec]], reports: Sequence[OnProgress | None]
     ) -> list[tuple[Latency, ...] | None]:
-        """What each member finds, all at once; None of one that failed, which is dropped.
+        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped.
 
         Raises:
             DeviceError: all failed.
         """
         members = list(self._members)
-        found: list[tuple[Latency, ...] | None] = [None] * len(members)
+        latencies: list[tuple[Latency, ...] | None] = [None] * len(members)
         errors: dict[int, BaseException] = {}
 
         def run(index: int) -> None:
             try:
-                found[index] = work(members[index], shares[index])
+                latencies[index] = measure(members[index], shares[index], reports[index])
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                 errors[index] = error
 
@@ -258,38 +234,34 @@ class PoolMeasurer:
                 thread.start()
             for thread in threads:
                 thread.join()
-        except BaseException:  # Ctrl-C: no member goes on measuring for nobody
+        except BaseException:  # Ctrl-C
             for member in members:
                 member.stop()
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join(STOP_S)
+            for thread in filter(threading.Thread.is_alive, threads):
+                thread.join(STOP_S)
             raise
         for index, error in errors.items():
             if not isinstance(error, DeviceError) or len(errors) == len(members):
                 raise error
             LOG.warning("a device of the pool is no longer used: %s", error)
             self._members.remove(members[index])
-        return found
+        return latencies
 
 
-class _Progress:
-    """Counts what several members have done."""
+def _half_width(latency: Latency) -> float:
+    return (latency.ci_high_ms - latency.ci_low_ms) / 2 / latency.median_ms
 
-    def __init__(self, told: OnProgress | None, *, done: int) -> None:
-        self._told, self._before = told, done
-        self._done: dict[int, int] = {}
-        self._lock = threading.Lock()
 
-    def of(self, member: int) -> OnProgress | None:
-        """What one member is to call."""
-        if self._told is None:
-            return None
+def _progress_of_each(members: int, on_progress: OnProgress | None, *, before: int) -> list[OnProgress | None]:
+    """A callback for each member; all report the sum over the members."""
+    if on_progress is None:
+        return [None] * members
+    done = [0] * members
+    lock = threading.Lock()
 
-        def tell(done: int) -> None:
-            with self._lock:
-                self._done[member] = done
-                assert self._told is not None
-                self._told(self._before + sum(self._done.values()))
+    def report(member: int, count: int) -> None:
+        with lock:
+            done[member] = count
+            on_progress(before + sum(done))
 
-        return tell
+    return [partial(report, member) for member in range(members)]

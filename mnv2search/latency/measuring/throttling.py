@@ -1,4 +1,4 @@
-"""When a device has become slow by its own heat: told by the reference network, waited out, and said so."""
+"""Pauses while a device throttles, which the reference network shows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mnv2search.latency.measuring.estimate import quantile
 __all__ = ["Cooler", "Cooling"]
 
 LOG = logging.getLogger("mnv2search.latency")
-# A shorter pause is not told: it would read as 0 s.
-WORTH_SAYING_S = 0.5
+# A shorter pause is not logged: it would read as 0 s.
+LOGGED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Cooling:
         bursts: of the reference in a row that must all be slower by that: a passing disturbance is shorter.
         pause_s: the first pause; each further one in a row is twice as long, up to `longest_s`.
         longest_s: of one pause.
-        total_s: of all pauses in one call; then measuring goes on, and the results are called noisy.
+        total_s: of all pauses in one call; after that, measuring continues and the results are noisy.
     """
 
     slowdown: float = 0.12
@@ -40,8 +40,7 @@ class Cooler:
 
     Args:
         cooling: when to pause.
-        name: of the device, for what is said.
-        sleep: waits for so many seconds.
+        name: of the device, for messages.
     """
 
     def __init__(self, cooling: Cooling, *, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -77,7 +76,7 @@ class Cooler:
         pause_s = pause_s if left_s is None else min(pause_s, left_s / 4)
         if pause_s <= 0:
             return
-        if pause_s >= WORTH_SAYING_S:
+        if pause_s >= LOGGED_S:
             LOG.warning(
                 "%s is %.0f %% slower than before: pausing %.0f s to cool", self._name, 100 * slowdown, pause_s
             )

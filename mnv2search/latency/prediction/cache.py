@@ -1,4 +1,4 @@
-"""What was learned of a device in earlier processes, one file a device in the user's cache folder."""
+"""Measurements of earlier processes, one file per device in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Memory(NamedTuple):
-    """What is remembered of a device.
-
-    Attributes:
-        reference_ms: undisturbed level of the reference network in each earlier process, oldest first.
-        observations: measured networks as the predictor keeps them.
-    """
+    """The measurements on a device: the level of the reference in each process, oldest first, and networks."""
 
     reference_ms: tuple[float, ...] = ()
     observations: tuple[Observation, ...] = ()
@@ -59,7 +54,7 @@ class LatencyCache:
         return self._folder / f"{device.fingerprint}.json"
 
     def load(self, device: DeviceInfo) -> Memory:
-        """What earlier processes saved of exactly this device: hardware, runtime, version, threads, batch."""
+        """The measurements of earlier processes on this very device: hardware, runtime, version, threads, batch."""
         path = self.path_of(device)
         try:
             return _decoded(read_bytes(path, max_bytes=MAX_BYTES))
@@ -125,7 +120,7 @@ def default_folder(environment: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    """What a file holds."""
+    """The content of a file."""
 
     format: int
     features: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a network's latency is made of: sums over its layers that a device turns into time at some rate each."""
+"""The features of networks: sums over layers, each of which takes time at some rate of the device."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LARGE_KERNEL = 7
 # Weights that stay in a processor's caches from one inference to the next; those beyond come from memory every time.
 # Found on a server with 32 MiB of shared last-level cache; ridge regression finds the rate, so it need not be exact.
 CACHED_WEIGHTS = 2.5e6
-# Units kept in the cache, at 3 kB each.
-REMEMBERED = 16_384
+# Units in the cache, at 3 kB each.
+MAX_UNITS = 16_384
 
 # Feature -> ms per million (or per piece): where a device's rates start from before anything is measured on it.
 # Fitted to random networks of the space mnv2 on ONNX Runtime, one core of a server; see benchmarks/predictor.py.
@@ -69,27 +69,6 @@ _PIECES = frozenset({"networks", "pointwise_layers", "depthwise_layers", "gates"
 _SCALE: Matrix = np.array([1.0 if name in _PIECES else 1e-6 for name in NAMES])
 
 
-class _Memory:
-    """Features of units by identity: the plan hands out the same unit again and again, and hashing one is slow."""
-
-    def __init__(self) -> None:
-        self.rows: dict[int, tuple[Unit, int]] = {}
-        self.table: Matrix = np.empty((1024, len(NAMES)))
-
-    def row(self, unit: Unit) -> int:
-        """The row of the unit in the table."""
-        known = self.rows.get(id(unit))
-        if known is not None:
-            return known[1]
-        place = len(self.rows)
-        if place == len(self.table):
-            self.table = np.concatenate([self.table, np.empty_like(self.table)])
-        self.table[place] = _unit_features(unit)
-        # Holding the unit keeps its identity from being given to another.
-        self.rows[id(unit)] = (unit, place)
-        return place
-
-
 def features_of(network: Plan) -> tuple[float, ...]:
     """The features of one network, in the order of `NAMES`.
 
@@ -103,32 +82,47 @@ def features_of(network: Plan) -> tuple[float, ...]:
 
 
 class FeatureTable:
-    """Turns plans into features, remembering units."""
+    """Turns plans into features, and caches those of units.
+
+    Units are known by identity, since the plan returns the same units again and again, and hashing one is slow.
+    """
 
     def __init__(self) -> None:
-        self._memory = _Memory()
+        self._places: dict[int, tuple[Unit, int]] = {}
+        self._rows: Matrix = np.empty((1024, len(NAMES)))
 
     def matrix_of(self, networks: Sequence[Plan]) -> Matrix:
         """The features of networks, (N, len(NAMES))."""
         if not networks:
             return np.empty((0, len(NAMES)))
-        memory = self._memory
-        if len(memory.rows) > REMEMBERED:
-            memory = self._memory = _Memory()
-        rows = [memory.row(unit) for network in networks for unit in network.units]
+        if len(self._places) > MAX_UNITS:
+            self._places.clear()
+        places = [self._place(unit) for network in networks for unit in network.units]
         starts = np.cumsum([0] + [len(network.units) for network in networks[:-1]])
-        total: Matrix = np.add.reduceat(memory.table[rows], starts, axis=0)
+        total: Matrix = np.add.reduceat(self._rows[places], starts, axis=0)
         total[:, _AT["networks"]] = 1.0
         weights = total[:, _AT["pointwise_weights"]] + total[:, _AT["classifier_weights"]]
         total[:, _AT["weights_beyond_cache"]] = np.maximum(weights - CACHED_WEIGHTS * 1e-6, 0.0)
         return total
 
+    def _place(self, unit: Unit) -> int:
+        """The row of a unit."""
+        if id(unit) in self._places:
+            return self._places[id(unit)][1]
+        place = len(self._places)
+        if place == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[place] = _unit_features(unit)
+        # Holding the unit keeps its identity from being given to another.
+        self._places[id(unit)] = (unit, place)
+        return place
+
 
 def _unit_features(unit: Unit) -> Matrix:
-    found = np.zeros(len(NAMES))
+    features = np.zeros(len(NAMES))
 
     def add(name: str, amount: float) -> None:
-        found[_AT[name]] += amount
+        features[_AT[name]] += amount
 
     for index, layer in enumerate(unit.layers):
         out = layer.c_out * layer.size_out.area
@@ -153,7 +147,7 @@ def _unit_features(unit: Unit) -> Matrix:
             add("group_norm_maps", out)
     if unit.shortcut != "none":
         add("shortcut_maps", unit.c_out * unit.size_out.area)
-    return found * _SCALE
+    return features * _SCALE
 
 
 def _convolution(layer: Layer) -> list[tuple[str, float]]:
@@ -162,34 +156,30 @@ def _convolution(layer: Layer) -> list[tuple[str, float]]:
     if layer.groups > 1:
         side = min(max(layer.kernel, 3), LARGE_KERNEL)
         madds = layer.kernel**2 * outs
-        found = [
+        amounts = [
             (f"depthwise_{side}_{layer.stride}", float(madds)),
             ("depthwise_in", float(ins)),
             ("depthwise_out", float(outs)),
             ("depthwise_layers", 1.0),
         ]
         if side == LARGE_KERNEL:
-            found.append(("depthwise_wasted", float(layer.kernel**2 * layer.c_out * _lacking(out_px))))
-        return [*found, ("depthwise_dilated", float(madds))] if layer.dilation > 1 else found
+            amounts.append(("depthwise_wasted", float(layer.kernel**2 * layer.c_out * (-out_px % TILE))))
+        return [*amounts, ("depthwise_dilated", float(madds))] if layer.dilation > 1 else amounts
     if layer.kernel > 1:
         return [("full_madds", float(layer.weights * out_px)), ("pointwise_out", float(outs))]
     parts = layer.parts or ((layer.c_in, layer.c_out),)
     madds = sum(_blocked(i) * _blocked(o) for i, o in parts) * out_px
-    found = [
+    amounts = [
         ("pointwise_madds", float(madds)),
         ("pointwise_weights", float(layer.weights)),
         ("pointwise_in", float(ins)),
         ("pointwise_out", float(outs)),
         ("pointwise_layers", float(len(parts))),
     ]
-    found.append(("pointwise_wasted", madds / out_px * _lacking(out_px)))
+    amounts.append(("pointwise_wasted", madds / out_px * (-out_px % TILE)))
     if layer.size_out.area <= SMALL_SIDE**2:
-        found.append(("pointwise_small_madds", float(madds)))
-    return [*found, ("split_maps", float(ins + outs))] if layer.parts else found
-
-
-def _lacking(pixels: int) -> int:
-    return -pixels % TILE
+        amounts.append(("pointwise_small_madds", float(madds)))
+    return [*amounts, ("split_maps", float(ins + outs))] if layer.parts else amounts
 
 
 def _blocked(channels: int) -> int:

@@ -1,12 +1,12 @@
-"""What devices on other machines share: going on after the machine was lost, and files that are sent once."""
+"""The base of devices on other machines: reconnecting, and files that are sent once."""
 
 from __future__ import annotations
 
 import logging
 import time
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from mnv2search.errors import DeviceError
@@ -17,7 +17,6 @@ from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
 from mnv2search.lowering.artifact import Artifact
-from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
 __all__ = ["ANSWER_S", "BURST_FACTOR", "HostedDevice", "Patience"]
@@ -25,8 +24,8 @@ __all__ = ["ANSWER_S", "BURST_FACTOR", "HostedDevice", "Patience"]
 LOG = logging.getLogger("mnv2search.latency")
 T = TypeVar("T")
 
-# Networks whose files are kept here, so that they are not written anew for every visit.
-KEPT = 32
+# Number of networks whose files stay in memory, so that they are not written again for every visit.
+ARTIFACTS = 32
 # An answer may take this long beyond the time of the bursts themselves: a small board needs some to load a network.
 ANSWER_S = 90.0
 # How much longer than asked a burst may take: its untimed runs, and a network of some seconds an inference.
@@ -34,15 +33,13 @@ BURST_FACTOR = 10.0
 
 
 class Patience:
-    """How long to go on trying when a machine is lost.
+    """The time between attempts to reach a machine, and the time until the last one.
 
     Args:
         first_s: before the first attempt; each further one waits twice as long.
         longest_s: between two attempts.
-        total_s: after which it is given up.
-        room_s: after which a machine is given up whose disk is full: that seldom mends itself.
-        sleep: waits for so many seconds.
-        clock: seconds that never go backwards.
+        total_s: after which a lost machine is given up.
+        room_s: after which a machine with a full disk is given up, which seldom mends itself.
     """
 
     def __init__(
@@ -61,37 +58,31 @@ class Patience:
         self._wait_s = first_s
 
     def wait(self, name: str, error: HostLostError) -> None:
-        """Wait before another attempt, and say so.
+        """Log the error and wait before another attempt.
 
         Raises:
             DeviceError: it has taken too long.
         """
         now_s = self._clock()
         self._since_s = now_s if self._since_s is None else self._since_s
-        if isinstance(error, NoRoomError):
-            self._wait_for_room(name, error, now_s - self._since_s)
-            return
-        if now_s - self._since_s >= self._total_s:
-            raise DeviceError(
-                f"{name} has been away for {self._total_s / 60:.0f} minutes: {error.message}",
-                hint="what was measured before is kept; run the same command again when the machine is back",
-            ) from error
-        LOG.warning("lost %s: %s; trying again in %.0f s", name, error.message, self._wait_s)
-        self._sleep(self._wait_s)
-        self._wait_s = min(2 * self._wait_s, self._longest_s)
-
-    def _wait_for_room(self, name: str, error: NoRoomError, waited_s: float) -> None:
-        if waited_s >= self._room_s:
+        waited_s, is_full = now_s - self._since_s, isinstance(error, NoRoomError)
+        if is_full and waited_s >= self._room_s:
             raise DeviceError(
                 f"no room on {name} for {waited_s:.0f} s: {error.message}",
                 hint="free some there, or name another folder with the option work=FOLDER; what was measured is kept",
             ) from error
-        LOG.warning("no room on %s: %s; trying again in %.0f s", name, error.message, self._wait_s)
+        if not is_full and waited_s >= self._total_s:
+            raise DeviceError(
+                f"{name} has been away for {self._total_s / 60:.0f} minutes: {error.message}",
+                hint="what was measured before is kept; run the same command again when the machine is back",
+            ) from error
+        what = "no room on" if is_full else "lost"
+        LOG.warning("%s %s: %s; trying again in %.0f s", what, name, error.message, self._wait_s)
         self._sleep(self._wait_s)
         self._wait_s = min(2 * self._wait_s, self._longest_s)
 
     def reset(self) -> None:
-        """It is there again."""
+        """Begin again, since the machine was reached."""
         self._since_s, self._wait_s = None, self._first_s
 
 
@@ -105,17 +96,17 @@ class HostedDevice(MeasuredDevice):
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks something.
-        OptionError: what was asked for is not there.
+        OptionError: the machine does not have what the options ask for.
     """
 
     round_trip: int
-    """How many networks are best visited between two questions to the device."""
+    """The best number of networks for one call of `bursts`."""
 
     def __init__(self, runtime: Runtime, transport: Transport, patience: Patience | None) -> None:
         self.runtime = runtime
         self._transport = transport
         self._patience = patience or Patience()
-        self._artifacts: OrderedDict[ModelSpec, Artifact] = OrderedDict()
+        self._artifact = lru_cache(maxsize=ARTIFACTS)(lambda spec: runtime.lower(plan(spec)))
         self._pushed: set[str] = set()
         self._closed = False
         try:
@@ -127,7 +118,7 @@ class HostedDevice(MeasuredDevice):
 
     @abstractmethod
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
-        """What the runs of each request took, in the order given.
+        """The times of the runs of each request, in the order given.
 
         Raises:
             DeviceError: the runtime refuses a network, or the machine stays away.
@@ -137,31 +128,31 @@ class HostedDevice(MeasuredDevice):
         return Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
 
     def _close(self) -> None:
-        """End what runs there, and the connection."""
+        """End the programs there, and the connection."""
         self._closed = True
         self._drop()
 
     @abstractmethod
     def _opened(self) -> DeviceInfo:
-        """What the machine is, once the transport has connected."""
+        """The description of the device, once the transport has connected."""
 
     @abstractmethod
-    def _come_back(self) -> None:
-        """Connect again where the connection was dropped; nothing happens where it was not."""
+    def _reconnect(self) -> None:
+        """Connect again if the connection was dropped."""
 
     def _drop(self) -> None:
-        """Give up the connection."""
+        """Drop the connection."""
         self._pushed = set()
         self._transport.close()
 
-    def _insist(self, attempt: Callable[[], T]) -> T:
-        """What `attempt` returns, however often the machine has to be found again."""
+    def _retried(self, attempt: Callable[[], T]) -> T:
+        """The result of `attempt`, after as many reconnections as it takes."""
         while True:
             if self._closed:
                 raise DeviceError(f"{self._info.name} is closed")
             try:
-                self._come_back()
-                found = attempt()
+                self._reconnect()
+                result = attempt()
             except HostLostError as error:
                 self._drop()
                 if self._closed:
@@ -169,7 +160,7 @@ class HostedDevice(MeasuredDevice):
                 self._patience.wait(self._transport.name, error)
             else:
                 self._patience.reset()
-                return found
+                return result
 
     def _push(self, artifacts: Iterable[Artifact]) -> None:
         new = {artifact.digest: artifact for artifact in artifacts if artifact.digest not in self._pushed}
@@ -177,12 +168,3 @@ class HostedDevice(MeasuredDevice):
             files = {f"{digest}/{name}": content for digest, a in new.items() for name, content in a.files}
             self._transport.push(files)
             self._pushed |= new.keys()
-
-    def _artifact(self, spec: ModelSpec) -> Artifact:
-        if spec in self._artifacts:
-            self._artifacts.move_to_end(spec)
-            return self._artifacts[spec]
-        while len(self._artifacts) >= KEPT:
-            self._artifacts.popitem(last=False)
-        self._artifacts[spec] = self.runtime.lower(plan(spec))
-        return self._artifacts[spec]

@@ -1,11 +1,10 @@
-"""A runtime on another machine: files go there, bursts come back."""
+"""A runtime on another machine with Python."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +13,26 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.package import runner_package
 from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
 from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
+from mnv2search.latency.runner.serve import Answer, Question
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.untrusted import UnsafeFileError, json_as
 
 __all__ = ["RemoteDevice"]
 
-# Networks between two questions: their files are copied and their bursts timed in one go.
+# Number of networks whose files are copied and whose bursts are timed by one question.
 ROUND_TRIP = 8
 
 
 class RemoteDevice(HostedDevice):
-    """A runtime on a machine at the other end of a transport, where Python runs it.
+    """A runtime on another machine with Python; see `HostedDevice`.
 
     Args:
-        runtime: what runs there.
-        transport: the connection; closed with the device.
-        python: the interpreter over there.
-        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves it to the system.
-        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
-        patience: for a machine that is lost after it was opened.
+        python: the interpreter on that machine.
+        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves the choice to the system.
+        options: of the device besides the runtime's own, as ``key=value``, for its name.
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks Python or the runtime.
@@ -58,9 +56,9 @@ class RemoteDevice(HostedDevice):
         super().__init__(runtime, transport, patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request, in the order given, over there.
+        """(wall, CPU) time in ns of the runs of each request, in the order given.
 
-        A machine that is lost in between is asked again for all of it: nothing half-measured comes back.
+        If the machine is lost in between, all requests are repeated.
 
         Raises:
             DeviceError: the runtime refuses a network, or the machine stays away.
@@ -73,7 +71,7 @@ class RemoteDevice(HostedDevice):
         Raises:
             DeviceError: the runtime refuses an artifact, or the machine stays away.
         """
-        questions = [
+        questions: list[Question] = [
             {
                 "artifact": artifact.digest,
                 "settings": self.runtime.settings(request.spec),
@@ -84,22 +82,21 @@ class RemoteDevice(HostedDevice):
             for artifact, request in bursts
         ]
         asked_s = sum(request.burst_ms + request.warm_ms for _, request in bursts) / 1000
-        names = ", ".join(dict.fromkeys(request.spec.name for _, request in bursts))
         answer = self._asked(
             {"do": "bursts", "bursts": questions},
             [artifact for artifact, _ in bursts],
             timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
-            networks=names,
+            networks=", ".join(dict.fromkeys(request.spec.name for _, request in bursts)),
         )
-        return [[(int(wall), int(cpu)) for wall, cpu in runs] for runs in answer["runs"]]
+        return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """What the artifact of a network answers to the fixed image, over there.
+        """The output of the artifact of a network for the fixed image.
 
         Raises:
             DeviceError: the runtime refuses the artifact, or the machine stays away.
         """
-        question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
+        question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
@@ -114,7 +111,7 @@ class RemoteDevice(HostedDevice):
             host=self._transport.name,
         )
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         if self._channel is None:
             self._transport.connect()
             self._start()
@@ -125,40 +122,36 @@ class RemoteDevice(HostedDevice):
             channel.close()
         super()._drop()
 
-    def _asked(
-        self, question: Mapping[str, Any], artifacts: Iterable[Artifact], *, timeout_s: float, networks: str
-    ) -> dict[str, Any]:
-        """The answer, however often the machine has to be found again."""
+    def _asked(self, question: Question, artifacts: Iterable[Artifact], *, timeout_s: float, networks: str) -> Answer:
+        """The answer, after as many reconnections as it takes."""
 
-        def attempt() -> dict[str, Any]:
+        def attempt() -> Answer:
             self._push(artifacts)
             return self._answer(question, timeout_s=timeout_s)
 
-        answer = self._insist(attempt)
+        answer = self._retried(attempt)
         if "error" in answer:
             raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
         return answer
 
-    def _answer(self, question: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def _answer(self, question: Question, *, timeout_s: float) -> Answer:
         assert self._channel is not None
         self._channel.send(json.dumps(question))
         line = self._channel.receive(timeout_s=timeout_s)
         try:
-            answer = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise HostLostError(f"{self._transport.name} answered what is no JSON: {line[:80]!r}") from error
-        if not isinstance(answer, dict):
-            raise HostLostError(f"{self._transport.name} answered {line[:80]!r}")
+            answer = json_as(Answer, line)
+        except UnsafeFileError as error:
+            raise HostLostError(f"{self._transport.name} answered {line[:80]!r}: {error}") from error
         if answer.get("kind") == "machine":
             raise lost(f"{self._transport.name} cannot go on: {answer['error']}")
         return answer
 
-    def _start(self) -> dict[str, Any]:
-        """Send the runner, start it, and let it say who it is."""
+    def _start(self) -> Answer:
+        """Send the runner and start it; returns the properties of the machine."""
         package = runner_package(self.runtime.engine)
         self._transport.push({package.name: package.content})
         self._channel = self._transport.start([self._python, package.name])
-        question = {
+        question: Question = {
             "do": "hello",
             "engine": self.runtime.engine,
             "cores": self._cores,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.types import HostLostError, Transport
 from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
 from mnv2search.latency.runner import cores, identity
+from mnv2search.latency.runner.engine import Settings
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
 
@@ -21,12 +22,12 @@ __all__ = ["Native", "NativeDevice"]
 # it has to be worth that.
 LEAST_BURST_MS = 150.0
 LEAST_WARM_MS = 50.0
-# Networks whose files stay over there.
-KEPT = 100
+# Number of networks whose files stay on the machine.
+ARTIFACTS = 100
 QUESTION_S = 30.0
 COMPLAINT_LINES = 4
 
-# What the system tells of itself, each file after a line with its name. Nothing is ever put into this text.
+# Writes the files that describe the system, each after a line with its name. Nothing is ever put into this text.
 IDENTITY = r"""
 for f in /proc/cpuinfo /proc/device-tree/model /proc/self/status /etc/os-release \
     /sys/class/dmi/id/product_name /sys/class/thermal/thermal_zone*/temp \
@@ -40,50 +41,44 @@ true
 """
 # Folders of artifacts, which are named by forty hex digits, beyond those that were used last.
 PRUNE = rf"""
-ls -t | grep -E '^[0-9a-f]{{40}}$' | sed -n '{KEPT + 1},$p' | while read -r d; do rm -rf "./$d"; done
+ls -t | grep -E '^[0-9a-f]{{40}}$' | sed -n '{ARTIFACTS + 1},$p' | while read -r d; do rm -rf "./$d"; done
 """
 
 
 class Native(ABC):
-    """A benchmark program: how it is called, and what it says."""
+    """A benchmark program: its command line, and its output."""
 
     name: ClassVar[str]
-    """Of the program, such as ``benchmark_model``."""
+    """Name of the program, such as ``benchmark_model``."""
 
     @abstractmethod
-    def command(self, folder: str, settings: Mapping[str, Any], request: BurstRequest) -> list[str]:
+    def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
         """The words after the program's path that time a burst.
 
         Args:
             folder: that holds the artifact's files, below the one that the program starts in.
             settings: of the runtime; see `Runtime.settings`.
-            request: how long to run.
+            request: the length of the burst.
         """
 
     @abstractmethod
-    def summary(self, said: str) -> RunSummary:
-        """What the program says of the timed runs.
-
-        Args:
-            said: all that it wrote, to either stream.
+    def summary(self, text: str) -> RunSummary:
+        """The statistics of the timed runs in the output of the program.
 
         Raises:
-            ValueError: it says nothing of them.
+            ValueError: there are none.
         """
 
 
 class NativeDevice(HostedDevice):
-    """A runtime on a machine at the other end of a transport, where its own benchmark program runs it.
+    """A runtime on another machine, where its own benchmark program runs networks; see `HostedDevice`.
 
     Args:
-        runtime: what runs there.
-        native: its benchmark program.
-        transport: the connection; closed with the device.
-        binary: path of the program over there.
-        cores: processors to run on, by ``taskset``: ``big``, or numbers such as ``4-7``; empty leaves it to the
-            system.
-        options: how the device was asked for besides the runtime's own options, as ``key=value``, for its name.
-        patience: for a machine that is lost after it was opened.
+        native: the benchmark program.
+        binary: path of the program on that machine.
+        cores: processors to run on, by ``taskset``: ``big``, or numbers such as ``4-7``; empty leaves the choice to
+            the system.
+        options: of the device besides the runtime's own, as ``key=value``, for its name.
 
     Raises:
         DeviceError: the machine cannot be reached, or has no such program.
@@ -110,7 +105,7 @@ class NativeDevice(HostedDevice):
         super().__init__(runtime, transport, patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[RunSummary]:
-        """What the program says of the runs of each request, one after the other.
+        """The statistics of the runs of each request, one after the other.
 
         Raises:
             DeviceError: the runtime refuses a network, or the machine stays away.
@@ -130,11 +125,11 @@ class NativeDevice(HostedDevice):
             done = self._transport.run([*self._pinning, self._binary, *words], timeout_s=timeout_s)
             return done.code, f"{done.output}\n{done.errors}"
 
-        code, said = self._insist(attempt)
+        code, text = self._retried(attempt)
         if code != 0:
-            raise DeviceError(f"{self._info.name} does not run {request.spec.name}: {_end(said, code)}")
+            raise DeviceError(f"{self._info.name} does not run {request.spec.name}: {_end(text, code)}")
         try:
-            return self._native.summary(said)
+            return self._native.summary(text)
         except ValueError as error:
             raise DeviceError(
                 f"{self._binary} on {self._transport.name} does not talk like {self._native.name}: {error}",
@@ -147,36 +142,36 @@ class NativeDevice(HostedDevice):
         version = self._version()
         self._asked("sh", "-c", PRUNE)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
-            told = _Told(self._asked("sh", "-c", IDENTITY), Path(folder))
-            runtime.check_threads(told.processors, name)
+            report = _MachineReport(self._asked("sh", "-c", IDENTITY), Path(folder))
+            runtime.check_threads(report.processors, name)
             return runtime.info(
                 {
-                    "processor": identity.processor(told.proc, told.architecture),
-                    "system": told.system,
-                    "machine": told.phone or identity.machine(told.proc, told.sys),
-                    "cores": told.processors,
-                    "governor": identity.governor(told.sys),
-                    "temperature_c": identity.temperature_c(told.sys),
+                    "processor": identity.processor(report.proc, report.architecture),
+                    "system": report.system,
+                    "machine": report.phone or identity.machine(report.proc, report.sys),
+                    "cores": report.processors,
+                    "governor": identity.governor(report.sys),
+                    "temperature_c": identity.temperature_c(report.sys),
                 },
                 version=version,
-                pinned=self._pinned(told),
+                pinned=self._pinned(report),
                 options=self._options,
                 host=name,
             )
 
     def _version(self) -> str:
-        """The program and the checksum of it, since it does not tell its version."""
-        found = self._asked("cksum", self._binary, may_fail=True).split()
-        if len(found) < 3 or not found[0].isdigit():
+        """The program and its checksum, since it does not print its version."""
+        words = self._asked("cksum", self._binary, may_fail=True).split()
+        if len(words) < 3 or not words[0].isdigit():
             raise DeviceError(
                 f"there is no program {self._binary} on {self._transport.name}",
                 hint=f"copy {self._native.name} there and make it executable, and give its path with binary=PATH",
             )
-        return f"{self._native.name} {found[0]}"
+        return f"{self._native.name} {words[0]}"
 
-    def _pinned(self, told: _Told) -> str:
+    def _pinned(self, report: _MachineReport) -> str:
         try:
-            chosen = cores.chosen(self._cores, told.sys, told.allowed)
+            chosen = cores.chosen(self._cores, report.sys, report.allowed)
         except cores.CoresError as error:
             raise OptionError(f"device {self.runtime.name}@{self._transport.name}: {error}") from error
         if chosen is None:
@@ -190,7 +185,7 @@ class NativeDevice(HostedDevice):
             raise HostLostError(f"{self._transport.name} does not run {words[0]}: {_end(done.errors, done.code)}")
         return done.output
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         if not self._connected:
             self._transport.connect()
             self._connected = True
@@ -200,18 +195,18 @@ class NativeDevice(HostedDevice):
         super()._drop()
 
 
-class _Told:
-    """What `IDENTITY` wrote, laid out as files below a folder for `mnv2search.latency.runner` to read."""
+class _MachineReport:
+    """The output of `IDENTITY`, as files below a folder for `mnv2search.latency.runner` to read."""
 
     def __init__(self, text: str, folder: Path) -> None:
-        told: dict[str, list[str]] = {}
+        sections: dict[str, list[str]] = {}
         lines: list[str] = []
         for line in text.replace("\r", "").splitlines():
             if line.startswith("@@ "):
-                lines = told.setdefault(line[3:], [])
+                lines = sections.setdefault(line[3:], [])
             else:
                 lines.append(line)
-        parts = {name: "\n".join(found).strip("\0\n ") for name, found in told.items()}
+        parts = {name: "\n".join(lines).strip("\0\n ") for name, lines in sections.items()}
         self.proc, self.sys = str(folder / "proc"), str(folder / "sys")
         for name, part in parts.items():
             if name.startswith(("/proc/", "/sys/")) and ".." not in name:
@@ -228,17 +223,17 @@ class _Told:
 
 
 def _allowed(status: str) -> set[int]:
-    """The processors that a process may use, from what the kernel says of it; none where it says nothing."""
-    found: set[int] = set()
+    """The processors that a process may use, by its status in the kernel; empty if that does not list them."""
+    processors: set[int] = set()
     for line in status.splitlines():
         if line.startswith("Cpus_allowed_list:"):
             for part in line.partition(":")[2].strip().split(","):
                 first, _, last = part.partition("-")
                 if first.isdigit() and (last or first).isdigit():
-                    found.update(range(int(first), int(last or first) + 1))
-    return found
+                    processors.update(range(int(first), int(last or first) + 1))
+    return processors
 
 
-def _end(said: str, code: int) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _end(text: str, code: int) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " / ".join(lines[-COMPLAINT_LINES:]) or f"it ends with code {code} and says nothing"

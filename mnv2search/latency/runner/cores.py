@@ -33,16 +33,16 @@ def chosen(text: str, sys: str = SYS, allowed: Optional[Set[int]] = None) -> Opt
     allowed = set(os.sched_getaffinity(0)) if allowed is None else allowed
     if text == "big":
         return _fastest(allowed, sys)
-    found: Set[int] = set()
+    cores: Set[int] = set()
     for part in text.split("+"):
         match = re.match(r"^(\d{1,4})(?:-(\d{1,4}))?$", part)
         if match is None:
             raise CoresError(f"cores is {text!r}: write big, or numbers such as 4-7 or 0+2")
         first = int(match.group(1))
-        found.update(range(first, int(match.group(2) or first) + 1))
-    if not found or not found <= allowed:
+        cores.update(range(first, int(match.group(2) or first) + 1))
+    if not cores or not cores <= allowed:
         raise CoresError(f"cores is {text!r}, but those that may be used are {named(allowed)}")
-    return found
+    return cores
 
 
 def pin(text: str, sys: str = SYS) -> str:
@@ -51,11 +51,11 @@ def pin(text: str, sys: str = SYS) -> str:
     Raises:
         CoresError: see `chosen`.
     """
-    found = chosen(text, sys)
-    if found is None:
+    cores = chosen(text, sys)
+    if cores is None:
         return ""
-    os.sched_setaffinity(0, found)
-    return named(found)
+    os.sched_setaffinity(0, cores)
+    return named(cores)
 
 
 def named(cores: Set[int]) -> str:
@@ -75,15 +75,15 @@ def named(cores: Set[int]) -> str:
 
 def _fastest(allowed: Set[int], sys: str) -> Set[int]:
     for speed in SPEEDS:
-        found: Dict[int, int] = {}
+        speeds: Dict[int, int] = {}
         for core in allowed:
             path = os.path.join(sys, "devices", "system", "cpu", f"cpu{core}", speed)
             try:
                 with open(path, encoding="ascii") as file:
-                    found[core] = int(file.read())
+                    speeds[core] = int(file.read())
             except (OSError, ValueError):
                 continue
-        if len(found) == len(allowed):
-            best = max(found.values())
-            return {core for core, value in found.items() if value == best}
+        if len(speeds) == len(allowed):
+            best = max(speeds.values())
+            return {core for core, value in speeds.items() if value == best}
     return allowed

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, List, NamedTuple, TypedDict
 
-__all__ = ["EngineError", "Loaded", "image", "load", "refusal", "version"]
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["EngineError", "Loaded", "Settings", "image", "load", "refusal", "version"]
 
 
 class EngineError(RuntimeError):
     """The runtime is not installed, or refuses a network."""
+
+
+class Settings(TypedDict):
+    """How an artifact is to be run; `size` is its height and width in px."""
+
+    threads: int
+    batch: int
+    size: List[int]
+    precision: str
 
 
 class Loaded(NamedTuple):
@@ -22,10 +37,10 @@ class Loaded(NamedTuple):
     """
 
     run: Callable[[], None]
-    output: Callable[[], Any]
+    output: Callable[[], NDArray[np.float32]]
 
 
-def image(batch: int, size: int | Sequence[int]) -> Any:
+def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
     """The input of every measurement: normal numbers, a float32 array (N, 3, H, W), the same on every machine.
 
     Args:
@@ -59,7 +74,7 @@ def refusal(engine: str, precision: str) -> str:
     return str(tell(precision)) if tell is not None else ""
 
 
-def load(engine: str, folder: str, settings: dict[str, Any]) -> Loaded:
+def load(engine: str, folder: str, settings: Settings) -> Loaded:
     """The artifact in `folder`, loaded by the module `engine`.
 
     Raises:
@@ -74,7 +89,7 @@ def load(engine: str, folder: str, settings: dict[str, Any]) -> Loaded:
     return loaded
 
 
-def _module(engine: str) -> Any:
+def _module(engine: str) -> ModuleType:
     try:
         return importlib.import_module(engine)
     except ImportError as error:

@@ -1,13 +1,14 @@
-"""What the machine says of itself: its model, processors, system, clock governor and temperature."""
+"""The properties of the machine: its model, processors, system, clock governor and temperature."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional, TypedDict
 
 __all__ = [
+    "Identity",
     "computes_in_half",
     "governor",
     "half_refusal",
@@ -27,8 +28,19 @@ HALF = frozenset({"asimdhp", "avx512_fp16"})
 COLDEST_C, HOTTEST_C = -20.0, 150.0
 
 
-def identity() -> Dict[str, Any]:
-    """All of it, as JSON values; what the system does not tell is empty or None."""
+class Identity(TypedDict, total=False):
+    """The properties of a machine; those that the system does not report are empty or None."""
+
+    processor: str
+    machine: str
+    system: str
+    cores: int
+    governor: str
+    temperature_c: Optional[float]
+
+
+def identity() -> Identity:
+    """The properties of this machine."""
     return {
         "processor": processor(),
         "machine": machine(),
@@ -36,7 +48,6 @@ def identity() -> Dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "governor": governor(),
         "temperature_c": temperature_c(),
-        "python": platform.python_version(),
     }
 
 
@@ -65,11 +76,11 @@ def machine(proc: str = PROC, sys: str = SYS) -> str:
 
 def _phone() -> str:
     """Maker, model and chip of an Android device. Source: Android, ro.product.* and ro.soc.* properties."""
-    found = []
+    names = []
     for name in ("ro.product.manufacturer", "ro.product.model", "ro.soc.model"):
         done = subprocess.run([GETPROP, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-        found.append(done.stdout.decode(errors="replace").strip())
-    return " ".join(text for text in found if text)
+        names.append(done.stdout.decode(errors="replace").strip())
+    return " ".join(text for text in names if text)
 
 
 def system() -> str:
@@ -94,7 +105,7 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
         zones = sorted(name for name in os.listdir(folder) if name.startswith("thermal_zone"))
     except OSError:
         return None
-    found: List[float] = []
+    temperatures: List[float] = []
     for zone in zones:
         text = _read(os.path.join(folder, zone, "temp")).strip()
         try:
@@ -102,8 +113,8 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
         except ValueError:
             continue
         if COLDEST_C < degrees < HOTTEST_C:
-            found.append(degrees)
-    return max(found) if found else None
+            temperatures.append(degrees)
+    return max(temperatures) if temperatures else None
 
 
 def _read(path: str) -> str:

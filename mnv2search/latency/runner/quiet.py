@@ -14,14 +14,14 @@ STANDARD_ERROR = 2
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing within writes to standard error, not even what is no Python; errors are raised as ever."""
+    """Discard all output to standard error, including that of native code; errors are raised as usual."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(STANDARD_ERROR), os.open(os.devnull, os.O_WRONLY)
+    original, nowhere = os.dup(STANDARD_ERROR), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STANDARD_ERROR)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, STANDARD_ERROR)
-        os.close(kept)
+        os.dup2(original, STANDARD_ERROR)
+        os.close(original)
         os.close(nowhere)

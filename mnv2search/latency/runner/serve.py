@@ -9,7 +9,7 @@
 ``output``
     ``{"do": "output", "artifact": DIGEST, "settings": {...}}`` -> ``shape`` and ``data``, base64 of float32.
 
-What cannot be answered is ``{"error": MESSAGE, "kind": "engine" | "options" | "machine"}``.
+An error is ``{"error": MESSAGE, "kind": "engine" | "options" | "machine"}``.
 """
 
 from __future__ import annotations
@@ -19,20 +19,47 @@ import json
 import os
 import shutil
 import sys
-from collections import OrderedDict
-from typing import IO, Any, Dict, List, Tuple
+from functools import lru_cache
+from typing import IO, List, Tuple, TypedDict, cast
 
 from mnv2search.latency.runner import engine as engines
 from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.runner.cores import CoresError, pin
-from mnv2search.latency.runner.identity import identity, temperature_c
+from mnv2search.latency.runner.identity import Identity, identity, temperature_c
 
-__all__ = ["Server", "main"]
+__all__ = ["Answer", "Question", "Server", "main"]
 
 # Networks that stay loaded; the reference is among them, since it is asked for again and again.
-KEPT = 13
+LOADED = 13
 # Folders of artifacts beyond this are removed, those that were used longest ago first.
 MOST_BYTES = 500_000_000
+
+
+class Question(TypedDict, total=False):
+    """A question; which of the other keys it has depends on `do`. Each of `bursts` is one of an artifact."""
+
+    do: str
+    engine: str
+    cores: str
+    precision: str
+    bursts: List[Question]
+    artifact: str
+    settings: engines.Settings
+    burst_ms: float
+    warm_ms: float
+    min_runs: int
+
+
+class Answer(Identity, total=False):
+    """The answer to a question: an error of some kind, or what was asked for."""
+
+    error: str
+    kind: str
+    version: str
+    pinned: str
+    runs: List[List[Tuple[int, int]]]
+    shape: List[int]
+    data: str
 
 
 class Server:
@@ -41,10 +68,10 @@ class Server:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._engine = ""
-        self._loaded: OrderedDict[Tuple[str, str], engines.Loaded] = OrderedDict()
+        self._loaded = lru_cache(maxsize=LOADED)(self._load)
 
-    def answer(self, question: Dict[str, Any]) -> Dict[str, Any]:
-        """The answer to one question; what goes wrong is part of it."""
+    def answer(self, question: Question) -> Answer:
+        """The answer to one question, which may be an error."""
         try:
             return {"hello": self._hello, "bursts": self._bursts, "output": self._output}[question["do"]](question)
         except engines.EngineError as error:
@@ -56,55 +83,52 @@ class Server:
         except OSError as error:
             return {"error": f"{type(error).__name__}: {error}", "kind": "machine"}
 
-    def _hello(self, question: Dict[str, Any]) -> Dict[str, Any]:
+    def _hello(self, question: Question) -> Answer:
         self._engine = question["engine"]
         prune(self._folder, MOST_BYTES)
         pinned = pin(question.get("cores", ""))
         why = engines.refusal(self._engine, question.get("precision", "fp32"))
         if why:
             return {"error": why, "kind": "options"}
-        return {**identity(), "version": engines.version(self._engine), "pinned": pinned}
+        return cast(Answer, {**identity(), "version": engines.version(self._engine), "pinned": pinned})
 
-    def _bursts(self, question: Dict[str, Any]) -> Dict[str, Any]:
-        runs: List[List[Tuple[int, int]]] = [
+    def _bursts(self, question: Question) -> Answer:
+        runs = [
             burst(
-                self._network(wanted).run,
-                burst_ms=wanted["burst_ms"],
-                warm_ms=wanted["warm_ms"],
-                min_runs=wanted["min_runs"],
+                self._network(asked["artifact"], asked["settings"]).run,
+                burst_ms=asked["burst_ms"],
+                warm_ms=asked["warm_ms"],
+                min_runs=asked["min_runs"],
             )
-            for wanted in question["bursts"]
+            for asked in question["bursts"]
         ]
         return {"runs": runs, "temperature_c": temperature_c()}
 
-    def _output(self, question: Dict[str, Any]) -> Dict[str, Any]:
+    def _output(self, question: Question) -> Answer:
         import numpy as np
 
-        answer = np.ascontiguousarray(self._network(question).output(), np.float32)
-        return {"shape": list(answer.shape), "data": base64.b64encode(answer.tobytes()).decode("ascii")}
+        network = self._network(question["artifact"], question["settings"])
+        values = np.ascontiguousarray(network.output(), np.float32)
+        return {"shape": list(values.shape), "data": base64.b64encode(values.tobytes()).decode("ascii")}
 
-    def _network(self, wanted: Dict[str, Any]) -> engines.Loaded:
-        key = (wanted["artifact"], json.dumps(wanted["settings"], sort_keys=True))
-        if key in self._loaded:
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-        while len(self._loaded) >= KEPT:
-            self._loaded.popitem(last=False)
-        folder = os.path.join(self._folder, wanted["artifact"])
+    def _network(self, artifact: str, settings: engines.Settings) -> engines.Loaded:
+        return self._loaded(artifact, json.dumps(settings, sort_keys=True))
+
+    def _load(self, artifact: str, settings: str) -> engines.Loaded:
+        folder = os.path.join(self._folder, artifact)
         os.utime(folder)
-        self._loaded[key] = engines.load(self._engine, folder, wanted["settings"])
-        return self._loaded[key]
+        return engines.load(self._engine, folder, json.loads(settings))
 
 
 def prune(folder: str, most_bytes: int) -> None:
     """Remove folders of artifacts, longest unused first, until the rest takes no more than asked."""
-    found = []
+    folders = []
     for entry in os.scandir(folder):
         if entry.is_dir() and len(entry.name) == 40:
             size = sum(file.stat().st_size for file in os.scandir(entry.path) if file.is_file())
-            found.append((entry.stat().st_mtime, size, entry.path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+            folders.append((entry.stat().st_mtime, size, entry.path))
+    total = sum(size for _, size, _ in folders)
+    for _, size, path in sorted(folders):
         if total <= most_bytes:
             return
         shutil.rmtree(path, ignore_errors=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.runtime import Runtime
+from mnv2search.latency.runtime import Runtime, not_installed
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.ncnn.model import ncnn_files
 from mnv2search.lowering.types import NetworkArrays
@@ -40,8 +39,10 @@ class Ncnn(Runtime):
 
     name = "ncnn"
     engine = "mnv2search.latency.runner.engines.ncnn"
+    files = ("model.param", "model.bin")
     precisions = ("fp32", "fp16", "int8")
     extra = "ncnn"
+    converters = ("pnnx {pnnx}", "")
 
     def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
         super().__init__(threads=threads, batch=batch, precision=precision)
@@ -58,7 +59,7 @@ class Ncnn(Runtime):
         """
         if self.precision == "int8":
             _check_integers(network)
-        return _artifact(*ncnn_files(network, weights, ranges=self._ranges(network, weights)))
+        return self._artifact(*ncnn_files(network, weights, ranges=self._ranges(network, weights)))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as pnnx makes it of a trace; in fp16 it is the same files, loaded otherwise.
@@ -75,7 +76,7 @@ class Ncnn(Runtime):
             import torch
             from pnnx import EXEC_PATH
         except ImportError as error:
-            raise self._not_installed("pnnx", "ncnn-convert", error) from error
+            raise not_installed("pnnx", "ncnn-convert", error) from error
         height, width = network.spec.size
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that tracing is not general, and will be gone some day
@@ -83,19 +84,7 @@ class Ncnn(Runtime):
             traced = torch.jit.trace(module, image, check_trace=False)  # type: ignore[no-untyped-call]
             traced.save(str(Path(folder, "network.pt")))
             _pnnx([EXEC_PATH, "network.pt", f"inputshape=[1,3,{height},{width}]f32", "fp16=0"], folder)
-            return _artifact(*(Path(folder, f"network.ncnn.{end}").read_bytes() for end in ("param", "bin")))
-
-    @property
-    def converter(self) -> str:
-        """Pnnx with its version, where it is installed."""
-        try:
-            return f"pnnx {metadata.version('pnnx')}"
-        except metadata.PackageNotFoundError:
-            return "pnnx"
-
-
-def _artifact(text: bytes, weights: bytes) -> Artifact:
-    return Artifact(files=(("model.param", text), ("model.bin", weights)))
+            return self._artifact(*(Path(folder, f"network.ncnn.{end}").read_bytes() for end in ("param", "bin")))
 
 
 def _pnnx(command: list[str], folder: str) -> None:

@@ -1,4 +1,4 @@
-"""What runtimes on an NVIDIA processor of this machine share: their options, and what the processor must have."""
+"""The base of runtimes on an NVIDIA processor of this machine: options, and requirements on the processor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from mnv2search.errors import DeviceError, OptionError
+from mnv2search.latency.device import check_options, options_text
 from mnv2search.latency.gpu import Gpu, GpuDevice
 from mnv2search.latency.torch_gpu import TorchGpu
 from mnv2search.latency.types import DeviceInfo
@@ -20,7 +21,7 @@ SINCE = {"fp32": (0, 0), "fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0)}
 
 
 class NvidiaGpu(Gpu, Protocol):
-    """A `Gpu` that says what it is, and where PyTorch's tensors have to lie for it."""
+    """A `Gpu` with its description, and the device of PyTorch's tensors for it."""
 
     device: torch.device
     name: str
@@ -28,7 +29,7 @@ class NvidiaGpu(Gpu, Protocol):
 
     @property
     def version(self) -> str:
-        """Of the runtime, CUDA and the driver."""
+        """Versions of the runtime, CUDA and the driver."""
         ...
 
     def stream(self) -> int:
@@ -43,7 +44,7 @@ class NvidiaDevice(GpuDevice):
         gpu: the processor; None takes the first that PyTorch sees.
         batch: images per inference; the latency is that of all of them.
         precision: of weights and activations, one of `dtypes`.
-        tf32: round what is multiplied in fp32 to ten bits, as tensor cores want it.
+        tf32: round factors in fp32 to ten bits of mantissa, for tensor cores.
 
     Raises:
         DeviceError: there is no such processor, or it does not compute in that precision.
@@ -78,16 +79,12 @@ class NvidiaDevice(GpuDevice):
 
     def _options(self, *, batch: int, precision: str, tf32: bool) -> list[str]:
         """The options that open the device again, as ``key=value``."""
-        name = self.name
-        if batch < 1:
-            raise OptionError(f"device {name}: batch is {batch}", hint="use 1 or more")
-        if precision not in self.dtypes:
-            raise OptionError(f"device {name}: precision is {precision!r}", hint=f"it has {', '.join(self.dtypes)}")
+        check_options(self.name, self.dtypes, precision=precision, batch=batch)
         if tf32 and precision != "fp32":
-            raise OptionError(f"device {name}: tf32 is yes with precision={precision}", hint="leave one of them out")
-        options = [f"batch={batch}"] if batch > 1 else []
-        options += [f"precision={precision}"] if precision != "fp32" else []
-        return options + (["tf32=yes"] if tf32 else [])
+            raise OptionError(
+                f"device {self.name}: tf32 is yes with precision={precision}", hint="leave one of them out"
+            )
+        return options_text(batch=batch, precision=precision) + (["tf32=yes"] if tf32 else [])
 
 
 def _check_capability(name: str, gpu: NvidiaGpu, precision: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime
@@ -31,26 +30,22 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
     engine = "mnv2search.latency.runner.engines.onnxruntime"
+    files = ("model.onnx",)
     delegate = "CPUExecutionProvider"
+    converters = ("torch.onnx.export {torch}", "quantize_static")
     precisions = ("fp32", "int8")
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The ONNX graph with batch norm folded."""
         write = onnx_int8_bytes if self.precision == "int8" else onnx_bytes
-        return Artifact(files=(("model.onnx", write(network, weights, batch=self.batch)),))
+        return self._artifact(write(network, weights, batch=self.batch))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """PyTorch's ONNX export, quantised by ONNX Runtime's static quantisation on the same random images."""
+        """PyTorch's ONNX export, quantized by ONNX Runtime's static quantization on the same random images."""
         from mnv2search.lowering.onnx import converters
 
         size = network.spec.size
         graph = converters.exported(module, size=size, batch=self.batch)
         if self.precision == "int8":
             graph = converters.quantised(graph, size=size, batch=self.batch)
-        return Artifact(files=(("model.onnx", graph),))
-
-    @property
-    def converter(self) -> str:
-        """PyTorch's ONNX export, and for integers ONNX Runtime's quantiser."""
-        export = f"torch.onnx.export {metadata.version('torch')}"
-        return f"{export} and quantize_static" if self.precision == "int8" else export
+        return self._artifact(graph)

@@ -6,12 +6,10 @@ import contextlib
 import io
 import tempfile
 import warnings
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mnv2search.errors import DeviceError
-from mnv2search.latency.runtime import Runtime
+from mnv2search.latency.runtime import Runtime, not_installed
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import onnx_bytes
@@ -21,6 +19,7 @@ from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
+    import openvino as ov
     from torch import nn
 
 __all__ = ["OpenVino"]
@@ -38,7 +37,9 @@ class OpenVino(Runtime):
 
     name = "openvino"
     engine = "mnv2search.latency.runner.engines.openvino"
+    files = ("model.onnx",)
     delegate = "CPU"
+    converters = ("openvino.convert_model {openvino}", "nncf.quantize {nncf}")
     precisions = ("fp32", "bf16", "fp16", "int8")
     extra = "openvino"
 
@@ -50,7 +51,7 @@ class OpenVino(Runtime):
             graph = onnx_int8_bytes(network, weights, ranges=ranges, batch=self.batch, floats=floats)
         else:
             graph = onnx_bytes(network, weights, batch=self.batch, gemm=True)
-        return Artifact(files=(("model.onnx", graph),))
+        return self._artifact(graph)
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`.
@@ -63,33 +64,22 @@ class OpenVino(Runtime):
         try:
             from mnv2search.latency.runner.engines.openvino import ov, unreported
         except ImportError as error:
-            raise self._missing("openvino", error) from error
+            raise not_installed("OpenVINO", "openvino", error) from error
         shape = (self.batch, 3, *network.spec.size)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             # OpenVINO 2026.4 calls what torch deprecates: 2.13 by a DeprecationWarning, 2.14 by a FutureWarning.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
-            found = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
+            model = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
             if self.precision == "int8":
                 try:
                     with unreported():
-                        found = _quantised(found, shape)
+                        model = _quantized(model, shape)
                 except ImportError as error:
-                    raise self._missing("openvino-convert", error) from error
-            ov.save_model(found, Path(folder) / "model.xml", compress_to_fp16=False)
+                    raise not_installed("NNCF", "openvino-convert", error) from error
+            ov.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
             names = ("model.xml", "model.bin")
             return Artifact(files=tuple((name, (Path(folder) / name).read_bytes()) for name in names))
-
-    def _missing(self, extra: str, error: ImportError) -> DeviceError:
-        return DeviceError(
-            f"device {self.name} cannot convert a network: {error}", hint=f"pip install 'mnv2search[{extra}]'"
-        )
-
-    @property
-    def converter(self) -> str:
-        """OpenVINO's own, and for integers NNCF."""
-        own = f"openvino.convert_model {metadata.version('openvino')}"
-        return f"{own} and nncf.quantize {metadata.version('nncf')}" if self.precision == "int8" else own
 
 
 def _stays_float(network: Plan, index: int, what: int | str) -> bool:
@@ -100,8 +90,8 @@ def _stays_float(network: Plan, index: int, what: int | str) -> bool:
     return "squeeze" in roles or "excite" in roles[:1]
 
 
-def _quantised(model: Any, shape: tuple[int, int, int, int]) -> Any:
-    """The model in integers by NNCF, as it does it unless told otherwise."""
+def _quantized(model: ov.Model, shape: tuple[int, int, int, int]) -> ov.Model:
+    """The model in integers, quantized by NNCF with its default settings."""
     # Its logger and its progress bars write to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         import nncf

@@ -31,15 +31,10 @@ class TensorRt(NvidiaDevice):
 
     Building an engine takes seconds to minutes, so this is for the front and not for a search.
 
-    Args:
-        gpu: the processor; None takes the first that PyTorch sees.
-        batch: images per inference; the latency is that of all of them.
-        precision: `fp32` or `fp16`, of weights, activations, image and answer.
-        tf32: allow to round what is multiplied in fp32 to ten bits, as tensor cores want it.
+    See `NvidiaDevice` for its options; the precision is also that of the image and the output.
 
     Raises:
-        DeviceError: TensorRT is not installed, there is no such processor, or it does not compute in that precision.
-        OptionError: `batch` below 1, an unknown precision, or `tf32` with another precision than `fp32`.
+        DeviceError: TensorRT is not installed, or see `NvidiaDevice`.
     """
 
     name = "tensorrt"
@@ -48,7 +43,9 @@ class TensorRt(NvidiaDevice):
     def __init__(
         self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
     ) -> None:
-        self._options(batch=batch, precision=precision, tf32=tf32)  # a wrong option is told before what is missing
+        self._options(
+            batch=batch, precision=precision, tf32=tf32
+        )  # a wrong option is reported before a missing package
         self._module = _module()
         super().__init__(gpu, batch=batch, precision=precision, tf32=tf32)
 
@@ -76,11 +73,11 @@ class TensorRt(NvidiaDevice):
         def output() -> NDArray[np.float32]:
             return np.asarray(engine.output.float().cpu().numpy(), np.float32)
 
-        return Queued(run=launch, output=output, keeps=engine)
+        return Queued(run=launch, output=output, memory=engine)
 
 
 def _module() -> ModuleType:
-    """What builds and runs engines.
+    """The module that builds and runs engines.
 
     Raises:
         DeviceError: TensorRT is not installed.

@@ -5,7 +5,7 @@ Source: NVIDIA TensorRT documentation, "Migrating Python Code from TensorRT 8.x 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import tensorrt as trt
 import torch
@@ -15,6 +15,8 @@ from mnv2search.latency.runner.engine import EngineError
 from mnv2search.lowering.onnx.model import INPUT, OUTPUT
 
 __all__ = ["Engine", "version"]
+
+T = TypeVar("T")
 
 
 def version() -> str:
@@ -53,7 +55,7 @@ class Engine:
         """
         _made(self._context.execute_async_v3(stream), "run the network")
 
-    def _built(self, graph: bytes, *, tf32: bool) -> Any:
+    def _built(self, graph: bytes, *, tf32: bool) -> trt.IHostMemory:
         builder = trt.Builder(self._logger)
         # TensorRT 11 knows no other networks and ignores the flag.
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -64,11 +66,12 @@ class Engine:
         config = builder.create_builder_config()
         if not tf32:
             config.clear_flag(trt.BuilderFlag.TF32)
-        return _made(builder.build_serialized_network(network, config), "build the engine")
+        engine: trt.IHostMemory = _made(builder.build_serialized_network(network, config), "build the engine")
+        return engine
 
 
-def _made(found: Any, what: str) -> Any:
-    """What TensorRT answered; None or False means that it failed, and its logger has said why."""
-    if found is None or found is False:
-        raise EngineError(f"TensorRT cannot {what}; it wrote the reason to stderr")
-    return found
+def _made(result: T | None, action: str) -> T:
+    """The result of TensorRT; None or False means that it failed, and that its logger has written the reason."""
+    if result is None or result is False:
+        raise EngineError(f"TensorRT cannot {action}; it wrote the reason to stderr")
+    return result

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device
+from mnv2search.latency.device import Device, check_options, options_text
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.model.build import build
@@ -54,13 +54,12 @@ class TorchDevice(Device):
         fold: bool = True,
         compile: bool = False,
     ) -> None:
-        _check_options(threads=threads, batch=batch, precision=precision)
+        _check_threads(threads)
+        check_options("torch", DTYPES, precision=precision, threads=threads, batch=batch)
         _check_native(precision)
         if compile:
             _check_compiler()
-        options = [f"threads={threads}"]
-        options += [f"batch={batch}"] if batch > 1 else []
-        options += [f"precision={precision}"] if precision != "fp32" else []
+        options = [f"threads={threads}", *options_text(batch=batch, precision=precision)]
         options += [] if channels_last else ["channels_last=no"]
         options += [] if fold else ["fold=no"]
         options += ["compile=yes"] if compile else []
@@ -143,8 +142,8 @@ def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
     return compiled
 
 
-def _check_options(*, threads: int, batch: int, precision: str) -> None:
-    """Refuse what no processor could do.
+def _check_threads(threads: int) -> None:
+    """Refuse more threads than processors.
 
     Raises:
         OptionError: see `TorchDevice`.
@@ -154,10 +153,6 @@ def _check_options(*, threads: int, batch: int, precision: str) -> None:
             f"device torch: threads is {threads}, but this machine has {processors()} processors",
             hint=f"use {processors()} or fewer",
         )
-    if threads < 1 or batch < 1:
-        raise OptionError(f"device torch: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
-    if precision not in DTYPES:
-        raise OptionError(f"device torch: precision is {precision!r}", hint=f"it has {', '.join(DTYPES)}")
 
 
 def _check_native(precision: str) -> None:

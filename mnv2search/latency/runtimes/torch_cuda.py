@@ -25,15 +25,7 @@ __all__ = ["TorchCuda"]
 class TorchCuda(NvidiaDevice):
     """The module with batch norm folded, channels last, recorded once as a CUDA graph and launched as a whole.
 
-    Args:
-        gpu: the processor; None takes the first that PyTorch sees.
-        batch: images per inference; the latency is that of all of them.
-        precision: `fp32`, `fp16` or `bf16`, of weights and activations.
-        tf32: round what is multiplied in fp32 to ten bits, as tensor cores want it.
-
-    Raises:
-        DeviceError: there is no such processor, or it does not compute in that precision.
-        OptionError: `batch` below 1, an unknown precision, or `tf32` with another precision than `fp32`.
+    See `NvidiaDevice` for its options.
     """
 
     name = "torch-cuda"
@@ -47,7 +39,7 @@ class TorchCuda(NvidiaDevice):
         """
         place, dtype = self._nvidia.device, self.dtypes[self.info.dtype]
         fixed = torch.from_numpy(image(self.info.batch, spec.size))
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         try:
             model = fold(build(spec, seed=0)).to(device=place, dtype=dtype)
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -55,7 +47,7 @@ class TorchCuda(NvidiaDevice):
 
             def run() -> None:
                 with torch.inference_mode():
-                    found[:] = [model(fixed)]
+                    outputs[:] = [model(fixed)]
 
             with _deployed(tf32=self._tf32):
                 launch = self._nvidia.captured(run)
@@ -63,9 +55,9 @@ class TorchCuda(NvidiaDevice):
             raise DeviceError(f"torch-cuda cannot run the network {spec.name}: {error}") from error
 
         def output() -> NDArray[np.float32]:
-            return np.asarray(found[0].float().cpu().numpy(), np.float32)
+            return np.asarray(outputs[0].float().cpu().numpy(), np.float32)
 
-        return Queued(run=launch, output=output, keeps=(model, fixed))
+        return Queued(run=launch, output=output, memory=(model, fixed))
 
 
 @contextmanager

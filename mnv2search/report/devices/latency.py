@@ -8,7 +8,7 @@ from mnv2search.cost import cost_of
 from mnv2search.latency.registry import Availability
 from mnv2search.latency.types import Latency
 from mnv2search.report.networks.heads import output_lines
-from mnv2search.report.rows import NAME, Column, Rows, device_text, measured_text, millions, trouble_lines
+from mnv2search.report.rows import NAME, Column, Rows, device_text, measured_text, millions, rows_of, trouble_lines
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["device_rows", "latency_rows"]
@@ -16,40 +16,31 @@ __all__ = ["device_rows", "latency_rows"]
 
 def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Rows:
     """A row per network, measured side by side on one device."""
-    columns = (
-        NAME,
-        Column("median [95 % interval]", "ms"),
-        Column("p90", "ms"),
-        Column("samples"),
-        Column("dropped"),
-        Column("kind", align="left"),
-        Column("multiply-adds", "M"),
+    return rows_of(
+        "latency",
+        zip(specs, latencies, strict=True),
+        (NAME, lambda pair: pair[0].name),
+        (Column("median [95 % interval]", "ms"), lambda pair: measured_text(pair[1])),
+        (Column("p90", "ms"), lambda pair: f"{pair[1].p90_ms:.2f}"),
+        (Column("samples"), lambda pair: str(pair[1].samples)),
+        (Column("dropped"), lambda pair: str(pair[1].dropped)),
+        (Column("kind", align="left"), lambda pair: _kind(pair[1])),
+        (Column("multiply-adds", "M"), lambda pair: millions(cost_of(pair[0]).madds)),
+        notes=([device_text(latencies)] if latencies else []) + [*output_lines(specs), *trouble_lines(latencies)],
     )
-    rows = tuple(
-        (
-            spec.name,
-            measured_text(latency),
-            f"{latency.p90_ms:.2f}",
-            str(latency.samples),
-            str(latency.dropped),
-            latency.kind + (", too few visits" if latency.is_hasty else ", noisy" if latency.noisy else ""),
-            millions(cost_of(spec).madds),
-        )
-        for spec, latency in zip(specs, latencies, strict=True)
-    )
-    notes = [device_text(latencies)] if latencies else []
-    notes += output_lines(specs)
-    notes += trouble_lines(latencies)
-    return Rows(title="latency", columns=columns, rows=rows, notes=tuple(notes))
 
 
-def device_rows(found: Sequence[Availability]) -> Rows:
-    """A row per device, with the reason where it cannot be used."""
-    columns = (
-        Column("device", align="left"),
-        Column("version", align="left"),
-        Column("usable", align="left"),
-        Column("reason", align="left"),
+def _kind(latency: Latency) -> str:
+    return latency.kind + (", too few visits" if latency.is_hasty else ", noisy" if latency.noisy else "")
+
+
+def device_rows(devices: Sequence[Availability]) -> Rows:
+    """A row per device, with the reason if it cannot be used."""
+    return rows_of(
+        "devices",
+        devices,
+        (Column("device", align="left"), lambda device: device.name),
+        (Column("version", align="left"), lambda device: device.version),
+        (Column("usable", align="left"), lambda device: "yes" if device.usable else "no"),
+        (Column("reason", align="left"), lambda device: device.reason),
     )
-    rows = tuple((a.name, a.version, "yes" if a.usable else "no", a.reason) for a in found)
-    return Rows(title="devices", columns=columns, rows=rows)

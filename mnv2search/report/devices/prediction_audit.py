@@ -1,17 +1,18 @@
-"""Predictions beside measurements, and profiles, for people."""
+"""Predictions beside measurements, and profiles."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import Column, Rows, counted, device_line, measured_text, ms_text
+from mnv2search.report.rows import NAME, Column, Rows, counted, device_line, measured_text, ms_text, rows_of
 
 if TYPE_CHECKING:
     from mnv2search.results.devices import Audit, Profile
 
-__all__ = ["audit_json", "audit_lines", "audit_png", "audit_rows", "profile_json", "profile_lines"]
+__all__ = ["audit_json", "audit_lines", "audit_png", "audit_rows", "profile_lines"]
 
 INK, MUTED, POINT, BAND, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#d7e3fc", "#b3261e"
 TIGHT, LOOSE = 0.05, 0.10
@@ -19,31 +20,20 @@ TIGHT, LOOSE = 0.05, 0.10
 
 def audit_rows(audit: Audit) -> Rows:
     """A row per network, largest error first."""
-    columns = (
-        Column("network", align="left"),
-        Column("predicted", "ms"),
-        Column("measured [95 % interval]", "ms"),
-        Column("error", "%"),
-        Column("unlike all learned from", align="left"),
+    return rows_of(
+        f"predicted and measured latency: {audit.space}",
+        sorted(enumerate(audit.items), key=lambda numbered: -abs(numbered[1].error)),
+        (NAME, lambda numbered: f"{numbered[1].spec.name} #{numbered[0]}"),
+        (Column("predicted", "ms"), lambda numbered: ms_text(numbered[1].predicted.median_ms)),
+        (Column("measured [95 % interval]", "ms"), lambda numbered: measured_text(numbered[1].measured)),
+        (Column("error", "%"), lambda numbered: f"{100 * numbered[1].error:+.1f}"),
+        (Column("unlike all learned from", align="left"), lambda numbered: "yes" * numbered[1].extrapolates),
     )
-    ordered = sorted(enumerate(audit.items), key=lambda item: -abs(item[1].error))
-    rows = tuple(
-        (
-            f"{item.spec.name} #{number}",
-            ms_text(item.predicted.median_ms),
-            measured_text(item.measured),
-            f"{100 * item.error:+.1f}",
-            "yes" if item.extrapolates else "",
-        )
-        for number, item in ordered
-    )
-    return Rows(title=f"predicted and measured latency: {audit.space}", columns=columns, rows=rows)
 
 
 def audit_lines(audit: Audit) -> Iterator[str]:
-    """What the errors come to."""
-    info = audit.device
-    yield device_line(info)
+    """A summary of the errors."""
+    yield device_line(audit.device)
     yield (
         f"{counted(len(audit.items), 'network')} of {audit.space}, none of them among the {audit.learned_from} "
         f"learned from; their own 95 % half-width is {100 * audit.half_width:.1f} % (median)"
@@ -57,10 +47,8 @@ def audit_lines(audit: Audit) -> Iterator[str]:
         yield "nothing was measured on this device before: build its profile with mnv2search device-profile"
 
 
-def audit_json(audit: Audit) -> dict[str, Any]:
+def audit_json(audit: Audit) -> dict[str, object]:
     """One document with the figures and every network."""
-    from dataclasses import asdict
-
     return {
         "device": asdict(audit.device),
         "space": audit.space,
@@ -107,7 +95,6 @@ def audit_png(audit: Audit) -> bytes:
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
     axes.set_ylabel("predicted latency, ms")
-    info = audit.device
     axes.set_title(
         f"{counted(len(audit.items), 'network')} of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
         f"{100 * audit.within(TIGHT):.0f} % within 5 %",
@@ -115,11 +102,7 @@ def audit_png(audit: Audit) -> bytes:
         fontsize=10,
         color=INK,
     )
-    figure.supxlabel(
-        device_line(info),
-        fontsize=8,
-        color=MUTED,
-    )
+    figure.supxlabel(device_line(audit.device), fontsize=8, color=MUTED)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
@@ -129,9 +112,8 @@ def audit_png(audit: Audit) -> bytes:
 
 
 def profile_lines(profile: Profile) -> Iterator[str]:
-    """What was measured, and how well it predicts."""
-    info = profile.device
-    yield device_line(info)
+    """The number of measured networks, and how well they predict others."""
+    yield device_line(profile.device)
     yield (
         f"{counted(profile.measured, 'network')} of {', '.join(profile.spaces)} measured in "
         f"{profile.elapsed_s:.0f} s, {profile.kept} of earlier still hold"
@@ -140,10 +122,3 @@ def profile_lines(profile: Profile) -> Iterator[str]:
         yield "what was measured earlier was dropped: it missed today's measurements (another clock, or other work)"
     if profile.error is not None:
         yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
-
-
-def profile_json(profile: Profile) -> dict[str, Any]:
-    """One document with our field names as keys."""
-    from dataclasses import asdict
-
-    return asdict(profile)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from mnv2search.cost import cost_of
-from mnv2search.report.rows import Column, Rows, millions
-from mnv2search.spec.catalog import CatalogEntry, PublishedFigures
+from mnv2search.report.rows import NAME, Column, Rows, millions, rows_of
+from mnv2search.spec.catalog import CatalogEntry
 
 __all__ = ["catalog_json", "catalog_rows"]
 
 
 def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
     """A row per network: the first published figure of each kind, and our count of the shipped spec."""
-    columns = (
-        Column("network", align="left"),
-        Column("side", "px"),
-        Column("top-1 published", "%"),
-        Column("params published", "M"),
-        Column("counted", "M"),
-        Column("no norm", "M"),
-        Column("multiply-adds published", "M"),
-        Column("counted", "M"),
-        Column("latency published", "ms"),
-        Column("source", align="left"),
-    )
-    return Rows(
-        title=f"{len(entries)} published networks",
-        columns=columns,
-        rows=tuple(_row(entry) for entry in entries),
+
+    def published(field: str, text: Callable[[float], str]) -> Callable[[CatalogEntry], str]:
+        return lambda entry: next((text(v) for p in entry.published if (v := getattr(p, field)) is not None), "")
+
+    return rows_of(
+        f"{len(entries)} published networks",
+        entries,
+        (NAME, lambda entry: entry.name),
+        (Column("side", "px"), lambda entry: str(entry.spec.size)),
+        (Column("top-1 published", "%"), published("top1", lambda value: f"{100 * value:.1f}")),
+        (Column("params published", "M"), published("params", lambda value: f"{value / 1e6:.2f}")),
+        (Column("counted", "M"), lambda entry: f"{cost_of(entry.spec).params / 1e6:.2f}"),
+        (Column("no norm", "M"), lambda entry: f"{cost_of(entry.spec).params_no_bn / 1e6:.2f}"),
+        (Column("multiply-adds published", "M"), published("madds", lambda value: f"{value / 1e6:.0f}")),
+        (Column("counted", "M"), lambda entry: millions(cost_of(entry.spec).madds)),
+        (Column("latency published", "ms"), published("latency_ms", lambda value: f"{value:g}")),
+        (Column("source", align="left"), lambda entry: re.split("[@:]", entry.architecture)[0]),
         notes=(
             "published figures are as printed by their source, in its own way of counting, latencies on its own "
             "device; --json has every source, commit and device",
@@ -53,31 +55,3 @@ def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
         }
         for entry in entries
     ]
-
-
-def _row(entry: CatalogEntry) -> tuple[str, ...]:
-    spec = entry.spec
-    cost = cost_of(spec)
-    top1 = _first(entry.published, "top1")
-    params, madds = _first(entry.published, "params"), _first(entry.published, "madds")
-    latency = _first(entry.published, "latency_ms")
-    return (
-        entry.name,
-        str(spec.size),
-        "" if top1 is None else f"{100 * top1:.1f}",
-        "" if params is None else f"{params / 1e6:.2f}",
-        f"{cost.params / 1e6:.2f}",
-        f"{cost.params_no_bn / 1e6:.2f}",
-        "" if madds is None else f"{madds / 1e6:.0f}",
-        millions(cost.madds),
-        "" if latency is None else f"{latency:g}",
-        _project(entry.architecture),
-    )
-
-
-def _first(published: Sequence[PublishedFigures], field: str) -> float | None:
-    return next((value for figures in published if (value := getattr(figures, field)) is not None), None)
-
-
-def _project(source: str) -> str:
-    return source.split("@", maxsplit=1)[0].split(":", maxsplit=1)[0]

@@ -54,9 +54,9 @@ def compiled_results(compiled: Compiled) -> Iterator[str]:
     """What a compilation came to: how well the network does, and each file with how far it computes from it."""
     if compiled.judged:
         first = compiled.judged[0][1]
-        found = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
+        figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
         metric = "top-1" if first.main.name == "top1" else metric_text(first.main.name)
-        yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {found}"
+        yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {figures}"
     for report in compiled.exports:
         agreement = _agreement(report, judged=bool(compiled.judged))
         yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"

@@ -49,8 +49,8 @@ def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | 
         from mnv2search.accuracy.evaluators.imagenet import features_of
         from mnv2search.spec.plan import plan
 
-        found = gain(features_of(plan(evaluation.spec)), features_of(plan(rival.spec)))
-        return Gain(found.value, found.low, found.high, rival.spec.name)
+        estimated = gain(features_of(plan(evaluation.spec)), features_of(plan(rival.spec)))
+        return Gain(estimated.value, estimated.low, estimated.high, rival.spec.name)
     value = own.value - other.value
     below = ((own.value - own.low) ** 2 + (other.high - other.value) ** 2) ** 0.5
     above = ((own.high - own.value) ** 2 + (other.value - other.low) ** 2) ** 0.5

@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""The results of a verification."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import Column, Rows, counted, device_text, measured_text, trouble_lines
+from mnv2search.report.rows import NAME, Column, Rows, counted, device_text, measured_text, rows_of, trouble_lines
 
 if TYPE_CHECKING:
     from mnv2search.results.verification import Check
@@ -15,28 +15,17 @@ __all__ = ["verified_json", "verified_lines", "verified_rows"]
 
 
 def verified_rows(checks: Sequence[Check]) -> Rows:
-    """A row per member of the front: then, now, and what moved."""
-    columns = (
-        Column("network", align="left"),
-        Column("counts", align="left"),
-        Column("then [95 % interval]", "ms"),
-        Column("now [95 % interval]", "ms"),
-        Column("moved", "%"),
-        Column("budget", align="left"),
-    )
-    rows = tuple(
-        (
-            check.then.spec.name,
-            "same" if check.counts_hold else "DIFFER",
-            measured_text(check.then.latency),
-            measured_text(check.latency),
-            f"{100 * check.moved:+.1f}" + (" beyond intervals" if check.is_beyond_intervals else ""),
-            check.verdict.upper() if check.verdict == "does not fit" else check.verdict,
-        )
-        for check in checks
-    )
-    return Rows(
-        title="verified", columns=columns, rows=rows, notes=(device_text([check.latency for check in checks]),)
+    """A row per member of the front: its latency then and now, and the change."""
+    return rows_of(
+        "verified",
+        checks,
+        (NAME, lambda check: check.then.spec.name),
+        (Column("counts", align="left"), lambda check: "same" if check.counts_hold else "DIFFER"),
+        (Column("then [95 % interval]", "ms"), lambda check: measured_text(check.then.latency)),
+        (Column("now [95 % interval]", "ms"), lambda check: measured_text(check.latency)),
+        (Column("moved", "%"), lambda c: f"{100 * c.moved:+.1f}" + " beyond intervals" * c.is_beyond_intervals),
+        (Column("budget", align="left"), lambda c: c.verdict.upper() if c.verdict == "does not fit" else c.verdict),
+        notes=[device_text([check.latency for check in checks])],
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks measured side by side on one device, with what earlier processes learned of it."""
+"""Networks measured side by side on one device, with the cache of earlier processes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ __all__ = ["measure_together"]
 def measure_together(
     specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
-    """The latency of every network from one interleaved run, and notes on what did not work besides.
+    """The latency of every network from one interleaved run, and notes on faults that do not affect it.
 
-    Args:
-        specs: networks.
-        device: text that opens the device.
-        time_s: after which no new visit begins; None measures until every interval is narrow enough.
-        on_progress: told after every visit how many networks are done with.
+    No new visit begins after `time_s`; None measures until every interval is narrow enough.
 
     Raises:
         DeviceError: the device refuses a network.

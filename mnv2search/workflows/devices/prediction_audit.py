@@ -1,4 +1,4 @@
-"""Predictions held against measurements of networks that were not learned from."""
+"""Predictions compared with measurements of networks that were not learned from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def audit(
     time_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Audit:
-    """Predict random networks of a space from what is remembered of the device, then measure them side by side.
+    """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
 
     Args:
         device: text that opens the device.
@@ -40,7 +40,7 @@ def audit(
         count: networks; fewer where the space has fewer that were not learned from.
         seed: of the draws.
         time_s: after which no new visit begins.
-        on_progress: told after every visit how many networks are done with.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         OptionError: the space has no network that was not learned from.
@@ -69,13 +69,13 @@ def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed:
         OptionError: there is none.
     """
     generator = random.Random(f"audit {seed}")
-    found: dict[ModelSpec, None] = {}
+    specs: dict[ModelSpec, None] = {}
     for _ in range(DRAWS * count):
         spec = resolve(space, random_pick(space, generator))
         if not predictor.has_seen(plan(spec)):
-            found[spec] = None
-        if len(found) == count:
+            specs[spec] = None
+        if len(specs) == count:
             break
-    if not found:
+    if not specs:
         raise OptionError(f"every network of {space.name} was learned from", hint="audit another space")
-    return tuple(found)
+    return tuple(specs)

@@ -1,4 +1,4 @@
-"""What a device likes: which multiples of channels, and which kernels."""
+"""The multiples of channels and the kernels that are fast on a device."""
 
 from __future__ import annotations
 
@@ -37,12 +37,7 @@ NETWORKS = len(CHANNELS) + len(KERNELS)
 
 
 def probe_device(*, device: str, time_s: float | None = None, on_progress: OnProgress | None = None) -> Probe:
-    """Open a device and probe it.
-
-    Args:
-        device: text that opens the device.
-        time_s: after which no new visit begins.
-        on_progress: told after every visit how many networks are done with.
+    """Open a device and probe it; see `probe`.
 
     Raises:
         DeviceError: the device cannot be used, or refuses a network.
@@ -62,9 +57,9 @@ def probe(
 
     Args:
         device: to probe.
-        cache: that knows the reference of the device.
+        cache: with the levels of the reference on the device.
         time_s: after which no new visit begins.
-        on_progress: told after every visit how many networks are done with.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         DeviceError: the device refuses a network.
@@ -74,8 +69,8 @@ def probe(
     bare = _network(KERNEL_CHANNELS, depthwise=False)
     specs = list(dict.fromkeys([*by_channels, *by_kernel, bare]))
     measurer = cache.measurer(device, CLOSENESS)
-    found = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
-    measured = [found[spec] for spec in by_channels]
+    latencies = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
+    measured = [latencies[spec] for spec in by_channels]
     trend, multiples, round_to = _trend(measured)
     points = tuple(
         ChannelPoint(channels=c, measured=m, trend_ms=t) for c, m, t in zip(CHANNELS, measured, trend, strict=True)
@@ -84,7 +79,7 @@ def probe(
         device=device.info,
         channels=points,
         multiples=multiples,
-        kernels=_kernels([found[spec] for spec in by_kernel], found[bare]),
+        kernels=_kernels([latencies[spec] for spec in by_kernel], latencies[bare]),
         cliffs=_cliffs(points),
         round_to=round_to,
     )
@@ -154,10 +149,10 @@ def _half_width_ms(latency: Latency) -> float:
 
 def _cliffs(points: Sequence[ChannelPoint]) -> tuple[Cliff, ...]:
     """Steps that rise by more than the trend, by a share that matters, largest first."""
-    found = []
+    cliffs = []
     for before, after in itertools.pairwise(points):
         rise = after.measured.median_ms / before.measured.median_ms - 1
         expected = after.trend_ms / before.trend_ms - 1
         if rise - expected > CLIFF:
-            found.append(Cliff(below=before.channels, above=after.channels, rise=rise, expected=expected))
-    return tuple(sorted(found, key=lambda cliff: cliff.expected - cliff.rise))
+            cliffs.append(Cliff(below=before.channels, above=after.channels, rise=rise, expected=expected))
+    return tuple(sorted(cliffs, key=lambda cliff: cliff.expected - cliff.rise))

@@ -26,12 +26,12 @@ __all__ = ["CLOSENESS", "build_profile", "candidates_of", "profile_device"]
 DRAWN = 400
 # Measured between two choices: side by side, so that a slow moment hits all alike.
 BATCH = 12
-# Of the time; the rest is for saving and for networks that take longer than the first ones.
+# Share of the time; the rest is for saving and for networks that take longer than the first ones.
 USED = 0.97
 CLOSENESS = Settings(half_width=0.02, min_visits=8, max_visits=24)
-# A measurement whose half-width is beyond this teaches nothing.
+# A measurement with a larger half-width is not used.
 VAGUE = 0.1
-# More would not be remembered.
+# The predictor remembers no more.
 MOST_NETWORKS = 600
 
 
@@ -50,16 +50,16 @@ def profile_device(
     Args:
         device: text that opens the device.
         spaces: files or bundled names of search spaces.
-        time_s: wall time for all of it.
-        refresh: forget what was measured before.
+        time_s: wall time in total.
+        refresh: forget earlier measurements.
         seed: of the draws.
-        on_progress: told the share of the time that has passed, and how many networks are measured.
+        on_progress: callback for the share of the time that has passed and the number of measured networks.
         clock: monotonic clock in seconds.
 
     Raises:
         OptionError: no space is given.
         DeviceError: the device cannot be used.
-        OSError: the cache cannot be written; what was measured is lost.
+        OSError: the cache cannot be written; the measurements are lost.
     """
     loaded = [load_space(name) for name in spaces]
     cache = LatencyCache()
@@ -95,21 +95,10 @@ def build_profile(
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[tuple[ModelSpec, float]], float, float | None]:
-    """Networks measured one batch after the other, each chosen by what the predictor knows least about.
+    """Measure batches of networks, each chosen as the most informative for the predictor, and teach it.
 
-    Args:
-        device: to measure on.
-        predictor: to teach.
-        spaces: whose networks to choose from.
-        cache: that knows the reference of the device.
-        time_s: for all of it.
-        seed: of the draws.
-        without: networks that are not to be measured, such as those of a test.
-        on_progress: told after every batch the share of the time that has passed, and how many networks are measured.
-        clock: monotonic clock in seconds.
-
-    Returns:
-        (network, latency in ms) of what was measured, the wall time in s, and the level of the reference in ms.
+    Returns (network, latency in ms) of each measured network, the wall time in s, and the level of the reference in
+    ms. Networks in `without`, such as those of a test, are not measured.
 
     Raises:
         OptionError: there is no space.
@@ -139,12 +128,12 @@ def build_profile(
 
 
 def _is_known(latency: Latency) -> bool:
-    """Whether the network was measured closely enough to learn from before time was up."""
+    """Whether the network was measured precisely enough to learn from before time was up."""
     return latency.ci_high_ms <= (1 + VAGUE) * latency.median_ms
 
 
 def candidates_of(spaces: Sequence[SearchSpace], *, seed: int) -> list[ModelSpec]:
-    """Random networks of each space, without doubles."""
+    """Distinct random networks of each space."""
     generator = random.Random(seed)
     drawn = [resolve(space, random_pick(space, generator)) for space in spaces for _ in range(DRAWN)]
     return list(dict.fromkeys(drawn))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from mnv2search.latency.remote.native import Native
+from mnv2search.latency.runner.engine import Settings
 from mnv2search.latency.types import BurstRequest, RunSummary
 
 __all__ = ["BenchmarkModel"]
@@ -21,14 +20,14 @@ LONGEST_S = 150.0
 
 
 class BenchmarkModel(Native):
-    """TensorFlow Lite's and LiteRT's own program; it times by the clock on the wall.
+    """TensorFlow Lite's and LiteRT's own program; it times by the wall clock.
 
-    Where it tells no median, the mean of the runs stands in for it, and the slowest run for the 90th percentile.
+    If it prints no median, the mean of the runs is used, and the slowest run for the 90th percentile.
     """
 
     name = "benchmark_model"
 
-    def command(self, folder: str, settings: Mapping[str, Any], request: BurstRequest) -> list[str]:
+    def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
         """The words that time a burst."""
         return [
             f"--graph={folder}/model.tflite",
@@ -41,25 +40,24 @@ class BenchmarkModel(Native):
             f"--max_secs={LONGEST_S:g}",
         ]
 
-    def summary(self, said: str) -> RunSummary:
-        """The numbers of the timed runs, which it tells last.
+    def summary(self, text: str) -> RunSummary:
+        """The statistics of the timed runs, which it prints last.
 
         Raises:
             ValueError: there are none.
         """
-        found = list(RUNS.finditer(said))
-        if len(found) < 2:
+        matches = list(RUNS.finditer(text))
+        if len(matches) < 2:
             raise ValueError("it does not say what the untimed and the timed runs took")
-        count = int(found[-1]["count"])
-        told = {key: float(value) / 1000 for key, value in WORD.findall(found[-1]["rest"])}
-        if "curr" in told:
-            # Where all runs take equally long it says so, and nothing else.
-            told = dict.fromkeys(("min", "max", "avg"), told["curr"]) | told
-        if not count or not told.keys() >= {"min", "max", "avg"}:
-            raise ValueError(f"it says {found[-1][0]!r} of the timed runs")
+        last = matches[-1]
+        ms = {key: float(value) / 1000 for key, value in WORD.findall(last["rest"])}
+        if "curr" in ms:  # the only number if all runs take equally long
+            ms = dict.fromkeys(("min", "max", "avg"), ms["curr"]) | ms
+        if not int(last["count"]) or not ms.keys() >= {"min", "max", "avg"}:
+            raise ValueError(f"it says {last[0]!r} of the timed runs")
         return RunSummary(
-            count=count,
-            low_ms=told.get("p5", told["min"]),
-            median_ms=told.get("median", told["avg"]),
-            p90_ms=told.get("p95", told["max"]),
+            count=int(last["count"]),
+            low_ms=ms.get("p5", ms["min"]),
+            median_ms=ms.get("median", ms["avg"]),
+            p90_ms=ms.get("p95", ms["max"]),
         )

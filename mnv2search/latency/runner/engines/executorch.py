@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from importlib import metadata
-from typing import Any, Dict, Set
+from typing import TYPE_CHECKING, Set
 
 import numpy as np
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
 from mnv2search.latency.runner.identity import half_refusal
 from mnv2search.latency.runner.quiet import quiet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["VERSION", "load", "refusal", "version"]
 
@@ -31,7 +34,7 @@ def refusal(precision: str) -> str:
     return half_refusal("XNNPACK") if precision == "fp16" else ""
 
 
-def load(folder: str, settings: Dict[str, Any]) -> Loaded:
+def load(folder: str, settings: Settings) -> Loaded:
     """The program loaded and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
@@ -45,7 +48,16 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         import torch
         from executorch.extension.pybindings import portable_lib
 
-        _set_threads(portable_lib, settings["threads"])
+        threads = settings["threads"]
+        if _threads - {threads}:
+            raise EngineError(
+                "ExecuTorch has one pool of threads for a process: this one has used {}, so it cannot use {}".format(
+                    *_threads, threads
+                )
+            )
+        if not _threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+            _threads.add(threads)
         try:
             program = portable_lib._load_program(os.path.join(folder, "model.pte"))
             method = program.load_method("forward")
@@ -58,25 +70,8 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         _ = program  # the method borrows from it
         method.execute()
 
-    def answer() -> Any:
+    def output() -> NDArray[np.float32]:
         run()
         return np.array(method.get_outputs()[0].numpy(), np.float32)
 
-    return Loaded(run=run, output=answer)
-
-
-def _set_threads(library: Any, threads: int) -> None:
-    """Give XNNPACK its threads, once for the process.
-
-    Raises:
-        EngineError: there were others before.
-    """
-    if _threads - {threads}:
-        raise EngineError(
-            "ExecuTorch has one pool of threads for a process: this one has used {}, so it cannot use {}".format(
-                *_threads, threads
-            )
-        )
-    if not _threads:
-        library._unsafe_reset_threadpool(threads)
-        _threads.add(threads)
+    return Loaded(run=run, output=output)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Tuple, TypedDict
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
 from mnv2search.latency.runner.identity import half_refusal
 from mnv2search.latency.runner.quiet import quiet
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["load", "refusal", "version"]
+
+
+class Tensor(TypedDict):
+    """The description of an input or output, as far as it is used here."""
+
+    index: int
+    dtype: type
+    quantization: Tuple[float, int]
 
 
 def version() -> str:
@@ -26,7 +37,7 @@ def refusal(precision: str) -> str:
     return half_refusal("LiteRT") if precision == "fp16" else ""
 
 
-def load(folder: str, settings: Dict[str, Any]) -> Loaded:
+def load(folder: str, settings: Settings) -> Loaded:
     """The network with XNNPACK's kernels and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
@@ -39,31 +50,32 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
         with quiet():  # it says that it uses XNNPACK
             interpreter.allocate_tensors()
         (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-        interpreter.set_tensor(entry["index"], _stored(image(settings["batch"], settings["size"]), entry))
+        channels_last = image(settings["batch"], settings["size"]).transpose(0, 2, 3, 1)
+        interpreter.set_tensor(entry["index"], _quantized(np.ascontiguousarray(channels_last), entry))
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise EngineError(str(error)) from error
 
-    def answer() -> Any:
+    def output() -> NDArray[np.float32]:
         interpreter.invoke()
-        found = _real(interpreter.get_tensor(end["index"]), end)
-        return found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
+        values = _dequantized(interpreter.get_tensor(end["index"]), end)
+        return values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
 
-    return Loaded(run=interpreter.invoke, output=answer)
-
-
-def _stored(images: Any, entry: Dict[str, Any]) -> Any:
-    """Images as the network wants them: channels last, and in its integers if it takes integers."""
-    found = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    if entry["dtype"] != np.int8:
-        return found
-    scale, zero = entry["quantization"]
-    return np.clip(np.rint(found / scale) + zero, -128, 127).astype(np.int8)
+    return Loaded(run=interpreter.invoke, output=output)
 
 
-def _real(values: Any, end: Dict[str, Any]) -> Any:
-    """Real numbers for what the network answers."""
-    if end["dtype"] != np.int8:
+def _quantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32] | NDArray[np.int8]:
+    """The values in the type of the tensor, which may be an integer."""
+    if tensor["dtype"] != np.int8:
         return values
-    scale, zero = end["quantization"]
+    scale, zero = tensor["quantization"]
+    integers: NDArray[np.int8] = np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+    return integers
+
+
+def _dequantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
+    """Real numbers for the values of the tensor."""
+    if tensor["dtype"] != np.int8:
+        return values
+    scale, zero = tensor["quantization"]
     return np.float32(scale) * (values.astype(np.float32) - np.float32(zero))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ncnn
 import numpy as np
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["load", "refusal", "version"]
 
@@ -28,7 +31,7 @@ def refusal(precision: str) -> str:
     return "ncnn computes in fp16 on Arm v8.2 processors only, and this is none"
 
 
-def load(folder: str, settings: dict[str, Any]) -> Loaded:
+def load(folder: str, settings: Settings) -> Loaded:
     """The network in light mode, with ncnn's own choice of algorithms and of layout.
 
     A run makes an extractor, feeds it and takes the output out, as a program that uses ncnn does; memory comes from
@@ -51,19 +54,16 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
     borrowed = image(1, settings["size"])[0]
     fixed = ncnn.Mat(borrowed).clone()
 
-    def extract() -> Any:
+    def extract() -> ncnn.Mat:
         extractor = net.create_extractor()
         extractor.input(INPUT, fixed)
-        failed, found = extractor.extract(OUTPUT)
+        failed, values = extractor.extract(OUTPUT)
         if failed:
             raise EngineError(f"ncnn cannot compute the output, code {failed}")
-        return found
+        return values
 
-    def run() -> None:
-        extract()
-
-    def answer() -> Any:
+    def output() -> NDArray[np.float32]:
         return np.array(extract(), np.float32)[None]
 
-    run()
-    return Loaded(run=run, output=answer)
+    extract()
+    return Loaded(run=extract, output=output)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnxruntime as ort
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["load", "version"]
 
@@ -19,7 +23,7 @@ def version() -> str:
     return str(ort.__version__)
 
 
-def load(folder: str, settings: dict[str, Any]) -> Loaded:
+def load(folder: str, settings: Settings) -> Loaded:
     """A session with all graph optimisations and the image bound to its input.
 
     Raises:
@@ -40,15 +44,15 @@ def load(folder: str, settings: dict[str, Any]) -> Loaded:
     except (RuntimeError, ValueError) as error:
         raise EngineError(str(error)) from error
     binding = session.io_binding()
-    output = session.get_outputs()[0].name
     binding.bind_cpu_input(session.get_inputs()[0].name, image(settings["batch"], settings["size"]))
-    binding.bind_output(output, "cpu")
+    binding.bind_output(session.get_outputs()[0].name, "cpu")
 
     def run() -> None:
         session.run_with_iobinding(binding)
 
-    def answer() -> Any:
+    def output() -> NDArray[np.float32]:
         run()
-        return binding.copy_outputs_to_cpu()[0]
+        values: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
+        return values
 
-    return Loaded(run=run, output=answer)
+    return Loaded(run=run, output=output)

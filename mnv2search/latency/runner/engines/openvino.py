@@ -6,9 +6,11 @@ import contextlib
 import functools
 import os
 import sys
-from typing import Any, Dict, Iterator
+from typing import TYPE_CHECKING, Iterator
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, image
+import numpy as np
+
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
 
 
 @contextlib.contextmanager
@@ -30,6 +32,9 @@ def unreported() -> Iterator[None]:
 with unreported():
     import openvino as ov
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["core", "load", "ov", "refusal", "unreported", "version"]
 
 # precision -> (hint to the plugin, capability of the processor that it takes)
@@ -42,7 +47,7 @@ PRECISIONS = {
 
 
 @functools.lru_cache(maxsize=1)
-def core() -> Any:
+def core() -> ov.Core:
     """The core of this process.
 
     OpenVINO 2026.4 gives the thread that makes a core an alternate stack for signals, and puts the previous one back
@@ -66,7 +71,7 @@ def refusal(precision: str) -> str:
     return f"this processor does not compute in {precision}: it is capable of {', '.join(capabilities)}"
 
 
-def load(folder: str, settings: Dict[str, Any]) -> Loaded:
+def load(folder: str, settings: Settings) -> Loaded:
     """The network compiled for the CPU plugin with the image bound to its input.
 
     With one thread OpenVINO computes in the thread that asks.
@@ -91,14 +96,14 @@ def load(folder: str, settings: Dict[str, Any]) -> Loaded:
     request = compiled.create_infer_request()
     request.set_input_tensor(ov.Tensor(image(settings["batch"], settings["size"])))
 
-    def answer() -> Any:
+    def output() -> NDArray[np.float32]:
         request.infer()
-        return request.get_output_tensor().data.copy()
+        return np.array(request.get_output_tensor().data, np.float32)
 
-    return Loaded(run=request.infer, output=answer)
+    return Loaded(run=request.infer, output=output)
 
 
 def _model(folder: str) -> str:
     """The file that describes the network."""
-    found = os.path.join(folder, "model.xml")
-    return found if os.path.exists(found) else os.path.join(folder, "model.onnx")
+    xml = os.path.join(folder, "model.xml")
+    return xml if os.path.exists(xml) else os.path.join(folder, "model.onnx")
