@@ -263,6 +263,29 @@ class TrainDenseEvaluator(TrainEvaluator):
 
     tasks = DENSE
 
+    def __init__(
+        self,
+        *,
+        data: str,
+        task: str,
+        epochs: int = 0,
+        recipe: str = "",
+        void: int = VOID_VALUE,
+        halving: int = HALVING,
+        weights: str = "",
+        weights_spec: str = "",
+    ) -> None:
+        super().__init__(
+            data=data,
+            task=task,
+            epochs=epochs,
+            recipe=recipe,
+            void=void,
+            halving=halving,
+            weights=weights,
+            weights_spec=weights_spec,
+        )
+
 
 def _name_of(task: AnyTask) -> str:
     """The evaluator's name in the manifests of runs."""
