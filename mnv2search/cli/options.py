@@ -200,6 +200,14 @@ def run_folder_argument(command: F) -> F:
 
     def found(_: click.Context, __: click.Parameter, folder: Path) -> Path:
         inside = Path("results") / folder
-        return inside if folder.parent == Path() and not folder.exists() and inside.exists() else folder
+        if folder.parent != Path() or folder.exists():
+            return folder
+        if not inside.exists():
+            from mnv2search.errors import RecordError  # late: only a missing run needs it
+
+            raise RecordError(
+                f"there is no run {folder} in results", hint="give its name, or its folder, such as results/NAME"
+            )
+        return inside
 
     return click.argument("folder", type=NonEmptyPath(), callback=found)(command)
