@@ -136,6 +136,8 @@ def load_recipe(path_or_name: str) -> Recipe:
         SpecError: the file has mistakes; each with its place.
     """
     path = Path(path_or_name)
+    if path_or_name not in recipe_names() and path.is_dir():
+        raise DataError(f"{path} is a folder", hint="give the name of a recipe or a YAML file")
     if path.suffix not in (".yaml", ".yml"):
         if path_or_name not in recipe_names():
             raise UnknownNameError("recipe", path_or_name, recipe_names())

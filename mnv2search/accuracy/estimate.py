@@ -155,7 +155,7 @@ def estimate(features: Features) -> Accuracy:
     own, typical = _terms(features, c), _typical_terms(features.madds, c)
     logit = _dot(c.mean, own)
     half = Z_90 * (_typical_sd(typical, c) + _sd(_minus(own, typical), c)) + _caution(features)
-    notes = [f"extrapolates: {text}" for text in extrapolations(features)]
+    notes = [f"the estimate extrapolates: {text}" for text in extrapolations(features)]
     if features.other_activation:
         notes.append("activations other than ReLU6 are taken for ReLU6")
     return Accuracy(
@@ -273,7 +273,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
             noun, number, unit = _WORDS[name]
             said = noun.format(number.format(value / unit))
             nearest = number.format(min(max(value, low), high) / unit)
-            found.append(f"{said}, {'below' if value < low else 'above'} {nearest}")
+            found.append(f"{said}; its data {'begin' if value < low else 'end'} at {nearest}")
     far = _sd(_minus(_terms(features, c), _typical_terms(features.madds, c)), c) > c.covered_sd
     if far and not found:
         found.append("farther from typical networks, in all dimensions together, than 95 % of the published ones")

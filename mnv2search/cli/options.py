@@ -9,10 +9,11 @@ from typing import Protocol, TypeVar
 
 import click
 
-from mnv2search.cli.parameter_types import Duration, InputPath, Positive, Resolution
+from mnv2search.cli.parameter_types import Duration, NonEmptyPath, NonEmptyText, Positive, Resolution
 
 __all__ = [
     "FILE",
+    "FOLDER",
     "data_option",
     "device_option",
     "epochs_option",
@@ -45,8 +46,8 @@ DEFAULT_DEVICE = "onnxruntime"
 # Those of `mnv2search.spec.heads.outputs`, which would have to be imported.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = NonEmptyPath(dir_okay=False)
+FOLDER = NonEmptyPath(file_okay=False)
 
 
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -55,7 +56,7 @@ force_option: Decorator = click.option("--force", is_flag=True, help="Overwrite 
 data_option: Decorator = click.option(
     "--data",
     required=True,
-    type=InputPath(),
+    type=NonEmptyPath(),
     metavar="DATA",
     help="Images to train on; `mnv2search data --help` lists the layouts.",
 )
@@ -108,6 +109,7 @@ def space_option(
     return click.option(
         "--space",
         "spaces" if multiple else "space",
+        type=NonEmptyText(),
         default=default,
         show_default=default is not None,
         required=required,
@@ -122,7 +124,7 @@ def weights_options(
 ) -> Decorator:
     """`--from` as `weights` and `--from-spec`: first weights, and the network of published ones."""
     weights = click.option("--from", "weights", type=FILE, metavar="FILE", help=help)
-    spec = click.option("--from-spec", metavar="SPEC", help=spec_help)
+    spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
 
@@ -130,6 +132,7 @@ def device_option(command: F) -> F:
     """`--device` and `--precision`: what to measure on; several devices of one kind are joined to a pool."""
     device = click.option(
         "--device",
+        type=NonEmptyText(),
         default=(DEFAULT_DEVICE,),
         show_default=True,
         multiple=True,
@@ -174,6 +177,7 @@ def network_options(*, head_output: bool = False) -> Decorator:
         click.option(
             "--pick",
             "picks",
+            type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",
             help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
@@ -196,6 +200,14 @@ def run_folder_argument(command: F) -> F:
 
     def run_folder(_: click.Context, __: click.Parameter, folder: Path) -> Path:
         inside = Path("results") / folder
-        return inside if folder.parent == Path() and not folder.exists() and inside.exists() else folder
+        if folder.parent != Path() or folder.exists():
+            return folder
+        if not inside.exists():
+            from mnv2search.errors import RecordError  # late: only a missing run needs it
 
-    return click.argument("folder", type=click.Path(path_type=Path), callback=run_folder)(command)
+            raise RecordError(
+                f"there is no run {folder} in results", hint="give its name, or its folder, such as results/NAME"
+            )
+        return inside
+
+    return click.argument("folder", type=NonEmptyPath(), callback=run_folder)(command)

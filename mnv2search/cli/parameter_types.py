@@ -8,14 +8,26 @@ from typing import Any
 
 import click
 
-__all__ = ["Count", "Duration", "InputPath", "Positive", "Resolution"]
+__all__ = ["Count", "Duration", "NonEmptyPath", "NonEmptyText", "Positive", "Resolution"]
 
 
-class InputPath(click.Path):
-    """A path to read from; an empty text is an error instead of the current folder."""
+class NonEmptyText(click.ParamType[str]):
+    """A text such as a name; an empty one is an error."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        if value == "":
+            self.fail("the value is empty", param, ctx)
+        return str(value)
+
+
+class NonEmptyPath(click.Path):
+    """A path to read from or to write to; an empty text is an error instead of the current folder."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path that a text stands for."""

@@ -194,7 +194,7 @@ def test_what_the_tables_do_not_know_lowers_the_bound_of_many_too() -> None:
 def test_kernels_above_the_tables_count_as_the_largest_there_and_are_said() -> None:
     seven = replace(BASE, largest_kernel=7)
     assert estimate(seven).value == estimate(BASE).value
-    assert estimate(seven).note == "extrapolates: kernel 7, above 5, counts as 5"
+    assert estimate(seven).note == "the estimate extrapolates: kernel 7, above 5, counts as 5"
 
 
 def test_ever_more_parameters_end_below_where_they_began() -> None:
@@ -265,10 +265,10 @@ def test_efficientnet_lite0_gains_over_mobilenet_v2_as_published() -> None:
     [
         (
             {"body_params": 100_000},
-            r"extrapolates: 0\.04 x the body parameters of a typical network.*, below 0\.31 x",
+            r"extrapolates: 0\.04 x the body parameters of a typical network.*; its data begin at 0\.31 x",
         ),
-        ({"madds": 9e9}, "extrapolates: 9000 M multiply-adds, above 4672 M"),
-        ({"resolution": 640}, "resolution 640 px, above 448 px"),
+        ({"madds": 9e9}, "extrapolates: 9000 M multiply-adds; its data end at 4672 M"),
+        ({"resolution": 640}, "resolution 640 px; its data end at 448 px"),
         ({"unusual": "split convolutions"}, "extrapolates: split convolutions"),
         ({"body_params": 11e6, "blocks": 34}, "in all dimensions together"),
     ],

@@ -167,6 +167,7 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["latency", "mobilenet_v2_0.35_96", "--time", "soon"], "not a time"),
         (["compile", "mobilenet_v2_0.35_96", "-o", "x.caffe"], "unknown export format"),
         (["compile", "mobilenet_v2_0.35_96", "-o", "nowhere/x.pt"], "does not exist"),
+        (["train", "mobilenet_v2_0.35_96", "--data", ".", "--recipe", "."], ". is a folder"),
         (["run"], "--latency-ms"),
         (["run", "--latency-ms", "0"], "not a number above 0"),
         (["run", "--latency-ms", "5", "--space", "mnv3"], "did you mean"),
@@ -174,8 +175,8 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["run", "--latency-ms", "5", "--sampler", "nsga3"], "nsga2"),
         (["run", "--latency-ms", "5", "--accuracy", "imagnet"], "did you mean"),
         (["run", "--resume", "nothing"], "cannot be read"),
-        (["front", "nothing"], "cannot be read"),
-        (["verify", "nothing"], "has no front"),
+        (["front", "nothing"], "there is no run nothing in results"),
+        (["verify", "nothing"], "there is no run nothing in results"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -184,6 +185,13 @@ def test_a_mistake_is_told_with_exit_code_2(run: Run, words: list[str], said: st
     assert done.code == 2
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_run_in_place_of_a_spec_is_answered_with_its_network(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ship.yaml").write_text(SPEC)
+    done = run("compile", str(tmp_path))
+    assert done.code == 2
+    assert f"is a run; its network is {tmp_path / 'ship.yaml'}" in done.err
 
 
 def test_a_run_is_found_by_its_name(run: Run) -> None:

@@ -147,7 +147,7 @@ def test_a_front_that_does_not_beat_mobilenet_v2_is_said_to_need_more_time() -> 
 
 def test_more_time_is_not_asked_for_where_every_network_was_evaluated() -> None:
     said = shipped(result(Figures(0.745, 6.0, "close"), baseline=[GRID], exhausted=True))
-    assert "beats MobileNetV2" in said
+    assert "is the gain over MobileNetV2 certain" in said
     assert "--time" not in said
 
 
@@ -247,7 +247,7 @@ def test_networks_beyond_the_evidence_are_named_with_what_is_beyond() -> None:
         own, spec=spec, accuracy=open_evaluator("imagenet").evaluate(spec, seed=0, report=lambda *_: None)
     )
     notes = front_rows([small]).notes
-    assert any(note.startswith("tiny: extrapolates: ") and "multiply-adds" in note for note in notes)
+    assert any(note.startswith("tiny: the estimate extrapolates: ") and "multiply-adds" in note for note in notes)
     assert not any("extrapolates" in note for note in front_rows([own]).notes)
 
 

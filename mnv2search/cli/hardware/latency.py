@@ -9,10 +9,11 @@ import click
 
 from mnv2search.cli.options import device_option, json_option, network_options, quiet_option, time_option
 from mnv2search.cli.output import emit, note
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("latency")
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
 @device_option
 @time_option()
 @network_options(head_output=True)

@@ -6,10 +6,11 @@ import click
 
 from mnv2search.cli.options import json_option
 from mnv2search.cli.output import emit_json, stdout_console
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("catalog")
-@click.option("--family", metavar="TEXT", help="Only networks whose family contains TEXT.")
+@click.option("--family", type=NonEmptyText(), metavar="TEXT", help="Only networks whose family contains TEXT.")
 @json_option
 def command(family: str | None, as_json: bool) -> None:
     """List published networks with their published and our counted figures.

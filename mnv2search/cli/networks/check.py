@@ -9,10 +9,11 @@ import click
 
 from mnv2search.cli.options import json_option, quiet_option
 from mnv2search.cli.output import answer_as_is, emit_json, note
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("check")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
 @json_option
 @quiet_option
 def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:

@@ -7,24 +7,23 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import force_option, json_option, network_options, quiet_option, seed_option
+from mnv2search.cli.options import FILE, FOLDER, force_option, json_option, network_options, quiet_option, seed_option
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
+from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 
 
 @click.command("compile")
-@click.argument("spec", metavar="SPEC")
+@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
 @click.option(
     "-o",
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Write the network: .pt, .pt2, .onnx, .tflite, .pte or .py by the ending; may be repeated.",
 )
-@click.option(
-    "--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Weights to load; else random."
-)
+@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load; else random.")
 @click.option(
     "--precision",
     type=click.Choice(("fp32", "fp16", "int8")),
@@ -34,9 +33,10 @@ from mnv2search.cli.output import answer, emit_json, note, stdout_console
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     metavar="DIR",
-    help="Images that int8 finds its ranges on, 128 at most; else the training images of --data, or random numbers.",
+    help="Images that set the int8 ranges (at most 128). Default: the training images of --data, else random "
+    "numbers.",
 )
 @click.option(
     "--normalization",
@@ -47,7 +47,7 @@ from mnv2search.cli.output import answer, emit_json, note, stdout_console
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=NonEmptyPath(),
     metavar="DATA",
     help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
@@ -63,9 +63,8 @@ def command(
 ) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
-    Each written file is loaded again and compared with the network. A .pt file, as `mnv2search train` writes it, or a
-    .pt2 file may stand for SPEC and --weights. Where --weights is left out and NET.pt stands beside SPEC NET.yaml, as
-    a search on images leaves it, its weights are taken.
+    Each written file is loaded again and compared with the network. SPEC may be a .pt or .pt2 file; it brings its
+    weights. For NET.yaml without --weights, NET.pt beside it is used if it exists.
 
     \b
     Example:

@@ -9,10 +9,11 @@ import click
 
 from mnv2search.cli.options import json_option, network_options
 from mnv2search.cli.output import emit_json, stdout_console
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("cost")
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
 @network_options()
 @json_option

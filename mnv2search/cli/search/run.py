@@ -21,7 +21,7 @@ from mnv2search.cli.options import (
     space_option,
 )
 from mnv2search.cli.output import note
-from mnv2search.cli.parameter_types import Count, Duration, Positive
+from mnv2search.cli.parameter_types import Count, Duration, NonEmptyText, Positive
 from mnv2search.cli.search.front import show
 
 if TYPE_CHECKING:
@@ -47,17 +47,19 @@ NOTHING_FITS = 3
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
-    help="Multiple that scaled channels are rounded to; auto asks the device, which takes up to a minute of its own. "
-    "The space's own, mostly 8, if left out.",
+    help="Multiple that scaled channels are rounded to; auto measures which multiple is fastest (up to a minute "
+    "beyond --time). If left out, the space's, usually 8.",
 )
 @device_option
 @click.option(
     "--data",
+    type=NonEmptyText(),
     metavar="DATA",
     help="Your images, see `mnv2search data --help`: search for the networks that are best on them.",
 )
 @click.option(
     "--accuracy",
+    type=NonEmptyText(),
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
     "python:module:function, recorded:TABLE, or proxy (a score and no accuracy). If left out, imagenet; with --data "
@@ -66,15 +68,18 @@ NOTHING_FITS = 3
 @click.option(
     "--from",
     "from_",
+    type=NonEmptyText(),
     metavar="FILE",
-    help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of any network "
-    "with as many rows or stages, or published ones.",
+    help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of a network "
+    "with the same number of rows or stages, or published ones.",
 )
-@click.option("--from-spec", metavar="SPEC", help="The network that published weights of --from belong to.")
+@click.option(
+    "--from-spec", type=NonEmptyText(), metavar="SPEC", help="The network that published weights of --from belong to."
+)
 @click.option(
     "--finetune/--no-finetune",
     default=None,
-    help="At the end, train the most accurate networks on their own, all with as many steps, and ship the best; "
+    help="Train the best networks separately, with the same number of steps each, and ship the best of them; "
     "detectors and segmenters go on from what they learned. The default with --data and a supernet; takes a third of "
     "the time.",
 )
@@ -83,14 +88,16 @@ NOTHING_FITS = 3
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time for everything but --confirm; 90s (with --data 20m) if no --trials. Give 30s or more: the "
-    "MobileNetV2 grid and the first networks of the space are measured once however little it is, even where that "
-    "takes longer. Detectors and segmenters are trained within it; what is too short for one training is refused.",
+    help="Wall time without --confirm's. Default: 90s, with --data 20m, unless --trials is given. Give 30s or more: "
+    "a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. Detectors and "
+    "segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
 @seed_option()
-@click.option("--name", metavar="NAME", help="Folder of the run; made from space and budget if left out.")
-@click.option("--resume", metavar="NAME", help="Go on with an interrupted run.")
+@click.option(
+    "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."
+)
+@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Go on with an interrupted run.")
 @click.option(
     "--trust",
     is_flag=True,

@@ -9,6 +9,7 @@ import click
 
 from mnv2search.cli.options import json_option, quiet_option, run_folder_argument, time_option
 from mnv2search.cli.output import answer, emit, emit_json
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("verify")
@@ -16,6 +17,7 @@ from mnv2search.cli.output import answer, emit, emit_json
 @time_option()
 @click.option(
     "--device",
+    type=NonEmptyText(),
     metavar="RUNTIME[:OPTIONS][@HOST]",
     help="Device to measure on (overrides the device of the run).",
 )

@@ -8,11 +8,11 @@ import click
 
 from mnv2search.cli.options import json_option, quiet_option, seed_option, void_option
 from mnv2search.cli.output import emit
-from mnv2search.cli.parameter_types import InputPath
+from mnv2search.cli.parameter_types import NonEmptyPath
 
 
 @click.command("data")
-@click.argument("source", metavar="DATA", type=InputPath())
+@click.argument("source", metavar="DATA", type=NonEmptyPath())
 @seed_option("Seed of the splits that are drawn.")
 @click.option(
     "--task",

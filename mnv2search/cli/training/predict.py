@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mnv2search.cli.options import folder_option, force_option, json_option
+from mnv2search.cli.options import FILE, folder_option, force_option, json_option
 from mnv2search.cli.output import answer, emit_json, note
+from mnv2search.cli.parameter_types import NonEmptyPath
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
@@ -20,8 +21,8 @@ SHOWN = 5
 
 
 @click.command("predict")
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.argument("model", type=FILE, metavar="MODEL")
+@click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
 @folder_option("Folder to write the pictures to.", default=Path("predicted"))
 @click.option(
     "--score",

@@ -6,11 +6,19 @@ import click
 
 from mnv2search.cli.options import json_option, quiet_option, seed_option
 from mnv2search.cli.output import emit
+from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("scores")
-@click.argument("space", metavar="SPACE")
-@click.option("--score", "names", multiple=True, metavar="NAME", help="naswot, synflow or zen (default: all).")
+@click.argument("space", type=NonEmptyText(), metavar="SPACE")
+@click.option(
+    "--score",
+    "names",
+    type=NonEmptyText(),
+    multiple=True,
+    metavar="NAME",
+    help="naswot, synflow or zen (default: all).",
+)
 @click.option(
     "-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Number of networks to draw."
 )

@@ -20,7 +20,7 @@ from mnv2search.cli.options import (
     weights_options,
 )
 from mnv2search.cli.output import emit
-from mnv2search.cli.parameter_types import Positive
+from mnv2search.cli.parameter_types import NonEmptyText, Positive
 
 DEFAULT_TIME_S = 600.0
 
@@ -32,6 +32,7 @@ DEFAULT_TIME_S = 600.0
 @epochs_option("Passes over the images (instead of --time).")
 @click.option(
     "--fidelity",
+    type=NonEmptyText(),
     default="auto",
     show_default=True,
     metavar="WxR",
@@ -39,12 +40,13 @@ DEFAULT_TIME_S = 600.0
 )
 @click.option(
     "--recipe",
+    type=NonEmptyText(),
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )
-@weights_options("First weights: a .pt file of any network with as many rows or stages, or published ones.")
+@weights_options("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
 @click.option(
     "--latency-ms",
     type=Positive(),

@@ -25,6 +25,7 @@ from mnv2search.cli.options import (
     weights_options,
 )
 from mnv2search.cli.output import answer, emit_json, note
+from mnv2search.cli.parameter_types import NonEmptyText
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("spec", metavar="SPEC")
+@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
 @data_option
 @click.option(
     "--recipe",
+    type=NonEmptyText(),
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 @epochs_option("Number of epochs (overrides the recipe).")
 @time_option("Wall time of training, such as 30m (overrides epochs).")
 @weights_options(
-    "First weights: a .pt file of any network with as many rows or stages, or published ones.",
+    "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
     spec_help="Network that published weights belong to; SPEC if left out.",
 )
 @click.option("--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")

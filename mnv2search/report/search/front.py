@@ -75,17 +75,16 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
-            f"the slowest takes {100 * used:.0f} % of the budget: of the networks that were evaluated, none that "
-            "takes more seemed better; more --time evaluates more"
+            f"no evaluated network slower than {100 * used:.0f} % of the budget seemed better; more --time tries more"
         )
 
 
-def _even_odds(front: Sequence[Evaluation]) -> str:
-    """What even odds for all classes give."""
+def _guessing(front: Sequence[Evaluation]) -> str:
+    """What guessing among the classes gives."""
     head = front[0].spec.head if front else None
     if head is None or not head.classes:
         return ""
-    return f"; even odds for all {head.classes:,} classes give {100 / head.classes:.1f} %"
+    return f"; guessing gives {100 / head.classes:.1f} %"
 
 
 def _likelihood_text(accuracy: Accuracy | None) -> str:
@@ -144,9 +143,13 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "trained":
         yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if accuracy.commonest is not None:
-        yield f"always answering the commonest class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
+        yield f"always answering the majority class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
-            yield f"warning: the intervals of {below} of {len(front)} networks do not lie above that"
+            verb = "is" if below == 1 else "are"
+            yield (
+                f"warning: {below} of {len(front)} networks {verb} not shown to be better than always answering "
+                "that class"
+            )
 
 
 def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) -> Iterator[str]:
@@ -164,8 +167,8 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
         "reaches when it is trained"
     )
     yield (
-        f"{LIKELIHOOD}: what the right class is given, in the geometric mean over held-out images; less noisy "
-        f"than top-1, so the front is made by it{_even_odds(front)}"
+        f"{LIKELIHOOD}: the probability given to the right class (geometric mean over validation images)"
+        f"{_guessing(front)}"
     )
     yield from dict.fromkeys(e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if all(median_ms_of(e) >= REGION_BEGINS * e.budget.latency_ms for e in front):
@@ -176,8 +179,5 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
-    yield (
-        "gain: over the best MobileNetV2 width x resolution that is no slower, measured in the same run; both "
-        "taken to be trained alike"
-    )
+    yield "gain: over the best MobileNetV2 that is no slower, assuming that both are trained alike"
     yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})

@@ -64,7 +64,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     if ship.accuracy.kind == "trained":
         yield f"  weights: {_weights(folder)}"
     if ship.accuracy.kind == "inherited":
-        yield f"  weights: {_shared(folder, ship.spec.name)}"
+        yield f"  {_shared(folder, ship.spec.name)}"
     yield f"  {effort_text(result)}"
 
 
@@ -111,8 +111,11 @@ def _shared(folder: Path, name: str) -> str:
     """Where the network's part of the shared weights is, or that there is none of its size."""
     train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
-        return f"{own}, its part of those that all networks share; for its own: {train} --from {own}"
-    return f"none, as the shared ones are of smaller networks: {train}"
+        return f"weights: {own}, its part of those that all networks share; for its own: {train} --from {own}"
+    return (
+        "no weights are written: the shared weights were trained at a smaller width or resolution; "
+        f"to train this network: {train}"
+    )
 
 
 def _weights(folder: Path) -> str:
@@ -147,7 +150,7 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
     gains = [gain for e in result.front if (gain := gain_over(e, result.rivals_of(e))) is not None]
     if gains and all(gain.low <= 0 for gain in gains):
         more = "" if result.exhausted else ": give more --time"
-        yield ("  no network of the front beats MobileNetV2 at its latency by the lower end of its gain" + more)
+        yield "  for no network of the front is the gain over MobileNetV2 certain (every interval reaches 0)" + more
 
 
 def status_lines(status: str) -> Iterator[str]:

@@ -94,6 +94,8 @@ def known_names() -> tuple[str, ...]:
 
 
 def _read(path: Path) -> ModelSpec | SearchSpace:
+    if path.is_dir() and (shipped := path / "ship.yaml").is_file():
+        raise OptionError(f"{path} is a run; its network is {shipped}", hint=f"name {shipped}")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -177,7 +177,7 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
     return Best(
         finetuned=found,
         notes=(
-            f"networks were not trained on their own: after {deadline.elapsed_s:.0f} s of {deadline.time_s:.0f} s "
-            "too little time was left; give more --time",
+            f"no network was trained on its own: preparing and searching took {deadline.elapsed_s:.0f} s of the "
+            f"{deadline.time_s:.0f} s given; give more --time",
         ),
     )
