@@ -67,6 +67,16 @@ def test_a_burst_is_as_long_as_asked_for() -> None:
     assert 25 <= len(runs) <= 26
 
 
+@pytest.mark.parametrize(("warm_ms", "untimed"), [(0.0, 2), (20.0, 20)])
+def test_untimed_runs_last_as_long_as_asked(warm_ms: float, untimed: int) -> None:
+    gpu = FakeGpu()
+    device = TorchCuda(gpu)
+    device.bursts([ONCE])
+    before = gpu.launched
+    (runs,) = device.bursts([ONCE._replace(warm_ms=warm_ms)])
+    assert gpu.launched - before - len(runs) == untimed
+
+
 def test_a_network_runs_until_the_clocks_have_settled() -> None:
     gpu = FakeGpu(launch_ns=lambda n: 5_000_000 - min(n, 200) * 10_000)
     (runs,) = TorchCuda(gpu).bursts([ONCE])
