@@ -24,7 +24,7 @@ import torch
 
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes
 from mnv2search.model.build import build
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.results.training import TrainingReport
 from mnv2search.spec.catalog import entry

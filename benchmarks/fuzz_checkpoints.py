@@ -85,7 +85,7 @@ def sound_files() -> dict[str, bytes]:
 
     from mnv2search.export import export
     from mnv2search.model.build import build
-    from mnv2search.model.weights.saved import Learned, told_of
+    from mnv2search.model.weights.network_file import Learned, told_of
     from mnv2search.spec.yaml.codec import loads
     from mnv2search.training.checkpoint import Checkpoint
 
@@ -287,7 +287,7 @@ def entry_points(path: Path) -> Iterator[Callable[[], object]]:
     """The functions that accept such a file."""
     from mnv2search.model.build import build
     from mnv2search.model.weights.load import load_weights
-    from mnv2search.model.weights.saved import learned_beside, read_learned, read_network, read_spec
+    from mnv2search.model.weights.network_file import learned_beside, read_learned, read_network, read_spec
     from mnv2search.spec.yaml.codec import load_spec, loads
     from mnv2search.supernet.initial_weights import network_of
     from mnv2search.training.checkpoint import read_checkpoint

@@ -35,7 +35,7 @@ from mnv2search.errors import Mnv2SearchError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.results.finetuned import REPORT, measured_of, recall_finetuned
+from mnv2search.results.finetuning import REPORT, measured_of, recall_finetuned
 from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec

@@ -146,7 +146,7 @@ def _cell(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Words of the command line in code: options, placeholders in braces, names of ours."""
+    """Set options, placeholders in braces and evaluator names in code style."""
     text = re.sub(r"(?<![`\w-])(--[a-z][\w-]*)(?![\w`-])", r"`\1`", text)
     text = re.sub(r"`mnv2search ([\w-]+) `--help``", r"`mnv2search \1 --help`", text)
     return re.sub(r"(?<!`)\b(command:PROGRAM \{spec\}|python:module:function)", r"`\1`", text)

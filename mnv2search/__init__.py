@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import mnv2search.latency.runner  # noqa: F401 - disables telemetry before any library is imported
 
 if TYPE_CHECKING:
+    from mnv2search.accuracy.evaluator import AccuracyEvaluator, Evaluator
     from mnv2search.accuracy.registry import open_evaluator
-    from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, Evaluator
+    from mnv2search.accuracy.types import Accuracy
     from mnv2search.cost import Cost, cost_of
     from mnv2search.errors import Mnv2SearchError, SpecError
     from mnv2search.evaluation import Budget, Evaluation, evaluate
@@ -68,13 +69,13 @@ __all__ = [
 
 _HOME = {
     "Accuracy": "accuracy.types",
-    "AccuracyEvaluator": "accuracy.types",
+    "AccuracyEvaluator": "accuracy.evaluator",
     "BlockSpec": "spec.model_spec",
     "Budget": "evaluation",
     "Cost": "cost",
     "DeviceInfo": "latency.types",
     "Evaluation": "evaluation",
-    "Evaluator": "accuracy.types",
+    "Evaluator": "accuracy.evaluator",
     "Latency": "latency.types",
     "LatencyDevice": "latency.types",
     "Mnv2SearchError": "errors",

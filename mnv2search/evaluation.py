@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, Report, StopEarly
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Report, StopEarly
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
 from mnv2search.latency.types import Latency, LatencyDevice

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from mnv2search.accuracy.evaluator import Report
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, completed, evaluate

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from mnv2search import plugins
-from mnv2search.accuracy.types import Evaluator, as_evaluator
+from mnv2search.accuracy.evaluator import Evaluator, as_evaluator
 from mnv2search.errors import OptionError
 
 __all__ = ["evaluator_effects", "open_evaluator"]

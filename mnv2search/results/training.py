@@ -9,7 +9,7 @@ from pathlib import Path
 from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.supernet.inherit import Inheritance
+from mnv2search.supernet.inheritance import Inheritance
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained

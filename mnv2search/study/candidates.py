@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.accuracy.types import Evaluator
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.predictor import LatencyPredictor

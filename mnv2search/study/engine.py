@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.types import LatencyDevice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from mnv2search.accuracy.types import Evaluator, Fitting, Preparation
+from mnv2search.accuracy.evaluator import Evaluator, Fitting, Preparation
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.model_spec import ModelSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from mnv2search.accuracy.types import AccuracyEvaluator, Preparation, as_evaluator
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, as_evaluator
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec

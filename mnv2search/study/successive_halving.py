@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from mnv2search.accuracy.types import Halving, StopEarly
+from mnv2search.accuracy.evaluator import Halving, StopEarly
 
 __all__ = ["FASTER", "SLOWER", "Curve", "Rungs", "Watch"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.model.weights.programs import SUFFIX
-from mnv2search.model.weights.saved import read_network
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = ["network_of"]

@@ -11,7 +11,7 @@ from mnv2search.spec.layers import Layer
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
-from mnv2search.supernet.inherit import corresponds, places_of, stages
+from mnv2search.supernet.inheritance import corresponds, places_of, stages
 
 __all__ = ["likeness", "nearest_subnet"]
 

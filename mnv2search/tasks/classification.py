@@ -23,7 +23,7 @@ from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import CROP, Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.spec.size import Size

@@ -17,7 +17,7 @@ from mnv2search.errors import MissingExtraError
 from mnv2search.model.boxes import decoded
 from mnv2search.model.build import MobileNet
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.tasks.matching import Targets, hard_negatives, reached, targets_of
 from mnv2search.tasks.metrics import Metrics, share

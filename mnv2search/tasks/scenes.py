@@ -18,7 +18,7 @@ from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import normalised
 from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics

@@ -14,7 +14,7 @@ from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of

@@ -19,7 +19,7 @@ from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.data.prepare import E, Parts
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec

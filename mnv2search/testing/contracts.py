@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.evaluation import no_report
 from mnv2search.export import Exporter
 from mnv2search.latency.measuring.timing import Measurer

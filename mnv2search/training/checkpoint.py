@@ -16,7 +16,7 @@ from mnv2search.atomic import replacing
 from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.files import read_weights_file, why_unreadable
-from mnv2search.model.weights.saved import Learned, told_of, torch_bytes
+from mnv2search.model.weights.network_file import Learned, told_of, torch_bytes
 from mnv2search.untrusted import UnsafeFileError
 
 __all__ = ["Checkpoint", "read_checkpoint", "restoring", "write_checkpoint", "write_network", "write_whole"]

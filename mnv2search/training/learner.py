@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.distributed import ALONE, Team

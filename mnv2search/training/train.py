@@ -16,7 +16,7 @@ from mnv2search.data.prefetch import Feed, feed_of
 from mnv2search.data.prepare import E
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingError, WeightsError
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.learner import B, Job, Learner

@@ -65,7 +65,7 @@ def saved_spec(name: str) -> ModelSpec | None:
     """
     if not name.endswith(SAVED) or not Path(name).exists():
         return None
-    from mnv2search.model.weights.saved import read_spec  # late: only such a file needs torch
+    from mnv2search.model.weights.network_file import read_spec  # late: only such a file needs torch
 
     return read_spec(Path(name))
 
@@ -85,7 +85,7 @@ def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]
     beside = Path(spec).with_suffix(".pt")
     if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
         return None
-    from mnv2search.model.weights.saved import read_spec
+    from mnv2search.model.weights.network_file import read_spec
 
     try:
         held = read_spec(beside)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.accuracy.evaluators.command import CommandEvaluator
-from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.yaml.codec import loads

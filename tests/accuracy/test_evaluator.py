@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from mnv2search import plugins
-from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import (
-    Accuracy,
+from mnv2search.accuracy.evaluator import (
     AccuracyEvaluator,
     Evaluator,
-    EvaluatorInfo,
     Fitting,
     Halving,
     Preparation,
     Report,
     as_evaluator,
 )
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError
 from mnv2search.evaluation import no_report
 from mnv2search.spec.model_spec import ModelSpec

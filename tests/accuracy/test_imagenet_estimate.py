@@ -21,8 +21,9 @@ from mnv2search.accuracy.estimate import (
     ranking_bound,
     ranking_bound_many,
 )
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator, features_of
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.errors import EvaluatorError
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.plan import plan

@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, StopEarly
 from mnv2search.accuracy.evaluators.python import PythonEvaluator
-from mnv2search.accuracy.types import AccuracyEvaluator, StopEarly
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 
 SPEC = ModelSpec(name="one", blocks=(BlockSpec(channels=24),), resolution=32)
 CODE = """
-from mnv2search.accuracy.types import Accuracy, StopEarly
+from mnv2search.accuracy.evaluator import StopEarly
+from mnv2search.accuracy.types import Accuracy
 
 not_a_function = 3
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.accuracy.evaluators.recorded import RecordedEvaluator, content_hash
-from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 

@@ -18,9 +18,10 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 
 from dense_specs import detector, segmenter
 
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.scores import SCORES, WARNING, naswot_of, synflow_of, zen, zen_of
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.errors import EvaluatorError, OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
 from mnv2search.spec.heads.outputs import with_output

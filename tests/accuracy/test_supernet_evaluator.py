@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators import supernet_training as module
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Preparation
 from mnv2search.data.prepare import prepare
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import EvaluatorError, OptionError, RecordError

@@ -16,18 +16,13 @@ sys.path += [str(Path(__file__).parents[1] / name) for name in ("training", "mod
 from dense_specs import ROWS, detector
 from scene_files import write_coco
 
+from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import (
-    Evaluator,
-    Fitting,
-    Halving,
-    Preparation,
-)
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import read_learned, read_network
+from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.search.run import ship_lines
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import BlockSpec, Classifier

@@ -14,15 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
 
+from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation, StopEarly
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import (
-    Evaluator,
-    Fitting,
-    Halving,
-    Preparation,
-    StopEarly,
-)
 from mnv2search.errors import DataError, EvaluatorError, OptionError, TrainingError
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec

@@ -26,7 +26,7 @@ from mnv2search.export.formats.source_text import source_text
 from mnv2search.export.precision import FP32
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.plugins import load, names
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -12,7 +12,7 @@ from mnv2search.errors import ExportError, OptionError
 from mnv2search.export import export
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import write_checked
-from mnv2search.export.formats import lowered
+from mnv2search.export.formats import artifact_exporter as lowered
 from mnv2search.export.formats import onnx as onnx_format
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.types import NetworkArrays

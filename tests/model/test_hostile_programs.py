@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnv2search.errors import WeightsError
 from mnv2search.export import export
-from mnv2search.model.weights.saved import read_network, read_spec
+from mnv2search.model.weights.network_file import read_network, read_spec
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 

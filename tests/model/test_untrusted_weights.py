@@ -20,7 +20,7 @@ from mnv2search.export import export
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.files import read_weights_file
 from mnv2search.model.weights.load import load_weights
-from mnv2search.model.weights.saved import read_learned, read_network, read_spec, told_of
+from mnv2search.model.weights.network_file import read_learned, read_network, read_spec, told_of
 from mnv2search.spec.yaml.codec import dumps
 
 PLAIN = EXOTIC["plain"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, Report
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Accuracy, AccuracyEvaluator, EvaluatorInfo, Preparation, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.registry import open_device

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_engine import BUDGET_MS, Heard, small
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Halving, Report, StopEarly
+from mnv2search.accuracy.evaluator import Halving, Report, StopEarly
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import open_device
 from mnv2search.report.search.run import run_json, ship_lines

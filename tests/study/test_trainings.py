@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, Fitting, Preparation, Report
+from mnv2search.accuracy.evaluator import Fitting, Preparation, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import open_device

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
-from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.inheritance import inherit
 
 ROWS = (
     BlockSpec(channels=16, expansion=1),

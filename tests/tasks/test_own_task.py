@@ -21,7 +21,7 @@ from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import Learned, read_network
+from mnv2search.model.weights.network_file import Learned, read_network
 from mnv2search.recipe import Recipe
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.heads import registry

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from mnv2search import plugins
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import AccuracyEvaluator
 from mnv2search.export import Exporter
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice

@@ -22,7 +22,7 @@ from mnv2search.data.pixels import Pixels
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
 from mnv2search.model.build import build
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.tasks.classification import Classification
 from mnv2search.training.distributed import ALONE, Team, joined
 from mnv2search.training.learner import Job

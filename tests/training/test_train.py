@@ -21,7 +21,7 @@ from mnv2search.data.reading import read_dataset
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import Learned, read_learned, read_network
+from mnv2search.model.weights.network_file import Learned, read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe, recipe_names
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.tasks.classification import Classification, classify

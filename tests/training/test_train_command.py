@@ -17,7 +17,7 @@ from pictures import draw_pictures
 from PIL import Image
 
 from mnv2search.errors import StoppedError
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 
 Run = Callable[..., Any]
 # Until a test gives up on another process, however busy the machine is.

@@ -26,14 +26,14 @@ from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import training_lines
 from mnv2search.spec.classes import with_classes
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.spec.yaml.codec import dumps
-from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.inheritance import inherit
 from mnv2search.tasks.detection import Detection
 from mnv2search.tasks.matching import targets_of
 from mnv2search.tasks.metrics import Metrics

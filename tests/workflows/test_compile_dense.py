@@ -18,7 +18,7 @@ from dense_specs import detector, segmenter
 from scene_files import write_coco, write_masks
 
 from mnv2search.errors import DataError, OptionError
-from mnv2search.model.weights.saved import read_learned
+from mnv2search.model.weights.network_file import read_learned
 from mnv2search.recipe import Recipe
 from mnv2search.results.exports import Compiled
 from mnv2search.spec.heads.outputs import with_output

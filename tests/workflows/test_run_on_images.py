@@ -24,11 +24,11 @@ from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import Learned, read_learned, read_network
-from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.model.weights.network_file import Learned, read_learned, read_network
+from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.search.run import run_rows, ship_lines
-from mnv2search.results.finetuned import Finetuned, recall_finetuned
+from mnv2search.results.finetuning import Finetuned, recall_finetuned
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec

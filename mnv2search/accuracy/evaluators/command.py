@@ -7,8 +7,9 @@ import signal
 import tempfile
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Evaluator, Report, changed_options
 from mnv2search.accuracy.program import ProgramTimeoutError, end_orphans, run_program
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.accuracy import estimate
 from mnv2search.accuracy.estimate import Features
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Method, Report
+from mnv2search.accuracy.evaluator import Evaluator, Method, Report
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import layer_params
 from mnv2search.errors import EvaluatorError, OptionError, SpecError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec

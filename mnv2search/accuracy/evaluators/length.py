@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mnv2search.accuracy.types import Fitting, Preparation
+from mnv2search.accuracy.evaluator import Fitting, Preparation
 from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec

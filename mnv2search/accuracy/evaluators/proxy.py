@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from mnv2search.accuracy.evaluator import Evaluator, Report, changed_options
 from mnv2search.accuracy.scores import SCORES, WARNING
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import SupportsFloat
 
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, StopEarly, changed_options
+from mnv2search.accuracy.evaluator import Evaluator, Report, StopEarly, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import escaped

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from mnv2search.accuracy.types import Accuracy, Evaluator, EvaluatorInfo, Report, changed_options
+from mnv2search.accuracy.evaluator import Evaluator, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError, RecordError, nearest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec

@@ -9,17 +9,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Evaluator, Method, Preparation, Report, changed_options
 from mnv2search.accuracy.evaluators.supernet_training import SupernetOptions, TrainedSupernet, prepare_supernet
-from mnv2search.accuracy.types import (
-    Accuracy,
-    Evaluator,
-    EvaluatorInfo,
-    Method,
-    Preparation,
-    Report,
-    accuracy_of,
-    changed_options,
-)
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, accuracy_of
 from mnv2search.data.batches import training_batches
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.prefetch import Feed
@@ -28,7 +20,7 @@ from mnv2search.data.transforms import Transform
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.elastic import located
-from mnv2search.model.weights.saved import Learned
+from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side

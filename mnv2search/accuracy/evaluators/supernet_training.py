@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
-from mnv2search.accuracy.types import Preparation
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prepare import prepare
@@ -23,11 +23,11 @@ from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, resolve
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.inherit_shared import inherit_shared
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
+from mnv2search.supernet.shared_inheritance import inherit_shared
 from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress

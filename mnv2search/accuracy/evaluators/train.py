@@ -10,25 +10,16 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import ClassVar
 
+from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation, Report, changed_options
 from mnv2search.accuracy.evaluators.length import Length
-from mnv2search.accuracy.types import (
-    Accuracy,
-    Evaluator,
-    EvaluatorInfo,
-    Fitting,
-    Halving,
-    Preparation,
-    Report,
-    accuracy_of,
-    changed_options,
-)
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, accuracy_of
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.inherit import corresponds, inherit
+from mnv2search.supernet.inheritance import corresponds, inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.task import AnyTask, Data, Parts, named_task
 from mnv2search.training.checkpoint import write_whole

@@ -78,7 +78,7 @@ def command(
     compiled = compile_file(
         spec, outputs=outputs, with_fvcore=not no_fvcore, note=lambda line: note(line, quiet=quiet), **options
     )
-    from mnv2search.report.networks.compiled import compiled_json, compiled_notes, compiled_results
+    from mnv2search.report.networks.compilation import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.networks.counts import layer_rows
     from mnv2search.report.table import draw
 

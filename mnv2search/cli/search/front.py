@@ -12,7 +12,7 @@ from mnv2search.cli.options import json_option, run_folder_argument
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
-    from mnv2search.results.finetuned import Finetuned
+    from mnv2search.results.finetuning import Finetuned
     from mnv2search.results.manifest import Manifest
     from mnv2search.study.types import SearchResult
 
@@ -30,7 +30,7 @@ def command(folder: Path, as_json: bool) -> None:
       mnv2search front results/mnv2-15ms
     """
     from mnv2search.report.search.run import status_lines
-    from mnv2search.results.finetuned import measured_of, recall_finetuned
+    from mnv2search.results.finetuning import measured_of, recall_finetuned
     from mnv2search.workflows.search.load_run import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
@@ -45,10 +45,10 @@ def command(folder: Path, as_json: bool) -> None:
 
 def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
     """Print the answer of a run: a document, or tables and what to ship."""
-    from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+    from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
-    from mnv2search.results.finetuned import shipped_json
+    from mnv2search.results.finetuning import shipped_json
 
     if as_json:
         document = run_json(result, folder=folder, status=manifest.status)

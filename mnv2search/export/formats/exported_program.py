@@ -11,8 +11,8 @@ import torch
 from mnv2search.errors import OptionError
 from mnv2search.export.check import Run, check_written, network, write_checked
 from mnv2search.model.build import MobileNet
+from mnv2search.model.weights.network_file import learned_beside, read_network, told_of
 from mnv2search.model.weights.programs import SUFFIX, write_program
-from mnv2search.model.weights.saved import learned_beside, read_network, told_of
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec, SsdLite
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mnv2search.export.check import Run
-from mnv2search.export.formats.lowered import LoweredExporter
+from mnv2search.export.formats.artifact_exporter import LoweredExporter
 from mnv2search.export.precision import Precision
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import INPUT, onnx_bytes

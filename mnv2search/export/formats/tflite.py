@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
-from mnv2search.export.formats.lowered import LoweredExporter
+from mnv2search.export.formats.artifact_exporter import LoweredExporter
 from mnv2search.export.precision import Precision
 from mnv2search.latency.runner.quiet import quiet
 from mnv2search.lowering.quantize import Ranges

@@ -121,9 +121,6 @@ class _NcnnEmitter(Emitter[str]):
         groups = convolution.groups
         return self._keyed(self.graph.convolution(tensor, params, weight, bias, groups=groups, largest=largest), key)
 
-    def batch_norm(self, arrays: LayerArrays, tensor: str, eps: float) -> str:
-        raise NotImplementedError("batch norm is always folded")
-
     def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:
         assert arrays.gamma is not None
         assert arrays.beta is not None

@@ -181,9 +181,6 @@ class _ChannelsLast(Emitter[int]):
             return [graph.operator("DEQUANTIZE", [array], graph.shape(array)) for array in stored]
         return [graph.array(weight), graph.array(bias)]
 
-    def batch_norm(self, arrays: LayerArrays, tensor: int, eps: float) -> int:
-        raise NotImplementedError("batch norm is always folded")
-
     def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: int, keys: tuple[Key, Key]) -> int:
         """Group norm by its arithmetic, in floating point: there is no operator for it."""
         graph = self.graph

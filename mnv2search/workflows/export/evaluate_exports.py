@@ -34,7 +34,7 @@ def export_evaluator(spec: ModelSpec, weights: Path | None, data: Path, normaliz
         raise OptionError(f"{spec.name} has no head: there is nothing to evaluate", hint="give its spec a head")
     from mnv2search.export import loaded  # late: they load torch
     from mnv2search.export.check import network
-    from mnv2search.model.weights.saved import Learned
+    from mnv2search.model.weights.network_file import Learned
     from mnv2search.recipe import Recipe
     from mnv2search.tasks.task import task_of
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from mnv2search.accuracy.types import AccuracyEvaluator
+from mnv2search.accuracy.evaluator import AccuracyEvaluator
 from mnv2search.evaluation import Budget
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.spec.space import SearchSpace

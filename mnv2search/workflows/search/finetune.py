@@ -11,8 +11,8 @@ from pathlib import Path
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
-from mnv2search.model.weights.saved import Learned, read_learned, read_network
-from mnv2search.results.finetuned import REPORT, Finetuned, finetuned_json, training_folder
+from mnv2search.model.weights.network_file import Learned, read_learned, read_network
+from mnv2search.results.finetuning import REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.study.results import median_ms_of
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.training.checkpoint import write_network, write_whole

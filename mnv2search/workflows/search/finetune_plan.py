@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnv2search.accuracy.types import Evaluator
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import read_network
+from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.results.finetuned import LONG_RECIPE, FinetuneReport, read_report
+from mnv2search.results.finetuning import LONG_RECIPE, FinetuneReport, read_report
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
-from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.inheritance import inherit
 from mnv2search.tasks.task import AnyTask, Data, Parts
 from mnv2search.training.distributed import own_device
 from mnv2search.training.throughput import Speed, Timed, training_rate

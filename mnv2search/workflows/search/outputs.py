@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.curves import candidates_png
-from mnv2search.report.finetuned import finetuned_lines, finetuned_rows
+from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
@@ -20,7 +20,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import escaped, file_name
 
 if TYPE_CHECKING:
-    from mnv2search.results.finetuned import Finetuned
+    from mnv2search.results.finetuning import Finetuned
 
 __all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from mnv2search import plugins
-from mnv2search.accuracy.types import AccuracyEvaluator, Evaluator
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Evaluator
 from mnv2search.errors import OptionError, RecordError, UnknownNameError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.device_text import SEPARATOR, device_text

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.accuracy.types import Evaluator
 from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.results.finetuned import Finetuned, measured_of, recall_finetuned
+from mnv2search.results.finetuning import Finetuned, measured_of, recall_finetuned
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace

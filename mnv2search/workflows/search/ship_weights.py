@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnv2search.accuracy.types import Evaluator
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.evaluation import Evaluation
-from mnv2search.results.finetuned import Finetuned, training_folder
+from mnv2search.results.finetuning import Finetuned, training_folder
 from mnv2search.study.types import SearchResult
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.trainer import BEST

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mnv2search.accuracy.types import Evaluator
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.errors import OptionError, check_package
-from mnv2search.results.finetuned import REPORT, Finetuned, measured_of, recall_finetuned
+from mnv2search.results.finetuning import REPORT, Finetuned, measured_of, recall_finetuned
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
 

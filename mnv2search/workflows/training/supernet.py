@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
-from mnv2search.accuracy.types import Preparation
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device

@@ -15,12 +15,12 @@ from mnv2search.data.dataset import SPLITS
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.weights.saved import Learned, read_network
+from mnv2search.model.weights.network_file import Learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import faults_lines, metrics_rows, training_lines
 from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, Parts, task_of

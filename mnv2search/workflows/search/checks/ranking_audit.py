@@ -19,13 +19,13 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
-from mnv2search.results.finetuned import training_folder
+from mnv2search.results.finetuning import training_folder
 from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick
 from mnv2search.study.results import rank_of
-from mnv2search.supernet.inherit import inherit
+from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.classification import Classification
 from mnv2search.tasks.metrics import Metrics, record_of

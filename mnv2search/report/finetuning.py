@@ -12,7 +12,7 @@ from mnv2search.report.training import COLLAPSED, majority_text
 
 if TYPE_CHECKING:
     from mnv2search.evaluation import Evaluation
-    from mnv2search.results.finetuned import Finetuned
+    from mnv2search.results.finetuning import Finetuned
     from mnv2search.tasks.metrics import Metrics
 
 __all__ = ["finetuned_lines", "finetuned_rows"]

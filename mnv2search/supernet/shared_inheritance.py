@@ -16,7 +16,7 @@ from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.spec.model_spec import BlockSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import origins
-from mnv2search.supernet.inherit import Inheritance, inherit
+from mnv2search.supernet.inheritance import Inheritance, inherit
 
 __all__ = ["inherit_shared"]
 
@@ -24,7 +24,7 @@ __all__ = ["inherit_shared"]
 def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
     """Fill shared weights from a trained network; weights without counterpart keep their values.
 
-    The largest network of the space inherits, see `mnv2search.supernet.inherit`. Then the channels between expansion
+    The largest network of the space inherits (`supernet.inheritance`). Then the channels between expansion
     and projection are sorted by importance, which does not change its output: smaller networks take the first ones.
 
     Raises:
