@@ -10,8 +10,6 @@ from pathlib import Path
 
 from mnv2search.errors import WriteError
 
-__all__ = ["remove_leftovers", "replacing", "sync", "write_bytes", "write_text"]
-
 TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL)
 
 

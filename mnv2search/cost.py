@@ -9,18 +9,6 @@ from typing import Literal, NamedTuple
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit, plan
 
-__all__ = [
-    "BYTES",
-    "MAX_COUNT",
-    "Cost",
-    "Precision",
-    "UnitCost",
-    "check_counts",
-    "cost_of",
-    "layer_params",
-    "unit_cost",
-]
-
 Precision = Literal["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 # Every integer up to here is exact as a float.

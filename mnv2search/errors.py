@@ -6,28 +6,6 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "DataError",
-    "DeviceError",
-    "Diagnostic",
-    "EvaluatorError",
-    "ExportError",
-    "LatencyError",
-    "MissingExtraError",
-    "Mnv2SearchError",
-    "OptionError",
-    "Problem",
-    "RecordError",
-    "SpecError",
-    "StoppedError",
-    "TrainingError",
-    "UnknownNameError",
-    "WeightsError",
-    "WriteError",
-    "check_package",
-    "nearest",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:

@@ -13,8 +13,6 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Budget", "Evaluation", "evaluate", "no_report"]
-
 UNITS = {
     "latency_ms": "ms",
     "latency_min_ms": "ms",

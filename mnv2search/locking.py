@@ -12,8 +12,6 @@ from pathlib import Path
 from mnv2search.atomic import remove_leftovers
 from mnv2search.errors import RecordError
 
-__all__ = ["LOCK", "folder_lock"]
-
 LOCK = ".lock"
 
 

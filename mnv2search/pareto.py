@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from mnv2search.errors import OptionError
 
-__all__ = ["front", "hypervolume"]
-
 _T = TypeVar("_T")
 
 

@@ -11,8 +11,6 @@ from typing import Any, TypeAlias, cast
 
 from mnv2search.errors import OptionError, UnknownNameError
 
-__all__ = ["Factory", "checked_options", "imported", "load", "names"]
-
 Factory: TypeAlias = Callable[..., Any]
 Option: TypeAlias = bool | int | float | str
 

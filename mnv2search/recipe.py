@@ -15,8 +15,6 @@ from mnv2search.errors import DataError, OptionError, UnknownNameError
 from mnv2search.spec.yaml.source import MAX_BYTES, Table, Text, decoded, parse
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
-
 FOLDER = Path(__file__).parent / "recipes"
 Optimizer: TypeAlias = Literal["sgd", "adamw", "rmsprop-tf"]
 Schedule: TypeAlias = Literal["cosine", "exponential"]

@@ -11,20 +11,6 @@ import unicodedata
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-__all__ = [
-    "MAX_NAME_BYTES",
-    "UnsafeFileError",
-    "escaped",
-    "file_name",
-    "is_regular",
-    "json_as",
-    "json_value",
-    "open_regular",
-    "read_bytes",
-    "read_json",
-    "read_text",
-]
-
 T = TypeVar("T")
 # A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
 MAX_NAME_BYTES = 180

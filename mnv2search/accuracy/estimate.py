@@ -29,21 +29,6 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
     Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
-__all__ = [
-    "TERMS",
-    "Coefficients",
-    "Features",
-    "Gain",
-    "coefficients",
-    "departures",
-    "estimate",
-    "estimate_many",
-    "extrapolations",
-    "gain",
-    "ranking_bound",
-    "ranking_bound_many",
-    "terms_many",
-]
 
 MADDS_UNIT = 3e8
 RESOLUTION_UNIT_PX = 224

@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from mnv2search.spec.plan import Plan
     from mnv2search.tasks.task import AnyTask, Data
 
-__all__ = [
-    "AccuracyEvaluator",
-    "Evaluator",
-    "Fitting",
-    "Halving",
-    "Method",
-    "Preparation",
-    "Report",
-    "StopEarly",
-    "as_evaluator",
-    "changed_options",
-]
 
 Method: TypeAlias = Literal["arithmetic", "shared weights", "training"]
 """Accuracies by arithmetic, with weights that all networks of a space share, or by an evaluation of each network

@@ -17,8 +17,6 @@ from typing import IO, NamedTuple
 
 from mnv2search.accuracy import supervisor
 
-__all__ = ["Finished", "ProgramTimeoutError", "end_orphans", "run_program"]
-
 # Bytes kept from the end of each stream: enough for the last line and for the reason of a failure.
 KEPT_BYTES = 1 << 16
 CHUNK = 1 << 16

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from mnv2search.accuracy.estimate import Features
 
-__all__ = ["PublishedResult", "nearest_published", "published_results"]
-
 # Scales of the distance: of log multiply-adds, log side, log parameters, and the share of squeeze-excite.
 UNITS = (0.3, 0.25, 0.5, 0.5)
 # Distance in parameters if a source does not state them.

@@ -13,8 +13,6 @@ from mnv2search import plugins
 from mnv2search.accuracy.evaluator import Evaluator, as_evaluator
 from mnv2search.errors import OptionError
 
-__all__ = ["evaluator_effects", "open_evaluator"]
-
 # The option that takes the rest of the text, commas and spaces included.
 REST: Mapping[str, str] = {"command": "run", "python": "function", "recorded": "table"}
 # Options whose value is a path or the name of a remote dataset.

@@ -21,8 +21,6 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 
-__all__ = ["SCORES", "WARNING", "Score", "naswot", "naswot_of", "synflow", "synflow_of", "zen", "zen_of"]
-
 Score: TypeAlias = Callable[[ModelSpec, int], float]
 """Takes a network and a seed."""
 

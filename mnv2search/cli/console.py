@@ -10,8 +10,6 @@ from rich.segment import Segment
 
 from mnv2search.untrusted import escaped
 
-__all__ = ["EscapingConsole"]
-
 
 class EscapingConsole(Console):
     """A console that escapes all text; only rich itself moves the cursor and sets colours."""

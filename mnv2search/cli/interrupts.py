@@ -12,8 +12,6 @@ from types import FrameType
 from mnv2search.cli.output import note
 from mnv2search.errors import StoppedError
 
-__all__ = ["stop_requests", "told_what_is_kept"]
-
 
 @contextmanager
 def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:

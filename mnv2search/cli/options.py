@@ -11,26 +11,6 @@ import click
 
 from mnv2search.cli.parameter_types import Duration, NonEmptyPath, NonEmptyText, Positive, Resolution
 
-__all__ = [
-    "FILE",
-    "FOLDER",
-    "data_option",
-    "device_option",
-    "epochs_option",
-    "folder_option",
-    "force_option",
-    "json_option",
-    "network_options",
-    "output_dir_option",
-    "quiet_option",
-    "run_folder_argument",
-    "seed_option",
-    "space_option",
-    "time_option",
-    "void_option",
-    "weights_options",
-]
-
 F = TypeVar("F", bound=Callable[..., object])
 
 

@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
     from mnv2search.report.rows import Rows
 
-__all__ = [
-    "answer",
-    "answer_as_is",
-    "emit",
-    "emit_json",
-    "fail",
-    "fail_usage",
-    "note",
-    "route_warnings",
-    "stderr_console",
-    "stdout_console",
-]
 
 Document: TypeAlias = Mapping[str, object] | Sequence[object]
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-__all__ = ["Count", "Duration", "NonEmptyPath", "NonEmptyText", "Positive", "Resolution"]
-
 
 class NonEmptyText(click.ParamType[str]):
     """A text such as a name; an empty one is an error."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mnv2search.latency.measuring.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
 
-__all__ = ["TRAINING_EVERY_S", "line_due", "measuring", "preparing", "profiling", "searching"]
 
 PHASES = {
     "baseline": "measuring the MobileNetV2 grid",

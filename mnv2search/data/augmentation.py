@@ -14,8 +14,6 @@ from mnv2search.errors import MissingExtraError
 from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.recipe import Recipe
 
-__all__ = ["augment_scenes", "rand_augment"]
-
 # Least share of an object that a crop leaves; objects with less are dropped.
 LEAST_VISIBLE = 0.3
 COLOUR_SHARE = 0.8

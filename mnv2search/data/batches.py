@@ -16,8 +16,6 @@ from mnv2search.data.prefetch import ONE_THREAD, Feed, made_ahead
 from mnv2search.data.transforms import Transform, center_crop, crop_all, random_crop
 from mnv2search.model.normalization import NORMALIZATIONS
 
-__all__ = ["Batch", "evaluation_batches", "scene_batches", "training_batches"]
-
 
 class Batch(NamedTuple):
     """Images (N, 3, S, S) in channels_last, normalised, and labels (N,)."""

@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from mnv2search.errors import DataError
 
-__all__ = ["SPLITS", "SPLIT_NAMES", "Corners", "Dataset", "Example", "Fault", "Split", "SplitFiles", "class_name"]
-
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # What folders and tables call their splits.

@@ -17,17 +17,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
-__all__ = [
-    "FORMATS",
-    "MAX_FILE_BYTES",
-    "MAX_PIXELS",
-    "MAX_SIDE_PX",
-    "SUFFIXES",
-    "checked_size",
-    "image_sizes",
-    "opened_image",
-]
-
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 # Pillow's names. Its other decoders start programs (EPS), or read formats that are rare in datasets.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")

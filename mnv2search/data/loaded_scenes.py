@@ -18,8 +18,6 @@ from mnv2search.errors import DataError
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["VOID", "LoadedScenes", "SceneBatch"]
-
 # Value of the pixels of masks that losses and metrics ignore.
 VOID = 255
 # Limit of the decoded images that are kept in memory.

@@ -21,8 +21,6 @@ from mnv2search.data.image_files import opened_image
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["UNREADABLE_SHARE", "Bytes", "Pixels", "decoded", "is_readable_enough"]
-
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
 # Longer pictures are trimmed to this aspect, so that one panorama does not fill the disk.

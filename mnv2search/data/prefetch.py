@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["ONE_THREAD", "Feed", "feed_of", "made_ahead"]
-
 T = TypeVar("T")
 # Threads that make batches for a GPU; on a CPU, the network itself needs the cores.
 MOST_WORKERS = 8

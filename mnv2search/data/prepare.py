@@ -18,8 +18,6 @@ from mnv2search.data.transforms import CROP
 from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["E", "Parts", "prepare"]
-
 # Number of images sampled to find the typical image size of a dataset.
 LOOKED_AT = 64
 # Images that are no larger than the network's input are shifted by this share of it instead of cropped.

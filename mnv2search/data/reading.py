@@ -23,8 +23,6 @@ from mnv2search.data.readers.tables import HUB, is_table, read_table
 from mnv2search.data.splits import assemble
 from mnv2search.errors import DataError
 
-__all__ = ["image_folder", "read_dataset", "task_of_layout"]
-
 LAYOUTS = {
     "classification": "CLASS/*.jpg, or train/CLASS/*.jpg and test/CLASS/*.jpg, with two classes or more",
     "detection": "train/annotations.json with train/images/ (COCO), or Annotations/*.xml with JPEGImages/ (VOC)",

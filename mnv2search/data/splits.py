@@ -11,8 +11,6 @@ from pathlib import Path
 from mnv2search.data.dataset import SPLITS, Dataset, Example, Fault, Split, SplitFiles
 from mnv2search.errors import DataError
 
-__all__ = ["assemble"]
-
 # Shares that are drawn from train where the source has no such split.
 DRAWN_SHARES: dict[Split, float] = {"test": 0.2, "val": 0.15}
 # A split with a larger share of faults is refused: it is more likely read in a wrong way.

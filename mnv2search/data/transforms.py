@@ -16,8 +16,6 @@ from mnv2search.data.pixels import Bytes
 from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.recipe import Recipe
 
-__all__ = ["CROP", "Crop", "Transform", "center_crop", "crop_all", "normalised", "random_crop"]
-
 # Images are stored with a short side of the network's side over this, and evaluated on their centre.
 CROP = 0.875
 CROP_TRIES = 10

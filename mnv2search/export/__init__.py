@@ -13,17 +13,6 @@ if TYPE_CHECKING:
     from mnv2search.results.exports import ExportReport
     from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = [
-    "CheckingExporter",
-    "Exporter",
-    "LoadingExporter",
-    "RoundingExporter",
-    "check_export",
-    "check_suffix",
-    "export",
-    "loaded",
-]
-
 
 # Which of our formats hold a precision, for hints.
 HOLDING = {"int8": ".tflite, .onnx and .pte files hold int8", "fp16": ".tflite files hold fp16"}

@@ -11,8 +11,6 @@ from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
 
-__all__ = ["layer_arrays", "set_arbitrary"]
-
 
 def layer_arrays(model: MobileNet) -> NetworkArrays:
     """The arrays of every layer of the plan; an even split comes in its parts, as an uneven one."""

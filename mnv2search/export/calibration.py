@@ -18,8 +18,6 @@ from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["MOST_IMAGES", "Calibration", "calibration_images"]
-
 MOST_IMAGES = 128
 # Images are scaled until they hold the network's size over this, and the middle is cut out.
 # Source: torchvision's and slim's evaluation of 224 px networks at 256 px.

@@ -18,8 +18,6 @@ from mnv2search.model.weights.load import load_weights
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Difference", "Run", "accept", "check_written", "difference", "network", "write_checked"]
-
 Run = Callable[[Tensor], Tensor]
 
 BATCHES = (1, 2)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mnv2search.lowering.types import NetworkArrays
     from mnv2search.spec.plan import Plan
 
-__all__ = ["FP32", "PRECISIONS", "Precision"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Largest difference from the network that is accepted, by precision. In fp32 it is the largest of any output, over

@@ -15,8 +15,6 @@ from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan
 
-__all__ = ["choice_of"]
-
 
 def choice_of(
     model: MobileNet, to: Path, *, seed: int, precision: Precision, run: Callable[[Plan], Run]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from mnv2search.errors import OptionError
 
-__all__ = ["SEPARATOR", "device_text", "with_precision"]
-
 SEPARATOR = " + "
 """Stands between the devices of a pool."""
 

@@ -17,8 +17,6 @@ from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Gpu", "GpuDevice", "Queued"]
-
 # Networks that stay loaded.
 LOADED = 13
 # Runs that are queued before the processor is waited for: enough to hide that each has to be launched.

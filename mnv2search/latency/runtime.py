@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-__all__ = ["Runtime", "RuntimeDevice", "not_installed"]
-
 
 class Runtime(ABC):
     """How networks become artifacts of one runtime; needs the runtime itself only where an artifact is loaded.

@@ -11,8 +11,6 @@ import torch
 from mnv2search.errors import DeviceError
 from mnv2search.latency.types import Runner
 
-__all__ = ["TorchGpu"]
-
 WARM_RUNS = 3
 # Where PyTorch does not tell the size of the cache: more than any has.
 LARGE_CACHE = 256 * 2**20

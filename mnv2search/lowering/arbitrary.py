@@ -10,8 +10,6 @@ import numpy as np
 from mnv2search.lowering.types import Floats, LayerArrays
 from mnv2search.spec.plan import Layer
 
-__all__ = ["arbitrary_arrays"]
-
 POOL = 1 << 18
 BIAS_SCALE = 0.1
 

@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Artifact"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:

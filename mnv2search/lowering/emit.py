@@ -17,8 +17,6 @@ from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import Layer, Plan, Unit
 from mnv2search.spec.size import Size
 
-__all__ = ["GROUP_NORM_EPS", "RELUS", "Convolution", "Emitter", "emit"]
-
 # Source: the default of torch.nn.GroupNorm.
 GROUP_NORM_EPS = 1e-5
 # Activations that cut a tensor to its range at most.

@@ -9,8 +9,6 @@ import numpy as np
 from flatbuffers.builder import Builder
 from numpy.typing import NDArray
 
-__all__ = ["Field", "Flatbuffer"]
-
 Field: TypeAlias = tuple[str, float]
 """A number with its type, as Builder's methods call it: ``("Int32", 3)``."""
 

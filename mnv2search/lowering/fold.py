@@ -8,8 +8,6 @@ import numpy as np
 
 from mnv2search.lowering.types import LayerArrays
 
-__all__ = ["folded"]
-
 
 def folded(arrays: LayerArrays, *, eps: float) -> LayerArrays:
     """The layer with its batch norm folded into weight and bias; others come back as they are.

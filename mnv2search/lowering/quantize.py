@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from mnv2search.lowering.types import Floats
 
-__all__ = ["Key", "PerChannel", "Ranges", "per_channel", "scale_and_zero"]
-
 Key: TypeAlias = tuple[int, int | str]
 Ranges: TypeAlias = Mapping[Key, tuple[float, float]]
 """(smallest, largest) value of each tensor that is quantised; see `mnv2search.lowering.ranges`."""

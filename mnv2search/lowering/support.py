@@ -5,8 +5,6 @@ from __future__ import annotations
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 
-__all__ = ["refuse_choice"]
-
 
 def refuse_choice(spec: ModelSpec, what: str) -> None:
     """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.

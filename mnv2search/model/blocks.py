@@ -11,18 +11,6 @@ from torch.nn import functional
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Shortcut, Unit
 
-__all__ = [
-    "ACTIVATIONS",
-    "Block",
-    "BoundLayer",
-    "PaddedConv2d",
-    "SplitConv2d",
-    "SqueezeExcite",
-    "conv_norm_act",
-    "convolution",
-    "convolutions",
-]
-
 # Only these two run in place, as torchvision's do: the backward pass of the others needs their input.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu6": lambda: nn.ReLU6(inplace=True),

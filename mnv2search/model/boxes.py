@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH
 
-__all__ = ["as_centres", "as_corners", "decoded", "encoded", "ious", "suppressed"]
-
 # Sides are at least this share of the image where their logarithm is taken.
 SMALLEST_SIDE = 1e-6
 

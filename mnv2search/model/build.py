@@ -18,8 +18,6 @@ from mnv2search.plugins import imported
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 
-__all__ = ["InitScheme", "MobileNet", "build", "initialize"]
-
 InitScheme = Literal["torchvision", "slim"]
 
 

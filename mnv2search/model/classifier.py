@@ -6,8 +6,6 @@ from torch import nn
 
 from mnv2search.spec.plan import Unit
 
-__all__ = ["classifier"]
-
 
 def classifier(unit: Unit, *, dropout: float) -> nn.Sequential:
     """Dropout and a linear layer with bias, for pooled features of shape (N, C).

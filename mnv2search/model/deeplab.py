@@ -10,8 +10,6 @@ from mnv2search.model.dense import DenseHead, enlarged
 from mnv2search.spec.model_spec import DeepLab
 from mnv2search.spec.plan import Plan
 
-__all__ = ["DeepLabHead"]
-
 
 class DeepLabHead(DenseHead):
     """Branches, their join, a decoder where there is one, and the logits; dropout after the join."""

@@ -14,8 +14,6 @@ from mnv2search.model.blocks import BoundLayer, conv_norm_act
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import Plan, Unit
 
-__all__ = ["DenseHead", "HeadUnit", "classes_at", "enlarged"]
-
 # Logits that are upsampled at once: 256 MB.
 MOST_VALUES = 2**26
 

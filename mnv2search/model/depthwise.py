@@ -9,8 +9,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["depthwise"]
-
 TILE = 3
 # oneDNN has no fast code either for what ends in maps of this side in px or less.
 SLOW_OUT = 2

@@ -19,8 +19,6 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
 
-__all__ = ["ElasticNet", "Located", "SharedWeights", "located", "smallest_and_largest"]
-
 # Of the classifier's weights, as `mnv2search.model.build.initialize` draws them.
 CLASSIFIER_DEVIATION = 0.01
 

@@ -11,8 +11,6 @@ from mnv2search.errors import OptionError
 from mnv2search.model.blocks import convolutions
 from mnv2search.model.build import MobileNet, build
 
-__all__ = ["fold"]
-
 
 def fold(model: MobileNet) -> MobileNet:
     """A copy in evaluation mode with every batch norm folded into the convolution before it; group norms stay."""

@@ -8,8 +8,6 @@ import torch
 
 from mnv2search.model.build import MobileNet
 
-__all__ = ["fvcore_madds"]
-
 
 def fvcore_madds(model: MobileNet) -> int:
     """The convolution and linear entries of fvcore's count for one image; its norm and pooling entries are left out.

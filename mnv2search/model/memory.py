@@ -10,8 +10,6 @@ from mnv2search.cost import BYTES, cost_of
 from mnv2search.errors import OptionError
 from mnv2search.spec.plan import Plan
 
-__all__ = ["check_memory", "memory_bytes"]
-
 # Source: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

@@ -13,8 +13,6 @@ from mnv2search.spec.heads.anchors import anchors
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 
-__all__ = ["SsdLiteHead"]
-
 
 class SsdLiteHead(DenseHead):
     """Extra layers and predictors; anchors are kept beside the weights and not among them."""

@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "FIGURES",
-    "MAX_HISTORY_BYTES",
-    "Evaluated",
-    "History",
-    "candidates_png",
-    "from_zero",
-    "history_of",
-    "training_png",
-]
 
 # Figures by the names that they are recorded under; all of them are shares, shown in percent.
 FIGURES = {

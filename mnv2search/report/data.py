@@ -13,8 +13,6 @@ from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.results.data import DataDescription, Quantiles
 
-__all__ = ["data_json", "data_lines", "data_rows", "faults_counted"]
-
 MOST_NAMED = 10
 # The quantity that is counted for each class, and its unit in the table.
 AMOUNTS = {

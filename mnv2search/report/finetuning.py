@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mnv2search.results.finetuning import Finetuned
     from mnv2search.tasks.metrics import Metrics
 
-__all__ = ["finetuned_lines", "finetuned_rows"]
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
 

@@ -11,8 +11,6 @@ from typing import TypeAlias
 from mnv2search.report.rows import Rows
 from mnv2search.untrusted import escaped
 
-__all__ = ["Lines", "Part", "Picture", "page"]
-
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }

@@ -16,7 +16,6 @@ from mnv2search.study.results import REGION_BEGINS, median_ms_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["front_png"]
 
 INK, MUTED, FRONT, BASE, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#c2410c", "#b3261e"
 

@@ -10,26 +10,6 @@ from typing import Literal, TypeVar
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.latency.types import DeviceInfo, Latency
 
-__all__ = [
-    "NAME",
-    "Column",
-    "Rows",
-    "accuracy_phrase",
-    "accuracy_text",
-    "accuracy_unit",
-    "counted",
-    "device_line",
-    "device_text",
-    "interval_text",
-    "measured_text",
-    "millions",
-    "ms_text",
-    "plus_minus",
-    "rows_of",
-    "trouble_lines",
-]
-
-
 T = TypeVar("T")
 
 

@@ -11,7 +11,6 @@ from mnv2search.report.rows import Column, Rows
 if TYPE_CHECKING:
     from mnv2search.results.scores import ScoreReport
 
-__all__ = ["chance", "score_json", "score_lines", "score_rows"]
 
 # Nine tenths of a normal distribution lie within so many deviations.
 Z_90 = 1.645

@@ -12,8 +12,6 @@ from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, millions
 if TYPE_CHECKING:
     from mnv2search.results.supernet import SupernetReport
 
-__all__ = ["supernet_json", "supernet_lines", "supernet_rows"]
-
 
 def supernet_rows(report: SupernetReport) -> Rows:
     """Some of the networks with their inherited accuracies."""

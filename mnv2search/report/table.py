@@ -14,8 +14,6 @@ from rich.text import Text
 from mnv2search.report.rows import Rows
 from mnv2search.untrusted import escaped
 
-__all__ = ["draw", "drawn", "fitted"]
-
 T = TypeVar("T")
 
 WIDEST = 400

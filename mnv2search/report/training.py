@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from mnv2search.tasks.metrics import Metrics
     from mnv2search.training.progress import Progress
 
-__all__ = [
-    "COLLAPSED",
-    "faults_lines",
-    "majority_text",
-    "metrics_rows",
-    "metrics_text",
-    "progress_text",
-    "training_lines",
-]
 
 COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
 SHORT = {**METRICS, "top1": "top-1"}

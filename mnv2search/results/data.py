@@ -8,8 +8,6 @@ from pathlib import Path
 
 from mnv2search.data.dataset import Dataset, Split
 
-__all__ = ["DataDescription", "Quantiles", "Sizes"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:

@@ -9,8 +9,6 @@ import numpy as np
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Audit", "Audited", "ChannelPoint", "Cliff", "KernelPoint", "MultiplePoint", "Probe", "Profile"]
-
 # The ratio of latencies exceeds that of multiply-adds by this factor.
 RUINOUS = 1.5
 

@@ -10,8 +10,6 @@ from mnv2search.cost import Cost
 from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
 
-__all__ = ["Compiled", "ExportReport", "Judged"]
-
 Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
 """Metrics on the test images: of the network first, then of each file that can be run here."""
 

@@ -18,19 +18,6 @@ from mnv2search.study.types import SearchResult
 from mnv2search.tasks.metrics import Metrics, metrics_of_record, record_of
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
-__all__ = [
-    "LONG_RECIPE",
-    "REPORT",
-    "FinetuneReport",
-    "Finetuned",
-    "finetuned_json",
-    "measured_of",
-    "read_report",
-    "recall_finetuned",
-    "shipped_json",
-    "training_folder",
-]
-
 REPORT = "finetune.json"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"

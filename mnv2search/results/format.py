@@ -11,8 +11,6 @@ from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.untrusted import UnsafeFileError, json_as
 
-__all__ = ["FORMAT", "MAX_TRIAL", "Count", "Seconds", "check_format", "unreadable"]
-
 FORMAT: Final = 1
 # Networks are named after their trial, and names have a maximum length.
 MAX_TRIAL = 99_999_999

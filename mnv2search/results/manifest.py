@@ -18,8 +18,6 @@ from mnv2search.latency.types import DeviceInfo
 from mnv2search.results.format import FORMAT, MAX_TRIAL, Count, Seconds, check_format, unreadable
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["MANIFEST", "STARTING", "Manifest", "RunSettings", "Status", "read_manifest", "write_manifest"]
-
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 24
 # Status of a run whose folder may still hold files of the run that it replaces.

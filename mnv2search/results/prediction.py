@@ -7,8 +7,6 @@ from pathlib import Path
 
 from mnv2search.tasks.prediction import Found
 
-__all__ = ["Prediction"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:

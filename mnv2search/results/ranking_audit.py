@@ -8,8 +8,6 @@ from pathlib import Path
 from mnv2search.evaluation import Evaluation
 from mnv2search.tasks.metrics import Metrics
 
-__all__ = ["Ranked", "Statistic"]
-
 
 @dataclass(frozen=True, slots=True)
 class Statistic:

@@ -19,8 +19,6 @@ from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.untrusted import json_as
 
-__all__ = ["LineReader", "Record", "Stage", "line_of"]
-
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
 Trial = Annotated[int, Meta(ge=-1, le=MAX_TRIAL)]
 

@@ -14,8 +14,6 @@ from mnv2search.results.record_line import LineReader, Record, line_of
 from mnv2search.spec.space import SearchSpace
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
-__all__ = ["EVALUATIONS", "RecordWriter", "checked_lines", "read_records"]
-
 EVALUATIONS = "evaluations.jsonl"
 # A run of 3,000 networks takes 10 MB.
 MAX_BYTES = 1 << 30

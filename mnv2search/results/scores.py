@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["COUNTED", "ScoreReport"]
-
-
 COUNTED = ("depth", "multiply-adds", "body parameters")
 
 

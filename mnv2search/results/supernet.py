@@ -8,8 +8,6 @@ from pathlib import Path
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["SupernetReport"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetReport:

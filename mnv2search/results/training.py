@@ -14,8 +14,6 @@ from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained
 
-__all__ = ["TrainingReport", "report_json"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingReport:

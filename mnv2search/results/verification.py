@@ -8,8 +8,6 @@ from mnv2search.cost import Cost
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.types import Latency, Verdict
 
-__all__ = ["Check"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:

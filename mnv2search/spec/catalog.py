@@ -12,8 +12,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution, resolution_of
 from mnv2search.spec.yaml.read import loads
 
-__all__ = ["CatalogEntry", "PublishedFigures", "bundled_files", "catalog", "entry", "names", "search_spaces_dir"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedFigures:

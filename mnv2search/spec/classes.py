@@ -9,8 +9,6 @@ from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite, square_side
 from mnv2search.spec.space import SearchSpace
 
-__all__ = ["HEAD_OF_METRIC", "Telling", "space_with_classes", "with_classes"]
-
 Telling: TypeAlias = type[Classifier] | type[SsdLite] | type[DeepLab]
 """Heads that tell classes apart."""
 

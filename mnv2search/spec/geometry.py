@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from mnv2search.errors import SpecError
 from mnv2search.spec.size import Pad, Size
 
-__all__ = ["make_divisible", "padded", "placements", "split_channels"]
-
 
 def make_divisible(value: float, divisor: int, minimum: int | None = None) -> int:
     """`value` rounded to a multiple of `divisor`, never below `minimum` and never more than 10 % down.

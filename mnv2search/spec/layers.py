@@ -10,22 +10,6 @@ from mnv2search.spec.rows import BlockSpec
 from mnv2search.spec.rules import MAX_CHANNELS
 from mnv2search.spec.size import Pad, Size
 
-__all__ = [
-    "GROUP_NORM_GROUPS",
-    "NO_PAD",
-    "ONE",
-    "POINT",
-    "Layer",
-    "Role",
-    "Shortcut",
-    "Style",
-    "Unit",
-    "UnitKind",
-    "Window",
-    "check_unit",
-    "make_layer",
-]
-
 # Source: tensorflow/models, mobilenet_v2.py, `mobilenet_base_group_norm`.
 GROUP_NORM_GROUPS = 8
 

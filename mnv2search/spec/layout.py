@@ -11,8 +11,6 @@ from mnv2search.spec.layers import ONE, POINT, Layer, Role, Shortcut, Style, Uni
 from mnv2search.spec.rows import BlockSpec
 from mnv2search.spec.size import Size
 
-__all__ = ["block_unit", "classifier_unit", "plain_unit"]
-
 # name -> (hidden channels over squeezed channels, gate); Source: slim's squeeze_excite and mobilenet_v3.py.
 TRANSFORMS = {"squeeze_excite": (3, "sigmoid"), "squeeze_excite_v3": (4, "hard_sigmoid")}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from mnv2search.spec.model_spec import BlockSpec
 
-__all__ = ["MOBILENET_V2_BLOCKS"]
-
 # (t, c, n, s). Source: arXiv 1801.04381, Table 2.
 _ROWS = (
     (1, 16, 1, 1),

@@ -9,20 +9,6 @@ from typing import Annotated, Literal
 from mnv2search.errors import Problem
 from mnv2search.spec.rules import Channels, Kernel, Range, Stride, check
 
-__all__ = [
-    "MAX_UNITS",
-    "Activation",
-    "BatchNorm",
-    "BlockSpec",
-    "DepthwiseLocation",
-    "Normalizer",
-    "Operator",
-    "Padding",
-    "Residual",
-    "Stem",
-    "Transform",
-]
-
 # Layers of slim's counting that are planned at most, which keeps a plan within memory.
 MAX_UNITS = 512
 

@@ -16,29 +16,6 @@ from typing import Annotated, Literal, NamedTuple, TypeVar, Union, get_args, get
 
 from mnv2search.errors import Problem, SpecError, nearest
 
-__all__ = [
-    "MAX_CHANNELS",
-    "MAX_LISTED",
-    "MAX_NAME_BYTES",
-    "MAX_SPACE_NAME_BYTES",
-    "OUTPUT_STRIDES",
-    "Channels",
-    "Entries",
-    "Kernel",
-    "Options",
-    "Pattern",
-    "Range",
-    "Rule",
-    "Stride",
-    "built",
-    "changed",
-    "check",
-    "field_problem",
-    "list_length_problem",
-    "name_problem",
-    "rules_of",
-]
-
 T = TypeVar("T")
 MAX_CHANNELS = 65_536
 MAX_LISTED = 16

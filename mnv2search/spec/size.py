@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Pad", "Resolution", "Size", "resolution_of", "size_of"]
-
 Resolution: TypeAlias = int | tuple[int, int]
 """As specs have it: the side of a square, or height and width, in px."""
 

@@ -10,8 +10,6 @@ from mnv2search.spec import space_rules
 from mnv2search.spec.model_spec import BlockSpec
 from mnv2search.spec.space import Axis, Pick, SearchSpace, origins, resolve
 
-__all__ = ["pick_problems"]
-
 # Layers laid out at most while checking a space; bounds the time for a hostile file to seconds.
 _CHECKED_LAYERS = 100_000
 _ROW = re.compile(r"blocks\[(\d+)\]")

@@ -12,20 +12,6 @@ from mnv2search.spec import model_spec as ms
 from mnv2search.spec.heads.registry import known_heads
 from mnv2search.spec.rules import MAX_SPACE_NAME_BYTES, field_problem, name_problem, rules_of
 
-__all__ = [
-    "MAX_AXES",
-    "MAX_OPTIONS",
-    "Address",
-    "Scalar",
-    "address_of",
-    "axis_problems",
-    "flat",
-    "is_text_of",
-    "matches",
-    "text_of",
-    "unpicked",
-]
-
 Scalar = int | float | str | bool | None
 
 MAX_AXES = 4096

@@ -10,8 +10,6 @@ from mnv2search.spec.model_spec import ModelSpec, Stem
 from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.space import SearchSpace
 
-__all__ = ["RESOLUTIONS", "WIDTHS", "baseline_grid"]
-
 # Source: tensorflow/models, research/slim/nets/mobilenet/README.md, the published checkpoints.
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)

@@ -20,8 +20,6 @@ from mnv2search.study.features import features_of
 from mnv2search.study.hybrid.description import Description
 from mnv2search.study.hybrid.surrogate import IntArray
 
-__all__ = ["Candidates", "by_halves", "evenly"]
-
 T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction has to leave room for half of one.

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from mnv2search.errors import OptionError
 
-__all__ = ["PLAIN", "PREPARED", "Deadline", "Shares", "seconds_of", "time_text"]
-
 
 class Shares(NamedTuple):
     """Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement."""

@@ -18,8 +18,6 @@ from mnv2search.study.phases.search import open_journal, search
 from mnv2search.study.state import SearchState
 from mnv2search.study.types import Listener, SearchResult, Settings, Storage, silent
 
-__all__ = ["Search"]
-
 
 class Search:
     """One search over one space on one device.

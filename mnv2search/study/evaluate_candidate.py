@@ -15,8 +15,6 @@ from mnv2search.spec.space import Pick
 from mnv2search.study.state import SearchState
 from mnv2search.study.types import Evaluated, Phase, Stage
 
-__all__ = ["evaluate_network", "evaluate_picks"]
-
 
 def evaluate_picks(
     state: SearchState, picks: Sequence[Pick], *, stage: Stage, time_s: float | None

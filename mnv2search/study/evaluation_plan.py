@@ -15,8 +15,6 @@ from mnv2search.study.hybrid.description import Describe
 from mnv2search.study.results import REGION_BEGINS
 from mnv2search.study.supernet_reliability import order_notes, smoothed
 
-__all__ = ["RIVALS", "EvaluationPlan", "SharedWeightsPlan", "TrainingPlan", "needed_s", "plan_of", "shares_of"]
-
 # For the final side-by-side measurement and the files of the results, of the time, and at most.
 FINAL_SHARE, FINAL_MOST_S = 0.15, 60.0
 BASELINE_SHARE = 0.1

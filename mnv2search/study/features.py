@@ -10,8 +10,6 @@ from typing import NamedTuple
 from mnv2search.cost import unit_cost
 from mnv2search.spec.plan import Plan, Unit
 
-__all__ = ["FEATURES", "features_of"]
-
 FEATURES = (
     "log_madds",
     "log_body_params",

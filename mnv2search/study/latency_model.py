@@ -17,8 +17,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.study.candidates import by_halves
 
-__all__ = ["FEW", "LatencyModel"]
-
 # While searching a network need not be measured as closely as at the end.
 SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
 # Networks that tell how long a device takes to load and visit one, and the fewest that anything is learned from.

@@ -10,17 +10,6 @@ from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Evaluated, SearchResult
 
-__all__ = [
-    "REGION_BEGINS",
-    "finalists_of",
-    "front_of",
-    "median_ms_of",
-    "rank_of",
-    "reference_of",
-    "result_of",
-    "slots_of",
-]
-
 # The part of the budget below which a network is too small to be what the user asks for.
 REGION_BEGINS = 0.35
 # Measured side by side at the end; more would leave too little time for each.

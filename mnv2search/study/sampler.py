@@ -17,8 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.study.hybrid.strategy import Describe, HybridStrategy, Limits
 
-__all__ = ["SAMPLERS", "VIOLATION", "HybridSampler", "make_sampler"]
-
 VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 

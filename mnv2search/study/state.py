@@ -19,8 +19,6 @@ from mnv2search.study.results import finalists_of, median_ms_of, rank_of, result
 from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 
-__all__ = ["SearchState"]
-
 
 class SearchState:
     """What the phases of a search share; arguments as of `mnv2search.study.engine.Search`.

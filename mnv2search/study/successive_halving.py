@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 from mnv2search.accuracy.evaluator import Halving, StopEarly
 
-__all__ = ["FASTER", "SLOWER", "Curve", "Rungs", "Watch"]
-
 Curve = tuple[tuple[int, float], ...]
 """Accuracies reported on the way, each as (step, value)."""
 

@@ -13,8 +13,6 @@ from mnv2search.spec.space import Pick
 from mnv2search.study.hybrid.description import Describe, Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Surrogate
 
-__all__ = ["FEWEST", "LEAST_CORRELATION", "held_out_correlation", "order_notes", "smoothed", "smoothed_values"]
-
 # Fewer networks tell nothing of a correlation.
 FEWEST = 16
 FOLDS = 5

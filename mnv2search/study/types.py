@@ -13,18 +13,6 @@ from mnv2search.evaluation import Evaluation
 if TYPE_CHECKING:
     from mnv2search.latency.prediction.cache import LatencyCache
 
-__all__ = [
-    "NEAR",
-    "Evaluated",
-    "Listener",
-    "Phase",
-    "Progress",
-    "SearchResult",
-    "Settings",
-    "Stage",
-    "Storage",
-    "silent",
-]
 
 Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]

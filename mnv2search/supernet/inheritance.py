@@ -18,8 +18,6 @@ from mnv2search.spec.layers import Role
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["Inheritance", "corresponds", "inherit", "places_of", "stages"]
-
 Map: TypeAlias = Tensor
 """(C,) for each channel of the new network its channel in the old one, or -1."""
 ROW = "blocks["

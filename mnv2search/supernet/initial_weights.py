@@ -11,8 +11,6 @@ from mnv2search.model.weights.network_file import read_network
 from mnv2search.model.weights.programs import SUFFIX
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["network_of"]
-
 
 def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
     """The network of a `.pt` or `.pt2` file of ours, or one with published weights.

@@ -13,8 +13,6 @@ from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
 from mnv2search.supernet.inheritance import corresponds, places_of, stages
 
-__all__ = ["likeness", "nearest_subnet"]
-
 RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
 # The network may cost this much more than the largest of the band.
 DEARER = 1.2

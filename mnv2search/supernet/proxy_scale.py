@@ -11,8 +11,6 @@ from mnv2search.errors import SpecError
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.plan import plan
 
-__all__ = ["FIDELITIES", "WHOLE_WIDTHS", "Choice", "Fidelity", "choose_fidelity", "reduced"]
-
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
 # Below this width channels are rounded up to 8 in so many layers that networks of different widths become alike.

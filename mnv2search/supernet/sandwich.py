@@ -15,8 +15,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.training.throughput import training_rate
 
-__all__ = ["PASSES", "SHRINKING_PASSES", "Sandwich", "Shrinking", "by_madds", "step_rate", "suited"]
-
 # The largest, the smallest, and one or more between.
 PASSES = 3
 # Of a training that begins with one trained network, the share in which that network is trained alone; its passes.

@@ -18,8 +18,6 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import origins
 from mnv2search.supernet.inheritance import Inheritance, inherit
 
-__all__ = ["inherit_shared"]
-
 
 def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
     """Fill shared weights from a trained network; weights without counterpart keep their values.

@@ -25,8 +25,6 @@ from mnv2search.training.learner import Job, Learner
 from mnv2search.training.progress import State
 from mnv2search.training.trainer import Trainer
 
-__all__ = ["Draw", "SupernetTrained", "backpropagate", "fitted_to", "train_supernet"]
-
 # Of the time, what is planned with: no evaluation has to fit into the rest.
 TIME_SHARE = 0.97
 # Points of the rest of a training at which the networks of a step are counted, to tell how long it will be.

@@ -31,8 +31,6 @@ from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
 
-__all__ = ["Classification", "classify"]
-
 EVALUATION_BATCH = 128
 ALONE = Share()
 # Classes of a prediction.

@@ -25,8 +25,6 @@ from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
 
-__all__ = ["Detection", "detection_loss"]
-
 
 class Detection(SceneTask):
     """Which objects are where in an image."""

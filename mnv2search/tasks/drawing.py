@@ -13,8 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnv2search.untrusted import escaped
 
-__all__ = ["MOST_BOXES", "Label", "draw_prediction"]
-
 Box: TypeAlias = tuple[float, float, float, float]
 Colour: TypeAlias = tuple[int, int, int]
 Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont

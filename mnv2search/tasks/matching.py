@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mnv2search.model.boxes import as_corners, encoded, ious
 
-__all__ = ["MATCHED_IOU", "NEGATIVES", "Targets", "hard_negatives", "matched", "reached", "targets_of"]
-
 # Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
 MATCHED_IOU = 0.5
 # Negatives for a positive, and at least for an image; of two that overlap more than this only the harder one counts.

@@ -9,8 +9,6 @@ from typing import Annotated
 
 from msgspec import Meta, ValidationError, convert
 
-__all__ = ["Metric", "Metrics", "metrics_of_record", "metrics_of_tuple", "record_of", "share", "tuple_of"]
-
 TOP1 = "top1"
 Z_90 = 1.645
 

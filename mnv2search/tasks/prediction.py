@@ -16,8 +16,6 @@ from mnv2search.data.transforms import normalised
 from mnv2search.model.build import MobileNet
 from mnv2search.tasks.drawing import Label, draw_prediction
 
-__all__ = ["Found", "Predicted", "drawn", "outputs_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

@@ -24,8 +24,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import OF_DENSE_TASKS, Epoch, Parts, Share, Step, Task
 
-__all__ = ["Outputs", "SceneTask"]
-
 EVALUATION_BATCH = 16
 ALONE = Share()
 

@@ -21,8 +21,6 @@ from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
 
-__all__ = ["Segmentation", "segmentation_loss"]
-
 
 class Segmentation(SceneTask):
     """Which class every pixel of an image belongs to."""

@@ -19,8 +19,6 @@ from mnv2search.model.weights.files import read_weights_file, why_unreadable
 from mnv2search.model.weights.network_file import Learned, told_of, torch_bytes
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["Checkpoint", "read_checkpoint", "restoring", "write_checkpoint", "write_network", "write_whole"]
-
 FORMAT = 1
 
 

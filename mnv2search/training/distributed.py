@@ -16,8 +16,6 @@ from torch import distributed, nn
 
 from mnv2search.errors import Mnv2SearchError, OptionError
 
-__all__ = ["ALONE", "OtherProcessError", "Team", "joined", "own_device"]
-
 T = TypeVar("T")
 # The first process of a machine decodes the images, or evaluates at the end, while the others wait.
 PATIENCE = timedelta(hours=2)

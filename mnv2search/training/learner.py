@@ -21,8 +21,6 @@ from mnv2search.training.pace import TIME_SHARE
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import Progress, State
 
-__all__ = ["CHECKPOINT_S", "B", "Job", "Learner"]
-
 CHECKPOINT_S = 60.0
 
 B = TypeVar("B")

@@ -14,8 +14,6 @@ from torch.optim.optimizer import ParamsT
 from mnv2search.model.elastic import SharedWeights
 from mnv2search.recipe import Recipe
 
-__all__ = ["RmsPropTf", "learning_rate", "optimizer_of"]
-
 
 class RmsPropTf(Optimizer):
     """TensorFlow's RMSProp, with which slim's rates and epsilon 1.0 were found.

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["TIME_SHARE", "TRIAL_SHARE", "TRIAL_STEPS", "Pace", "Plan"]
-
 # A training by time: so many steps tell how fast it goes, or as many as fit into this share of the time, but two.
 TRIAL_STEPS = 24
 TRIAL_SHARE = 0.1

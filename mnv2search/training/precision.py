@@ -6,8 +6,6 @@ from typing import Literal, TypeAlias
 
 import torch
 
-__all__ = ["Precision", "autocast", "half_of", "scaler_of"]
-
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from mnv2search.tasks.metrics import Metrics, record_of
 from mnv2search.training.precision import Precision
 
-__all__ = ["Progress", "State", "Trained", "history_record"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["own_draws", "seed_step"]
-
 
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Set torch's generators for a step of one of the processes that train together."""

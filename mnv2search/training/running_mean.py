@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["RunningMean", "set_dropout", "set_momentum"]
-
 # Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
 # a training of a few hundred steps would be evaluated with the figures of its beginning.
 NORM_WINDOW = 0.05

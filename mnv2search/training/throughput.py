@@ -15,18 +15,6 @@ from mnv2search.errors import StoppedError
 from mnv2search.spec.plan import Plan
 from mnv2search.training.precision import Precision
 
-__all__ = [
-    "LEAST_STEPS",
-    "WANTED",
-    "Speed",
-    "Timed",
-    "TrainingLength",
-    "chosen_length",
-    "evaluations_of",
-    "fastest",
-    "training_rate",
-]
-
 # Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
 WANTED = 4
 # Lengths that are looked at.

@@ -28,8 +28,6 @@ from mnv2search.training.rng import own_draws
 from mnv2search.training.throughput import Timed
 from mnv2search.training.trainer import Trainer
 
-__all__ = ["time_training", "train"]
-
 
 def train(
     model: MobileNet,

@@ -25,8 +25,6 @@ from mnv2search.training.rng import own_draws, seed_step
 from mnv2search.training.running_mean import RunningMean, set_dropout, set_momentum
 from mnv2search.training.throughput import fastest
 
-__all__ = ["BEST", "LAST", "Trainer"]
-
 LAST, BEST = "last.ckpt", "best.pt"
 UNKNOWN_STEPS = 1_000_000
 # Steps that are timed, after a first one.

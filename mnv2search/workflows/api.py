@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mnv2search.results.prediction import Prediction
     from mnv2search.results.training import TrainingReport
 
-__all__ = ["compile", "predict", "train"]
-
 
 def train(
     spec: ModelSpec | SearchSpace | str | Path,

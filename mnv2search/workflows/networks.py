@@ -13,8 +13,6 @@ from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
-__all__ = ["SAVED", "chosen_spec", "saved_spec", "weights_beside"]
-
 SAVED = (".pt", ".pt2")
 """Endings of files that hold a spec beside its weights."""
 

@@ -15,8 +15,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec
 from mnv2search.untrusted import escaped, json_value
 
-__all__ = ["CommandEvaluator"]
-
 # Lines shown of a failed program's standard error.
 STDERR_LINES = 8
 STDERR_CHARACTERS = 2000

@@ -21,7 +21,6 @@ from mnv2search.spec.space import SearchSpace, resolve
 if TYPE_CHECKING:
     from mnv2search.accuracy.estimate import Array
 
-__all__ = ["ImagenetEvaluator", "features_of"]
 
 CLASSES = 1000
 SMALLEST_SIDE_PX = 96

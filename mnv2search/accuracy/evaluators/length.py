@@ -22,8 +22,6 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["FILE", "Length", "StepCount", "read_length"]
-
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
 # Of the time, after which no further one is.

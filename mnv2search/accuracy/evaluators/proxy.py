@@ -10,8 +10,6 @@ from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["ProxyEvaluator"]
-
 SCORE = "synflow"
 
 

@@ -15,8 +15,6 @@ from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import escaped
 
-__all__ = ["PythonEvaluator"]
-
 # Characters of a value shown in a message.
 SHOWN = 200
 METRIC, DATASET = "top1", "the function's own"

@@ -17,8 +17,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml import codec
 from mnv2search.untrusted import UnsafeFileError, json_value, read_text
 
-__all__ = ["RecordedEvaluator", "content_hash"]
-
 MAX_BYTES = 1 << 28
 Row: TypeAlias = Mapping[str, object]
 METRIC, DATASET = "top1", "the table's own"

@@ -30,8 +30,6 @@ from mnv2search.supernet.recalibrate import recalibrate
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 
-__all__ = ["SupernetEvaluator"]
-
 # From random weights, and from given ones, which a high rate would destroy.
 RECIPE, FROM_WEIGHTS = "supernet", "adapt"
 RECALIBRATION_IMAGES = 256

@@ -13,8 +13,6 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.trainer import LAST
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["State", "is_trained", "read_state", "write_state"]
-
 STATE = "supernet.json"
 MAX_BYTES = 1 << 16
 

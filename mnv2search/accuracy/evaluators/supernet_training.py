@@ -32,8 +32,6 @@ from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 
-__all__ = ["ENOUGH_IMAGES", "SupernetOptions", "TrainedSupernet", "prepare_supernet"]
-
 # With fewer images seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000
 # The fidelity is lowered until this many images fit into the time.

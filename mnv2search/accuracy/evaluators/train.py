@@ -30,8 +30,6 @@ from mnv2search.training.throughput import Timed, evaluations_of
 from mnv2search.training.train import time_training, train
 from mnv2search.training.trainer import BEST
 
-__all__ = ["TrainDenseEvaluator", "TrainEvaluator"]
-
 TASK, HALVING, VOID_VALUE = "classification", 3, 255
 # Tasks whose evaluator has a name of its own in the manifests of runs.
 DENSE = ("detection", "segmentation")

@@ -17,8 +17,6 @@ from typing import IO, BinaryIO, cast
 from mnv2search.data.readers.folders import MOST_DEPTH, MOST_PATH_BYTES, check_source
 from mnv2search.errors import DataError
 
-__all__ = ["dataset_root", "unpacked"]
-
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 # A tar beyond this is no set of images for one machine, or means harm.
 MOST_TAR_BYTES = 200e9

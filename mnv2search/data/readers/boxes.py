@@ -14,8 +14,6 @@ from mnv2search.data.readers.folders import folders_in, is_within
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_json
 
-__all__ = ["checked_box", "read_coco", "read_voc"]
-
 # The largest annotation file of COCO has 470 MB, that of LVIS 1.2 GB.
 MAX_JSON_BYTES = 2**31
 MAX_XML_BYTES = 2**24

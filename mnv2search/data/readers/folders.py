@@ -10,16 +10,6 @@ from mnv2search.data.image_files import SUFFIXES
 from mnv2search.errors import DataError
 from mnv2search.untrusted import is_regular
 
-__all__ = [
-    "check_source",
-    "entries",
-    "files_below",
-    "folders_in",
-    "is_within",
-    "read_class_folders",
-    "split_folders",
-]
-
 # No dataset nests its folders deeper than this; paths on common file systems have at most 4,096 bytes.
 MOST_DEPTH, MOST_PATH_BYTES = 32, 1024
 

@@ -15,8 +15,6 @@ from mnv2search.data.readers.folders import entries
 from mnv2search.errors import DataError
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
-__all__ = ["FOLDERS", "mask_folders", "mask_of", "named_classes", "numbered", "read_masks", "text_lines"]
-
 FOLDERS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NAMES_FILE = "classes.txt"
 MAX_NAMES_BYTES = 2**26

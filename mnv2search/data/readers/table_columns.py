@@ -15,7 +15,6 @@ from mnv2search.untrusted import read_bytes
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Columns", "columns_of"]
 
 IMAGE_NAMES = ("image", "img", "images", "picture")
 LABEL_NAMES = ("label", "labels", "class", "target", "category")

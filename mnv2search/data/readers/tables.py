@@ -27,7 +27,6 @@ from mnv2search.untrusted import is_regular
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["HUB", "is_table", "quiet", "read_table"]
 
 HUB = "hf:"
 PARQUET = ".parquet"

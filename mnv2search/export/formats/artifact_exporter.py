@@ -16,8 +16,6 @@ from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["LoweredExporter"]
-
 
 class LoweredExporter(ABC):
     """An exporter that lowers a plan to bytes, and runs them in the format's runtime."""

@@ -21,8 +21,6 @@ from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["ExecuTorchExporter"]
-
 
 class ExecuTorchExporter(LoweredExporter):
     """`.pte`: batch norm folded, all of it in the XNNPACK delegate, one image at a time."""

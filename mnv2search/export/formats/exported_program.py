@@ -16,8 +16,6 @@ from mnv2search.model.weights.programs import SUFFIX, write_program
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec, SsdLite
 
-__all__ = ["ExportedProgramExporter"]
-
 
 class ExportedProgramExporter:
     """`.pt2`: the network in evaluation mode for any number of images, read with `torch.export.load`."""

@@ -17,8 +17,6 @@ from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.plan import Plan
 
-__all__ = ["OnnxExporter"]
-
 
 class OnnxExporter(LoweredExporter):
     """`.onnx`: batch norm folded into the convolutions, for any number of images; compared in ONNX Runtime."""

@@ -15,8 +15,6 @@ from mnv2search.model.build import MobileNet
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["SourceExporter"]
-
 
 class SourceExporter:
     """`.py`: the layers as a table and the classes they need; it loads the weights of the `.pt` of the same spec."""

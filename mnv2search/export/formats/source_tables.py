@@ -11,8 +11,6 @@ from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
 from mnv2search.spec.plan import Layer, Plan, Unit
 from mnv2search.spec.size import Size
 
-__all__ = ["constants", "endpoints_inside", "head_units", "tables"]
-
 COLUMNS = ("unit", "role", "c_in", "c_out", "k", "s", "d", "groups", "pad", "norm", "act")
 ACTIVATIONS = {
     "relu6": "nn.ReLU6",

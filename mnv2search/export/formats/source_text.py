@@ -11,8 +11,6 @@ from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["source_text"]
-
 # A line "%if WORD" begins a part, "%else" another in its place, and "%end" ends it.
 TEMPLATE = Path(__file__).with_name("standalone_module.txt")
 NAMES = "The names of the parameters are those of torchvision's `mobilenet_v2`"

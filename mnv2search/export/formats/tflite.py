@@ -19,8 +19,6 @@ from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["TfliteExporter"]
-
 
 class TfliteExporter(LoweredExporter):
     """`.tflite`: batch norm folded, channels last, one image at a time; compared in LiteRT."""

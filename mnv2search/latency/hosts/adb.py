@@ -21,7 +21,6 @@ from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 if TYPE_CHECKING:
     from adbutils import AdbConnection, AdbDevice
 
-__all__ = ["AdbChannel", "AdbTransport"]
 
 # The folder of an Android device that the shell user may write to and run programs from.
 WORK = "/data/local/tmp/mnv2search"

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 
 from mnv2search.latency.hosts.types import HostLostError
 
-__all__ = ["LineChannel"]
-
 
 class LineChannel(ABC):
     """A channel whose lines a thread of its own reads.

@@ -12,8 +12,6 @@ from pathlib import Path
 from mnv2search.errors import DeviceError
 from mnv2search.latency import runner
 
-__all__ = ["Package", "runner_package"]
-
 START = "from mnv2search.latency.runner.serve import start\nstart()\n"
 # Zip files of equal contents are equal.
 NO_DATE = (1980, 1, 1, 0, 0, 0)

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from mnv2search.latency.hosts.channel import LineChannel
 from mnv2search.latency.hosts.types import HostLostError
 
-__all__ = ["ProgramChannel"]
-
 # Of what the program wrote to its standard error.
 KEPT_LINES = 20
 END_S = 3.0

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from mnv2search.latency.hosts.types import Completed
 
-__all__ = ["COMMAND_S", "ShellTransport"]
-
 COMMAND_S = 60.0
 FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

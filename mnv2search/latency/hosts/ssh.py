@@ -15,8 +15,6 @@ from mnv2search.latency.hosts.program import ProgramChannel
 from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
-__all__ = ["SshTransport"]
-
 # Below the home folder over there; an absolute path is taken as it is.
 WORK = ".cache/mnv2search"
 CONNECT_S = 15

@@ -7,8 +7,6 @@ from typing import NamedTuple, Protocol
 
 from mnv2search.errors import DeviceError
 
-__all__ = ["Channel", "Completed", "HostLostError", "NoRoomError", "Transport", "lost"]
-
 # Messages of systems, and of our own transports, about a full disk.
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "no space is left", "storage may be full")
 

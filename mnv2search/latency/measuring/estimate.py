@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from mnv2search.latency.types import Runs, RunSummary
 
-__all__ = ["Estimate", "Visit", "estimate", "level_ms", "quantile", "reference_level_ms", "visit_of"]
-
 # The level of a burst is a low quantile of its runs: other work on the machine only ever adds.
 LEVEL_QUANTILE = 0.1
 # A preempted run: the wall clock went on for this much longer than the CPU clock.

@@ -21,8 +21,6 @@ from mnv2search.latency.types import BurstRequest, Latency, LatencyDevice
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["ANCHORS", "Disagreement", "Pool", "PoolMeasurer"]
-
 Measure: TypeAlias = Callable[[Measurer, Sequence[ModelSpec], OnProgress | None], tuple[Latency, ...]]
 """Measures a share of networks by one member."""
 LOG = logging.getLogger("mnv2search.latency")

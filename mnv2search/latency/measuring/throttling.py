@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from mnv2search.latency.measuring.estimate import quantile
 
-__all__ = ["Cooler", "Cooling"]
-
 LOG = logging.getLogger("mnv2search.latency")
 # A shorter pause is not logged: it would read as 0 s.
 LOGGED_S = 0.5

@@ -24,8 +24,6 @@ from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, Latency
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["REFERENCE", "Measurer", "OnProgress", "Settings"]
-
 # MobileNetV2 0.5 at 160 px: short, and its weights do not fit the inner caches, so that it feels what others do.
 REFERENCE = ModelSpec(name="reference", width=0.5, resolution=160, blocks=MOBILENET_V2_BLOCKS)
 

@@ -21,8 +21,6 @@ from mnv2search.latency.prediction.predictor import LatencyPredictor, Observatio
 from mnv2search.latency.types import DeviceInfo, LatencyDevice
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
-__all__ = ["FORMAT", "LatencyCache", "Memory", "default_folder"]
-
 FORMAT = 1
 REFERENCES = 32
 MAX_BYTES = 1 << 26

@@ -8,8 +8,6 @@ import numpy as np
 
 from mnv2search.latency.prediction.features import Matrix
 
-__all__ = ["most_informative"]
-
 # How firmly a rate is believed before anything is measured, relative to the noise of one measurement.
 STRICTNESS = 0.03
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from mnv2search.spec.plan import Layer, Plan, Unit
 
-__all__ = ["NAMES", "PRIOR_MS", "FeatureTable", "Matrix", "features_of"]
-
 Matrix: TypeAlias = NDArray[np.float64]
 
 # Convolutions on x86 and Arm work on blocks of channels; 16 is the widest in use (AVX-512).

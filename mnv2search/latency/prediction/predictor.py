@@ -14,8 +14,6 @@ from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 
-__all__ = ["LatencyPredictor", "Observation"]
-
 # How strictly a device's rates are held to the prior, as a share of the noise; the best is found by leaving one out.
 STRICTNESS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 # Relative error of a prediction before anything was measured, and the least ever claimed.

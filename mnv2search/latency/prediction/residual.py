@@ -8,8 +8,6 @@ import numpy as np
 
 from mnv2search.latency.prediction.features import Matrix
 
-__all__ = ["LEAST", "Kernel", "Residual"]
-
 # Observations below which there is nothing to be seen.
 LEAST = 40
 # Distances over which the residual stays alike, in units of the typical spread of an input, and the variance of one

@@ -19,8 +19,6 @@ from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
 from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.plan import plan
 
-__all__ = ["ANSWER_S", "BURST_FACTOR", "HostedDevice", "Patience"]
-
 LOG = logging.getLogger("mnv2search.latency")
 T = TypeVar("T")
 

@@ -20,8 +20,6 @@ from mnv2search.lowering.artifact import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import UnsafeFileError, json_as
 
-__all__ = ["RemoteDevice"]
-
 # Number of networks whose files are copied and whose bursts are timed by one question.
 ROUND_TRIP = 8
 

@@ -16,8 +16,6 @@ from mnv2search.latency.runner.engine import Settings
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
 
-__all__ = ["Native", "NativeDevice"]
-
 # A burst here costs the start of a program and the loading of a network, and finds the clock of the processors low:
 # it has to be worth that.
 LEAST_BURST_MS = 150.0

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-__all__ = ["ExecuTorch"]
-
 
 class ExecuTorch(XnnpackRuntime):
     """PyTorch's runtime for phones; it takes one number of threads for a process."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-__all__ = ["LiteRt"]
-
 
 class LiteRt(XnnpackRuntime):
     """LiteRT's interpreter with XNNPACK, the runtime of most phones."""

@@ -18,7 +18,6 @@ from mnv2search.spec.plan import Plan
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Ncnn"]
 
 PACKED = 8
 PNNX_S = 300

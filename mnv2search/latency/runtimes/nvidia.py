@@ -13,8 +13,6 @@ from mnv2search.latency.gpu import Gpu, GpuDevice
 from mnv2search.latency.torch_gpu import TorchGpu
 from mnv2search.latency.types import DeviceInfo
 
-__all__ = ["NvidiaDevice", "NvidiaGpu"]
-
 # Compute capability from which a processor computes in it.
 # Source: CUDA C++ Programming Guide, "Compute Capabilities".
 SINCE = {"fp32": (0, 0), "fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0)}

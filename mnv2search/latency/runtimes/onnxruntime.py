@@ -14,8 +14,6 @@ from mnv2search.spec.plan import Plan
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["OnnxRuntime"]
-
 
 class OnnxRuntime(Runtime):
     """ONNX Runtime's CPU execution provider with all graph optimisations.

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import openvino as ov
     from torch import nn
 
-__all__ = ["OpenVino"]
-
 
 class OpenVino(Runtime):
     """OpenVINO's CPU plugin with one stream, its threads not bound to processors.

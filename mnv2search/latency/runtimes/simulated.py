@@ -11,8 +11,6 @@ from mnv2search.latency.types import Clock, DeviceInfo, Runner
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, plan
 
-__all__ = ["SimulatedClock", "SimulatedDevice", "simulated_ms"]
-
 MADDS_PER_MS = 75e6
 BYTES_PER_MS = 25e6
 LAYER_MS = 0.004

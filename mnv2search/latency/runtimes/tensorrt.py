@@ -21,7 +21,6 @@ from mnv2search.spec.plan import plan
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["TensorRt"]
 
 ENGINE = "mnv2search.latency.runtimes.tensorrt_engine"
 

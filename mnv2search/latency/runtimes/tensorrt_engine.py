@@ -14,8 +14,6 @@ from torch import Tensor
 from mnv2search.latency.runner.engine import EngineError
 from mnv2search.lowering.onnx.model import INPUT, OUTPUT
 
-__all__ = ["Engine", "version"]
-
 T = TypeVar("T")
 
 

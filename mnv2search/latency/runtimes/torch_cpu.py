@@ -16,8 +16,6 @@ from mnv2search.model.build import build
 from mnv2search.model.fold import fold as folded
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["TorchDevice"]
-
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # What a processor must have to compute in a precision rather than convert to and fro; names as PyTorch 2.13 has them.
 NATIVE = {

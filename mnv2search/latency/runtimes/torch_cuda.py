@@ -19,8 +19,6 @@ from mnv2search.model.build import build
 from mnv2search.model.fold import fold
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["TorchCuda"]
-
 
 class TorchCuda(NvidiaDevice):
     """The module with batch norm folded, channels last, recorded once as a CUDA graph and launched as a whole.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-__all__ = ["XnnpackRuntime"]
-
 
 class XnnpackRuntime(Runtime):
     """A runtime on a CPU with the whole network in its XNNPACK delegate.

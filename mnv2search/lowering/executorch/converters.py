@@ -13,8 +13,6 @@ from mnv2search.spec.size import Size
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["converted"]
-
 
 def converted(module: nn.Module, *, size: Size, batch: int, int8: bool) -> bytes:
     """The module in evaluation mode through torch.export and the partitioner of XNNPACK.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mnv2search.lowering.types import NetworkArrays
     from mnv2search.spec.plan import Plan
 
-__all__ = ["PROGRAM", "executorch_bytes"]
 
 PROGRAM = "an ExecuTorch program on XNNPACK"
 """What is written, in messages."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from mnv2search.lowering.flatbuffer import Field, Flatbuffer
 from mnv2search.lowering.tflite.operators import RELU, RELU6, Graph, Operator, Quantization, Tensor
 
-__all__ = ["xnnpack_bytes"]
-
 # Source of all numbers: pytorch/executorch, backends/xnnpack/serialization/schema.fbs.
 IDENTIFIER, VERSION = "XN01", "0"
 FP32, FP16, QINT8, QCINT8, QCINT32 = 1, 2, 3, 6, 7

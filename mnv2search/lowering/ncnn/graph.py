@@ -11,8 +11,6 @@ import numpy as np
 
 from mnv2search.lowering.types import Floats
 
-__all__ = ["INPUT", "OUTPUT", "Graph", "Params"]
-
 # As pnnx names them, so that its files load like ours.
 INPUT = "in0"
 OUTPUT = "out0"

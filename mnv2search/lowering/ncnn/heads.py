@@ -14,8 +14,6 @@ from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["enlarged", "write_answer"]
-
 # Values of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
 ADD, SUBTRACT, MULTIPLY = 0, 1, 2
 BILINEAR = 2

@@ -13,8 +13,6 @@ from mnv2search.lowering.types import LayerArrays, NetworkArrays
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["ncnn_files"]
-
 # Keys and values of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
 ADD, MULTIPLY = 0, 2
 GLOBAL_AVERAGE: Params = {0: 1, 4: 1}

@@ -18,8 +18,6 @@ from mnv2search.spec.size import Size
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["exported", "quantised"]
-
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Gives out the images, a batch at a time."""

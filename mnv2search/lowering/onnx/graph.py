@@ -10,8 +10,6 @@ from onnx import ModelProto, TensorProto, helper
 
 from mnv2search.lowering.quantize import Key
 
-__all__ = ["Array", "Graph"]
-
 Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int32] | NDArray[np.int8] | NDArray[np.uint8]
 
 IR_VERSION = 8

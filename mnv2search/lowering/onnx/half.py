@@ -6,8 +6,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-__all__ = ["half_precision"]
-
 
 def half_precision(graph: bytes) -> bytes:
     """The model with every array, its input and its output in fp16 instead of fp32.

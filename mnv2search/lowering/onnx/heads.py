@@ -13,8 +13,6 @@ from mnv2search.spec.heads.outputs import is_of_classes
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 
-__all__ = ["write_answer"]
-
 
 def write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
     """Add what stands behind the units: the last node computes the answer."""

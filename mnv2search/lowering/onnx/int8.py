@@ -13,8 +13,6 @@ from mnv2search.lowering.ranges import ranges_of
 from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
 
-__all__ = ["onnx_int8_bytes"]
-
 
 def onnx_int8_bytes(
     plan: Plan,

@@ -18,7 +18,6 @@ from mnv2search.spec.size import Size
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["converted"]
 
 # What litert-torch calls the only way in.
 SIGNATURE, ENTRY = "serving_default", "args_0"

@@ -16,8 +16,6 @@ from mnv2search.spec.layers import NO_PAD
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["INPUT", "OUTPUT", "lower"]
-
 INPUT, OUTPUT = "image", "output"
 # Activations that an operator takes in; others stand alone.
 FUSED = {"relu": RELU, "relu6": RELU6}

@@ -14,8 +14,6 @@ from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["SUPPRESSION", "enlarged", "write_answer"]
-
 # LiteRT's operator for it, which is none of the vocabulary. Source: tensorflow/lite/kernels/detection_postprocess.cc.
 SUPPRESSION = "TFLite_Detection_PostProcess"
 # That operator refuses boxes without an inside, which those beside the image are once they are cut to it.

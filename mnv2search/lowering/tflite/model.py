@@ -18,8 +18,6 @@ from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import Plan
 
-__all__ = ["tflite_bytes"]
-
 # Numbers of the schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
 SCHEMA_VERSION = 3
 IDENTIFIER = "TFL3"

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RELU", "RELU6", "SAME", "VALID", "Graph", "Operator", "Quantization", "Tensor"]
-
 # Numbers of TFLite's schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
 SAME, VALID = 0, 1
 RELU, RELU6 = 1, 3

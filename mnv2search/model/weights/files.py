@@ -19,8 +19,6 @@ from mnv2search.model.weights.stored_tensor import UnreadTensor
 from mnv2search.model.weights.torch_file import read_torch_file
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
-__all__ = ["StoredArray", "checked_state_dict", "read_weights_file", "shortened", "why_unreadable"]
-
 StoredArray: TypeAlias = Tensor | NDArray[np.generic]
 MAX_BYTES = 4 << 30
 LONGEST_NAME = 100

@@ -9,8 +9,6 @@ from typing import Literal, NamedTuple, get_args
 from mnv2search.errors import UnknownNameError
 from mnv2search.spec.plan import Plan, Unit
 
-__all__ = ["LAYOUTS", "Address", "Layout", "Names", "detected_layout", "foreign_names"]
-
 Layout = Literal["mnv2search", "torchvision", "timm", "efficientnet_pytorch", "slim"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 # (index of the unit in the plan, index of the layer in the unit)

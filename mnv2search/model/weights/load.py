@@ -23,8 +23,6 @@ from mnv2search.model.weights.files import (
 from mnv2search.model.weights.layouts import LAYOUTS, Layout, Names, detected_layout, foreign_names
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["LoadReport", "load_weights"]
-
 Arrays = Mapping[str, StoredArray]
 
 # Keys under which training scripts wrap a state dict.

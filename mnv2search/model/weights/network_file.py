@@ -22,17 +22,6 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = [
-    "FORMAT",
-    "Learned",
-    "learned_beside",
-    "read_learned",
-    "read_network",
-    "read_spec",
-    "told_of",
-    "torch_bytes",
-]
-
 FORMAT = 1
 GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search compile SPEC --weights FILE -o NET.pt`"
 

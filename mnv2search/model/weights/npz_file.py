@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["read_npz_file"]
-
 SUFFIX = ".npy"
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What numpy raises for a malformed header, which it parses as a Python literal.

@@ -19,8 +19,6 @@ from torch import Tensor
 from mnv2search.model.weights.stored_tensor import UnreadTensor, strided_tensor
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["GlobalName", "LoadStorage", "read_pickle"]
-
 T = TypeVar("T")
 LoadStorage = Callable[[object], Tensor]
 """Loads the storage that a torch persistent id names, as a tensor with one axis."""

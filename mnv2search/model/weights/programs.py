@@ -18,8 +18,6 @@ from mnv2search.model.weights.stored_tensor import UnreadTensor, storage_of, str
 from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError, json_value
 
-__all__ = ["SUFFIX", "read_program_file", "write_program"]
-
 SUFFIX = ".pt2"
 # A member that torch ignores.
 TOLD = "mnv2search.json"

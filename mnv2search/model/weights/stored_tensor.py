@@ -10,8 +10,6 @@ from torch import Tensor
 
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["UnreadTensor", "storage_of", "strided_tensor"]
-
 MAX_AXES = 8
 # Source: torch counts elements and bytes in torch.int64; divided by the size of the largest element.
 MAX_ELEMENTS = 2**58

@@ -19,8 +19,6 @@ from mnv2search.model.weights.stored_tensor import MAX_ELEMENTS, storage_of, str
 from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["ZIP", "read_torch_file"]
-
 ZIP = b"PK\x03\x04"
 MAX_PICKLE_BYTES = 8 << 20
 # A file from before torch 1.6 begins with these, each in its own pickle.

@@ -9,8 +9,6 @@ from typing import BinaryIO
 
 from mnv2search.untrusted import UnsafeFileError
 
-__all__ = ["ZipArchive"]
-
 # Checked before the list of members is read, which takes several times its size in memory.
 MAX_MEMBERS = 100_000
 MEMBER = b"PK\x01\x02"

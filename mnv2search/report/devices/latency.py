@@ -11,8 +11,6 @@ from mnv2search.report.networks.heads import output_lines
 from mnv2search.report.rows import NAME, Column, Rows, device_text, measured_text, millions, rows_of, trouble_lines
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["device_rows", "latency_rows"]
-
 
 def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Rows:
     """A row per network, measured side by side on one device."""

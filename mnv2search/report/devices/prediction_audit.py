@@ -12,7 +12,6 @@ from mnv2search.report.rows import NAME, Column, Rows, counted, device_line, mea
 if TYPE_CHECKING:
     from mnv2search.results.devices import Audit, Profile
 
-__all__ = ["audit_json", "audit_lines", "audit_png", "audit_rows", "profile_lines"]
 
 INK, MUTED, POINT, BAND, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#d7e3fc", "#b3261e"
 TIGHT, LOOSE = 0.05, 0.10

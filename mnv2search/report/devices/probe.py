@@ -10,8 +10,6 @@ from mnv2search.report.rows import Column, Rows, device_line, measured_text, ms_
 if TYPE_CHECKING:
     from mnv2search.results.devices import Probe
 
-__all__ = ["channel_rows", "kernel_rows", "probe_lines"]
-
 
 def channel_rows(probe: Probe) -> Rows:
     """A row for each number of channels."""

@@ -10,8 +10,6 @@ from mnv2search.cost import cost_of
 from mnv2search.report.rows import NAME, Column, Rows, millions, rows_of
 from mnv2search.spec.catalog import CatalogEntry
 
-__all__ = ["catalog_json", "catalog_rows"]
-
 
 def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
     """A row per network: the first published figure of each kind, and our count of the shipped spec."""

@@ -14,8 +14,6 @@ from mnv2search.tasks.metrics import Metric, Metrics, record_of
 if TYPE_CHECKING:
     from mnv2search.results.exports import Compiled, ExportReport
 
-__all__ = ["compiled_json", "compiled_notes", "compiled_results"]
-
 
 def compiled_json(compiled: Compiled) -> dict[str, object]:
     """One document with our field names as keys."""

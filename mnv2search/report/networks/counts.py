@@ -10,8 +10,6 @@ from mnv2search.report.rows import NAME, Column, Rows, millions, rows_of
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit
 
-__all__ = ["cost_rows", "layer_rows"]
-
 
 def layer_rows(plan: Plan) -> Rows:
     """A row per unit of the plan, with totals."""

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 
-__all__ = ["output_lines"]
-
 DETECTED = {
     "raw": "neither decoding of boxes nor their suppression",
     "boxes": "decoding of boxes, not their suppression",

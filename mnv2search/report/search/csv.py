@@ -10,8 +10,6 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.types import Latency
 
-__all__ = ["front_csv"]
-
 COLUMNS: dict[str, Callable[[Evaluation, Accuracy, Latency], object]] = {
     "name": lambda e, _, __: e.spec.name,
     "accuracy": lambda _, accuracy, __: f"{accuracy.value:.5f}",

@@ -21,8 +21,6 @@ from mnv2search.report.rows import (
 from mnv2search.report.search.gain import Gain, gain_over
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
 
-__all__ = ["LIKELIHOOD", "front_rows"]
-
 GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
 # A front of inherited accuracies that leaves more of the budget unused says so.

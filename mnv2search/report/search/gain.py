@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from mnv2search.evaluation import Evaluation
 
-__all__ = ["Gain", "best_rival", "gain_over"]
-
 
 class Gain(NamedTuple):
     """A difference in accuracy, 0 to 1, with its 90 % interval, and the network it is taken against."""

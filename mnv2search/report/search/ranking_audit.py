@@ -22,8 +22,6 @@ from mnv2search.tasks.metrics import Metric
 if TYPE_CHECKING:
     from mnv2search.results.ranking_audit import Ranked, Statistic
 
-__all__ = ["ranked_lines", "ranked_rows"]
-
 
 def ranked_rows(audit: Ranked) -> Rows:
     """A row for each network that was trained, in the order of the search's accuracies."""

@@ -24,8 +24,6 @@ NEXT_TO = 0.005
 DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
-__all__ = ["effort_text", "nothing_fits_lines", "run_json", "run_rows", "ship_lines", "status_lines"]
-
 
 def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""

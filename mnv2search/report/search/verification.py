@@ -11,8 +11,6 @@ from mnv2search.report.rows import NAME, Column, Rows, counted, device_text, mea
 if TYPE_CHECKING:
     from mnv2search.results.verification import Check
 
-__all__ = ["verified_json", "verified_lines", "verified_rows"]
-
 
 def verified_rows(checks: Sequence[Check]) -> Rows:
     """A row per member of the front: its latency then and now, and the change."""

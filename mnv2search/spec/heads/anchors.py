@@ -9,8 +9,6 @@ from mnv2search.spec.heads.ssdlite import SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-__all__ = ["CODER_SCALES", "MOST_GROWTH", "AnchorBox", "anchors", "anchors_per_map"]
-
 # (x of the centre, y of the centre, width, height), each over the image's width or height.
 AnchorBox = tuple[float, float, float, float]
 

@@ -12,20 +12,6 @@ from mnv2search.spec.rows import BatchNorm
 from mnv2search.spec.rules import check
 from mnv2search.spec.size import Size
 
-__all__ = [
-    "ENDPOINT",
-    "ENDPOINT_FIX",
-    "Backbone",
-    "Endpoint",
-    "Head",
-    "depthwise",
-    "endpoint",
-    "head_unit",
-    "pointwise",
-    "predictor",
-    "whole",
-]
-
 ENDPOINT = r"layer_[1-9]\d{0,3}(?:/(?:output|expansion_output|depthwise_output))?"
 ENDPOINT_FIX = "name an endpoint such as layer_15/expansion_output, or leave it out"
 

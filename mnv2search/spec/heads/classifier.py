@@ -11,8 +11,6 @@ from mnv2search.spec.layers import Unit
 from mnv2search.spec.layout import classifier_unit
 from mnv2search.spec.rules import Range
 
-__all__ = ["Classifier"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier(Head):

@@ -25,8 +25,6 @@ from mnv2search.spec.rows import Activation, BatchNorm
 from mnv2search.spec.rules import Channels, Entries, Options, Pattern, Range
 from mnv2search.spec.size import Size
 
-__all__ = ["DeepLab", "SegmenterOutput"]
-
 SegmenterOutput = Literal["logits", "resized", "classes"]
 
 

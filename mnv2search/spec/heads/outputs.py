@@ -12,8 +12,6 @@ from mnv2search.spec.heads.ssdlite import DetectorOutput, SsdLite
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 
-__all__ = ["OUTPUTS", "answer_shape", "answer_text", "is_of_classes", "output_of", "with_output"]
-
 DETECTOR_OUTPUTS: tuple[DetectorOutput, ...] = get_args(DetectorOutput)
 SEGMENTER_OUTPUTS: tuple[SegmenterOutput, ...] = get_args(SegmenterOutput)
 OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)

@@ -9,8 +9,6 @@ from mnv2search.spec.heads.classifier import Classifier
 from mnv2search.spec.heads.deeplab import DeepLab
 from mnv2search.spec.heads.ssdlite import SsdLite
 
-__all__ = ["SHIPPED", "head_of", "known_heads", "register_head"]
-
 SHIPPED: tuple[type[Head], ...] = (Classifier, SsdLite, DeepLab)
 _HEADS = {kind.word: kind for kind in SHIPPED}
 

@@ -23,8 +23,6 @@ from mnv2search.spec.heads.base import (
 from mnv2search.spec.layers import Layer, Style, Unit
 from mnv2search.spec.rules import Channels, Entries, Kernel, Pattern, Range, check
 
-__all__ = ["MIN_DETECTOR_SIDE", "DetectorOutput", "ExtraLayer", "SsdLite"]
-
 DetectorOutput = Literal["raw", "boxes", "detections"]
 Share = Annotated[float, Range(0, 1, is_open=True)]
 Tap = Annotated[str, Pattern(rf"before_last_stride|last|{ENDPOINT}", ENDPOINT_FIX)]

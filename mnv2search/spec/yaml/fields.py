@@ -12,8 +12,6 @@ from mnv2search.spec import model_spec as ms
 from mnv2search.spec.rules import Rule, field_problem, rules_of
 from mnv2search.spec.space_rules import Scalar, text_of
 
-__all__ = ["DEFAULT_COLUMNS", "FORMAT_VERSION", "STRUCTURAL", "keys_of", "scalar_of", "spelled"]
-
 FORMAT_VERSION = 1
 DEFAULT_COLUMNS = ("t", "c", "n", "s")
 # Keys of a file that hold no scalar of their own.

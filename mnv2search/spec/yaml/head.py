@@ -11,8 +11,6 @@ from mnv2search.spec.yaml.fields import keys_of
 from mnv2search.spec.yaml.nodes import NodeReader
 from mnv2search.spec.yaml.source import Items, Node, Table, Text
 
-__all__ = ["HeadReader"]
-
 
 class HeadReader:
     """Reads the node under `head`; problems are noted in `reader`."""

@@ -15,8 +15,6 @@ from mnv2search.spec.space_rules import MAX_OPTIONS
 from mnv2search.spec.yaml.fields import scalar_of
 from mnv2search.spec.yaml.source import Broken, Items, Node, Source, Table, Text
 
-__all__ = ["NodeReader"]
-
 _RANGE = ("from", "to", "step")
 _SIDES = ("height", "width")
 SQUARES_ONLY = (

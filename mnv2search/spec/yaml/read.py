@@ -17,8 +17,6 @@ from mnv2search.spec.yaml.head import HeadReader
 from mnv2search.spec.yaml.nodes import NodeReader
 from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 
-__all__ = ["loads"]
-
 
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.

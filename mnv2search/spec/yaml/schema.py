@@ -19,8 +19,6 @@ from mnv2search.spec.rules import MAX_LISTED, MAX_NAME_BYTES, Entries, Rule, rul
 from mnv2search.spec.space_rules import MAX_OPTIONS
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of
 
-__all__ = ["json_schema", "schema_text"]
-
 Schema = dict[str, Any]
 
 _NUMBERS = {"integer", "number"}

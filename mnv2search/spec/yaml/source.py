@@ -13,21 +13,6 @@ import yaml
 
 from mnv2search.errors import Diagnostic, SpecError
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_DEPTH",
-    "MAX_DIAGNOSTICS",
-    "MAX_NODES",
-    "Broken",
-    "Items",
-    "Node",
-    "Source",
-    "Table",
-    "Text",
-    "decoded",
-    "parse",
-]
-
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 MAX_NODES = 60_000

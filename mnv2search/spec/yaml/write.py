@@ -13,8 +13,6 @@ from mnv2search.spec.space import Scalar, SearchSpace
 from mnv2search.spec.space_rules import address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
-__all__ = ["dumps"]
-
 Options = Mapping[str, tuple[Scalar, ...]]
 
 # Names that no YAML reader takes for anything but text.

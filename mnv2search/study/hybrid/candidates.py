@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from mnv2search.study.hybrid.description import Describe, Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
-__all__ = ["BoolArray", "Breeder", "Merit", "Pool", "best_in_niches", "every_choice", "spread_picks"]
-
 BoolArray = NDArray[np.bool_]
 Merit = Callable[[IntArray, Description], FloatArray]
 

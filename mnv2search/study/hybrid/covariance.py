@@ -7,21 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "ADDITIVE",
-    "FREE",
-    "JOINT",
-    "LINEAR",
-    "NOISE",
-    "PRIOR",
-    "SMOOTH",
-    "STEADY",
-    "Belief",
-    "FloatArray",
-    "Grams",
-    "climbed",
-]
-
 FloatArray = NDArray[np.float64]
 
 LINEAR, SMOOTH, SMOOTH_LENGTH, ADDITIVE, JOINT, JOINT_LENGTH, PRIOR, NOISE = range(8)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from mnv2search.errors import OptionError
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
 
-__all__ = ["Describe", "Description", "checked"]
-
 _T = TypeVar("_T", np.float64, np.int64)
 
 

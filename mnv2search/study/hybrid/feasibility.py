@@ -8,8 +8,6 @@ from mnv2search.study.hybrid.description import Describe, Description
 from mnv2search.study.hybrid.history import History
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 
-__all__ = ["UNLIKELY", "Feasibility"]
-
 UNLIKELY = 0.2  # weight under which a candidate is one for want of others, whatever it would gain
 _DOUBT = 1e-3  # weight of a candidate that is predicted not to fit, before any violation was told
 _AIM = 0.3  # by which logarithm the least violation is to be undercut while nothing fits

@@ -6,8 +6,6 @@ import numpy as np
 
 from mnv2search.study.hybrid.surrogate import FloatArray
 
-__all__ = ["NODES", "NODE_WEIGHTS", "Staircase", "expected_gain"]
-
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 NODES: FloatArray = _NODES  # standard normal deviates at which accuracies are looked at
 NODE_WEIGHTS: FloatArray = _WEIGHTS / _WEIGHTS.sum()

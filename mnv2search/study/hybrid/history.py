@@ -7,8 +7,6 @@ import numpy as np
 from mnv2search.study.hybrid.gain import Staircase
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
-__all__ = ["History"]
-
 Choice = tuple[int, ...]
 
 

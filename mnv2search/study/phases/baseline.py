@@ -7,8 +7,6 @@ from mnv2search.study.evaluate_candidate import evaluate_network
 from mnv2search.study.phases.preparation import fit_trainings
 from mnv2search.study.state import SearchState
 
-__all__ = ["measure_baseline"]
-
 
 def measure_baseline(state: SearchState) -> None:
     """Measure what is not measured yet of the grid, and let trainings be fitted to the time before the first one.

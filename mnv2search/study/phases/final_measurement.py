@@ -11,8 +11,6 @@ from mnv2search.study.results import finalists_of, front_of
 from mnv2search.study.state import SearchState
 from mnv2search.study.types import Evaluated, Stage
 
-__all__ = ["measure_finalists"]
-
 
 def measure_finalists(state: SearchState) -> None:
     """Measure what may be on the front afresh; no latency of the search is used again.

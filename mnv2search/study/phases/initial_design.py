@@ -10,8 +10,6 @@ from mnv2search.study.latency_model import FEW
 from mnv2search.study.state import SearchState
 from mnv2search.study.storage.journal import Journal
 
-__all__ = ["FIRST_DRAWS", "FIRST_PICKS", "design_size", "evaluate_initial_design"]
-
 # Networks of the initial design, and draws among which they are chosen.
 FIRST_PICKS = 12
 FIRST_DRAWS = 200

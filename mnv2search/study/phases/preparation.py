@@ -7,8 +7,6 @@ from random import Random
 from mnv2search.study.phases.initial_design import FIRST_DRAWS, design_size
 from mnv2search.study.state import SearchState
 
-__all__ = ["fit_trainings", "prepare"]
-
 # Draws among which those are found that an evaluator prepares itself for.
 BAND_DRAWS = 4000
 

@@ -11,8 +11,6 @@ from mnv2search.study.sampler import make_sampler
 from mnv2search.study.state import SearchState
 from mnv2search.study.storage.journal import Asked, Journal, distributions_of
 
-__all__ = ["open_journal", "search"]
-
 # Up to so many times the budget, accuracy that is gained within it counts: the slowest network that fits is the one
 # to ship, so it has to be worth as much as a faster one.
 COUNTS_TO = 2.0

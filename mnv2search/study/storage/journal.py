@@ -16,8 +16,6 @@ from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid.strategy import SpaceExhausted
 from mnv2search.study.storage.study_file import DIRECTIONS, StoredTrial, StudyFile, UnreadableStudyError
 
-__all__ = ["Asked", "Journal", "distributions_of"]
-
 # Where Optuna 5 keeps what a constraints function returned; a trial that was not asked for has to bring it along.
 CONSTRAINTS = "constraints"
 # A sampler that repeats itself this often has nothing new to say.

@@ -21,8 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from mnv2search.atomic import replacing
 from mnv2search.errors import WriteError
 
-__all__ = ["DIRECTIONS", "StoredTrial", "StudyFile", "UnreadableStudyError"]
-
 STUDY = "mnv2search"
 DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
 

@@ -10,8 +10,6 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["measure_together"]
-
 
 def measure_together(
     specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None

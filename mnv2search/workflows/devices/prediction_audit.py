@@ -16,8 +16,6 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 
-__all__ = ["audit", "unseen"]
-
 CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
 # Draws for each network that is asked for, before a space counts as exhausted.
 DRAWS = 50

@@ -16,8 +16,6 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.results.devices import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 
-__all__ = ["NETWORKS", "probe", "probe_device"]
-
 # Channels of all layers: some that are a multiple of 4 and no more, some of 8, of 16 and of 32.
 CHANNELS = (48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96)
 MULTIPLES = (4, 8, 16, 32)

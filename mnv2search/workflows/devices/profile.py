@@ -20,8 +20,6 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 
-__all__ = ["CLOSENESS", "build_profile", "candidates_of", "profile_device"]
-
 # Networks of each space among which those to measure are chosen.
 DRAWN = 400
 # Measured between two choices: side by side, so that a slow moment hits all alike.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration
     from mnv2search.export.precision import Precision
 
-__all__ = ["check_request", "compile_file", "compile_spec"]
-
 
 def compile_file(
     source: str | Path | ModelSpec | SearchSpace,

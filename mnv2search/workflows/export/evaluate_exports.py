@@ -12,7 +12,6 @@ from mnv2search.spec.model_spec import ModelSpec
 if TYPE_CHECKING:
     from mnv2search.results.exports import Judged
 
-__all__ = ["ExportEvaluator", "export_evaluator"]
 
 ExportEvaluator: TypeAlias = "Callable[[Sequence[Path]], Judged]"
 """Evaluates the network and these files."""

@@ -20,8 +20,6 @@ from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of
 if TYPE_CHECKING:
     from mnv2search.workflows.search.run import Outcome
 
-__all__ = ["confirm_outcome", "run", "run_search", "search"]
-
 
 def run(
     *,

@@ -24,8 +24,6 @@ from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
 
-__all__ = ["finetune"]
-
 # A training is given so many seconds, however little is left.
 LEAST_S = 1.0
 

@@ -25,8 +25,6 @@ from mnv2search.training.distributed import own_device
 from mnv2search.training.throughput import Speed, Timed, training_rate
 from mnv2search.training.train import time_training
 
-__all__ = ["CANDIDATES", "Finetuning", "Plan", "affordable", "best_of", "candidates_of", "plan_of"]
-
 # Networks to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
 # Of the time, what is not planned with: the test images, and what cannot be foreseen.

@@ -17,8 +17,6 @@ from mnv2search.workflows.search.checks.confirm import CONFIRMATION
 from mnv2search.workflows.search.outputs import PAGE
 from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
 
-__all__ = ["SPACE", "STUDY_FILE", "WORK", "locked", "open_run"]
-
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"

@@ -18,8 +18,6 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, SearchResult
 
-__all__ = ["evaluated_of", "is_running", "recall", "recorded", "space_of_run"]
-
 
 def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
     """The manifest and the result of a run; its front is that of the last side-by-side measurement.

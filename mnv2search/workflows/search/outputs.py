@@ -22,7 +22,6 @@ from mnv2search.untrusted import escaped, file_name
 if TYPE_CHECKING:
     from mnv2search.results.finetuning import Finetuned
 
-__all__ = ["PAGE", "front_path", "write_outputs", "write_report", "write_spec"]
 
 PAGE = "report.html"
 

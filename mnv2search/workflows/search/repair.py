@@ -14,8 +14,6 @@ from mnv2search.results.records import EVALUATIONS, checked_lines
 from mnv2search.workflows.search.folder import STUDY_FILE, locked
 from mnv2search.workflows.search.load_run import space_of_run
 
-__all__ = ["DAMAGED", "DamagedLine", "Repair", "repair"]
-
 # Name of the file that damaged lines are moved to.
 DAMAGED = f"{EVALUATIONS}.damaged"
 

@@ -20,17 +20,6 @@ from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
 
-__all__ = [
-    "AUTO",
-    "DEFAULTS",
-    "Request",
-    "RunOptions",
-    "request_of",
-    "resume_request",
-    "resumed_folder",
-    "space_of_evaluator",
-]
-
 # What `Request.round_to` is to let the device decide.
 AUTO = 0
 DEFAULT_TIME_S = 90.0

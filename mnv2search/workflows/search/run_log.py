@@ -11,8 +11,6 @@ from mnv2search.results.record_line import Record
 from mnv2search.results.records import EVALUATIONS, RecordWriter
 from mnv2search.study.types import Evaluated, Settings
 
-__all__ = ["ENDED", "RunLog", "remaining_settings"]
-
 ENDED = ("finished", "nothing fits")
 # Time for the final measurement, even if the time was used up before an interruption.
 MIN_RESUME_S = 20.0

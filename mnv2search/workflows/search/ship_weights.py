@@ -13,8 +13,6 @@ from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.trainer import BEST
 from mnv2search.workflows.search.outputs import front_path, write_spec
 
-__all__ = ["ship_finetuned", "ship_trained", "write_inherited"]
-
 
 def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mnv2search.training.progress import Progress as Training
     from mnv2search.workflows.search.finetune_plan import Finetuning
 
-__all__ = ["BEFORE", "FINETUNE", "Best", "check_finetuning", "set_aside", "settings_of_search", "train_best"]
 
 FINETUNE = "finetune"
 # Trainings of a run that goes on beyond its end, until longer ones take their place.

@@ -19,8 +19,6 @@ from mnv2search.latency.registry import device_effects
 from mnv2search.results.manifest import Manifest
 from mnv2search.untrusted import escaped
 
-__all__ = ["check_trust", "remember"]
-
 FOLDER = "trusted"
 
 

@@ -21,8 +21,6 @@ from mnv2search.data.reading import image_folder, read_dataset, task_of_layout
 from mnv2search.results.data import DataDescription, Quantiles, Sizes
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
-__all__ = ["describe_data", "short_side_and_hash"]
-
 # A class with less than this share of the median class is rare.
 RARE = 0.1
 

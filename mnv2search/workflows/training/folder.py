@@ -12,8 +12,6 @@ from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.trainer import LAST
 
-__all__ = ["check_existing_training", "training_lock"]
-
 
 @contextmanager
 def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:

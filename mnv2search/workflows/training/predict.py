@@ -24,8 +24,6 @@ from mnv2search.tasks.task import AnyTask, task_of
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json
 from mnv2search.workflows.training.train import REPORT
 
-__all__ = ["predict"]
-
 MAX_REPORT_BYTES = 2**26
 
 

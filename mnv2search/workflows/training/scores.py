@@ -13,8 +13,6 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, canonical, random_pick, resolve
 
-__all__ = ["score_space"]
-
 FEWEST = 4
 # Draws for each network that is asked for, before a space counts as exhausted.
 DRAWS = 50

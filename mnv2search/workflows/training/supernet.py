@@ -21,8 +21,6 @@ from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.sandwich import by_madds
 
-__all__ = ["train_shared_weights"]
-
 DRAWS = 1000
 SHOWN = 5
 

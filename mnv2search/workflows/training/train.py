@@ -32,8 +32,6 @@ from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.training_log import logged, write_page
 
-__all__ = ["REPORT", "TrainingRequest", "train_spec"]
-
 REPORT = "training.json"
 
 

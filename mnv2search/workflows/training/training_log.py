@@ -25,7 +25,6 @@ from mnv2search.untrusted import UnsafeFileError, read_bytes
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["CURVES", "HISTORY", "PAGE", "logged", "write_page"]
 
 HISTORY, CURVES, PAGE = "history.jsonl", "curves.png", "report.html"
 BOARD_STEPS = 10

@@ -8,8 +8,6 @@ from mnv2search.latency.remote.native import Native
 from mnv2search.latency.runner.engine import Settings
 from mnv2search.latency.types import BurstRequest, RunSummary
 
-__all__ = ["BenchmarkModel"]
-
 # Once for the untimed runs and once for the timed ones; times in microseconds. Programs since 2024 add p5, median and
 # p95. Source: TensorFlow, tensorflow/lite/tools/benchmark and core/util/stats_calculator.h.
 RUNS = re.compile(r"count=(?P<count>\d+)(?P<rest>(?: \w+=[-+.\w]+)*)")

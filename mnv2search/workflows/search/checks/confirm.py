@@ -28,18 +28,6 @@ from mnv2search.spec.plan import plan
 if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
 
-__all__ = [
-    "CONFIRMATION",
-    "TOLERANCE",
-    "ArtifactDevice",
-    "Confirmation",
-    "can_confirm",
-    "confirm",
-    "confirm_front",
-    "confirmation_line",
-    "disagreements",
-    "write_confirmations",
-]
 
 CONFIRMATION = "confirmation.json"
 # Largest root mean square of the difference to the PyTorch network, over that of its answer. Rounding of single

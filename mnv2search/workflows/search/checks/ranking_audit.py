@@ -36,8 +36,6 @@ from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
 from mnv2search.workflows.search.load_run import evaluated_of
 
-__all__ = ["rank", "ranked_json"]
-
 FEWEST = 4
 BOOTSTRAPS = 2000
 FOLDER, REPORT = "audit", "audit.json"

@@ -19,8 +19,6 @@ from mnv2search.study.results import rank_of
 from mnv2search.workflows.search.load_run import recall
 from mnv2search.workflows.search.trust import check_trust
 
-__all__ = ["front_files", "verify"]
-
 
 def front_files(folder: Path) -> tuple[Path, ...]:
     """The specs in `front/` of a run.
