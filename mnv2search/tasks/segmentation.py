@@ -35,7 +35,7 @@ class Segmentation(SceneTask):
         assert batch.masks is not None
         return segmentation_loss(predictions, batch.masks.to(step.device))
 
-    def metrics(
+    def metrics_of(
         self,
         outputs: Outputs,
         model: MobileNet,  # noqa: ARG002

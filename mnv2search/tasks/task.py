@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
+import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -25,19 +26,6 @@ from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.prediction import Predicted
-
-__all__ = [
-    "AnyTask",
-    "Data",
-    "Epoch",
-    "Parts",
-    "SearchLength",
-    "Share",
-    "Step",
-    "Task",
-    "named_task",
-    "task_of",
-]
 
 
 class Data(Protocol):
@@ -117,6 +105,32 @@ class Share:
     sums: Callable[[Sequence[float]], Sequence[float]] = tuple
 
 
+class Wanted(NamedTuple):
+    """The parts of a dataset that are to be prepared, and for which network; see `Task.prepare`."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    splits: Sequence[Split]
+    on_progress: Callable[[int], None]
+
+
+class Evaluation(NamedTuple):
+    """How a network is evaluated.
+
+    Attributes:
+        learned: classes and normalisation of its training.
+        run: what answers normalised images in its place, such as an exported file; None evaluates the network.
+        share: of this process; a task that does not distribute evaluates everything.
+        stop: asked before every batch whether to stop, where a process is alone.
+    """
+
+    learned: Learned
+    run: Callable[[Tensor], Tensor] | None
+    device: str
+    share: Share
+    stop: Callable[[], bool]
+
+
 class SearchLength(NamedTuple):
     """The default length of the trainings of a search.
 
@@ -180,7 +194,6 @@ class Task(ABC, Generic[D, E, B]):
             DataError: it cannot be learned from.
         """
 
-    @abstractmethod
     def prepare(
         self,
         data: D,
@@ -197,6 +210,11 @@ class Task(ABC, Generic[D, E, B]):
         Raises:
             DataError: too many images are broken, or they take too much room.
         """
+        return self.parts(data, Wanted(spec, recipe, splits, on_progress))
+
+    @abstractmethod
+    def parts(self, data: D, wanted: Wanted) -> Parts[E]:
+        """The result of `prepare`."""
 
     @abstractmethod
     def batches(self, examples: E, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[B]:
@@ -206,7 +224,6 @@ class Task(ABC, Generic[D, E, B]):
     def loss(self, step: Step, batch: B) -> Tensor:
         """The loss of a batch, augmented as the recipe says; torch's generator may be drawn from."""
 
-    @abstractmethod
     def evaluate(
         self,
         model: MobileNet,
@@ -218,21 +235,22 @@ class Task(ABC, Generic[D, E, B]):
         share: Share = Share(),
         stop: Callable[[], bool] = lambda: False,
     ) -> Metrics:
-        """Metrics of a network; it is left in the mode that it was in.
-
-        Args:
-            model: the network, on the device.
-            examples: to evaluate on.
-            learned: classes and normalisation of its training.
-            run: what answers normalised images in its place, such as an exported file; None evaluates the network.
-            device: of torch.
-            share: of this process; a task that does not distribute evaluates everything.
-            stop: asked before every batch whether to stop, where a process is alone.
+        """Metrics of a network on its device, as `Evaluation` says; it is left in the mode that it was in.
 
         Raises:
             StoppedError: it was asked to stop.
             MissingExtraError: a package that computes the metrics is not installed.
         """
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            found = self.metrics(model, examples, Evaluation(learned, run, device, share, stop))
+        model.train(was_training)
+        return found
+
+    @abstractmethod
+    def metrics(self, model: MobileNet, examples: E, evaluation: Evaluation) -> Metrics:
+        """The result of `evaluate`, of a network in evaluation mode and without gradients."""
 
     def some(self, examples: E) -> E:
         """The first `tries` examples."""
