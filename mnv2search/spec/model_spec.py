@@ -19,42 +19,11 @@ from mnv2search.spec.heads.deeplab import DeepLab
 from mnv2search.spec.heads.ssdlite import ExtraLayer, SsdLite
 from mnv2search.spec.layers import Style, Unit, check_unit
 from mnv2search.spec.layout import block_unit, plain_unit
-from mnv2search.spec.rows import (
-    MAX_UNITS,
-    Activation,
-    BatchNorm,
-    BlockSpec,
-    DepthwiseLocation,
-    Normalizer,
-    Operator,
-    Padding,
-    Residual,
-    Stem,
-    Transform,
-)
+from mnv2search.spec.rows import MAX_UNITS, Activation, BatchNorm, BlockSpec, Normalizer, Padding, Stem
 from mnv2search.spec.rules import OUTPUT_STRIDES, Channels, Entries, Options, Range, check
 from mnv2search.spec.size import Resolution, Size, size_of
 
-__all__ = [
-    "Activation",
-    "BatchNorm",
-    "BlockSpec",
-    "Classifier",
-    "DeepLab",
-    "DepthwiseLocation",
-    "ExtraLayer",
-    "Head",
-    "KeepLast",
-    "ModelSpec",
-    "Normalizer",
-    "Operator",
-    "Padding",
-    "Residual",
-    "SsdLite",
-    "Stem",
-    "Transform",
-    "square_side",
-]
+__all__ = ["BatchNorm", "BlockSpec", "Classifier", "DeepLab", "ExtraLayer", "Head", "ModelSpec", "SsdLite", "Stem"]
 
 KeepLast = Literal["auto", "always", "never"]
 OutputStride = Annotated[int, Options(OUTPUT_STRIDES, "use 2, 4, 8, 16 or 32")]

@@ -72,12 +72,8 @@ class Rule:
 
     Attributes:
         kind: of its value, or of every entry of a tuple; a `part` is another value.
-        type: of a part.
-        is_optional: whether it takes None.
         entries: of a tuple; None for a single value.
-        range: of a number.
         options: in place of a range.
-        words: that it takes.
         pattern: of a text; a text without one is a name.
     """
 

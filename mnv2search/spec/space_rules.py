@@ -29,11 +29,9 @@ class Address:
     """A place in a spec, taken apart.
 
     Attributes:
-        row: index among the rows, or None.
-        each: index of the repeat, or None.
+        each: index of the repeat.
         section: `stem`, `head`, `batch_norm`, `head.extras[1]` or empty.
-        extra: index of a detector's extra layer, or None.
-        field: the field's name.
+        extra: index of a detector's extra layer.
         order: sorts addresses as the fields of the values stand.
     """
 

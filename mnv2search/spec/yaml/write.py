@@ -9,8 +9,8 @@ from dataclasses import MISSING, fields
 
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Scalar, SearchSpace
-from mnv2search.spec.space_rules import address_of
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space_rules import Scalar, address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
 Options = Mapping[str, tuple[Scalar, ...]]
