@@ -46,12 +46,7 @@ class HeadUnit(nn.Module):
 
 
 class DenseHead(nn.Module, ABC):
-    """A head as its plan has it; subclasses say what becomes of the answers.
-
-    Args:
-        laid_out: the network.
-        dropout: share of the channels of a join that are dropped in training.
-    """
+    """A head as its plan has it, with dropout of a join's channels; subclasses turn its outputs into answers."""
 
     predictor_deviation: float
     """Of the normal distribution that the weights of predictors are drawn from."""
@@ -92,14 +87,10 @@ class DenseHead(nn.Module, ABC):
 
 
 def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) the most likely class of each pixel of an image of this size.
+    """(H, W) the most likely class of each pixel of an image of this size, from logits (classes, h, w).
 
     The result is the argmax of `enlarged`, computed one band of rows at a time, because the logits of a large image
     may not fit in memory.
-
-    Args:
-        logits: (classes, h, w).
-        size: height and width.
     """
     height, width = size
     rows = max(1, MOST_VALUES // (len(logits) * width))

@@ -20,6 +20,7 @@ Shortcut = Literal["none", "identity", "pad"]
 DetectorUnit = Literal["extra", "boxes", "scores"]
 SegmenterUnit = Literal["pooling", "branch", "join", "tap", "decoder", "logits", "resize"]
 UnitKind = Literal["stem", "block", "last", "classifier"] | DetectorUnit | SegmenterUnit
+Parts = tuple[tuple[int, int], ...]
 NO_PAD, POINT = Pad(0, 0, 0, 0), Size(1, 1)
 
 
@@ -44,7 +45,7 @@ class Layer(NamedTuple):
     stride: int
     dilation: int
     groups: int
-    parts: tuple[tuple[int, int], ...]
+    parts: Parts
     pad: Pad
     size_in: Size
     size_out: Size
@@ -116,7 +117,7 @@ def make_layer(
     *,
     window: Window = ONE,
     groups: int = 1,
-    parts: tuple[tuple[int, int], ...] = (),
+    parts: Parts = (),
 ) -> Layer:
     """The layer that reads a map of `size`, padded in its style; one without a normalizer has a bias."""
     padding, normalizer, activation = style

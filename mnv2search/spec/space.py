@@ -262,15 +262,11 @@ def resolve_values(
         for i in matching:
             chosen[i] = _option_index(space.axes[i], value)
     pick = tuple(chosen.get(i, 0) for i in range(len(space.axes)))
-    if rest == "refuse" and (open_axes := _open_axes(space, pick, chosen)):
-        raise SpecError.from_problems([space_rules.unpicked(space.name, open_axes)])
+    settled = {*chosen, *_idle(space, pick)}
+    left = [(axis.at, axis.options) for i, axis in enumerate(space.axes) if i not in settled]
+    if rest == "refuse" and left:
+        raise SpecError.from_problems([space_rules.unpicked(space.name, left)])
     return resolve(space, canonical(space, pick))
-
-
-def _open_axes(space: SearchSpace, pick: Pick, chosen: Mapping[int, int]) -> list[tuple[str, tuple[Scalar, ...]]]:
-    """The axes that are neither chosen nor left idle by the repeats."""
-    idle = _idle(space, pick)
-    return [(a.at, a.options) for i, a in enumerate(space.axes) if i not in chosen and i not in idle]
 
 
 def _option_index(axis: Axis, value: Scalar) -> int:

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnv2search.data.augmentation import rand_augment
-from mnv2search.data.batches import Batch, evaluation_batches, training_batches
+from mnv2search.data.batches import Batch, Epoch, evaluation_batches, feed_of, training_batches
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import Pixels
-from mnv2search.data.prefetch import feed_of
 from mnv2search.data.prepare import Parts, prepare
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import CROP, Transform
@@ -29,7 +28,7 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.spec.size import Size
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
-from mnv2search.tasks.task import Epoch, Evaluation, Share, Step, Task, Wanted
+from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
 
 EVALUATION_BATCH = 128
 ALONE = Share()
@@ -69,10 +68,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
 
     def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
         """Batches cut and mirrored at random."""
-        transform, (batch, seed, number, first, share, feed) = Transform.of(recipe, square_side(spec)), epoch
-        return training_batches(
-            examples, transform, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
-        )
+        return training_batches(examples, Transform.of(recipe, square_side(spec)), epoch)
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
         """Cross-entropy, of images mixed in pairs if the recipe says so; half of it is with a teacher's output."""

@@ -46,7 +46,7 @@ class Targets(NamedTuple):
 class Detection(SceneTask):
     """Which objects are where in an image."""
 
-    name = kind = "detection"
+    name = "detection"
     metric = "map"
     head = SsdLite
     packages = ("kornia", "pycocotools")
@@ -100,12 +100,8 @@ def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Ten
     """Sigmoid cross-entropy of the classes of positives and hard negatives, plus smooth L1 of the boxes of positives.
 
     The sum is divided by the number of positives, or by one without any, so that images without objects are learned
-    from too.
-
-    Args:
-        predictions: (N, A, 4 + classes + 1), see `MobileNet.predictions`.
-        targets: one for each image.
-        anchors: (A, 4), centres and sides.
+    from too. Predictions (N, A, 4 + classes + 1) are those of `MobileNet.predictions`; anchors (A, 4) have centres
+    and sides.
 
     Source: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
     """

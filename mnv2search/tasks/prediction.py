@@ -91,8 +91,8 @@ def drawn(
     else:
         palette = np.array([_colour(number) for number in range(int(mask.max()) + 1)], np.uint8)
         shown = Image.blend(picture, Image.fromarray(palette[mask]), MASK_SHARE)
-    pen, size = ImageDraw.Draw(shown), _letters_px(picture)
-    font = _font(size)
+    size = max(SMALLEST_PX, min(LARGEST_PX, round(min(picture.size) * LETTERS)))
+    pen, font = ImageDraw.Draw(shown), _font(size)
     coloured = list(zip(map(_colour, range(len(found)) if numbers is None else numbers), found, strict=True))
     boxed = [(one.box, colour, one) for colour, one in coloured if one.box is not None][:MOST_BOXES]
     for (x0, y0, x1, y1), colour, _ in boxed:
@@ -128,10 +128,6 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: F
     pen.rectangle((x0 - MARGIN_PX, y0 - MARGIN_PX, x1 + MARGIN_PX, y1 + MARGIN_PX), fill=colour)
     light = sum(weight * value for weight, value in zip(LUMINANCE, colour, strict=True)) > LIGHT
     pen.text(inside, text, fill=BLACK if light else WHITE, font=font)
-
-
-def _letters_px(picture: Image.Image) -> int:
-    return max(SMALLEST_PX, min(LARGEST_PX, round(min(picture.size) * LETTERS)))
 
 
 @lru_cache(maxsize=8)

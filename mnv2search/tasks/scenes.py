@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor
 
 from mnv2search.data.augmentation import augment_scenes
-from mnv2search.data.batches import scene_batches
+from mnv2search.data.batches import Epoch, scene_batches
 from mnv2search.data.dataset import Dataset, Fault
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.data.prepare import Parts
@@ -21,7 +21,7 @@ from mnv2search.model.build import MobileNet
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import OF_DENSE_TASKS, Epoch, Evaluation, Step, Task, Wanted
+from mnv2search.tasks.task import OF_DENSE_TASKS, Evaluation, Step, Task, Wanted
 
 EVALUATION_BATCH = 16
 
@@ -32,7 +32,6 @@ Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
 class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     """A task on images with boxes or masks."""
 
-    kind: ClassVar[str]
     recipe = "dense"
     unused = ("label_smoothing", "randaugment", "mixup", "shift_px")
     tries = 4
@@ -41,7 +40,7 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:
         """Scenes of a folder or a tar."""
-        return read_dataset(source, self.kind, seed=seed, unpack_to=image_folder(), void=void)
+        return read_dataset(source, self.name, seed=seed, unpack_to=image_folder(), void=void)
 
     def parts(self, data: Dataset, wanted: Wanted) -> Parts[LoadedScenes]:
         """Scenes that are decoded when they are first needed."""
@@ -57,7 +56,7 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         epoch: Epoch,
     ) -> Generator[SceneBatch]:
         """Batches of whole scenes, which are augmented with the loss."""
-        return scene_batches(examples, batch=epoch.batch, seed=epoch.seed, epoch=epoch.number, first=epoch.first)
+        return scene_batches(examples, epoch)
 
     def loss(self, step: Step, batch: SceneBatch) -> Tensor:
         """The loss of scenes that are mirrored, cut and coloured at random."""

@@ -14,9 +14,9 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from mnv2search import plugins
+from mnv2search.data.batches import Epoch
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.loaded_scenes import VOID
-from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.data.prepare import E, Parts
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
@@ -57,23 +57,6 @@ B = TypeVar("B")
 """A batch."""
 
 
-class Epoch(NamedTuple):
-    """One pass over the examples, or the rest of it.
-
-    Attributes:
-        number: of the epoch, from 0.
-        share: (i, n) makes the i-th of n parts of every batch.
-        feed: how batches are made ahead of their use.
-    """
-
-    batch: int
-    seed: int
-    number: int
-    first: int = 0
-    share: tuple[int, int] = (0, 1)
-    feed: Feed = ONE_THREAD
-
-
 class Step(NamedTuple):
     """A training step as a loss sees it.
 
@@ -94,11 +77,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One process's share of an evaluation.
-
-    Attributes:
-        sums: adds up values over all processes.
-    """
+    """One process's share of an evaluation; `sums` adds up values over all processes."""
 
     rank: int = 0
     size: int = 1
@@ -132,11 +111,9 @@ class Evaluation(NamedTuple):
 
 
 class SearchLength(NamedTuple):
-    """The default length of the trainings of a search.
+    """The default length of the trainings of a search: at least so many epochs and steps.
 
     Attributes:
-        epochs: at least.
-        steps: at least.
         useful_steps: to which a training is shortened at most, from random and from given weights.
         evaluations: of a training, at most.
         first_rung_steps: before which candidates are not compared, from random and from given weights; None compares
@@ -168,8 +145,8 @@ class Task(ABC, Generic[D, E, B]):
         tries: examples whose evaluation tells how long that of all takes.
         evaluations: during a training, at most, apart from the last.
         length: of the trainings of a search.
-        distributes: whether several processes can train a network together.
-        distills: whether a network can learn from the outputs of a teacher.
+        distributes: several processes can train a network together.
+        distills: a network can learn from the outputs of a teacher.
     """
 
     name: ClassVar[str]

@@ -15,7 +15,6 @@ from mnv2search.errors import OptionError, SpecError, UnknownNameError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.space import (
     Axis,
-    Scalar,
     SearchSpace,
     canonical,
     origins,
@@ -24,7 +23,7 @@ from mnv2search.spec.space import (
     resolve,
     resolve_values,
 )
-from mnv2search.spec.space_rules import flat
+from mnv2search.spec.space_rules import Scalar, flat
 from mnv2search.spec.yaml.codec import load_space, load_spec, loads
 from mnv2search.testing.strategies import picks, search_spaces
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mnv2search import plugins
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.data.batches import Epoch
 from mnv2search.data.dataset import SPLITS, Split
 from mnv2search.data.prepare import Parts
 from mnv2search.errors import OptionError, UnknownNameError
@@ -33,7 +34,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
-from mnv2search.tasks.task import Epoch, Evaluation, Step, Task, Wanted, named_task, task_of
+from mnv2search.tasks.task import Evaluation, Step, Task, Wanted, named_task, task_of
 from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.training.predict import predict
 from mnv2search.workflows.training.train import TrainingRequest, train_spec

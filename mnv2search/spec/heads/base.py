@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from mnv2search.errors import Problem, SpecError, nearest
+from mnv2search.errors import SpecError, nearest
 from mnv2search.spec.layers import Layer, Style, Unit, UnitKind
 from mnv2search.spec.rows import BatchNorm
-from mnv2search.spec.rules import Pattern, check
+from mnv2search.spec.rules import Checked, Pattern
 from mnv2search.spec.size import Size
 
 
@@ -77,7 +77,7 @@ class Endpoint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(Checked):
     """What stands on the features; a subclass is a frozen dataclass whose annotations are the rules of its fields.
 
     A head whose only unit is a `classifier_unit` needs no more than `word` and `units`. Units of other kinds have
@@ -93,9 +93,6 @@ class Head:
     module: ClassVar[str] = ""
     fixes_size: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        check(self, self.problems)
-
     @property
     def classes(self) -> int:
         """Classes that it tells apart: a field of the heads that do, 0 for others."""
@@ -105,10 +102,6 @@ class Head:
     def dropout(self) -> float:
         """Share of its inputs that are dropped in training: a field of the heads that drop any."""
         return 0.0
-
-    def problems(self) -> Iterable[Problem]:
-        """The broken rules that tie several fields together."""
-        return ()
 
     def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
         """Every unit with its address in the spec, in the order of computation.

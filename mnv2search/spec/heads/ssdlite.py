@@ -20,7 +20,7 @@ from mnv2search.spec.layers import (
     predictor,
     whole,
 )
-from mnv2search.spec.rules import Channels, Entries, Kernel, Range, check
+from mnv2search.spec.rules import Channels, Checked, Entries, Kernel, Range
 
 DetectorOutput = Literal["raw", "boxes", "detections"]
 Share = Annotated[float, Range(0, 1, is_open=True)]
@@ -33,7 +33,7 @@ REDUCED_BOXES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraLayer:
+class ExtraLayer(Checked):
     """A further map of a detector: 1x1 convolution to half of the channels, then a strided 3x3 to all of them.
 
     Attributes:
@@ -43,9 +43,6 @@ class ExtraLayer:
     """
 
     channels: Channels
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,9 +21,7 @@ from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.
 
-    Args:
-        text: YAML, as docs/reference/spec-language.md describes it.
-        file: what to call the text in messages.
+    The language is that of docs/reference/spec-language.md; messages call the text by the name of its `file`.
 
     Raises:
         SpecError: with every problem of the text, each at its line and column.
