@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, cast
 
 from torch import Tensor, cat, nn, split
@@ -28,6 +28,12 @@ class BoundLayer(NamedTuple):
     layer: Layer
     conv: nn.Module
     norm: nn.Module | None
+
+    @classmethod
+    def of(cls, layer: Layer, modules: Iterable[nn.Module]) -> BoundLayer:
+        """The layer with the modules of `conv_norm_act`."""
+        conv, *rest = modules
+        return cls(layer, conv, rest[0] if layer.normalizer != "none" else None)
 
 
 class PaddedConv2d(nn.Conv2d):
@@ -169,7 +175,7 @@ class Block(nn.Module):
                 found.append(BoundLayer(layer, conv, None))
             else:
                 parts = list(self.conv)[start:] if layer.role == "projection" else list(cast(nn.Sequential, module))
-                found.append(BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None))
+                found.append(BoundLayer.of(layer, parts))
         return tuple(found)
 
 

@@ -109,9 +109,7 @@ class MobileNet(nn.Module):
             if isinstance(module, Block):
                 yield from (((index, number), bound) for number, bound in enumerate(module.bound()))
             else:
-                conv, *rest = cast(nn.Sequential, module)
-                norm = rest[0] if unit.layers[0].normalizer != "none" else None
-                yield (index, 0), BoundLayer(unit.layers[0], conv, norm)
+                yield (index, 0), BoundLayer.of(unit.layers[0], cast(nn.Sequential, module))
         if self.plan.classifier is not None:
             yield (len(self.features), 0), BoundLayer(self.plan.classifier.layers[0], self.classifier[1], None)
         last, layer_number = -1, 0

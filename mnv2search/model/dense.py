@@ -41,8 +41,7 @@ class HeadUnit(nn.Module):
     def bound(self) -> Iterator[BoundLayer]:
         """Every layer with its modules."""
         for layer, module in zip(self.unit.layers, self.layers, strict=True):
-            parts = list(cast(nn.Sequential, module))
-            yield BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None)
+            yield BoundLayer.of(layer, cast(nn.Sequential, module))
 
 
 class DenseHead(nn.Module, ABC):

@@ -153,26 +153,23 @@ def check_unit(unit: Unit) -> Unit:
         SpecError: a layer has more channels than are planned, or a group norm without groups of several values.
     """
     for layer in unit.layers:
-        # The classifier's outputs are classes, which have a limit of their own.
-        channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
-        if channels > MAX_CHANNELS:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has {channels} channels",
-                fix=f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels",
-            )
-        if layer.normalizer != "group":
-            continue
-        if layer.c_out % GROUP_NORM_GROUPS:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has {layer.c_out} channels under group norm",
-                fix=f"group norm needs multiples of {GROUP_NORM_GROUPS}: use channel_divisor 8",
-            )
-        if layer.c_out == GROUP_NORM_GROUPS and layer.size_out.area == 1:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has one value in every group of its group norm",
-                fix=f"use more than {GROUP_NORM_GROUPS} channels, a larger resolution, or another normalizer",
-            )
+        if problem := _layer_problem(layer):
+            what, fix = problem
+            raise SpecError.of(at="", what=f"its {layer.role} has {what}", fix=fix)
     return unit
+
+
+def _layer_problem(layer: Layer) -> tuple[str, str] | None:
+    # The classifier's outputs are classes, which have a limit of their own.
+    channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
+    if channels > MAX_CHANNELS:
+        return f"{channels} channels", f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels"
+    if layer.normalizer != "group":
+        return None
+    if layer.c_out % GROUP_NORM_GROUPS:
+        fix = f"group norm needs multiples of {GROUP_NORM_GROUPS}: use channel_divisor 8"
+        return f"{layer.c_out} channels under group norm", fix
+    if layer.c_out == GROUP_NORM_GROUPS and layer.size_out.area == 1:
+        fix = f"use more than {GROUP_NORM_GROUPS} channels, a larger resolution, or another normalizer"
+        return "one value in every group of its group norm", fix
+    return None

@@ -34,21 +34,17 @@ class Data(Protocol):
     @property
     def root(self) -> Path:
         """Folder or file that it was read from."""
-        ...
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of what is told apart, in the order of the labels."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Hex digits that differ where a file, an annotation or a split does."""
-        ...
 
     def part(self, split: Split) -> Sequence[object]:
         """The examples of a split."""
-        ...
 
 
 D = TypeVar("D", bound=Data)
