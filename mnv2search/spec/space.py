@@ -221,15 +221,17 @@ def _repeats(row: _Row, pick: Sequence[int]) -> int:
 
 def _idle(space: SearchSpace, pick: Sequence[int]) -> set[int]:
     """The axes that the repeats leave unused."""
-    left = (repeat for row in space._layout.rows for repeat in row.each[_repeats(row, pick) :])
-    return {axis for repeat in left for axis, _, _ in repeat}
+    rows = [row for row in space._layout.rows if row.each]
+    return {axis for row in rows for repeat in row.each[_repeats(row, pick) :] for axis, _, _ in repeat}
 
 
 def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
     """`pick` with index 0 for every axis that its repeats leave idle: picks that differ only there become equal."""
     _check_pick(space, pick)
-    idle = _idle(space, pick)
-    return tuple([0 if axis in idle else index for axis, index in enumerate(pick)])
+    indices = list(pick)
+    for axis in _idle(space, pick):
+        indices[axis] = 0
+    return tuple(indices)
 
 
 def random_pick(space: SearchSpace, rng: random.Random) -> Pick:
