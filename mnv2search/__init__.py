@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from mnv2search.spec.space import SearchSpace, resolve
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
-    from mnv2search.workflows.api import compile, predict, train
+    from mnv2search.workflows.export.compile import compile
     from mnv2search.workflows.search.api import run, search
+    from mnv2search.workflows.training.api import train
+    from mnv2search.workflows.training.predict import predict
 
 __all__ = [
     "Accuracy",
@@ -85,7 +87,7 @@ _HOME = {
     "SearchSpace": "spec.space",
     "SpecError": "errors",
     "build": "model.build",
-    "compile": "workflows.api",
+    "compile": "workflows.export.compile",
     "cost_of": "cost",
     "dumps": "spec.yaml.codec",
     "evaluate": "evaluation",
@@ -96,12 +98,12 @@ _HOME = {
     "open_device": "latency.registry",
     "open_evaluator": "accuracy.registry",
     "plan": "spec.plan",
-    "predict": "workflows.api",
+    "predict": "workflows.training.predict",
     "read_records": "results.records",
     "resolve": "spec.space",
     "run": "workflows.search.api",
     "search": "workflows.search.api",
-    "train": "workflows.api",
+    "train": "workflows.training.api",
 }
 
 

@@ -59,12 +59,12 @@ def seed_option(help: str = "Seed of all random draws.") -> Decorator:
 
 
 def time_option(
-    help: str = "Stop measuring after this time, such as 30s.", *, default: str | None = None
+    help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
 ) -> Decorator:
-    """`--time`: in seconds as `time_s`."""
+    """`--time`: in seconds."""
     shown = default is not None
     return click.option(
-        "--time", "time_s", type=Duration(), default=default, show_default=shown, metavar="TIME", help=help
+        "--time", name, type=Duration(), default=default, show_default=shown, metavar="TIME", help=help
     )
 
 
@@ -102,8 +102,8 @@ def space_option(
 def weights_options(
     help: str, *, spec_help: str = "Network that published weights of --from belong to."
 ) -> Decorator:
-    """`--from` as `weights` and `--from-spec`: first weights, and the network of published ones."""
-    weights = click.option("--from", "weights", type=FILE, metavar="FILE", help=help)
+    """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
+    weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
     spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
@@ -144,7 +144,7 @@ def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, .
 def network_options(*, head_output: bool = False) -> Decorator:
     """Options that choose or change the network that an argument names.
 
-    They become `width`, `resolution`, `picks`, `first` and, if asked for, `head_output`.
+    They become `width`, `resolution`, `pick`, `first` and, if asked for, `head_output`.
     """
     options = [
         click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),
@@ -156,7 +156,6 @@ def network_options(*, head_output: bool = False) -> Decorator:
         ),
         click.option(
             "--pick",
-            "picks",
             type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",

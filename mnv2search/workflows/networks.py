@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mnv2search.errors import OptionError, WeightsError
+from mnv2search.errors import OptionError
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import changed
@@ -20,7 +20,7 @@ SAVED = (".pt", ".pt2")
 def chosen_spec(
     source: str | Path | ModelSpec | SearchSpace,
     *,
-    picks: Sequence[str] = (),
+    pick: Sequence[str] | str = (),
     first: bool = False,
     width: float | None = None,
     resolution: Resolution | None = None,
@@ -30,7 +30,7 @@ def chosen_spec(
 
     Args:
         source: a file, a bundled name, ``-`` for standard input, or the value itself.
-        picks: options of a search space, each as ``AT=VALUE``.
+        pick: options of a search space, each as ``AT=VALUE``.
         first: take the first option wherever nothing is picked.
         width: multiplier in place of the file's.
         resolution: in place of the file's.
@@ -47,8 +47,8 @@ def chosen_spec(
         name = str(source)
         loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
-        loaded = _picked(loaded, picks=picks, first=first)
-    elif picks:
+        loaded = _picked(loaded, picks=[pick] if isinstance(pick, str) else pick, first=first)
+    elif pick:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
     changes = {"width": width, "resolution": resolution}
     sized = changed(loaded, {name: value for name, value in changes.items() if value is not None})
@@ -76,22 +76,3 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSp
             raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
         values[at.strip()] = value.strip()
     return resolve_values(space, values, rest="first" if first else "refuse")
-
-
-def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
-    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not."""
-    beside = Path(spec).with_suffix(".pt")
-    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
-        return None
-    from mnv2search.model.weights.network_file import read_spec
-
-    try:
-        held = read_spec(beside)
-    except WeightsError as error:
-        note(f"{error.message}: the weights are random")
-        return None
-    if held != network:
-        note(f"{beside} beside the spec holds another network: the weights are random")
-        return None
-    note(f"weights: {beside}, which stands beside the spec")
-    return beside

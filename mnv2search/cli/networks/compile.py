@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import click
@@ -17,7 +17,6 @@ from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 @click.option(
     "-o",
     "--output",
-    "outputs",
     multiple=True,
     type=FILE,
     metavar="FILE",
@@ -58,9 +57,7 @@ from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 @network_options(head_output=True)
 @json_option
 @quiet_option
-def command(
-    spec: str, outputs: tuple[Path, ...], no_fvcore: bool, as_json: bool, quiet: bool, **options: Any
-) -> None:
+def command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
     Each written file is loaded again and compared with the network. SPEC may be a .pt or .pt2 file; it brings its
@@ -73,11 +70,9 @@ def command(
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.workflows.export.compile import compile_file  # late: --help must not pay for it
+    from mnv2search.workflows.export.compile import compile  # late: --help must not pay for it
 
-    compiled = compile_file(
-        spec, outputs=outputs, with_fvcore=not no_fvcore, note=lambda line: note(line, quiet=quiet), **options
-    )
+    compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
     from mnv2search.report.networks.compilation import compiled_json, compiled_notes, compiled_results
     from mnv2search.report.networks.counts import layer_rows
     from mnv2search.report.table import draw

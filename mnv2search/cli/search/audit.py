@@ -38,7 +38,7 @@ def command(
     members: int,
     epochs: int,
     recipe: str,
-    weights: Path | None,
+    from_: Path | None,
     from_spec: str | None,
     seed: int,
     output_dir: Path,
@@ -71,7 +71,7 @@ def command(
             members=members,
             epochs=epochs,
             seed=seed,
-            weights=weights,
+            weights=from_,
             weights_spec=None if from_spec is None else load_spec(from_spec),
             on_progress=lambda network, progress: tell(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,15 +38,7 @@ SHOWN = 5
 )
 @force_option
 @json_option
-def command(
-    model: Path,
-    images: tuple[Path, ...],
-    output: Path,
-    score: float,
-    normalization: str | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def command(model: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
 
     A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
@@ -59,15 +51,7 @@ def command(
     from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
 
     broken: list[DataError] = []
-    found = predict(
-        model,
-        images,
-        folder=output,
-        least_score=score,
-        normalization=normalization,
-        force=force,
-        on_unreadable=broken.append,
-    )
+    found = predict(model, images, on_unreadable=broken.append, **options)
     if as_json:
         emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
     else:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
     from mnv2search.training.progress import Progress
+    from mnv2search.workflows.training.api import TrainOptions
     from mnv2search.workflows.training.train import TrainingRequest
 
 
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 )
 @void_option
 @epochs_option("Number of epochs (overrides the recipe).")
-@time_option("Wall time of training, such as 30m (overrides epochs).")
+@time_option("Wall time of training, such as 30m (overrides epochs).", name="time")
 @weights_options(
     "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
     spec_help="Network that published weights belong to; SPEC if left out.",
 )
-@click.option("--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
+@click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
 @folder_option("Output folder (default: results/NAME-trained).")
 @seed_option()
 @click.option(
@@ -63,23 +64,7 @@ if TYPE_CHECKING:
 @network_options()
 @json_option
 @quiet_option
-def command(
-    spec: str,
-    data: Path,
-    recipe: str | None,
-    void: int,
-    epochs: int | None,
-    time_s: float | None,
-    weights: Path | None,
-    from_spec: str | None,
-    teacher: Path | None,
-    output: Path | None,
-    seed: int,
-    accelerator: str,
-    as_json: bool,
-    quiet: bool,
-    **choice: Any,
-) -> None:
+def command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
@@ -92,33 +77,15 @@ def command(
     Example:
       mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
     """
-    if epochs is not None and time_s is not None:
+    if options["epochs"] is not None and options["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.distributed import joined
-    from mnv2search.untrusted import file_name
-    from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.training.distributed import joined  # late: --help must not pay for it
+    from mnv2search.workflows.training.api import training_request
 
-    with joined(accelerator) as team, _reported_once(team):
-        network = chosen_spec(spec, **choice)
-        folder = output or Path("results") / file_name(f"{network.name}-trained")
-        if weights is None and team.is_leader:
+    with joined(options["accelerator"]) as team, _reported_once(team):
+        request = training_request(spec, data, options, team)
+        if request.weights is None and team.is_leader:
             _note_random_weights(spec)
-        request = TrainingRequest(
-            spec=network,
-            data=data,
-            folder=folder,
-            recipe=recipe,
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            weights=weights,
-            weights_spec=None if from_spec is None else load_spec(from_spec),
-            teacher=teacher,
-            void=void,
-            team=team,
-        )
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
         _show(report, as_json=as_json)

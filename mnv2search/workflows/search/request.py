@@ -44,7 +44,7 @@ class RunOptions(TypedDict, total=False):
         precision: of weights and activations on the device; None leaves it to `device`.
         data: images to search on.
         accuracy: text that opens the evaluator; None chooses by `data` and the task of the space.
-        from_: first weights for an evaluator that trains.
+        from_: first weights for an evaluator that trains (``--from``).
         from_spec: the network that published weights belong to.
         finetune: train the most accurate networks at the end; None does where weights are shared.
         trials: networks to evaluate.
