@@ -1,4 +1,4 @@
-"""The report of one training, and its JSON."""
+"""The report of a training with its JSON, a trained supernet, and predictions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import Inheritance
 from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.prediction import Found
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained
 
@@ -104,3 +106,27 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
         main.name: main.value,
         "images": metrics.count,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetReport:
+    """The result of a supernet's training.
+
+    Attributes:
+        shown: some of the networks, from the smallest to the largest, with their inherited accuracies.
+        evaluator: text that opens the evaluator with these weights.
+    """
+
+    folder: Path
+    shown: tuple[tuple[ModelSpec, Accuracy], ...]
+    notes: tuple[str, ...]
+    evaluator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The prediction for an image, in the order of the scores, and the PNG file that shows it."""
+
+    image: Path
+    drawn: Path
+    found: tuple[Found, ...]

@@ -35,7 +35,7 @@ def command(
       mnv2search device-profile --space mnv2 --time 20s
     """
     from mnv2search.cli.progress import profiling  # late: --help must not pay for it
-    from mnv2search.report.devices.prediction_audit import profile_lines
+    from mnv2search.report.devices import profile_lines
     from mnv2search.workflows.devices.profile import profile_device
 
     with profiling(quiet=quiet or as_json) as show:

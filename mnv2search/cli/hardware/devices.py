@@ -33,7 +33,7 @@ def command(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     from mnv2search.latency.registry import available  # late: --help must not pay for it
-    from mnv2search.report.devices.latency import device_rows
+    from mnv2search.report.devices import device_rows
 
     devices = available()
     emit([asdict(device) for device in devices], device_rows(devices), as_json=as_json)
@@ -65,7 +65,7 @@ def audit_command(
       mnv2search devices audit -n 10 --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices.prediction_audit import audit_json, audit_lines, audit_png, audit_rows
+    from mnv2search.report.devices import audit_json, audit_lines, audit_png, audit_rows
     from mnv2search.workflows.devices.prediction_audit import audit
 
     if output is not None and not output.parent.is_dir():
@@ -96,7 +96,7 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
       mnv2search devices probe --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_lines
+    from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
     from mnv2search.workflows.devices.probe import NETWORKS, probe_device
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:

@@ -33,7 +33,7 @@ def command(
       mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices.latency import latency_rows
+    from mnv2search.report.devices import latency_rows
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
     from mnv2search.workflows.devices.measure import measure_together

@@ -19,7 +19,7 @@ def command(family: str | None, as_json: bool) -> None:
     Example:
       mnv2search catalog --family MobileNetV2
     """
-    from mnv2search.report.networks.catalog import catalog_json, catalog_rows  # late: --help must not pay for it
+    from mnv2search.report.networks import catalog_json, catalog_rows  # late: --help must not pay for it
     from mnv2search.report.table import draw
     from mnv2search.spec.catalog import catalog
 

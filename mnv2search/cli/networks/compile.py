@@ -73,8 +73,7 @@ def command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
     from mnv2search.workflows.export.compile import compile  # late: --help must not pay for it
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
-    from mnv2search.report.networks.compilation import compiled_json, compiled_notes, compiled_results
-    from mnv2search.report.networks.counts import layer_rows
+    from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
     from mnv2search.report.table import draw
 
     if as_json:

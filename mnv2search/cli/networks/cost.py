@@ -28,7 +28,7 @@ def command(specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], 
       mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
     from mnv2search.cost import cost_of
-    from mnv2search.report.networks.counts import cost_rows
+    from mnv2search.report.networks import cost_rows
     from mnv2search.report.table import draw
     from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
 

@@ -58,7 +58,7 @@ def command(
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.recipe import load_recipe
-    from mnv2search.report.search.ranking_audit import ranked_lines, ranked_rows
+    from mnv2search.report.search.checks import ranked_lines, ranked_rows
     from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
 

@@ -45,9 +45,9 @@ def command(folder: Path, as_json: bool) -> None:
 
 def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
     """Print the answer of a run: a document, or tables and what to ship."""
-    from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
+    from mnv2search.report.training import finetuned_lines, finetuned_rows
     from mnv2search.results.finetuning import shipped_json
 
     if as_json:

@@ -63,7 +63,7 @@ def command(
         _repair(folder, as_json=as_json)
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.search.verification import verified_json, verified_lines, verified_rows
+    from mnv2search.report.search.checks import verified_json, verified_lines, verified_rows
     from mnv2search.workflows.search.checks.verify import front_files, verify
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:

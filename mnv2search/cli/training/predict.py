@@ -15,7 +15,7 @@ from mnv2search.cli.parameter_types import NonEmptyPath
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
-    from mnv2search.results.prediction import Prediction
+    from mnv2search.results.training import Prediction
 
 SHOWN = 5
 

@@ -86,7 +86,7 @@ def command(
     if time_s is not None and epochs is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
-    from mnv2search.report.supernet import supernet_json, supernet_lines, supernet_rows
+    from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
     from mnv2search.untrusted import file_name
     from mnv2search.workflows.training.supernet import train_shared_weights
 

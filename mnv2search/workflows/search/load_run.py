@@ -10,8 +10,7 @@ from pathlib import Path
 from mnv2search.errors import RecordError
 from mnv2search.locking import LOCK
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest
-from mnv2search.results.record_line import Record
-from mnv2search.results.records import EVALUATIONS, read_records
+from mnv2search.results.records import EVALUATIONS, Record, read_records
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.baseline import baseline_grid

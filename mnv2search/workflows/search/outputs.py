@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.curves import candidates_png
-from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.page import Lines, Part, Picture, page
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
-from mnv2search.report.search.csv import front_csv
+from mnv2search.report.search.front import front_csv
 from mnv2search.report.search.run import effort_text, run_rows, ship_lines
+from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import SearchResult

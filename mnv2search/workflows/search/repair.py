@@ -9,8 +9,7 @@ from pathlib import Path
 from mnv2search.atomic import write_text
 from mnv2search.errors import WriteError
 from mnv2search.results.manifest import read_manifest, write_manifest
-from mnv2search.results.record_line import Record
-from mnv2search.results.records import EVALUATIONS, checked_lines
+from mnv2search.results.records import EVALUATIONS, Record, checked_lines
 from mnv2search.workflows.search.folder import STUDY_FILE, locked
 from mnv2search.workflows.search.load_run import space_of_run
 

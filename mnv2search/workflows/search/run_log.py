@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.results.manifest import Manifest, write_manifest
-from mnv2search.results.record_line import Record
-from mnv2search.results.records import EVALUATIONS, RecordWriter
+from mnv2search.results.records import EVALUATIONS, Record, RecordWriter
 from mnv2search.study.types import Evaluated, Settings
 
 ENDED = ("finished", "nothing fits")

@@ -18,7 +18,7 @@ from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.results.prediction import Prediction
+from mnv2search.results.training import Prediction
 from mnv2search.tasks.prediction import Predicted
 from mnv2search.tasks.task import AnyTask, task_of
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json

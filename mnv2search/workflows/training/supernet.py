@@ -12,7 +12,7 @@ from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.results.supernet import SupernetReport
+from mnv2search.results.training import SupernetReport
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve

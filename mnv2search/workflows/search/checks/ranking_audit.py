@@ -19,8 +19,8 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
+from mnv2search.results.checks import Ranked, Statistic
 from mnv2search.results.finetuning import training_folder
-from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick

@@ -11,8 +11,8 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.results.checks import Check
 from mnv2search.results.manifest import MANIFEST, read_manifest
-from mnv2search.results.verification import Check
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
