@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnv2search.evaluation import Evaluation
-from mnv2search.report.plot import FRONT, MUTED
+from mnv2search.report.plot import FRONT, MUTED, figure_of, png_of
 from mnv2search.untrusted import json_value, read_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 # Figures by the names that they are recorded under; all of them are shares, shown in percent.
@@ -99,7 +97,7 @@ def _evaluation(line: bytes) -> Evaluated:
 
 def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     """A PNG with the training loss and the figures on held-out images over the steps."""
-    figure, (left, right) = _axes(2)
+    figure, (left, right) = figure_of(8.4, 3.6, count=2, dpi=120)
     steps = [one.step for one in history]
     _line(left, steps, [one.loss for one in history], label="training loss")
     left.set(ylabel="training loss, running mean")
@@ -111,14 +109,14 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     for axes in (left, right):
         axes.set(xlabel=f"step of {batch} images")
         from_zero(axes)
-    return _png(figure)
+    return png_of(figure)
 
 
 def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *, metric: str) -> bytes | None:
     """A PNG with the figures that candidates of a search reached after each epoch; None where none was told of."""
     if not any(e.curve for e in (*front, *others)):
         return None
-    figure, (axes,) = _axes(1)
+    figure, (axes,) = figure_of(7.14, 3.6, dpi=120)
     shown: set[str] = set()
     for colour, evaluations in ((MUTED, others), (FRONT, front)):
         for evaluation in (e for e in evaluations if e.curve):
@@ -131,26 +129,13 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
     axes.set(xlabel="epoch", ylabel=f"held out: {FIGURES.get(metric, metric)}, %")
     from_zero(axes)
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _figures(history: Sequence[Evaluated]) -> dict[str, list[float]]:
     """The figures of every evaluation by name, the one that decides first."""
     names = dict.fromkeys(name for one in history for name in one.figures)
     return {name: [one.figures.get(name, 0.0) for one in history] for name in names}
-
-
-def _axes(count: int) -> tuple[Figure, Sequence[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: it is slow to import
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * max(count, 1.7), 3.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    every = figure.subplots(1, count, squeeze=False)[0]
-    for axes in every:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, list(every)
 
 
 def from_zero(axes: Axes) -> None:
@@ -163,9 +148,3 @@ def _line(
     axes: Axes, xs: Sequence[float], ys: Sequence[float], *, label: str, style: str = "-", colour: str | None = None
 ) -> None:
     axes.plot(xs, ys, marker=".", linestyle=style, color=colour, label=label or "_")
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

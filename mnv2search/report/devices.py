@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -63,10 +62,6 @@ def device_rows(devices: Sequence[Availability]) -> Rows:
     )
 
 
-INK, MUTED, POINT, BAND, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#d7e3fc", "#b3261e"
-TIGHT, LOOSE = 0.05, 0.10
-
-
 def audit_rows(audit: Audit) -> Rows:
     """A row per network, largest error first."""
     return rows_of(
@@ -90,7 +85,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
     yield (
         f"mean error {100 * audit.mean_error:.1f} %, bias {100 * audit.bias:+.1f} %; within 5 %: "
-        f"{100 * audit.within(TIGHT):.0f} %, within 10 %: {100 * audit.within(LOOSE):.0f} %{rank}"
+        f"{100 * audit.within(0.05):.0f} %, within 10 %: {100 * audit.within(0.1):.0f} %{rank}"
     )
     if not audit.learned_from:
         yield "nothing was measured on this device before: build its profile with mnv2search device-profile"
@@ -104,8 +99,8 @@ def audit_json(audit: Audit) -> dict[str, object]:
         "learned_from": audit.learned_from,
         "mean_error": audit.mean_error,
         "bias": audit.bias,
-        "within_5_percent": audit.within(TIGHT),
-        "within_10_percent": audit.within(LOOSE),
+        "within_5_percent": audit.within(0.05),
+        "within_10_percent": audit.within(0.1),
         "spearman": audit.spearman,
         "measured_half_width": audit.half_width,
         "networks": [
@@ -120,44 +115,6 @@ def audit_json(audit: Audit) -> dict[str, object]:
             for item in audit.items
         ],
     }
-
-
-def audit_png(audit: Audit) -> bytes:
-    """A PNG of predicted against measured latency, with the bands of 5 and 10 %."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 6.0), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    measured = [item.measured.median_ms for item in audit.items]
-    predicted = [item.predicted.median_ms for item in audit.items]
-    low, high = 0.8 * min(measured + predicted), 1.25 * max(measured + predicted)
-    ends = [low, high]
-    axes.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color=BAND, alpha=0.5, label="±10 %")
-    axes.fill_between(ends, [0.95 * e for e in ends], [1.05 * e for e in ends], color=BAND, label="±5 %")
-    axes.plot(ends, ends, color=MUTED, linewidth=1)
-    widths = [(i.measured.ci_high_ms - i.measured.ci_low_ms) / 2 for i in audit.items]
-    colors = [LIMIT if item.extrapolates else POINT for item in audit.items]
-    axes.errorbar(measured, predicted, xerr=widths, fmt="none", ecolor=MUTED, linewidth=0.8)
-    axes.scatter(measured, predicted, s=18, c=colors, zorder=3, label="network (red: unlike all learned from)")
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
-    axes.set_ylabel("predicted latency, ms")
-    axes.set_title(
-        f"{counted(len(audit.items), 'network')} of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
-        f"{100 * audit.within(TIGHT):.0f} % within 5 %",
-        loc="left",
-        fontsize=10,
-        color=INK,
-    )
-    figure.supxlabel(device_line(audit.device), fontsize=8, color=MUTED)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 def profile_lines(profile: Profile) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Accuracy over latency, drawn with matplotlib."""
+"""Accuracy over latency, and predictions over measurements, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
-from mnv2search.report.rows import device_line
+from mnv2search.report.rows import counted, device_line
 from mnv2search.report.search.front import LIKELIHOOD
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mnv2search.results.devices import Audit
 
 
-INK, MUTED, FRONT, BASE, LIMIT = "#222222", "#9aa0a6", "#0b57d0", "#c2410c", "#b3261e"
+INK, MUTED, FRONT, BASE, LIMIT, BAND = "#222222", "#9aa0a6", "#0b57d0", "#c2410c", "#b3261e", "#d7e3fc"
+
+
+def figure_of(width: float, height: float, *, count: int = 1, dpi: int = 130) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of so many inches with axes beside each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: it is slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    every = figure.subplots(1, count, squeeze=False)[0]
+    for axes in every:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, list(every)
+
+
+def png_of(figure: Figure) -> bytes:
+    """The content of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def front_png(
@@ -32,23 +56,10 @@ def front_png(
 ) -> bytes:
     """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device.
 
-    The upper axis is what the front is made by: the likelihood, where accuracies are of shared weights.
-
-    Args:
-        front: in order of latency.
-        dominated: the other networks.
-        baseline: the grid, as far as it is to be shown.
-        budget_ms: of latency.
-        title: above the picture.
-        label: what the front is called.
-        others: what the dominated networks are called.
+    The upper axis is what the front is made by: the likelihood, where accuracies are of shared weights. `front` is in
+    order of latency, `baseline` the grid as far as it is shown; `label` names the front, `others` the dominated ones.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 5.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, (axes,) = figure_of(9.0, 5.6)
     _scatter(axes, dominated, color=MUTED, marker="o", size=16, label=others)
     _grid(axes, baseline, budget_ms=budget_ms)
     _front(axes, front, label=label)
@@ -71,12 +82,8 @@ def front_png(
     axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
     axes.set_xlim(0, budget_ms * 1.25)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=True, framealpha=1.0, edgecolor="none", fontsize=8, loc="lower right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def _axis(accuracy: Accuracy) -> str:
@@ -129,3 +136,32 @@ def _front(axes: Axes, front: Sequence[Evaluation], *, label: str) -> None:
     axes.errorbar(
         xs, ys, xerr=errors, color=FRONT, marker="o", markersize=6, linewidth=1.6, capsize=2, label=label, zorder=5
     )
+
+
+def audit_png(audit: Audit) -> bytes:
+    """A PNG of predicted against measured latency, with the bands of 5 and 10 %."""
+    figure, (axes,) = figure_of(6.4, 6.0)
+    measured = [item.measured.median_ms for item in audit.items]
+    predicted = [item.predicted.median_ms for item in audit.items]
+    low, high = 0.8 * min(measured + predicted), 1.25 * max(measured + predicted)
+    ends = [low, high]
+    axes.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color=BAND, alpha=0.5, label="±10 %")
+    axes.fill_between(ends, [0.95 * e for e in ends], [1.05 * e for e in ends], color=BAND, label="±5 %")
+    axes.plot(ends, ends, color=MUTED, linewidth=1)
+    widths = [(i.measured.ci_high_ms - i.measured.ci_low_ms) / 2 for i in audit.items]
+    colors = [LIMIT if item.extrapolates else FRONT for item in audit.items]
+    axes.errorbar(measured, predicted, xerr=widths, fmt="none", ecolor=MUTED, linewidth=0.8)
+    axes.scatter(measured, predicted, s=18, c=colors, zorder=3, label="network (red: unlike all learned from)")
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
+    axes.set_ylabel("predicted latency, ms")
+    axes.set_title(
+        f"{counted(len(audit.items), 'network')} of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
+        f"{100 * audit.within(0.05):.0f} % within 5 %",
+        loc="left",
+        fontsize=10,
+        color=INK,
+    )
+    figure.supxlabel(device_line(audit.device), fontsize=8, color=MUTED)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return png_of(figure)

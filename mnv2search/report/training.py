@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.types import METRICS, metric_text
 from mnv2search.cost import cost_of
 from mnv2search.report.data import faults_counted
-from mnv2search.report.rows import NAME, Column, Rows, accuracy_text, counted, interval_text, measured_text, millions
+from mnv2search.report.rows import (
+    NAME,
+    Column,
+    Rows,
+    accuracy_text,
+    counted,
+    measured_text,
+    millions,
+    percent_text,
+    rows_of,
+)
 from mnv2search.spec.model_spec import Classifier
 
 if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
-    from mnv2search.evaluation import Evaluation
     from mnv2search.results.finetuning import Finetuned
     from mnv2search.results.training import SupernetReport, TrainingReport
     from mnv2search.tasks.metrics import Metrics
@@ -153,21 +162,21 @@ UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both
 def finetuned_rows(found: Finetuned) -> Rows:
     """A row for each network that was trained on its own."""
     several, is_shortened = len(found.networks) > 1, any(": ended after" in note for note in found.notes)
-    columns = (
-        NAME,
-        Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images"),
-        Column("measured latency [95 % interval]", "ms"),
-        *([Column("unbeaten", align="left", spare=1)] if several else []),
-    )
-    first = found.held_out[0]
+    first, front = found.held_out[0], {member.spec for member in found.front}
     networks = list(zip(found.networks, found.held_out, strict=True))
-    return Rows(
-        title=(
-            f"The best {'networks, each' if several else 'network,'} trained on its own for "
-            f"{'up to ' * is_shortened}{found.steps:,} steps"
-        ),
-        columns=columns,
-        rows=tuple(_row(found, evaluation, metrics)[: len(columns)] for evaluation, metrics in networks),
+    trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images")
+    unbeaten = (
+        Column("unbeaten", align="left", spare=1),
+        lambda pair: "yes" if pair[0].spec in front else "no",
+    )
+    return rows_of(
+        f"The best {'networks, each' if several else 'network,'} trained on its own for "
+        f"{'up to ' * is_shortened}{found.steps:,} steps",
+        networks,
+        (NAME, lambda pair: pair[0].spec.name),
+        (trained, lambda pair: percent_text(pair[1].main) + ", inherited" * (found.kind(pair[0]) == "inherited")),
+        (Column("measured latency [95 % interval]", "ms"), lambda pair: measured_text(pair[0].latency)),
+        *([unbeaten] if several else []),
         stressed=frozenset({found.best}),
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen{' by each' * several}{', at most' * is_shortened}; "
@@ -177,13 +186,6 @@ def finetuned_rows(found: Finetuned) -> Rows:
             *found.notes,
         ),
     )
-
-
-def _row(found: Finetuned, evaluation: Evaluation, metrics: Metrics) -> tuple[str, ...]:
-    is_unbeaten = evaluation.spec in {member.spec for member in found.front}
-    inherited = ", inherited" * (found.kind(evaluation) == "inherited")
-    latency = measured_text(evaluation.latency)
-    return evaluation.spec.name, _percent(metrics) + inherited, latency, "yes" if is_unbeaten else "no"
 
 
 def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
@@ -196,7 +198,7 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     if len(found.networks) > 1:
         yield f"  the most accurate of {len(found.networks)} on the held-out images"
     yield (
-        f"  {found.kind(best)} {metric_text(found.test.main.name)} {_percent(found.test)} % on "
+        f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
         f"{found.test.count:,} test images, which played no part before (90 % interval)"
         f"{majority_text(found.test.majority)}"
     )
@@ -208,24 +210,16 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 
 
-def _percent(metrics: Metrics) -> str:
-    main = metrics.main
-    return interval_text(100 * main.low, 100 * main.value, 100 * main.high, digits=1)
-
-
 def supernet_rows(report: SupernetReport) -> Rows:
     """Some of the networks with their inherited accuracies."""
-    columns = (
-        NAME,
-        Column("inherited top1", "% [90 % interval]"),
-        Column("multiply-adds", "M"),
-        Column("side", "px"),
+    return rows_of(
+        "Some of the networks that share the weights",
+        report.shown,
+        (NAME, lambda shown: shown[0].name),
+        (Column("inherited top1", "% [90 % interval]"), lambda shown: accuracy_text(shown[1])),
+        (Column("multiply-adds", "M"), lambda shown: millions(cost_of(shown[0]).madds)),
+        (Column("side", "px"), lambda shown: str(shown[0].size)),
     )
-    rows = tuple(
-        (spec.name, accuracy_text(accuracy), millions(cost_of(spec).madds), str(spec.size))
-        for spec, accuracy in report.shown
-    )
-    return Rows(title="Some of the networks that share the weights", columns=columns, rows=rows)
 
 
 def supernet_lines(report: SupernetReport) -> Iterator[str]:

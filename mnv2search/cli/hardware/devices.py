@@ -65,7 +65,8 @@ def audit_command(
       mnv2search devices audit -n 10 --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices import audit_json, audit_lines, audit_png, audit_rows
+    from mnv2search.report.devices import audit_json, audit_lines, audit_rows
+    from mnv2search.report.plot import audit_png
     from mnv2search.workflows.devices.prediction_audit import audit
 
     if output is not None and not output.parent.is_dir():

@@ -18,10 +18,10 @@ from mnv2search.report.rows import (
     interval_text,
     measured_text,
     millions,
+    percent_text,
     rows_of,
     trouble_lines,
 )
-from mnv2search.tasks.metrics import Metric
 
 if TYPE_CHECKING:
     from mnv2search.results.checks import Check, Ranked, Statistic
@@ -85,13 +85,9 @@ def ranked_rows(audit: Ranked) -> Rows:
         zip(audit.networks, (metrics.main for metrics in audit.trained), strict=True),
         (NAME, lambda pair: pair[0].spec.name),
         (in_search, lambda pair: accuracy_text(pair[0].accuracy)),
-        (Column("trained top1", "% [90 % interval]"), lambda pair: _percent_text(pair[1])),
+        (Column("trained top1", "% [90 % interval]"), lambda pair: percent_text(pair[1])),
         (Column("multiply-adds", "M"), lambda pair: millions(pair[0].cost.madds)),
     )
-
-
-def _percent_text(metric: Metric) -> str:
-    return interval_text(100 * metric.low, 100 * metric.value, 100 * metric.high, digits=1)
 
 
 def ranked_lines(audit: Ranked) -> Iterator[str]:
