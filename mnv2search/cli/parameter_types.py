@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,7 +14,7 @@ class NonEmptyText(click.ParamType[str]):
 
     name = "text"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text itself."""
         if value == "":
             self.fail("the value is empty", param, ctx)
@@ -27,11 +27,11 @@ class NonEmptyPath(click.Path):
     def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path that a text stands for."""
         if value == "":
             self.fail("the path is empty", param, ctx)
-        return super().convert(str(value), param, ctx)
+        return Path(os.fsdecode(super().convert(str(value), param, ctx)))
 
 
 class Duration(click.ParamType[float]):

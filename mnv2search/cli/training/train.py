@@ -1,4 +1,4 @@
-"""`mnv2search train`: train a network on images."""
+"""`mnv2search train` and `mnv2search supernet`: train a network, or weights that networks share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -14,18 +14,20 @@ from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     FILE,
     data_option,
+    device_option,
     epochs_option,
     folder_option,
     json_option,
     network_options,
     quiet_option,
     seed_option,
+    space_option,
     time_option,
     void_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit_json, note
-from mnv2search.cli.parameter_types import NonEmptyText
+from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.cli.parameter_types import NonEmptyText, Positive
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 @network_options()
 @json_option
 @quiet_option
-def command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
+def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
@@ -171,3 +173,61 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
                     bar.console.print(progress_text(progress))
 
             yield drawn
+
+
+@click.command("supernet")
+@space_option("Search space whose networks share the weights.", required=True)
+@data_option
+@time_option("Wall time of the training; 10m without --epochs.")
+@epochs_option("Passes over the images (instead of --time).")
+@click.option(
+    "--fidelity",
+    type=NonEmptyText(),
+    default="auto",
+    show_default=True,
+    metavar="WxR",
+    help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
+)
+@click.option(
+    "--recipe",
+    type=NonEmptyText(),
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
+)
+@weights_options("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
+@click.option(
+    "--latency-ms",
+    type=Positive(),
+    metavar="MS",
+    help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
+)
+@device_option
+@seed_option()
+@folder_option("Output folder (default: results/SPACE-supernet).")
+@json_option
+@quiet_option
+def supernet_command(
+    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Train weights that all networks of a space share, for several searches.
+
+    The same command resumes an interrupted training. Without such weights, `mnv2search run --data` trains its own.
+
+    \b
+    Example:
+      mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
+      mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
+    """
+    if options["time_s"] is not None and epochs is not None:
+        raise click.UsageError("give --epochs or --time")
+    from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
+    from mnv2search.untrusted import file_name
+    from mnv2search.workflows.training.supernet import train_shared_weights
+
+    folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
+    with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
+        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **options)
+    emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sized
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sized
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mnv2search.atomic import write_text
 from mnv2search.data.dataset import SPLITS
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.errors import OptionError, StoppedError
+from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
@@ -24,12 +25,12 @@ from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
-from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.training_log import logged, write_page
 
 REPORT = "training.json"
@@ -227,3 +228,52 @@ def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
         parts=[metrics_rows(report)] if report.test.details else [],
         on_note=on_note,
     )
+
+
+@contextmanager
+def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
+    """Lock the folder of a training for one team of processes, of which only the leader writes to it.
+
+    Raises:
+        RecordError: another training has locked the folder, or it cannot be written to.
+        OtherProcessError: the leader could not lock it.
+    """
+    with ExitStack() as stack:
+        lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
+        team.agreed(lambda: stack.enter_context(lock))
+        yield
+
+
+def check_existing_training(
+    folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
+) -> None:
+    """Note that a folder already holds a training, and that a requested length is not used.
+
+    `on_note` is told what the folder holds.
+
+    Raises:
+        OptionError: the training is finished, and another length is requested.
+        TrainingError: the checkpoint cannot be read.
+    """
+    held = read_checkpoint(folder / LAST)
+    if held is None:
+        return
+    is_other = _is_other(held, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps)
+    option = "--epochs" if epochs is not None else "--time"
+    if held.step < held.steps:
+        unused = f"; {option} is not used" if time_s is not None or is_other else ""
+        on_note(f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}")
+    elif is_other:
+        raise OptionError(
+            f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
+            hint="give another folder (-o)",
+        )
+    elif not held.is_unjudged:
+        on_note(f"{folder} holds a training of {held.steps} steps that is already finished")
+
+
+def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
+    """Whether the requested length differs from that of the training."""
+    if epochs is not None:
+        return max(1, epochs * epoch_steps) != held.steps
+    return time_s is not None and time_s != held.time_s

@@ -1,4 +1,4 @@
-"""Predictions compared with measurements of networks that were not learned from."""
+"""Networks measured side by side, and predictions of networks compared with their measurements."""
 
 from __future__ import annotations
 
@@ -10,11 +10,34 @@ from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import Latency
 from mnv2search.results.devices import Audit, Audited
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
+
+
+def measure_together(
+    specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
+) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
+    """The latency of every network from one interleaved run, and notes on faults that do not affect it.
+
+    No new visit begins after `time_s`; None measures until every interval is narrow enough.
+
+    Raises:
+        DeviceError: the device refuses a network.
+    """
+    cache = LatencyCache()
+    with open_device(device) as opened:
+        measurer = cache.measurer(opened)
+        latencies = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        try:
+            cache.save(opened.info, reference_ms=measurer.reference_ms, observations=None)
+        except OSError as error:
+            return latencies, (f"the latency cache cannot be written ({error})",)
+    return latencies, ()
+
 
 CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
 # Draws for each network that is asked for, before a space counts as exhausted.
