@@ -69,14 +69,11 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """What trainings of their own say of the accuracies of a search.
+    """Separate trainings of networks of a search, beside the accuracies of the search.
 
     Attributes:
-        networks: that were trained.
         weights: that all trainings began with; None began with random ones.
-        trained: figures of each on held-out images.
-        epochs: of each training.
-        recipe: of each training.
+        trained: metrics of each network on held-out images.
         kendall: tau-b of the search's accuracies with the trained ones.
         spearman: likewise.
         by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.

@@ -83,10 +83,9 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: status when the manifest was last written; a killed run stays at `running`. While it is `starting`,
-            other files in the folder belong to the run that it replaces.
+        status: when the manifest was last written; a killed run stays at `running`. While it is `starting`, other
+            files in the folder belong to the run that it replaces.
         elapsed_s: wall time used by all parts of the run, up to its last record.
-        settings: trials, time, sampler and the like, as given.
     """
 
     name: str

@@ -24,13 +24,9 @@ class TrainingReport:
     Attributes:
         spec: that was trained, with the classes of the data.
         task: by name.
-        data: that it was trained on.
-        seed: of first weights and draws.
-        recipe: as it was used.
         trained: the training; its metrics are those on the validation images, which chose the weights.
         test: metrics on images that played no part in it.
         inheritance: what came over from other weights, or None.
-        device: by name.
         threads: of torch.
         processes: that trained together.
         folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,

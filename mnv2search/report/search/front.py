@@ -86,10 +86,7 @@ def front_rows(
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
 
-    Args:
-        front: networks.
-        rivals_of: networks of the baseline that one of the front may be compared with.
-        title: of the table.
+    `rivals_of` are the networks of the baseline that one of the front may be compared with.
     """
     ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)

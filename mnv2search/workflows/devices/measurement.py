@@ -55,13 +55,8 @@ def audit(
 ) -> Audit:
     """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
 
-    Args:
-        device: text that opens the device.
-        space: file or bundled name of the search space.
-        count: networks; fewer where the space has fewer that were not learned from.
-        seed: of the draws.
-        time_s: after which no new visit begins.
-        on_progress: called after every visit with the number of finished networks.
+    At most `count` networks are taken: a space may have fewer that were not learned from. No visit begins after
+    `time_s`; `on_progress` is called after every visit with the number of finished networks.
 
     Raises:
         OptionError: the space has no network that was not learned from.

@@ -45,14 +45,8 @@ def profile_device(
 ) -> Profile:
     """Measure networks of the spaces for a time, and keep them for every later prediction on the device.
 
-    Args:
-        device: text that opens the device.
-        spaces: files or bundled names of search spaces.
-        time_s: wall time in total.
-        refresh: forget earlier measurements.
-        seed: of the draws.
-        on_progress: callback for the share of the time that has passed and the number of measured networks.
-        clock: monotonic clock in seconds.
+    `refresh` forgets earlier measurements. `on_progress` is called with the share of the time that has passed and the
+    number of measured networks.
 
     Raises:
         OptionError: no space is given.

@@ -54,12 +54,7 @@ def run_search(
 ) -> Outcome:
     """The part of `run` before the comparison with the runtime's own converter.
 
-    Args:
-        options: as the command line names them.
-        command: the words of the command line, for the manifest.
-        on_progress: told where the search stands.
-        on_folder: told the folder as soon as it is known.
-        on_note: told what a user has to know before the search goes on.
+    `command` is the command line, for the manifest; `on_folder` is called as soon as the folder is known.
 
     Raises:
         Mnv2SearchError: as `run`.
@@ -77,15 +72,10 @@ def confirm_outcome(
     on_begin: Callable[[str, int], None] = lambda _converter, _count: None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Compare front and trained networks with the runtime's own converter, unless the run leaves that out.
+    """The outcome with `confirmations` of front and trained networks, or with a note that says why there are none.
 
-    Args:
-        outcome: of a search.
-        on_begin: told the converter and the number of networks before the first one, since it takes long.
-        on_progress: told after every network how many are done.
-
-    Returns:
-        The outcome with `confirmations`, or with a note that says why there are none.
+    `on_begin` is called with the converter and the number of networks before the first one, since it takes long, and
+    `on_progress` after every network with the number of those that are done.
     """
     from mnv2search.errors import DeviceError
     from mnv2search.workflows.search.checks.confirm import confirm_front

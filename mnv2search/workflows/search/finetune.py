@@ -37,9 +37,8 @@ def finetune(
     """Train networks for as many steps each, and choose one by the validation images; None without time for it.
 
     The network of the longest training is trained first, for its share of the time; the others take as many steps. A
-    network that its training does not improve keeps the weights that it had. A network whose training does not fit
-    into the time any more is left out. `on_progress` is called with the name of a network and the progress of its
-    training.
+    network that its training does not improve keeps its weights; one whose training does not fit into the time any
+    more is left out. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
         RecordError: there is nothing to choose from, or the report of an interrupted run cannot be read.

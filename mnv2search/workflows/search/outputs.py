@@ -50,14 +50,7 @@ def write_report(
 ) -> None:
     """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
 
-    Where networks were trained on their own, `front.csv` gets what that came to.
-
-    Args:
-        folder: of the run, with its outputs.
-        result: of the search.
-        budget: of the run.
-        detail: of the evaluator: what the accuracies rest on.
-        finetuned: what training the best networks on their own came to.
+    `detail` is what the accuracies rest on. Where networks were trained on their own, `front.csv` gets their results.
 
     Raises:
         RecordError: the disk does not take them.

@@ -49,11 +49,8 @@ class Outcome:
     """Results of a run, and the folder that holds them.
 
     Attributes:
-        folder: of the run.
-        manifest: settings and status.
-        result: of the search.
         already_finished: nothing was left to do; the results are those of before.
-        finetuned: what training the most accurate networks of the front on their own came to.
+        finetuned: results of training the most accurate networks of the front on their own.
         notes: what did not work, though the run did.
         confirmations: the front compared with the runtime's own converter; empty where it was not.
     """
@@ -80,15 +77,9 @@ def run(
 ) -> Outcome:
     """Run, or go on with a run that was interrupted.
 
-    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the
-    unfinished ones; KeyboardInterrupt is passed on after the manifest says so.
-
-    Args:
-        request: what to do.
-        on_progress: hears where the search stands.
-        on_folder: hears of the folder as soon as it is known.
-        on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
-        clock: monotonic clock in seconds.
+    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the unfinished
+    ones; KeyboardInterrupt is passed on after the manifest says so. `on_folder` is called as soon as the folder is
+    known, `on_note` with what a user has to know before the search goes on, such as how many trainings fit.
 
     Raises:
         SpecError: the space has problems.

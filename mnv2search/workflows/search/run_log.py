@@ -23,11 +23,6 @@ class RunLog:
     Time counts up to the last evaluation or checkpoint on disk. The time of an interrupted evaluation does not count,
     so a resumed run can spend it again.
 
-    Args:
-        folder: of the run.
-        manifest: of the run, with the time used by earlier parts.
-        clock: monotonic clock in seconds.
-
     Attributes:
         manifest: the current manifest; the file may be up to `INTERVAL_S` older.
         earlier_s: time used by earlier parts of the run.
@@ -70,12 +65,7 @@ def remaining_settings(
 ) -> Settings | None:
     """The settings of the remaining search; None if earlier parts of the run completed it.
 
-    Args:
-        settings: of the search, whose time is the run's or a share of it.
-        whole_s: time of the whole run.
-        held_s: time limit that the run was last given.
-        manifest: of the run, with the time used.
-        previous: earlier evaluations.
+    The time of `settings` is the run's, `whole_s`, or a share of it; `held_s` is the time that it was last given.
     """
     used_s, has_ended = manifest.elapsed_s, manifest.status in ENDED
     if has_ended:

@@ -38,14 +38,10 @@ REPORT = "training.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """What to train, on what, and for how long.
+    """What to train, on what, and for how long; see `mnv2search.workflows.training.api.TrainOptions`.
 
     Attributes:
-        spec: of the network; its head gets the classes of the data.
-        data: see `mnv2search data --help`.
-        folder: to write to; a training in it is resumed.
-        recipe: of the training, or its name or file; None takes the default of the network's task.
-        time_s: wall time of training, overrides epochs.
+        spec: its head gets the classes of the data.
         weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
@@ -76,22 +72,15 @@ def train_spec(
     """Train a network, or resume the training in the folder.
 
     The weights with the best metric on the validation images are kept, and evaluated once on the test images.
-
-    Args:
-        request: what to train.
-        on_progress: called after every step.
-        on_note: called with faults of the data, what the folder already holds, and a time that is too short.
-        stop: asked after every step; a process alone asks while images are decoded and between the batches of
-            evaluations too.
+    `on_note` is called with faults of the data, what the folder already holds, and a time that is too short. `stop`
+    is asked after every step; a process alone asks while images are decoded and between the batches of evaluations too.
 
     Raises:
         StoppedError: it was asked to stop; the work so far is kept.
         OptionError: the network has no task, the recipe or an option does not suit it, or the folder holds another
             training.
         OtherProcessError: another process of the team failed.
-        DataError: the data cannot be learned from.
-        WeightsError: the weights do not fit.
-        TrainingError: the training fails.
+        Mnv2SearchError: the data cannot be learned from, the weights do not fit, or the training fails.
     """
     task = task_of(request.spec)
     _check(request, task)
@@ -248,8 +237,6 @@ def check_existing_training(
     folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
 ) -> None:
     """Note that a folder already holds a training, and that a requested length is not used.
-
-    `on_note` is told what the folder holds.
 
     Raises:
         OptionError: the training is finished, and another length is requested.

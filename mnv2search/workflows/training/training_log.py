@@ -100,9 +100,7 @@ def write_page(
     parts: Sequence[Part] = (),
     on_note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write ``curves.png``, and ``report.html`` with lines, curves and further parts.
-
-    `parts` are shown below the curves; `on_note` is told which lines of the history the curves leave out.
+    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes tell which lines are left out.
 
     Raises:
         TrainingError: the disk does not take them.

@@ -77,7 +77,6 @@ class Confirmation:
     """One network through our writer and through the runtime's own converter.
 
     Attributes:
-        name: of the network.
         converter: what made the other artifact, with its version.
         difference: of our artifact's answer from the PyTorch network's, root mean square, relative.
         converter_difference: of the converter's artifact, alike.
@@ -115,10 +114,7 @@ def confirm(
 ) -> tuple[Confirmation, ...]:
     """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
 
-    Args:
-        device: one that `can_confirm`.
-        specs: networks.
-        on_progress: told after every network how many are done.
+    `on_progress` is called after every network with the number of those that are done.
 
     Raises:
         DeviceError: the converter is missing or refuses a network, or the device does.
@@ -142,12 +138,7 @@ def confirm_front(
 ) -> tuple[Confirmation, ...] | None:
     """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
 
-    Args:
-        folder: of the run.
-        specs: its front.
-        device: text that opens the device of the run.
-        on_begin: told what the converter is before the first network, since it takes long.
-        on_progress: told after every network how many are done.
+    `on_begin` is called with the converter before the first network, since it takes long.
 
     Raises:
         DeviceError: the converter is missing or refuses a network, or the device does.

@@ -67,9 +67,7 @@ def rank(
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
         RecordError: the folder has no run, or too few networks with an accuracy.
-        DataError: the images cannot be learned from.
-        WeightsError: the weights do not fit.
-        TrainingError: a training fails.
+        Mnv2SearchError: the images or the weights cannot be used, or a training fails.
     """
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
