@@ -45,7 +45,7 @@ def devices_command(context: click.Context, as_json: bool) -> None:
 @devices_command.command("audit")
 @device_option
 @space_option("Search space to draw networks from.", default="mnv2")
-@click.option("-n", "count", type=click.IntRange(1, 2000), default=30, show_default=True, help="Networks to measure.")
+@click.option("-n", "count", type=click.IntRange(1, 2000), default=30, help="Networks to measure.")
 @seed_option()
 @time_option()
 @click.option("-o", "--output", type=FILE, metavar="PNG", help="Write a plot of all networks.")

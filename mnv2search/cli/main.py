@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="mnv2search", message="%(prog)s %(version)s")
 def cli() -> None:
     """Find networks of the MobileNetV2 family that run within a latency budget, measured on your device.

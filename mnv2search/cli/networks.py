@@ -47,7 +47,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
 @network_options()
 @json_option
 def cost_command(
@@ -110,7 +110,6 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     "--precision",
     type=click.Choice(("fp32", "fp16", "int8")),
     default="fp32",
-    show_default=True,
     help="Of the written files: int8 for .tflite, .onnx and .pte; fp16 for .tflite.",
 )
 @click.option(
@@ -124,7 +123,6 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),
     default="imagenet",
-    show_default=True,
     help="Of those images: ImageNet's mean and deviation, -1 to 1, or 0 to 1.",
 )
 @click.option(

@@ -41,45 +41,37 @@ data_option: Decorator = click.option(
     help="Images to train on; `mnv2search data --help` lists the layouts.",
 )
 void_option: Decorator = click.option(
-    "--void", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value to ignore."
+    "--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore."
 )
 output_dir_option: Decorator = click.option(
     "--output-dir",
     "output_dir",
     type=FOLDER,
     default=Path("results"),
-    show_default=True,
     help="Folder that holds the folders of runs.",
 )
 
 
 def seed_option(help: str = "Seed of all random draws.") -> Decorator:
     """`--seed`: an integer from 0."""
-    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=help)
+    return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
 def time_option(
     help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
 ) -> Decorator:
     """`--time`: in seconds."""
-    shown = default is not None
-    return click.option(
-        "--time", name, type=Duration(), default=default, show_default=shown, metavar="TIME", help=help
-    )
+    return click.option("--time", name, type=Duration(), default=default, metavar="TIME", help=help)
 
 
 def epochs_option(help: str, *, default: int | None = None) -> Decorator:
     """`--epochs`: a number from 1."""
-    return click.option(
-        "--epochs", type=click.IntRange(1), default=default, show_default=default is not None, help=help
-    )
+    return click.option("--epochs", type=click.IntRange(1), default=default, help=help)
 
 
 def folder_option(help: str, *, default: Path | None = None) -> Decorator:
     """`-o`: a folder to write to."""
-    return click.option(
-        "-o", "--output", type=FOLDER, default=default, show_default=default is not None, metavar="FOLDER", help=help
-    )
+    return click.option("-o", "--output", type=FOLDER, default=default, metavar="FOLDER", help=help)
 
 
 def space_option(
@@ -91,7 +83,6 @@ def space_option(
         "spaces" if multiple else "space",
         type=NonEmptyText(),
         default=default,
-        show_default=default is not None,
         required=required,
         multiple=multiple,
         metavar="FILE|NAME",
@@ -114,7 +105,6 @@ def device_option(command: F) -> F:
         "--device",
         type=NonEmptyText(),
         default=(DEFAULT_DEVICE,),
-        show_default=True,
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",

@@ -103,11 +103,9 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @click.command("audit")
 @click.argument("name", type=NonEmptyText(), metavar="NAME")
 @data_option
-@click.option("--members", type=click.IntRange(4), default=8, show_default=True, help="Networks to train.")
+@click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @epochs_option("Number of epochs of each training.", default=5)
-@click.option(
-    "--recipe", type=NonEmptyText(), default="short", show_default=True, metavar="NAME|FILE", help="Of each training."
-)
+@click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
 @weights_options("First weights of each training, those that the search began with; random ones if left out.")
 @seed_option()
 @output_dir_option

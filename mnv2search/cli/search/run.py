@@ -142,7 +142,7 @@ NOTHING_FITS = 3
     "a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. Detectors and "
     "segmenters are trained within it; what is too short for one training is refused.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
 @seed_option()
 @click.option(
     "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."

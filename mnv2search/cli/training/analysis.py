@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     "--task",
     type=click.Choice(("auto", "classification", "detection", "segmentation")),
     default="auto",
-    show_default=True,
     help="Task of the annotations; auto chooses by the layout.",
 )
 @void_option
@@ -71,7 +70,6 @@ SHOWN = 5
     "--score",
     type=click.FloatRange(0, 1),
     default=0.3,
-    show_default=True,
     help="Least score of the boxes that are shown.",
 )
 @click.option(
@@ -126,9 +124,7 @@ def _line(prediction: Prediction) -> str:
     metavar="NAME",
     help="naswot, synflow or zen (default: all).",
 )
-@click.option(
-    "-n", "networks", type=click.IntRange(4), default=32, show_default=True, help="Number of networks to draw."
-)
+@click.option("-n", "networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
 @seed_option()
 @json_option
 @quiet_option

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
-    show_default=True,
     help="Device to train on; auto uses CUDA if it is available.",
 )
 @network_options()
@@ -184,7 +183,6 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     "--fidelity",
     type=NonEmptyText(),
     default="auto",
-    show_default=True,
     metavar="WxR",
     help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
 )
@@ -192,7 +190,6 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     "--recipe",
     type=NonEmptyText(),
     default="auto",
-    show_default=True,
     metavar="NAME|FILE",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )

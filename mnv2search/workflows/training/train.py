@@ -73,7 +73,7 @@ def train_spec(
 
     The weights with the best metric on the validation images are kept, and evaluated once on the test images.
     `on_note` is called with faults of the data, what the folder already holds, and a time that is too short. `stop`
-    is asked after every step; a process alone asks while images are decoded and between the batches of evaluations too.
+    is asked after every step; a process alone asks while images are decoded and between batches of evaluations too.
 
     Raises:
         StoppedError: it was asked to stop; the work so far is kept.
