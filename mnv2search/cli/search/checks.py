@@ -82,7 +82,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from mnv2search.cli.search.run import resume_command
-    from mnv2search.workflows.search.repair import DAMAGED, repair
+    from mnv2search.workflows.search.folder import DAMAGED, repair
 
     found = repair(folder)
     if as_json:

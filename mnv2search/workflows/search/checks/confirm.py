@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,6 @@ ROUNDS = 12
 BURST_MS = 25.0
 WARM_MS = 5.0
 MIN_RUNS = 3
-
-
-class Timed(NamedTuple):
-    """An artifact of a network that is to be timed."""
-
-    artifact: Artifact
-    spec: ModelSpec
 
 
 @runtime_checkable
@@ -209,7 +202,7 @@ def _confirmed(device: ArtifactDevice, spec: ModelSpec) -> Confirmation:
     ours = runtime.lower(network, layer_arrays(model))
     theirs = runtime.convert(network, model)
     expected = _answer(model, runtime.batch)
-    ratio, half_width = _ratio(device, Timed(ours, spec), Timed(theirs, spec))
+    ratio, half_width = _ratio(device, spec, ours, theirs)
     return Confirmation(
         name=spec.name,
         converter=runtime.converter,
@@ -236,10 +229,10 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> fl
     return float(np.sqrt(np.mean(gap**2)) / max(float(np.sqrt(np.mean(expected.astype(np.float64) ** 2))), 1e-30))
 
 
-def _ratio(device: ArtifactDevice, ours: Timed, theirs: Timed) -> tuple[float, float]:
+def _ratio(device: ArtifactDevice, spec: ModelSpec, ours: Artifact, theirs: Artifact) -> tuple[float, float]:
     """Latency of the one over the other, from bursts in turn, with half of its 95 % interval."""
     by_cpu = device.info.threads == 1
-    both = [(timed.artifact, BurstRequest(timed.spec, BURST_MS, WARM_MS, MIN_RUNS)) for timed in (ours, theirs)]
+    both = [(artifact, BurstRequest(spec, BURST_MS, WARM_MS, MIN_RUNS)) for artifact in (ours, theirs)]
     bursts = device.time_artifacts(both * ROUNDS)
     levels = [quantile([(cpu if by_cpu else wall) for wall, cpu in runs], LEVEL_QUANTILE) for runs in bursts]
     logs = sorted(math.log(a / b) for a, b in zip(levels[::2], levels[1::2], strict=True))
