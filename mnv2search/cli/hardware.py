@@ -14,7 +14,7 @@ from mnv2search.cli.options import (
     device_option,
     json_option,
     network_options,
-    quiet_option,
+    output_options,
     seed_option,
     space_option,
     time_option,
@@ -49,8 +49,7 @@ def devices_command(context: click.Context, as_json: bool) -> None:
 @seed_option()
 @time_option()
 @click.option("-o", "--output", type=FILE, metavar="PNG", help="Write a plot of all networks.")
-@json_option
-@quiet_option
+@output_options
 def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Compare predicted with measured latencies of random networks that the predictor has not seen.
 
@@ -81,8 +80,7 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
 @devices_command.command("probe")
 @device_option
 @time_option(default="2m")
-@json_option
-@quiet_option
+@output_options
 def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> None:
     """Measure which multiples of channels and which kernel sizes are fast on the device.
 
@@ -104,8 +102,7 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
 @device_option
 @time_option()
 @network_options(head_output=True)
-@json_option
-@quiet_option
+@output_options
 def latency_command(
     specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
 ) -> None:
@@ -147,8 +144,7 @@ def latency_command(
 @time_option("Wall time of the profile.", default="5m")
 @click.option("--refresh", is_flag=True, help="Forget earlier measurements.")
 @seed_option()
-@json_option
-@quiet_option
+@output_options
 def device_profile_command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Measure networks from which the latency of all others of the spaces is predicted in later runs on the device.
 

@@ -9,15 +9,22 @@ from typing import Any, Literal
 
 import click
 
-from mnv2search.cli.options import FILE, FOLDER, force_option, json_option, network_options, quiet_option, seed_option
+from mnv2search.cli.options import (
+    FILE,
+    FOLDER,
+    force_option,
+    json_option,
+    network_options,
+    output_options,
+    seed_option,
+)
 from mnv2search.cli.output import answer, answer_as_is, emit_json, note, stdout_console
 from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
-@json_option
-@quiet_option
+@output_options
 def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
 
@@ -136,8 +143,7 @@ def catalog_command(family: str | None, as_json: bool) -> None:
 @force_option
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
 @network_options(head_output=True)
-@json_option
-@quiet_option
+@output_options
 def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 

@@ -52,6 +52,11 @@ output_dir_option: Decorator = click.option(
 )
 
 
+def output_options(command: F) -> F:
+    """`--json` and `--quiet`."""
+    return json_option(quiet_option(command))
+
+
 def seed_option(help: str = "Seed of all random draws.") -> Decorator:
     """`--seed`: an integer from 0."""
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)

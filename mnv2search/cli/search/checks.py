@@ -11,9 +11,8 @@ import click
 from mnv2search.cli.options import (
     data_option,
     epochs_option,
-    json_option,
     output_dir_option,
-    quiet_option,
+    output_options,
     run_folder_argument,
     seed_option,
     time_option,
@@ -45,8 +44,7 @@ from mnv2search.cli.parameter_types import NonEmptyText
     help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
     "nothing is measured.",
 )
-@json_option
-@quiet_option
+@output_options
 def verify_command(
     folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
 ) -> None:
@@ -109,8 +107,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @weights_options("First weights of each training, those that the search began with; random ones if left out.")
 @seed_option()
 @output_dir_option
-@json_option
-@quiet_option
+@output_options
 def audit_command(
     name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **options: Any
 ) -> None:

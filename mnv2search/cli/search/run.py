@@ -16,7 +16,7 @@ from mnv2search.cli.options import (
     device_option,
     json_option,
     output_dir_option,
-    quiet_option,
+    output_options,
     run_folder_argument,
     seed_option,
     space_option,
@@ -163,8 +163,7 @@ NOTHING_FITS = 3
     "converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
-@json_option
-@quiet_option
+@output_options
 def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 

@@ -14,7 +14,7 @@ from mnv2search.cli.options import (
     folder_option,
     force_option,
     json_option,
-    quiet_option,
+    output_options,
     seed_option,
     void_option,
 )
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     help="Task of the annotations; auto chooses by the layout.",
 )
 @void_option
-@json_option
-@quiet_option
+@output_options
 def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
@@ -126,8 +125,7 @@ def _line(prediction: Prediction) -> str:
 )
 @click.option("-n", "networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
 @seed_option()
-@json_option
-@quiet_option
+@output_options
 def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
     """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
 

@@ -17,9 +17,8 @@ from mnv2search.cli.options import (
     device_option,
     epochs_option,
     folder_option,
-    json_option,
     network_options,
-    quiet_option,
+    output_options,
     seed_option,
     space_option,
     time_option,
@@ -63,8 +62,7 @@ if TYPE_CHECKING:
     help="Device to train on; auto uses CUDA if it is available.",
 )
 @network_options()
-@json_option
-@quiet_option
+@output_options
 def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
@@ -203,8 +201,7 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 @device_option
 @seed_option()
 @folder_option("Output folder (default: results/SPACE-supernet).")
-@json_option
-@quiet_option
+@output_options
 def supernet_command(
     space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **options: Any
 ) -> None:
