@@ -11,6 +11,7 @@ import click
 
 from mnv2search.cli.options import (
     FILE,
+    NonEmptyText,
     device_option,
     json_option,
     network_options,
@@ -20,7 +21,6 @@ from mnv2search.cli.options import (
     time_option,
 )
 from mnv2search.cli.output import emit, note
-from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.group("devices", invoke_without_command=True)
@@ -60,7 +60,7 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.devices import audit_json, audit_lines, audit_rows
     from mnv2search.report.plot import audit_png
-    from mnv2search.workflows.devices.measurement import audit
+    from mnv2search.workflows.devices.profile import audit
 
     if output is not None and not output.parent.is_dir():
         raise click.UsageError(f"the folder of {output} does not exist")
@@ -120,8 +120,8 @@ def latency_command(
     from mnv2search.report.devices import latency_rows
     from mnv2search.spec.heads.outputs import answer_text, output_of
     from mnv2search.spec.plan import plan
-    from mnv2search.workflows.devices.measurement import measure_together
-    from mnv2search.workflows.networks import chosen_spec
+    from mnv2search.workflows.devices.profile import measure_together
+    from mnv2search.workflows.options import chosen_spec
 
     networks = tuple(chosen_spec(name, **choice) for name in specs)
     with measuring(len(networks), quiet=quiet or as_json) as advance:

@@ -12,6 +12,8 @@ import click
 from mnv2search.cli.options import (
     FILE,
     FOLDER,
+    NonEmptyPath,
+    NonEmptyText,
     force_option,
     json_option,
     network_options,
@@ -19,7 +21,6 @@ from mnv2search.cli.options import (
     seed_option,
 )
 from mnv2search.cli.output import answer, answer_as_is, emit_json, note, stdout_console
-from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 
 
 @click.command("check")
@@ -36,7 +37,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
       mnv2search check search_spaces/mnv2.yaml
     """
     from mnv2search.spec.yaml.codec import check, load
-    from mnv2search.workflows.networks import saved_spec  # late: --help must not pay for it
+    from mnv2search.workflows.options import saved_spec  # late: --help must not pay for it
 
     def read(file: str) -> object:
         return saved_spec(file) or load(file)
@@ -72,7 +73,7 @@ def cost_command(
     from mnv2search.cost import cost_of
     from mnv2search.report.networks import cost_rows
     from mnv2search.report.table import draw
-    from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
+    from mnv2search.workflows.options import chosen_spec  # late: --help must not pay for it
 
     networks = tuple(chosen_spec(name, **choice) for name in specs)
     if as_json:

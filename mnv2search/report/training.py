@@ -165,10 +165,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
     first, front = found.held_out[0], {member.spec for member in found.front}
     networks = list(zip(found.networks, found.held_out, strict=True))
     trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images")
-    unbeaten = (
-        Column("unbeaten", align="left", spare=1),
-        lambda pair: "yes" if pair[0].spec in front else "no",
-    )
+    unbeaten = (Column("unbeaten", align="left", spare=1), lambda pair: "yes" if pair[0].spec in front else "no")
     return rows_of(
         f"The best {'networks, each' if several else 'network,'} trained on its own for "
         f"{'up to ' * is_shortened}{found.steps:,} steps",

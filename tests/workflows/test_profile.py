@@ -13,8 +13,7 @@ from mnv2search.report.devices import audit_lines, profile_lines
 from mnv2search.report.plot import audit_png
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.workflows.devices.measurement import audit, unseen
-from mnv2search.workflows.devices.profile import build_profile, candidates_of, profile_device
+from mnv2search.workflows.devices.profile import audit, build_profile, candidates_of, profile_device, unseen
 
 DEVICE = "simulated:noise=0.01"
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mnv2search.cli.options import (
+    NonEmptyText,
     data_option,
     epochs_option,
     output_dir_option,
@@ -19,7 +20,6 @@ from mnv2search.cli.options import (
     weights_options,
 )
 from mnv2search.cli.output import answer, emit, emit_json
-from mnv2search.cli.parameter_types import NonEmptyText
 
 
 @click.command("verify")

@@ -13,6 +13,10 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli.options import (
+    Count,
+    Duration,
+    NonEmptyText,
+    Positive,
     device_option,
     json_option,
     output_dir_option,
@@ -22,7 +26,6 @@ from mnv2search.cli.options import (
     space_option,
 )
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
-from mnv2search.cli.parameter_types import Count, Duration, NonEmptyText, Positive
 
 if TYPE_CHECKING:
     from mnv2search.results.finetuning import Finetuned
@@ -46,7 +49,7 @@ def front_command(folder: Path, as_json: bool) -> None:
     """
     from mnv2search.report.search.run import status_lines
     from mnv2search.results.finetuning import measured_of, recall_finetuned
-    from mnv2search.workflows.search.load_run import recall  # late: --help must not pay for it
+    from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
     has_trainings = (folder / "finetune").is_dir()

@@ -11,6 +11,8 @@ import click
 
 from mnv2search.cli.options import (
     FILE,
+    NonEmptyPath,
+    NonEmptyText,
     folder_option,
     force_option,
     json_option,
@@ -19,7 +21,6 @@ from mnv2search.cli.options import (
     void_option,
 )
 from mnv2search.cli.output import answer, emit, emit_json, note
-from mnv2search.cli.parameter_types import NonEmptyPath, NonEmptyText
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
@@ -65,12 +66,7 @@ SHOWN = 5
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
 @folder_option("Folder to write the pictures to.", default=Path("predicted"))
-@click.option(
-    "--score",
-    type=click.FloatRange(0, 1),
-    default=0.3,
-    help="Least score of the boxes that are shown.",
-)
+@click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Least score of the boxes that are shown.")
 @click.option(
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),

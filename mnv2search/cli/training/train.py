@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     FILE,
+    NonEmptyText,
+    Positive,
     data_option,
     device_option,
     epochs_option,
@@ -26,7 +29,7 @@ from mnv2search.cli.options import (
     weights_options,
 )
 from mnv2search.cli.output import answer, emit, emit_json, note
-from mnv2search.cli.parameter_types import NonEmptyText, Positive
+from mnv2search.errors import StoppedError
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
@@ -91,7 +94,7 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
 
 
 def _note_random_weights(spec: str) -> None:
-    from mnv2search.workflows.networks import SAVED
+    from mnv2search.workflows.options import SAVED
 
     if spec.endswith(SAVED):
         note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
@@ -225,3 +228,42 @@ def supernet_command(
     with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
         report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **options)
     emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)
+
+
+@contextmanager
+def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether a signal has asked to stop after the step, with a checkpoint.
+
+    A second signal ends a single process at once. With several processes it does not, since one Ctrl-C arrives twice,
+    from the terminal and from torchrun; torchrun kills a process that takes too long.
+    """
+    asked = False
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked and processes == 1:
+            raise KeyboardInterrupt
+        asked = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, interrupt) for one in signals]
+    try:
+        yield lambda: asked
+    finally:
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
+
+
+@contextmanager
+def told_what_is_kept(folder: Path) -> Iterator[None]:
+    """When a training in `folder` is interrupted immediately, say what is kept and how to resume."""
+    from mnv2search.training.trainer import LAST
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / LAST).exists():
+            note(f"interrupted; the last checkpoint is kept in {folder}: run the same command to resume")
+        else:
+            note("interrupted before the first checkpoint; run the same command to start over")
+        sys.exit(StoppedError.exit_code)

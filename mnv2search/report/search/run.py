@@ -27,9 +27,7 @@ COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
     return front_rows(
-        result.front,
-        rivals_of=result.rivals_of,
-        title=f"Pareto front: {counted(len(result.front), 'network')}",
+        result.front, rivals_of=result.rivals_of, title=f"Pareto front: {counted(len(result.front), 'network')}"
     )
 
 

@@ -45,11 +45,7 @@ def probe_device(*, device: str, time_s: float | None = None, on_progress: OnPro
 
 
 def probe(
-    device: LatencyDevice,
-    *,
-    cache: LatencyCache,
-    time_s: float | None = None,
-    on_progress: OnProgress | None = None,
+    device: LatencyDevice, *, cache: LatencyCache, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> Probe:
     """Measure small networks side by side that differ in channels, and some that differ in their kernels.
 

@@ -16,8 +16,7 @@ from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.networks import SAVED, chosen_spec
-from mnv2search.workflows.options import path_of, paths_of
+from mnv2search.workflows.options import SAVED, chosen_spec, path_of, paths_of
 
 if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration

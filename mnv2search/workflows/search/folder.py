@@ -15,7 +15,7 @@ from mnv2search.locking import LOCK, folder_lock
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
 from mnv2search.workflows.search.checks.confirm import CONFIRMATION
-from mnv2search.workflows.search.load_run import space_of_run
+from mnv2search.workflows.search.log import space_of_run
 from mnv2search.workflows.search.outputs import PAGE
 from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
 

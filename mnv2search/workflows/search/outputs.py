@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.curves import candidates_png
 from mnv2search.report.page import Lines, Part, Picture, page
-from mnv2search.report.plot import front_png
+from mnv2search.report.plot import candidates_png, front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
 from mnv2search.report.search.front import front_csv
 from mnv2search.report.search.run import effort_text, run_rows, ship_lines

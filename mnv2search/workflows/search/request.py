@@ -281,7 +281,7 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
         RecordError: there is no manifest that can be read, or it is not trusted.
     """
     manifest = read_manifest(folder)
-    from mnv2search.workflows.search.load_run import space_of_run  # late: a missing folder is told at once
+    from mnv2search.workflows.search.log import space_of_run  # late: a missing folder is told at once
     from mnv2search.workflows.search.trust import check_trust
 
     if not trusts:

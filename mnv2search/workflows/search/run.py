@@ -30,10 +30,9 @@ from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
-from mnv2search.workflows.search.load_run import recorded, space_of_run
+from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
-from mnv2search.workflows.search.run_log import ENDED, RunLog, remaining_settings
 from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
 from mnv2search.workflows.search.trust import remember
 

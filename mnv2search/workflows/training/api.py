@@ -13,8 +13,7 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import seconds_of
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.networks import chosen_spec
-from mnv2search.workflows.options import path_of, takes
+from mnv2search.workflows.options import chosen_spec, path_of, takes
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport

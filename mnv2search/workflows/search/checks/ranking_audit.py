@@ -34,7 +34,7 @@ from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.search.load_run import evaluated_of
+from mnv2search.workflows.search.log import evaluated_of
 
 FEWEST = 4
 BOOTSTRAPS = 2000

@@ -16,7 +16,7 @@ from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
-from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.trust import check_trust
 
 
