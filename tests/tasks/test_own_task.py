@@ -207,7 +207,7 @@ def test_a_task_without_predictions_says_so(
     monkeypatch.delattr(Regression, "predict")
     write_network(tmp_path / "net.pt", build(spec_of(tmp_path), seed=0))
     with pytest.raises(OptionError, match="brightness has no predictions to draw"):
-        predict(tmp_path / "net.pt", [photographs], folder=tmp_path / "out")
+        predict(tmp_path / "net.pt", [photographs], output=tmp_path / "out")
 
 
 def test_a_recipe_that_it_does_not_suit_is_refused(photographs: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnv2search.cli.main import cli
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency
-from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_lines
+from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
 from mnv2search.results.devices import ChannelPoint, MultiplePoint, Probe
 from mnv2search.workflows.devices import probe as probe_module
 from mnv2search.workflows.devices.probe import CHANNELS, NETWORKS, _cliffs, _kernels, _trend

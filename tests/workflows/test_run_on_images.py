@@ -25,9 +25,9 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.search.run import run_rows, ship_lines
+from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.results.finetuning import Finetuned, recall_finetuned
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
@@ -593,7 +593,7 @@ def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pi
 def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.results.ranking_audit import Statistic
+    from mnv2search.results.checks import Statistic
     from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""`mnv2search run`: search a space under a measured latency budget."""
+"""`mnv2search run` and `mnv2search front`: search a space within a measured latency budget, and show a run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,73 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli.options import (
+    Count,
+    Duration,
+    NonEmptyText,
+    Positive,
     device_option,
     json_option,
     output_dir_option,
-    quiet_option,
+    output_options,
+    run_folder_argument,
     seed_option,
     space_option,
 )
-from mnv2search.cli.output import note
-from mnv2search.cli.parameter_types import Count, Duration, NonEmptyText, Positive
-from mnv2search.cli.search.front import show
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
+    from mnv2search.results.finetuning import Finetuned
+    from mnv2search.results.manifest import Manifest
+    from mnv2search.study.types import SearchResult
     from mnv2search.workflows.search.request import RunOptions
     from mnv2search.workflows.search.run import Outcome
+
+
+@click.command("front")
+@run_folder_argument
+@json_option
+def front_command(folder: Path, as_json: bool) -> None:
+    """Show the Pareto front of a run from its records; nothing is measured.
+
+    FOLDER is its folder, or its name in results.
+
+    \b
+    Example:
+      mnv2search front results/mnv2-15ms
+    """
+    from mnv2search.report.search.run import status_lines
+    from mnv2search.results.finetuning import measured_of, recall_finetuned
+    from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
+
+    manifest, result = recall(folder)
+    has_trainings = (folder / "finetune").is_dir()
+    trained = recall_finetuned(folder / "finetune", measured_of(result)) if has_trainings else None
+    show(folder, manifest, result, trained, as_json=as_json)
+    if not result.front:
+        sys.exit(3 if manifest.status == "nothing fits" else 1)
+    for line in status_lines(manifest.status):
+        note(line)
+
+
+def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
+    """Print the answer of a run: a document, or tables and what to ship."""
+    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.table import draw
+    from mnv2search.report.training import finetuned_lines, finetuned_rows
+    from mnv2search.results.finetuning import shipped_json
+
+    if as_json:
+        document = run_json(result, folder=folder, status=manifest.status)
+        emit_json(document | ({} if trained is None else shipped_json(trained)))
+    elif not result.front:
+        answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
+    else:
+        draw(run_rows(result), stdout_console())
+        if trained is None:
+            answer(ship_lines(result, folder=folder))
+        else:
+            draw(finetuned_rows(trained), stdout_console())
+            answer([*finetuned_lines(trained, folder=folder), f"  {effort_text(result)}"])
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -92,7 +145,7 @@ NOTHING_FITS = 3
     "a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. Detectors and "
     "segmenters are trained within it; what is too short for one training is refused.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
 @seed_option()
 @click.option(
     "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."
@@ -113,9 +166,8 @@ NOTHING_FITS = 3
     "converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
-@json_option
-@quiet_option
-def command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
+@output_options
+def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
     Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own

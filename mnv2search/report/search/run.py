@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
-from mnv2search.report.search.front import front_rows
-from mnv2search.report.search.gain import best_rival, gain_over
+from mnv2search.report.search.front import best_rival, front_rows, gain_over
 from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import file_name
 
@@ -28,9 +27,7 @@ COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
     return front_rows(
-        result.front,
-        rivals_of=result.rivals_of,
-        title=f"Pareto front: {counted(len(result.front), 'network')}",
+        result.front, rivals_of=result.rivals_of, title=f"Pareto front: {counted(len(result.front), 'network')}"
     )
 
 

@@ -46,7 +46,6 @@ class Finetuning:
 
     Attributes:
         candidates: networks to choose from; the best first, after a search that trained every network.
-        data: to train on, to decide by, and for the final metrics.
         evaluator: of the search; networks begin with its weights. None begins with random ones.
         folder: gets a folder for each network; an interrupted run resumes there.
         time_s: wall time for all of them, decoding and the final metrics included.
