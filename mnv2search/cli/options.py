@@ -184,7 +184,7 @@ def space_option(
 
 
 def weights_options(
-    help: str, *, spec_help: str = "Network that published weights of --from belong to."
+    help: str, *, spec_help: str = "Network to which the published weights in --from belong."
 ) -> Decorator:
     """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
     weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
@@ -201,7 +201,8 @@ def device_option(command: F) -> F:
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among equal ones.",
+        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among identical "
+        "devices.",
     )
     precision = click.option(
         "--precision",
@@ -242,7 +243,7 @@ def network_options(*, head_output: bool = False) -> Decorator:
             type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",
-            help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
+            help="Make one choice of a search space, such as --pick blocks[1].expansion=6. May be repeated.",
         ),
         click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
     ]
@@ -268,7 +269,8 @@ def run_folder_argument(command: F) -> F:
             from mnv2search.errors import RecordError  # late: only a missing run needs it
 
             raise RecordError(
-                f"there is no run {folder} in results", hint="give its name, or its folder, such as results/NAME"
+                f"there is no run {str(folder)!r} in results",
+                hint="give its name, or its folder, such as results/NAME",
             )
         return inside
 

@@ -133,7 +133,7 @@ def _write(
             named = f" of {split}" if split else ""
             raise DataError(
                 f"{len(broken)} of {count} images{named} cannot be read, such as {broken[0]}",
-                hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
+                hint=f"remove or repair them; one image, or {100 * unreadable_share:.0f} %, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
         summary = {"kept": len(rows), "unreadable": [str(path) for path in broken]}

@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 @epochs_option("Number of epochs (overrides the recipe).")
 @time_option("Wall time of training, such as 30m (overrides epochs).", name="time")
 @weights_options(
-    "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
-    spec_help="Network that published weights belong to; SPEC if left out.",
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint.",
+    spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
-@folder_option("Output folder (default: results/NAME-trained).")
+@folder_option("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @seed_option()
 @click.option(
     "--accelerator",
@@ -72,8 +72,8 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
     folders of images and masks.
 
-    FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
-    same command resumes the training exactly where it stopped.
+    The folder of -o receives the best weights, best.pt, and a checkpoint after every epoch: the same command
+    resumes the training exactly where it stopped.
 
     \b
     Example:
@@ -178,8 +178,8 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 @click.command("supernet")
 @space_option("Search space whose networks share the weights.", required=True)
 @data_option
-@time_option("Wall time of the training; 10m without --epochs.")
-@epochs_option("Passes over the images (instead of --time).")
+@time_option("Wall time of the training (default: 10m without --epochs).")
+@epochs_option("Number of epochs (instead of --time).")
 @click.option(
     "--fidelity",
     type=NonEmptyText(),
@@ -192,9 +192,11 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     type=NonEmptyText(),
     default="auto",
     metavar="NAME|FILE",
-    help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
 )
-@weights_options("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
+@weights_options(
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint."
+)
 @click.option(
     "--latency-ms",
     type=Positive(),
