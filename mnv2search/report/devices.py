@@ -125,8 +125,7 @@ def profile_lines(profile: Profile) -> Iterator[str]:
         f"{profile.elapsed_s:.0f} s, {profile.kept} of earlier still hold"
     )
     if profile.dropped_earlier:
-        yield "earlier measurements were discarded: they disagree with those of this run (another clock rate, or "
-        "other work)"
+        yield "earlier measurements were discarded: they disagree with those of this run (other clock rate or load)"
     if profile.error is not None:
         yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
 

@@ -100,7 +100,7 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **opti
 
 
 def _line(prediction: Prediction) -> str:
-    from mnv2search.tasks.drawing import MOST_BOXES
+    from mnv2search.tasks.prediction import MOST_BOXES
 
     count = len(prediction.found)
     seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"

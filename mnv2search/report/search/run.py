@@ -84,8 +84,7 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
     """The published networks most similar to the recommended one, for comparison with its estimate."""
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
-    yield "  most similar published networks, each trained by its own recipe (the estimate assumes a standard "
-    "recipe):"
+    yield "  most similar published networks, each trained by its own recipe (the estimate assumes a standard recipe):"
     for found in nearby_of(ship):
         params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
         yield (
@@ -107,8 +106,10 @@ def _shared(folder: Path, name: str) -> str:
     """Where the network's part of the shared weights is, or that there is none of its size."""
     train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
-        return f"weights: {own}, the part of the shared weights that this network uses; to train them further: "
-        f"{train} --from {own}"
+        return (
+            f"weights: {own}, the part of the shared weights that this network uses; to train them further: "
+            f"{train} --from {own}"
+        )
     return (
         "no weights are written: the shared weights were trained at a smaller width or resolution; "
         f"to train this network: {train}"
@@ -168,8 +169,7 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         yield "there is no front yet: this run was interrupted before its final measurement; resume with run --resume"
         return
     if result.trials == 0:
-        yield "time ran out before any network of the space was measured: continue with run --resume and a longer "
-        "--time"
+        yield "time ran out before any network of the space was measured: continue with run --resume, longer --time"
         return
     yield f"nothing fits {_limits(budget)}"
     fastest = result.fastest
@@ -266,10 +266,9 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, ob
 def effort_text(result: SearchResult) -> str:
     """How many networks were evaluated, and how long all of it took."""
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
-    predicted = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only "
-    f"predicted{error}"
+    others = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only predicted"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
         f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline)} of the MobileNetV2 "
-        f"grid evaluated{predicted}; {result.elapsed_s:.0f} s"
+        f"grid evaluated{others}{error}; {result.elapsed_s:.0f} s"
     )

@@ -25,7 +25,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
+from mnv2search.tasks.task import AnyTask, Data, task_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
