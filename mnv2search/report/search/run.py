@@ -84,7 +84,7 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
     """The published networks most similar to the recommended one, for comparison with its estimate."""
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
-    yield "  most similar published networks, each trained by its own recipe (the estimate assumes a standard recipe):"
+    yield "  most similar published networks, each with its own recipe (the estimate assumes a standard recipe):"
     for found in nearby_of(ship):
         params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
         yield (
