@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2search.lowering.arbitrary import arbitrary_arrays
+from mnv2search.lowering.arrays import arbitrary_arrays
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet

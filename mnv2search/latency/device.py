@@ -5,15 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 from mnv2search.errors import OptionError
 from mnv2search.latency.host import SystemClock
 from mnv2search.latency.measuring.timing import Measurer
-from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
+from mnv2search.latency.types import Clock, DeviceInfo, Latency, LatencyDevice, Runner
 from mnv2search.spec.model_spec import ModelSpec
-
-__all__ = ["Device", "MeasuredDevice", "check_options", "options_text"]
 
 
 def check_options(
@@ -37,14 +35,13 @@ def options_text(*, batch: int, precision: str) -> list[str]:
 
 
 class NetworkMeasurer(Protocol):
-    """Measures networks on a device: a `Measurer`, or that of a pool."""
+    """A `Measurer`, or that of a pool."""
 
     def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
         """The latency of every network."""
-        ...
 
 
-class MeasuredDevice(ABC):
+class MeasuredDevice:
     """A base for every device: it has a measurer, which it frees when it is closed."""
 
     _info: DeviceInfo
@@ -55,9 +52,8 @@ class MeasuredDevice(ABC):
         """The description of this device."""
         return self._info
 
-    @abstractmethod
     def _new_measurer(self) -> NetworkMeasurer:
-        """A measurer of this device."""
+        return Measurer(cast("LatencyDevice", self))
 
     def measure(self, spec: ModelSpec) -> Latency:
         """The latency of the network, measured now.
@@ -79,11 +75,11 @@ class MeasuredDevice(ABC):
         self._measurer = None
         self._close()
 
-    def _close(self) -> None:  # noqa: B027 - most devices hold nothing
+    def _close(self) -> None:
         """Free what the device holds."""
 
 
-class Device(MeasuredDevice):
+class Device(MeasuredDevice, ABC):
     """A base for devices that run networks in this process; a subclass describes itself and loads networks."""
 
     def __init__(self, info: DeviceInfo) -> None:
@@ -98,6 +94,3 @@ class Device(MeasuredDevice):
     @abstractmethod
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run."""
-
-    def _new_measurer(self) -> Measurer:
-        return Measurer(self)

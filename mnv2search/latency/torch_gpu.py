@@ -18,7 +18,7 @@ DRIVER_S = 10
 
 
 class TorchGpu:
-    """Events, graphs and memory of the processor that PyTorch calls ``cuda:0``; see `mnv2search.latency.gpu.Gpu`.
+    """Events, graphs and memory of the processor that PyTorch calls ``cuda:0``; see `NvidiaGpu`.
 
     Raises:
         DeviceError: PyTorch sees none; says why.

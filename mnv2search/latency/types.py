@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_check
 
 from mnv2search.cost import check_counts
 from mnv2search.errors import LatencyError
-from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.engine import burst
 from mnv2search.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -155,15 +155,13 @@ class Clock(Protocol):
 
     def wall_ns(self) -> int:
         """Time that passed, in ns."""
-        ...
 
     def cpu_ns(self) -> int:
         """Time that this thread spent on a processor, in ns."""
-        ...
 
 
 class BurstRequest(NamedTuple):
-    """A request to time runs of one network in a row; see `mnv2search.latency.runner.burst`."""
+    """A request to time runs of one network in a row; see `burst`."""
 
     spec: ModelSpec
     burst_ms: float
@@ -211,11 +209,9 @@ class Device(Protocol):
     @property
     def info(self) -> DeviceInfo:
         """The description of this device."""
-        ...
 
     def measure(self, spec: ModelSpec) -> Latency:
         """The latency of the network, measured now."""
-        ...
 
     def __enter__(self) -> Self: ...
 
@@ -231,7 +227,6 @@ class RunnerDevice(Device, Protocol):
     @property
     def clock(self) -> Clock:
         """The clocks to time its runners with."""
-        ...
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run.
@@ -239,7 +234,6 @@ class RunnerDevice(Device, Protocol):
         Raises:
             DeviceError: the runtime refuses the network.
         """
-        ...
 
 
 @runtime_checkable
@@ -249,7 +243,6 @@ class BurstDevice(Device, Protocol):
     @property
     def round_trip(self) -> int:
         """The best number of networks for one call of `bursts`."""
-        ...
 
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
         """(wall, CPU) time in ns of the runs of each request, timed in the order given, or their summary.
@@ -259,7 +252,6 @@ class BurstDevice(Device, Protocol):
         Raises:
             DeviceError: the runtime refuses a network, or the device cannot be reached for good.
         """
-        ...
 
 
 LatencyDevice: TypeAlias = RunnerDevice | BurstDevice

@@ -10,8 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from mnv2search.errors import OptionError
-from mnv2search.lowering.arbitrary import arbitrary_arrays
-from mnv2search.lowering.fold import folded
+from mnv2search.lowering.arrays import arbitrary_arrays, folded
 from mnv2search.lowering.quantize import Key
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.plan import Layer, Plan, Unit

@@ -17,9 +17,8 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
-from mnv2search.latency.runtimes.tensorrt import TensorRt
+from mnv2search.latency.runtimes.tensorrt import TensorRt, half_precision
 from mnv2search.latency.types import BurstRequest, LatencyDevice
-from mnv2search.lowering.onnx.half import half_precision
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, MissingExtraError, OptionError
-from mnv2search.latency.hosts.channel import LineChannel
-from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
+from mnv2search.latency.hosts.shell import COMMAND_S, LineChannel, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 if TYPE_CHECKING:
@@ -62,12 +61,7 @@ class AdbTransport(ShellTransport):
         self._device: AdbDevice | None = None
 
     def connect(self) -> None:
-        """Connect, or connect again, and make the work folder.
-
-        Raises:
-            HostLostError: it is not attached, or does not answer.
-            DeviceError: it has not been allowed on the device itself.
-        """
+        """Connect, or connect again, and make the work folder."""
         with self._failing("cannot be reached"):
             if ":" in self._serial:
                 self._client.connect(self._serial, timeout=CONNECT_S)
@@ -152,11 +146,7 @@ class AdbChannel(LineChannel):
         self._reader.start()
 
     def send(self, line: str) -> None:
-        """Write one line.
-
-        Raises:
-            HostLostError: the program ended.
-        """
+        """Write one line."""
         try:
             self._connection.conn.sendall(line.encode() + b"\n")
         except OSError as error:

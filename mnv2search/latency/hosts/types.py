@@ -41,7 +41,6 @@ class Channel(Protocol):
         Raises:
             HostLostError: it has ended.
         """
-        ...
 
     def receive(self, *, timeout_s: float) -> str:
         """The next line of its standard output, without the line break.
@@ -49,15 +48,12 @@ class Channel(Protocol):
         Raises:
             HostLostError: it has ended, or writes nothing in time.
         """
-        ...
 
     def complaint(self) -> str:
         """The end of its standard error."""
-        ...
 
     def close(self) -> None:
         """End it, if it still runs."""
-        ...
 
 
 class Transport(Protocol):
@@ -66,7 +62,6 @@ class Transport(Protocol):
     @property
     def name(self) -> str:
         """The text that opens it again, such as ``ssh://pi@board:22``."""
-        ...
 
     def connect(self) -> None:
         """Connect, or connect again.
@@ -75,7 +70,6 @@ class Transport(Protocol):
             HostLostError: the machine cannot be reached now.
             DeviceError: it never will be: unknown host key, refused key, no such serial number.
         """
-        ...
 
     def push(self, files: Mapping[str, bytes]) -> None:
         """Copy files into the work folder, except those that exist there.
@@ -87,11 +81,9 @@ class Transport(Protocol):
         Raises:
             HostLostError: the connection broke, or the disk of the machine is full.
         """
-        ...
 
     def start(self, command: Sequence[str]) -> Channel:
         """Start a program in the work folder; its arguments may contain any characters."""
-        ...
 
     def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
         """Run a program in the work folder to its end.
@@ -99,8 +91,6 @@ class Transport(Protocol):
         Raises:
             HostLostError: the connection broke, or the program takes longer.
         """
-        ...
 
     def close(self) -> None:
         """Disconnect."""
-        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -14,6 +14,7 @@ from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
 from mnv2search.latency.measuring.throttling import Cooler, Cooling
 from mnv2search.latency.measuring.timing import Measurer
+from mnv2search.latency.runner.identity import Identity
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
 from mnv2search.lowering.artifact import Artifact
@@ -84,25 +85,35 @@ class Patience:
         self._since_s, self._wait_s = None, self._first_s
 
 
-class HostedDevice(MeasuredDevice):
+class HostedDevice(MeasuredDevice, ABC):
     """A runtime on a machine at the other end of a transport.
 
     Args:
         runtime: what runs there.
         transport: the connection; closed with the device.
+        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves the choice to the system.
+        options: of the device besides the runtime's own, as ``key=value``, for its name.
         patience: for a machine that is lost after it was opened.
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks something.
-        OptionError: the machine does not have what the options ask for.
+        OptionError: it has fewer processors than threads, or no such cores.
     """
 
     round_trip: int
-    """The best number of networks for one call of `bursts`."""
 
-    def __init__(self, runtime: Runtime, transport: Transport, patience: Patience | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        *,
+        cores: str,
+        options: Sequence[str],
+        patience: Patience | None,
+    ) -> None:
         self.runtime = runtime
         self._transport = transport
+        self._cores, self._options = cores, tuple(options)
         self._patience = patience or Patience()
         self._artifact = lru_cache(maxsize=ARTIFACTS)(lambda spec: runtime.lower(plan(spec)))
         self._pushed: set[str] = set()
@@ -116,17 +127,18 @@ class HostedDevice(MeasuredDevice):
 
     @abstractmethod
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
-        """The times of the runs of each request, in the order given.
+        """The times of the runs of each request; see `BurstDevice`."""
 
-        Raises:
-            DeviceError: the runtime refuses a network, or the machine stays away.
-        """
+    def _described(self, identity: Identity, *, version: str, pinned: str) -> DeviceInfo:
+        """The description, once the properties of the machine are known."""
+        host = self._transport.name
+        self.runtime.check_threads(identity["cores"], host)
+        return self.runtime.info(identity, version=version, pinned=pinned, options=self._options, host=host)
 
     def _new_measurer(self) -> Measurer:
         return Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
 
     def _close(self) -> None:
-        """End the programs there, and the connection."""
         self._closed = True
         self._drop()
 
@@ -139,7 +151,6 @@ class HostedDevice(MeasuredDevice):
         """Connect again if the connection was dropped."""
 
     def _drop(self) -> None:
-        """Drop the connection."""
         self._pushed = set()
         self._transport.close()
 

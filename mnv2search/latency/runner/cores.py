@@ -6,8 +6,6 @@ import os
 import re
 from typing import Dict, List, Optional, Set
 
-__all__ = ["CoresError", "chosen", "named", "pin"]
-
 SYS = "/sys"
 # What tells how fast a processor is, best first. Source: Linux, Documentation/ABI/testing/sysfs-devices-system-cpu.
 SPEEDS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")

@@ -1,8 +1,9 @@
-"""What a loaded network is, whatever the runtime."""
+"""What a loaded network is, whatever the runtime, and how its runs are timed."""
 
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, List, NamedTuple, TypedDict
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = ["EngineError", "Loaded", "Settings", "image", "load", "refusal", "version"]
 
 
 class EngineError(RuntimeError):
@@ -94,3 +93,32 @@ def _module(engine: str) -> ModuleType:
         return importlib.import_module(engine)
     except ImportError as error:
         raise EngineError(f"{engine.rpartition('.')[2]} cannot be imported ({error})") from error
+
+
+def burst(
+    run: Callable[[], None],
+    *,
+    burst_ms: float,
+    warm_ms: float,
+    min_runs: int,
+    wall_ns: Callable[[], int] = time.perf_counter_ns,
+    cpu_ns: Callable[[], int] = time.thread_time_ns,
+) -> list[tuple[int, int]]:
+    """(wall, CPU) time in ns of at least `min_runs` runs of one network in a row, for `burst_ms` or longer.
+
+    Untimed runs come first, at least two and for `warm_ms`, to fill the caches. The clocks give the time that passed,
+    and the time that this thread spent on a processor.
+    """
+    begin = wall_ns()
+    run()
+    run()
+    while wall_ns() - begin < warm_ms * 1e6:
+        run()
+    runs: list[tuple[int, int]] = []
+    begin = wall_ns()
+    while len(runs) < min_runs or wall_ns() - begin < burst_ms * 1e6:
+        wall, cpu = wall_ns(), cpu_ns()
+        run()
+        spent = cpu_ns() - cpu
+        runs.append((wall_ns() - wall, spent))
+    return runs

@@ -7,18 +7,6 @@ import platform
 import subprocess
 from typing import Dict, List, Optional, TypedDict
 
-__all__ = [
-    "Identity",
-    "computes_in_half",
-    "governor",
-    "half_refusal",
-    "identity",
-    "machine",
-    "processor",
-    "system",
-    "temperature_c",
-]
-
 SYS = "/sys"
 PROC = "/proc"
 GETPROP = "/system/bin/getprop"

@@ -7,8 +7,6 @@ import os
 import sys
 from typing import Iterator
 
-__all__ = ["quiet"]
-
 STANDARD_ERROR = 2
 
 

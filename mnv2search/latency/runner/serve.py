@@ -23,11 +23,8 @@ from functools import lru_cache
 from typing import IO, List, Tuple, TypedDict, cast
 
 from mnv2search.latency.runner import engine as engines
-from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.runner.identity import Identity, identity, temperature_c
-
-__all__ = ["Answer", "Question", "Server", "main"]
 
 # Networks that stay loaded; the reference is among them, since it is asked for again and again.
 LOADED = 13
@@ -94,7 +91,7 @@ class Server:
 
     def _bursts(self, question: Question) -> Answer:
         runs = [
-            burst(
+            engines.burst(
                 self._network(asked["artifact"], asked["settings"]).run,
                 burst_ms=asked["burst_ms"],
                 warm_ms=asked["warm_ms"],

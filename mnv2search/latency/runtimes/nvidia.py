@@ -1,25 +1,39 @@
-"""The base of runtimes on an NVIDIA processor of this machine: options, and requirements on the processor."""
+"""The base of runtimes on an NVIDIA processor of this machine, which times runs by its own events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import check_options, options_text
-from mnv2search.latency.gpu import Gpu, GpuDevice
+from mnv2search.latency.device import MeasuredDevice, check_options, options_text
 from mnv2search.latency.torch_gpu import TorchGpu
-from mnv2search.latency.types import DeviceInfo
+from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
+from mnv2search.spec.model_spec import ModelSpec
 
 # Compute capability from which a processor computes in it.
 # Source: CUDA C++ Programming Guide, "Compute Capabilities".
 SINCE = {"fp32": (0, 0), "fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0)}
+# Networks that stay loaded.
+LOADED = 13
+# Runs that are queued before the processor is waited for: enough to hide that each has to be launched.
+MOST_QUEUED = 16
+# Clocks have settled when the last of these windows agree, after this much work, or at the latest after that much.
+WINDOW, WINDOWS, AGREE = 10, 3, 0.01
+SETTLE_NS, SETTLED_NS = 300_000_000, 3_000_000_000
+# An idle processor lowers its clocks.
+IDLE_NS = 1_000_000_000
 
 
-class NvidiaGpu(Gpu, Protocol):
-    """A `Gpu` with its description, and the device of PyTorch's tensors for it."""
+class NvidiaGpu(Protocol):
+    """What `NvidiaDevice` uses of `TorchGpu`. All but `wait` queue work and return at once."""
 
     device: torch.device
     name: str
@@ -27,16 +41,47 @@ class NvidiaGpu(Gpu, Protocol):
 
     @property
     def version(self) -> str:
-        """Versions of the runtime, CUDA and the driver."""
-        ...
+        """Of the runtime, CUDA and the driver."""
 
     def stream(self) -> int:
         """The address of the stream that work is queued on now."""
-        ...
+
+    def captured(self, run: Runner) -> Runner:
+        """What a run queues, as a graph that is launched as a whole."""
+
+    def flush(self) -> None:
+        """Write more than the second-level cache holds."""
+
+    def timed(self, run: Runner) -> Callable[[], int]:
+        """Queue a run between two events; returns a function that gives the ns between them after `wait`."""
+
+    def wait(self) -> None:
+        """Return when everything queued is finished."""
+
+    def now_ns(self) -> int:
+        """A clock of the host that never goes backwards."""
 
 
-class NvidiaDevice(GpuDevice):
-    """A runtime on an NVIDIA processor.
+class Queued(NamedTuple):
+    """A network in the memory of the processor with the fixed image bound to its input.
+
+    Attributes:
+        run: queues one inference and returns at once.
+        output: returns the output of the last run, a float32 array (N, classes) or (N, C, H, W).
+        memory: the owners of the memory that the runs read, which a graph knows by address only.
+    """
+
+    run: Runner
+    output: Callable[[], NDArray[np.float32]]
+    memory: object
+
+
+class NvidiaDevice(MeasuredDevice, ABC):
+    """Networks as graphs that are launched as a whole, each run with a cold second-level cache.
+
+    Between any two runs a buffer is written that fills the cache, outside of what is timed, so that the weights come
+    from memory as they do in a program that does other things between two inferences. Before the first run, and after
+    a pause, a network runs until its time no longer changes, because clocks rise under load.
 
     Args:
         gpu: the processor; None takes the first that PyTorch sees.
@@ -51,29 +96,56 @@ class NvidiaDevice(GpuDevice):
 
     name: ClassVar[str]
     dtypes: ClassVar[Mapping[str, torch.dtype]]
+    round_trip = 1
 
     def __init__(
         self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
     ) -> None:
         options = self._options(batch=batch, precision=precision, tf32=tf32)
-        gpu = gpu or TorchGpu()
-        _check_capability(self.name, gpu, "tf32" if tf32 else precision)
-        info = DeviceInfo(
+        self._gpu = gpu or TorchGpu()
+        self._check_capability("tf32" if tf32 else precision)
+        self._info = DeviceInfo(
             name=f"{self.name}{':' * bool(options)}{','.join(options)}",
-            hardware=gpu.name,
+            hardware=self._gpu.name,
             runtime=self.name,
-            runtime_version=self._version(gpu),
+            runtime_version=self._version(),
             dtype=precision,
             batch=batch,
             delegate="cuda graph, tf32" if tf32 else "cuda graph",
         )
-        super().__init__(info, gpu)
-        self._nvidia = gpu
         self._tf32 = tf32
+        self._queued = lru_cache(maxsize=LOADED)(self.load)
+        self._last_ns: int | None = None
 
-    def _version(self, gpu: NvidiaGpu) -> str:
+    @abstractmethod
+    def load(self, spec: ModelSpec) -> Queued:
+        """The network in the memory of the processor.
+
+        Raises:
+            DeviceError: the runtime, or the memory of the processor, refuses the network.
+        """
+
+    def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
+        """The time of each run of each request, twice, since the processor of the host only waits.
+
+        Raises:
+            DeviceError: the runtime refuses a network, or a run failed.
+        """
+        return [self._burst(request) for request in requests]
+
+    def output(self, spec: ModelSpec) -> NDArray[np.float32]:
+        """The output of the network for the fixed image.
+
+        Raises:
+            DeviceError: the runtime refuses the network, or the run failed.
+        """
+        queued = self._queued(spec)
+        self._timed(spec, queued.run, 1)
+        return queued.output()
+
+    def _version(self) -> str:
         """Version of the runtime."""
-        return gpu.version
+        return self._gpu.version
 
     def _options(self, *, batch: int, precision: str, tf32: bool) -> list[str]:
         """The options that open the device again, as ``key=value``."""
@@ -84,16 +156,54 @@ class NvidiaDevice(GpuDevice):
             )
         return options_text(batch=batch, precision=precision) + (["tf32=yes"] if tf32 else [])
 
+    def _check_capability(self, precision: str) -> None:
+        """Refuse a precision that the processor would only emulate."""
+        if self._gpu.capability < SINCE[precision]:
+            has, needs = (".".join(map(str, pair)) for pair in (self._gpu.capability, SINCE[precision]))
+            raise DeviceError(
+                f"device {self.name}: {self._gpu.name} (compute capability {has}) does not compute in {precision}",
+                hint=f"it takes {needs} or more: use precision=fp32",
+            )
 
-def _check_capability(name: str, gpu: NvidiaGpu, precision: str) -> None:
-    """Refuse a precision that the processor would only emulate.
+    def _close(self) -> None:
+        self._queued.cache_clear()
 
-    Raises:
-        DeviceError: it does.
-    """
-    if gpu.capability < SINCE[precision]:
-        has, needs = (".".join(map(str, pair)) for pair in (gpu.capability, SINCE[precision]))
-        raise DeviceError(
-            f"device {name}: {gpu.name} (compute capability {has}) does not compute in {precision}",
-            hint=f"it takes {needs} or more: use precision=fp32",
-        )
+    def _burst(self, request: BurstRequest) -> list[tuple[int, int]]:
+        run = self._queued(request.spec).run
+        if self._last_ns is None or self._gpu.now_ns() - self._last_ns > IDLE_NS:
+            self._settle(request.spec, run)
+        self._runs(request.spec, run, count=2, time_ns=request.warm_ms * 1e6)
+        times_ns = self._runs(request.spec, run, count=request.min_runs, time_ns=request.burst_ms * 1e6)
+        self._last_ns = self._gpu.now_ns()
+        return [(time_ns, time_ns) for time_ns in times_ns]
+
+    def _settle(self, spec: ModelSpec, run: Runner) -> None:
+        medians: list[float] = []
+        spent = 0
+        while spent < SETTLED_NS:
+            window = self._timed(spec, run, WINDOW)
+            spent += max(sum(window), 1)
+            medians.append(statistics.median(window))
+            last = medians[-WINDOWS:]
+            if spent >= SETTLE_NS and max(last) <= min(last) * (1 + AGREE):
+                return
+
+    def _runs(self, spec: ModelSpec, run: Runner, *, count: int, time_ns: float) -> list[int]:
+        """The times of `count` runs or more, and of as many as fill the time."""
+        times_ns = self._timed(spec, run, max(1, min(count, MOST_QUEUED)))
+        while len(times_ns) < count or sum(times_ns) < time_ns:
+            missing = (time_ns - sum(times_ns)) / max(statistics.median(times_ns), 1)
+            times_ns += self._timed(spec, run, max(1, min(round(missing), MOST_QUEUED)))
+        return times_ns
+
+    def _timed(self, spec: ModelSpec, run: Runner, count: int) -> list[int]:
+        """The times of runs that are queued together, each after the cache was filled with something else."""
+        times: list[Callable[[], int]] = []
+        try:
+            for _ in range(count):
+                self._gpu.flush()
+                times.append(self._gpu.timed(run))
+            self._gpu.wait()
+        except RuntimeError as error:
+            raise DeviceError(f"{self._info.runtime} cannot run the network {spec.name}: {error}") from error
+        return [time_ns() for time_ns in times]

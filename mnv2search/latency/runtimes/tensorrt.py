@@ -6,14 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.gpu import Queued
 from mnv2search.latency.runner.engine import EngineError, image
-from mnv2search.latency.runtimes.nvidia import NvidiaDevice, NvidiaGpu
-from mnv2search.lowering.onnx.half import half_precision
+from mnv2search.latency.runtimes.nvidia import NvidiaDevice, NvidiaGpu, Queued
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
@@ -42,30 +42,24 @@ class TensorRt(NvidiaDevice):
     def __init__(
         self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
     ) -> None:
-        self._options(
-            batch=batch, precision=precision, tf32=tf32
-        )  # a wrong option is reported before a missing package
+        self._options(batch=batch, precision=precision, tf32=tf32)  # reported before a missing package
         self._module = _module()
         super().__init__(gpu, batch=batch, precision=precision, tf32=tf32)
 
-    def _version(self, gpu: NvidiaGpu) -> str:
-        return f"{self._module.version()}, torch {gpu.version}"
+    def _version(self) -> str:
+        return f"{self._module.version()}, torch {self._gpu.version}"
 
     def load(self, spec: ModelSpec) -> Queued:
-        """The network built and recorded.
-
-        Raises:
-            DeviceError: TensorRT or the processor's memory refuses it.
-        """
-        batch, nvidia = self.info.batch, self._nvidia
+        """The network built and recorded."""
+        batch, gpu = self.info.batch, self._gpu
         graph = onnx_bytes(plan(spec), batch=batch)
         if self.info.dtype == "fp16":
             graph = half_precision(graph)
         fixed = torch.from_numpy(image(batch, spec.size))
         try:
-            bound = fixed.to(device=nvidia.device, dtype=self.dtypes[self.info.dtype])
+            bound = fixed.to(device=gpu.device, dtype=self.dtypes[self.info.dtype])
             engine = self._module.Engine(graph, bound, tf32=self._tf32)
-            launch = nvidia.captured(lambda: engine.run(nvidia.stream()))
+            launch = gpu.captured(lambda: engine.run(gpu.stream()))
         except (EngineError, RuntimeError) as error:
             raise DeviceError(f"tensorrt cannot run the network {spec.name}: {error}") from error
 
@@ -76,11 +70,6 @@ class TensorRt(NvidiaDevice):
 
 
 def _module() -> ModuleType:
-    """The module that builds and runs engines.
-
-    Raises:
-        DeviceError: TensorRT is not installed.
-    """
     try:
         return importlib.import_module(ENGINE)
     except (ImportError, OSError) as error:
@@ -88,3 +77,18 @@ def _module() -> ModuleType:
             f"tensorrt cannot be imported ({error})",
             hint="on a machine with an NVIDIA GPU, pip install tensorrt and a torch for its version of CUDA",
         ) from error
+
+
+def half_precision(graph: bytes) -> bytes:
+    """The model with every array, its input and its output in fp16 instead of fp32.
+
+    The only real numbers of `graph`, a serialised ONNX model, are fp32.
+    """
+    model = onnx.load_from_string(graph)
+    for array in model.graph.initializer:
+        if array.data_type == TensorProto.FLOAT:
+            halved = numpy_helper.to_array(array).astype(np.float16)
+            array.CopyFrom(numpy_helper.from_array(halved, array.name))
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return bytes(model.SerializeToString())

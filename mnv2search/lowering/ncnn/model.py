@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from mnv2search.lowering.emit import GROUP_NORM_EPS, Convolution, Emitter, emit
 from mnv2search.lowering.ncnn.graph import INPUT, Graph, Params
-from mnv2search.lowering.ncnn.heads import enlarged, write_answer
 from mnv2search.lowering.quantize import Key, Ranges
 from mnv2search.lowering.support import refuse_choice
-from mnv2search.lowering.types import LayerArrays, NetworkArrays
+from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
+from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
 # Keys and values of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
-ADD, MULTIPLY = 0, 2
+ADD, SUBTRACT, MULTIPLY = 0, 1, 2
+BILINEAR = 2
+EXPONENT = 7
+# (C, H, W) to (H, W, C).
+CHANNELS_LAST = 3
 GLOBAL_AVERAGE: Params = {0: 1, 4: 1}
 # Activations that a convolution or an inner product takes in, where pnnx 20261020 lets it.
 FUSED: Mapping[str, Params] = {"relu": {9: 1}, "relu6": {9: 3, 10: (0.0, 6.0)}, "sigmoid": {9: 4}}
@@ -43,7 +51,7 @@ def ncnn_files(
     """
     refuse_choice(plan.spec, "ncnn")
     emitter = _NcnnEmitter(ranges)
-    write_answer(emitter.graph, plan, emit(plan, weights, emitter, seed=seed))
+    _write_answer(emitter.graph, plan, emit(plan, weights, emitter, seed=seed))
     return emitter.graph.files()
 
 
@@ -63,7 +71,7 @@ class _NcnnEmitter(Emitter[str]):
         return self._keyed(INPUT, (-1, "image"))
 
     def enlarged(self, tensor: str, own: Size, channels: int, size: Size) -> str:  # noqa: ARG002
-        return self._keyed(enlarged(self.graph, tensor, size), self._keys[tensor])
+        return self._keyed(_enlarged(self.graph, tensor, size), self._keys[tensor])
 
     def concatenated(self, tensors: list[str], key: Key) -> str:
         return self._keyed(self.graph.layer("Concat", tensors, {0: 0}), key)
@@ -75,7 +83,7 @@ class _NcnnEmitter(Emitter[str]):
         return self._keyed(self.graph.layer("Pooling", [tensor], GLOBAL_AVERAGE), key)
 
     def spread(self, tensor: str, size: Size) -> str:
-        return self._keyed(enlarged(self.graph, tensor, size), self._keys[tensor])
+        return self._keyed(_enlarged(self.graph, tensor, size), self._keys[tensor])
 
     def gated(self, tensor: str, gate: str, key: Key) -> str:
         return self._keyed(self.graph.layer("BinaryOp", [tensor, gate], {0: MULTIPLY}), key)
@@ -139,3 +147,63 @@ class _NcnnEmitter(Emitter[str]):
     def _largest(self, tensor: str) -> float | None:
         """The largest magnitude of a tensor, where there are ranges."""
         return None if self._ranges is None else max(map(abs, self._ranges[self._keys[tensor]]))
+
+
+def _enlarged(graph: Graph, tensor: str, size: Size) -> str:
+    """A map of another size, bilinear with corners on corners; of a row of numbers, each spread over a map."""
+    return graph.layer("Interp", [tensor], {0: BILINEAR, 3: size.height, 4: size.width, 6: 1})
+
+
+def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
+    """Add what stands behind the units: the last layer computes the answer.
+
+    The last unit of `plan` was added last. Of a network that does not detect nothing is added.
+    """
+    head = plan.spec.head
+    if not isinstance(head, SsdLite):
+        return
+    maps = range(1, len(anchors_per_map(plan)) + 1)
+    places = _rows(graph, [known[f"head/boxes_{i}"] for i in maps], 4)
+    logits = _rows(graph, [known[f"head/scores_{i}"] for i in maps], head.classes + 1)
+    if head.output == "raw":
+        _beside(graph, [places, logits])
+        return
+    _, objects = _columns(graph, logits, [1, head.classes])
+    _beside(graph, [*_decoded(graph, plan, places), graph.layer("Sigmoid", [objects])])
+
+
+def _rows(graph: Graph, tensors: Sequence[str], length: int) -> str:
+    """Every place of some maps (k * length, H, W) as rows (A, length)."""
+    last = [graph.layer("Permute", [tensor], {0: CHANNELS_LAST}) for tensor in tensors]
+    rows = [graph.layer("Reshape", [tensor], {0: length, 1: -1}) for tensor in last]
+    return rows[0] if len(rows) == 1 else graph.layer("Concat", rows, {0: 0})
+
+
+def _beside(graph: Graph, tensors: Sequence[str]) -> str:
+    """Rows one after the other."""
+    return graph.layer("Concat", tensors, {0: 1})
+
+
+def _columns(graph: Graph, rows: str, sizes: Sequence[int]) -> list[str]:
+    return graph.slices(rows, sizes, axis=1)
+
+
+def _decoded(graph: Graph, plan: Plan, places: str) -> list[str]:
+    """Low and high corners (A, 2) within the image; see `mnv2search.model.boxes.decoded`."""
+    found = np.array(anchors(plan), np.float64)
+    centres, sides = found[:, :2], found[:, 2:]
+    offsets, growth = _columns(graph, places, [2, 2])
+
+    def with_each(operation: int, tensor: str, numbers: Floats) -> str:
+        stored = graph.layer("MemoryData", [], {0: 2, 1: len(numbers)}, [numbers])
+        return graph.layer("BinaryOp", [tensor, stored], {0: operation})
+
+    offsets = with_each(MULTIPLY, offsets, (sides / CODER_SCALES[:2]).astype(np.float32))
+    centre = with_each(ADD, offsets, centres.astype(np.float32))
+    assert CODER_SCALES[2] == CODER_SCALES[3]
+    growth = graph.layer("BinaryOp", [growth], {0: MULTIPLY, 1: 1, 2: 1 / CODER_SCALES[2]})
+    growth = graph.layer("Clip", [growth], {1: math.log(MOST_GROWTH)})
+    growth = graph.layer("UnaryOp", [growth], {0: EXPONENT})
+    half = with_each(MULTIPLY, growth, (sides / 2).astype(np.float32))
+    ends = [graph.layer("BinaryOp", [centre, half], {0: operation}) for operation in (SUBTRACT, ADD)]
+    return [graph.layer("Clip", [end], {0: 0.0, 1: 1.0}) for end in ends]

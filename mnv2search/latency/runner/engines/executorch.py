@@ -16,7 +16,6 @@ from mnv2search.latency.runner.quiet import quiet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["VERSION", "load", "refusal", "version"]
 
 # At import, so that a machine without ExecuTorch says so before anything is loaded.
 VERSION = metadata.version("executorch")

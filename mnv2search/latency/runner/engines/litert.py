@@ -16,8 +16,6 @@ from mnv2search.latency.runner.quiet import quiet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load", "refusal", "version"]
-
 
 class Tensor(TypedDict):
     """The description of an input or output, as far as it is used here."""

@@ -13,7 +13,6 @@ from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, imag
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load", "refusal", "version"]
 
 # As pnnx names them.
 INPUT, OUTPUT = "in0", "out0"

@@ -35,7 +35,6 @@ with unreported():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["core", "load", "ov", "refusal", "unreported", "version"]
 
 # precision -> (hint to the plugin, capability of the processor that it takes)
 PRECISIONS = {
