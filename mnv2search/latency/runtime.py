@@ -21,8 +21,7 @@ from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
-from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 

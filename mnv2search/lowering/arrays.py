@@ -15,7 +15,7 @@ POOL = 1 << 18
 BIAS_SCALE = 0.1
 
 
-def arbitrary_arrays(layer: Layer, *, seed: int, place: int, fold: bool) -> LayerArrays:
+def arbitrary_arrays(layer: Layer, *, place: int, fold: bool) -> LayerArrays:
     """Random arrays for `layer` that keep activations near unit scale, whatever the depth.
 
     Zeros, denormals and infinities run at other speeds than the values of a trained network, so weights follow
@@ -36,9 +36,9 @@ def arbitrary_arrays(layer: Layer, *, seed: int, place: int, fold: bool) -> Laye
         shape = (
             (c_out, c_in) if layer.role == "classifier" else (c_out, c_in // layer.groups, layer.kernel, layer.kernel)
         )
-        weight.append(_cut(seed, offset, math.prod(shape), math.sqrt(gain / fan_in)).reshape(shape))
+        weight.append(_cut(offset, math.prod(shape), math.sqrt(gain / fan_in)).reshape(shape))
         offset += 31 * c_out
-    shift = _cut(seed, offset + 1, layer.c_out, BIAS_SCALE)
+    shift = _cut(offset + 1, layer.c_out, BIAS_SCALE)
     if layer.normalizer == "none" or (fold and layer.normalizer == "batch"):
         return LayerArrays(weight=tuple(weight), bias=shift)
     one = np.ones(layer.c_out, np.float32)
@@ -47,14 +47,14 @@ def arbitrary_arrays(layer: Layer, *, seed: int, place: int, fold: bool) -> Laye
     return LayerArrays(weight=tuple(weight), gamma=one, beta=shift, mean=np.zeros_like(one), var=one)
 
 
-@lru_cache(maxsize=4)
-def _pool(seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal(POOL, dtype=np.float32)
+@lru_cache(maxsize=1)
+def _pool() -> Floats:
+    return np.random.default_rng(0).standard_normal(POOL, dtype=np.float32)
 
 
-def _cut(seed: int, offset: int, count: int, scale: float) -> Floats:
+def _cut(offset: int, count: int, scale: float) -> Floats:
     """`count` numbers of the pool from `offset` on, round and round, times `scale`."""
-    pool = _pool(seed)
+    pool = _pool()
     numbers = np.empty(count, np.float32)
     filled, start = 0, offset % POOL
     while filled < count:

@@ -17,7 +17,7 @@ from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.runner.identity import Identity
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.plan import plan
 
 LOG = logging.getLogger("mnv2search.latency")

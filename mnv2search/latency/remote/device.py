@@ -23,7 +23,7 @@ from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice,
 from mnv2search.latency.runner.serve import Answer, Question
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import UnsafeFileError, json_as
 

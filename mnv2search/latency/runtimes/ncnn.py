@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.runtime import Runtime, not_installed
-from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.ncnn.model import ncnn_files
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:

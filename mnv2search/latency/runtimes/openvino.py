@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime, not_installed
-from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.lowering.ranges import random_batches, ranges_of
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 

@@ -30,18 +30,11 @@ Value: TypeAlias = int | float | Sequence[int] | Sequence[float]
 Params: TypeAlias = Mapping[int, Value]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Layer:
-    """One line of the text and what it has in the weights.
+    """One line of the text, with the names of the blobs that it reads and writes, and its share of the weights.
 
-    Attributes:
-        kind: of the layer.
-        inputs: names of the blobs that it reads.
-        outputs: names of the blobs that it writes.
-        params: by key.
-        data: its share of the weights, piece by piece.
-        scales: which of them it has; 0 in single precision.
-        reads: by what its input is multiplied to make integers of it.
+    `scales` says which of them it has, 0 in single precision; `reads` makes integers of its input.
     """
 
     kind: str
@@ -57,7 +50,7 @@ class Graph:
     """Layers in the order of computation, each with the names of what it reads and writes."""
 
     def __init__(self) -> None:
-        self._layers = [_Layer(kind="Input", inputs=[], outputs=[INPUT], params={})]
+        self._layers = [_Layer("Input", [], [INPUT], {})]
 
     def layer(
         self, kind: str, inputs: Sequence[str], params: Params | None = None, weights: Sequence[Floats] = ()
@@ -137,17 +130,7 @@ class Graph:
         reads: float = 0.0,
     ) -> str:
         name = str(len(self._layers))
-        self._layers.append(
-            _Layer(
-                kind=kind,
-                inputs=list(inputs),
-                outputs=[name],
-                params=params,
-                data=data,
-                scales=scales,
-                reads=reads,
-            )
-        )
+        self._layers.append(_Layer(kind, list(inputs), [name], params, data, scales, reads))
         return name
 
 
@@ -183,7 +166,7 @@ def _split(layers: list[_Layer]) -> list[_Layer]:
         for name in layer.outputs:
             if (count := readers[name]) > 1:
                 parts = [f"{name}_{i}" for i in range(count)]
-                found.append(_Layer(kind="Split", inputs=[name], outputs=parts, params={}))
+                found.append(_Layer("Split", [name], parts, {}))
     return found
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mnv2search.lowering.emit import GROUP_NORM_EPS, Convolution, Emitter, emit
+from mnv2search.lowering.emit import GROUP_NORM_EPS, Convolution, Emitter, emit, refuse_choice
 from mnv2search.lowering.ncnn.graph import INPUT, Graph, Params
 from mnv2search.lowering.quantize import Key, Ranges
-from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.model_spec import SsdLite
@@ -38,12 +37,11 @@ LAYERS: Mapping[str, tuple[str, Params]] = {
 
 
 def ncnn_files(
-    plan: Plan, weights: NetworkArrays | None = None, *, seed: int = 0, ranges: Ranges | None = None
+    plan: Plan, weights: NetworkArrays | None = None, *, ranges: Ranges | None = None
 ) -> tuple[bytes, bytes]:
     """The network as the text of its layers and its weights; it maps `in0` (3, H, W) to `out0`, one image at a time.
 
-    With the `ranges` of its tensors, convolutions and inner products are in eight-bit integers; see `emit` for
-    the rest.
+    With the `ranges` of its tensors, convolutions and inner products are in eight-bit integers.
 
     Raises:
         OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as
@@ -51,13 +49,11 @@ def ncnn_files(
     """
     refuse_choice(plan.spec, "ncnn")
     emitter = _NcnnEmitter(ranges)
-    _write_answer(emitter.graph, plan, emit(plan, weights, emitter, seed=seed))
+    _write_answer(emitter.graph, plan, emit(plan, weights, emitter))
     return emitter.graph.files()
 
 
 class _NcnnEmitter(Emitter[str]):
-    """Adds layers to a graph; a tensor is the name of a blob, and has a key for its range."""
-
     def __init__(self, ranges: Ranges | None) -> None:
         self.graph = Graph()
         self._ranges = ranges
@@ -127,11 +123,9 @@ class _NcnnEmitter(Emitter[str]):
         groups = convolution.groups
         return self._keyed(self.graph.convolution(tensor, params, weight, bias, groups=groups, largest=largest), key)
 
-    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:
-        assert arrays.gamma is not None
-        assert arrays.beta is not None
+    def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: str, key: Key) -> str:
         params: Params = {0: GROUP_NORM_GROUPS, 1: layer.c_out, 2: GROUP_NORM_EPS, 3: 1}
-        return self._keyed(self.graph.layer("GroupNorm", [tensor], params, [arrays.gamma, arrays.beta]), keys[1])
+        return self._keyed(self.graph.layer("GroupNorm", [tensor], params, scale_shift), key)
 
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: str, key: Key) -> str:
         is_fused = layer.activation in FUSED and arrays.gamma is None and not self.is_cut(layer)
@@ -145,7 +139,6 @@ class _NcnnEmitter(Emitter[str]):
         return tensor
 
     def _largest(self, tensor: str) -> float | None:
-        """The largest magnitude of a tensor, where there are ranges."""
         return None if self._ranges is None else max(map(abs, self._ranges[self._keys[tensor]]))
 
 

@@ -38,8 +38,6 @@ def onnx_int8_bytes(
 
 
 class _IntegerGraph(Graph):
-    """Quantises what has a range, and the weights of what reads it."""
-
     def __init__(self, ranges: Ranges) -> None:
         # ONNX Runtime 1.32 runs it faster than a convolution of integers.
         super().__init__(gemm=True)

@@ -9,16 +9,14 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
 from mnv2search.lowering.emit import GROUP_NORM_EPS, RELUS, Convolution, Emitter, emit
-from mnv2search.lowering.onnx.graph import OPSET, Graph
+from mnv2search.lowering.onnx.graph import Graph
 from mnv2search.lowering.quantize import Key
-from mnv2search.lowering.types import LayerArrays, NetworkArrays
+from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.heads.outputs import answer_shape, is_of_classes
 from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
-
-__all__ = ["INPUT", "OPSET", "OUTPUT", "onnx_bytes", "onnx_model"]
 
 INPUT = "image"
 OUTPUT = "output"
@@ -31,20 +29,18 @@ def onnx_bytes(
     plan: Plan,
     weights: NetworkArrays | None = None,
     *,
-    seed: int = 0,
-    fold: bool = True,
     batch: int | None = 1,
     gemm: bool = False,
 ) -> bytes:
     """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
 
     Where `batch` is None, any number of images is taken. With `gemm` the classifier is a Gemm, which OpenVINO
-    runs faster, in place of a convolution, as ONNX Runtime does. See `emit` for the rest.
+    runs faster, in place of a convolution, as ONNX Runtime does.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
     """
-    return onnx_model(plan, weights, graph=Graph(gemm=gemm), seed=seed, fold=fold, batch=batch).serialised()
+    return onnx_model(plan, weights, graph=Graph(gemm=gemm), batch=batch).serialised()
 
 
 def onnx_model(
@@ -52,21 +48,15 @@ def onnx_model(
     weights: NetworkArrays | None = None,
     *,
     graph: Graph | None = None,
-    seed: int = 0,
-    fold: bool = True,
     batch: int | None = 1,
     show: bool = False,
 ) -> Graph:
-    """The network as a graph; see `onnx_bytes`.
+    """The network, added to the empty `graph`; see `onnx_bytes`.
 
-    It is added to `graph`, which is empty; None takes one in single precision. With `show`, every tensor that is
-    kept is given out besides the output.
-
-    Raises:
-        OptionError: `weights` lack a layer of the plan.
+    With `show`, every tensor that is kept is given out besides the output.
     """
     graph = graph or Graph()
-    known = emit(plan, weights, _OnnxEmitter(graph, batch), seed=seed, fold=fold)
+    known = emit(plan, weights, _OnnxEmitter(graph, batch))
     if plan.dense:
         _write_answer(graph, plan, known)
     graph.finish(OUTPUT)
@@ -83,8 +73,6 @@ def onnx_model(
 
 
 class _OnnxEmitter(Emitter[str]):
-    """Adds nodes to a graph; a tensor is a name."""
-
     def __init__(self, graph: Graph, batch: int | None) -> None:
         self.graph = graph
         self._batch = batch
@@ -155,16 +143,9 @@ class _OnnxEmitter(Emitter[str]):
         )
         return self.keep(key, made) if convolution.is_part else made
 
-    def batch_norm(self, arrays: LayerArrays, tensor: str, eps: float) -> str:
-        constants = (arrays.gamma, arrays.beta, arrays.mean, arrays.var)
-        names = [self.graph.array(constant) for constant in constants if constant is not None]
-        return self.graph.node("BatchNormalization", [tensor, *names], epsilon=eps)
-
-    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:  # noqa: ARG002
+    def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: str, key: Key) -> str:  # noqa: ARG002
         """An instance norm over groups: the operator itself comes with opset 18 only."""
-        graph = self.graph
-        assert arrays.gamma is not None
-        assert arrays.beta is not None
+        graph, (scale, shift) = self.graph, scale_shift
         groups, maps = graph.integers(0, GROUP_NORM_GROUPS, -1), graph.integers(0, layer.c_out, *layer.size_out)
         one, zero = np.ones(GROUP_NORM_GROUPS, np.float32), np.zeros(GROUP_NORM_GROUPS, np.float32)
         tensor = graph.node("Reshape", [tensor, groups])
@@ -172,8 +153,8 @@ class _OnnxEmitter(Emitter[str]):
             "InstanceNormalization", [tensor, graph.array(one), graph.array(zero)], epsilon=GROUP_NORM_EPS
         )
         tensor = graph.node("Reshape", [tensor, maps])
-        tensor = graph.node("Mul", [tensor, graph.array(arrays.gamma.reshape(-1, 1, 1))])
-        return graph.node("Add", [tensor, graph.array(arrays.beta.reshape(-1, 1, 1))])
+        tensor = graph.node("Mul", [tensor, graph.array(scale.reshape(-1, 1, 1))])
+        return graph.node("Add", [tensor, graph.array(shift.reshape(-1, 1, 1))])
 
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: str, key: Key) -> str:  # noqa: ARG002
         graph, activation, (unit, i) = self.graph, layer.activation, key
