@@ -28,6 +28,19 @@ def check_options(
         raise OptionError(f"device {device}: precision is {precision!r}", hint=f"it has {', '.join(precisions)}")
 
 
+def check_threads(device: str, threads: int, cores: int, machine: str = "this machine") -> None:
+    """Refuse more threads than the machine has processors.
+
+    Raises:
+        OptionError: there are fewer processors.
+    """
+    if threads > cores:
+        raise OptionError(
+            f"device {device}: threads is {threads}, but {machine} has {cores} processors",
+            hint=f"use {cores} or fewer",
+        )
+
+
 def options_text(*, batch: int, precision: str) -> list[str]:
     """The options that differ from their defaults, as ``key=value``."""
     options = [f"batch={batch}"] if batch > 1 else []

@@ -8,8 +8,6 @@ from functools import lru_cache
 
 from mnv2search.latency.runner import identity
 
-__all__ = ["SystemClock", "processor", "processors"]
-
 
 class SystemClock:
     """The wall clock, and the time that the calling thread spent on a processor.
@@ -18,13 +16,8 @@ class SystemClock:
     threads of this process do meanwhile.
     """
 
-    def wall_ns(self) -> int:
-        """Time that passed, in ns."""
-        return time.perf_counter_ns()
-
-    def cpu_ns(self) -> int:
-        """Time that this thread spent on a processor, in ns."""
-        return time.thread_time_ns()
+    wall_ns = staticmethod(time.perf_counter_ns)
+    cpu_ns = staticmethod(time.thread_time_ns)
 
 
 @lru_cache(maxsize=1)

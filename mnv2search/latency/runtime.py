@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device, check_options, options_text
+from mnv2search.latency.device import Device, check_options, check_threads, options_text
 from mnv2search.latency.host import processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
@@ -66,11 +66,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
-        """The network as files, written straight from the plan.
-
-        Args:
-            network: to lower.
-            weights: its arrays; None takes arbitrary ones.
+        """The network as files, written straight from the plan; None as weights takes arbitrary ones.
 
         Raises:
             DeviceError: the runtime cannot run such a network; says which block and why.
@@ -79,9 +75,7 @@ class Runtime(ABC):
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as files from the runtime's own converter, for comparison with `lower`.
 
-        Args:
-            network: what `module` was built from.
-            module: the PyTorch network in evaluation mode.
+        `module` is the PyTorch network of the plan in evaluation mode.
 
         Raises:
             DeviceError: the converter is not installed, or refuses the network.
@@ -112,30 +106,10 @@ class Runtime(ABC):
         """The options that open it again, as ``key=value``."""
         return (f"threads={self.threads}", *options_text(batch=self.batch, precision=self.precision))
 
-    def check_threads(self, cores: int, machine: str) -> None:
-        """Refuse more threads than the machine has processors.
-
-        Raises:
-            OptionError: there are fewer processors.
-        """
-        if self.threads > cores:
-            raise OptionError(
-                f"device {self.name}: threads is {self.threads}, but {machine} has {cores} processors",
-                hint=f"use {cores} or fewer",
-            )
-
     def info(
         self, identity: identity.Identity, *, version: str, pinned: str, options: Sequence[str], host: str = "local"
     ) -> DeviceInfo:
-        """The description of this runtime on a machine.
-
-        Args:
-            identity: of the machine; see `mnv2search.latency.runner.identity.identity`.
-            version: of the runtime there.
-            pinned: processors that inferences are pinned to.
-            options: of the device besides the runtime's own, as ``key=value``.
-            host: name of the machine.
-        """
+        """The description of this runtime on a machine; `options` are the device's besides the runtime's own."""
         return DeviceInfo(
             name=f"{self.name}:{','.join((*self.options, *options))}{'' if host == 'local' else f'@{host}'}",
             hardware=identity["processor"],
@@ -185,7 +159,7 @@ class RuntimeDevice(Device):
     """
 
     def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
-        runtime.check_threads(processors(), "this machine")
+        check_threads(runtime.name, runtime.threads, processors())
         try:
             version = runner.version(runtime.engine)
         except runner.EngineError as error:
@@ -207,16 +181,11 @@ class RuntimeDevice(Device):
         self.runtime = runtime
 
     def _close(self) -> None:
-        """Free the thread from its cores."""
         if self._before is not None:
             os.sched_setaffinity(0, self._before)
 
     def prepare(self, spec: ModelSpec) -> Runner:
-        """The network lowered and loaded.
-
-        Raises:
-            DeviceError: the runtime refuses the network.
-        """
+        """The network lowered and loaded."""
         return self._loaded(self.runtime.lower(plan(spec)), spec).run
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:

@@ -14,21 +14,6 @@ from mnv2search.errors import LatencyError
 from mnv2search.latency.runner.engine import burst
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = [
-    "BurstDevice",
-    "BurstRequest",
-    "Clock",
-    "DeviceInfo",
-    "Kind",
-    "Latency",
-    "LatencyDevice",
-    "RunSummary",
-    "Runner",
-    "RunnerDevice",
-    "Runs",
-    "Verdict",
-]
-
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
 
@@ -170,24 +155,16 @@ class BurstRequest(NamedTuple):
 
     def timed(self, run: Runner, clock: Clock) -> list[tuple[int, int]]:
         """(wall, CPU) time in ns of the runs of the loaded network in this process."""
-        return burst(
-            run,
-            burst_ms=self.burst_ms,
-            warm_ms=self.warm_ms,
-            min_runs=self.min_runs,
-            wall_ns=clock.wall_ns,
-            cpu_ns=clock.cpu_ns,
-        )
+        lengths = (self.burst_ms, self.warm_ms, self.min_runs)
+        return burst(run, *lengths, wall_ns=clock.wall_ns, cpu_ns=clock.cpu_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """The statistics of a burst that a program timed itself, by the wall clock.
 
-    Attributes:
-        low_ms: the minimum, or a low quantile.
-        median_ms: the median, or the mean if the program reports no median.
-        p90_ms: a high quantile, or the maximum.
+    They are the minimum or a low quantile; the median, or the mean if the program reports none; and a high quantile
+    or the maximum.
     """
 
     count: int

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.device import MeasuredDevice
+from mnv2search.latency.device import MeasuredDevice, check_threads
 from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
 from mnv2search.latency.measuring.throttling import Cooler, Cooling
 from mnv2search.latency.measuring.timing import Measurer
@@ -132,7 +132,7 @@ class HostedDevice(MeasuredDevice, ABC):
     def _described(self, identity: Identity, *, version: str, pinned: str) -> DeviceInfo:
         """The description, once the properties of the machine are known."""
         host = self._transport.name
-        self.runtime.check_threads(identity["cores"], host)
+        check_threads(self.runtime.name, self.runtime.threads, identity["cores"], host)
         return self.runtime.info(identity, version=version, pinned=pinned, options=self._options, host=host)
 
     def _new_measurer(self) -> Measurer:

@@ -42,9 +42,7 @@ class Loaded(NamedTuple):
 def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
     """The input of every measurement: normal numbers, a float32 array (N, 3, H, W), the same on every machine.
 
-    Args:
-        batch: N.
-        size: H and W, or the side of a square.
+    `size` is H and W, or the side of a square.
     """
     import numpy as np
 
@@ -97,10 +95,10 @@ def _module(engine: str) -> ModuleType:
 
 def burst(
     run: Callable[[], None],
-    *,
     burst_ms: float,
     warm_ms: float,
     min_runs: int,
+    *,
     wall_ns: Callable[[], int] = time.perf_counter_ns,
     cpu_ns: Callable[[], int] = time.thread_time_ns,
 ) -> list[tuple[int, int]]:

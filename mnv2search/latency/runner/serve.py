@@ -92,12 +92,9 @@ class Server:
     def _bursts(self, question: Question) -> Answer:
         runs = [
             engines.burst(
-                self._network(asked["artifact"], asked["settings"]).run,
-                burst_ms=asked["burst_ms"],
-                warm_ms=asked["warm_ms"],
-                min_runs=asked["min_runs"],
+                self._network(one["artifact"], one["settings"]).run, one["burst_ms"], one["warm_ms"], one["min_runs"]
             )
-            for asked in question["bursts"]
+            for one in question["bursts"]
         ]
         return {"runs": runs, "temperature_c": temperature_c()}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime
+from mnv2search.lowering.onnx.graph import OPSET
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
-from mnv2search.lowering.onnx.model import INPUT, OPSET, OUTPUT, onnx_bytes
+from mnv2search.lowering.onnx.model import INPUT, OUTPUT, onnx_bytes
 from mnv2search.lowering.ranges import random_batches
 from mnv2search.lowering.types import Artifact, Floats, NetworkArrays
 from mnv2search.spec.plan import Plan

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 class OpenVino(Runtime):
     """OpenVINO's CPU plugin with one stream, its threads not bound to processors.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`; `bf16` or `fp16` where the processor computes in it, converted from single precision when
-            the network is loaded; `int8`: weights by channel, ranges from random images.
+    The precision is `fp32`; `bf16` or `fp16` where the processor computes in it, converted from single precision when
+    the network is loaded; or `int8`: weights by channel, ranges from random images.
     """
 
     name = "openvino"
@@ -51,11 +48,7 @@ class OpenVino(Runtime):
         return self._artifact(graph)
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`.
-
-        Raises:
-            DeviceError: OpenVINO or NNCF is not installed.
-        """
+        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`."""
         import torch
 
         try:

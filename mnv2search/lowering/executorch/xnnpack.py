@@ -235,9 +235,12 @@ class _Writer:
             elif tensor == self._output and self._is_direct:
                 self._known[tensor] = self._outer(found.shape)
             else:
-                kind = self._float if found.quantization is None else QINT8
-                self._known[tensor] = self._value(found.shape, kind, quantization=found.quantization)
+                self._known[tensor] = self._value_like(found, found.shape)
         return self._known[tensor]
+
+    def _value_like(self, tensor: Tensor, shape: Sequence[int]) -> int:
+        kind = self._float if tensor.quantization is None else QINT8
+        return self._value(shape, kind, quantization=tensor.quantization)
 
     def _constant(self, tensor: Tensor, array: NDArray[np.generic]) -> int:
         if tensor.quantization is None:
