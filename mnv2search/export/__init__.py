@@ -58,22 +58,13 @@ class LoadingExporter(Protocol):
 
 
 def loaded(path: Path) -> Run | None:
-    """What the network of a written file computes; None where files of its format are not run here.
-
-    Raises:
-        UnknownNameError: no format has the suffix.
-        MissingExtraError: the runtime is not installed.
-    """
+    """What the network of a written file computes; None where files of its format are not run here."""
     exporter = _exporter(path)
     return exporter.load(path) if isinstance(exporter, LoadingExporter) else None
 
 
 def check_suffix(to: Path) -> None:
-    """Refuse a file whose ending no exporter has; imports none of them.
-
-    Raises:
-        UnknownNameError: no format has the suffix.
-    """
+    """Refuse a file whose ending no exporter has, by an UnknownNameError; imports none of them."""
     known = plugins.names("exporter")
     if to.suffix.removeprefix(".") not in known:
         raise UnknownNameError("export format", to.suffix or to.name, (f".{name}" for name in known))

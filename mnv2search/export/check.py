@@ -97,11 +97,7 @@ def write_checked(
 
 
 def accept(found: Difference, precision: Precision, to: Path) -> None:
-    """Refuse what differs by more than the precision explains.
-
-    Raises:
-        ExportError: it does.
-    """
+    """Refuse what differs by more than the precision explains, by an ExportError."""
     if precision.kind == "fp32" and not found.largest <= precision.accepted:
         raise ExportError(
             f"what was written to {to} differs from the network by {found.largest:.2g} of its largest output",

@@ -114,7 +114,6 @@ def _pool(texts: Sequence[str]) -> LatencyDevice:
 
 
 def _takes(factory: plugins.Factory, option: str) -> bool:
-    """Whether the factory itself has the option, so that it is not ours."""
     return option in inspect.signature(factory).parameters
 
 
@@ -139,7 +138,6 @@ def _remote(opened: object, host: str, placing: Mapping[str, str], text: str) ->
 
 
 def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native | None:
-    """The runtime's benchmark program, where one is asked for."""
     if "binary" not in placing:
         return None
     if not runtime.native:

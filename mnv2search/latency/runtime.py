@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device, check_options, check_threads, options_text
-from mnv2search.latency.host import processor, processors
+from mnv2search.latency.device import Device, check_options, check_threads, options_text, processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.cores import CoresError, pin
@@ -34,13 +33,8 @@ if TYPE_CHECKING:
 class Runtime(ABC):
     """How networks become artifacts of one runtime; needs the runtime itself only where an artifact is loaded.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: of weights and activations, one of `precisions`.
-
-    Raises:
-        OptionError: `threads` or `batch` below 1, or a precision that this runtime does not have.
+    `threads` are those within one operator, `batch` the images per inference, and the precision of weights and
+    activations is one of `precisions`; an OptionError refuses others.
     """
 
     name: ClassVar[str]
@@ -68,17 +62,14 @@ class Runtime(ABC):
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The network as files, written straight from the plan; None as weights takes arbitrary ones.
 
-        Raises:
-            DeviceError: the runtime cannot run such a network; says which block and why.
+        A DeviceError says which block the runtime cannot run, and why.
         """
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as files from the runtime's own converter, for comparison with `lower`.
 
-        `module` is the PyTorch network of the plan in evaluation mode.
-
-        Raises:
-            DeviceError: the converter is not installed, or refuses the network.
+        `module` is the PyTorch network of the plan in evaluation mode. A DeviceError says that the converter is not
+        installed, or refuses the network.
         """
         raise DeviceError(
             f"{self.name} has no converter for the network {network.spec.name} ({type(module).__name__})"
@@ -149,9 +140,7 @@ def not_installed(what: str, extra: str, error: ImportError) -> DeviceError:
 class RuntimeDevice(Device):
     """A runtime on this machine.
 
-    Args:
-        cores: processors that the opening thread is pinned to until the device is closed: ``big``, or numbers such as
-            ``4-7``; empty leaves the choice to the system.
+    The opening thread is pinned to `cores` until the device is closed: ``big``, or numbers such as ``4-7``.
 
     Raises:
         DeviceError: the runtime is not installed.
@@ -189,19 +178,11 @@ class RuntimeDevice(Device):
         return self._loaded(self.runtime.lower(plan(spec)), spec).run
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the artifact of a network for the fixed image.
-
-        Raises:
-            DeviceError: the runtime refuses the artifact.
-        """
+        """The output of the artifact of a network for the fixed image; a DeviceError if it is refused."""
         return np.asarray(self._loaded(artifact, spec).output(), np.float32)
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once.
-
-        Raises:
-            DeviceError: the runtime refuses an artifact.
-        """
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once."""
         loaded: dict[str, Runner] = {}
         for artifact, request in bursts:
             if artifact.digest not in loaded:

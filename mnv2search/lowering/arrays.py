@@ -23,9 +23,7 @@ def arbitrary_arrays(layer: Layer, *, place: int, fold: bool) -> LayerArrays:
     building the graph.
 
     `place` is that of the layer in the network, so that equal layers get unequal weights; `fold` leaves batch
-    norm out, as if it had been folded.
-
-    Source: arXiv 1502.01852, equation 10.
+    norm out, as if it had been folded. Source: arXiv 1502.01852, equation 10.
     """
     parts = layer.parts or ((layer.c_in, layer.c_out),)
     offset = place * 7919

@@ -33,10 +33,7 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 
     and (-1, "image") for the input.
 
-    Images are (N, 3, H, W); None takes `RANDOM_IMAGES` ones, the same every time.
-
-    Raises:
-        OptionError: the images are not of that shape, or there are none; `weights` lack a layer.
+    Images are (N, 3, H, W), else an OptionError is raised; None takes `RANDOM_IMAGES` ones, the same every time.
     """
     size = plan.spec.size
     if images is None:

@@ -14,7 +14,7 @@ import torch
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
-from mnv2search.latency.host import processors
+from mnv2search.latency.device import processors
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.engine import image

@@ -35,11 +35,7 @@ class ExportedProgramExporter:
         return write_checked(model, to, seed=seed, content=content, load=load)
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuses non-maximum suppression.
-
-        Raises:
-            OptionError: the network's answer is what non-maximum suppression leaves, which cannot be traced.
-        """
+        """Refuses non-maximum suppression, which cannot be traced."""
         if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
             raise OptionError(
                 f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",

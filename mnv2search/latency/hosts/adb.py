@@ -33,16 +33,9 @@ COMPLAINT = "runner.err"
 
 
 class AdbTransport(ShellTransport):
-    """A device by its serial number, or by ``host:port`` where it listens on the network.
+    """A device by its serial number as ``adb devices`` lists it, or by ``host:port`` if it listens on the network.
 
-    Args:
-        serial: as ``adb devices`` lists it, or ``host:port``.
-        work: folder over there.
-        server: ``host:port`` of the adb server; empty takes adb's own default.
-
-    Raises:
-        OptionError: the serial number is none.
-        MissingExtraError: adbutils is not installed.
+    The server is the ``host:port`` of adb's; empty takes adb's own default.
     """
 
     def __init__(self, serial: str, *, work: str = WORK, server: str = "") -> None:
@@ -103,7 +96,6 @@ class AdbTransport(ShellTransport):
         self._device = None
 
     def _attached(self) -> dict[str, str]:
-        """The state of each attached device by its serial number."""
         return {info.serial: info.state for info in self._client.list(extended=False)}
 
     def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
@@ -123,7 +115,6 @@ class AdbTransport(ShellTransport):
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        """Turn what adb and its sockets raise into the loss of the device."""
         from adbutils.errors import AdbError
 
         try:

@@ -47,16 +47,9 @@ FINAL = (
 class SshTransport(ShellTransport):
     """A connection that all commands share, and a work folder in the user's home over there.
 
-    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`).
-
-    Args:
-        address: ``[user@]host[:port]``; an IPv6 address stands in brackets.
-        config: file that takes the place of the user's configuration; empty leaves it.
-        work: folder over there, relative to the home folder.
-
-    Raises:
-        OptionError: the address is none.
-        DeviceError: there is no ssh program.
+    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`). The
+    address is ``[user@]host[:port]``, with an IPv6 address in brackets; the file `config` takes the place of the
+    user's configuration.
     """
 
     def __init__(self, address: str, *, config: str = "", work: str = WORK) -> None:

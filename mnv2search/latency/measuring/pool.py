@@ -41,11 +41,9 @@ STOP_S = 5.0
 
 
 class Disagreement(NamedTuple):
-    """A member whose latencies of the anchors differ from its siblings'.
+    """A member whose latencies of the anchors differ from its siblings', and whether it is used nevertheless.
 
-    Attributes:
-        ratio: its latency over the median of all members, geometric mean over the anchors.
-        used: whether its measurements are used nevertheless.
+    The ratio is that of its latency to the median of all members, as the geometric mean over the anchors.
     """
 
     name: str
@@ -54,11 +52,7 @@ class Disagreement(NamedTuple):
 
 
 class Pool(MeasuredDevice):
-    """Two or more equal devices as one, which closes them.
-
-    Raises:
-        OptionError: they are not alike, or one is given twice.
-    """
+    """Two or more equal devices as one, which closes them; an OptionError if they are not alike, or one is twice."""
 
     def __init__(self, members: Sequence[LatencyDevice]) -> None:
         first = members[0].info
@@ -137,8 +131,7 @@ class PoolMeasurer:
     ) -> tuple[Latency, ...]:
         """The latency of every network, in the order given, each from one member; see `Measurer.measure`.
 
-        Raises:
-            DeviceError: no member is left; the error of the last one.
+        If no member is left, the error of the last one is raised.
         """
         if not specs:
             return ()
@@ -211,11 +204,7 @@ class PoolMeasurer:
     def _each(
         self, measure: Measure, shares: Sequence[Sequence[ModelSpec]], reports: Sequence[OnProgress | None]
     ) -> list[tuple[Latency, ...] | None]:
-        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped.
-
-        Raises:
-            DeviceError: all failed.
-        """
+        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped."""
         members = list(self._members)
         latencies: list[tuple[Latency, ...] | None] = [None] * len(members)
         errors: dict[int, BaseException] = {}

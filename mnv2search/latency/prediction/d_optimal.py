@@ -21,11 +21,8 @@ def most_informative(
     >>> most_informative(shares, known=[0], count=1)
     (2,)
 
-    Args:
-        shares: (N, F) features over the predicted latency of each candidate, so that errors are relative.
-        known: candidates that were measured.
-        count: how many to choose; fewer where there are fewer.
-        scale: (F,) a factor for every feature, such as its rate in ms; None takes 1.
+    `shares` are (N, F) features over the predicted latency of each candidate, so that errors are relative; `known`
+    are candidates that were measured; `scale` is (F,), a factor for every feature, such as its rate in ms.
     """
     weighted = shares if scale is None else shares * scale
     covariance = np.eye(weighted.shape[1]) / STRICTNESS

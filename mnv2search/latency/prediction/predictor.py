@@ -43,7 +43,7 @@ GROWN = 1.1
 
 
 class Observation(NamedTuple):
-    """A measured network as the predictor keeps it: its features and its latency."""
+    """A measured network as the predictor keeps it."""
 
     features: tuple[float, ...]
     ms: float
@@ -67,10 +67,7 @@ class LatencyPredictor:
     A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
     what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors.
 
-    Args:
-        device: whose latencies these are.
-        earlier: `observations` of an earlier process on the same device; dropped if they miss what is measured now.
-        now: the date, for `Latency.taken_at`.
+    The observations of an earlier process on the same device are dropped if they miss what is measured now.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import TypeVar
 from mnv2search.errors import DeviceError
 from mnv2search.latency.device import MeasuredDevice, check_threads
 from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
-from mnv2search.latency.measuring.throttling import Cooler, Cooling
+from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.measuring.timing import Measurer
 from mnv2search.latency.runner.identity import Identity
 from mnv2search.latency.runtime import Runtime
@@ -32,13 +32,9 @@ BURST_FACTOR = 10.0
 
 
 class Patience:
-    """The time between attempts to reach a machine, and the time until the last one.
+    """The time between attempts to reach a machine, which doubles with each, and the time until the last one.
 
-    Args:
-        first_s: before the first attempt; each further one waits twice as long.
-        longest_s: between two attempts.
-        total_s: after which a lost machine is given up.
-        room_s: after which a machine with a full disk is given up, which seldom mends itself.
+    A lost machine is given up after `total_s`, one with a full disk, which seldom mends itself, after `room_s`.
     """
 
     def __init__(
@@ -57,11 +53,7 @@ class Patience:
         self._wait_s = first_s
 
     def wait(self, name: str, error: HostLostError) -> None:
-        """Log the error and wait before another attempt.
-
-        Raises:
-            DeviceError: it has taken too long.
-        """
+        """Log the error and wait before another attempt; a DeviceError if it has taken too long."""
         now_s = self._clock()
         self._since_s = now_s if self._since_s is None else self._since_s
         waited_s, is_full = now_s - self._since_s, isinstance(error, NoRoomError)
@@ -136,7 +128,7 @@ class HostedDevice(MeasuredDevice, ABC):
         return self.runtime.info(identity, version=version, pinned=pinned, options=self._options, host=host)
 
     def _new_measurer(self) -> Measurer:
-        return Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
+        return Measurer(self, cooler=Cooler(name=self._transport.name))
 
     def _close(self) -> None:
         self._closed = True

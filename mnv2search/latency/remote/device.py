@@ -43,11 +43,7 @@ class Package(NamedTuple):
 
 @lru_cache(maxsize=8)
 def runner_package(engine: str) -> Package:
-    """The runner with the module that loads artifacts of one runtime, ours or a plug-in's.
-
-    Raises:
-        DeviceError: there is no such module.
-    """
+    """The runner with the module that loads artifacts of one runtime, ours or a plug-in's."""
     folder = Path(runner.__file__).parent
     files = {f"mnv2search/latency/runner/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")}
     files |= {"__main__.py": START}
@@ -90,11 +86,7 @@ class RemoteDevice(HostedDevice):
         return self.time_artifacts([(self._artifact(r.spec), r) for r in requests])
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given.
-
-        Raises:
-            DeviceError: the runtime refuses an artifact, or the machine stays away.
-        """
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given."""
         questions: list[Question] = [
             {
                 "artifact": artifact.digest,
@@ -115,11 +107,7 @@ class RemoteDevice(HostedDevice):
         return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the artifact of a network for the fixed image.
-
-        Raises:
-            DeviceError: the runtime refuses the artifact, or the machine stays away.
-        """
+        """The output of the artifact of a network for the fixed image."""
         question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()

@@ -63,11 +63,7 @@ class Native(ABC):
 
     @abstractmethod
     def summary(self, text: str) -> RunSummary:
-        """The statistics of the timed runs in the output of the program.
-
-        Raises:
-            ValueError: there are none.
-        """
+        """The statistics of the timed runs in the output of the program; a ValueError if there are none."""
 
 
 class BenchmarkModel(Native):

@@ -30,9 +30,7 @@ class Settings(TypedDict):
 class Loaded(NamedTuple):
     """A network in memory with the fixed image bound to its input.
 
-    Attributes:
-        run: runs one inference and returns when it is finished.
-        output: runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
+    `output` runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
     """
 
     run: Callable[[], None]
@@ -51,11 +49,7 @@ def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
 
 
 def version(engine: str) -> str:
-    """The version of the runtime behind the module `engine`.
-
-    Raises:
-        EngineError: it is not installed.
-    """
+    """The version of the runtime behind the module `engine`; an EngineError if it is not installed."""
     return str(_module(engine).version())
 
 
@@ -63,9 +57,6 @@ def refusal(engine: str, precision: str) -> str:
     """Why this machine does not compute in a precision; empty where it does, or where the engine does not tell.
 
     An engine tells by a function ``refusal(precision)`` of its own.
-
-    Raises:
-        EngineError: the runtime is not installed.
     """
     tell = getattr(_module(engine), "refusal", None)
     return str(tell(precision)) if tell is not None else ""

@@ -70,10 +70,8 @@ class NvidiaGpu(Protocol):
 class Queued(NamedTuple):
     """A network in the memory of the processor with the fixed image bound to its input.
 
-    Attributes:
-        run: queues one inference and returns at once.
-        output: returns the output of the last run, a float32 array (N, classes) or (N, C, H, W).
-        memory: the owners of the memory that the runs read, which a graph knows by address only.
+    `run` queues one inference and returns at once; `output` returns that of the last run, a float32 array (N,
+    classes) or (N, C, H, W); `memory` owns what the runs read, which a graph knows by address only.
     """
 
     run: Runner
@@ -124,26 +122,14 @@ class NvidiaDevice(MeasuredDevice, ABC):
 
     @abstractmethod
     def load(self, spec: ModelSpec) -> Queued:
-        """The network in the memory of the processor.
-
-        Raises:
-            DeviceError: the runtime, or the memory of the processor, refuses the network.
-        """
+        """The network in the memory of the processor; a DeviceError if that or the runtime refuses it."""
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """The time of each run of each request, twice, since the processor of the host only waits.
-
-        Raises:
-            DeviceError: the runtime refuses a network, or a run failed.
-        """
+        """The time of each run of each request, twice, since the processor of the host only waits."""
         return [self._burst(request) for request in requests]
 
     def output(self, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the network for the fixed image.
-
-        Raises:
-            DeviceError: the runtime refuses the network, or the run failed.
-        """
+        """The output of the network for the fixed image."""
         queued = self._queued(spec)
         self._timed(spec, queued.run, 1)
         return queued.output()

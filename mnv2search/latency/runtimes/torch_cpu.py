@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.device import Device, check_options, check_threads, options_text
-from mnv2search.latency.host import processor, processors
+from mnv2search.latency.device import Device, check_options, check_threads, options_text, processor, processors
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold as folded
@@ -27,15 +26,9 @@ NATIVE = {
 class TorchDevice(Device):
     """The module itself in evaluation mode.
 
-    PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs.
-
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`; `fp16` or `bf16`, where the processor computes in it.
-        channels_last: memory layout of weights and input.
-        fold: fold batch norm into the convolutions.
-        compile: compile each network by Inductor with its weights frozen, which takes half a minute.
+    PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs. The
+    precision is `fp32`, or `fp16` or `bf16` where the processor computes in it; `fold` folds batch norm into the
+    convolutions; `compile` compiles each network by Inductor with its weights frozen, which takes half a minute.
 
     Raises:
         OptionError: `threads` or `batch` below 1, more threads than processors, or a precision that is none of these.

@@ -46,9 +46,6 @@ def lower(
 
     The first tensor of `graph` becomes the image, (N, H, W, 3). With `half`, each weight and bias is made single
     again by an operator. See `tflite_bytes` for the rest.
-
-    Raises:
-        OptionError: `weights` lack a layer of the plan.
     """
     emitter = _ChannelsLast(graph, (batch, *plan.spec.size, 3), ranges, half=half)
     known = emit(plan, weights, emitter)
@@ -262,7 +259,7 @@ def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
     map_ = known["head/resized"]
     if head.output == "resized":
         return _real(graph, map_)
-    return graph.operator("ARG_MAX", [map_, graph.integers(3)], graph.shape(map_)[:3], dtype=np.int64, numbers=INT64)
+    return graph.operator("ARG_MAX", [map_, graph.integers(3)], graph.shape(map_)[:3], numbers=INT64)
 
 
 def _real(graph: Graph, tensor: int) -> int:

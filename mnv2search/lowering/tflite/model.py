@@ -47,12 +47,9 @@ _ACTIVATION: Slots = (("activation", "Int8"),)
 
 
 class _Kind(NamedTuple):
-    """A kind of operator.
+    """A kind of operator: its code in `BuiltinOperator`, and its options in the union `BuiltinOptions`, 0 for none.
 
-    Attributes:
-        code: in `BuiltinOperator`.
-        options: in the union `BuiltinOptions`; 0 has none. Their fields are the `slots`.
-        version: that first computes in integers as we ask for it; 1 does in single precision.
+    The version is the first that computes in integers as we ask for it; 1 does in single precision.
     """
 
     code: int

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 # Numbers of TFLite's schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
 SAME, VALID = 0, 1
 RELU, RELU6 = 1, 3
+# What operators give that give no real numbers.
+OUTPUTS = {"ARG_MAX": np.int64}
 
 
 class Quantization(NamedTuple):
@@ -24,12 +26,7 @@ class Quantization(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """What operators read and write, channels last.
-
-    Attributes:
-        quantization: None for floating point and for sizes.
-        array: its index among the graph's arrays, for a constant.
-    """
+    """What operators read and write, channels last; `array` is a constant's index among the graph's arrays."""
 
     shape: tuple[int, ...]
     kind: np.dtype[np.generic]
@@ -40,13 +37,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One step.
+    """One step, of a kind such as ``CONV_2D`` as TFLite calls it, with options by the names that the writers know.
 
-    Attributes:
-        kind: as TFLite calls it, such as ``CONV_2D``.
-        options: by the names that the writers know.
-        others: further outputs, after the first.
-        told: options of an operator that is known by a name.
+    `told` are the options of an operator that is known by a name.
     """
 
     kind: str
@@ -95,11 +88,10 @@ class Graph:
         shape: tuple[int, ...],
         *,
         quantization: Quantization | None = None,
-        dtype: type[np.generic] = np.float32,
         **options: int,
     ) -> int:
         """The number of the output of a new operator; it is in int8 where it has a quantization."""
-        made = np.dtype(dtype if quantization is None else np.int8)
+        made = np.dtype(OUTPUTS.get(kind, np.float32) if quantization is None else np.int8)
         output = self._add(Tensor(shape=shape, kind=made, quantization=quantization))
         self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
         return output

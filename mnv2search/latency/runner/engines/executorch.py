@@ -29,7 +29,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     return half_refusal("XNNPACK") if precision == "fp16" else ""
 
 
@@ -37,9 +37,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The program loaded and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
-
-    Raises:
-        EngineError: ExecuTorch refuses the program, or this process has used another number of threads.
     """
     # It says what it finds out about the processor and how many threads it takes.
     with quiet(), warnings.catch_warnings():

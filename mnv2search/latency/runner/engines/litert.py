@@ -31,7 +31,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     return half_refusal("LiteRT") if precision == "fp16" else ""
 
 
@@ -39,9 +39,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The network with XNNPACK's kernels and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
-
-    Raises:
-        EngineError: LiteRT refuses the network.
     """
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])

@@ -62,7 +62,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     _, capability = PRECISIONS[precision]
     capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if capability in capabilities:
@@ -74,9 +74,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The network compiled for the CPU plugin with the image bound to its input.
 
     With one thread OpenVINO computes in the thread that asks.
-
-    Raises:
-        EngineError: OpenVINO refuses the graph.
     """
     hint, _ = PRECISIONS[settings["precision"]]
     options = {
