@@ -125,6 +125,5 @@ def _check_precision(exporter: Exporter, kind: str) -> None:
     precisions: tuple[str, ...] = getattr(exporter, "precisions", ("fp32",))
     if kind not in precisions:
         raise OptionError(
-            f"{exporter.suffix} files hold {' or '.join(precisions)}, not {kind}",
-            hint=HOLDING.get(kind, ""),
+            f"{exporter.suffix} files hold {' or '.join(precisions)}, not {kind}", hint=HOLDING.get(kind, "")
         )

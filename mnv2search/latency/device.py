@@ -7,7 +7,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from types import TracebackType
 from typing import Protocol, Self, cast
 
 from mnv2search.errors import OptionError
@@ -95,9 +94,7 @@ class MeasuredDevice:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the device and free the networks that were loaded."""
         self._measurer = None
         self._close()

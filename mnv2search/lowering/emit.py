@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -41,7 +40,7 @@ class Convolution(NamedTuple):
     is_vector: bool
 
 
-class Emitter(ABC, Generic[T]):
+class Emitter(Protocol[T]):
     """Adds the steps of a network to a file in the making; `T` stands for a tensor.
 
     A `key` names the range of what a step makes; see `mnv2search.lowering.ranges.ranges_of`.
@@ -49,6 +48,7 @@ class Emitter(ABC, Generic[T]):
 
     def begin(self, name: str) -> None:
         """Begin a unit, which is called ``layer_3``, ``classifier`` or as its head calls it."""
+        del name  # most files have no names for units
 
     def keep(self, key: Key, tensor: T) -> T:  # noqa: ARG002
         """The tensor, after what its range asks for."""
@@ -62,59 +62,45 @@ class Emitter(ABC, Generic[T]):
         """Whether the parts of a split convolution are convolutions of their own; else they are groups of one."""
         return len(set(layer.parts)) > 1
 
-    @abstractmethod
     def image(self) -> T:
         """The input."""
 
-    @abstractmethod
     def enlarged(self, tensor: T, own: Size, channels: int, size: Size) -> T:
         """A map of `own` size and so many channels on another size, bilinear with corners on corners."""
 
-    @abstractmethod
     def concatenated(self, tensors: list[T], key: Key) -> T:
         """Maps side by side in channels."""
 
-    @abstractmethod
     def slices(self, tensor: T, sizes: list[int]) -> Iterable[T]:
         """The parts of a map cut along its channels."""
 
-    @abstractmethod
     def pooled(self, tensor: T, key: Key, *, flat: bool) -> T:
         """Global average pool, for the classifier alone `flat`."""
 
-    @abstractmethod
     def spread(self, tensor: T, size: Size) -> T:
         """A pooled map on all places of a map."""
 
-    @abstractmethod
     def gated(self, tensor: T, gate: T, key: Key) -> T:
         """A map with each channel multiplied."""
 
-    @abstractmethod
     def added(self, shortcut: T, tensor: T, key: Key) -> T:
         """The sum of a block's input and its output."""
 
-    @abstractmethod
     def shrunk(self, tensor: T, stride: int, size: Size) -> T:
         """A map averaged over windows of `stride`, to `size`."""
 
-    @abstractmethod
     def widened(self, tensor: T, missing: int) -> T:
         """A map with so many channels of zeros more."""
 
-    @abstractmethod
     def linear(self, arrays: LayerArrays, tensor: T, key: Key) -> T:
         """The classifier on pooled features."""
 
-    @abstractmethod
     def convolution(self, convolution: Convolution, tensor: T, key: Key) -> T:
         """A convolution; a part of one is kept under the key of the whole."""
 
-    @abstractmethod
     def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: T, key: Key) -> T:
         """A group norm of a tensor that was kept; the key is that of its output."""
 
-    @abstractmethod
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: T, key: Key) -> T:
         """The activation of a layer, and the tensor kept; what a convolution took in is left out."""
 

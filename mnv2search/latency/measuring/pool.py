@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import geometric_mean, median
-from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
 from mnv2search.errors import DeviceError, OptionError
@@ -83,12 +82,10 @@ class Pool(MeasuredDevice):
     def _new_measurer(self) -> PoolMeasurer:
         return PoolMeasurer([Measurer(member) for member in self.members])
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close every member."""
         for member in self.members:
-            member.__exit__(kind, error, trace)
+            member.__exit__(*error)
 
 
 class PoolMeasurer:

@@ -11,14 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from mnv2search.errors import DeviceError, LatencyError, OptionError
-from mnv2search.latency.measuring.estimate import (
-    Estimate,
-    Visit,
-    estimate,
-    level_ms,
-    reference_level_ms,
-    visit_of,
-)
+from mnv2search.latency.measuring.estimate import Estimate, Visit, estimate, level_ms, reference_level_ms, visit_of
 from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, LatencyDevice, RunnerDevice, Runs
 from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS

@@ -95,13 +95,7 @@ class HostedDevice(MeasuredDevice, ABC):
     round_trip: int
 
     def __init__(
-        self,
-        runtime: Runtime,
-        transport: Transport,
-        *,
-        cores: str,
-        options: Sequence[str],
-        patience: Patience | None,
+        self, runtime: Runtime, transport: Transport, *, cores: str, options: Sequence[str], patience: Patience | None
     ) -> None:
         self.runtime = runtime
         self._transport = transport

@@ -86,11 +86,8 @@ class NvidiaDevice(MeasuredDevice, ABC):
     from memory as they do in a program that does other things between two inferences. Before the first run, and after
     a pause, a network runs until its time no longer changes, because clocks rise under load.
 
-    Args:
-        gpu: the processor; None takes the first that PyTorch sees.
-        batch: images per inference; the latency is that of all of them.
-        precision: of weights and activations, one of `dtypes`.
-        tf32: round factors in fp32 to ten bits of mantissa, for tensor cores.
+    None as processor takes the first that PyTorch sees. The latency is that of all images of a batch; `precision` is
+    one of `dtypes`; `tf32` rounds factors in fp32 to ten bits of mantissa, for tensor cores.
 
     Raises:
         DeviceError: there is no such processor, or it does not compute in that precision.
@@ -104,7 +101,13 @@ class NvidiaDevice(MeasuredDevice, ABC):
     def __init__(
         self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
     ) -> None:
-        options = self._options(batch=batch, precision=precision, tf32=tf32)
+        check_options(self.name, self.dtypes, precision=precision, batch=batch)
+        if tf32 and precision != "fp32":
+            raise OptionError(
+                f"device {self.name}: tf32 is yes with precision={precision}", hint="leave one of them out"
+            )
+        options = [*options_text(batch=batch, precision=precision), *(["tf32=yes"] if tf32 else [])]
+        self._check_installed()
         self._gpu = gpu or TorchGpu()
         self._check_capability("tf32" if tf32 else precision)
         self._info = DeviceInfo(
@@ -134,18 +137,12 @@ class NvidiaDevice(MeasuredDevice, ABC):
         self._timed(spec, queued.run, 1)
         return queued.output()
 
+    def _check_installed(self) -> None:
+        """Refuse a runtime that is missing, after wrong options and before a missing processor."""
+
     def _version(self) -> str:
         """Version of the runtime."""
         return self._gpu.version
-
-    def _options(self, *, batch: int, precision: str, tf32: bool) -> list[str]:
-        """The options that open the device again, as ``key=value``."""
-        check_options(self.name, self.dtypes, precision=precision, batch=batch)
-        if tf32 and precision != "fp32":
-            raise OptionError(
-                f"device {self.name}: tf32 is yes with precision={precision}", hint="leave one of them out"
-            )
-        return options_text(batch=batch, precision=precision) + (["tf32=yes"] if tf32 else [])
 
     def _check_capability(self, precision: str) -> None:
         """Refuse a precision that the processor would only emulate."""

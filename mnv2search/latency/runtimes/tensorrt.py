@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.runner.engine import EngineError, image
-from mnv2search.latency.runtimes.nvidia import NvidiaDevice, NvidiaGpu, Queued
+from mnv2search.latency.runtimes.nvidia import NvidiaDevice, Queued
 from mnv2search.lowering.onnx.model import INPUT, OUTPUT, onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
@@ -33,15 +33,11 @@ class TensorRt(NvidiaDevice):
     name = "tensorrt"
     dtypes: ClassVar = {"fp32": torch.float32, "fp16": torch.float16}
 
-    def __init__(
-        self, gpu: NvidiaGpu | None = None, /, *, batch: int = 1, precision: str = "fp32", tf32: bool = False
-    ) -> None:
-        self._options(batch=batch, precision=precision, tf32=tf32)  # reported before a missing package
-        self._trt_version = _tensorrt().__version__
-        super().__init__(gpu, batch=batch, precision=precision, tf32=tf32)
+    def _check_installed(self) -> None:
+        _tensorrt()
 
     def _version(self) -> str:
-        return f"{self._trt_version}, torch {self._gpu.version}"
+        return f"{_tensorrt().__version__}, torch {self._gpu.version}"
 
     def load(self, spec: ModelSpec) -> Queued:
         """The network built and recorded."""

@@ -26,11 +26,7 @@ OPERATORS = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}
 
 
 def onnx_bytes(
-    plan: Plan,
-    weights: NetworkArrays | None = None,
-    *,
-    batch: int | None = 1,
-    gemm: bool = False,
+    plan: Plan, weights: NetworkArrays | None = None, *, batch: int | None = 1, gemm: bool = False
 ) -> bytes:
     """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
 

@@ -134,10 +134,7 @@ class _ChannelsLast(Emitter[int]):
             tensor = self._padded(layer, tensor)
         options = {
             "padding": SAME if is_same else VALID,
-            "top": layer.pad.top,
-            "bottom": layer.pad.bottom,
-            "left": layer.pad.left,
-            "right": layer.pad.right,
+            **layer.pad._asdict(),
             "stride": layer.stride,
             "activation": FUSED.get(convolution.activation, 0),
             "dilation": layer.dilation,
