@@ -121,7 +121,6 @@ def emit(plan: Plan, weights: NetworkArrays | None, emitter: Emitter[T]) -> dict
 
 
 def _layer_arrays(plan: Plan, weights: NetworkArrays | None) -> Iterator[LayerArrays]:
-    """The arrays of every layer, in the order of computation."""
     place = 0
     for unit_index, unit in enumerate(plan.units):
         for layer_index, layer in enumerate(unit.layers):

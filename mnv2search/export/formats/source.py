@@ -86,7 +86,6 @@ def _answer(plan: Plan) -> str:
 
 
 def _layer_words(plan: Plan) -> Iterator[str]:
-    """The words of the template for what the layers have."""
     layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
     words = {"padded": any(not layer.pad.is_even for layer in layers)}
     words["uneven"] = any(len(set(layer.parts)) > 1 for layer in layers)
@@ -100,7 +99,6 @@ def _layer_words(plan: Plan) -> Iterator[str]:
 
 
 def _words(plan: Plan, only_size: Size | None) -> Iterator[str]:
-    """The words of the template for what the network computes."""
     head = plan.spec.head
     output = head.output if isinstance(head, SsdLite | DeepLab) else ""
     words = {

@@ -160,7 +160,6 @@ def _parsed(address: str) -> tuple[str, str, int]:
 
 
 def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
-    """The error for the messages of ssh, with a hint for the configuration in use."""
     program = f"ssh -F {shlex.quote(config)}" if config else "ssh"
     for words, hint in FINAL:
         if words in errors:

@@ -99,12 +99,7 @@ class PoolMeasurer:
         self._all = tuple(measurers)
         self._members = list(measurers)
         self._compared = False
-        self._disagreements: tuple[Disagreement, ...] = ()
-
-    @property
-    def disagreements(self) -> tuple[Disagreement, ...]:
-        """Members that were found to disagree."""
-        return self._disagreements
+        self.disagreements: tuple[Disagreement, ...] = ()
 
     @property
     def reference_ms(self) -> float | None:
@@ -187,12 +182,12 @@ class PoolMeasurer:
         if 2 * len(odd) >= len(measured):
             slowest = max(ratios.values())
             dropped = {member for member, ratio in ratios.items() if ratio < slowest * (1 - DISAGREES)}
-        self._disagreements = tuple(
+        self.disagreements = tuple(
             Disagreement(latencies[0].device.name, ratios[member], used=member not in dropped)
             for member, latencies in measured.items()
             if member in odd | dropped
         )
-        for name, ratio, used in self._disagreements:
+        for name, ratio, used in self.disagreements:
             unused = "" if used else "; it is not used"
             LOG.warning("%s disagrees with its siblings: it takes %.3f times as long%s", name, ratio, unused)
         self._members = [member for member in self._members if member not in dropped]

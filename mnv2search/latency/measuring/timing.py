@@ -245,5 +245,4 @@ class _InThisProcess:
         self._runner = lru_cache(maxsize=loaded + 1)(device.prepare)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request."""
         return [request.timed(self._runner(request.spec), self._clock) for request in requests]

@@ -104,7 +104,6 @@ class FeatureTable:
         return total
 
     def _place(self, unit: Unit) -> int:
-        """The row of a unit."""
         if id(unit) in self._places:
             return self._places[id(unit)][1]
         place = len(self._places)

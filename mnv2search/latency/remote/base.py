@@ -116,7 +116,6 @@ class HostedDevice(MeasuredDevice, ABC):
         """The times of the runs of each request; see `BurstDevice`."""
 
     def _described(self, identity: Identity, *, version: str, pinned: str) -> DeviceInfo:
-        """The description, once the properties of the machine are known."""
         host = self._transport.name
         check_threads(self.runtime.name, self.runtime.threads, identity["cores"], host)
         return self.runtime.info(identity, version=version, pinned=pinned, options=self._options, host=host)
@@ -141,7 +140,6 @@ class HostedDevice(MeasuredDevice, ABC):
         self._transport.close()
 
     def _retried(self, attempt: Callable[[], T]) -> T:
-        """The result of `attempt`, after as many reconnections as it takes."""
         while True:
             if self._closed:
                 raise DeviceError(f"{self._info.name} is closed")

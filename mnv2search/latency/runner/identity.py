@@ -106,7 +106,6 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
 
 
 def _read(path: str) -> str:
-    """The text of a file, or nothing."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

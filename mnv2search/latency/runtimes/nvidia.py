@@ -141,7 +141,6 @@ class NvidiaDevice(MeasuredDevice, ABC):
         """Refuse a runtime that is missing, after wrong options and before a missing processor."""
 
     def _version(self) -> str:
-        """Version of the runtime."""
         return self._gpu.version
 
     def _check_capability(self, precision: str) -> None:
@@ -263,7 +262,6 @@ def _why_none() -> str:
 
 
 def _driver() -> str:
-    """The version of the driver, as its own program tells it."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_S, check=True)

@@ -83,7 +83,6 @@ def _stays_float(network: Plan, index: int, what: int | str) -> bool:
 
 
 def _quantized(model: ov.Model, size: Size, batch: int) -> ov.Model:
-    """The model in integers, quantized by NNCF with its default settings."""
     # Its logger and its progress bars write to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         import nncf

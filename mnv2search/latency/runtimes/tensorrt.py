@@ -89,7 +89,6 @@ class _Engine:
             _made(self._context.set_tensor_address(name, tensor.data_ptr()), f"bind {name}")
 
     def run(self, stream: int) -> None:
-        """Queue one inference on a CUDA stream."""
         _made(self._context.execute_async_v3(stream), "run the network")
 
     def _built(self, graph: bytes, *, tf32: bool) -> object:

@@ -97,7 +97,6 @@ class TorchDevice(Device):
         return run
 
     def _image(self, spec: ModelSpec) -> Tensor:
-        """The fixed input, a tensor (batch, 3, H, W)."""
         generator = torch.Generator().manual_seed(0)
         try:
             drawn = torch.randn(self.info.batch, 3, *spec.size, generator=generator)

@@ -165,7 +165,6 @@ class _Writer:
             self._node(kind, [*inputs, output, 0], operator)
 
     def _window(self, operator: Operator) -> list[int]:
-        """Padding, kernel, stride, dilation and groups of a convolution."""
         options = operator.options
         channels, weight = self._graph.shape(operator.inputs[0])[3], self._graph.shape(operator.inputs[1])
         if operator.kind == "DEPTHWISE_CONV_2D":
@@ -250,7 +249,6 @@ class _Writer:
         return self._value(array.shape, kind, place=self._stored(array), quantization=tensor.quantization)
 
     def _stored(self, array: NDArray[np.generic]) -> int:
-        """The number of the constant's data."""
         self._constants.append(self._file.table(3, {}, {0: ("Uint64", self._end), 1: ("Uint64", array.nbytes)}))
         padding = -array.nbytes % ALIGNMENT
         self._data += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, bytes(padding)]

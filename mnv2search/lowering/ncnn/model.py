@@ -94,20 +94,15 @@ class _NcnnEmitter(Emitter[str]):
         return self.graph.layer("Padding", [tensor], {8: missing})
 
     def linear(self, arrays: LayerArrays, tensor: str, key: Key) -> str:
-        weight, bias = arrays.weight[0], arrays.bias
-        params: Params = {0: len(weight), 1: int(bias is not None), 2: weight.size}
-        made = self.graph.inner_product(tensor, params, weight, bias, largest=self._largest(tensor))
-        return self._keyed(made, key)
+        return self._product(arrays.weight[0], arrays.bias, tensor, key, {})
 
     def convolution(self, convolution: Convolution, tensor: str, key: Key) -> str:
         """A convolution; of a pooled map, which is a row, an inner product."""
         layer, weight, bias = convolution.layer, convolution.weight, convolution.bias
         fused = {} if convolution.is_part else FUSED.get(convolution.activation, {})
-        largest = self._largest(tensor)
         if convolution.is_vector:
-            params: Params = {0: len(weight), 1: int(bias is not None), 2: weight.size, **fused}
-            return self._keyed(self.graph.inner_product(tensor, params, weight, bias, largest=largest), key)
-        params = {
+            return self._product(weight, bias, tensor, key, fused)
+        params: Params = {
             0: len(weight),
             1: layer.kernel,
             2: layer.dilation,
@@ -120,8 +115,13 @@ class _NcnnEmitter(Emitter[str]):
             6: weight.size,
             **fused,
         }
-        groups = convolution.groups
-        return self._keyed(self.graph.convolution(tensor, params, weight, bias, groups=groups, largest=largest), key)
+        groups, largest = convolution.groups, self._largest(tensor)
+        return self._keyed(self.graph.weighted(tensor, params, weight, bias, groups=groups, largest=largest), key)
+
+    def _product(self, weight: Floats, bias: Floats | None, tensor: str, key: Key, fused: Params) -> str:
+        params: Params = {0: len(weight), 1: int(bias is not None), 2: weight.size, **fused}
+        rows, largest = weight.reshape(len(weight), -1), self._largest(tensor)
+        return self._keyed(self.graph.weighted(tensor, params, rows, bias, groups=1, largest=largest), key)
 
     def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: str, key: Key) -> str:
         params: Params = {0: GROUP_NORM_GROUPS, 1: layer.c_out, 2: GROUP_NORM_EPS, 3: 1}

@@ -172,7 +172,6 @@ class _OnnxEmitter(Emitter[str]):
 
 
 def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
-    """Add what stands behind the units: the last node computes the answer."""
     head = plan.spec.head
     graph.prefix = "answer"
     if isinstance(head, SsdLite):

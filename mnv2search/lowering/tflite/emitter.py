@@ -220,7 +220,6 @@ class _ChannelsLast(Emitter[int]):
         return self._keyed("MUL", [tensor, sigmoid], shape, key, activation=0) if activation == "silu" else sigmoid
 
     def _number(self, value: float) -> int:
-        """A constant of one positive number, in integers where there are any."""
         if self._ranges is None:
             return self.graph.array(np.array([value], np.float32))
         return self.graph.array(np.array([127], np.int8), Quantization((value / 127,)))

@@ -60,7 +60,6 @@ def load(folder: str, settings: Settings) -> Loaded:
 
 
 def _quantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32] | NDArray[np.int8]:
-    """The values in the type of the tensor, which may be an integer."""
     if tensor["dtype"] != np.int8:
         return values
     scale, zero = tensor["quantization"]
@@ -69,7 +68,6 @@ def _quantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float3
 
 
 def _dequantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
-    """Real numbers for the values of the tensor."""
     if tensor["dtype"] != np.int8:
         return values
     scale, zero = tensor["quantization"]

@@ -100,6 +100,5 @@ def load(folder: str, settings: Settings) -> Loaded:
 
 
 def _model(folder: str) -> str:
-    """The file that describes the network."""
     xml = os.path.join(folder, "model.xml")
     return xml if os.path.exists(xml) else os.path.join(folder, "model.onnx")
