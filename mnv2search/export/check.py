@@ -30,10 +30,8 @@ SMALLEST_OUTPUT = 1e-30
 class Difference(NamedTuple):
     """Between a network and what was written of it; infinite where shapes differ or a number is not finite.
 
-    Attributes:
-        largest: of any output, over the largest output.
-        rms: root mean square, over that of the answers.
-        same_class: share of the images whose highest output is the same; None for a map.
+    `largest` is that of any output, over the largest output; `rms` the root mean square, over that of the answers;
+    `same_class` the share of the images whose highest output is the same, None for a map.
     """
 
     largest: float

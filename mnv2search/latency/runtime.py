@@ -85,7 +85,7 @@ class Runtime(ABC):
         return Artifact(files=tuple(zip(self.files, contents, strict=True)))
 
     def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
-        """The ranges of the activations in integers, from random images; None in other precisions."""
+        """From random images; None in other precisions than integers."""
         if self.precision != "int8":
             return None
         from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime

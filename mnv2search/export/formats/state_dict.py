@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnv2search.export.check import Run, network, write_checked
-from mnv2search.model.weights.network_file import FORMAT, learned_beside, read_network, told_of, torch_bytes
+from mnv2search.model.weights.network_file import learned_beside, read_network, told_of, torch_bytes
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
-
-__all__ = ["FORMAT", "StateDictExporter", "read_network"]
 
 
 class StateDictExporter:

@@ -68,12 +68,11 @@ class SshTransport(ShellTransport):
         work = shlex.quote(self._work)
         try:
             done = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
+            if done.code != 0:
+                raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
         except DeviceError:
             self.close()
             raise
-        if done.code != 0:
-            self.close()
-            raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
 
     def start(self, command: Sequence[str]) -> ProgramChannel:
         """Start a program in the work folder."""

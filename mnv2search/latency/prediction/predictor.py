@@ -67,9 +67,8 @@ class LatencyPredictor:
     """Predicts latencies on one device; every measurement makes it better.
 
     A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
-    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors.
-
-    The observations of an earlier process on the same device are dropped if they miss what is measured now.
+    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors. The
+    observations of an earlier process on the same device are dropped if they miss what is measured now.
     """
 
     def __init__(

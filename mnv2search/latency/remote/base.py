@@ -80,12 +80,9 @@ class Patience:
 class HostedDevice(MeasuredDevice, ABC):
     """A runtime on a machine at the other end of a transport.
 
-    Args:
-        runtime: what runs there.
-        transport: the connection; closed with the device.
-        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves the choice to the system.
-        options: of the device besides the runtime's own, as ``key=value``, for its name.
-        patience: for a machine that is lost after it was opened.
+    The transport is closed with the device. It runs on `cores`, which are ``big``, or numbers such as ``4-7``; its
+    name has the `options` besides the runtime's own, as ``key=value``; and there is patience for a machine that is
+    lost after it was opened.
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks something.
