@@ -11,8 +11,7 @@ from lowering_specs import EXOTIC, lively, mobilenet_v2, small
 
 from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.latency.runner.engine import image
-from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runner.engine import image, quiet
 from mnv2search.lowering.ranges import ranges_of
 from mnv2search.lowering.tflite.emitter import SUPPRESSION
 from mnv2search.lowering.tflite.model import KINDS, OPERATORS, tflite_bytes

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, List, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import numpy as np
     from numpy.typing import NDArray
+
+STANDARD_ERROR = 2
 
 
 class EngineError(RuntimeError):
@@ -111,3 +116,18 @@ def burst(
         spent = cpu_ns() - cpu
         runs.append((wall_ns() - wall, spent))
     return runs
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Discard all output to standard error, including that of native code; errors are raised as usual."""
+    sys.stderr.flush()
+    original, nowhere = os.dup(STANDARD_ERROR), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STANDARD_ERROR)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(original, STANDARD_ERROR)
+        os.close(original)
+        os.close(nowhere)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runner.engine import quiet
 from mnv2search.latency.runtime import Runtime, not_installed
 from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Set
 
 import numpy as np
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image, quiet
 from mnv2search.latency.runner.identity import half_refusal
-from mnv2search.latency.runner.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
