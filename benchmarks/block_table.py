@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
-from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.engine import burst
 from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan

@@ -26,7 +26,7 @@ import onnxruntime as ort
 import torch
 
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.latency.host import processor
+from mnv2search.latency.device import processor
 from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold

@@ -35,7 +35,7 @@ from mnv2search.cost import cost_of
 from mnv2search.latency.measuring.pool import PoolMeasurer
 from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
-from mnv2search.latency.prediction.features import NAMES, FeatureTable, features_of
+from mnv2search.latency.prediction.features import NAMES, FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency
@@ -191,7 +191,8 @@ def raw(learned: Sequence[tuple[ModelSpec, float]], test: Test, spaces: Sequence
     """What was measured, with the features of each network."""
 
     def told(spec: ModelSpec, ms: float) -> dict[str, object]:
-        return {"ms": ms, "madds": cost_of(spec).madds, "features": features_of(plan(spec))}
+        features = FeatureTable().matrix_of([plan(spec)])[0].tolist()
+        return {"ms": ms, "madds": cost_of(spec).madds, "features": features}
 
     return {
         "features": NAMES,

@@ -35,7 +35,7 @@ from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, estimate, quan
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.engine import burst
 from mnv2search.latency.types import BurstRequest, Runner, RunnerDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec

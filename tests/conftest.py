@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mnv2search.cli.main import main
-from mnv2search.latency.hosts import adb, program, ssh
+from mnv2search.latency.hosts import adb, ssh
 from mnv2search.latency.remote import device as remote
 from mnv2search.latency.remote import native
 from mnv2search.latency.runtimes import ncnn
@@ -42,8 +42,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other machines and programs may take as long to answer as a busy machine needs."""
     for module, names in (
         (adb, ("COMMAND_S", "CONNECT_S")),
-        (ssh, ("COMMAND_S", "CONNECT_S", "ALIVE_S")),
-        (program, ("END_S",)),
+        (ssh, ("COMMAND_S", "CONNECT_S", "ALIVE_S", "END_S")),
         (remote, ("ANSWER_S",)),
         (native, ("ANSWER_S", "QUESTION_S")),
         (ncnn, ("PNNX_S",)),

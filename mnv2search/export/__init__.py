@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from mnv2search import plugins
 from mnv2search.errors import ExportError, OptionError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -26,24 +28,12 @@ class Exporter(Protocol):
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
         """Writes the network, loads what was written and compares the two.
 
+        An exporter that has `precisions`, a tuple of their names, takes the `Precision` to write in too.
+
         Raises:
             ExportError: the file cannot be written or computes something else; then nothing is left behind.
             WeightsError: the weights do not fit.
         """
-        ...
-
-
-class RoundingExporter(Protocol):
-    """An exporter that also writes other numbers than single precision."""
-
-    suffix: str
-    precisions: ClassVar[tuple[str, ...]]
-
-    def export(
-        self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = ...
-    ) -> ExportReport:
-        """As `Exporter.export`, in the numbers of `precision`."""
-        ...
 
 
 @runtime_checkable
@@ -57,7 +47,6 @@ class CheckingExporter(Protocol):
             OptionError: its files cannot hold the network.
             MissingExtraError: the runtime is not installed.
         """
-        ...
 
 
 @runtime_checkable
@@ -66,33 +55,25 @@ class LoadingExporter(Protocol):
 
     def load(self, path: Path) -> Run:
         """What the network of a file computes: logits (N, classes) of images (N, 3, S, S)."""
-        ...
 
 
 def loaded(path: Path) -> Run | None:
-    """What the network of a written file computes; None where files of its format are not run here.
-
-    Raises:
-        UnknownNameError: no format has the suffix.
-        MissingExtraError: the runtime is not installed.
-    """
-    from mnv2search import plugins
-
-    exporter = plugins.load("exporter", path.suffix.removeprefix("."))()
+    """What the network of a written file computes; None where files of its format are not run here."""
+    exporter = _exporter(path)
     return exporter.load(path) if isinstance(exporter, LoadingExporter) else None
 
 
 def check_suffix(to: Path) -> None:
-    """Refuse a file whose ending no exporter has; imports none of them.
-
-    Raises:
-        UnknownNameError: no format has the suffix.
-    """
-    from mnv2search import plugins
-
+    """Refuse a file whose ending no exporter has, by an UnknownNameError; imports none of them."""
     known = plugins.names("exporter")
     if to.suffix.removeprefix(".") not in known:
         raise UnknownNameError("export format", to.suffix or to.name, (f".{name}" for name in known))
+
+
+def _exporter(to: Path) -> Exporter:
+    check_suffix(to)
+    exporter: Exporter = plugins.load("exporter", to.suffix.removeprefix("."))()
+    return exporter
 
 
 def check_export(spec: ModelSpec, to: Path, *, precision: str) -> None:
@@ -103,18 +84,10 @@ def check_export(spec: ModelSpec, to: Path, *, precision: str) -> None:
         OptionError: the format has no such precision, or cannot hold the network.
         MissingExtraError: the runtime that the file is compared in is not installed.
     """
-    from mnv2search import plugins
-
-    check_suffix(to)
-    exporter = plugins.load("exporter", to.suffix.removeprefix("."))()
-    check_precision(exporter, precision)
+    exporter = _exporter(to)
+    _check_precision(exporter, precision)
     if isinstance(exporter, CheckingExporter):
         exporter.check(spec)
-
-
-def precisions_of(exporter: object) -> tuple[str, ...]:
-    """The precisions that an exporter writes."""
-    return getattr(exporter, "precisions", ("fp32",))
 
 
 def export(
@@ -128,13 +101,9 @@ def export(
 ) -> ExportReport:
     """Writes the network of `spec` in the format that the suffix of `to` names.
 
-    Args:
-        spec: the network.
-        to: the file; `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in.
-        weights: a file that `mnv2search.model.weights.load.load_weights` reads; None takes untrained weights.
-        seed: of the untrained weights and of the images for the comparison.
-        force: replace a file that exists.
-        precision: of the numbers; None takes single precision.
+    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in. Weights come from a file that
+    `mnv2search.model.weights.load.load_weights` reads; None draws untrained ones from `seed`, as the images for the
+    comparison are. A file that exists is replaced only with `force`.
 
     Raises:
         UnknownNameError: no format has the suffix.
@@ -142,27 +111,19 @@ def export(
         ExportError: the file exists, cannot be written or computes something else.
         WeightsError: the weights do not fit.
     """
-    from mnv2search import plugins
-
-    check_suffix(to)
-    exporter: Exporter = plugins.load("exporter", to.suffix.removeprefix("."))()
+    exporter = _exporter(to)
     if to.exists() and not force:
         raise ExportError(f"{to} exists", hint="choose another name, or ask for it to be replaced (force)")
     if precision is None or precision.kind == "fp32":
         return exporter.export(spec, weights=weights, to=to, seed=seed)
-    check_precision(exporter, precision.kind)
-    rounding = cast("RoundingExporter", exporter)
-    return rounding.export(spec, weights=weights, to=to, seed=seed, precision=precision)
+    _check_precision(exporter, precision.kind)
+    write: Callable[..., ExportReport] = exporter.export
+    return write(spec, weights=weights, to=to, seed=seed, precision=precision)
 
 
-def check_precision(exporter: Exporter, kind: str) -> None:
-    """Refuse a precision that a format does not have.
-
-    Raises:
-        OptionError: it does not have it.
-    """
-    if kind not in precisions_of(exporter):
+def _check_precision(exporter: Exporter, kind: str) -> None:
+    precisions: tuple[str, ...] = getattr(exporter, "precisions", ("fp32",))
+    if kind not in precisions:
         raise OptionError(
-            f"{exporter.suffix} files hold {' or '.join(precisions_of(exporter))}, not {kind}",
-            hint=HOLDING.get(kind, ""),
+            f"{exporter.suffix} files hold {' or '.join(precisions)}, not {kind}", hint=HOLDING.get(kind, "")
         )

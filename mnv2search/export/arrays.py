@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnv2search.lowering.arbitrary import arbitrary_arrays
+from mnv2search.lowering.arrays import arbitrary_arrays
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.model.blocks import BoundLayer, convolutions
 from mnv2search.model.build import MobileNet
@@ -17,14 +17,14 @@ def layer_arrays(model: MobileNet) -> NetworkArrays:
     return {address: _arrays(bound) for address, bound in model.bound()}
 
 
-def set_arbitrary(model: MobileNet, *, seed: int = 0) -> None:
+def set_arbitrary(model: MobileNet) -> None:
     """Give a network the arbitrary weights that are measured, which keep its maps at unit scale whatever its depth.
 
     An untrained network of PyTorch's or slim's making answers with numbers near zero, which compare badly.
     """
     with torch.no_grad():
         for place, (_, bound) in enumerate(model.bound()):
-            arrays = arbitrary_arrays(bound.layer, seed=seed, place=place, fold=False)
+            arrays = arbitrary_arrays(bound.layer, place=place, fold=False)
             convs = convolutions(bound.conv)
             weights = arrays.weight if len(convs) == len(arrays.weight) else (np.concatenate(arrays.weight),)
             for conv, weight in zip(convs, weights, strict=True):

@@ -32,12 +32,7 @@ MASKS = frozenset({"masks", "annotations", "segmentationclass", "segmentationobj
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """Images for quantisation.
-
-    Attributes:
-        images: (N, 3, H, W), normalised.
-        broken: files that could not be read.
-    """
+    """Images for quantisation, (N, 3, H, W), normalised, and the files that could not be read."""
 
     images: Floats
     broken: tuple[Path, ...] = ()
@@ -55,15 +50,10 @@ def calibration_images(
 ) -> Calibration:
     """Some images of a folder and those below it, drawn at random, cut and normalised as for evaluation.
 
-    Args:
-        source: searched for images by their endings where there are no `files`; named in messages.
-        files: to draw from.
-        size: of the network's input.
-        normalization: ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
-        count: at most so many.
-        seed: of the draw.
-        whole: stretch all of an image to the size, as detectors and segmenters see it, and leave out folders of
-            masks.
+    At most `count` are drawn from `files`, or where there are none from the folder `source` by their endings. The
+    normalization is ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1). With
+    `whole`, all of an image is stretched to the size, as detectors and segmenters see it, and folders of masks are
+    left out.
 
     Raises:
         OptionError: there are no images, or more than a tenth cannot be read, or there is no such normalisation.

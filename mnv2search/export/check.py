@@ -30,11 +30,8 @@ SMALLEST_OUTPUT = 1e-30
 class Difference(NamedTuple):
     """Between a network and what was written of it; infinite where shapes differ or a number is not finite.
 
-    Attributes:
-        largest: of any output, over the largest output.
-        rms: root mean square, over that of the answers.
-        same_class: share of the images whose highest output is the same; None for a map.
-        images: compared on.
+    `largest` is that of any output, over the largest output; `rms` the root mean square, over that of the answers;
+    `same_class` the share of the images whose highest output is the same, None for a map.
     """
 
     largest: float
@@ -56,21 +53,24 @@ def write_checked(
     to: Path,
     *,
     seed: int,
-    write: Callable[[Path], None],
+    content: bytes,
     load: Callable[[Path], Run],
     precision: Precision = FP32,
     reference: Run | None = None,
 ) -> ExportReport:
-    """Writes a file with `write`, loads it with `load`, compares the two and renames the file to `to`.
+    """Writes a file, loads it with `load`, compares it with the network and renames it to `to`.
 
-    `reference` is what the file is to compute; None takes the network itself.
+    `reference` is what the file is to compute; None takes the network itself. A file that does not hold what was
+    written to it is not loaded.
 
     Raises:
         ExportError: the file cannot be written, or differs by more than the precision explains.
     """
     beside = to.with_name(f".{os.getpid()}-{to.name}")
     try:
-        _write(write, beside, to)
+        beside.write_bytes(content)
+        if beside.read_bytes() != content:
+            raise ExportError(f"{beside} does not hold what was just written to it", hint="check the disk")
         found = difference(model, load(beside), seed=seed, precision=precision, reference=reference)
         size_bytes = beside.stat().st_size
         accept(found, precision, to)
@@ -94,22 +94,8 @@ def write_checked(
     )
 
 
-def check_written(path: Path, content: bytes) -> None:
-    """Refuse a file whose content is not what this process has just written to it.
-
-    Raises:
-        ExportError: the content differs, so the file is not loaded.
-    """
-    if path.read_bytes() != content:
-        raise ExportError(f"{path} does not hold what was just written to it", hint="check the disk")
-
-
 def accept(found: Difference, precision: Precision, to: Path) -> None:
-    """Refuse what differs by more than the precision explains.
-
-    Raises:
-        ExportError: it does.
-    """
+    """Refuse what differs by more than the precision explains, by an ExportError."""
     if precision.kind == "fp32" and not found.largest <= precision.accepted:
         raise ExportError(
             f"what was written to {to} differs from the network by {found.largest:.2g} of its largest output",
@@ -122,16 +108,6 @@ def accept(found: Difference, precision: Precision, to: Path) -> None:
             hint=f"at most {precision.accepted:g} is accepted; nothing was kept: calibrate on images like those of "
             "training (--calibration), or keep to fp32",
         )
-
-
-def _write(write: Callable[[Path], None], beside: Path, to: Path) -> None:
-    try:
-        write(beside)
-    except RuntimeError as error:
-        if isinstance(error, ExportError):
-            raise
-        # torch's own writers say so of a missing folder and of a full disk.
-        raise ExportError(f"{to} cannot be written: {str(error).splitlines()[0]}", hint="check the folder") from error
 
 
 def difference(

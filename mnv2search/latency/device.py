@@ -1,33 +1,61 @@
-"""Bases of devices: measuring one network, and being closed."""
+"""Bases of devices, and the machine that this process runs on."""
 
 from __future__ import annotations
 
+import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from functools import lru_cache
+from typing import Protocol, Self, cast
 
 from mnv2search.errors import OptionError
-from mnv2search.latency.host import SystemClock
 from mnv2search.latency.measuring.timing import Measurer
-from mnv2search.latency.types import Clock, DeviceInfo, Latency, Runner
+from mnv2search.latency.runner import identity
+from mnv2search.latency.types import Clock, DeviceInfo, Latency, LatencyDevice, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-__all__ = ["Device", "MeasuredDevice", "check_options", "options_text"]
+
+class SystemClock:
+    """The wall clock, and the time that the calling thread spent on a processor.
+
+    One inference at one thread runs in the thread that asks for it, so its CPU time leaves out whatever other
+    threads of this process do meanwhile.
+    """
+
+    wall_ns = staticmethod(time.perf_counter_ns)
+    cpu_ns = staticmethod(time.thread_time_ns)
+
+
+@lru_cache(maxsize=1)
+def processors() -> int:
+    """How many of the machine's processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The model of the processor, as exactly as the system tells it."""
+    return identity.processor()
 
 
 def check_options(
     device: str, precisions: Iterable[str], *, precision: str, threads: int = 1, batch: int = 1
 ) -> None:
-    """Refuse what no processor could do.
-
-    Raises:
-        OptionError: `threads` or `batch` below 1, or an unknown precision.
-    """
+    """Refuse `threads` or `batch` below 1 and an unknown precision, by an OptionError."""
     if threads < 1 or batch < 1:
         raise OptionError(f"device {device}: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
     if precision not in precisions:
         raise OptionError(f"device {device}: precision is {precision!r}", hint=f"it has {', '.join(precisions)}")
+
+
+def check_threads(device: str, threads: int, cores: int, machine: str = "this machine") -> None:
+    """Refuse more threads than the machine has processors, by an OptionError."""
+    if threads > cores:
+        raise OptionError(
+            f"device {device}: threads is {threads}, but {machine} has {cores} processors",
+            hint=f"use {cores} or fewer",
+        )
 
 
 def options_text(*, batch: int, precision: str) -> list[str]:
@@ -37,14 +65,13 @@ def options_text(*, batch: int, precision: str) -> list[str]:
 
 
 class NetworkMeasurer(Protocol):
-    """Measures networks on a device: a `Measurer`, or that of a pool."""
+    """A `Measurer`, or that of a pool."""
 
     def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
         """The latency of every network."""
-        ...
 
 
-class MeasuredDevice(ABC):
+class MeasuredDevice:
     """A base for every device: it has a measurer, which it frees when it is closed."""
 
     _info: DeviceInfo
@@ -55,16 +82,11 @@ class MeasuredDevice(ABC):
         """The description of this device."""
         return self._info
 
-    @abstractmethod
     def _new_measurer(self) -> NetworkMeasurer:
-        """A measurer of this device."""
+        return Measurer(cast("LatencyDevice", self))
 
     def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now.
-
-        Raises:
-            DeviceError: the runtime refuses the network, or the device is lost.
-        """
+        """The latency of the network, measured now; a DeviceError if it is refused, or the device is lost."""
         if self._measurer is None:
             self._measurer = self._new_measurer()
         return self._measurer.measure([spec], fresh=True)[0]
@@ -72,18 +94,16 @@ class MeasuredDevice(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the device and free the networks that were loaded."""
         self._measurer = None
         self._close()
 
-    def _close(self) -> None:  # noqa: B027 - most devices hold nothing
+    def _close(self) -> None:
         """Free what the device holds."""
 
 
-class Device(MeasuredDevice):
+class Device(MeasuredDevice, ABC):
     """A base for devices that run networks in this process; a subclass describes itself and loads networks."""
 
     def __init__(self, info: DeviceInfo) -> None:
@@ -98,6 +118,3 @@ class Device(MeasuredDevice):
     @abstractmethod
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run."""
-
-    def _new_measurer(self) -> Measurer:
-        return Measurer(self)

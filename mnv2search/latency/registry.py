@@ -68,7 +68,8 @@ def open_device(text: str) -> LatencyDevice:
     name, colon, tail = address.partition(":")
     factory = plugins.load("device", name)
     options = _options(tail, text) if colon else {}
-    placing = {key: options.pop(key) for key in PLACING if key in options and not _takes(factory, key)}
+    own = inspect.signature(factory).parameters
+    placing = {key: options.pop(key) for key in PLACING if key in options and key not in own}
     opened = factory(**plugins.checked_options(factory, options, owner=f"device {name}"))
     if host not in LOCAL_HOSTS:
         return _remote(opened, host, placing, text)
@@ -105,17 +106,11 @@ def _pool(texts: Sequence[str]) -> LatencyDevice:
     with ExitStack() as stack:
         members: list[LatencyDevice] = []
         for text in texts:
-            member = open_device(text.strip())
-            stack.push(member)
-            members.append(member)
+            members.append(open_device(text.strip()))
+            stack.push(members[-1])
         pool = Pool(members)
         stack.pop_all()
     return pool
-
-
-def _takes(factory: plugins.Factory, option: str) -> bool:
-    """Whether the factory itself has the option, so that it is not ours."""
-    return option in inspect.signature(factory).parameters
 
 
 def _remote(opened: object, host: str, placing: Mapping[str, str], text: str) -> LatencyDevice:
@@ -139,7 +134,6 @@ def _remote(opened: object, host: str, placing: Mapping[str, str], text: str) ->
 
 
 def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native | None:
-    """The runtime's benchmark program, where one is asked for."""
     if "binary" not in placing:
         return None
     if not runtime.native:

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device, check_options, options_text
-from mnv2search.latency.host import processor, processors
+from mnv2search.latency.device import Device, check_options, check_threads, options_text, processor, processors
 from mnv2search.latency.runner import engine as runner
 from mnv2search.latency.runner import identity
 from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
-from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 
@@ -35,13 +33,8 @@ if TYPE_CHECKING:
 class Runtime(ABC):
     """How networks become artifacts of one runtime; needs the runtime itself only where an artifact is loaded.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: of weights and activations, one of `precisions`.
-
-    Raises:
-        OptionError: `threads` or `batch` below 1, or a precision that this runtime does not have.
+    `threads` are those within one operator, `batch` the images per inference, and the precision of weights and
+    activations is one of `precisions`; an OptionError refuses others.
     """
 
     name: ClassVar[str]
@@ -67,25 +60,16 @@ class Runtime(ABC):
 
     @abstractmethod
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
-        """The network as files, written straight from the plan.
+        """The network as files, written straight from the plan; None as weights takes arbitrary ones.
 
-        Args:
-            network: to lower.
-            weights: its arrays; None takes arbitrary ones.
-
-        Raises:
-            DeviceError: the runtime cannot run such a network; says which block and why.
+        A DeviceError says which block the runtime cannot run, and why.
         """
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as files from the runtime's own converter, for comparison with `lower`.
 
-        Args:
-            network: what `module` was built from.
-            module: the PyTorch network in evaluation mode.
-
-        Raises:
-            DeviceError: the converter is not installed, or refuses the network.
+        `module` is the PyTorch network of the plan in evaluation mode. A DeviceError says that the converter is not
+        installed, or refuses the network.
         """
         raise DeviceError(
             f"{self.name} has no converter for the network {network.spec.name} ({type(module).__name__})"
@@ -101,7 +85,7 @@ class Runtime(ABC):
         return Artifact(files=tuple(zip(self.files, contents, strict=True)))
 
     def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
-        """The ranges of the activations in integers, from random images; None in other precisions."""
+        """From random images; None in other precisions than integers."""
         if self.precision != "int8":
             return None
         from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
@@ -113,30 +97,10 @@ class Runtime(ABC):
         """The options that open it again, as ``key=value``."""
         return (f"threads={self.threads}", *options_text(batch=self.batch, precision=self.precision))
 
-    def check_threads(self, cores: int, machine: str) -> None:
-        """Refuse more threads than the machine has processors.
-
-        Raises:
-            OptionError: there are fewer processors.
-        """
-        if self.threads > cores:
-            raise OptionError(
-                f"device {self.name}: threads is {self.threads}, but {machine} has {cores} processors",
-                hint=f"use {cores} or fewer",
-            )
-
     def info(
         self, identity: identity.Identity, *, version: str, pinned: str, options: Sequence[str], host: str = "local"
     ) -> DeviceInfo:
-        """The description of this runtime on a machine.
-
-        Args:
-            identity: of the machine; see `mnv2search.latency.runner.identity.identity`.
-            version: of the runtime there.
-            pinned: processors that inferences are pinned to.
-            options: of the device besides the runtime's own, as ``key=value``.
-            host: name of the machine.
-        """
+        """The description of this runtime on a machine; `options` are the device's besides the runtime's own."""
         return DeviceInfo(
             name=f"{self.name}:{','.join((*self.options, *options))}{'' if host == 'local' else f'@{host}'}",
             hardware=identity["processor"],
@@ -176,9 +140,7 @@ def not_installed(what: str, extra: str, error: ImportError) -> DeviceError:
 class RuntimeDevice(Device):
     """A runtime on this machine.
 
-    Args:
-        cores: processors that the opening thread is pinned to until the device is closed: ``big``, or numbers such as
-            ``4-7``; empty leaves the choice to the system.
+    The opening thread is pinned to `cores` until the device is closed: ``big``, or numbers such as ``4-7``.
 
     Raises:
         DeviceError: the runtime is not installed.
@@ -186,7 +148,7 @@ class RuntimeDevice(Device):
     """
 
     def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
-        runtime.check_threads(processors(), "this machine")
+        check_threads(runtime.name, runtime.threads, processors())
         try:
             version = runner.version(runtime.engine)
         except runner.EngineError as error:
@@ -208,32 +170,19 @@ class RuntimeDevice(Device):
         self.runtime = runtime
 
     def _close(self) -> None:
-        """Free the thread from its cores."""
         if self._before is not None:
             os.sched_setaffinity(0, self._before)
 
     def prepare(self, spec: ModelSpec) -> Runner:
-        """The network lowered and loaded.
-
-        Raises:
-            DeviceError: the runtime refuses the network.
-        """
+        """The network lowered and loaded."""
         return self._loaded(self.runtime.lower(plan(spec)), spec).run
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the artifact of a network for the fixed image.
-
-        Raises:
-            DeviceError: the runtime refuses the artifact.
-        """
+        """The output of the artifact of a network for the fixed image; a DeviceError if it is refused."""
         return np.asarray(self._loaded(artifact, spec).output(), np.float32)
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once.
-
-        Raises:
-            DeviceError: the runtime refuses an artifact.
-        """
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given; each is loaded once."""
         loaded: dict[str, Runner] = {}
         for artifact, request in bursts:
             if artifact.digest not in loaded:

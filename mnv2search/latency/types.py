@@ -6,28 +6,12 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from mnv2search.cost import check_counts
 from mnv2search.errors import LatencyError
-from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.engine import burst
 from mnv2search.spec.model_spec import ModelSpec
-
-__all__ = [
-    "BurstDevice",
-    "BurstRequest",
-    "Clock",
-    "DeviceInfo",
-    "Kind",
-    "Latency",
-    "LatencyDevice",
-    "RunSummary",
-    "Runner",
-    "RunnerDevice",
-    "Runs",
-    "Verdict",
-]
 
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
@@ -155,15 +139,13 @@ class Clock(Protocol):
 
     def wall_ns(self) -> int:
         """Time that passed, in ns."""
-        ...
 
     def cpu_ns(self) -> int:
         """Time that this thread spent on a processor, in ns."""
-        ...
 
 
 class BurstRequest(NamedTuple):
-    """A request to time runs of one network in a row; see `mnv2search.latency.runner.burst`."""
+    """A request to time runs of one network in a row; see `burst`."""
 
     spec: ModelSpec
     burst_ms: float
@@ -172,24 +154,16 @@ class BurstRequest(NamedTuple):
 
     def timed(self, run: Runner, clock: Clock) -> list[tuple[int, int]]:
         """(wall, CPU) time in ns of the runs of the loaded network in this process."""
-        return burst(
-            run,
-            burst_ms=self.burst_ms,
-            warm_ms=self.warm_ms,
-            min_runs=self.min_runs,
-            wall_ns=clock.wall_ns,
-            cpu_ns=clock.cpu_ns,
-        )
+        lengths = (self.burst_ms, self.warm_ms, self.min_runs)
+        return burst(run, *lengths, wall_ns=clock.wall_ns, cpu_ns=clock.cpu_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """The statistics of a burst that a program timed itself, by the wall clock.
 
-    Attributes:
-        low_ms: the minimum, or a low quantile.
-        median_ms: the median, or the mean if the program reports no median.
-        p90_ms: a high quantile, or the maximum.
+    They are the minimum or a low quantile; the median, or the mean if the program reports none; and a high quantile
+    or the maximum.
     """
 
     count: int
@@ -211,17 +185,13 @@ class Device(Protocol):
     @property
     def info(self) -> DeviceInfo:
         """The description of this device."""
-        ...
 
     def measure(self, spec: ModelSpec) -> Latency:
         """The latency of the network, measured now."""
-        ...
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 @runtime_checkable
@@ -231,7 +201,6 @@ class RunnerDevice(Device, Protocol):
     @property
     def clock(self) -> Clock:
         """The clocks to time its runners with."""
-        ...
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run.
@@ -239,7 +208,6 @@ class RunnerDevice(Device, Protocol):
         Raises:
             DeviceError: the runtime refuses the network.
         """
-        ...
 
 
 @runtime_checkable
@@ -249,7 +217,6 @@ class BurstDevice(Device, Protocol):
     @property
     def round_trip(self) -> int:
         """The best number of networks for one call of `bursts`."""
-        ...
 
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
         """(wall, CPU) time in ns of the runs of each request, timed in the order given, or their summary.
@@ -259,7 +226,6 @@ class BurstDevice(Device, Protocol):
         Raises:
             DeviceError: the runtime refuses a network, or the device cannot be reached for good.
         """
-        ...
 
 
 LatencyDevice: TypeAlias = RunnerDevice | BurstDevice

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from mnv2search.errors import OptionError
-from mnv2search.lowering.arbitrary import arbitrary_arrays
-from mnv2search.lowering.fold import folded
+from mnv2search.lowering.arrays import arbitrary_arrays, folded
 from mnv2search.lowering.quantize import Key
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Layer, Plan, Unit
 from mnv2search.spec.size import Size
 
@@ -26,16 +25,10 @@ T = TypeVar("T")
 
 
 class Convolution(NamedTuple):
-    """A convolution, or one part of a split one.
+    """A convolution, or one part of a split one; its weight is (outputs, inputs / groups, k, k).
 
-    Attributes:
-        layer: of the plan.
-        weight: (outputs, inputs / groups, k, k).
-        bias: (outputs,), or None.
-        groups: of the convolution.
-        activation: that may be computed with it; none where a norm stands between.
-        is_part: whether it is one part of several.
-        is_vector: whether its input is a pooled map.
+    `activation` may be computed with it, and is none where a norm stands between; `is_vector` says that its input is
+    a pooled map.
     """
 
     layer: Layer
@@ -47,7 +40,7 @@ class Convolution(NamedTuple):
     is_vector: bool
 
 
-class Emitter(ABC, Generic[T]):
+class Emitter(Protocol[T]):
     """Adds the steps of a network to a file in the making; `T` stands for a tensor.
 
     A `key` names the range of what a step makes; see `mnv2search.lowering.ranges.ranges_of`.
@@ -55,6 +48,7 @@ class Emitter(ABC, Generic[T]):
 
     def begin(self, name: str) -> None:
         """Begin a unit, which is called ``layer_3``, ``classifier`` or as its head calls it."""
+        del name  # most files have no names for units
 
     def keep(self, key: Key, tensor: T) -> T:  # noqa: ARG002
         """The tensor, after what its range asks for."""
@@ -68,108 +62,79 @@ class Emitter(ABC, Generic[T]):
         """Whether the parts of a split convolution are convolutions of their own; else they are groups of one."""
         return len(set(layer.parts)) > 1
 
-    @abstractmethod
     def image(self) -> T:
         """The input."""
 
-    @abstractmethod
     def enlarged(self, tensor: T, own: Size, channels: int, size: Size) -> T:
         """A map of `own` size and so many channels on another size, bilinear with corners on corners."""
 
-    @abstractmethod
     def concatenated(self, tensors: list[T], key: Key) -> T:
         """Maps side by side in channels."""
 
-    @abstractmethod
     def slices(self, tensor: T, sizes: list[int]) -> Iterable[T]:
         """The parts of a map cut along its channels."""
 
-    @abstractmethod
     def pooled(self, tensor: T, key: Key, *, flat: bool) -> T:
         """Global average pool, for the classifier alone `flat`."""
 
-    @abstractmethod
     def spread(self, tensor: T, size: Size) -> T:
         """A pooled map on all places of a map."""
 
-    @abstractmethod
     def gated(self, tensor: T, gate: T, key: Key) -> T:
         """A map with each channel multiplied."""
 
-    @abstractmethod
     def added(self, shortcut: T, tensor: T, key: Key) -> T:
         """The sum of a block's input and its output."""
 
-    @abstractmethod
     def shrunk(self, tensor: T, stride: int, size: Size) -> T:
         """A map averaged over windows of `stride`, to `size`."""
 
-    @abstractmethod
     def widened(self, tensor: T, missing: int) -> T:
         """A map with so many channels of zeros more."""
 
-    @abstractmethod
     def linear(self, arrays: LayerArrays, tensor: T, key: Key) -> T:
         """The classifier on pooled features."""
 
-    @abstractmethod
     def convolution(self, convolution: Convolution, tensor: T, key: Key) -> T:
         """A convolution; a part of one is kept under the key of the whole."""
 
-    def batch_norm(self, arrays: LayerArrays, tensor: T, eps: float) -> T:
-        """A batch norm that was not folded; an emitter that is always given folded weights needs none."""
-        del arrays, tensor, eps
-        raise AssertionError(f"{type(self).__name__} takes folded weights")
+    def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: T, key: Key) -> T:
+        """A group norm of a tensor that was kept; the key is that of its output."""
 
-    @abstractmethod
-    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: T, keys: tuple[Key, Key]) -> T:
-        """A group norm between tensors of two keys."""
-
-    @abstractmethod
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: T, key: Key) -> T:
         """The activation of a layer, and the tensor kept; what a convolution took in is left out."""
 
 
-def emit(
-    plan: Plan, weights: NetworkArrays | None, emitter: Emitter[T], *, seed: int = 0, fold: bool = True
-) -> dict[str, T]:
+def emit(plan: Plan, weights: NetworkArrays | None, emitter: Emitter[T]) -> dict[str, T]:
     """Add a network to what an emitter writes; returns its tensors by the names of endpoints, the answer last.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        emitter: with nothing added.
-        seed: of the arbitrary weights.
-        fold: fold batch norm into the convolutions, as a deployed network has it.
+    Batch norm is folded into the convolutions; where `weights` are None, they are arbitrary ones.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
     """
     walk = _Walk(emitter, emitter.image())
-    arrays = _layer_arrays(plan, weights, seed=seed, fold=fold)
+    arrays = _layer_arrays(plan, weights)
     for index, unit in enumerate(plan.units):
-        walk.unit(index, unit, [next(arrays) for _ in unit.layers], plan.norm_of(unit).eps)
+        walk.unit(index, unit, [next(arrays) for _ in unit.layers])
     return {name: one.tensor for name, one in walk.known.items()}
 
 
-def _layer_arrays(plan: Plan, weights: NetworkArrays | None, *, seed: int, fold: bool) -> Iterator[LayerArrays]:
-    """The arrays of every layer, in the order of computation."""
+def _layer_arrays(plan: Plan, weights: NetworkArrays | None) -> Iterator[LayerArrays]:
     place = 0
     for unit_index, unit in enumerate(plan.units):
         for layer_index, layer in enumerate(unit.layers):
             if weights is None:
-                found = arbitrary_arrays(layer, seed=seed, place=place, fold=fold)
+                found = arbitrary_arrays(layer, place=place, fold=True)
             elif (unit_index, layer_index) in weights:
                 found = weights[unit_index, layer_index]
             else:
                 raise OptionError(f"the weights lack {plan.at[unit_index]}, layer {layer_index} ({layer.role})")
             place += 1
-            yield folded(found, eps=plan.norm_of(unit).eps) if fold else found
+            yield folded(found, eps=plan.norm_of(unit).eps)
 
 
 class _Known(NamedTuple, Generic[T]):
-    """A tensor that heads can read."""
-
     tensor: T
     channels: int
     size: Size
@@ -177,15 +142,12 @@ class _Known(NamedTuple, Generic[T]):
 
 @dataclass(slots=True)
 class _Walk(Generic[T]):
-    """The tensor that comes next, and those that heads can read."""
-
     emitter: Emitter[T]
     tensor: T
     index: int = -1
     known: dict[str, _Known[T]] = field(default_factory=dict)
 
-    def unit(self, index: int, unit: Unit, arrays: list[LayerArrays], eps: float) -> None:
-        """Add one unit."""
+    def unit(self, index: int, unit: Unit, arrays: list[LayerArrays]) -> None:
         emitter, self.index = self.emitter, index
         name = unit.name or f"layer_{index + 1}"
         emitter.begin("classifier" if unit.kind == "classifier" else name)
@@ -198,7 +160,7 @@ class _Walk(Generic[T]):
             if layer.role in ("squeeze", "classifier"):
                 gated = self.tensor
                 self.tensor = emitter.pooled(gated, (index, "squeezed"), flat=layer.role == "classifier")
-            self.tensor = self._layer(unit, i, of_layer, eps)
+            self.tensor = self._layer(unit, i, of_layer)
             self.known[f"{name}/{layer.role}_output"] = _Known(self.tensor, layer.c_out, layer.size_out)
             if layer.role == "excite":
                 self.tensor = emitter.gated(gated, self.tensor, (index, "gated"))
@@ -230,8 +192,7 @@ class _Walk(Generic[T]):
             tensor = self.emitter.widened(tensor, missing)
         return self.emitter.keep((self.index, "shortcut"), tensor)
 
-    def _layer(self, unit: Unit, i: int, arrays: LayerArrays, eps: float) -> T:
-        """Convolution, norm and activation."""
+    def _layer(self, unit: Unit, i: int, arrays: LayerArrays) -> T:
         emitter, layer = self.emitter, unit.layers[i]
         made: Key = (self.index, i)
         if layer.role == "classifier":
@@ -240,13 +201,11 @@ class _Walk(Generic[T]):
         is_vector = unit.kind == "pooling" or layer.role in ("squeeze", "excite")
         if arrays.gamma is None:
             tensor = self._convolution(layer, arrays, linear, layer.activation, is_vector=is_vector)
-        elif arrays.mean is None:
+        else:
             bare: Key = (self.index, f"{i}.convolution")
             tensor = emitter.keep(bare, self._convolution(layer, arrays, bare, "none", is_vector=is_vector))
-            tensor = emitter.group_norm(layer, arrays, tensor, (bare, linear))
-        else:
-            tensor = self._convolution(layer, arrays, linear, "none", is_vector=is_vector)
-            tensor = emitter.batch_norm(arrays, tensor, eps)
+            assert arrays.beta is not None
+            tensor = emitter.group_norm(layer, (arrays.gamma, arrays.beta), tensor, linear)
         return emitter.activated(layer, arrays, tensor, made)
 
     def _convolution(self, layer: Layer, arrays: LayerArrays, key: Key, activation: str, *, is_vector: bool) -> T:
@@ -266,3 +225,25 @@ class _Walk(Generic[T]):
             for weight, bias, part in zip(weights, biases, slices, strict=True)
         ]
         return emitter.concatenated(done, key)
+
+
+def refuse_choice(spec: ModelSpec, what: str) -> None:
+    """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.
+
+    `what` names the kind of file, such as ``ncnn``.
+
+    Raises:
+        OptionError: the head's output is ``detections`` or ``classes``.
+    """
+    head = spec.head
+    if isinstance(head, SsdLite) and head.output == "detections":
+        raise OptionError(
+            f"{what} cannot hold the non-maximum suppression of {spec.name}",
+            hint="ask for boxes (--head-output boxes) and suppress outside of it; .onnx and .tflite hold it",
+        )
+    if isinstance(head, DeepLab) and head.output == "classes":
+        raise OptionError(
+            f"{what} cannot choose the class of each pixel of {spec.name}",
+            hint="ask for resized logits (--head-output resized) and take the highest outside of it; .onnx and "
+            ".tflite hold the choice",
+        )

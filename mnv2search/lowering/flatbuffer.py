@@ -14,11 +14,7 @@ Field: TypeAlias = tuple[str, float]
 
 
 class Flatbuffer:
-    """Writes tables, innermost first as a flatbuffer wants them.
-
-    Args:
-        room: bytes to begin with.
-    """
+    """Writes tables, innermost first as a flatbuffer wants them; `room` are the bytes to begin with."""
 
     def __init__(self, room: int) -> None:
         self._builder = Builder(room)

@@ -22,12 +22,9 @@ LARGEST_BIAS = 2.0**30
 
 
 class PerChannel(NamedTuple):
-    """A weight in integers that are symmetric about zero, with a scale for each output channel.
+    """A weight in integers from -127 to 127, with a scale for each output channel.
 
-    Attributes:
-        values: of the weight's shape; -128 does not occur.
-        scales: (outputs,), single precision.
-        bias: (outputs,), in units of `scales` times the input's scale; None where there is none.
+    Its bias, (outputs,), is in units of `scales` times the input's scale.
     """
 
     values: NDArray[np.int8]

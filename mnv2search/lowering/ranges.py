@@ -7,12 +7,10 @@ import onnxruntime as ort
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.onnx.model import INPUT, onnx_model
-from mnv2search.lowering.quantize import Key, Ranges
+from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
-
-__all__ = ["RANDOM_IMAGES", "Key", "Ranges", "random_images", "ranges_of"]
 
 # Drawn from the standard normal distribution where no images are given.
 RANDOM_IMAGES = 2
@@ -35,10 +33,7 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 
     and (-1, "image") for the input.
 
-    Images are (N, 3, H, W); None takes `RANDOM_IMAGES` ones, the same every time.
-
-    Raises:
-        OptionError: the images are not of that shape, or there are none; `weights` lack a layer.
+    Images are (N, 3, H, W), else an OptionError is raised; None takes `RANDOM_IMAGES` ones, the same every time.
     """
     size = plan.spec.size
     if images is None:
@@ -60,6 +55,12 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 def random_images(size: Size, count: int = RANDOM_IMAGES) -> Floats:
     """Images of standard normal numbers, (N, 3, H, W), the same every time."""
     return np.random.default_rng(0).standard_normal((count, 3, *size), dtype=np.float32)
+
+
+def random_batches(size: Size, batch: int) -> Floats:
+    """The random images, and as many more as fill the last batch: (batches, N, 3, H, W)."""
+    count = -(-RANDOM_IMAGES // batch)
+    return random_images(size, count * batch).reshape(count, batch, 3, *size)
 
 
 def _options() -> ort.SessionOptions:

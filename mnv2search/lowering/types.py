@@ -1,9 +1,11 @@
-"""The weights of a network as arrays, free of any framework."""
+"""What goes into a lowering and comes out: the weights of a network as arrays, and the files of a runtime."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -19,11 +21,9 @@ class LayerArrays:
     Attributes:
         weight: one array per part of a split convolution, else one; each (outputs, inputs / groups, k, k), and
             (classes, inputs) for the classifier.
-        bias: (outputs,), over all parts; None where the layer has none.
-        gamma: scale of the normalizer, (outputs,), over all parts; None without one.
-        beta: shift of the normalizer, alike.
-        mean: running mean of a batch norm, alike; None for a group norm.
-        var: running variance of a batch norm, alike.
+        bias: (outputs,), over all parts, as the others are.
+        gamma: scale of the normalizer; `beta` is its shift.
+        mean: running mean of a batch norm, None for a group norm; `var` is its running variance.
     """
 
     weight: tuple[Floats, ...]
@@ -36,3 +36,28 @@ class LayerArrays:
 
 # (index of the unit in the plan, index of the layer in the unit) -> its arrays
 NetworkArrays: TypeAlias = Mapping[tuple[int, int], LayerArrays]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """Files by name, such as ``model.onnx``, or ``model.param`` and ``model.bin``."""
+
+    files: tuple[tuple[str, bytes], ...]
+
+    @property
+    def digest(self) -> str:
+        """Forty hex digits that differ where the files do.
+
+        >>> Artifact(files=(("model.onnx", b"1"),)).digest == Artifact(files=(("model.onnx", b"2"),)).digest
+        False
+        """
+        found = hashlib.sha256()
+        for name, content in self.files:
+            found.update(f"{name}\0{len(content)}\0".encode())
+            found.update(content)
+        return found.hexdigest()[:40]
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder that is there."""
+        for name, content in self.files:
+            (folder / name).write_bytes(content)

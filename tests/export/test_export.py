@@ -21,8 +21,7 @@ from mnv2search.errors import ExportError, UnknownNameError, WeightsError
 from mnv2search.export import Exporter, export
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import difference, write_checked
-from mnv2search.export.formats.source import SourceExporter
-from mnv2search.export.formats.source_text import source_text
+from mnv2search.export.formats.source import SourceExporter, source_text
 from mnv2search.export.precision import FP32
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import MobileNet, build
@@ -243,13 +242,13 @@ def shifted(model: MobileNet, by: float) -> Callable[[Tensor], Tensor]:
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
     model = lively(PLAIN)
     with pytest.raises(ExportError, match=r"differs from the network by 0\.0002 of its largest output"):
-        write_checked(model, tmp_path / "net.x", seed=0, write=Path.touch, load=lambda _: shifted(model, 2e-4))
+        write_checked(model, tmp_path / "net.x", seed=0, content=b"", load=lambda _: shifted(model, 2e-4))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_difference_within_tolerance_is_reported(tmp_path: Path) -> None:
     model = lively(PLAIN)
-    report = write_checked(model, tmp_path / "net.x", seed=0, write=Path.touch, load=lambda _: shifted(model, 5e-5))
+    report = write_checked(model, tmp_path / "net.x", seed=0, content=b"", load=lambda _: shifted(model, 5e-5))
     assert report.max_relative_difference == pytest.approx(5e-5, rel=0.01)
 
 

@@ -112,7 +112,7 @@ def test_a_reference_is_what_a_file_is_held_against(tmp_path: Path) -> None:
             model,
             tmp_path / "net.txt",
             seed=0,
-            write=Path.touch,
+            content=b"",
             load=lambda _: model,
             reference=lambda images: model(images) + 1,
         )

@@ -13,8 +13,8 @@ import pytest
 from network_calls import HAS_STRACE, left_in, network_calls
 from PIL import Image
 
-from mnv2search.latency.hosts.package import runner_package
-from mnv2search.latency.runner.telemetry import OFF
+from mnv2search.latency.remote.device import runner_package
+from mnv2search.latency.runner import OFF
 
 needs_strace = pytest.mark.skipif(not HAS_STRACE, reason="strace is not installed (apt-get install strace)")
 MNV2SEARCH = [sys.executable, "-m", "mnv2search"]

@@ -16,7 +16,7 @@ from pages import PAGES, ROOT, name_of, named_commands, named_options, section, 
 
 from mnv2search import plugins
 from mnv2search.latency.registry import PLACING
-from mnv2search.latency.runner.telemetry import OFF
+from mnv2search.latency.runner import OFF
 from mnv2search.recipe import Recipe, recipe_names
 from mnv2search.spec.rules import rules_of
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-IMPORT_LOADS = {"mnv2search.latency.runner.telemetry"}
+IMPORT_LOADS = {"mnv2search.latency.runner"}
 HELP_LOADS = {*IMPORT_LOADS, "click", "mnv2search.cli", "mnv2search.errors", "mnv2search.untrusted"}
 COMMANDS = [
     "run",

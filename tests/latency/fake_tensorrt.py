@@ -18,7 +18,6 @@ import numpy as np
 import onnxruntime as ort
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-ENGINE = "mnv2search.latency.runtimes.tensorrt_engine"
 
 
 class BuilderFlag(IntEnum):
@@ -140,12 +139,11 @@ def installed() -> Iterator[ModuleType]:
         kept.clear()
     for one in (BuilderFlag, NetworkDefinitionCreationFlag, Logger, Builder, OnnxParser, CudaEngine, Runtime):
         setattr(module, one.__name__, one)
-    before = {name: sys.modules.pop(name, None) for name in ("tensorrt", ENGINE)}
+    before = sys.modules.pop("tensorrt", None)
     sys.modules["tensorrt"] = module
     try:
         yield module
     finally:
-        for name, was in before.items():
-            sys.modules.pop(name, None)
-            if was is not None:
-                sys.modules[name] = was
+        del sys.modules["tensorrt"]
+        if before is not None:
+            sys.modules["tensorrt"] = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnv2search.latency.runner.burst import burst
+from mnv2search.latency.runner.engine import burst
 
 MS = 1_000_000
 

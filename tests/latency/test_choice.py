@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnv2search.latency.prediction.d_optimal import most_informative
+from mnv2search.latency.prediction.predictor import most_informative
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 2**20))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 from fake_device import FakeDevice, net
 
-from mnv2search.latency.measuring.throttling import Cooler, Cooling
+from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings
 
-COOLING = Cooling(slowdown=0.12, bursts=4, pause_s=10.0, longest_s=15.0, total_s=40.0)
+
+def cooler_of(sleep: Callable[[float], None]) -> Cooler:
+    return Cooler(name="phone", slowdown=0.12, bursts=4, pause_s=10.0, longest_s=15.0, total_s=40.0, sleep=sleep)
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def cooler(pauses: list[float]) -> Cooler:
-    return Cooler(COOLING, name="phone", sleep=pauses.append)
+    return cooler_of(pauses.append)
 
 
 def test_a_cool_device_is_never_paused(cooler: Cooler, pauses: list[float]) -> None:
@@ -85,7 +88,7 @@ def test_a_measurer_waits_for_a_hot_device_to_cool() -> None:
         hot[0] = False
 
     fake = FakeDevice(ms={"a": 5.0, REFERENCE.name: 5.0}, disturb=disturb)
-    cooler = Cooler(COOLING, name="phone", sleep=sleep)
+    cooler = cooler_of(sleep)
     settings = Settings(min_visits=40, max_visits=40)
     latency = Measurer(fake, settings, cooler=cooler).measure([net("a")])[0]
     assert slept == [10.0]

@@ -17,7 +17,7 @@ from dense_specs import DENSE, detector, segmenter
 from mnv2search.accuracy.evaluators.imagenet import features_of as estimated_features
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
-from mnv2search.latency.prediction.features import NAMES, features_of
+from mnv2search.latency.prediction.features import NAMES, FeatureTable
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.runtimes.executorch import ExecuTorch
@@ -153,5 +153,5 @@ def test_imagenet_is_not_estimated_of_a_dense_network(spec: ModelSpec) -> None:
 @BOTH
 def test_the_predictor_sees_the_head(spec: ModelSpec) -> None:
     laid_out = plan(spec)
-    whole = dict(zip(NAMES, features_of(laid_out), strict=True))
+    whole = dict(zip(NAMES, FeatureTable().matrix_of([laid_out])[0].tolist(), strict=True))
     assert whole["depthwise_layers"] == sum(layer.groups > 1 for unit in laid_out.units for layer in unit.layers)

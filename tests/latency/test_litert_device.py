@@ -16,13 +16,12 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner import identity
-from mnv2search.latency.runner.engine import image
+from mnv2search.latency.runner.engine import image, quiet
 from mnv2search.latency.runner.identity import computes_in_half
-from mnv2search.latency.runner.quiet import quiet
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.litert import LiteRt
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.model.build import build
 from mnv2search.testing.contracts import DeviceContract, network_of
 

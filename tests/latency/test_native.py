@@ -17,8 +17,7 @@ from mnv2search.latency.measuring.estimate import level_ms, visit_of
 from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.remote.base import Patience
-from mnv2search.latency.remote.native import NativeDevice
-from mnv2search.latency.remote.natives.benchmark_model import BenchmarkModel
+from mnv2search.latency.remote.native import BenchmarkModel, NativeDevice
 from mnv2search.latency.runtimes.litert import LiteRt
 from mnv2search.latency.types import BurstRequest, LatencyDevice, RunSummary
 from mnv2search.testing.contracts import DeviceContract, network_of

@@ -16,7 +16,7 @@ from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.ncnn import Ncnn
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.model.build import build
 from mnv2search.testing.contracts import DeviceContract, network_of
 

@@ -21,9 +21,9 @@ from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.openvino import OpenVino
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.ranges import ranges_of
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.testing.contracts import DeviceContract, network_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_device import INFO
 
-from mnv2search.latency.prediction.features import NAMES, FeatureTable, features_of
+from mnv2search.latency.prediction.features import NAMES, FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor, Observation
 from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
@@ -139,7 +139,8 @@ def test_features_count_the_work_of_a_network_by_hand() -> None:
         last_channels=None,
         head=None,
     )
-    found = {name: value for name, value in zip(NAMES, features_of(plan(spec)), strict=True) if value}
+    row = FeatureTable().matrix_of([plan(spec)])[0].tolist()
+    found = {name: value for name, value in zip(NAMES, row, strict=True) if value}
     assert found == pytest.approx(
         {
             "networks": 1,
@@ -164,7 +165,7 @@ def test_features_count_the_work_of_a_network_by_hand() -> None:
 def test_features_of_many_networks_are_those_of_each() -> None:
     plans = [plan(spec) for spec, _ in REST]
     together = FeatureTable().matrix_of(plans)
-    assert together.tolist() == [pytest.approx(list(features_of(p))) for p in plans]
+    assert together.tolist() == [pytest.approx(FeatureTable().matrix_of([p])[0].tolist()) for p in plans]
 
 
 def test_no_networks_have_no_features() -> None:
@@ -175,7 +176,8 @@ def test_large_kernels_waste_what_a_map_lacks_to_whole_tiles() -> None:
     def wasted(side: int) -> float:
         blocks = (BlockSpec(channels=24, expansion=1, kernel=7),)
         network = ModelSpec(name="large", blocks=blocks, stem=Stem(channels=24), resolution=2 * side)
-        return dict(zip(NAMES, features_of(plan(network)), strict=True))["depthwise_wasted"]
+        row: list[float] = FeatureTable().matrix_of([plan(network)])[0].tolist()
+        return dict(zip(NAMES, row, strict=True))["depthwise_wasted"]
 
     assert wasted(14) == 0.0
     assert wasted(8) == pytest.approx(49 * 24 * 6 / 1e6)

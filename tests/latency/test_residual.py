@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnv2search.latency.prediction.residual import LEAST, Kernel, Residual
+from mnv2search.latency.prediction.predictor import LEAST, Kernel, Residual
 
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.uniform(0, 0.5, (200, 6))

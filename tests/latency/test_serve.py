@@ -15,7 +15,7 @@ import pytest
 
 import mnv2search.latency.runner as runner
 from mnv2search.errors import DeviceError
-from mnv2search.latency.hosts.package import runner_package
+from mnv2search.latency.remote.device import runner_package
 from mnv2search.latency.runner.serve import Question, Server, prune
 from mnv2search.latency.runtimes.onnxruntime import OnnxRuntime
 from mnv2search.spec.plan import plan

@@ -17,9 +17,8 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
-from mnv2search.latency.runtimes.tensorrt import TensorRt
+from mnv2search.latency.runtimes.tensorrt import TensorRt, half_precision
 from mnv2search.latency.types import BurstRequest, LatencyDevice
-from mnv2search.lowering.onnx.half import half_precision
 from mnv2search.lowering.onnx.model import onnx_bytes
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
@@ -100,7 +99,6 @@ def test_options_that_do_not_fit_are_refused(options: str) -> None:
 
 def test_without_tensorrt_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.delitem(sys.modules, fake_tensorrt.ENGINE, raising=False)
     with pytest.raises(DeviceError, match="tensorrt cannot be imported") as caught:
         open_device("tensorrt")
     assert "pip install tensorrt" in caught.value.hint

@@ -14,7 +14,7 @@ from lowering_specs import EXOTIC, images, lively, mobilenet_v2, small
 
 from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.lowering.onnx.converters import exported, quantised
+from mnv2search.latency.runtimes.onnxruntime import exported, quantized
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import INPUT
 from mnv2search.lowering.ranges import random_images, ranges_of
@@ -88,7 +88,7 @@ def test_all_convolutions_of_mobilenet_v2_are_fused(tmp_path: Path) -> None:
 def test_integers_of_the_official_quantiser_are_as_far_from_the_network_as_ours(tmp_path: Path) -> None:
     spec = mobilenet_v2(width=0.35, resolution=96)
     model = lively(spec)
-    official = quantised(exported(model, size=size_of(96)), size=size_of(96))
+    official = quantized(exported(model, size=size_of(96)), size=size_of(96))
     ours = onnx_int8_bytes(model.plan, layer_arrays(model))
     with torch.inference_mode():
         expected = model(images(spec)).numpy()
@@ -103,7 +103,7 @@ def test_an_open_batch_takes_any_number_of_images() -> None:
 
 def test_the_official_quantiser_fills_its_batches() -> None:
     spec = small(BlockSpec(channels=16))
-    graph = quantised(exported(build(spec).eval(), size=size_of(32), batch=3), size=size_of(32), batch=3)
+    graph = quantized(exported(build(spec).eval(), size=size_of(32), batch=3), size=size_of(32), batch=3)
     assert answer(graph, spec, count=3).shape == (3, 10)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mnv2search.errors import OptionError
 from mnv2search.lowering.onnx.model import onnx_bytes
-from mnv2search.lowering.quantize import per_channel, scale_and_zero
-from mnv2search.lowering.ranges import Key, ranges_of
+from mnv2search.lowering.quantize import Key, per_channel, scale_and_zero
+from mnv2search.lowering.ranges import ranges_of
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.plan import plan
 

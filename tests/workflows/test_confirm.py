@@ -19,8 +19,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency
-from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.model.build import build
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan

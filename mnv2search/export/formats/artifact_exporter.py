@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from mnv2search.export.arrays import layer_arrays
-from mnv2search.export.check import Run, network, write_checked
+from mnv2search.export.check import Run, accept, difference, network, write_checked
 from mnv2search.export.precision import FP32, Precision
-from mnv2search.export.selection import choice_of
 from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.types import NetworkArrays
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.results.exports import ExportReport
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan
 
 
@@ -24,12 +27,7 @@ class LoweredExporter(ABC):
     precisions: ClassVar[tuple[str, ...]]
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuse what the format cannot hold or what cannot be compared here, before any work.
-
-        Raises:
-            OptionError: the format cannot hold the network.
-            MissingExtraError: the runtime is not installed.
-        """
+        """Refuse what the format cannot hold or what cannot be compared here; see `CheckingExporter`."""
         del spec  # a format that holds every network, in a runtime that is always there
 
     @abstractmethod
@@ -47,25 +45,50 @@ class LoweredExporter(ABC):
     def export(
         self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
     ) -> ExportReport:
-        """Write a file, load it and compare it with the network.
-
-        Raises:
-            OptionError: the format cannot hold the network.
-            MissingExtraError: the runtime is not installed.
-        """
+        """Write a file, load it and compare it with the network; raises what `check` does besides."""
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
         content = self.lowered(model.plan, arrays, ranges, precision)
 
-        def write(path: Path) -> None:
-            path.write_bytes(content)
-
         def run(plan: Plan) -> Run:
             return self.run(self.lowered(plan, arrays, ranges, precision))
 
-        reference = choice_of(model, to, seed=seed, precision=precision, run=run)
+        reference = _choice_of(model, to, seed=seed, precision=precision, run=run)
         return write_checked(
-            model, to, seed=seed, write=write, load=self.load, precision=precision, reference=reference
+            model, to, seed=seed, content=content, load=self.load, precision=precision, reference=reference
         )
+
+
+def _choice_of(
+    model: MobileNet, to: Path, *, seed: int, precision: Precision, run: Callable[[Plan], Run]
+) -> Run | None:
+    """What a file with non-maximum suppression, or of classes, is to compute; None where it gives out numbers.
+
+    Which of two boxes or classes with nearly the same score is chosen hangs on the last bit. So the boxes, or the
+    logits of every pixel, that the same format computes are compared with the network's, and the choice with that of
+    the network from these.
+
+    `run` gives what a file of the same format computes for a network that has the weights of `model`.
+    """
+    twin_spec = _without_choice(model.spec)
+    if twin_spec is None:
+        return None
+    twin = build(twin_spec, seed=0)
+    twin.load_state_dict(model.state_dict())
+    numbers, head = run(twin.plan), model.head
+    accept(difference(twin.eval(), numbers, seed=seed, precision=precision), precision, to)
+    if isinstance(head, SsdLiteHead):
+        selected = head.detections
+        return lambda images: selected(numbers(images))
+    return lambda images: numbers(images).argmax(1)
+
+
+def _without_choice(spec: ModelSpec) -> ModelSpec | None:
+    head = spec.head
+    if isinstance(head, SsdLite) and head.output == "detections":
+        return replace(spec, head=replace(head, output="boxes"))
+    if isinstance(head, DeepLab) and head.output == "classes":
+        return replace(spec, head=replace(head, output="resized"))
+    return None

@@ -13,10 +13,10 @@ from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter
 from mnv2search.export.precision import Precision
-from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runner.engine import quiet
+from mnv2search.lowering.emit import refuse_choice
 from mnv2search.lowering.executorch.program import PROGRAM, executorch_bytes
 from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mnv2search.errors import OptionError
-from mnv2search.export.check import Run, check_written, network, write_checked
+from mnv2search.export.check import Run, network, write_checked
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.network_file import learned_beside, read_network, told_of
 from mnv2search.model.weights.programs import SUFFIX, write_program
@@ -23,32 +23,19 @@ class ExportedProgramExporter:
     suffix = SUFFIX
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the program, loads it and compares the two.
-
-        Raises:
-            OptionError: as `check`.
-        """
+        """Writes the program, loads it and compares the two."""
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
         content = _program_bytes(model, told_of(spec, learned_beside(weights)))
 
-        def write(path: Path) -> None:
-            # torch 2.13 aborts the process if it opens the file itself and cannot write to it
-            path.write_bytes(content)
-
-        def load(path: Path) -> Run:
-            check_written(path, content)
+        def load(_: Path) -> Run:
             # torch.export.load runs code from its input: it gets the bytes that this process made, never a file
             return torch.export.load(io.BytesIO(content)).module()
 
-        return write_checked(model, to, seed=seed, write=write, load=load)
+        return write_checked(model, to, seed=seed, content=content, load=load)
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuses non-maximum suppression.
-
-        Raises:
-            OptionError: the network's answer is what non-maximum suppression leaves, which cannot be traced.
-        """
+        """Refuses non-maximum suppression, which cannot be traced."""
         if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
             raise OptionError(
                 f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",
@@ -63,6 +50,6 @@ class ExportedProgramExporter:
 def _program_bytes(model: MobileNet, told: Mapping[str, object]) -> bytes:
     images = torch.zeros(2, 3, *model.spec.size)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
-    content = io.BytesIO()
+    content = io.BytesIO()  # torch 2.13 aborts the process if it opens a file itself and cannot write to it
     write_program(program, content, told=told)
     return content.getvalue()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
+from string import Template
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from mnv2search.export.check import Run, check_written, network, write_checked
-from mnv2search.export.formats.source_text import source_text
+from mnv2search.export.check import Run, network, write_checked
+from mnv2search.export.formats.source_tables import constants, endpoints_inside, head_units, tables
 from mnv2search.model.build import MobileNet
 from mnv2search.results.exports import ExportReport
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.plan import GROUP_NORM_GROUPS, Plan
+from mnv2search.spec.size import Size
+
+# A line "%if WORD" begins a part, "%else" another in its place, and "%end" ends it.
+TEMPLATE = Path(__file__).with_name("standalone_module.txt")
+NAMES = "The names of the parameters are those of torchvision's `mobilenet_v2`"
+# Output of a head -> what the module's answer is called.
+ANSWERS = {"raw": "predictions", "resized": "logits"}
 
 
 class SourceExporter:
@@ -25,20 +35,11 @@ class SourceExporter:
         """Writes the module, runs it with the network's weights and compares the two."""
         model = network(spec, weights=weights, seed=seed)
         text = source_text(model.plan, only_size=model.only_size)
-        content = text.encode()
-
-        def load(path: Path) -> Run:
-            check_written(path, content)
-            return _run(text, path, model)
-
-        return write_checked(model, to, seed=seed, write=lambda path: _write(path, content), load=load)
+        load = partial(_run, text, model)
+        return write_checked(model, to, seed=seed, content=text.encode(), load=load)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
-def _run(text: str, path: Path, model: MobileNet) -> Run:
+def _run(text: str, model: MobileNet, path: Path) -> Run:
     """The network that an exported module creates, with the weights of `model`; `path` is for tracebacks only.
 
     The module runs in its own namespace and is not imported, so that no bytecode is cached next to it.
@@ -53,3 +54,78 @@ def _run(text: str, path: Path, model: MobileNet) -> Run:
         return cast(Tensor, made(images))
 
     return run
+
+
+def source_text(plan: Plan, *, only_size: Size | None) -> str:
+    """A Python module whose `network()` makes the network of `plan`; None as `only_size` takes images of any size."""
+    words, spec = {*_layer_words(plan), *_words(plan, only_size)}, plan.spec
+    own_eps = isinstance(spec.head, DeepLab) and "batch_norm" in words
+    head_norms = {layer.normalizer for unit in head_units(plan) for layer in unit.layers}
+    return Template("".join(_shown(words))).substitute(
+        name=spec.name.replace("\\", "\\\\").replace('"', '\\"'),
+        size=spec.size,
+        height=spec.size.height,
+        width=spec.size.width,
+        answer=_answer(plan),
+        parameters=f"{NAMES}, and those of the head its own." if plan.dense else f"{NAMES}.",
+        tables="\n\n".join(tables(plan)),
+        constants="\n".join(constants(plan, only_size)),
+        groups="int | tuple[tuple[int, int], ...]" if "uneven" in words else "int",
+        norm_option=", norm_eps: float = NORM_EPS" if own_eps else "",
+        norm_eps="norm_eps" if own_eps else "NORM_EPS",
+        norm_groups=GROUP_NORM_GROUPS,
+        head_eps=", HEAD_EPS" if own_eps and "batch" in head_norms else "",
+    )
+
+
+def _answer(plan: Plan) -> str:
+    head = plan.spec.head
+    if isinstance(head, SsdLite | DeepLab):
+        return ANSWERS.get(head.output, head.output)
+    return "logits" if plan.classifier is not None else "features"
+
+
+def _layer_words(plan: Plan) -> Iterator[str]:
+    layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
+    words = {"padded": any(not layer.pad.is_even for layer in layers)}
+    words["uneven"] = any(len(set(layer.parts)) > 1 for layer in layers)
+    words["gated"] = any(layer.role == "squeeze" for layer in layers)
+    shortcuts = {unit.shortcut for unit in plan.features}
+    words["pooled_shortcut"] = "pad" in shortcuts
+    words["shortcut"] = shortcuts != {"none"}
+    words["functional"] = words["padded"] or words["gated"] or words["pooled_shortcut"] or plan.spec.head is not None
+    yield from (word for word, is_true in words.items() if is_true)
+    yield from {f"{layer.normalizer}_norm" for layer in layers}
+
+
+def _words(plan: Plan, only_size: Size | None) -> Iterator[str]:
+    head = plan.spec.head
+    output = head.output if isinstance(head, SsdLite | DeepLab) else ""
+    words = {
+        output: True,
+        "block": any(unit.kind == "block" for unit in plan.features),
+        "inside": bool(endpoints_inside(plan)),
+        "dense": bool(plan.dense),
+        "detector": isinstance(head, SsdLite),
+        "decodes": isinstance(head, SsdLite) and output != "raw",
+        "enlarges": output in ("resized", "classes"),
+        "one_size": only_size is not None,
+        "classifier": plan.classifier is not None,
+        "features": plan.classifier is None and not plan.dense,
+    }
+    return (word for word, is_true in words.items() if is_true)
+
+
+def _shown(words: Collection[str]) -> Iterator[str]:
+    """The lines of the template outside the parts of other words."""
+    shown = [True]
+    for line in TEMPLATE.read_text(encoding="utf-8").splitlines(keepends=True):
+        match line.split():
+            case ["%if", word]:
+                shown.append(word in words)
+            case ["%else"]:
+                shown[-1] = not shown[-1]
+            case ["%end"]:
+                shown.pop()
+            case _ if all(shown):
+                yield line

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnv2search.export.check import Run, network, write_checked
-from mnv2search.model.weights.network_file import FORMAT, learned_beside, read_network, told_of, torch_bytes
+from mnv2search.model.weights.network_file import learned_beside, read_network, told_of, torch_bytes
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import ModelSpec
-
-__all__ = ["FORMAT", "StateDictExporter", "read_network"]
 
 
 class StateDictExporter:
@@ -20,12 +18,8 @@ class StateDictExporter:
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
         """Writes the dict, builds the network anew from it and compares the two."""
         model = network(spec, weights=weights, seed=seed)
-        content = {**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()}
-
-        def write(path: Path) -> None:
-            path.write_bytes(torch_bytes(content))
-
-        return write_checked(model, to, seed=seed, write=write, load=self.load)
+        content = torch_bytes({**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()})
+        return write_checked(model, to, seed=seed, content=content, load=self.load)
 
     def load(self, path: Path) -> Run:
         """The network of a file."""

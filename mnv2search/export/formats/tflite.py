@@ -12,7 +12,7 @@ from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter
 from mnv2search.export.precision import Precision
-from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runner.engine import quiet
 from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.tflite.model import tflite_bytes
 from mnv2search.lowering.types import NetworkArrays

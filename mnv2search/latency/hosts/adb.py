@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, MissingExtraError, OptionError
-from mnv2search.latency.hosts.channel import LineChannel
-from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
+from mnv2search.latency.hosts.shell import COMMAND_S, LineChannel, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 if TYPE_CHECKING:
@@ -34,16 +33,9 @@ COMPLAINT = "runner.err"
 
 
 class AdbTransport(ShellTransport):
-    """A device by its serial number, or by ``host:port`` where it listens on the network.
+    """A device by its serial number as ``adb devices`` lists it, or by ``host:port`` if it listens on the network.
 
-    Args:
-        serial: as ``adb devices`` lists it, or ``host:port``.
-        work: folder over there.
-        server: ``host:port`` of the adb server; empty takes adb's own default.
-
-    Raises:
-        OptionError: the serial number is none.
-        MissingExtraError: adbutils is not installed.
+    The server is the ``host:port`` of adb's; empty takes adb's own default.
     """
 
     def __init__(self, serial: str, *, work: str = WORK, server: str = "") -> None:
@@ -62,12 +54,7 @@ class AdbTransport(ShellTransport):
         self._device: AdbDevice | None = None
 
     def connect(self) -> None:
-        """Connect, or connect again, and make the work folder.
-
-        Raises:
-            HostLostError: it is not attached, or does not answer.
-            DeviceError: it has not been allowed on the device itself.
-        """
+        """Connect, or connect again, and make the work folder."""
         with self._failing("cannot be reached"):
             if ":" in self._serial:
                 self._client.connect(self._serial, timeout=CONNECT_S)
@@ -109,7 +96,6 @@ class AdbTransport(ShellTransport):
         self._device = None
 
     def _attached(self) -> dict[str, str]:
-        """The state of each attached device by its serial number."""
         return {info.serial: info.state for info in self._client.list(extended=False)}
 
     def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
@@ -129,7 +115,6 @@ class AdbTransport(ShellTransport):
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        """Turn what adb and its sockets raise into the loss of the device."""
         from adbutils.errors import AdbError
 
         try:
@@ -152,11 +137,7 @@ class AdbChannel(LineChannel):
         self._reader.start()
 
     def send(self, line: str) -> None:
-        """Write one line.
-
-        Raises:
-            HostLostError: the program ended.
-        """
+        """Write one line."""
         try:
             self._connection.conn.sendall(line.encode() + b"\n")
         except OSError as error:

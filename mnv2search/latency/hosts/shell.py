@@ -1,14 +1,16 @@
-"""The base of transports to a machine with a POSIX shell and a work folder."""
+"""The bases of transports to a machine with a POSIX shell and a work folder, and of programs that run there."""
 
 from __future__ import annotations
 
+import queue
 import re
 import secrets
 import shlex
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from mnv2search.latency.hosts.types import Completed
+from mnv2search.latency.hosts.types import Completed, HostLostError
 
 COMMAND_S = 60.0
 FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -17,11 +19,7 @@ FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*
 class ShellTransport(ABC):
     """Copies files into the work folder and runs programs there.
 
-    Shell lines are made of quoted words, and of names that `FILE` matches.
-
-    Args:
-        name: the text that opens the transport again.
-        work: the work folder.
+    Shell lines are made of quoted words, and of names that `FILE` matches. The `name` opens the transport again.
     """
 
     def __init__(self, name: str, work: str) -> None:
@@ -36,18 +34,10 @@ class ShellTransport(ABC):
 
     @abstractmethod
     def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
-        """Copy a file to the name `part`, and run the shell line `then`, which checks its size and renames it.
-
-        Raises:
-            HostLostError: the connection broke, or the disk of the machine is full.
-        """
+        """Copy a file to the name `part`, and run the shell line `then`, which checks its size and renames it."""
 
     def push(self, files: Mapping[str, bytes]) -> None:
-        """Copy files into the work folder, except those that exist there.
-
-        Raises:
-            HostLostError: the connection broke, or the disk of the machine is full.
-        """
+        """Copy files into the work folder, except those that exist there."""
         for name in files:
             if not FILE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name for a file on another machine")
@@ -65,13 +55,46 @@ class ShellTransport(ABC):
                 )
 
     def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
-        """Run a program in the work folder to its end.
-
-        Raises:
-            HostLostError: the connection broke, or the program takes longer.
-        """
+        """Run a program in the work folder to its end."""
         return self._inside(shlex.join(command), timeout_s=timeout_s)
 
     def _inside(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
-        """Run a shell line in the work folder."""
         return self._shell(f"cd {shlex.quote(self._work)} && {{ {line}; }}", timeout_s=timeout_s, given=given)
+
+
+class LineChannel(ABC):
+    """A channel to a program on the machine `name`, whose lines a thread of its own reads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    @abstractmethod
+    def _received(self) -> Iterable[str]:
+        """The lines, until the program ends; an OSError or a ValueError ends them too."""
+
+    def _reason(self) -> str:
+        """The reason why the connection broke, if the program gave one."""
+        return ""
+
+    def receive(self, *, timeout_s: float) -> str:
+        """The next line."""
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            raise HostLostError(f"{self._name} has said nothing for {timeout_s:.0f} s") from None
+        if line is None:
+            self._lines.put(None)
+            reason = self._reason()
+            raise HostLostError(f"the connection to {self._name} broke{f' ({reason})' if reason else ''}")
+        return line
+
+    def _read(self) -> None:
+        try:
+            for line in self._received():
+                self._lines.put(line)
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._lines.put(None)

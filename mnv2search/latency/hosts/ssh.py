@@ -8,11 +8,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.hosts.program import ProgramChannel
-from mnv2search.latency.hosts.shell import COMMAND_S, ShellTransport
+from mnv2search.latency.hosts.shell import COMMAND_S, LineChannel, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
 # Below the home folder over there; an absolute path is taken as it is.
@@ -23,6 +24,9 @@ ALIVE_S = 10
 SSH_FAILED = 255
 # Bytes a second that a slow link manages, for the time limit of a copy.
 SLOWEST_LINK = 100_000
+# Of what the program wrote to its standard error.
+KEPT_LINES = 20
+END_S = 3.0
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
 # Messages of ssh about lasting faults, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
@@ -43,16 +47,9 @@ FINAL = (
 class SshTransport(ShellTransport):
     """A connection that all commands share, and a work folder in the user's home over there.
 
-    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`).
-
-    Args:
-        address: ``[user@]host[:port]``; an IPv6 address stands in brackets.
-        config: file that takes the place of the user's configuration; empty leaves it.
-        work: folder over there, relative to the home folder.
-
-    Raises:
-        OptionError: the address is none.
-        DeviceError: there is no ssh program.
+    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`). The
+    address is ``[user@]host[:port]``, with an IPv6 address in brackets; the file `config` takes the place of the
+    user's configuration.
     """
 
     def __init__(self, address: str, *, config: str = "", work: str = WORK) -> None:
@@ -64,24 +61,18 @@ class SshTransport(ShellTransport):
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
 
     def connect(self) -> None:
-        """Connect, or connect again, and make the work folder.
-
-        Raises:
-            HostLostError: it cannot be reached now.
-            DeviceError: it never will be: unknown host key, refused key, no such host.
-        """
+        """Connect, or connect again, and make the work folder."""
         self.close()
         # Unix sockets take 100 characters at most, so the folder is near the root and not below a user's.
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
         try:
             done = self._shell(f"mkdir -p {work} && cd {work}", timeout_s=CONNECT_S + COMMAND_S)
+            if done.code != 0:
+                raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
         except DeviceError:
             self.close()
             raise
-        if done.code != 0:
-            self.close()
-            raise lost(f"{self.name}: the folder {self._work} cannot be made: {done.errors.strip()}")
 
     def start(self, command: Sequence[str]) -> ProgramChannel:
         """Start a program in the work folder."""
@@ -152,11 +143,7 @@ class SshTransport(ShellTransport):
 
 
 def _parsed(address: str) -> tuple[str, str, int]:
-    """User, host and port of an address, none of which ssh could take for an option.
-
-    Raises:
-        OptionError: it is none.
-    """
+    """User, host and port of an address, none of which ssh could take for an option."""
     hint = "write ssh://user@host or ssh://user@host:port"
     user, at, rest = address.rpartition("@")
     if rest.startswith("["):
@@ -172,7 +159,6 @@ def _parsed(address: str) -> tuple[str, str, int]:
 
 
 def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
-    """The error for the messages of ssh, with a hint for the configuration in use."""
     program = f"ssh -F {shlex.quote(config)}" if config else "ssh"
     for words, hint in FINAL:
         if words in errors:
@@ -181,3 +167,71 @@ def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
             return DeviceError(f"{name} cannot be used: {lines[0].strip('@ ')}", hint=fix)
     reason = " / ".join(line.strip() for line in errors.splitlines() if line.strip())
     return HostLostError(f"the connection to {name} failed: {reason or 'ssh gives no reason'}")
+
+
+class ProgramChannel(LineChannel):
+    """A channel over a local program, such as ``ssh``, that runs in a session of its own.
+
+    Ctrl-C on the terminal therefore reaches us and not the program, which is ended by closing its input.
+    """
+
+    def __init__(self, command: Sequence[str], *, name: str) -> None:
+        super().__init__(name)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._complaints: deque[str] = deque(maxlen=KEPT_LINES)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        self._listener.start()
+
+    def send(self, line: str) -> None:
+        """Write one line."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError) as error:
+            raise HostLostError(f"the connection to {self._name} broke ({self.complaint() or error})") from error
+
+    def complaint(self) -> str:
+        """The end of what the program wrote to its standard error."""
+        self._listener.join(timeout=END_S)
+        return " / ".join(self._complaints)
+
+    def close(self) -> None:
+        """Close its input, and end it where that does not."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for reader in (self._reader, self._listener):
+            reader.join(timeout=END_S)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _reason(self) -> str:
+        return self.complaint() or "it was closed"
+
+    def _received(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        yield from (line.rstrip("\n") for line in self._process.stdout)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with contextlib.suppress(ValueError, OSError):
+            for line in self._process.stderr:
+                if text := line.strip():
+                    self._complaints.append(text)

@@ -33,40 +33,30 @@ class Completed(NamedTuple):
 
 
 class Channel(Protocol):
-    """A program on the other machine that reads and writes lines."""
+    """A program on the other machine that reads and writes lines; a HostLostError if it has ended."""
 
     def send(self, line: str) -> None:
-        """Write one line to its standard input.
-
-        Raises:
-            HostLostError: it has ended.
-        """
-        ...
+        """Write one line to its standard input."""
 
     def receive(self, *, timeout_s: float) -> str:
-        """The next line of its standard output, without the line break.
-
-        Raises:
-            HostLostError: it has ended, or writes nothing in time.
-        """
-        ...
+        """The next line of its standard output, without the line break; a HostLostError if none comes in time."""
 
     def complaint(self) -> str:
         """The end of its standard error."""
-        ...
 
     def close(self) -> None:
         """End it, if it still runs."""
-        ...
 
 
 class Transport(Protocol):
-    """A connection to another machine, and a work folder there that stays from run to run."""
+    """A connection to another machine, and a work folder there that stays from run to run.
+
+    A HostLostError says that the connection broke, or that the disk of the machine is full.
+    """
 
     @property
     def name(self) -> str:
         """The text that opens it again, such as ``ssh://pi@board:22``."""
-        ...
 
     def connect(self) -> None:
         """Connect, or connect again.
@@ -75,32 +65,19 @@ class Transport(Protocol):
             HostLostError: the machine cannot be reached now.
             DeviceError: it never will be: unknown host key, refused key, no such serial number.
         """
-        ...
 
     def push(self, files: Mapping[str, bytes]) -> None:
         """Copy files into the work folder, except those that exist there.
 
-        Args:
-            files: content by name. A name contains a hash of the content, so that equal names mean equal contents; it
-                has at most one slash, and otherwise only letters, digits, dots, dashes and underscores.
-
-        Raises:
-            HostLostError: the connection broke, or the disk of the machine is full.
+        A name contains a hash of the content, so that equal names mean equal contents; it has at most one slash, and
+        otherwise only letters, digits, dots, dashes and underscores.
         """
-        ...
 
     def start(self, command: Sequence[str]) -> Channel:
         """Start a program in the work folder; its arguments may contain any characters."""
-        ...
 
     def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
-        """Run a program in the work folder to its end.
-
-        Raises:
-            HostLostError: the connection broke, or the program takes longer.
-        """
-        ...
+        """Run a program in the work folder to its end; a HostLostError if it takes longer."""
 
     def close(self) -> None:
         """Disconnect."""
-        ...

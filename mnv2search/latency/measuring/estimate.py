@@ -46,12 +46,8 @@ NOISY_HALF_WIDTH = 0.06
 class Visit(NamedTuple):
     """One burst of a network between two bursts of the reference.
 
-    Attributes:
-        level_ms: low quantile of the runs.
-        reference_ms: the low quantile of the reference, mean of before and after.
-        samples: number of runs that were used.
-        dropped: number of preempted runs that were discarded.
-        preempted: number of preempted runs, discarded or not.
+    `level_ms` is the low quantile of the runs, and `reference_ms` that of the reference, mean of before and after.
+    `dropped` are the preempted runs that were discarded; `preempted` are all, discarded or not.
     """
 
     level_ms: float
@@ -111,13 +107,10 @@ def level_ms(runs: Runs, *, by_cpu: bool) -> float:
 
 
 def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
-    """The statistics of a burst of at least one run.
+    """The statistics of a burst of at least one run, with the level of the reference around it.
 
-    Args:
-        runs: of the network.
-        reference_ms: level of the reference around it.
-        by_cpu: the runs used one thread, so that their CPU time counts and shows which were preempted. If fewer than
-            three runs were undisturbed, the CPU time of all is used.
+    With `by_cpu`, the runs used one thread, so that their CPU time counts and shows which were preempted. If fewer
+    than three runs were undisturbed, the CPU time of all is used.
     """
     if isinstance(runs, RunSummary):
         return Visit(runs.low_ms, runs.median_ms, runs.p90_ms, reference_ms, runs.count, dropped=0, preempted=0)
@@ -139,11 +132,9 @@ def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
 
 
 def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> float:
-    """The level of the reference on an undisturbed machine.
+    """The level of the reference on an undisturbed machine, by its levels in this process, one a burst.
 
-    Args:
-        here: its levels in this process, one a burst; at least one.
-        earlier: the results of this function in earlier processes.
+    `earlier` are the results of this function in earlier processes.
     """
     return quantile([*earlier, quantile(here, LEVEL_QUANTILE)], QUIET_PROCESS)
 
@@ -156,10 +147,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
     visit has more weight than a disturbed one. The median of an inference is that level times a low quantile of the
     bursts' ratios of median to level, which is the ratio of an undisturbed burst.
 
-    Args:
-        visits: of one network; at least one.
-        undisturbed_ms: from `reference_level_ms`.
-        earlier: processes that `undisturbed_ms` rests on besides this one.
+    `undisturbed_ms` comes from `reference_level_ms`, and rests on so many `earlier` processes besides this one.
     """
     slowdowns = [math.log(v.reference_ms / undisturbed_ms) for v in visits]
     seen = [math.log(v.level_ms) for v in visits]

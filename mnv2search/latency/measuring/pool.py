@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import geometric_mean, median
-from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
 from mnv2search.errors import DeviceError, OptionError
@@ -41,11 +40,9 @@ STOP_S = 5.0
 
 
 class Disagreement(NamedTuple):
-    """A member whose latencies of the anchors differ from its siblings'.
+    """A member whose latencies of the anchors differ from its siblings', and whether it is used nevertheless.
 
-    Attributes:
-        ratio: its latency over the median of all members, geometric mean over the anchors.
-        used: whether its measurements are used nevertheless.
+    The ratio is that of its latency to the median of all members, as the geometric mean over the anchors.
     """
 
     name: str
@@ -54,11 +51,7 @@ class Disagreement(NamedTuple):
 
 
 class Pool(MeasuredDevice):
-    """Two or more equal devices as one, which closes them.
-
-    Raises:
-        OptionError: they are not alike, or one is given twice.
-    """
+    """Two or more equal devices as one, which closes them; an OptionError if they are not alike, or one is twice."""
 
     def __init__(self, members: Sequence[LatencyDevice]) -> None:
         first = members[0].info
@@ -89,12 +82,10 @@ class Pool(MeasuredDevice):
     def _new_measurer(self) -> PoolMeasurer:
         return PoolMeasurer([Measurer(member) for member in self.members])
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close every member."""
         for member in self.members:
-            member.__exit__(kind, error, trace)
+            member.__exit__(*error)
 
 
 class PoolMeasurer:
@@ -108,12 +99,7 @@ class PoolMeasurer:
         self._all = tuple(measurers)
         self._members = list(measurers)
         self._compared = False
-        self._disagreements: tuple[Disagreement, ...] = ()
-
-    @property
-    def disagreements(self) -> tuple[Disagreement, ...]:
-        """Members that were found to disagree."""
-        return self._disagreements
+        self.disagreements: tuple[Disagreement, ...] = ()
 
     @property
     def reference_ms(self) -> float | None:
@@ -137,8 +123,7 @@ class PoolMeasurer:
     ) -> tuple[Latency, ...]:
         """The latency of every network, in the order given, each from one member; see `Measurer.measure`.
 
-        Raises:
-            DeviceError: no member is left; the error of the last one.
+        If no member is left, the error of the last one is raised.
         """
         if not specs:
             return ()
@@ -197,12 +182,12 @@ class PoolMeasurer:
         if 2 * len(odd) >= len(measured):
             slowest = max(ratios.values())
             dropped = {member for member, ratio in ratios.items() if ratio < slowest * (1 - DISAGREES)}
-        self._disagreements = tuple(
+        self.disagreements = tuple(
             Disagreement(latencies[0].device.name, ratios[member], used=member not in dropped)
             for member, latencies in measured.items()
             if member in odd | dropped
         )
-        for name, ratio, used in self._disagreements:
+        for name, ratio, used in self.disagreements:
             unused = "" if used else "; it is not used"
             LOG.warning("%s disagrees with its siblings: it takes %.3f times as long%s", name, ratio, unused)
         self._members = [member for member in self._members if member not in dropped]
@@ -211,11 +196,7 @@ class PoolMeasurer:
     def _each(
         self, measure: Measure, shares: Sequence[Sequence[ModelSpec]], reports: Sequence[OnProgress | None]
     ) -> list[tuple[Latency, ...] | None]:
-        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped.
-
-        Raises:
-            DeviceError: all failed.
-        """
+        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped."""
         members = list(self._members)
         latencies: list[tuple[Latency, ...] | None] = [None] * len(members)
         errors: dict[int, BaseException] = {}

@@ -11,14 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from mnv2search.errors import DeviceError, LatencyError, OptionError
-from mnv2search.latency.measuring.estimate import (
-    Estimate,
-    Visit,
-    estimate,
-    level_ms,
-    reference_level_ms,
-    visit_of,
-)
+from mnv2search.latency.measuring.estimate import Estimate, Visit, estimate, level_ms, reference_level_ms, visit_of
 from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, LatencyDevice, RunnerDevice, Runs
 from mnv2search.spec.model_spec import ModelSpec
@@ -68,12 +61,9 @@ OnProgress: TypeAlias = Callable[[int], None]
 class Measurer:
     """Measures networks on one device side by side, and remembers: measuring again refines.
 
-    Args:
-        earlier_reference_ms: levels of the reference in earlier processes, from `reference_ms`; they show whether the
-            machine is quiet now.
-        cooler: pauses while the device throttles; None never pauses, since on a shared machine its other users, and
-            not heat, slow it down.
-        now: the date, for `Latency.taken_at`.
+    `earlier_reference_ms` are the levels of the reference in earlier processes, from `reference_ms`, which show
+    whether the machine is quiet now. Without a cooler there are no pauses, since on a shared machine its other users,
+    and not heat, slow it down.
     """
 
     def __init__(
@@ -118,14 +108,8 @@ class Measurer:
         """The latency of every network, in the order given.
 
         A network is finished when its interval is narrow enough. With a budget, it is finished at once when the
-        interval lies above the budget, and not before the interval lies to one side of it.
-
-        Args:
-            specs: networks; the same one twice is measured once.
-            time_s: after which no new visit begins, once every network has had one; None sets no limit.
-            budget_ms: limit that the networks are meant to meet.
-            fresh: forget earlier visits to these networks.
-            on_progress: called after every visit with the number of finished networks.
+        interval lies above the budget, and not before the interval lies to one side of it. After `time_s` no new
+        visit begins, once every network has had one. With `fresh`, earlier visits to these networks are forgotten.
 
         Raises:
             DeviceError: the device refuses a network, or `stop` was called.
@@ -157,7 +141,7 @@ class Measurer:
         ends_ns: int | None,
         budget_ms: float | None,
     ) -> None:
-        """Visit unfinished networks together up to `in_a_row` times; `made` counts visits."""
+        """Visit unfinished networks together up to `in_a_row` times; `visits` counts them."""
         going = list(group)
         for _ in range(in_a_row):
             if self._is_late(ends_ns):
@@ -261,5 +245,4 @@ class _InThisProcess:
         self._runner = lru_cache(maxsize=loaded + 1)(device.prepare)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request."""
         return [request.timed(self._runner(request.spec), self._clock) for request in requests]

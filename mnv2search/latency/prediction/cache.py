@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from mnv2search.atomic import remove_leftovers, replacing
 from mnv2search.latency.measuring.pool import Pool, PoolMeasurer
-from mnv2search.latency.measuring.throttling import Cooler, Cooling
+from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.prediction.features import NAMES
 from mnv2search.latency.prediction.predictor import LatencyPredictor, Observation
@@ -40,8 +40,7 @@ class Memory(NamedTuple):
 class LatencyCache:
     """Remembers devices from process to process; a damaged file is set aside with a warning in the log.
 
-    Args:
-        folder: where the files are; made when something is first saved. None takes `default_folder()`.
+    The folder is made when something is first saved; None takes `default_folder`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -67,13 +66,8 @@ class LatencyCache:
     ) -> None:
         """Add the level of this process's reference, and put `observations` in place of those before.
 
-        Args:
-            device: what was measured on.
-            reference_ms: `Measurer.reference_ms`; None adds nothing.
-            observations: `LatencyPredictor.observations`, which holds the earlier ones; None leaves them.
-
-        Raises:
-            OSError: the folder cannot be written.
+        They come from `Measurer.reference_ms`, and from `LatencyPredictor.observations`, which holds the earlier
+        ones; None adds or changes nothing.
         """
         known = self.load(device)
         levels = (*known.reference_ms, *(() if reference_ms is None else (reference_ms,)))[-REFERENCES:]
@@ -96,7 +90,7 @@ class LatencyCache:
 
     def _of_one(self, device: LatencyDevice, settings: Settings | None) -> Measurer:
         info = device.info
-        cooler = None if info.host == "local" else Cooler(Cooling(), name=info.host)
+        cooler = None if info.host == "local" else Cooler(name=info.host)
         return Measurer(device, settings, earlier_reference_ms=self.load(info).reference_ms, cooler=cooler)
 
     def predictor(self, device: LatencyDevice) -> LatencyPredictor:
@@ -118,8 +112,6 @@ def default_folder(environment: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    """The content of a file."""
-
     format: int
     features: tuple[str, ...]
     reference_ms: tuple[Milliseconds, ...]
@@ -127,11 +119,7 @@ class _Document:
 
 
 def _decoded(content: bytes) -> Memory:
-    """The content of a cache file; empty if another version with other features or another format wrote it.
-
-    Raises:
-        UnsafeFileError: it is damaged.
-    """
+    """The content of a cache file; empty if another version with other features or another format wrote it."""
     document = json_as(_Document, content)
     if document.format != FORMAT:
         return Memory()

@@ -67,18 +67,6 @@ _PIECES = frozenset({"networks", "pointwise_layers", "depthwise_layers", "gates"
 _SCALE: Matrix = np.array([1.0 if name in _PIECES else 1e-6 for name in NAMES])
 
 
-def features_of(network: Plan) -> tuple[float, ...]:
-    """The features of one network, in the order of `NAMES`.
-
-    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
-    >>> from mnv2search.spec.plan import plan
-    >>> found = features_of(plan(ModelSpec(name="one", blocks=(BlockSpec(channels=16),), resolution=32)))
-    >>> dict(zip(NAMES, found))["depthwise_layers"]
-    1.0
-    """
-    return tuple(float(value) for value in FeatureTable().matrix_of([network])[0])
-
-
 class FeatureTable:
     """Turns plans into features, and caches those of units.
 
@@ -90,7 +78,7 @@ class FeatureTable:
         self._rows: Matrix = np.empty((1024, len(NAMES)))
 
     def matrix_of(self, networks: Sequence[Plan]) -> Matrix:
-        """The features of networks, (N, len(NAMES))."""
+        """The features of networks, (N, len(NAMES)), in the order of `NAMES`."""
         if not networks:
             return np.empty((0, len(NAMES)))
         if len(self._places) > MAX_UNITS:
@@ -104,7 +92,6 @@ class FeatureTable:
         return total
 
     def _place(self, unit: Unit) -> int:
-        """The row of a unit."""
         if id(unit) in self._places:
             return self._places[id(unit)][1]
         place = len(self._places)

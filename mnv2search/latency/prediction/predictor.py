@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mnv2search.latency.prediction.features import NAMES, PRIOR_MS, FeatureTable, Matrix
-from mnv2search.latency.prediction.residual import LEAST, Residual
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
@@ -31,10 +30,22 @@ FARTHER = 1.5
 REMEMBERED = 600
 # What a factor of e in latency counts for beside a share of the latency.
 SIZE_WEIGHT = 0.1
+# Observations below which there is nothing to be seen.
+LEAST = 40
+# Distances over which the residual stays alike, in units of the typical spread of an input, and the variance of one
+# observation over that of the residual; the best pair is found by leaving one out.
+LENGTHS = (2.0, 3.0, 5.0, 8.0)
+NOISES = (0.05, 0.1, 0.3, 1.0, 3.0)
+# An observation that is missed by more counts as missed by so much.
+CAP = 0.1
+# The pair is looked for anew when there are so many times more observations.
+GROWN = 1.1
+# How firmly a rate is believed before anything is measured, relative to the noise of one measurement.
+CHOICE_STRICTNESS = 0.03
 
 
 class Observation(NamedTuple):
-    """A measured network as the predictor keeps it: its features and its latency."""
+    """A measured network as the predictor keeps it."""
 
     features: tuple[float, ...]
     ms: float
@@ -56,12 +67,8 @@ class LatencyPredictor:
     """Predicts latencies on one device; every measurement makes it better.
 
     A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
-    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors.
-
-    Args:
-        device: whose latencies these are.
-        earlier: `observations` of an earlier process on the same device; dropped if they miss what is measured now.
-        now: the date, for `Latency.taken_at`.
+    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors. The
+    observations of an earlier process on the same device are dropped if they miss what is measured now.
     """
 
     def __init__(
@@ -247,3 +254,98 @@ def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: flo
     change = inverse @ (relative.T @ (weights * missed))
     own = weights * ((relative @ inverse) * relative).sum(axis=1)
     return np.asarray((missed - relative @ change) / np.maximum(1 - own, 1e-6))
+
+
+class Kernel(NamedTuple):
+    """The best of `LENGTHS` and of `NOISES`, and the number of observations at which they were found."""
+
+    length: float
+    noise: float
+    found_at: int
+
+
+class Residual:
+    """A Gaussian process: the logarithm of measured over summed latency as a smooth function of the features' shares.
+
+    `inputs` are (N, D), of N >= `LEAST` observations, and `targets` (N,) logarithms. `known` is the kernel of an
+    earlier fit to fewer observations, which is used again unless there are many more.
+
+    Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2 and 5.4.2.
+    """
+
+    def __init__(self, inputs: Matrix, targets: Matrix, *, known: Kernel | None = None) -> None:
+        self._scale = max(float(np.sqrt((inputs.std(axis=0) ** 2).mean())), 1e-9)
+        self._inputs = inputs / self._scale
+        squared = _squared_distances(self._inputs, self._inputs)
+        count = len(targets)
+        if known is None or count > GROWN * known.found_at or count < known.found_at:
+            known = _best(squared, targets)
+        self.kernel = known
+        inverse = np.linalg.inv(_similar(squared, known.length) + known.noise * np.eye(count))
+        self._weights: Matrix = inverse @ targets
+        self.errors: Matrix = self._weights / np.diag(inverse)
+        """(N,) by how much each observation is missed if it is left out."""
+
+    def predict(self, inputs: Matrix) -> Matrix:
+        """(M,) the logarithm to add for inputs (M, D); nothing far from all observations."""
+        squared = _squared_distances(inputs / self._scale, self._inputs)
+        return np.asarray(_similar(squared, self.kernel.length) @ self._weights)
+
+
+def _squared_distances(one: Matrix, other: Matrix) -> Matrix:
+    products = one @ other.T
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :]
+    return np.asarray(np.maximum(squares - 2 * products, 0.0))
+
+
+def _similar(squared: Matrix, length: float) -> Matrix:
+    return np.asarray(np.exp(squared / (-2 * length**2)))
+
+
+def _best(squared: Matrix, targets: Matrix) -> Kernel:
+    """The pair that predicts each observation from the others best."""
+    best, least = Kernel(LENGTHS[-1], NOISES[-1], len(targets)), np.inf
+    for length in LENGTHS:
+        values, vectors = np.linalg.eigh(_similar(squared, length))
+        turned = vectors.T @ targets
+        for noise in NOISES:
+            shrunk = 1 / (np.maximum(values, 0.0) + noise)
+            errors = (vectors @ (shrunk * turned)) / ((vectors**2) @ shrunk)
+            missed = float(np.mean(np.minimum(errors**2, CAP**2)))
+            if missed < least:
+                best, least = Kernel(length, noise, len(targets)), missed
+    return best
+
+
+def most_informative(
+    shares: Matrix, *, known: Sequence[int], count: int, scale: Matrix | None = None
+) -> tuple[int, ...]:
+    """Candidates to measure, by the greedy D-optimal rule: each is the one that is predicted worst so far.
+
+    >>> shares = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    >>> most_informative(shares, known=[0], count=1)
+    (2,)
+
+    `shares` are (N, F) features over the predicted latency of each candidate, so that errors are relative; `known`
+    are candidates that were measured; `scale` is (F,), a factor for every feature, such as its rate in ms.
+    """
+    weighted = shares if scale is None else shares * scale
+    covariance = np.eye(weighted.shape[1]) / CHOICE_STRICTNESS
+    for row in weighted[list(known)]:
+        covariance = _learned(covariance, row)
+    open_rows = np.ones(len(weighted), dtype=bool)
+    open_rows[list(known)] = False
+    chosen: list[int] = []
+    for _ in range(min(count, int(open_rows.sum()))):
+        leverages = np.einsum("ij,jk,ik->i", weighted, covariance, weighted)
+        best = int(np.argmax(np.where(open_rows, leverages, -np.inf)))
+        chosen.append(best)
+        open_rows[best] = False
+        covariance = _learned(covariance, weighted[best])
+    return tuple(chosen)
+
+
+def _learned(covariance: Matrix, row: Matrix) -> Matrix:
+    """The covariance after one more measurement. Source: Sherman and Morrison's formula."""
+    toward = covariance @ row
+    return np.asarray(covariance - np.outer(toward, toward) / (1.0 + row @ toward))

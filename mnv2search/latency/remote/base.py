@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.device import MeasuredDevice
+from mnv2search.latency.device import MeasuredDevice, check_threads
 from mnv2search.latency.hosts.types import HostLostError, NoRoomError, Transport
-from mnv2search.latency.measuring.throttling import Cooler, Cooling
+from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.measuring.timing import Measurer
+from mnv2search.latency.runner.identity import Identity
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runs
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.plan import plan
 
 LOG = logging.getLogger("mnv2search.latency")
@@ -31,13 +32,9 @@ BURST_FACTOR = 10.0
 
 
 class Patience:
-    """The time between attempts to reach a machine, and the time until the last one.
+    """The time between attempts to reach a machine, which doubles with each, and the time until the last one.
 
-    Args:
-        first_s: before the first attempt; each further one waits twice as long.
-        longest_s: between two attempts.
-        total_s: after which a lost machine is given up.
-        room_s: after which a machine with a full disk is given up, which seldom mends itself.
+    A lost machine is given up after `total_s`, one with a full disk, which seldom mends itself, after `room_s`.
     """
 
     def __init__(
@@ -56,11 +53,7 @@ class Patience:
         self._wait_s = first_s
 
     def wait(self, name: str, error: HostLostError) -> None:
-        """Log the error and wait before another attempt.
-
-        Raises:
-            DeviceError: it has taken too long.
-        """
+        """Log the error and wait before another attempt; a DeviceError if it has taken too long."""
         now_s = self._clock()
         self._since_s = now_s if self._since_s is None else self._since_s
         waited_s, is_full = now_s - self._since_s, isinstance(error, NoRoomError)
@@ -84,25 +77,26 @@ class Patience:
         self._since_s, self._wait_s = None, self._first_s
 
 
-class HostedDevice(MeasuredDevice):
+class HostedDevice(MeasuredDevice, ABC):
     """A runtime on a machine at the other end of a transport.
 
-    Args:
-        runtime: what runs there.
-        transport: the connection; closed with the device.
-        patience: for a machine that is lost after it was opened.
+    The transport is closed with the device. It runs on `cores`, which are ``big``, or numbers such as ``4-7``; its
+    name has the `options` besides the runtime's own, as ``key=value``; and there is patience for a machine that is
+    lost after it was opened.
 
     Raises:
         DeviceError: the machine cannot be reached, or lacks something.
-        OptionError: the machine does not have what the options ask for.
+        OptionError: it has fewer processors than threads, or no such cores.
     """
 
     round_trip: int
-    """The best number of networks for one call of `bursts`."""
 
-    def __init__(self, runtime: Runtime, transport: Transport, patience: Patience | None) -> None:
+    def __init__(
+        self, runtime: Runtime, transport: Transport, *, cores: str, options: Sequence[str], patience: Patience | None
+    ) -> None:
         self.runtime = runtime
         self._transport = transport
+        self._cores, self._options = cores, tuple(options)
         self._patience = patience or Patience()
         self._artifact = lru_cache(maxsize=ARTIFACTS)(lambda spec: runtime.lower(plan(spec)))
         self._pushed: set[str] = set()
@@ -116,17 +110,17 @@ class HostedDevice(MeasuredDevice):
 
     @abstractmethod
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
-        """The times of the runs of each request, in the order given.
+        """The times of the runs of each request; see `BurstDevice`."""
 
-        Raises:
-            DeviceError: the runtime refuses a network, or the machine stays away.
-        """
+    def _described(self, identity: Identity, *, version: str, pinned: str) -> DeviceInfo:
+        host = self._transport.name
+        check_threads(self.runtime.name, self.runtime.threads, identity["cores"], host)
+        return self.runtime.info(identity, version=version, pinned=pinned, options=self._options, host=host)
 
     def _new_measurer(self) -> Measurer:
-        return Measurer(self, cooler=Cooler(Cooling(), name=self._transport.name))
+        return Measurer(self, cooler=Cooler(name=self._transport.name))
 
     def _close(self) -> None:
-        """End the programs there, and the connection."""
         self._closed = True
         self._drop()
 
@@ -139,12 +133,10 @@ class HostedDevice(MeasuredDevice):
         """Connect again if the connection was dropped."""
 
     def _drop(self) -> None:
-        """Drop the connection."""
         self._pushed = set()
         self._transport.close()
 
     def _retried(self, attempt: Callable[[], T]) -> T:
-        """The result of `attempt`, after as many reconnections as it takes."""
         while True:
             if self._closed:
                 raise DeviceError(f"{self._info.name} is closed")

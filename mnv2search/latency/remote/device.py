@@ -3,39 +3,67 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import importlib.util
+import io
 import json
+import zipfile
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.hosts.package import runner_package
+from mnv2search.latency import runner
 from mnv2search.latency.hosts.types import Channel, HostLostError, Transport, lost
 from mnv2search.latency.remote.base import ANSWER_S, BURST_FACTOR, HostedDevice, Patience
 from mnv2search.latency.runner.serve import Answer, Question
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import UnsafeFileError, json_as
 
 # Number of networks whose files are copied and whose bursts are timed by one question.
 ROUND_TRIP = 8
+START = "from mnv2search.latency.runner.serve import start\nstart()\n"
+# Zip files of equal contents are equal.
+NO_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Package(NamedTuple):
+    """A zip file that Python runs, named by its hash."""
+
+    name: str
+    content: bytes
+
+
+@lru_cache(maxsize=8)
+def runner_package(engine: str) -> Package:
+    """The runner with the module that loads artifacts of one runtime, ours or a plug-in's."""
+    folder = Path(runner.__file__).parent
+    files = {f"mnv2search/latency/runner/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")}
+    files |= {"__main__.py": START}
+    module = importlib.util.find_spec(engine)
+    if module is None or module.origin is None:
+        raise DeviceError(f"the engine {engine} has no file that could be sent to another machine")
+    files[f"{engine.replace('.', '/')}.py"] = Path(module.origin).read_text(encoding="utf-8")
+    for name in list(files):
+        for parent in list(Path(name).parents)[:-1]:
+            files.setdefault(f"{parent.as_posix()}/__init__.py", "")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, NO_DATE), text)
+    content = packed.getvalue()
+    return Package(f"runner-{hashlib.sha256(content).hexdigest()[:16]}.pyz", content)
 
 
 class RemoteDevice(HostedDevice):
-    """A runtime on another machine with Python; see `HostedDevice`.
-
-    Args:
-        python: the interpreter on that machine.
-        cores: processors to run on: ``big``, or numbers such as ``4-7``; empty leaves the choice to the system.
-        options: of the device besides the runtime's own, as ``key=value``, for its name.
-
-    Raises:
-        DeviceError: the machine cannot be reached, or lacks Python or the runtime.
-        OptionError: it has fewer processors than threads, or no such cores.
-    """
+    """A runtime on another machine with Python, whose interpreter is `python`; see `HostedDevice`."""
 
     round_trip = ROUND_TRIP
 
@@ -49,26 +77,16 @@ class RemoteDevice(HostedDevice):
         options: Sequence[str] = (),
         patience: Patience | None = None,
     ) -> None:
-        self._python, self._cores, self._options = python, cores, tuple(options)
+        self._python = python
         self._channel: Channel | None = None
-        super().__init__(runtime, transport, patience)
+        super().__init__(runtime, transport, cores=cores, options=options, patience=patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request, in the order given.
-
-        If the machine is lost in between, all requests are repeated.
-
-        Raises:
-            DeviceError: the runtime refuses a network, or the machine stays away.
-        """
+        """(wall, CPU) time in ns of the runs of each request; if the machine is lost in between, all are repeated."""
         return self.time_artifacts([(self._artifact(r.spec), r) for r in requests])
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given.
-
-        Raises:
-            DeviceError: the runtime refuses an artifact, or the machine stays away.
-        """
+        """(wall, CPU) time in ns of the runs of a burst of each artifact, in the order given."""
         questions: list[Question] = [
             {
                 "artifact": artifact.digest,
@@ -89,25 +107,14 @@ class RemoteDevice(HostedDevice):
         return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the artifact of a network for the fixed image.
-
-        Raises:
-            DeviceError: the runtime refuses the artifact, or the machine stays away.
-        """
+        """The output of the artifact of a network for the fixed image."""
         question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
     def _opened(self) -> DeviceInfo:
         hello = self._start()
-        self.runtime.check_threads(hello["cores"], self._transport.name)
-        return self.runtime.info(
-            hello,
-            version=hello["version"],
-            pinned=hello["pinned"],
-            options=self._options,
-            host=self._transport.name,
-        )
+        return self._described(hello, version=hello["version"], pinned=hello["pinned"])
 
     def _reconnect(self) -> None:
         if self._channel is None:
@@ -121,8 +128,6 @@ class RemoteDevice(HostedDevice):
         super()._drop()
 
     def _asked(self, question: Question, artifacts: Iterable[Artifact], *, timeout_s: float, networks: str) -> Answer:
-        """The answer, after as many reconnections as it takes."""
-
         def attempt() -> Answer:
             self._push(artifacts)
             return self._answer(question, timeout_s=timeout_s)
@@ -146,9 +151,9 @@ class RemoteDevice(HostedDevice):
 
     def _start(self) -> Answer:
         """Send the runner and start it; returns the properties of the machine."""
-        package = runner_package(self.runtime.engine)
-        self._transport.push({package.name: package.content})
-        self._channel = self._transport.start([self._python, package.name])
+        name, content = runner_package(self.runtime.engine)
+        self._transport.push({name: content})
+        self._channel = self._transport.start([self._python, name])
         question: Question = {
             "do": "hello",
             "engine": self.runtime.engine,

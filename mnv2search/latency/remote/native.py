@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -41,6 +42,13 @@ true
 PRUNE = rf"""
 ls -t | grep -E '^[0-9a-f]{{40}}$' | sed -n '{ARTIFACTS + 1},$p' | while read -r d; do rm -rf "./$d"; done
 """
+# Once for the untimed runs and once for the timed ones; times in microseconds. Programs since 2024 add p5, median and
+# p95. Source: TensorFlow, tensorflow/lite/tools/benchmark and core/util/stats_calculator.h.
+RUNS = re.compile(r"count=(?P<count>\d+)(?P<rest>(?: \w+=[-+.\w]+)*)")
+WORD = re.compile(r"(\w+)=([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
+UNTIMED_RUNS = 2
+# A network so slow that the fewest runs would take this long is cut short, as the program's own default does.
+LONGEST_S = 150.0
 
 
 class Native(ABC):
@@ -51,36 +59,57 @@ class Native(ABC):
 
     @abstractmethod
     def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
-        """The words after the program's path that time a burst.
-
-        Args:
-            folder: that holds the artifact's files, below the one that the program starts in.
-            settings: of the runtime; see `Runtime.settings`.
-            request: the length of the burst.
-        """
+        """The words after the program's path that time a burst of the artifact whose files are in `folder`."""
 
     @abstractmethod
     def summary(self, text: str) -> RunSummary:
-        """The statistics of the timed runs in the output of the program.
+        """The statistics of the timed runs in the output of the program; a ValueError if there are none."""
 
-        Raises:
-            ValueError: there are none.
-        """
+
+class BenchmarkModel(Native):
+    """TensorFlow Lite's and LiteRT's own program; it times by the wall clock.
+
+    If it prints no median, the mean of the runs is used, and the slowest run for the 90th percentile.
+    """
+
+    name = "benchmark_model"
+
+    def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
+        """The words, as ``--key=value``."""
+        return [
+            f"--graph={folder}/model.tflite",
+            f"--num_threads={settings['threads']}",
+            "--use_xnnpack=true",
+            f"--warmup_runs={UNTIMED_RUNS}",
+            f"--warmup_min_secs={request.warm_ms / 1000:g}",
+            f"--num_runs={request.min_runs}",
+            f"--min_secs={request.burst_ms / 1000:g}",
+            f"--max_secs={LONGEST_S:g}",
+        ]
+
+    def summary(self, text: str) -> RunSummary:
+        """The statistics of the timed runs, which it prints last."""
+        matches = list(RUNS.finditer(text))
+        if len(matches) < 2:
+            raise ValueError("it does not say what the untimed and the timed runs took")
+        last = matches[-1]
+        ms = {key: float(value) / 1000 for key, value in WORD.findall(last["rest"])}
+        if "curr" in ms:  # the only number if all runs take equally long
+            ms = dict.fromkeys(("min", "max", "avg"), ms["curr"]) | ms
+        if not int(last["count"]) or not ms.keys() >= {"min", "max", "avg"}:
+            raise ValueError(f"it says {last[0]!r} of the timed runs")
+        return RunSummary(
+            count=int(last["count"]),
+            low_ms=ms.get("p5", ms["min"]),
+            median_ms=ms.get("median", ms["avg"]),
+            p90_ms=ms.get("p95", ms["max"]),
+        )
 
 
 class NativeDevice(HostedDevice):
-    """A runtime on another machine, where its own benchmark program runs networks; see `HostedDevice`.
+    """A runtime on another machine, where its own benchmark program at the path `binary` runs networks.
 
-    Args:
-        native: the benchmark program.
-        binary: path of the program on that machine.
-        cores: processors to run on, by ``taskset``: ``big``, or numbers such as ``4-7``; empty leaves the choice to
-            the system.
-        options: of the device besides the runtime's own, as ``key=value``, for its name.
-
-    Raises:
-        DeviceError: the machine cannot be reached, or has no such program.
-        OptionError: it has fewer processors than threads, or no such cores.
+    It is kept on processors by ``taskset``; see `HostedDevice`.
     """
 
     round_trip = 1
@@ -97,17 +126,12 @@ class NativeDevice(HostedDevice):
         patience: Patience | None = None,
     ) -> None:
         self._native, self._binary = native, binary
-        self._cores, self._options = cores, tuple(options)
         self._pinning: list[str] = []
         self._connected = False
-        super().__init__(runtime, transport, patience)
+        super().__init__(runtime, transport, cores=cores, options=options, patience=patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[RunSummary]:
-        """The statistics of the runs of each request, one after the other.
-
-        Raises:
-            DeviceError: the runtime refuses a network, or the machine stays away.
-        """
+        """The statistics of the runs of each request, one after the other."""
         return [self._burst(request) for request in requests]
 
     def _burst(self, asked: BurstRequest) -> RunSummary:
@@ -135,27 +159,20 @@ class NativeDevice(HostedDevice):
             ) from error
 
     def _opened(self) -> DeviceInfo:
-        runtime, name = self.runtime, self._transport.name
         self._connected = True
         version = self._version()
         self._asked("sh", "-c", PRUNE)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
             report = _MachineReport(self._asked("sh", "-c", IDENTITY), Path(folder))
-            runtime.check_threads(report.processors, name)
-            return runtime.info(
-                {
-                    "processor": identity.processor(report.proc, report.architecture),
-                    "system": report.system,
-                    "machine": report.phone or identity.machine(report.proc, report.sys),
-                    "cores": report.processors,
-                    "governor": identity.governor(report.sys),
-                    "temperature_c": identity.temperature_c(report.sys),
-                },
-                version=version,
-                pinned=self._pinned(report),
-                options=self._options,
-                host=name,
-            )
+            found: identity.Identity = {
+                "processor": identity.processor(report.proc, report.architecture),
+                "system": report.system,
+                "machine": report.phone or identity.machine(report.proc, report.sys),
+                "cores": report.processors,
+                "governor": identity.governor(report.sys),
+                "temperature_c": identity.temperature_c(report.sys),
+            }
+            return self._described(found, version=version, pinned=self._pinned(report))
 
     def _version(self) -> str:
         """The program and its checksum, since it does not print its version."""

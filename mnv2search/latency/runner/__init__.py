@@ -6,7 +6,16 @@ runtime alone, because that is all that a board or a phone may have.
 
 import os
 
-from mnv2search.latency.runner.telemetry import switch_off
-
-# Must run before any runtime is imported, here and on the machines that this package is copied to.
-switch_off(os.environ)
+# Disables the telemetry of runtimes and training libraries, unless the user's environment enables it. The libraries
+# read these variables themselves, most of them once, at import, here and on the machines that this is copied to.
+OFF = {
+    # Otherwise, ONNX Runtime 1.32 stores a device id in ~/.cache/Microsoft and reports to events.data.microsoft.com.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Otherwise, `datasets` 5.2 reports every local parquet file that is opened to the Hugging Face hub.
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    # Source: https://consoledonottrack.com
+    "DO_NOT_TRACK": "1",
+}
+for name, value in OFF.items():
+    os.environ.setdefault(name, value)

@@ -6,8 +6,6 @@ import os
 import re
 from typing import Dict, List, Optional, Set
 
-__all__ = ["CoresError", "chosen", "named", "pin"]
-
 SYS = "/sys"
 # What tells how fast a processor is, best first. Source: Linux, Documentation/ABI/testing/sysfs-devices-system-cpu.
 SPEEDS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
@@ -20,10 +18,7 @@ class CoresError(ValueError):
 def chosen(text: str, sys: str = SYS, allowed: Optional[Set[int]] = None) -> Optional[Set[int]]:
     """The processors that a text names: ``big`` the fastest kind, ``0+2-3`` those; None for an empty text.
 
-    Args:
-        text: see above.
-        sys: what the kernel tells of the machine.
-        allowed: those that may be used; None takes those of this process.
+    Of those that are `allowed`, which None takes from this process; `sys` is what the kernel tells of the machine.
 
     Raises:
         CoresError: the text is neither, or one of them may not be used.

@@ -1,10 +1,14 @@
-"""What a loaded network is, whatever the runtime."""
+"""What a loaded network is, whatever the runtime, and how its runs are timed."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, List, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EngineError", "Loaded", "Settings", "image", "load", "refusal", "version"]
+STANDARD_ERROR = 2
 
 
 class EngineError(RuntimeError):
@@ -31,9 +35,7 @@ class Settings(TypedDict):
 class Loaded(NamedTuple):
     """A network in memory with the fixed image bound to its input.
 
-    Attributes:
-        run: runs one inference and returns when it is finished.
-        output: runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
+    `output` runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
     """
 
     run: Callable[[], None]
@@ -43,9 +45,7 @@ class Loaded(NamedTuple):
 def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
     """The input of every measurement: normal numbers, a float32 array (N, 3, H, W), the same on every machine.
 
-    Args:
-        batch: N.
-        size: H and W, or the side of a square.
+    `size` is H and W, or the side of a square.
     """
     import numpy as np
 
@@ -54,11 +54,7 @@ def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
 
 
 def version(engine: str) -> str:
-    """The version of the runtime behind the module `engine`.
-
-    Raises:
-        EngineError: it is not installed.
-    """
+    """The version of the runtime behind the module `engine`; an EngineError if it is not installed."""
     return str(_module(engine).version())
 
 
@@ -66,9 +62,6 @@ def refusal(engine: str, precision: str) -> str:
     """Why this machine does not compute in a precision; empty where it does, or where the engine does not tell.
 
     An engine tells by a function ``refusal(precision)`` of its own.
-
-    Raises:
-        EngineError: the runtime is not installed.
     """
     tell = getattr(_module(engine), "refusal", None)
     return str(tell(precision)) if tell is not None else ""
@@ -94,3 +87,47 @@ def _module(engine: str) -> ModuleType:
         return importlib.import_module(engine)
     except ImportError as error:
         raise EngineError(f"{engine.rpartition('.')[2]} cannot be imported ({error})") from error
+
+
+def burst(
+    run: Callable[[], None],
+    burst_ms: float,
+    warm_ms: float,
+    min_runs: int,
+    *,
+    wall_ns: Callable[[], int] = time.perf_counter_ns,
+    cpu_ns: Callable[[], int] = time.thread_time_ns,
+) -> list[tuple[int, int]]:
+    """(wall, CPU) time in ns of at least `min_runs` runs of one network in a row, for `burst_ms` or longer.
+
+    Untimed runs come first, at least two and for `warm_ms`, to fill the caches. The clocks give the time that passed,
+    and the time that this thread spent on a processor.
+    """
+    begin = wall_ns()
+    run()
+    run()
+    while wall_ns() - begin < warm_ms * 1e6:
+        run()
+    runs: list[tuple[int, int]] = []
+    begin = wall_ns()
+    while len(runs) < min_runs or wall_ns() - begin < burst_ms * 1e6:
+        wall, cpu = wall_ns(), cpu_ns()
+        run()
+        spent = cpu_ns() - cpu
+        runs.append((wall_ns() - wall, spent))
+    return runs
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Discard all output to standard error, including that of native code; errors are raised as usual."""
+    sys.stderr.flush()
+    original, nowhere = os.dup(STANDARD_ERROR), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STANDARD_ERROR)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(original, STANDARD_ERROR)
+        os.close(original)
+        os.close(nowhere)

@@ -7,18 +7,6 @@ import platform
 import subprocess
 from typing import Dict, List, Optional, TypedDict
 
-__all__ = [
-    "Identity",
-    "computes_in_half",
-    "governor",
-    "half_refusal",
-    "identity",
-    "machine",
-    "processor",
-    "system",
-    "temperature_c",
-]
-
 SYS = "/sys"
 PROC = "/proc"
 GETPROP = "/system/bin/getprop"
@@ -118,7 +106,6 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
 
 
 def _read(path: str) -> str:
-    """The text of a file, or nothing."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

@@ -23,11 +23,8 @@ from functools import lru_cache
 from typing import IO, List, Tuple, TypedDict, cast
 
 from mnv2search.latency.runner import engine as engines
-from mnv2search.latency.runner.burst import burst
 from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.runner.identity import Identity, identity, temperature_c
-
-__all__ = ["Answer", "Question", "Server", "main"]
 
 # Networks that stay loaded; the reference is among them, since it is asked for again and again.
 LOADED = 13
@@ -94,13 +91,10 @@ class Server:
 
     def _bursts(self, question: Question) -> Answer:
         runs = [
-            burst(
-                self._network(asked["artifact"], asked["settings"]).run,
-                burst_ms=asked["burst_ms"],
-                warm_ms=asked["warm_ms"],
-                min_runs=asked["min_runs"],
+            engines.burst(
+                self._network(one["artifact"], one["settings"]).run, one["burst_ms"], one["warm_ms"], one["min_runs"]
             )
-            for asked in question["bursts"]
+            for one in question["bursts"]
         ]
         return {"runs": runs, "temperature_c": temperature_c()}
 

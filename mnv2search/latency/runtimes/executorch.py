@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtimes.xnnpack import XnnpackRuntime
@@ -30,7 +31,26 @@ class ExecuTorch(XnnpackRuntime):
         return executorch_bytes(network, weights, batch=self.batch, ranges=ranges, half=self.precision == "fp16")
 
     def _converted(self, network: Plan, module: nn.Module) -> bytes:
-        from mnv2search.lowering.executorch.converters import converted
+        """The module through torch.export and XNNPACK's partitioner, and for integers through its quantizer."""
+        import torch
 
-        size, int8 = network.spec.size, self.precision == "int8"
-        return converted(module, size=size, batch=self.batch, int8=int8)
+        from mnv2search.lowering.ranges import random_batches
+
+        batches = torch.from_numpy(random_batches(network.spec.size, self.batch))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old, at import too
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
+            from executorch.exir import to_edge_transform_and_lower
+            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+            exported = torch.export.export(module, (batches[0],))
+            if self.precision == "int8":
+                by_channel = xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+                quantizer = xnnpack_quantizer.XNNPACKQuantizer().set_global(by_channel)
+                prepared = prepare_pt2e(exported.module(), quantizer)
+                for images in batches:
+                    prepared(images)
+                exported = torch.export.export(convert_pt2e(prepared), (batches[0],))
+            lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+            return bytes(lowered.to_executorch().buffer)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtimes.xnnpack import XnnpackRuntime
@@ -11,9 +15,12 @@ from mnv2search.spec.heads.outputs import answer_shape
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from mnv2search.lowering.quantize import Ranges
+
+# What litert-torch calls the only way in.
+SIGNATURE, ENTRY = "serving_default", "args_0"
 
 
 class LiteRt(XnnpackRuntime):
@@ -22,7 +29,7 @@ class LiteRt(XnnpackRuntime):
     name = "litert"
     engine = "mnv2search.latency.runner.engines.litert"
     files = ("model.tflite",)
-    native = "mnv2search.latency.remote.natives.benchmark_model:BenchmarkModel"
+    native = "mnv2search.latency.remote.native:BenchmarkModel"
     extra = "litert"
     converters = ("litert-torch {litert-torch}", "ai-edge-quantizer {ai-edge-quantizer}")
     converter_package = ("litert-torch", "litert-convert")
@@ -32,7 +39,30 @@ class LiteRt(XnnpackRuntime):
         return tflite_bytes(network, weights, batch=self.batch, ranges=ranges, half=self.precision == "fp16")
 
     def _converted(self, network: Plan, module: nn.Module) -> bytes:
-        from mnv2search.lowering.tflite.converters import converted
+        """The module through litert-torch, with channels last outside."""
+        os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
+        import litert_torch
+        import torch
 
-        size, int8 = network.spec.size, self.precision == "int8"
-        return converted(module, size=size, batch=self.batch, is_map=len(answer_shape(network)) == 3, int8=int8)
+        from mnv2search.lowering.ranges import random_batches
+
+        images = torch.from_numpy(random_batches(network.spec.size, self.batch))
+        batches = images.permute(0, 1, 3, 4, 2).contiguous()
+        with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # litert-torch 0.10 calls what torch 2.13 says is old
+            outputs = [0] if len(answer_shape(network)) == 3 else None
+            last = litert_torch.to_channel_last_io(module, args=[0], outputs=outputs).eval()
+            litert_torch.convert(last, (batches[0],)).export(str(Path(folder, "model.tflite")))
+            model = Path(folder, "model.tflite").read_bytes()
+            return _quantized(model, batches) if self.precision == "int8" else model
+
+
+def _quantized(model: bytes, batches: Tensor) -> bytes:
+    """The model in integers, weights by channel, as AI Edge Quantizer does it unless told otherwise."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(model, recipe.static_wi8_ai8())
+    images = [{ENTRY: images.numpy()} for images in batches]
+    ranges = made.calibrate({SIGNATURE: images}, num_threads=1)
+    done = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(done.quantized_model)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.runtime import Runtime, not_installed
-from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.ncnn.model import ncnn_files
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:
@@ -24,16 +23,10 @@ PNNX_S = 300
 
 
 class Ncnn(Runtime):
-    """ncnn with its own choice of algorithms and layouts.
+    """ncnn with its own choice of algorithms and layouts, one image at a time.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference, of which ncnn takes one only.
-        precision: `fp32`; `fp16`, on Arm v8.2 processors; `int8` with fp32 between the convolutions, calibrated on
-            random images.
-
-    Raises:
-        OptionError: `batch` is not 1.
+    The precision is `fp32`; `fp16`, on Arm v8.2 processors; or `int8` with fp32 between the convolutions, calibrated
+    on random images.
     """
 
     name = "ncnn"
@@ -51,21 +44,13 @@ class Ncnn(Runtime):
             )
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
-        """The text of the layers and the weights, as pnnx writes them.
-
-        Raises:
-            DeviceError: a depthwise convolution that ncnn cannot compute in eight-bit integers.
-        """
+        """The text of the layers and the weights, as pnnx writes them."""
         if self.precision == "int8":
             _check_integers(network)
         return self._artifact(*ncnn_files(network, weights, ranges=self._ranges(network, weights)))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The network as pnnx makes it of a trace; in fp16 it is the same files, loaded otherwise.
-
-        Raises:
-            DeviceError: pnnx is not installed or refuses the network, or the precision is int8.
-        """
+        """The network as pnnx makes it of a trace, not in int8; in fp16 it is the same files, loaded otherwise."""
         if self.precision == "int8":
             raise DeviceError(
                 "ncnn's tools for int8, ncnn2table and ncnn2int8, come in no Python package",
@@ -87,11 +72,6 @@ class Ncnn(Runtime):
 
 
 def _pnnx(command: list[str], folder: str) -> None:
-    """Run pnnx.
-
-    Raises:
-        DeviceError: it does not run, or writes no network.
-    """
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PNNX_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -101,11 +81,7 @@ def _pnnx(command: list[str], folder: str) -> None:
 
 
 def _check_integers(network: Plan) -> None:
-    """Refuse what ncnn 1.0.20261020 answers with garbage: groups with a multiple of eight outputs, in eight bits.
-
-    Raises:
-        DeviceError: there is such a layer.
-    """
+    """Refuse what ncnn 1.0.20261020 answers with garbage: groups with a multiple of eight outputs, in eight bits."""
     for at, unit in zip(network.at, network.units, strict=True):
         for layer in unit.layers:
             if layer.role == "depthwise" and (layer.c_out // layer.groups) % PACKED == 0:

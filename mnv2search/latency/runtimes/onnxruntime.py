@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.onnx.graph import OPSET
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
-from mnv2search.lowering.onnx.model import onnx_bytes
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.onnx.model import INPUT, OUTPUT, onnx_bytes
+from mnv2search.lowering.ranges import random_batches
+from mnv2search.lowering.types import Artifact, Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.size import Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,12 +24,8 @@ if TYPE_CHECKING:
 class OnnxRuntime(Runtime):
     """ONNX Runtime's CPU execution provider with all graph optimisations.
 
-    It computes in half precision only on ARM: elsewhere it would convert to single precision and back.
-
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`, or `int8`: weights by channel, activations unsigned, ranges from random images.
+    It computes in half precision only on ARM: elsewhere it would convert to single precision and back. The precision
+    is `fp32`, or `int8`: weights by channel, activations unsigned, ranges from random images.
     """
 
     name = "onnxruntime"
@@ -40,10 +42,63 @@ class OnnxRuntime(Runtime):
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """PyTorch's ONNX export, quantized by ONNX Runtime's static quantization on the same random images."""
-        from mnv2search.lowering.onnx import converters
-
         size = network.spec.size
-        graph = converters.exported(module, size=size, batch=self.batch)
-        if self.precision == "int8":
-            graph = converters.quantised(graph, size=size, batch=self.batch)
-        return self._artifact(graph)
+        graph = exported(module, size=size, batch=self.batch)
+        return self._artifact(quantized(graph, size=size, batch=self.batch) if self.precision == "int8" else graph)
+
+
+def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
+    """The module in evaluation mode, which maps (N, 3, H, W) to its output, as `torch.onnx.export` traces it.
+
+    The newer exporter behind `dynamo=True` wants one more package and ten times as long for the same graph.
+    """
+    import torch
+
+    target = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch 2.9 and later say that this exporter is the old one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # It traces, which torch 2.14 announces by a FutureWarning.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
+        # Shapes are constants of our networks, and folding is the runtime's business.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
+        torch.onnx.export(
+            module,
+            (torch.zeros(batch, 3, *size),),
+            target,  # type: ignore[arg-type]  # a file in memory is taken where dynamo is False
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return target.getvalue()
+
+
+class _Reader:
+    """ONNX Runtime's `CalibrationDataReader`: gives out the random images, a batch at a time."""
+
+    def __init__(self, size: Size, batch: int) -> None:
+        self._batches = iter(random_batches(size, batch))
+
+    def get_next(self) -> dict[str, Floats] | None:
+        return next(({INPUT: batch} for batch in self._batches), None)
+
+
+def quantized(graph: bytes, *, size: Size, batch: int = 1) -> bytes:
+    """The graph in eight-bit integers by ONNX Runtime's static quantization, with a scale for each channel."""
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_static
+
+    with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
+        source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("source", "prepared", "target"))
+        source.write_bytes(graph)
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            target,
+            _Reader(size, batch),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return target.read_bytes()

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.latency.runtime import Runtime, not_installed
-from mnv2search.lowering.artifact import Artifact
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import onnx_bytes
-from mnv2search.lowering.ranges import RANDOM_IMAGES, random_images, ranges_of
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.ranges import random_batches, ranges_of
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
 class OpenVino(Runtime):
     """OpenVINO's CPU plugin with one stream, its threads not bound to processors.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`; `bf16` or `fp16` where the processor computes in it, converted from single precision when
-            the network is loaded; `int8`: weights by channel, ranges from random images.
+    The precision is `fp32`; `bf16` or `fp16` where the processor computes in it, converted from single precision when
+    the network is loaded; or `int8`: weights by channel, ranges from random images.
     """
 
     name = "openvino"
@@ -52,17 +48,15 @@ class OpenVino(Runtime):
         return self._artifact(graph)
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`.
-
-        Raises:
-            DeviceError: OpenVINO or NNCF is not installed.
-        """
+        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`."""
         import torch
 
         try:
-            from mnv2search.latency.runner.engines.openvino import ov, unreported
+            from mnv2search.latency.runner.engines.openvino import unreported
         except ImportError as error:
             raise not_installed("OpenVINO", "openvino", error) from error
+        import openvino as ov  # after the engine, which keeps it from reporting itself
+
         shape = (self.batch, 3, *network.spec.size)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
             # OpenVINO 2026.4 calls what torch deprecates: 2.13 by a DeprecationWarning, 2.14 by a FutureWarning.
@@ -72,7 +66,7 @@ class OpenVino(Runtime):
             if self.precision == "int8":
                 try:
                     with unreported():
-                        model = _quantized(model, shape)
+                        model = _quantized(model, network.spec.size, self.batch)
                 except ImportError as error:
                     raise not_installed("NNCF", "openvino-convert", error) from error
             ov.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
@@ -88,12 +82,10 @@ def _stays_float(network: Plan, index: int, what: int | str) -> bool:
     return "squeeze" in roles or "excite" in roles[:1]
 
 
-def _quantized(model: ov.Model, shape: tuple[int, int, int, int]) -> ov.Model:
-    """The model in integers, quantized by NNCF with its default settings."""
+def _quantized(model: ov.Model, size: Size, batch: int) -> ov.Model:
     # Its logger and its progress bars write to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         import nncf
 
-        batch = shape[0]
-        images = random_images(Size(*shape[2:]), -(-RANDOM_IMAGES // batch) * batch).reshape(-1, *shape)
-        return nncf.quantize(model, nncf.Dataset(list(images)), subset_size=len(images))
+        batches = random_batches(size, batch)
+        return nncf.quantize(model, nncf.Dataset(list(batches)), subset_size=len(batches))

@@ -42,12 +42,7 @@ class SimulatedClock:
 class SimulatedDevice(Device):
     """Latency without a machine: exact, repeatable, and measured in no time.
 
-    Args:
-        seed: of the noise.
-        noise: standard deviation of the logarithm of a single run's latency.
-
-    Raises:
-        OptionError: `noise` is not from 0 to `MOST_NOISE`.
+    The noise is the standard deviation of the logarithm of a single run's latency, from 0 to `MOST_NOISE`.
     """
 
     def __init__(self, *, seed: int = 0, noise: float = 0.0) -> None:
@@ -67,7 +62,7 @@ class SimulatedDevice(Device):
 
     @property
     def clock(self) -> Clock:
-        """The simulated clock; it moves only while a network runs."""
+        """It moves only while a network runs."""
         return self._time
 
     def prepare(self, spec: ModelSpec) -> Runner:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mnv2search.errors import DeviceError, OptionError
-from mnv2search.latency.device import Device, check_options, options_text
-from mnv2search.latency.host import processor, processors
+from mnv2search.errors import DeviceError
+from mnv2search.latency.device import Device, check_options, check_threads, options_text, processor, processors
 from mnv2search.latency.types import DeviceInfo, Runner
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold as folded
@@ -27,15 +26,9 @@ NATIVE = {
 class TorchDevice(Device):
     """The module itself in evaluation mode.
 
-    PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs.
-
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`; `fp16` or `bf16`, where the processor computes in it.
-        channels_last: memory layout of weights and input.
-        fold: fold batch norm into the convolutions.
-        compile: compile each network by Inductor with its weights frozen, which takes half a minute.
+    PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs. The
+    precision is `fp32`, or `fp16` or `bf16` where the processor computes in it; `fold` folds batch norm into the
+    convolutions; `compile` compiles each network by Inductor with its weights frozen, which takes half a minute.
 
     Raises:
         OptionError: `threads` or `batch` below 1, more threads than processors, or a precision that is none of these.
@@ -52,7 +45,7 @@ class TorchDevice(Device):
         fold: bool = True,
         compile: bool = False,
     ) -> None:
-        _check_threads(threads)
+        check_threads("torch", threads, processors())
         check_options("torch", DTYPES, precision=precision, threads=threads, batch=batch)
         _check_native(precision)
         if compile:
@@ -78,11 +71,7 @@ class TorchDevice(Device):
         self._compile = compile
 
     def prepare(self, spec: ModelSpec) -> Runner:
-        """The network built with random weights and a fixed input.
-
-        Raises:
-            DeviceError: PyTorch cannot run the network.
-        """
+        """The network built with random weights and a fixed input."""
         built = build(spec, seed=0)
         model: nn.Module = (folded(built) if self._fold else built).eval().to(DTYPES[self.info.dtype])
         for parameter in model.parameters():
@@ -108,11 +97,6 @@ class TorchDevice(Device):
         return run
 
     def _image(self, spec: ModelSpec) -> Tensor:
-        """The fixed input, a tensor (batch, 3, H, W).
-
-        Raises:
-            DeviceError: it does not fit in memory.
-        """
         generator = torch.Generator().manual_seed(0)
         try:
             drawn = torch.randn(self.info.batch, 3, *spec.size, generator=generator)
@@ -140,25 +124,8 @@ def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
     return compiled
 
 
-def _check_threads(threads: int) -> None:
-    """Refuse more threads than processors.
-
-    Raises:
-        OptionError: see `TorchDevice`.
-    """
-    if threads > processors():
-        raise OptionError(
-            f"device torch: threads is {threads}, but this machine has {processors()} processors",
-            hint=f"use {processors()} or fewer",
-        )
-
-
 def _check_native(precision: str) -> None:
-    """Refuse a precision that the processor would only be slowed down by.
-
-    Raises:
-        DeviceError: it does not compute in that precision, or PyTorch cannot tell.
-    """
+    """Refuse a precision that the processor would only be slowed down by, or of which PyTorch cannot tell."""
     if precision not in NATIVE:
         return
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -171,11 +138,7 @@ def _check_native(precision: str) -> None:
 
 
 def _check_compiler() -> None:
-    """Refuse to compile without a compiler, before a network is built.
-
-    Raises:
-        DeviceError: PyTorch finds none.
-    """
+    """Refuse to compile without a compiler, before a network is built."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.gpu import Queued
 from mnv2search.latency.runner.engine import image
-from mnv2search.latency.runtimes.nvidia import NvidiaDevice
+from mnv2search.latency.runtimes.nvidia import NvidiaDevice, Queued
 from mnv2search.model.build import build
 from mnv2search.model.fold import fold
 from mnv2search.spec.model_spec import ModelSpec
@@ -30,12 +29,8 @@ class TorchCuda(NvidiaDevice):
     dtypes: ClassVar = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
     def load(self, spec: ModelSpec) -> Queued:
-        """The network as a graph.
-
-        Raises:
-            DeviceError: PyTorch or the processor's memory refuses it.
-        """
-        place, dtype = self._nvidia.device, self.dtypes[self.info.dtype]
+        """The network as a graph."""
+        place, dtype = self._gpu.device, self.dtypes[self.info.dtype]
         fixed = torch.from_numpy(image(self.info.batch, spec.size))
         outputs: list[Tensor] = []
         try:
@@ -48,7 +43,7 @@ class TorchCuda(NvidiaDevice):
                     outputs[:] = [model(fixed)]
 
             with _deployed(tf32=self._tf32):
-                launch = self._nvidia.captured(run)
+                launch = self._gpu.captured(run)
         except RuntimeError as error:
             raise DeviceError(f"torch-cuda cannot run the network {spec.name}: {error}") from error
 

@@ -6,10 +6,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from mnv2search.errors import DeviceError
-from mnv2search.latency.runner.quiet import quiet
+from mnv2search.latency.runner.engine import quiet
 from mnv2search.latency.runtime import Runtime, not_installed
-from mnv2search.lowering.artifact import Artifact
-from mnv2search.lowering.types import NetworkArrays
+from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.spec.plan import Plan
 
 if TYPE_CHECKING:
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
 class XnnpackRuntime(Runtime):
     """A runtime on a CPU with the whole network in its XNNPACK delegate.
 
-    Args:
-        threads: within one operator.
-        batch: images per inference.
-        precision: `fp32`; `fp16` on processors with arithmetic for it; or `int8`: weights by channel, activations
-            signed, ranges from random images, input and output in single precision.
+    The precision is `fp32`; `fp16` on processors with arithmetic for it; or `int8`: weights by channel, activations
+    signed, ranges from random images, input and output in single precision.
     """
 
     delegate = "XNNPACK"
@@ -44,11 +40,7 @@ class XnnpackRuntime(Runtime):
         """The bytes of the model."""
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The model as the runtime's own converter writes it, quantized by its own quantizer.
-
-        Raises:
-            DeviceError: the converter is not installed or refuses the network, or the precision is fp16.
-        """
+        """The model as the runtime's own converter writes it, quantized by its own quantizer; none in fp16."""
         if self.precision == "fp16":
             raise DeviceError(self.no_half, hint="compare at precision=fp32")
         try:

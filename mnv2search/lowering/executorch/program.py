@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnv2search.lowering.emit import refuse_choice
 from mnv2search.lowering.executorch.xnnpack import xnnpack_bytes
 from mnv2search.lowering.flatbuffer import Flatbuffer
-from mnv2search.lowering.support import refuse_choice
 from mnv2search.lowering.tflite.emitter import lower
 from mnv2search.lowering.tflite.operators import Graph
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 PROGRAM = "an ExecuTorch program on XNNPACK"
-"""What is written, in messages."""
-
 # Source of all numbers: pytorch/executorch, schema/program.fbs and schema/scalar_type.fbs.
 IDENTIFIER = "ET12"
 FLOAT = 6
@@ -41,7 +39,6 @@ def executorch_bytes(
     plan: Plan,
     weights: NetworkArrays | None = None,
     *,
-    seed: int = 0,
     batch: int = 1,
     ranges: Ranges | None = None,
     half: bool = False,
@@ -55,7 +52,7 @@ def executorch_bytes(
     """
     refuse_choice(plan.spec, PROGRAM)
     graph = Graph(explicit=True)
-    output = lower(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges)
+    output = lower(plan, weights, graph=graph, batch=batch, ranges=ranges)
     images, height, width, channels = graph.shape(0)
     result = graph.shape(output)
     if len(result) == 4:

@@ -65,12 +65,10 @@ def xnnpack_bytes(graph: Graph, output: int, *, half: bool = False) -> bytes:
 
 
 class _Writer:
-    """Translates operators into nodes, each of which names the values that it reads and writes."""
-
     def __init__(self, graph: Graph, output: int, *, half: bool) -> None:
         self._graph = graph
         self._output = output
-        self._half = half
+        self._half, self._float = half, FP16 if half else FP32
         scales = sum(len(tensor.quantization.scales) for tensor in graph.tensors if tensor.quantization is not None)
         self._file = Flatbuffer(BYTES_A_VALUE * (2 * len(graph.tensors) + 16) + 4 * scales)
         self._values: list[int] = []
@@ -83,7 +81,6 @@ class _Writer:
         self._known: dict[int, int] = {}
 
     def payload(self) -> bytes:
-        """Header, graph and constants."""
         entry = self._entry()
         for operator in self._graph.operators:
             self._translated(operator)
@@ -128,18 +125,15 @@ class _Writer:
         return len(self._graph.shape(self._output)) != 4 and not self._half
 
     def _outer(self, shape: Sequence[int]) -> int:
-        """The value that the caller reads."""
         return self._value(shape, FP32, external=1, flags=IS_OUTPUT)
 
     def _translated(self, operator: Operator) -> None:
-        """Add the nodes of an operator."""
         inputs = [self._of(tensor) for tensor in operator.inputs if not self._is_size(tensor)]
         through = operator.kind in FLOATING and self._graph.quantization(operator.output) is not None
-        shapes = self._graph.shape(operator.inputs[0]), self._graph.shape(operator.output)
         if through:
-            # XNNPACK does not compute it in integers
-            output = self._value(shapes[1], FP32)
-            self._added(operator, [self._converted(inputs[0], shapes[0], FP32)], output)
+            read, made = self._graph.shape(operator.inputs[0]), self._graph.shape(operator.output)
+            output = self._value(made, FP32)
+            self._added(operator, [self._converted(inputs[0], read, FP32)], output)
             self._node("CONVERT", [output, self._of(operator.output), 0])
         else:
             self._added(operator, inputs, self._of(operator.output))
@@ -171,7 +165,6 @@ class _Writer:
             self._node(kind, [*inputs, output, 0], operator)
 
     def _window(self, operator: Operator) -> list[int]:
-        """Padding, kernel, stride, dilation and groups of a convolution."""
         options = operator.options
         channels, weight = self._graph.shape(operator.inputs[0])[3], self._graph.shape(operator.inputs[1])
         if operator.kind == "DEPTHWISE_CONV_2D":
@@ -234,7 +227,6 @@ class _Writer:
         return found.kind == np.int32 and found.quantization is None
 
     def _of(self, tensor: int) -> int:
-        """The value that stands for a tensor."""
         if tensor not in self._known:
             found = self._graph.tensors[tensor]
             if found.array is not None:
@@ -246,21 +238,17 @@ class _Writer:
         return self._known[tensor]
 
     def _value_like(self, tensor: Tensor, shape: Sequence[int]) -> int:
-        """A value for what is computed."""
-        if tensor.quantization is None:
-            return self._value(shape, FP16 if self._half else FP32)
-        return self._value(shape, QINT8, quantization=tensor.quantization)
+        kind = self._float if tensor.quantization is None else QINT8
+        return self._value(shape, kind, quantization=tensor.quantization)
 
     def _constant(self, tensor: Tensor, array: NDArray[np.generic]) -> int:
         if tensor.quantization is None:
-            kind = FP16 if self._half else FP32
             array = array.astype(np.float16) if self._half else array
-            return self._value(array.shape, kind, place=self._stored(array))
+            return self._value(array.shape, self._float, place=self._stored(array))
         kind = QCINT32 if array.dtype == np.int32 else QCINT8 if array.ndim > 1 else QINT8
         return self._value(array.shape, kind, place=self._stored(array), quantization=tensor.quantization)
 
     def _stored(self, array: NDArray[np.generic]) -> int:
-        """The number of the constant's data."""
         self._constants.append(self._file.table(3, {}, {0: ("Uint64", self._end), 1: ("Uint64", array.nbytes)}))
         padding = -array.nbytes % ALIGNMENT
         self._data += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, bytes(padding)]
@@ -277,7 +265,6 @@ class _Writer:
         flags: int = 0,
         quantization: Quantization | None = None,
     ) -> int:
-        """The number of a new value."""
         file, number = self._file, len(self._values)
         fields: dict[int, Field] = {
             0: ("Int16", kind),

@@ -30,18 +30,11 @@ Value: TypeAlias = int | float | Sequence[int] | Sequence[float]
 Params: TypeAlias = Mapping[int, Value]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Layer:
-    """One line of the text and what it has in the weights.
+    """One line of the text, with the names of the blobs that it reads and writes, and its share of the weights.
 
-    Attributes:
-        kind: of the layer.
-        inputs: names of the blobs that it reads.
-        outputs: names of the blobs that it writes.
-        params: by key.
-        data: its share of the weights, piece by piece.
-        scales: which of them it has; 0 in single precision.
-        reads: by what its input is multiplied to make integers of it.
+    `scales` says which of them it has, 0 in single precision; `reads` makes integers of its input.
     """
 
     kind: str
@@ -57,38 +50,43 @@ class Graph:
     """Layers in the order of computation, each with the names of what it reads and writes."""
 
     def __init__(self) -> None:
-        self._layers = [_Layer(kind="Input", inputs=[], outputs=[INPUT], params={})]
+        self._layers = [_Layer("Input", [], [INPUT], {})]
 
     def layer(
         self, kind: str, inputs: Sequence[str], params: Params | None = None, weights: Sequence[Floats] = ()
     ) -> str:
         """The name of the output of a new layer; its weights are of the kind that has no flag."""
-        return self._add(kind, inputs, params or {}, data=[_raw(array) for array in weights])
+        name = str(len(self._layers))
+        self._layers.append(_Layer(kind, list(inputs), [name], params or {}, [_raw(array) for array in weights]))
+        return name
 
-    def convolution(
+    def weighted(
         self, tensor: str, params: Params, weight: Floats, bias: Floats | None, *, groups: int, largest: float | None
     ) -> str:
-        """The name of the output of a new convolution.
+        """The name of the output of a new convolution, or with a weight (outputs, inputs) inner product.
 
         `params` has all parameters but groups and scales, `weight` is (outputs, inputs / groups, k, k), and
         `largest` is the magnitude of the input of a layer in eight-bit integers; None keeps single precision.
         """
-        if groups > 1:
-            params = {**params, GROUPS: groups}
-            rows = weight.reshape(groups, -1)
-            return self._weighted("ConvolutionDepthWise", tensor, params, rows, bias, PER_GROUP, HIGHEST, largest)
+        kind, scales, rows = "Convolution", PER_OUTPUT, weight.reshape(len(weight), -1)
         # The Winograd form that ncnn gives a 3x3 convolution needs two bits for itself.
         # Source: Tencent/ncnn, tools/quantize/ncnn2table.cpp, `quant_6bit`.
         highest = SIX_BITS if [params.get(key) for key in (1, 2, 3)] == [3, 1, 1] else HIGHEST
-        rows = weight.reshape(len(weight), -1)
-        return self._weighted("Convolution", tensor, params, rows, bias, PER_OUTPUT, highest, largest)
-
-    def inner_product(
-        self, tensor: str, params: Params, weight: Floats, bias: Floats | None, *, largest: float | None
-    ) -> str:
-        """The name of the output of a new inner product with a weight (outputs, inputs); see `convolution`."""
-        rows = weight.reshape(len(weight), -1)
-        return self._weighted("InnerProduct", tensor, params, rows, bias, PER_OUTPUT, HIGHEST, largest)
+        if weight.ndim == 2:
+            kind, highest = "InnerProduct", HIGHEST
+        elif groups > 1:
+            kind, scales, rows, highest = "ConvolutionDepthWise", PER_GROUP, weight.reshape(groups, -1), HIGHEST
+            params = {**params, GROUPS: groups}
+        name = self.layer(kind, [tensor], params)
+        layer, of_bias = self._layers[-1], [] if bias is None else [_raw(bias)]
+        if largest is None:
+            layer.data = [FLOAT32, _raw(rows), *of_bias]
+            return name
+        layer.scales, layer.reads = scales, HIGHEST / max(largest, SMALLEST_RANGE)
+        factors = (highest / np.maximum(np.abs(rows).max(axis=1), SMALLEST_RANGE)).astype(np.float32)
+        integers = np.rint(rows * factors[:, None]).astype(np.int8).tobytes()
+        layer.data = [INT8, integers, bytes(-len(integers) % 4), *of_bias, _raw(factors), _raw_number(layer.reads)]
+        return name
 
     def slices(self, tensor: str, sizes: Sequence[int], *, axis: int = 0) -> list[str]:
         """The names of the parts of a tensor cut along an axis, which is its channels if nothing else is said."""
@@ -104,51 +102,6 @@ class Graph:
         blobs = sum(len(layer.outputs) for layer in layers)
         lines = [str(MAGIC), f"{len(layers)} {blobs}", *(_line(i, layer) for i, layer in enumerate(layers))]
         return "\n".join([*lines, ""]).encode(), b"".join(chunk for layer in layers for chunk in layer.data)
-
-    def _weighted(
-        self,
-        kind: str,
-        tensor: str,
-        params: Params,
-        rows: Floats,
-        bias: Floats | None,
-        scales: int,
-        highest: int,
-        largest: float | None,
-    ) -> str:
-        """A layer whose weights have a flag; in integers each of the `rows` has a scale."""
-        of_bias = [] if bias is None else [_raw(bias)]
-        if largest is None:
-            return self._add(kind, [tensor], params, data=[FLOAT32, _raw(rows), *of_bias])
-        reads = HIGHEST / max(largest, SMALLEST_RANGE)
-        factors = (highest / np.maximum(np.abs(rows).max(axis=1), SMALLEST_RANGE)).astype(np.float32)
-        integers = np.rint(rows * factors[:, None]).astype(np.int8).tobytes()
-        data = [INT8, integers, bytes(-len(integers) % 4), *of_bias, _raw(factors), _raw_number(reads)]
-        return self._add(kind, [tensor], params, data=data, scales=scales, reads=reads)
-
-    def _add(
-        self,
-        kind: str,
-        inputs: Sequence[str],
-        params: Params,
-        *,
-        data: list[bytes | memoryview],
-        scales: int = 0,
-        reads: float = 0.0,
-    ) -> str:
-        name = str(len(self._layers))
-        self._layers.append(
-            _Layer(
-                kind=kind,
-                inputs=list(inputs),
-                outputs=[name],
-                params=params,
-                data=data,
-                scales=scales,
-                reads=reads,
-            )
-        )
-        return name
 
 
 def _requantized(layers: list[_Layer]) -> list[_Layer]:
@@ -183,7 +136,7 @@ def _split(layers: list[_Layer]) -> list[_Layer]:
         for name in layer.outputs:
             if (count := readers[name]) > 1:
                 parts = [f"{name}_{i}" for i in range(count)]
-                found.append(_Layer(kind="Split", inputs=[name], outputs=parts, params={}))
+                found.append(_Layer("Split", [name], parts, {}))
     return found
 
 

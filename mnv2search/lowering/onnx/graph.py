@@ -29,11 +29,8 @@ GRAPH, INITIALIZER, RAW_DATA = (bytes([field << 3 | 2]) for field in (7, 5, 9))
 class Graph:
     """Nodes and initializers in single precision.
 
-    Args:
-        gemm: classify by a Gemm and not by a convolution of the pooled map.
-
     Attributes:
-        gemm: whether the classifier is to be a Gemm.
+        gemm: classify by a Gemm and not by a convolution of the pooled map.
         model: the nodes; `serialised` adds the initializers.
         prefix: of the names of what is added.
         kept: name of each tensor that was kept.
@@ -56,9 +53,7 @@ class Graph:
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         return name
 
-    def outputs(
-        self, kind: str, inputs: Sequence[str], count: int, **attributes: int | float | list[int]
-    ) -> list[str]:
+    def outputs(self, kind: str, inputs: Sequence[str], count: int, **attributes: int) -> list[str]:
         """The names of the outputs of a new node that has several."""
         name = self.node(kind, inputs, **attributes)
         names = [f"{name}.{i}" for i in range(count)]

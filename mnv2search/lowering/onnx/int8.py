@@ -24,10 +24,8 @@ def onnx_int8_bytes(
 ) -> bytes:
     """The network as a serialised ONNX model in integers between QuantizeLinear and DequantizeLinear.
 
-    Batch norm is folded. A ReLU is left out: the integers of what follows cut the tensor to the same range.
-
-    `ranges` of None are found on random images; `floats` are the keys of tensors to leave in single precision, as
-    `ranges_of` has them.
+    A ReLU is left out: the integers of what follows cut the tensor to the same range. `ranges` of None are found on
+    random images; `floats` are the keys of tensors to leave in single precision, as `ranges_of` has them.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
@@ -38,8 +36,6 @@ def onnx_int8_bytes(
 
 
 class _IntegerGraph(Graph):
-    """Quantises what has a range, and the weights of what reads it."""
-
     def __init__(self, ranges: Ranges) -> None:
         # ONNX Runtime 1.32 runs it faster than a convolution of integers.
         super().__init__(gemm=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
 from mnv2search.lowering.emit import GROUP_NORM_EPS, RELUS, Convolution, Emitter, emit
-from mnv2search.lowering.onnx.graph import OPSET, Graph
-from mnv2search.lowering.onnx.heads import write_answer
+from mnv2search.lowering.onnx.graph import Graph
 from mnv2search.lowering.quantize import Key
-from mnv2search.lowering.types import LayerArrays, NetworkArrays
+from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.heads.outputs import answer_shape, is_of_classes
+from mnv2search.spec.model_spec import SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
-
-__all__ = ["INPUT", "OPSET", "OUTPUT", "onnx_bytes", "onnx_model"]
 
 INPUT = "image"
 OUTPUT = "output"
@@ -26,23 +26,17 @@ OPERATORS = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}
 
 
 def onnx_bytes(
-    plan: Plan,
-    weights: NetworkArrays | None = None,
-    *,
-    seed: int = 0,
-    fold: bool = True,
-    batch: int | None = 1,
-    gemm: bool = False,
+    plan: Plan, weights: NetworkArrays | None = None, *, batch: int | None = 1, gemm: bool = False
 ) -> bytes:
     """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
 
     Where `batch` is None, any number of images is taken. With `gemm` the classifier is a Gemm, which OpenVINO
-    runs faster, in place of a convolution, as ONNX Runtime does. See `emit` for the rest.
+    runs faster, in place of a convolution, as ONNX Runtime does.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
     """
-    return onnx_model(plan, weights, graph=Graph(gemm=gemm), seed=seed, fold=fold, batch=batch).serialised()
+    return onnx_model(plan, weights, graph=Graph(gemm=gemm), batch=batch).serialised()
 
 
 def onnx_model(
@@ -50,23 +44,17 @@ def onnx_model(
     weights: NetworkArrays | None = None,
     *,
     graph: Graph | None = None,
-    seed: int = 0,
-    fold: bool = True,
     batch: int | None = 1,
     show: bool = False,
 ) -> Graph:
-    """The network as a graph; see `onnx_bytes`.
+    """The network, added to the empty `graph`; see `onnx_bytes`.
 
-    It is added to `graph`, which is empty; None takes one in single precision. With `show`, every tensor that is
-    kept is given out besides the output.
-
-    Raises:
-        OptionError: `weights` lack a layer of the plan.
+    With `show`, every tensor that is kept is given out besides the output.
     """
     graph = graph or Graph()
-    known = emit(plan, weights, _OnnxEmitter(graph, batch), seed=seed, fold=fold)
+    known = emit(plan, weights, _OnnxEmitter(graph, batch))
     if plan.dense:
-        write_answer(graph, plan, known)
+        _write_answer(graph, plan, known)
     graph.finish(OUTPUT)
     images: int | str = "N" if batch is None else batch
     kind = TensorProto.INT64 if is_of_classes(plan) else TensorProto.FLOAT
@@ -81,8 +69,6 @@ def onnx_model(
 
 
 class _OnnxEmitter(Emitter[str]):
-    """Adds nodes to a graph; a tensor is a name."""
-
     def __init__(self, graph: Graph, batch: int | None) -> None:
         self.graph = graph
         self._batch = batch
@@ -153,16 +139,9 @@ class _OnnxEmitter(Emitter[str]):
         )
         return self.keep(key, made) if convolution.is_part else made
 
-    def batch_norm(self, arrays: LayerArrays, tensor: str, eps: float) -> str:
-        constants = (arrays.gamma, arrays.beta, arrays.mean, arrays.var)
-        names = [self.graph.array(constant) for constant in constants if constant is not None]
-        return self.graph.node("BatchNormalization", [tensor, *names], epsilon=eps)
-
-    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: str, keys: tuple[Key, Key]) -> str:  # noqa: ARG002
+    def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: str, key: Key) -> str:  # noqa: ARG002
         """An instance norm over groups: the operator itself comes with opset 18 only."""
-        graph = self.graph
-        assert arrays.gamma is not None
-        assert arrays.beta is not None
+        graph, (scale, shift) = self.graph, scale_shift
         groups, maps = graph.integers(0, GROUP_NORM_GROUPS, -1), graph.integers(0, layer.c_out, *layer.size_out)
         one, zero = np.ones(GROUP_NORM_GROUPS, np.float32), np.zeros(GROUP_NORM_GROUPS, np.float32)
         tensor = graph.node("Reshape", [tensor, groups])
@@ -170,8 +149,8 @@ class _OnnxEmitter(Emitter[str]):
             "InstanceNormalization", [tensor, graph.array(one), graph.array(zero)], epsilon=GROUP_NORM_EPS
         )
         tensor = graph.node("Reshape", [tensor, maps])
-        tensor = graph.node("Mul", [tensor, graph.array(arrays.gamma.reshape(-1, 1, 1))])
-        return graph.node("Add", [tensor, graph.array(arrays.beta.reshape(-1, 1, 1))])
+        tensor = graph.node("Mul", [tensor, graph.array(scale.reshape(-1, 1, 1))])
+        return graph.node("Add", [tensor, graph.array(shift.reshape(-1, 1, 1))])
 
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: str, key: Key) -> str:  # noqa: ARG002
         graph, activation, (unit, i) = self.graph, layer.activation, key
@@ -190,3 +169,81 @@ class _OnnxEmitter(Emitter[str]):
         else:
             tensor = graph.node(OPERATORS[activation], [tensor])
         return self.keep(key, tensor)
+
+
+def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
+    head = plan.spec.head
+    graph.prefix = "answer"
+    if isinstance(head, SsdLite):
+        _write_boxes(graph, plan, head, known)
+    elif is_of_classes(plan):
+        graph.node("ArgMax", [known["head/resized"]], axis=1, keepdims=0)
+
+
+def _write_boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, str]) -> None:
+    maps = range(1, len(anchors_per_map(plan)) + 1)
+    places = graph.node("Concat", [_rows(graph, known[f"head/boxes_{i}"], 4) for i in maps], axis=1)
+    logits = [_rows(graph, known[f"head/scores_{i}"], head.classes + 1) for i in maps]
+    scores = graph.node("Concat", logits, axis=1)
+    if head.output == "raw":
+        graph.node("Concat", [places, scores], axis=2)
+        return
+    corners = _decoded(graph, plan, places)
+    scores = graph.node("Sigmoid", [_slice(graph, scores, 1, head.classes + 1)])
+    if head.output == "boxes":
+        graph.node("Concat", [corners, scores], axis=2)
+        return
+    _write_detections(graph, head, sum(anchors_per_map(plan)), corners, scores)
+
+
+def _rows(graph: Graph, tensor: str, length: int) -> str:
+    """(N, H * W * k, length) of a map (N, k * length, H, W)."""
+    last = graph.node("Transpose", [tensor], perm=[0, 2, 3, 1])
+    return graph.node("Reshape", [last, graph.integers(0, -1, length)])
+
+
+def _slice(graph: Graph, tensor: str, start: int, end: int) -> str:
+    """Part of the last of three axes."""
+    bounds = [graph.integers(value) for value in (start, end, 2)]
+    return graph.node("Slice", [tensor, *bounds])
+
+
+def _decoded(graph: Graph, plan: Plan, places: str) -> str:
+    """Corners (N, A, 4) within the image; the arithmetic is that of `mnv2search.model.boxes.decoded`."""
+    boxes = np.array(anchors(plan), np.float32)
+    centres, sides = graph.array(boxes[None, :, :2]), graph.array(boxes[None, :, 2:])
+    unscaled = graph.node("Div", [places, graph.array(np.array(CODER_SCALES, np.float32))])
+    most = graph.array(np.array(math.log(MOST_GROWTH), np.float32))
+    growth = graph.node("Exp", [graph.node("Min", [_slice(graph, unscaled, 2, 4), most])])
+    half = graph.node("Mul", [graph.node("Mul", [growth, sides]), graph.array(np.array(0.5, np.float32))])
+    centre = graph.node("Add", [graph.node("Mul", [_slice(graph, unscaled, 0, 2), sides]), centres])
+    ends = [graph.node("Sub", [centre, half]), graph.node("Add", [centre, half])]
+    bounds = [graph.array(np.array(value, np.float32)) for value in (0, 1)]
+    return graph.node("Clip", [graph.node("Concat", ends, axis=2), *bounds])
+
+
+def _write_detections(graph: Graph, head: SsdLite, boxes: int, corners: str, scores: str) -> None:
+    """The best of what is left after suppression, class by class: (N, detections, 6), filled up with zeros."""
+    by_class = graph.node("Transpose", [scores], perm=[0, 2, 1])
+    limits = [
+        graph.array(np.array(head.detections, np.int64)),
+        graph.array(np.array(head.iou_threshold, np.float32)),
+        graph.array(np.array(head.score_threshold, np.float32)),
+    ]
+    chosen = graph.node("NonMaxSuppression", [corners, by_class, *limits])
+    nothing = graph.node("Mul", [by_class, graph.array(np.array(0, np.float32))])
+    kept = graph.node("ScatterND", [nothing, chosen, graph.node("GatherND", [by_class, chosen])])
+    flat = graph.node("Reshape", [kept, graph.integers(0, -1)])
+    count = min(head.detections, boxes * head.classes)
+    best, at = graph.outputs("TopK", [flat, graph.integers(count)], 2, axis=1)
+    whole = graph.array(np.array(boxes, np.int64))
+    last = graph.integers(2)
+    place = graph.node("Unsqueeze", [graph.node("Mod", [at, whole]), last])
+    number = graph.node("Cast", [graph.node("Div", [at, whole])], to=1)
+    column = graph.node("Unsqueeze", [best, last])
+    there = graph.node("Cast", [graph.node("Greater", [column, graph.array(np.array(0, np.float32))])], to=1)
+    found = [graph.node("GatherND", [corners, place], batch_dims=1), column, graph.node("Unsqueeze", [number, last])]
+    rows = graph.node("Mul", [graph.node("Concat", found, axis=2), there])
+    if count < head.detections:
+        pads = [0, 0, 0, 0, head.detections - count, 0]
+        graph.node("Pad", [rows, graph.integers(*pads)])

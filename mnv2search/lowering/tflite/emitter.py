@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnv2search.lowering.emit import GROUP_NORM_EPS, RELUS, Convolution, Emitter, emit
 from mnv2search.lowering.quantize import Key, Ranges, per_channel, scale_and_zero
-from mnv2search.lowering.tflite.heads import enlarged, write_answer
 from mnv2search.lowering.tflite.operators import RELU, RELU6, SAME, VALID, Graph, Quantization
 from mnv2search.lowering.types import Floats, LayerArrays, NetworkArrays
 from mnv2search.spec.geometry import padded
+from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors, anchors_per_map
 from mnv2search.spec.layers import NO_PAD
+from mnv2search.spec.model_spec import DeepLab, SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
@@ -22,6 +25,12 @@ FUSED = {"relu": RELU, "relu6": RELU6}
 # The sigmoid, and a number from 0 to 6, in integers. Source: LiteRT, 8-bit quantization specification.
 UNIT_RANGE = Quantization((1 / 256,), -128)
 TO_SIX = Quantization((6 / 255,), -128)
+# LiteRT's operator for it, which is none of the vocabulary. Source: tensorflow/lite/kernels/detection_postprocess.cc.
+SUPPRESSION = "TFLite_Detection_PostProcess"
+# That operator refuses boxes without an inside, which those beside the image are once they are cut to it.
+SMALLEST_SIDE = 1e-6
+# Of the schema's TensorType.
+INT64 = 4
 
 
 def lower(
@@ -29,7 +38,6 @@ def lower(
     weights: NetworkArrays | None,
     *,
     graph: Graph,
-    seed: int = 0,
     batch: int = 1,
     ranges: Ranges | None = None,
     half: bool = False,
@@ -38,45 +46,32 @@ def lower(
 
     The first tensor of `graph` becomes the image, (N, H, W, 3). With `half`, each weight and bias is made single
     again by an operator. See `tflite_bytes` for the rest.
-
-    Raises:
-        OptionError: `weights` lack a layer of the plan.
     """
     emitter = _ChannelsLast(graph, (batch, *plan.spec.size, 3), ranges, half=half)
-    known = emit(plan, weights, emitter, seed=seed)
-    output = write_answer(graph, plan, known) if plan.dense else emitter.floating(list(known.values())[-1])
+    known = emit(plan, weights, emitter)
+    output = _write_answer(graph, plan, known) if plan.dense else _real(graph, list(known.values())[-1])
     graph.name(output, OUTPUT)
     return output
 
 
 class _ChannelsLast(Emitter[int]):
-    """Adds operators to a graph; a tensor is a number."""
-
     def __init__(self, graph: Graph, image: tuple[int, ...], ranges: Ranges | None, *, half: bool) -> None:
         self.graph = graph
         self._image = image
         self._ranges = ranges
         self._half = half
 
-    def floating(self, tensor: int) -> int:
-        """The tensor in floating point."""
-        if self._ranges is None:
-            return tensor
-        return self.graph.operator("DEQUANTIZE", [tensor], self.graph.shape(tensor))
-
     def _keyed(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], key: Key, **options: int) -> int:
-        """The output of a new operator, which has the range of a key."""
         return self.graph.operator(kind, inputs, shape, quantization=self._of(key), **options)
 
     def _of(self, key: Key) -> Quantization | None:
-        """The quantization of a key; None where nothing is in integers."""
         if self._ranges is None:
             return None
         scale, zero = scale_and_zero(*self._ranges[key])
         return Quantization((scale,), zero)
 
     def _alike(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], **options: int) -> int:
-        """The output of a new operator, in the quantization of its first input."""
+        """In the quantization of its first input."""
         return self.graph.operator(kind, inputs, shape, quantization=self.graph.quantization(inputs[0]), **options)
 
     def image(self) -> int:
@@ -88,7 +83,7 @@ class _ChannelsLast(Emitter[int]):
         return tensor if self._ranges is None else self._keyed("QUANTIZE", [tensor], self.graph.shape(tensor), key)
 
     def enlarged(self, tensor: int, own: Size, channels: int, size: Size) -> int:  # noqa: ARG002
-        return enlarged(self.graph, tensor, size)
+        return _enlarged(self.graph, tensor, size)
 
     def concatenated(self, tensors: list[int], key: Key) -> int:
         shape = (*self.graph.shape(tensors[0])[:3], sum(self.graph.shape(tensor)[3] for tensor in tensors))
@@ -109,7 +104,7 @@ class _ChannelsLast(Emitter[int]):
         return self._keyed("MEAN", [tensor, self.graph.integers(1, 2)], shape, key, keep_dims=int(not flat))
 
     def spread(self, tensor: int, size: Size) -> int:
-        return enlarged(self.graph, tensor, size)
+        return _enlarged(self.graph, tensor, size)
 
     def gated(self, tensor: int, gate: int, key: Key) -> int:
         return self._keyed("MUL", [tensor, gate], self.graph.shape(tensor), key)
@@ -139,10 +134,7 @@ class _ChannelsLast(Emitter[int]):
             tensor = self._padded(layer, tensor)
         options = {
             "padding": SAME if is_same else VALID,
-            "top": layer.pad.top,
-            "bottom": layer.pad.bottom,
-            "left": layer.pad.left,
-            "right": layer.pad.right,
+            **layer.pad._asdict(),
             "stride": layer.stride,
             "activation": FUSED.get(convolution.activation, 0),
             "dilation": layer.dilation,
@@ -179,14 +171,11 @@ class _ChannelsLast(Emitter[int]):
             return [graph.operator("DEQUANTIZE", [array], graph.shape(array)) for array in stored]
         return [graph.array(weight), graph.array(bias)]
 
-    def group_norm(self, layer: Layer, arrays: LayerArrays, tensor: int, keys: tuple[Key, Key]) -> int:
+    def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: int, key: Key) -> int:
         """Group norm by its arithmetic, in floating point: there is no operator for it."""
-        graph = self.graph
-        assert arrays.gamma is not None
-        assert arrays.beta is not None
-        tensor = self.floating(tensor)
-        whole = graph.shape(tensor)
-        images, height, width, channels = whole
+        graph, (scale, shift) = self.graph, scale_shift
+        tensor = _real(graph, tensor)
+        images, height, width, channels = whole = graph.shape(tensor)
         grouped = (images, height * width, GROUP_NORM_GROUPS, channels // GROUP_NORM_GROUPS)
         groups = self._reshaped(tensor, grouped)
         centred = graph.operator("SUB", [groups, self._group_mean(tensor)], grouped, activation=0)
@@ -195,10 +184,10 @@ class _ChannelsLast(Emitter[int]):
         one, eps = graph.shape(variance), graph.array(np.array([GROUP_NORM_EPS], np.float32))
         factor = graph.operator("RSQRT", [graph.operator("ADD", [variance, eps], one, activation=0)], one)
         normal = self._reshaped(graph.operator("MUL", [centred, factor], grouped, activation=0), whole)
-        scaled = graph.operator("MUL", [normal, graph.array(arrays.gamma)], whole, activation=0)
+        scaled = graph.operator("MUL", [normal, graph.array(scale)], whole, activation=0)
         activation = FUSED.get(layer.activation, 0)
-        shifted = graph.operator("ADD", [scaled, graph.array(arrays.beta)], whole, activation=activation)
-        return shifted if self._ranges is None else self._keyed("QUANTIZE", [shifted], whole, keys[1])
+        shifted = graph.operator("ADD", [scaled, graph.array(shift)], whole, activation=activation)
+        return shifted if self._ranges is None else self._keyed("QUANTIZE", [shifted], whole, key)
 
     def _group_mean(self, tensor: int) -> int:
         """The mean of each group, (N, 1, groups, 1), first over the map and then over the channels of the group."""
@@ -231,7 +220,6 @@ class _ChannelsLast(Emitter[int]):
         return self._keyed("MUL", [tensor, sigmoid], shape, key, activation=0) if activation == "silu" else sigmoid
 
     def _number(self, value: float) -> int:
-        """A constant of one positive number, in integers where there are any."""
         if self._ranges is None:
             return self.graph.array(np.array([value], np.float32))
         return self.graph.array(np.array([127], np.int8), Quantization((value / 127,)))
@@ -240,3 +228,131 @@ class _ChannelsLast(Emitter[int]):
 def _is_same(layer: Layer) -> bool:
     """Whether TFLite's own padding SAME pads as the layer does. Source: tensorflow/lite/kernels/padding.h."""
     return (layer.pad, layer.size_out) == padded("same", layer.size_in, layer.kernel, layer.stride, layer.dilation)
+
+
+def _enlarged(graph: Graph, tensor: int, size: Size) -> int:
+    """A map of another size, bilinear with corners on corners; the same map where it has it."""
+    images, *own, channels = graph.shape(tensor)
+    if tuple(own) == size:
+        return tensor
+    return graph.operator(
+        "RESIZE_BILINEAR",
+        [tensor, graph.integers(*size)],
+        (images, *size, channels),
+        quantization=graph.quantization(tensor),
+        corners=1,
+    )
+
+
+def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
+    """The number of what the head answers, in single precision; numbers of classes are 64-bit integers."""
+    head = plan.spec.head
+    if isinstance(head, SsdLite):
+        return _boxes(graph, plan, head, known)
+    assert isinstance(head, DeepLab)
+    if head.output == "logits":
+        return _real(graph, known["head/logits"])
+    map_ = known["head/resized"]
+    if head.output == "resized":
+        return _real(graph, map_)
+    return graph.operator("ARG_MAX", [map_, graph.integers(3)], graph.shape(map_)[:3], numbers=INT64)
+
+
+def _real(graph: Graph, tensor: int) -> int:
+    """The tensor in floating point."""
+    if graph.quantization(tensor) is None:
+        return tensor
+    return graph.operator("DEQUANTIZE", [tensor], graph.shape(tensor))
+
+
+def _boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, int]) -> int:
+    maps = range(1, len(anchors_per_map(plan)) + 1)
+    places = _rows(graph, [known[f"head/boxes_{i}"] for i in maps], 4)
+    logits = _rows(graph, [known[f"head/scores_{i}"] for i in maps], head.classes + 1)
+    if head.output == "raw":
+        return _beside(graph, [places, logits])
+    corners = _decoded(graph, plan, places)
+    objects = _slice(graph, logits, 1, head.classes)
+    scores = graph.operator("LOGISTIC", [objects], graph.shape(objects))
+    if head.output == "boxes":
+        return _beside(graph, [corners, scores])
+    return _detections(graph, head, corners, scores)
+
+
+def _rows(graph: Graph, tensors: Sequence[int], length: int) -> int:
+    """Every place of some maps (N, H, W, k * length) as rows (N, A, length), in single precision."""
+    images = graph.shape(tensors[0])[0]
+    found: list[int] = []
+    for tensor in tensors:
+        _, height, width, channels = graph.shape(tensor)
+        rows = (images, height * width * channels // length, length)
+        found.append(graph.operator("RESHAPE", [_real(graph, tensor), graph.integers(*rows)], rows))
+    if len(found) == 1:
+        return found[0]
+    shape = (images, sum(graph.shape(rows)[1] for rows in found), length)
+    return graph.operator("CONCATENATION", found, shape, axis=1, activation=0)
+
+
+def _beside(graph: Graph, tensors: Sequence[int]) -> int:
+    """Rows one after the other in their last axis."""
+    shape = (*graph.shape(tensors[0])[:2], sum(graph.shape(tensor)[2] for tensor in tensors))
+    return graph.operator("CONCATENATION", tensors, shape, axis=2, activation=0)
+
+
+def _slice(graph: Graph, tensor: int, first: int, size: int) -> int:
+    """Part of the last of three axes."""
+    shape = (*graph.shape(tensor)[:2], size)
+    return graph.operator("SLICE", [tensor, graph.integers(0, 0, first), graph.integers(*shape)], shape)
+
+
+def _decoded(graph: Graph, plan: Plan, places: int) -> int:
+    """Corners (N, A, 4) within the image; the arithmetic is that of `mnv2search.model.boxes.decoded`."""
+    found = np.array(anchors(plan), np.float64)[None]
+    centres, sides = found[..., :2], found[..., 2:]
+    shape = (*graph.shape(places)[:2], 2)
+
+    def with_each(kind: str, one: int, numbers: NDArray[np.float64]) -> int:
+        return graph.operator(kind, [one, graph.array(numbers.astype(np.float32))], shape, activation=0)
+
+    def at_most(one: int, most: float) -> int:
+        return graph.operator("MINIMUM", [one, graph.array(np.array([most], np.float32))], shape)
+
+    offsets = with_each("MUL", _slice(graph, places, 0, 2), sides / CODER_SCALES[:2])
+    centre = with_each("ADD", offsets, centres)
+    growth = with_each("MUL", _slice(graph, places, 2, 2), 1 / np.array(CODER_SCALES[2:]))
+    growth = at_most(growth, math.log(MOST_GROWTH))
+    half = with_each("MUL", graph.operator("EXP", [growth], shape), sides / 2)
+    ends = [graph.operator(kind, [centre, half], shape, activation=RELU) for kind in ("SUB", "ADD")]
+    return _beside(graph, [at_most(end, 1.0) for end in ends])
+
+
+def _detections(graph: Graph, head: SsdLite, corners: int, scores: int) -> int:
+    """The best of what is left after suppression, class by class: (1, detections, 6), filled up with zeros.
+
+    The operator decodes boxes itself: it gets those that were decoded and cut to the image as offsets from the whole
+    image, with x and y in each other's place, so that it gives them out in our order.
+    """
+    boxes = graph.shape(corners)[1]
+    pair = (1, boxes, 2)
+    low, high = _slice(graph, corners, 0, 2), _slice(graph, corners, 2, 2)
+    half = graph.array(np.array([0.5], np.float32))
+    centre = graph.operator("MUL", [graph.operator("ADD", [low, high], pair, activation=0), half], pair, activation=0)
+    least = graph.array(np.array([SMALLEST_SIDE], np.float32))
+    side = graph.operator("MAXIMUM", [graph.operator("SUB", [high, low], pair, activation=0), least], pair)
+    encoded = _beside(graph, [centre, graph.operator("LOG", [side], pair)])
+    whole = graph.array(np.tile(np.array([0, 0, 1, 1], np.float32), (boxes, 1)))
+    most = head.detections
+    told = {
+        "max_detections": most,
+        "max_classes_per_detection": 1,
+        "detections_per_class": most,
+        "use_regular_nms": True,
+        "nms_score_threshold": head.score_threshold,
+        "nms_iou_threshold": head.iou_threshold,
+        "num_classes": head.classes,
+    } | dict.fromkeys(("y_scale", "x_scale", "h_scale", "w_scale"), 1.0)
+    outputs = [(1, most, 4), (1, most), (1, most), (1,)]
+    found, classes, best, _ = graph.named(SUPPRESSION, [encoded, scores, whole], outputs, told)
+    column = graph.integers(1, most, 1)
+    columns = [graph.operator("RESHAPE", [one, column], (1, most, 1)) for one in (best, classes)]
+    return _beside(graph, [found, *columns])

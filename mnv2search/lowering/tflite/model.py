@@ -11,8 +11,7 @@ from flatbuffers import flexbuffers
 from mnv2search.errors import OptionError
 from mnv2search.lowering.flatbuffer import Flatbuffer
 from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.tflite.emitter import lower
-from mnv2search.lowering.tflite.heads import SUPPRESSION
+from mnv2search.lowering.tflite.emitter import SUPPRESSION, lower
 from mnv2search.lowering.tflite.operators import Graph, Operator, Tensor
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import SsdLite
@@ -48,13 +47,9 @@ _ACTIVATION: Slots = (("activation", "Int8"),)
 
 
 class _Kind(NamedTuple):
-    """A kind of operator.
+    """A kind of operator: its code in `BuiltinOperator`, and its options in the union `BuiltinOptions`, 0 for none.
 
-    Attributes:
-        code: in `BuiltinOperator`.
-        options: in the union `BuiltinOptions`; 0 has none.
-        slots: of those options.
-        version: that first computes in integers as we ask for it; 1 does in single precision.
+    The version is the first that computes in integers as we ask for it; 1 does in single precision.
     """
 
     code: int
@@ -96,20 +91,14 @@ def tflite_bytes(
     plan: Plan,
     weights: NetworkArrays | None = None,
     *,
-    seed: int = 0,
     batch: int = 1,
     ranges: Ranges | None = None,
     half: bool = False,
 ) -> bytes:
     """The network as a serialised TFLite model that maps `image` (N, S, S, 3), channels last, to `output`.
 
-    Args:
-        plan: the network.
-        weights: its arrays by (unit, layer); None takes arbitrary ones.
-        seed: of the arbitrary ones.
-        batch: images per inference.
-        ranges: of its tensors, for a network in eight-bit integers; input and output stay in single precision.
-        half: store the weights in half precision, and let the runtime compute in it.
+    With the `ranges` of its tensors it is in eight-bit integers, with input and output in single precision; with
+    `half` the weights are stored in half precision, and the runtime may compute in it.
 
     Raises:
         OptionError: `weights` lack a layer of the plan, both `ranges` and `half` are asked for, or non-maximum
@@ -123,14 +112,12 @@ def tflite_bytes(
     if half and ranges is not None:
         raise OptionError("a network is in half precision or in integers", hint="leave out one of half and ranges")
     graph = Graph()
-    output = lower(plan, weights, graph=graph, seed=seed, batch=batch, ranges=ranges, half=half)
+    output = lower(plan, weights, graph=graph, batch=batch, ranges=ranges, half=half)
     description = f"{plan.spec.name}, written by mnv2search"
     return _Writer(graph).model(output, description, HALF if half else {})
 
 
 class _Writer:
-    """Writes the tables of a model."""
-
     def __init__(self, graph: Graph) -> None:
         room = sum(array.nbytes + ALIGNMENT for array in graph.arrays) + BYTES_A_TENSOR * (len(graph.tensors) + 8)
         self._graph = graph
@@ -197,7 +184,6 @@ class _Writer:
         return self._file.table(4, named, {0: ("Int8", old), 2: ("Int32", version), 3: ("Int32", code)})
 
     def _signature(self, output: int) -> int:
-        """What the newer interfaces find inputs and outputs by."""
         file = self._file
         ends = [
             file.vector([file.table(2, {0: file.text(self._graph.tensors[end].name)}, {1: ("Uint32", end)})])

@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 # Numbers of TFLite's schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
 SAME, VALID = 0, 1
 RELU, RELU6 = 1, 3
+# What operators give that give no real numbers.
+OUTPUTS = {"ARG_MAX": np.int64}
 
 
 class Quantization(NamedTuple):
-    """How integers stand for real numbers: real = scale * (integer - zero).
-
-    Attributes:
-        scales: one, or one for each index of an axis.
-        zero: of all of them.
-        axis: that the scales belong to.
-    """
+    """How integers stand for real numbers: real = scale * (integer - zero); the axis is that of several scales."""
 
     scales: tuple[float, ...] | NDArray[np.float32]
     zero: int = 0
@@ -30,15 +26,7 @@ class Quantization(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """What operators read and write.
-
-    Attributes:
-        shape: channels last.
-        kind: of its numbers.
-        quantization: None for floating point and for sizes.
-        array: its index among the graph's arrays, for a constant.
-        name: if it has one.
-    """
+    """What operators read and write, channels last; `array` is a constant's index among the graph's arrays."""
 
     shape: tuple[int, ...]
     kind: np.dtype[np.generic]
@@ -49,15 +37,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One step.
+    """One step, of a kind such as ``CONV_2D`` as TFLite calls it, with options by the names that the writers know.
 
-    Attributes:
-        kind: as TFLite calls it, such as ``CONV_2D``.
-        inputs: numbers of tensors.
-        output: number of a tensor.
-        options: by the names that the writers know.
-        others: further outputs, after the first.
-        told: options of an operator that is known by a name.
+    `told` are the options of an operator that is known by a name.
     """
 
     kind: str
@@ -69,16 +51,9 @@ class Operator:
 
 
 class Graph:
-    """Tensors by number and operators in the order of computation.
+    """Tensors by number, of which the first is the input, and operators in the order of computation.
 
-    Args:
-        explicit: a convolution says how it pads, where TFLite wants an operator for what is not its SAME.
-
-    Attributes:
-        explicit: as given.
-        tensors: by number; the first one is the input, once it was added.
-        operators: in order.
-        arrays: of the constants.
+    Where it is `explicit`, a convolution says how it pads; TFLite wants an operator for what is not its SAME.
     """
 
     def __init__(self, *, explicit: bool = False) -> None:
@@ -116,14 +91,8 @@ class Graph:
         **options: int,
     ) -> int:
         """The number of the output of a new operator; it is in int8 where it has a quantization."""
-        made = np.dtype(np.float32 if quantization is None else np.int8)
+        made = np.dtype(OUTPUTS.get(kind, np.float32) if quantization is None else np.int8)
         output = self._add(Tensor(shape=shape, kind=made, quantization=quantization))
-        self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
-        return output
-
-    def places(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], **options: int) -> int:
-        """The number of the output of a new operator that gives 64-bit integers."""
-        output = self._add(Tensor(shape=shape, kind=np.dtype(np.int64)))
         self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
         return output
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from mnv2search.errors import OptionError
 from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
-from mnv2search.latency.prediction.d_optimal import most_informative
 from mnv2search.latency.prediction.features import FeatureTable
-from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.prediction.predictor import LatencyPredictor, most_informative
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.results.devices import Audit, Audited, Profile

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Set
 
 import numpy as np
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image, quiet
 from mnv2search.latency.runner.identity import half_refusal
-from mnv2search.latency.runner.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["VERSION", "load", "refusal", "version"]
 
 # At import, so that a machine without ExecuTorch says so before anything is loaded.
 VERSION = metadata.version("executorch")
@@ -30,7 +28,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     return half_refusal("XNNPACK") if precision == "fp16" else ""
 
 
@@ -38,9 +36,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The program loaded and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
-
-    Raises:
-        EngineError: ExecuTorch refuses the program, or this process has used another number of threads.
     """
     # It says what it finds out about the processor and how many threads it takes.
     with quiet(), warnings.catch_warnings():

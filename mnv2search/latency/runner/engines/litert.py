@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Tuple, TypedDict
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image
+from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, image, quiet
 from mnv2search.latency.runner.identity import half_refusal
-from mnv2search.latency.runner.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["load", "refusal", "version"]
 
 
 class Tensor(TypedDict):
@@ -33,7 +30,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     return half_refusal("LiteRT") if precision == "fp16" else ""
 
 
@@ -41,9 +38,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The network with XNNPACK's kernels and the image in its input.
 
     With one thread XNNPACK computes in the thread that asks.
-
-    Raises:
-        EngineError: LiteRT refuses the network.
     """
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])
@@ -65,7 +59,6 @@ def load(folder: str, settings: Settings) -> Loaded:
 
 
 def _quantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32] | NDArray[np.int8]:
-    """The values in the type of the tensor, which may be an integer."""
     if tensor["dtype"] != np.int8:
         return values
     scale, zero = tensor["quantization"]
@@ -74,7 +67,6 @@ def _quantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float3
 
 
 def _dequantized(values: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
-    """Real numbers for the values of the tensor."""
     if tensor["dtype"] != np.int8:
         return values
     scale, zero = tensor["quantization"]

@@ -13,7 +13,6 @@ from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, imag
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load", "refusal", "version"]
 
 # As pnnx names them.
 INPUT, OUTPUT = "in0", "out0"
@@ -25,7 +24,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     if precision != "fp16" or ncnn.cpu_support_arm_asimdhp():
         return ""
     return "ncnn computes in fp16 on Arm v8.2 processors only, and this is none"
@@ -36,9 +35,6 @@ def load(folder: str, settings: Settings) -> Loaded:
 
     A run makes an extractor, feeds it and takes the output out, as a program that uses ncnn does; memory comes from
     pools that belong to the network and stay from run to run.
-
-    Raises:
-        EngineError: ncnn refuses the network.
     """
     half = settings["precision"] == "fp16"
     net = ncnn.Net()

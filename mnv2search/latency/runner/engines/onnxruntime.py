@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["load", "version"]
 
 ERRORS_ONLY = 3
 
@@ -24,11 +23,7 @@ def version() -> str:
 
 
 def load(folder: str, settings: Settings) -> Loaded:
-    """A session with all graph optimisations and the image bound to its input.
-
-    Raises:
-        EngineError: ONNX Runtime refuses the graph.
-    """
+    """A session with all graph optimisations and the image bound to its input."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings["threads"]
     options.inter_op_num_threads = 1

@@ -35,7 +35,6 @@ with unreported():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["core", "load", "ov", "refusal", "unreported", "version"]
 
 # precision -> (hint to the plugin, capability of the processor that it takes)
 PRECISIONS = {
@@ -63,7 +62,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision; empty where it does."""
+    """Why this processor does not compute in a precision, if it does not."""
     _, capability = PRECISIONS[precision]
     capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if capability in capabilities:
@@ -75,9 +74,6 @@ def load(folder: str, settings: Settings) -> Loaded:
     """The network compiled for the CPU plugin with the image bound to its input.
 
     With one thread OpenVINO computes in the thread that asks.
-
-    Raises:
-        EngineError: OpenVINO refuses the graph.
     """
     hint, _ = PRECISIONS[settings["precision"]]
     options = {
@@ -104,6 +100,5 @@ def load(folder: str, settings: Settings) -> Loaded:
 
 
 def _model(folder: str) -> str:
-    """The file that describes the network."""
     xml = os.path.join(folder, "model.xml")
     return xml if os.path.exists(xml) else os.path.join(folder, "model.onnx")

@@ -21,7 +21,7 @@ from mnv2search.latency.remote.native import NativeDevice
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, LatencyDevice
-from mnv2search.lowering.artifact import Artifact
+from mnv2search.lowering.types import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

@@ -1,1 +1,0 @@
-"""Benchmark programs that come with the runtimes; one module a program."""
