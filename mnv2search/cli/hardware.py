@@ -90,10 +90,10 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
-    from mnv2search.workflows.devices.probe import NETWORKS, probe_device
+    from mnv2search.workflows.devices.probe import NETWORKS, probe
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:
-        result = probe_device(device=device, time_s=time_s, on_progress=advance)
+        result = probe(device, time_s=time_s, on_progress=advance)
     emit(asdict(result), channel_rows(result), kernel_rows(result), probe_lines(result), as_json=as_json)
 
 

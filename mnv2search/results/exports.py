@@ -20,9 +20,7 @@ class Compiled:
 
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
-        exports: one report per written file.
         unreadable: images of the calibration that could not be read.
-        judged: what was evaluated on test images and how well it did.
     """
 
     plan: Plan

@@ -169,11 +169,7 @@ def read_report(folder: Path) -> FinetuneReport | None:
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
-    """The results of the trainings in a folder; None if they have not ended or are of other networks.
-
-    Raises:
-        RecordError: the report cannot be read.
-    """
+    """The results of the trainings in a folder; None if they have not ended or are of other networks."""
     report = read_report(folder)
     if report is None or report.test is None:
         return None

@@ -65,13 +65,8 @@ def chosen_spec(
 ) -> ModelSpec:
     """The network of a file, bundled name, spec or space, with every choice of a search space made.
 
-    Args:
-        source: a file, a bundled name, ``-`` for standard input, or the value itself.
-        pick: options of a search space, each as ``AT=VALUE``.
-        first: take the first option wherever nothing is picked.
-        width: multiplier in place of the file's.
-        resolution: in place of the file's.
-        head_output: the output of a detector or segmenter.
+    `source` may be ``-`` for standard input. `pick` are options of a search space, each as ``AT=VALUE``; with
+    `first`, the first option is taken wherever nothing is picked. The other arguments replace values of the file.
 
     Raises:
         SpecError: the file has problems, or is a search space with choices left open.

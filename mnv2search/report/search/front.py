@@ -126,7 +126,6 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _guessing(front: Sequence[Evaluation]) -> str:
-    """What guessing among the classes gives."""
     head = front[0].spec.head if front else None
     if head is None or not head.classes:
         return ""
@@ -177,7 +176,6 @@ def _notes(
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
-    """What the accuracies are, and how they compare with the majority class."""
     if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
@@ -207,7 +205,6 @@ def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) ->
 
 
 def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
-    """What accuracies with shared weights say, and which networks the front leaves out."""
     yield (
         "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
         "reaches when it is trained"

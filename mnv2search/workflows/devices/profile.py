@@ -120,7 +120,6 @@ def build_profile(
 
 
 def _is_known(latency: Latency) -> bool:
-    """Whether the network was measured precisely enough to learn from before time was up."""
     return latency.ci_high_ms <= (1 + VAGUE) * latency.median_ms
 
 
@@ -192,11 +191,7 @@ def audit(
 
 
 def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
-    """Random networks of a space that the predictor has not learned from.
-
-    Raises:
-        OptionError: there is none.
-    """
+    """Random networks of a space that the predictor has not learned from."""
     generator = random.Random(f"audit {seed}")
     specs: dict[ModelSpec, None] = {}
     for _ in range(DRAWS * count):

@@ -194,7 +194,6 @@ def evaluator_of(options: RunOptions) -> str:
 
 
 def _check_evaluator(options: RunOptions, name: str) -> None:
-    """Refuse data and weights for an evaluator that takes none."""
     if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
         raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
     weights, weights_spec = options.get("from_"), options.get("from_spec")

@@ -134,14 +134,13 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
         if (folder / MANIFEST).exists() and not request.force:
             divisor = space_of_run(folder, read_manifest(folder)).template.channel_divisor
         else:
-            divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
+            divisor = probe(device, time_s=PROBE_S).round_to
     if divisor is None:
         return space
     return SearchSpace(template=replace(space.template, channel_divisor=divisor), axes=space.axes)
 
 
 def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
-    """What was done to the channels, where anything was asked for."""
     if request.round_to is None:
         return ()
     why = "as the device likes it" if request.round_to == AUTO else "as asked"
@@ -212,7 +211,6 @@ def _searched(
 
 
 def _left_of_whole(progress: Progress, log: RunLog, whole_s: float | None) -> Progress:
-    """Progress of a search with the time that is left to the end of the whole run."""
     if whole_s is None or progress.phase == "finetune":
         return progress
     return replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
@@ -227,7 +225,6 @@ def _finished(
     on_progress: Callable[[Progress], None],
     clock: Callable[[], float],
 ) -> Outcome:
-    """Write the results, and train the best networks where the request says so."""
     whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
@@ -261,7 +258,6 @@ def _saved(search: Search) -> tuple[str, ...]:
 
 
 def _held_s(folder: Path) -> float | None:
-    """The time that the run in a folder was last given, if any."""
     return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
 

@@ -84,7 +84,7 @@ def train_spec(
     """
     task = task_of(request.spec)
     _check(request, task)
-    with training_lock(request.folder, request.team):
+    with _locked(request.folder, request.team):
         return _Run(request, task, on_progress, on_note, stop).report()
 
 
@@ -103,8 +103,6 @@ def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
 
 
 class _Run:
-    """One training with its data, which every process of a team reads."""
-
     def __init__(
         self,
         request: TrainingRequest,
@@ -166,7 +164,7 @@ class _Run:
         train_part, val, test = (self.parts.examples[split] for split in SPLITS)
         epoch_steps = len(train_part) // task.batch_of(recipe, len(train_part))
         team.agreed(
-            lambda: check_existing_training(
+            lambda: _check_existing(
                 self.folder,
                 epochs=request.epochs,
                 time_s=request.time_s,
@@ -207,7 +205,6 @@ class _Run:
 
 
 def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
-    """Write ``training.json``, ``curves.png`` and ``report.html``."""
     write_text(report.folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
     write_page(
         report.folder,
@@ -220,28 +217,18 @@ def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
-    """Lock the folder of a training for one team of processes, of which only the leader writes to it.
-
-    Raises:
-        RecordError: another training has locked the folder, or it cannot be written to.
-        OtherProcessError: the leader could not lock it.
-    """
+def _locked(folder: Path, team: Team = ALONE) -> Iterator[None]:
+    """For one team of processes alone, of which only the leader writes to it."""
     with ExitStack() as stack:
         lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
         team.agreed(lambda: stack.enter_context(lock))
         yield
 
 
-def check_existing_training(
+def _check_existing(
     folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
 ) -> None:
-    """Note that a folder already holds a training, and that a requested length is not used.
-
-    Raises:
-        OptionError: the training is finished, and another length is requested.
-        TrainingError: the checkpoint cannot be read.
-    """
+    """Note that a folder already holds a training; refuse another length of a finished one."""
     held = read_checkpoint(folder / LAST)
     if held is None:
         return
@@ -260,7 +247,6 @@ def check_existing_training(
 
 
 def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
-    """Whether the requested length differs from that of the training."""
     if epochs is not None:
         return max(1, epochs * epoch_steps) != held.steps
     return time_s is not None and time_s != held.time_s

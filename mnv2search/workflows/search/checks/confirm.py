@@ -183,11 +183,7 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
 
 
 def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:
-    """Write them as JSON, whole or not at all.
-
-    Raises:
-        RecordError: the disk does not take it.
-    """
+    """Write them as JSON, whole or not at all."""
     rows = [asdict(c) | {"answers_agree": c.answers_agree, "speeds_agree": c.speeds_agree} for c in confirmations]
     write_text(path, json.dumps(rows, indent=2) + "\n")
 

@@ -89,7 +89,6 @@ def verify(
 
 
 def _specs(folder: Path, recorded: Mapping[str, Evaluation]) -> list[ModelSpec]:
-    """The networks of `front/`, which are those of the records."""
     files = front_files(folder)
     specs = [load_spec(file) for file in files]
     names = [spec.name for spec in specs]
