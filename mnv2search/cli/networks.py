@@ -20,7 +20,7 @@ from mnv2search.cli.options import (
     output_options,
     seed_option,
 )
-from mnv2search.cli.output import answer, answer_as_is, emit_json, note, stdout_console
+from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 
 @click.command("check")
@@ -72,14 +72,11 @@ def cost_command(
     """
     from mnv2search.cost import cost_of
     from mnv2search.report.networks import cost_rows
-    from mnv2search.report.table import draw
     from mnv2search.workflows.options import chosen_spec  # late: --help must not pay for it
 
     networks = tuple(chosen_spec(name, **choice) for name in specs)
-    if as_json:
-        emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
-    else:
-        draw(cost_rows(networks, precision=precision), stdout_console())
+    document = [{"name": one.name, **asdict(cost_of(one, precision=precision))} for one in networks]
+    emit(document, cost_rows(networks, precision=precision), as_json=as_json)
 
 
 @click.command("catalog")
@@ -93,14 +90,10 @@ def catalog_command(family: str | None, as_json: bool) -> None:
       mnv2search catalog --family MobileNetV2
     """
     from mnv2search.report.networks import catalog_json, catalog_rows  # late: --help must not pay for it
-    from mnv2search.report.table import draw
     from mnv2search.spec.catalog import catalog
 
     entries = [e for e in catalog() if family is None or family.lower() in e.family.lower()]
-    if as_json:
-        emit_json(catalog_json(entries))
-    else:
-        draw(catalog_rows(entries), stdout_console())
+    emit(catalog_json(entries), catalog_rows(entries), as_json=as_json)
 
 
 @click.command("compile")
@@ -162,12 +155,7 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> No
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
     from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
-    from mnv2search.report.table import draw
 
-    if as_json:
-        emit_json(compiled_json(compiled))
-        return
-    draw(layer_rows(compiled.plan), stdout_console())
-    answer(compiled_results(compiled))
+    emit(compiled_json(compiled), layer_rows(compiled.plan), compiled_results(compiled), as_json=as_json)
     for line in compiled_notes(compiled):
-        note(line, quiet=quiet)
+        note(line, quiet=quiet or as_json)

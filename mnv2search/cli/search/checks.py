@@ -19,7 +19,7 @@ from mnv2search.cli.options import (
     time_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit, emit_json
+from mnv2search.cli.output import emit
 
 
 @click.command("verify")
@@ -80,22 +80,17 @@ def _repair(folder: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from mnv2search.cli.search.run import resume_command
+    from mnv2search.report.rows import counted
     from mnv2search.workflows.search.folder import DAMAGED, repair
 
     found = repair(folder)
-    if as_json:
-        emit_json({"folder": str(folder), **asdict(found)})
-    elif not found.dropped:
-        answer([f"nothing to repair: all {found.kept:,} lines of {folder} are records"])
+    lines = [f"line {line.number} is not a record ({line.why})" for line in found.dropped]
+    if lines:
+        moved = f"moved {counted(len(lines), 'damaged line')} to {folder / DAMAGED}"
+        lines += [f"{moved}; {found.kept:,} are kept", f"to resume: {resume_command(folder)}"]
     else:
-        answer([f"line {line.number} is not a record ({line.why})" for line in found.dropped])
-        count = len(found.dropped)
-        answer(
-            [
-                f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
-                f"to resume: {resume_command(folder)}",
-            ]
-        )
+        lines = [f"nothing to repair: all {found.kept:,} lines of {folder} are records"]
+    emit({"folder": str(folder), **asdict(found)}, lines, as_json=as_json)
 
 
 @click.command("audit")

@@ -182,7 +182,7 @@ def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) ->
     context = click.get_current_context()
     given = cast("RunOptions", {name: value for name, value in options.items() if _is_given(context, name)})
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
-    from mnv2search.workflows.search.api import run_search
+    from mnv2search.workflows.search.request import request_of
 
     folder: list[Path] = []
     told: list[str] = []
@@ -194,13 +194,10 @@ def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) ->
     try:
         # what a user's function prints belongs to the conversation, not to the answer
         with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
-            outcome = run_search(
-                given,
-                command=("mnv2search", *sys.argv[1:]),
-                on_progress=on_progress,
-                on_folder=folder.append,
-                on_note=tell,
-            )
+            request = request_of(given, command=("mnv2search", *sys.argv[1:]))
+            from mnv2search.workflows.search.run import run  # later: it takes seconds to load
+
+            outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {resume_command(folder[0])}")

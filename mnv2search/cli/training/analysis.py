@@ -20,7 +20,7 @@ from mnv2search.cli.options import (
     seed_option,
     void_option,
 )
-from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.cli.output import emit, note
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
@@ -88,10 +88,8 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **opti
 
     broken: list[DataError] = []
     found = predict(model, images, on_unreadable=broken.append, **options)
-    if as_json:
-        emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
-    else:
-        answer(_line(one) for one in found)
+    document = [{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found]
+    emit(document, map(_line, found), as_json=as_json)
     for error in broken:
         note(f"error: {error.message}")
     if broken:

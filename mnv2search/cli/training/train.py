@@ -28,7 +28,7 @@ from mnv2search.cli.options import (
     void_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.cli.output import emit, note
 from mnv2search.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -81,23 +81,19 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
     """
     if options["epochs"] is not None and options["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.training.distributed import joined  # late: --help must not pay for it
+    from mnv2search.report.training import training_lines  # late: --help must not pay for it
+    from mnv2search.results.training import report_json
+    from mnv2search.training.distributed import joined
+    from mnv2search.workflows.options import SAVED
     from mnv2search.workflows.training.api import training_request
 
     with joined(options["accelerator"]) as team, _reported_once(team):
         request = training_request(spec, data, options, team)
-        if request.weights is None and team.is_leader:
-            _note_random_weights(spec)
+        if request.weights is None and team.is_leader and spec.endswith(SAVED):
+            note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
-        _show(report, as_json=as_json)
-
-
-def _note_random_weights(spec: str) -> None:
-    from mnv2search.workflows.options import SAVED
-
-    if spec.endswith(SAVED):
-        note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
+        emit(report_json(report), training_lines(report), as_json=as_json)
 
 
 def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
@@ -106,16 +102,6 @@ def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
     bar, stops = _progress_bar(quiet=quiet), stop_requests(processes=request.team.size)
     with told_what_is_kept(request.folder), stops as stop, bar as show:
         return train_spec(request, on_progress=show, on_note=note, stop=stop)
-
-
-def _show(report: TrainingReport, *, as_json: bool) -> None:
-    from mnv2search.report.training import training_lines
-    from mnv2search.results.training import report_json
-
-    if as_json:
-        emit_json(report_json(report))
-    else:
-        answer(training_lines(report))
 
 
 @contextmanager
