@@ -34,7 +34,6 @@ from mnv2search.errors import StoppedError
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
-    from mnv2search.training.progress import Progress
     from mnv2search.workflows.training.api import TrainOptions
     from mnv2search.workflows.training.train import TrainingRequest
 
@@ -97,9 +96,10 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
 
 
 def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
+    from mnv2search.cli.progress import training
     from mnv2search.workflows.training.train import train_spec
 
-    bar, stops = _progress_bar(quiet=quiet), stop_requests(processes=request.team.size)
+    bar, stops = training(quiet=quiet), stop_requests(processes=request.team.size)
     with told_what_is_kept(request.folder), stops as stop, bar as show:
         return train_spec(request, on_progress=show, on_note=note, stop=stop)
 
@@ -122,43 +122,6 @@ def _reported_once(team: Team) -> Iterator[None]:
         if team.local_rank == 0:
             raise
         sys.exit(error.exit_code)
-
-
-@contextmanager
-def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A callback that shows progress: a bar on a terminal, elsewhere a line now and then and after evaluations."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from mnv2search.cli.output import stderr_console
-    from mnv2search.cli.progress import TRAINING_EVERY_S, line_due
-    from mnv2search.report.training import progress_text
-
-    console = stderr_console()
-    is_due = line_due(TRAINING_EVERY_S)
-    is_due()  # the first line comes later
-
-    def line(progress: Progress) -> None:
-        if is_due() or progress.evaluated is not None:
-            note(progress_text(progress))
-
-    if quiet:
-        yield lambda _: None
-    elif not console.is_terminal:
-        yield line
-    else:
-        said = TextColumn("{task.fields[said]}", markup=False)
-        with Bar(
-            TextColumn("training"), BarColumn(), said, TimeRemainingColumn(), console=console, transient=True
-        ) as bar:
-            task = bar.add_task("training", total=None, said="")
-
-            def drawn(progress: Progress) -> None:
-                bar.update(task, total=progress.steps or None, completed=progress.step, said=progress_text(progress))
-                if progress.evaluated is not None:
-                    bar.console.print(progress_text(progress))
-
-            yield drawn
 
 
 @click.command("supernet")
