@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an option of `run` is renamed",
-        symbol="command",
+        symbol="run_command",
         holds='@click.command("run")',
         old='"--latency-min-ms"',
         new='"--latency-least-ms", "latency_min_ms"',
@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         name="an option of `latency` is renamed",
         symbol="time_option",
-        old='"--time", "time_s"',
-        new='"--within", "time_s"',
+        old='"--time", name',
+        new='"--within", name',
         tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),
     ),
 )
