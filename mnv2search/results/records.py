@@ -80,7 +80,7 @@ class _Line:
     expected: float | None = None
 
 
-class LineReader:
+class _LineReader:
     """Reads the lines of one file, in which each name denotes one network."""
 
     def __init__(self, space: SearchSpace | None) -> None:
@@ -89,11 +89,6 @@ class LineReader:
         self._specs: dict[str, ModelSpec] = {}
 
     def record(self, content: bytes) -> Record:
-        """The record of a line.
-
-        Raises:
-            ValueError: the line is not a record; the message says why.
-        """
         line = json_as(_Line, content)
         spec = self._spec(line)
         if self._texts.setdefault(line.name, line.spec) != line.spec:
@@ -191,7 +186,7 @@ def checked_lines(
                 f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
             ) from error
         raise unreadable(path, error) from error
-    reader = LineReader(space)
+    reader = _LineReader(space)
     lines = content.split(b"\n")
     for number, line in enumerate(
         lines[:-1], start=1

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
@@ -101,7 +102,7 @@ def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
 
     bar, stops = training(quiet=quiet), stop_requests(processes=request.team.size)
     with told_what_is_kept(request.folder), stops as stop, bar as show:
-        return train_spec(request, on_progress=show, on_note=note, stop=stop)
+        return train_spec(replace(request, on_progress=show, on_note=note, stop=stop))
 
 
 @contextmanager

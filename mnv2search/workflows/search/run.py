@@ -88,7 +88,10 @@ def run(
         EvaluatorError: an accuracy cannot be determined.
     """
     space = load_space(request.space) if isinstance(request.space, str) else request.space
-    folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
+    name = default_name(space, request) if request.name is None else request.name
+    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
+        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
+    folder = request.root / name
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
         began_s = clock()  # reading images is inside the time
@@ -147,12 +150,6 @@ def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
     return (f"scaled channels are rounded to multiples of {space.template.channel_divisor}, {why}",)
 
 
-def _checked_name(name: str) -> str:
-    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
-        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
-    return name
-
-
 def _searched(
     folder: Path,
     manifest: Manifest,
@@ -167,7 +164,8 @@ def _searched(
     previous = recorded(folder, space)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
     whole_s = request.settings.time_s
-    left = remaining_settings(settings, whole_s=whole_s, held_s=_held_s(folder), manifest=manifest, previous=previous)
+    held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
+    left = remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
     goes_beyond = left is not None and manifest.status in ENDED
     if goes_beyond:
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
@@ -255,10 +253,6 @@ def _saved(search: Search) -> tuple[str, ...]:
     except OSError as error:
         return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
     return ()
-
-
-def _held_s(folder: Path) -> float | None:
-    return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
 
 def _manifest(

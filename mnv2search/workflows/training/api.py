@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -83,7 +84,7 @@ def train(
     from mnv2search.workflows.training.train import train_spec
 
     with joined(options.get("accelerator", DEFAULTS["accelerator"])) as team:
-        return train_spec(training_request(spec, data, options, team), on_note=on_note)
+        return train_spec(replace(training_request(spec, data, options, team), on_note=on_note))
 
 
 def training_request(
