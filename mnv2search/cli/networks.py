@@ -151,7 +151,7 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> No
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.workflows.export.compile import compile  # late: --help must not pay for it
+    from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
     from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows

@@ -101,11 +101,7 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
 
 
 def _metrics(known: dict[str, Any], metric: str) -> Metrics:
-    """The metrics of such JSON values.
-
-    Raises:
-        ValueError: they are none of this metric.
-    """
+    """The metrics of such JSON values; ValueError if they are none of this metric."""
     try:
         if metric != "top1":
             details = [*known.get("details", {}).items()]

@@ -132,7 +132,7 @@ def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int,
     """
     from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
     from mnv2search.cli.progress import measuring
-    from mnv2search.report.scores import score_json, score_lines, score_rows
+    from mnv2search.report.networks import score_json, score_lines, score_rows
     from mnv2search.spec.yaml.codec import load_space
     from mnv2search.workflows.training.scores import score_space
 

@@ -91,10 +91,6 @@ def build_profile(
 
     Returns (network, latency in ms) of each measured network, the wall time in s, and the level of the reference in
     ms. Networks in `without`, such as those of a test, are not measured.
-
-    Raises:
-        OptionError: there is no space.
-        DeviceError: the device refuses a network.
     """
     if not spaces:
         raise OptionError("there is no space to profile the device for", hint="give --space, such as mnv2")

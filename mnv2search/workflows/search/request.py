@@ -175,11 +175,7 @@ def _budget(options: RunOptions) -> Budget:
 
 
 def evaluator_of(options: RunOptions) -> str:
-    """The text that opens the evaluator: of the given name, or of what suits data and space.
-
-    Raises:
-        OptionError: options contradict each other.
-    """
+    """The text that opens the evaluator: of the given name, or of what suits data and space."""
     name, _, text = (options.get("accuracy") or _default_evaluator(options)).partition(":")
     _check_evaluator(options, name)
     if name == "train" and "task=" not in text and options.get("space") != "-" and (task := _task(options)):

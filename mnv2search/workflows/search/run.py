@@ -74,18 +74,11 @@ def run(
     on_note: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Run, or go on with a run that was interrupted.
+    """Run, or go on with a run that was interrupted; see `mnv2search.workflows.search.api.run`.
 
     Every finished evaluation is on disk before the next begins, so that an interruption loses at most the unfinished
     ones; KeyboardInterrupt is passed on after the manifest says so. `on_folder` is called as soon as the folder is
     known, `on_note` with what a user has to know before the search goes on, such as how many trainings fit.
-
-    Raises:
-        SpecError: the space has problems.
-        OptionError: the evaluator knows nothing of networks of the space, or no training fits into the time.
-        RecordError: the folder belongs to another command, or cannot be written.
-        DeviceError: the device cannot be used.
-        EvaluatorError: an accuracy cannot be determined.
     """
     space = load_space(request.space) if isinstance(request.space, str) else request.space
     name = default_name(space, request) if request.name is None else request.name
@@ -127,11 +120,7 @@ def default_name(space: SearchSpace, request: Request) -> str:
 
 
 def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
-    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began.
-
-    Raises:
-        SpecError: the space does not allow it.
-    """
+    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began."""
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:

@@ -90,12 +90,7 @@ def train(
 def training_request(
     spec: ModelSpec | SearchSpace | str | Path, data: str | Path, given: TrainOptions, team: Team
 ) -> TrainingRequest:
-    """The request of some options, for one of the processes that train together.
-
-    Raises:
-        SpecError: the network has problems, or is a search space with choices left open.
-        OptionError: options contradict each other.
-    """
+    """The request of some options, for one of the processes that train together."""
     from mnv2search.workflows.training.train import TrainingRequest  # late: it loads torch
 
     options: TrainOptions = {**DEFAULTS, **given}

@@ -108,9 +108,6 @@ def confirm(
     """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
 
     `on_progress` is called after every network with the number of those that are done.
-
-    Raises:
-        DeviceError: the converter is missing or refuses a network, or the device does.
     """
     if not isinstance(device, ArtifactDevice):
         raise DeviceError(f"device {device.info.name} runs no artifacts: there is no converter to compare with")

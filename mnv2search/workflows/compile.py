@@ -1,4 +1,4 @@
-"""A spec laid out, counted twice, and written in the formats asked for."""
+"""A spec laid out, counted twice, written in the formats asked for, and evaluated with the files."""
 
 from __future__ import annotations
 
