@@ -9,23 +9,14 @@ from typing import Any, Literal
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    FOLDER,
-    NonEmptyPath,
-    NonEmptyText,
-    force_option,
-    json_option,
-    network_options,
-    output_options,
-    seed_option,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, FOLDER, NonEmptyPath, NonEmptyText
 from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
-@output_options
+@options.output
 def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
 
@@ -56,8 +47,8 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
-@network_options()
-@json_option
+@options.network()
+@options.json
 def cost_command(
     specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any
 ) -> None:
@@ -81,7 +72,7 @@ def cost_command(
 
 @click.command("catalog")
 @click.option("--family", type=NonEmptyText(), metavar="TEXT", help="Only networks whose family contains TEXT.")
-@json_option
+@options.json
 def catalog_command(family: str | None, as_json: bool) -> None:
     """List published networks with their published and our counted figures.
 
@@ -133,12 +124,12 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
 )
-@seed_option("Seed of random weights.")
-@force_option
+@options.seed("Seed of random weights.")
+@options.force
 @click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
-@network_options(head_output=True)
-@output_options
-def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
+@options.network(head_output=True)
+@options.output
+def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:
     """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
 
     Each written file is loaded again and compared with the network. SPEC may be a .pt or .pt2 file; it brings its
@@ -153,7 +144,7 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> No
     """
     from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
-    compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
+    compiled = compile(spec, on_note=partial(note, quiet=quiet), **given)
     from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
 
     emit(compiled_json(compiled), layer_rows(compiled.plan), compiled_results(compiled), as_json=as_json)

@@ -8,23 +8,14 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import (
-    NonEmptyText,
-    data_option,
-    epochs_option,
-    output_dir_option,
-    output_options,
-    run_folder_argument,
-    seed_option,
-    time_option,
-    weights_options,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import NonEmptyText
 from mnv2search.cli.output import emit
 
 
 @click.command("verify")
-@run_folder_argument
-@time_option()
+@options.run_folder
+@options.time()
 @click.option(
     "--device",
     type=NonEmptyText(),
@@ -44,7 +35,7 @@ from mnv2search.cli.output import emit
     help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
     "nothing is measured.",
 )
-@output_options
+@options.output
 def verify_command(
     folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
 ) -> None:
@@ -95,16 +86,16 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 
 @click.command("audit")
 @click.argument("name", type=NonEmptyText(), metavar="NAME")
-@data_option
+@options.data
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
-@epochs_option("Number of epochs of each training.", default=5)
+@options.epochs("Number of epochs of each training.", default=5)
 @click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
-@weights_options("First weights of each training, those that the search began with; random ones if left out.")
-@seed_option()
-@output_dir_option
-@output_options
+@options.weights("First weights of each training, those that the search began with; random ones if left out.")
+@options.seed()
+@options.output_dir
+@options.output
 def audit_command(
-    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **options: Any
+    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **given: Any
 ) -> None:
     """Check whether the accuracies of the run NAME rank networks as trainings of their own do.
 
@@ -133,6 +124,6 @@ def audit_command(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
                 progress.step / progress.steps if progress.steps else 0.0,
             ),
-            **options,
+            **given,
         )
     emit(ranked_json(found), ranked_rows(found), ranked_lines(found), as_json=as_json)

@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Unpack, cast
 import click
 from click.core import ParameterSource
 
-from mnv2search.cli.options import (
-    Count,
-    Duration,
-    NonEmptyText,
-    Positive,
-    device_option,
-    json_option,
-    output_dir_option,
-    output_options,
-    run_folder_argument,
-    seed_option,
-    space_option,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
@@ -36,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @click.command("front")
-@run_folder_argument
-@json_option
+@options.run_folder
+@options.json
 def front_command(folder: Path, as_json: bool) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
@@ -93,7 +82,7 @@ NOTHING_FITS = 3
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@space_option(
+@options.space(
     "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
     default="mnv2",
 )
@@ -103,7 +92,7 @@ NOTHING_FITS = 3
     help="Multiple that scaled channels are rounded to; auto measures which multiple is fastest (up to a minute "
     "beyond --time). If left out, the space's, usually 8.",
 )
-@device_option
+@options.device
 @click.option(
     "--data",
     type=NonEmptyText(),
@@ -146,7 +135,7 @@ NOTHING_FITS = 3
     "segmenters are trained within it; what is too short for one training is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
-@seed_option()
+@options.seed()
 @click.option(
     "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."
 )
@@ -157,7 +146,7 @@ NOTHING_FITS = 3
     help="With --resume: run the programs, connect to the machines and read the data that the folder names, even if "
     "you did not start the run on this machine.",
 )
-@output_dir_option
+@options.output_dir
 @click.option(
     "--confirm/--no-confirm",
     default=None,
@@ -166,8 +155,8 @@ NOTHING_FITS = 3
     "converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
-@output_options
-def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
+@options.output
+def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
     Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
@@ -180,7 +169,7 @@ def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) ->
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
     context = click.get_current_context()
-    given = cast("RunOptions", {name: value for name, value in options.items() if _is_given(context, name)})
+    given = cast("RunOptions", {name: value for name, value in every.items() if _is_given(context, name)})
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
     from mnv2search.workflows.search.request import request_of
 

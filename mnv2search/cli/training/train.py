@@ -13,22 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    NonEmptyText,
-    Positive,
-    data_option,
-    device_option,
-    epochs_option,
-    folder_option,
-    network_options,
-    output_options,
-    seed_option,
-    space_option,
-    time_option,
-    void_option,
-    weights_options,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, NonEmptyText, Positive
 from mnv2search.cli.output import emit, note
 from mnv2search.errors import StoppedError
 
@@ -41,32 +27,32 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", type=NonEmptyText(), metavar="SPEC")
-@data_option
+@options.data
 @click.option(
     "--recipe",
     type=NonEmptyText(),
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
-@void_option
-@epochs_option("Number of epochs (overrides the recipe).")
-@time_option("Wall time of training, such as 30m (overrides epochs).", name="time")
-@weights_options(
+@options.void
+@options.epochs("Number of epochs (overrides the recipe).")
+@options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
+@options.weights(
     "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
     spec_help="Network that published weights belong to; SPEC if left out.",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
-@folder_option("Output folder (default: results/NAME-trained).")
-@seed_option()
+@options.folder("Output folder (default: results/NAME-trained).")
+@options.seed()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     help="Device to train on; auto uses CUDA if it is available.",
 )
-@network_options()
-@output_options
-def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
+@options.network()
+@options.output
+def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
@@ -79,7 +65,7 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
     Example:
       mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
     """
-    if options["epochs"] is not None and options["time"] is not None:
+    if given["epochs"] is not None and given["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
     from mnv2search.report.training import training_lines  # late: --help must not pay for it
     from mnv2search.results.training import report_json
@@ -87,8 +73,8 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
     from mnv2search.workflows.options import SAVED
     from mnv2search.workflows.training.api import training_request
 
-    with joined(options["accelerator"]) as team, _reported_once(team):
-        request = training_request(spec, data, options, team)
+    with joined(given["accelerator"]) as team, _reported_once(team):
+        request = training_request(spec, data, given, team)
         if request.weights is None and team.is_leader and spec.endswith(SAVED):
             note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
@@ -126,10 +112,10 @@ def _reported_once(team: Team) -> Iterator[None]:
 
 
 @click.command("supernet")
-@space_option("Search space whose networks share the weights.", required=True)
-@data_option
-@time_option("Wall time of the training; 10m without --epochs.")
-@epochs_option("Passes over the images (instead of --time).")
+@options.space("Search space whose networks share the weights.", required=True)
+@options.data
+@options.time("Wall time of the training; 10m without --epochs.")
+@options.epochs("Passes over the images (instead of --time).")
 @click.option(
     "--fidelity",
     type=NonEmptyText(),
@@ -144,19 +130,19 @@ def _reported_once(team: Team) -> Iterator[None]:
     metavar="NAME|FILE",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
 )
-@weights_options("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
+@options.weights("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
 @click.option(
     "--latency-ms",
     type=Positive(),
     metavar="MS",
     help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
 )
-@device_option
-@seed_option()
-@folder_option("Output folder (default: results/SPACE-supernet).")
-@output_options
+@options.device
+@options.seed()
+@options.folder("Output folder (default: results/SPACE-supernet).")
+@options.output
 def supernet_command(
-    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **options: Any
+    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **given: Any
 ) -> None:
     """Train weights that all networks of a space share, for several searches.
 
@@ -167,7 +153,7 @@ def supernet_command(
       mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
       mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
     """
-    if options["time_s"] is not None and epochs is not None:
+    if given["time_s"] is not None and epochs is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
@@ -176,7 +162,7 @@ def supernet_command(
 
     folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
     with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
-        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **options)
+        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **given)
     emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)
 
 
