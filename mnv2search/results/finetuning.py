@@ -124,7 +124,7 @@ def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Network:
     name: str
-    held_out: dict[str, Any]
+    held_out: dict[str, object]
     kind: Kind = "trained"
 
 
@@ -145,7 +145,7 @@ class FinetuneReport:
     metric: str = "top1"
     networks: tuple[_Network, ...] = ()
     best: str = ""
-    test: dict[str, Any] | None = None
+    test: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -17,6 +17,8 @@ from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
 F = TypeVar("F", bound=Callable[..., object])
+# Endings of files that hold a spec beside its weights.
+SAVED = (".pt", ".pt2")
 
 
 def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
@@ -48,10 +50,6 @@ def path_of(given: str | Path | None) -> Path | None:
 def paths_of(given: Sequence[str | Path] | str | Path) -> list[Path]:
     """One path or several as a list."""
     return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]
-
-
-SAVED = (".pt", ".pt2")
-"""Endings of files that hold a spec beside its weights."""
 
 
 def chosen_spec(
