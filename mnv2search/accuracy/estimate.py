@@ -142,7 +142,7 @@ def estimate(features: Features) -> Accuracy:
     half = Z_90 * (_typical_sd(typical, c) + _sd(_minus(own, typical), c)) + _caution(features)
     notes = [f"the estimate extrapolates: {text}" for text in extrapolations(features)]
     if features.other_activation:
-        notes.append("activations other than ReLU6 are taken for ReLU6")
+        notes.append("activations other than ReLU6 are treated as ReLU6")
     return Accuracy(
         value=_share(logit),
         low=_share(logit - half),
@@ -258,7 +258,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
             noun, number, unit = _WORDS[name]
             said = noun.format(number.format(value / unit))
             nearest = number.format(min(max(value, low), high) / unit)
-            found.append(f"{said}; its data {'begin' if value < low else 'end'} at {nearest}")
+            found.append(f"{said} (the data {'begin' if value < low else 'end'} at {nearest})")
     far = _sd(_minus(_terms(features, c), _typical_terms(features.madds, c)), c) > c.covered_sd
     if far and not found:
         found.append("farther from typical networks, in all dimensions together, than 95 % of the published ones")
@@ -272,7 +272,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
 
 # How a feature is named and how its values are written.
 _WORDS = {
-    "madds": ("{} multiply-adds", "{:.0f} M", 1e6),
+    "madds": ("{} multiply-adds", "{:.4g} M", 1e6),
     "resolution": ("resolution {}", "{:.0f} px", 1),
     "params_ratio": ("{} the body parameters of a typical network of this cost", "{:.2f} x", 1),
     "blocks_ratio": ("{} the blocks of a typical network of this cost", "{:.2f} x", 1),

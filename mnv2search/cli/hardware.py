@@ -97,7 +97,7 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
 def latency_command(
     specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
 ) -> None:
-    """Measure the latency of each SPEC, all side by side in one interleaved run.
+    """Measure the latency of each SPEC, all in turn within the same time.
 
     SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
     `mnv2search train` writes it, which holds a spec.
@@ -133,11 +133,11 @@ def latency_command(
 @options.device
 @options.space("Search space whose networks are to be predicted; may be repeated.", default=("mnv2",), multiple=True)
 @options.time("Wall time of the profile.", default="5m")
-@click.option("--refresh", is_flag=True, help="Forget earlier measurements.")
+@click.option("--refresh", is_flag=True, help="Discard earlier measurements.")
 @options.seed()
 @options.output
 def device_profile_command(as_json: bool, quiet: bool, **given: Any) -> None:
-    """Measure networks from which the latency of all others of the spaces is predicted in later runs on the device.
+    """Measure a sample of networks, so that later runs can predict the latency of all others of the spaces.
 
     \b
     Example:

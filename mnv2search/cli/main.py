@@ -20,21 +20,24 @@ __all__ = ["cli", "main"]
 # In the order in which a user meets them; what each does stands here so that --help need not import them.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
-    "compile": ("networks", "Lay out a spec as a network, and write it in other formats."),
-    "data": ("training.analysis", "Describe a set of images before anything is trained on it."),
+    "compile": ("networks", "Print the layers of a spec, and export the network."),
+    "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
     "train": ("training.train", "Train a network on images."),
-    "predict": ("training.analysis", "Draw what a trained network sees into images."),
-    "supernet": ("training.train", "Train weights that all networks of a space share, for searches to come."),
-    "audit": ("search.checks", "Check a search's accuracies against trainings of their own."),
-    "scores": ("training.analysis", "Correlate training-free scores with what counting says of networks of a space."),
+    "predict": ("training.analysis", "Draw the predictions of a trained network into images."),
+    "supernet": ("training.train", "Train weights that all networks of a space share, for several searches."),
+    "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),
+    "scores": (
+        "training.analysis",
+        "Correlate training-free scores with counts such as parameters, on networks of a space.",
+    ),
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
-    "latency": ("hardware", "Measure the latency of specs, side by side."),
+    "latency": ("hardware", "Measure the latency of specs, in turn."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
-    "device-profile": ("hardware", "Measure the networks that later predictions on a device learn from."),
+    "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
     "front": ("search.run", "Show the Pareto front of a run from its records."),
     "catalog": ("networks", "List published networks with their figures."),
-    "verify": ("search.checks", "Recount, rebuild and re-measure the front of a run."),
+    "verify": ("search.checks", "Count, build and measure the front of a run again."),
 }
 
 

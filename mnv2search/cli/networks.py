@@ -95,27 +95,27 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     multiple=True,
     type=FILE,
     metavar="FILE",
-    help="Write the network: .pt, .pt2, .onnx, .tflite, .pte or .py by the ending; may be repeated.",
+    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
 )
-@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load; else random.")
+@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
 @click.option(
     "--precision",
     type=click.Choice(("fp32", "fp16", "int8")),
     default="fp32",
-    help="Of the written files: int8 for .tflite, .onnx and .pte; fp16 for .tflite.",
+    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite.",
 )
 @click.option(
     "--calibration",
     type=FOLDER,
     metavar="DIR",
-    help="Images that set the int8 ranges (at most 128). Default: the training images of --data, else random "
-    "numbers.",
+    help="Folder of images (at most 128 are used) from which the int8 ranges are computed. Default: the training "
+    "images of --data, else random numbers.",
 )
 @click.option(
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),
     default="imagenet",
-    help="Of those images: ImageNet's mean and deviation, -1 to 1, or 0 to 1.",
+    help="Normalization of the calibration images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1.",
 )
 @click.option(
     "--data",
@@ -126,14 +126,15 @@ def catalog_command(family: str | None, as_json: bool) -> None:
 )
 @options.seed("Seed of random weights.")
 @options.force
-@click.option("--no-fvcore", is_flag=True, help="Leave out fvcore's count, which has to build the network.")
+@click.option("--no-fvcore", is_flag=True, help="Skip the count by fvcore, for which the network must be built.")
 @options.network(head_output=True)
 @options.output
 def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Lay out SPEC as a network: a row per unit, totals, and with -o the network itself.
+    """Print the layers of SPEC and their totals; with -o, also export the network.
 
-    Each written file is loaded again and compared with the network. SPEC may be a .pt or .pt2 file; it brings its
-    weights. For NET.yaml without --weights, NET.pt beside it is used if it exists.
+    Each written file is loaded again, and its outputs are compared with those of the network. SPEC may be a .pt
+    or .pt2 file, whose weights are then used. For NET.yaml without --weights, NET.pt in the same folder is used
+    if it exists.
 
     \b
     Example:

@@ -181,7 +181,7 @@ def space(
     )
 
 
-def weights(help: str, *, spec_help: str = "Network that published weights of --from belong to.") -> _Decorator:
+def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
     weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
     spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
@@ -197,7 +197,8 @@ def device(command: F) -> F:
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among equal ones.",
+        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among identical "
+        "devices.",
     )
     precision = click.option(
         "--precision",
@@ -238,7 +239,7 @@ def network(*, head_output: bool = False) -> _Decorator:
             type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",
-            help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
+            help="Make one choice of a search space, such as --pick blocks[1].expansion=6. May be repeated.",
         ),
         click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
     ]
@@ -264,7 +265,8 @@ def run_folder(command: F) -> F:
             from mnv2search.errors import RecordError  # late: only a missing run needs it
 
             raise RecordError(
-                f"there is no run {folder} in results", hint="give its name, or its folder, such as results/NAME"
+                f"there is no run {str(folder)!r} in results",
+                hint="give its name, or its folder, such as results/NAME",
             )
         return inside
 

@@ -125,7 +125,7 @@ def profile_lines(profile: Profile) -> Iterator[str]:
         f"{profile.elapsed_s:.0f} s, {profile.kept} of earlier still hold"
     )
     if profile.dropped_earlier:
-        yield "what was measured earlier was dropped: it missed today's measurements (another clock, or other work)"
+        yield "earlier measurements were discarded: they disagree with those of this run (other clock rate or load)"
     if profile.error is not None:
         yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
 
@@ -133,15 +133,13 @@ def profile_lines(profile: Profile) -> Iterator[str]:
 def channel_rows(probe: Probe) -> Rows:
     """A row for each number of channels."""
     return rows_of(
-        "latency of networks of one width",
+        "latency of networks by the channels of their layers",
         probe.channels,
         (Column("channels"), lambda point: str(point.channels)),
         (Column("measured [95 % interval]", "ms"), lambda point: measured_text(point.measured)),
         (Column("trend", "ms"), lambda point: ms_text(point.trend_ms)),
         (Column("over the trend", "%"), lambda point: f"{100 * point.excess:+.1f}"),
-        notes=[
-            "the trend is a power of the channels, as if they filled the blocks in which the device computes them"
-        ],
+        notes=["trend: a power of the channel count, for channels that fill whole blocks of the device"],
     )
 
 
@@ -152,8 +150,8 @@ def kernel_rows(probe: Probe) -> Rows:
         probe.kernels,
         (Column("depthwise kernel", "px"), lambda point: str(point.kernel)),
         (Column("one layer", "ms"), lambda point: plus_minus(point.ms, point.half_width_ms)),
-        (Column("times the smallest"), lambda point: f"{point.ratio:.2f}"),
-        (Column("multiply-adds, times the smallest"), lambda point: f"{point.madds_ratio:.2f}"),
+        (Column("relative to the smallest kernel"), lambda point: f"{point.ratio:.2f}"),
+        (Column("multiply-adds, relative"), lambda point: f"{point.madds_ratio:.2f}"),
     )
 
 
@@ -161,7 +159,7 @@ def probe_lines(probe: Probe) -> Iterator[str]:
     """A summary, with the multiple to round channels to."""
     yield device_line(probe.device)
     misfits = ", ".join(f"{point.multiple}: {100 * point.misfit:.1f} %" for point in probe.multiples)
-    yield f"what blocks of so many channels leave unexplained (root mean square): {misfits}"
+    yield f"unexplained variation (root mean square), if the device computes in blocks of N channels: {misfits}"
     for cliff in probe.cliffs:
         yield (
             f"cliff: from {cliff.below} to {cliff.above} channels {100 * cliff.rise:+.0f} %, where the trend has "
@@ -170,7 +168,7 @@ def probe_lines(probe: Probe) -> Iterator[str]:
     for kernel in probe.kernels:
         if kernel.is_ruinous:
             yield (
-                f"kernel {kernel.kernel} costs {kernel.ratio:.1f} times the smallest for {kernel.madds_ratio:.1f} "
-                "times its multiply-adds: leave it out of the space"
+                f"kernel {kernel.kernel} takes {kernel.ratio:.1f} times as long as the smallest, for "
+                f"{kernel.madds_ratio:.1f} times the multiply-adds: leave it out of the space"
             )
     yield f"round channels to multiples of {probe.round_to}: mnv2search run --round-to {probe.round_to}"

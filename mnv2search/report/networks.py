@@ -47,6 +47,7 @@ def layer_rows(plan: Plan) -> Rows:
         notes=(
             f"{cost.params:,} parameters ({cost.params_no_bn:,} without batch norm), "
             f"{cost.madds:,} multiply-adds, {cost.size_bytes / 1e6:.2f} MB of fp32 weights",
+            "n: number of the block in its row / blocks of the row; + input: the input is added to the output",
         ),
     )
 
@@ -165,6 +166,7 @@ def compiled_json(compiled: Compiled) -> dict[str, object]:
         "head_output": output_of(compiled.plan.spec),
         **asdict(compiled.cost),
         "fvcore_madds": compiled.fvcore_madds,
+        "weights": None if compiled.weights is None else str(compiled.weights),
         "unreadable_images": [str(path) for path in compiled.unreadable],
         "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
         "judged": [_judged_json(what, figures) for what, figures in compiled.judged],
@@ -192,7 +194,9 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 
 
 def compiled_results(compiled: Compiled) -> Iterator[str]:
-    """What a compilation came to: how well the network does, and each file with how far it computes from it."""
+    """Whether weights are random, the metrics on test images, and each file with its difference from the network."""
+    if compiled.exports and compiled.weights is None:
+        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file in place of the spec"
     if compiled.judged:
         first = compiled.judged[0][1]
         figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
@@ -213,9 +217,9 @@ def _agreement(report: ExportReport, *, judged: bool) -> str:
             f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
             f"{report.tolerance:.0e})"
         )
-    text = f"differs from the network in fp32 by {report.rms_relative_difference:.1%} (root mean square, relative)"
+    text = f"differs from fp32 by {100 * report.rms_relative_difference:.1f} % (root mean square, relative)"
     if report.same_class is not None and not judged:  # how well it does on test images says more
-        text += f" and names the same class for {report.same_class:.0%} of {counted(report.images, 'image')}"
+        text += f" and names the same class for {100 * report.same_class:.0f} % of {counted(report.images, 'image')}"
     if report.calibration_images is None:
         return text
     if report.calibration_images:

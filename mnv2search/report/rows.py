@@ -152,7 +152,7 @@ def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
     if any(latency.is_hasty for latency in noisy):
         yield "too few visits to some networks in the time allowed: give more --time"
     if any(not latency.is_hasty for latency in noisy):
-        yield "the machine was too noisy for some of these figures: repeat when it is quiet"
+        yield "the machine was too noisy for some of these latencies: repeat when it is quiet"
 
 
 def device_text(latencies: Sequence[Latency]) -> str:

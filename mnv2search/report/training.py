@@ -119,7 +119,7 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
     if over is not None:
         head = (", the classifier too" if over.classifier else ", not the classifier") if classifies else ""
         new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
-        yield f"first weights: {over.share:.0%} of the parameters came over{head}{new}"
+        yield f"first weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
         yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
 

@@ -20,6 +20,7 @@ class Compiled:
 
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
+        weights: file of the weights; None for random ones.
         unreadable: images of the calibration that could not be read.
     """
 
@@ -27,6 +28,7 @@ class Compiled:
     cost: Cost
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
+    weights: Path | None = None
     unreadable: tuple[Path, ...] = ()
     judged: Judged = ()
 

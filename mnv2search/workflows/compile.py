@@ -143,6 +143,7 @@ def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvco
         cost=cost_of(laid_out),
         fvcore_madds=counted,
         exports=tuple(exports),
+        weights=weights,
         unreadable=unreadable,
         judged=() if evaluate_all is None else evaluate_all(),
     )

@@ -1,4 +1,4 @@
-"""The answer at the end of a run: what to ship, or what to give up."""
+"""The end of a run: what to ship, or what would help."""
 
 from __future__ import annotations
 

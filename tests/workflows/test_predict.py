@@ -27,7 +27,7 @@ from scene_files import draw_scene
 from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
-from mnv2search.tasks.drawing import Label, draw_prediction
+from mnv2search.tasks.prediction import Found, drawn
 from mnv2search.workflows.training.predict import predict
 
 Run = Callable[..., Any]
@@ -248,7 +248,7 @@ def test_the_best_boxes_alone_are_drawn(run: Run, tmp_path: Path) -> None:
 
 def test_a_label_leaves_the_inside_of_a_box_visible() -> None:
     picture = Image.new("RGB", (200, 200))
-    shown = np.asarray(draw_prediction(picture, [Label(0, "t_shirt 17 %", (50.0, 60.0, 150.0, 160.0))]))
+    shown = np.asarray(drawn(picture, [Found(name="t_shirt", score=0.17, box=(50.0, 60.0, 150.0, 160.0))]).picture)
     assert (shown[63:157, 53:147] == 0).all()
     assert (shown[40:58, 50:100] != 0).any()
 

@@ -103,7 +103,7 @@ def test_a_probe_says_what_it_found_with_units_and_device(latency: Callable[[flo
     )
     text = "\n".join(probe_lines(found))
     assert text.startswith("device: simulated")
-    assert "kernel 7 costs 10.0 times the smallest for 5.4 times its multiply-adds" in text
+    assert "kernel 7 takes 10.0 times as long as the smallest, for 5.4 times the multiply-adds" in text
     assert "cliff: from 64 to 68 channels" in text
     assert text.endswith("round channels to multiples of 16: mnv2search run --round-to 16")
     assert len(channel_rows(found).rows) == len(CHANNELS)

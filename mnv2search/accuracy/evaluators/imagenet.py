@@ -195,8 +195,8 @@ def _checked_side(laid_out: Plan, stride: int) -> int:
         too_small = f"total stride {stride} is below {SMALLEST_STRIDE}"
     if too_small:
         raise EvaluatorError(
-            f"no ImageNet estimate for this network: {too_small}, and on small images the order at equal cost "
-            "reverses (there, more body parameters go with less accuracy)",
+            f"no ImageNet estimate for this network: {too_small}; on small images, networks with more parameters "
+            "at equal cost tend to be less accurate, unlike on ImageNet",
             hint=hint,
         )
     return side

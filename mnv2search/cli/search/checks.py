@@ -39,12 +39,12 @@ from mnv2search.cli.output import emit
 def verify_command(
     folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Recount, rebuild and re-measure the front of a run, and report what changed.
+    """Count, build and measure the front of a run again, and report differences.
 
     FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If that is
     on another machine and someone else made the folder, choose a device with --device.
 
-    Exits with 1 if a count differs or a network no longer fits.
+    Exits with 1 if a count differs or a network is no longer within the budget.
 
     \b
     Example:
@@ -90,18 +90,18 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
 @click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
-@options.weights("First weights of each training, those that the search began with; random ones if left out.")
+@options.weights("Initial weights of each training (default: random). Give those that the search began with.")
 @options.seed()
 @options.output_dir
 @options.output
 def audit_command(
     name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **given: Any
 ) -> None:
-    """Check whether the accuracies of the run NAME rank networks as trainings of their own do.
+    """Check whether the accuracies of the run NAME rank networks as separate trainings do.
 
-    Some of its networks, spread over the accuracies that the search found, are trained on their own by the same
-    recipe. Tells Kendall's and Spearman's rank correlation with their intervals. The same command goes on with
-    an audit that was interrupted.
+    Some of its networks, spread over the accuracies that the search found, are trained separately by the same
+    recipe. Prints Kendall's and Spearman's rank correlation with their intervals. Repeat the command to resume an
+    interrupted audit.
 
     \b
     Example:

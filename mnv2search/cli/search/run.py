@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def front_command(folder: Path, as_json: bool) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
-    FOLDER is its folder, or its name in results.
+    FOLDER is the run's folder, or its name in results.
 
     \b
     Example:
@@ -77,7 +77,7 @@ NOTHING_FITS = 3
 
 @click.command("run")
 @click.option("--latency-ms", type=Positive(), metavar="MS", help="Upper limit of the measured latency.")
-@click.option("--latency-min-ms", type=Positive(), metavar="MS", help="Lower end of a latency band.")
+@click.option("--latency-min-ms", type=Positive(), metavar="MS", help="Lower limit of the measured latency.")
 @click.option("--params", type=Count(), metavar="N", help="Upper limit of parameters, such as 3.4M.")
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
@@ -89,8 +89,8 @@ NOTHING_FITS = 3
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
-    help="Multiple that scaled channels are rounded to; auto measures which multiple is fastest (up to a minute "
-    "beyond --time). If left out, the space's, usually 8.",
+    help="Round channel counts to a multiple of this, after the width multiplier; auto measures which multiple is "
+    "fastest (up to a minute on top of --time). Default: the space's own multiple, usually 8.",
 )
 @options.device
 @click.option(
@@ -104,42 +104,45 @@ NOTHING_FITS = 3
     type=NonEmptyText(),
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
-    "python:module:function, recorded:TABLE, or proxy (a score and no accuracy). If left out, imagenet; with --data "
-    "supernet, or for detectors and segmenters train-dense.",
+    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet; with "
+    "--data supernet, or for detectors and segmenters train-dense.",
 )
 @click.option(
     "--from",
     "from_",
     type=NonEmptyText(),
     metavar="FILE",
-    help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of a network "
-    "with the same number of rows or stages, or published ones.",
+    help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
+    "network with the same number of rows or stages, or a published checkpoint.",
 )
 @click.option(
-    "--from-spec", type=NonEmptyText(), metavar="SPEC", help="The network that published weights of --from belong to."
+    "--from-spec",
+    type=NonEmptyText(),
+    metavar="SPEC",
+    help="Network to which the published weights in --from belong.",
 )
 @click.option(
     "--finetune/--no-finetune",
     default=None,
-    help="Train the best networks separately, with the same number of steps each, and ship the best of them; "
-    "detectors and segmenters go on from what they learned. The default with --data and a supernet; takes a third of "
-    "the time.",
+    help="Train the best networks separately, with the same number of steps each, and ship the best of them. "
+    "Detectors and segmenters continue from their weights. On by default with --data and a supernet. Uses 35 % of "
+    "--time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time without --confirm's. Default: 90s, with --data 20m, unless --trials is given. Give 30s or more: "
-    "a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. Detectors and "
-    "segmenters are trained within it; what is too short for one training is refused.",
+    help="Wall time, not counting --confirm. Default: 90s, with --data 20m, unless --trials is given. Give 30s or "
+    "more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. It includes "
+    "every training; a time too short for one training of a detector or segmenter is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
 @options.seed()
 @click.option(
-    "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."
+    "--name", type=NonEmptyText(), metavar="NAME", help="Name of the run's folder (default: from space and budget)."
 )
-@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Go on with an interrupted run.")
+@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Resume an interrupted run.")
 @click.option(
     "--trust",
     is_flag=True,
@@ -151,16 +154,17 @@ NOTHING_FITS = 3
     "--confirm/--no-confirm",
     default=None,
     show_default="confirm",
-    help="At the end, compare the front with the runtime's own converter. Takes time beyond --time: with some "
-    "converters minutes.",
+    help="At the end, compare the front with the official converter of the runtime. Takes time on top of --time, "
+    "with some converters minutes.",
 )
-@click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
+@click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
-    converter makes of it. The same command goes on with an interrupted run. Exits with 3 when nothing fits.
+    Prints the network to ship and the Pareto front. Then compares the networks of the front with the files that
+    the official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
+    no network is within the limits.
 
     \b
     Example:
@@ -195,7 +199,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         sys.exit(130)
     show(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned, as_json=as_json)
     if outcome.result.front and outcome.already_finished and not as_json:
-        note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
+        note("this run was finished before; a longer --time or more --trials extends it", quiet=quiet)
     for text in outcome.notes:
         if text not in told:
             note(text)
@@ -243,7 +247,7 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
         try:
             found = confirm_outcome(outcome, on_begin=begin, on_progress=advance)
         except KeyboardInterrupt:
-            note("the front was not compared with the runtime's own converter: interrupted")
+            note("the front was not compared with the official converter of the runtime: interrupted")
             sys.exit(130)
     for text in found.notes[len(outcome.notes) :]:
         note(text)

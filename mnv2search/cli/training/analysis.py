@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
-    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of one; a
+    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of such a
+    folder; a
     parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
     :CONFIG to choose a configuration. Add ?label=COLUMN or ?image=COLUMN to choose among several columns of a table.
     For detection: COCO's JSON or Pascal VOC's XML; for segmentation: images/ and masks/ of the same names.
@@ -88,7 +89,7 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **give
 
 
 def _line(prediction: Prediction) -> str:
-    from mnv2search.tasks.drawing import MOST_BOXES
+    from mnv2search.tasks.prediction import MOST_BOXES
 
     count = len(prediction.found)
     seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"
@@ -114,8 +115,8 @@ def _line(prediction: Prediction) -> str:
 def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
     """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
 
-    Scores are not accuracies: on another dataset the same score may rank in reverse. Check what a score follows on
-    your space before you search with --accuracy proxy:score=NAME.
+    Scores are not accuracies: on another dataset the same score may rank in reverse. Check which counts a score
+    correlates with on your space before you search with --accuracy proxy:score=NAME.
 
     \b
     Example:

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 @options.epochs("Number of epochs (overrides the recipe).")
 @options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
 @options.weights(
-    "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
-    spec_help="Network that published weights belong to; SPEC if left out.",
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint.",
+    spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
-@options.folder("Output folder (default: results/NAME-trained).")
+@options.folder("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @options.seed()
 @click.option(
     "--accelerator",
@@ -58,8 +58,8 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Un
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
     folders of images and masks.
 
-    FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
-    same command resumes the training exactly where it stopped.
+    The folder of -o receives the best weights, best.pt, and a checkpoint after every epoch: the same command
+    resumes the training exactly where it stopped.
 
     \b
     Example:
@@ -114,8 +114,8 @@ def _reported_once(team: Team) -> Iterator[None]:
 @click.command("supernet")
 @options.space("Search space whose networks share the weights.", required=True)
 @options.data
-@options.time("Wall time of the training; 10m without --epochs.")
-@options.epochs("Passes over the images (instead of --time).")
+@options.time("Wall time of the training (default: 10m without --epochs).")
+@options.epochs("Number of epochs (instead of --time).")
 @click.option(
     "--fidelity",
     type=NonEmptyText(),
@@ -128,9 +128,11 @@ def _reported_once(team: Team) -> Iterator[None]:
     type=NonEmptyText(),
     default="auto",
     metavar="NAME|FILE",
-    help="Recipe of the training; auto takes supernet or, with --from, adapt, with a third of its learning rate.",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
 )
-@options.weights("First weights: a .pt file of a network with the same number of rows or stages, or published ones.")
+@options.weights(
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint."
+)
 @click.option(
     "--latency-ms",
     type=Positive(),

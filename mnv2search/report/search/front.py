@@ -121,7 +121,8 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
-            f"no evaluated network slower than {100 * used:.0f} % of the budget seemed better; more --time tries more"
+            f"no evaluated network that takes more than {100 * used:.0f} % of the budget seemed better; more "
+            "--time tries more networks"
         )
 
 
@@ -179,7 +180,7 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
-            "differences below 1 point are no evidence"
+            "differences below 1 point are not significant"
         )
         yield from _beyond_evidence(front)
     if accuracy.kind == "proxy":
@@ -187,13 +188,10 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "trained":
         yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if accuracy.commonest is not None:
-        yield f"always answering the majority class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
+        yield f"majority-class accuracy on {accuracy.dataset}: {100 * accuracy.commonest:.1f} %"
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
             verb = "is" if below == 1 else "are"
-            yield (
-                f"warning: {below} of {len(front)} networks {verb} not shown to be better than always answering "
-                "that class"
-            )
+            yield (f"warning: {below} of {len(front)} networks {verb} not shown to be better than that")
 
 
 def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) -> Iterator[str]:
@@ -206,8 +204,8 @@ def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) ->
 
 def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
     yield (
-        "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
-        "reaches when it is trained"
+        "inherited: with weights that all networks of the space share; this ranks networks, but is not what a "
+        "network reaches when it is trained separately"
     )
     yield (
         f"{LIKELIHOOD}: the probability given to the right class (geometric mean over validation images)"
@@ -222,7 +220,7 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
-    yield "gain: over the best MobileNetV2 that is no slower, assuming that both are trained alike"
+    yield "gain: over the most accurate MobileNetV2 that is not slower, assuming that both are trained alike"
     yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})
 
 

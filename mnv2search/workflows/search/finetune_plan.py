@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.cost import cost_of
+from mnv2search.data.prepare import Parts
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_network
@@ -20,7 +21,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inheritance import inherit
-from mnv2search.tasks.task import AnyTask, Data, Parts
+from mnv2search.tasks.task import AnyTask, Data
 from mnv2search.training.distributed import own_device
 from mnv2search.training.throughput import Speed, Timed, training_rate
 from mnv2search.training.train import time_training

@@ -16,8 +16,8 @@ from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.masks import numbered
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
+from mnv2search.recipe import NORMALIZATIONS
 from mnv2search.results.training import Prediction
 from mnv2search.tasks.prediction import Predicted
 from mnv2search.tasks.task import AnyTask, task_of

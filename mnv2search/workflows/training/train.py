@@ -13,6 +13,7 @@ import torch
 from mnv2search.atomic import write_text
 from mnv2search.data.dataset import SPLITS
 from mnv2search.data.loaded_scenes import VOID
+from mnv2search.data.prepare import Parts
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet, build
@@ -24,7 +25,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
+from mnv2search.tasks.task import AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job

@@ -159,8 +159,8 @@ def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
     worst = max(max(c.difference, c.converter_difference) for c in confirmations)
     ratios = [c.ratio for c in confirmations]
     return (
-        f"{agree} of {len(confirmations)} agree with {confirmations[0].converter} in answer (largest difference "
-        f"{worst:.2g} of the PyTorch network's) and latency (ours over theirs {min(ratios):.3f} to {max(ratios):.3f})"
+        f"{agree} of {len(confirmations)} agree with the files of {confirmations[0].converter}: outputs (largest "
+        f"difference from PyTorch {worst:.2g}, relative) and latency (ratio {min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 
@@ -169,8 +169,8 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
     for one in confirmations:
         if not one.answers_agree:
             yield (
-                f"{one.name} differs in answer: ours by {one.difference:.2g} of the PyTorch network's, theirs by "
-                f"{one.converter_difference:.2g}; {one.tolerance:g} is accepted"
+                f"{one.name} differs in its outputs: relative difference from PyTorch {one.difference:.2g} in our "
+                f"file, {one.converter_difference:.2g} in that of the converter; {one.tolerance:g} is accepted"
             )
         if not one.speeds_agree:
             yield (
