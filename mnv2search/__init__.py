@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mnv2search.spec.space import SearchSpace, resolve
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
-    from mnv2search.workflows.export.compile import compile
+    from mnv2search.workflows.compile import compile
     from mnv2search.workflows.search.api import run, search
     from mnv2search.workflows.training.api import train
     from mnv2search.workflows.training.predict import predict
@@ -86,7 +86,7 @@ _NAMES = {
     "spec.space": ("SearchSpace", "resolve"),
     "spec.yaml.codec": ("dumps", "load", "loads"),
     "study.types": ("SearchResult",),
-    "workflows.export.compile": ("compile",),
+    "workflows.compile": ("compile",),
     "workflows.search.api": ("run", "search"),
     "workflows.training.api": ("train",),
     "workflows.training.predict": ("predict",),

@@ -9,22 +9,13 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    NonEmptyText,
-    device_option,
-    json_option,
-    network_options,
-    output_options,
-    seed_option,
-    space_option,
-    time_option,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, NonEmptyText
 from mnv2search.cli.output import emit, note
 
 
 @click.group("devices", invoke_without_command=True)
-@json_option
+@options.json
 @click.pass_context
 def devices_command(context: click.Context, as_json: bool) -> None:
     """List the devices to measure on, and why others are unavailable.
@@ -43,14 +34,14 @@ def devices_command(context: click.Context, as_json: bool) -> None:
 
 
 @devices_command.command("audit")
-@device_option
-@space_option("Search space to draw networks from.", default="mnv2")
+@options.device
+@options.space("Search space to draw networks from.", default="mnv2")
 @click.option("-n", "count", type=click.IntRange(1, 2000), default=30, help="Networks to measure.")
-@seed_option()
-@time_option()
+@options.seed()
+@options.time()
 @click.option("-o", "--output", type=FILE, metavar="PNG", help="Write a plot of all networks.")
-@output_options
-def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
+@options.output
+def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
     """Compare predicted with measured latencies of random networks that the predictor has not seen.
 
     \b
@@ -67,7 +58,7 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
     if output is not None and not os.access(output.parent, os.W_OK):
         raise click.UsageError(f"the folder of {output} cannot be written to: name a file elsewhere")
     with measuring(count, quiet=quiet or as_json) as advance:
-        result = audit(count=count, on_progress=advance, **options)
+        result = audit(count=count, on_progress=advance, **given)
     emit(audit_json(result), audit_rows(result), audit_lines(result), as_json=as_json)
     if output is not None:
         try:
@@ -78,9 +69,9 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
 
 
 @devices_command.command("probe")
-@device_option
-@time_option(default="2m")
-@output_options
+@options.device
+@options.time(default="2m")
+@options.output
 def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> None:
     """Measure which multiples of channels and which kernel sizes are fast on the device.
 
@@ -90,19 +81,19 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
     from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
-    from mnv2search.workflows.devices.probe import NETWORKS, probe_device
+    from mnv2search.workflows.devices.probe import NETWORKS, probe
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:
-        result = probe_device(device=device, time_s=time_s, on_progress=advance)
+        result = probe(device, time_s=time_s, on_progress=advance)
     emit(asdict(result), channel_rows(result), kernel_rows(result), probe_lines(result), as_json=as_json)
 
 
 @click.command("latency")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
-@device_option
-@time_option()
-@network_options(head_output=True)
-@output_options
+@options.device
+@options.time()
+@options.network(head_output=True)
+@options.output
 def latency_command(
     specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
 ) -> None:
@@ -139,13 +130,13 @@ def latency_command(
 
 
 @click.command("device-profile")
-@device_option
-@space_option("Search space whose networks are to be predicted; may be repeated.", default=("mnv2",), multiple=True)
-@time_option("Wall time of the profile.", default="5m")
+@options.device
+@options.space("Search space whose networks are to be predicted; may be repeated.", default=("mnv2",), multiple=True)
+@options.time("Wall time of the profile.", default="5m")
 @click.option("--refresh", is_flag=True, help="Discard earlier measurements.")
-@seed_option()
-@output_options
-def device_profile_command(as_json: bool, quiet: bool, **options: Any) -> None:
+@options.seed()
+@options.output
+def device_profile_command(as_json: bool, quiet: bool, **given: Any) -> None:
     """Measure a sample of networks, so that later runs can predict the latency of all others of the spaces.
 
     \b
@@ -157,5 +148,5 @@ def device_profile_command(as_json: bool, quiet: bool, **options: Any) -> None:
     from mnv2search.workflows.devices.profile import profile_device
 
     with profiling(quiet=quiet or as_json) as show:
-        profile = profile_device(on_progress=show, **options)
+        profile = profile_device(on_progress=show, **given)
     emit(asdict(profile), profile_lines(profile), as_json=as_json)

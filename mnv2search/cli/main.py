@@ -41,22 +41,19 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class _LazyGroup(click.Group):
     """A group that imports a command's file only when that command is asked for, or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands."""
         del ctx
         return list(COMMANDS)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -66,7 +63,6 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest names in the message."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from mnv2search.errors import UnknownNameError
 
@@ -74,7 +70,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="mnv2search", message="%(prog)s %(version)s")
 def cli() -> None:
     """Find networks of the MobileNetV2 family that run within a latency budget, measured on your device.

@@ -9,23 +9,14 @@ from typing import Any, Literal
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    FOLDER,
-    NonEmptyPath,
-    NonEmptyText,
-    force_option,
-    json_option,
-    network_options,
-    output_options,
-    seed_option,
-)
-from mnv2search.cli.output import answer, answer_as_is, emit_json, note, stdout_console
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, FOLDER, NonEmptyPath, NonEmptyText
+from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
-@output_options
+@options.output
 def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
 
@@ -56,8 +47,8 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
-@network_options()
-@json_option
+@options.network()
+@options.json
 def cost_command(
     specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any
 ) -> None:
@@ -72,19 +63,16 @@ def cost_command(
     """
     from mnv2search.cost import cost_of
     from mnv2search.report.networks import cost_rows
-    from mnv2search.report.table import draw
     from mnv2search.workflows.options import chosen_spec  # late: --help must not pay for it
 
     networks = tuple(chosen_spec(name, **choice) for name in specs)
-    if as_json:
-        emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
-    else:
-        draw(cost_rows(networks, precision=precision), stdout_console())
+    document = [{"name": one.name, **asdict(cost_of(one, precision=precision))} for one in networks]
+    emit(document, cost_rows(networks, precision=precision), as_json=as_json)
 
 
 @click.command("catalog")
 @click.option("--family", type=NonEmptyText(), metavar="TEXT", help="Only networks whose family contains TEXT.")
-@json_option
+@options.json
 def catalog_command(family: str | None, as_json: bool) -> None:
     """List published networks with their published and our counted figures.
 
@@ -93,14 +81,10 @@ def catalog_command(family: str | None, as_json: bool) -> None:
       mnv2search catalog --family MobileNetV2
     """
     from mnv2search.report.networks import catalog_json, catalog_rows  # late: --help must not pay for it
-    from mnv2search.report.table import draw
     from mnv2search.spec.catalog import catalog
 
     entries = [e for e in catalog() if family is None or family.lower() in e.family.lower()]
-    if as_json:
-        emit_json(catalog_json(entries))
-    else:
-        draw(catalog_rows(entries), stdout_console())
+    emit(catalog_json(entries), catalog_rows(entries), as_json=as_json)
 
 
 @click.command("compile")
@@ -140,12 +124,12 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
 )
-@seed_option("Seed of random weights.")
-@force_option
+@options.seed("Seed of random weights.")
+@options.force
 @click.option("--no-fvcore", is_flag=True, help="Skip the count by fvcore, for which the network must be built.")
-@network_options(head_output=True)
-@output_options
-def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
+@options.network(head_output=True)
+@options.output
+def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:
     """Print the layers of SPEC and their totals; with -o, also export the network.
 
     Each written file is loaded again, and its outputs are compared with those of the network. SPEC may be a .pt
@@ -159,16 +143,11 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> No
       mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
       mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
     """
-    from mnv2search.workflows.export.compile import compile  # late: --help must not pay for it
+    from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
-    compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
+    compiled = compile(spec, on_note=partial(note, quiet=quiet), **given)
     from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
-    from mnv2search.report.table import draw
 
-    if as_json:
-        emit_json(compiled_json(compiled))
-        return
-    draw(layer_rows(compiled.plan), stdout_console())
-    answer(compiled_results(compiled))
+    emit(compiled_json(compiled), layer_rows(compiled.plan), compiled_results(compiled), as_json=as_json)
     for line in compiled_notes(compiled):
-        note(line, quiet=quiet)
+        note(line, quiet=quiet or as_json)

@@ -106,7 +106,7 @@ class Positive(click.ParamType[float]):
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class Decorator(Protocol):
+class _Decorator(Protocol):
     """Adds options to a command."""
 
     def __call__(self, command: F, /) -> F:
@@ -122,54 +122,52 @@ FILE = NonEmptyPath(dir_okay=False)
 FOLDER = NonEmptyPath(file_okay=False)
 
 
-json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-quiet_option: Decorator = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")
-force_option: Decorator = click.option("--force", is_flag=True, help="Overwrite existing files.")
-data_option: Decorator = click.option(
+json: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+quiet: _Decorator = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")
+force: _Decorator = click.option("--force", is_flag=True, help="Overwrite existing files.")
+data: _Decorator = click.option(
     "--data",
     required=True,
     type=NonEmptyPath(),
     metavar="DATA",
     help="Images to train on; `mnv2search data --help` lists the layouts.",
 )
-void_option: Decorator = click.option(
-    "--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore."
-)
-output_dir_option: Decorator = click.option(
+void: _Decorator = click.option("--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore.")
+output_dir: _Decorator = click.option(
     "--output-dir", "output_dir", type=FOLDER, default=Path("results"), help="Folder that holds the folders of runs."
 )
 
 
-def output_options(command: F) -> F:
+def output(command: F) -> F:
     """`--json` and `--quiet`."""
-    return json_option(quiet_option(command))
+    return json(quiet(command))
 
 
-def seed_option(help: str = "Seed of all random draws.") -> Decorator:
+def seed(help: str = "Seed of all random draws.") -> _Decorator:
     """`--seed`: an integer from 0."""
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
-def time_option(
+def time(
     help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
-) -> Decorator:
+) -> _Decorator:
     """`--time`: in seconds."""
     return click.option("--time", name, type=Duration(), default=default, metavar="TIME", help=help)
 
 
-def epochs_option(help: str, *, default: int | None = None) -> Decorator:
+def epochs(help: str, *, default: int | None = None) -> _Decorator:
     """`--epochs`: a number from 1."""
     return click.option("--epochs", type=click.IntRange(1), default=default, help=help)
 
 
-def folder_option(help: str, *, default: Path | None = None) -> Decorator:
+def folder(help: str, *, default: Path | None = None) -> _Decorator:
     """`-o`: a folder to write to."""
     return click.option("-o", "--output", type=FOLDER, default=default, metavar="FOLDER", help=help)
 
 
-def space_option(
+def space(
     help: str, *, default: str | tuple[str, ...] | None = None, required: bool = False, multiple: bool = False
-) -> Decorator:
+) -> _Decorator:
     """`--space`: file or bundled name of a search space; several as `spaces`."""
     return click.option(
         "--space",
@@ -183,16 +181,14 @@ def space_option(
     )
 
 
-def weights_options(
-    help: str, *, spec_help: str = "Network to which the published weights in --from belong."
-) -> Decorator:
+def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
     weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
     spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
 
-def device_option(command: F) -> F:
+def device(command: F) -> F:
     """`--device` and `--precision`: what to measure on; several devices of one kind are joined to a pool."""
     device = click.option(
         "--device",
@@ -225,7 +221,7 @@ def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, .
     return device_text(value, context.meta.get("mnv2search.precision"))
 
 
-def network_options(*, head_output: bool = False) -> Decorator:
+def network(*, head_output: bool = False) -> _Decorator:
     """Options that choose or change the network that an argument names.
 
     They become `width`, `resolution`, `pick`, `first` and, if asked for, `head_output`.
@@ -258,7 +254,7 @@ def network_options(*, head_output: bool = False) -> Decorator:
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
-def run_folder_argument(command: F) -> F:
+def run_folder(command: F) -> F:
     """`FOLDER`: the folder of a run, or its name in `results`."""
 
     def run_folder(_: click.Context, __: click.Parameter, folder: Path) -> Path:

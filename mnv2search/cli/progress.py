@@ -29,6 +29,7 @@ from mnv2search.report.rows import accuracy_phrase, measured_text
 if TYPE_CHECKING:
     from mnv2search.latency.measuring.timing import OnProgress
     from mnv2search.study.types import Progress as SearchProgress
+    from mnv2search.training.progress import Progress as TrainingProgress
 
 
 PHASES = {
@@ -108,6 +109,36 @@ def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
                 note(description)
 
         yield show
+
+
+@contextmanager
+def training(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Yields a callback for the progress of a training: a bar, or a line now and then and after evaluations."""
+    from mnv2search.report.training import progress_text  # late: only trainings need it
+
+    console, is_due = stderr_console(), line_due(TRAINING_EVERY_S)
+    is_due()  # the first line comes later
+
+    def write(progress: TrainingProgress) -> None:
+        if not quiet and (is_due() or progress.evaluated is not None):
+            note(progress_text(progress))
+
+    if quiet or not console.is_terminal:
+        yield write
+        return
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(
+        TextColumn("training"), BarColumn(), text, TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def draw(progress: TrainingProgress) -> None:
+            said = progress_text(progress)
+            bar.update(task, total=progress.steps or None, completed=progress.step, description=said)
+            if progress.evaluated is not None:
+                console.print(said)
+
+        yield draw
 
 
 class _TimeLeft(ProgressColumn):

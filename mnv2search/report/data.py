@@ -167,7 +167,6 @@ def _box_lines(found: DataDescription) -> Iterator[str]:
 
 
 def _class_lines(found: DataDescription) -> Iterator[str]:
-    """Imbalance between classes, and classes that are missing somewhere."""
     classes, amount = found.dataset.classes, AMOUNTS[found.dataset.task][0]
     present = [number for number in found.amounts["train"] if number]
     if max(present) > 2 * min(present):
@@ -197,7 +196,6 @@ def _unreadable_lines(found: DataDescription) -> Iterator[str]:
 
 
 def _fault_lines(faults: Sequence[Fault]) -> Iterator[str]:
-    """Faults by kind, the most frequent first, each with its count and an example."""
     for things in ("image", "annotation"):
         own = [fault for fault in faults if fault.of == things]
         kinds: dict[str, list[Fault]] = defaultdict(list)

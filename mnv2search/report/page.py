@@ -97,5 +97,4 @@ def _cells(row: Sequence[str], sides: Sequence[str]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text with HTML and control characters escaped."""
     return escape(escaped(text))

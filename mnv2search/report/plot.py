@@ -288,7 +288,6 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
 
 
 def _figures(history: Sequence[Evaluated]) -> dict[str, list[float]]:
-    """The figures of every evaluation by name, the one that decides first."""
     names = dict.fromkeys(name for one in history for name in one.figures)
     return {name: [one.figures.get(name, 0.0) for one in history] for name in names}
 

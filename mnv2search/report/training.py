@@ -125,7 +125,6 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
 
 
 def _reach_lines(report: TrainingReport) -> Iterator[str]:
-    """How many boxes the anchors are made for."""
     known = [(n, s) for n, s in zip(report.data.classes, report.reach, strict=False) if s is not None]
     if known:
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in known)

@@ -15,12 +15,9 @@ RUINOUS = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The profile of a device.
+    """The profile of a device: how many networks were measured now, and how many of earlier are still valid (`kept`).
 
     Attributes:
-        spaces: names of the spaces of its networks.
-        measured: number of networks measured now.
-        kept: number of networks measured earlier that are still valid.
         dropped_earlier: earlier measurements disagree with those of today and were dropped.
         error: mean relative error on these networks, each predicted from the others; None below three.
     """

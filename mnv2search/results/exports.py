@@ -20,10 +20,8 @@ class Compiled:
 
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
-        exports: one report per written file.
         weights: file of the weights; None for random ones.
         unreadable: images of the calibration that could not be read.
-        judged: what was evaluated on test images and how well it did.
     """
 
     plan: Plan

@@ -101,11 +101,7 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
 
 
 def _metrics(known: dict[str, Any], metric: str) -> Metrics:
-    """The metrics of such JSON values.
-
-    Raises:
-        ValueError: they are none of this metric.
-    """
+    """The metrics of such JSON values; ValueError if they are none of this metric."""
     try:
         if metric != "top1":
             details = [*known.get("details", {}).items()]
@@ -128,7 +124,7 @@ def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Network:
     name: str
-    held_out: dict[str, Any]
+    held_out: dict[str, object]
     kind: Kind = "trained"
 
 
@@ -149,7 +145,7 @@ class FinetuneReport:
     metric: str = "top1"
     networks: tuple[_Network, ...] = ()
     best: str = ""
-    test: dict[str, Any] | None = None
+    test: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -169,11 +165,7 @@ def read_report(folder: Path) -> FinetuneReport | None:
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
-    """The results of the trainings in a folder; None if they have not ended or are of other networks.
-
-    Raises:
-        RecordError: the report cannot be read.
-    """
+    """The results of the trainings in a folder; None if they have not ended or are of other networks."""
     report = read_report(folder)
     if report is None or report.test is None:
         return None

@@ -58,12 +58,7 @@ Status = Literal["starting", "running", "interrupted", "finished", "nothing fits
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Length and method of a search; see `mnv2search.study.types.Settings`.
-
-    Attributes:
-        finetune: whether the best networks are fine-tuned separately at the end.
-        confirm: whether the front is compared with the runtime's own converter at the end.
-    """
+    """Length and method of a search, see `mnv2search.study.types.Settings`, and what follows it."""
 
     trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
     time_s: Seconds | None = None

@@ -25,6 +25,8 @@ from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
+# Fields of an evaluation that a line has under the same names.
+KEPT = ("cost", "latency", "accuracy", "budget", "seed", "elapsed_s", "curve", "expected")
 Trial = Annotated[int, Meta(ge=-1, le=MAX_TRIAL)]
 
 
@@ -50,16 +52,9 @@ def line_of(record: Record) -> str:
         trial=record.trial,
         stage=record.stage,
         name=evaluation.spec.name,
-        cost=evaluation.cost,
-        latency=evaluation.latency,
-        accuracy=evaluation.accuracy,
-        budget=evaluation.budget,
-        seed=evaluation.seed,
-        elapsed_s=evaluation.elapsed_s,
         pick=record.pick,
         spec=dumps(evaluation.spec),
-        curve=evaluation.curve,
-        expected=evaluation.expected,
+        **{name: getattr(evaluation, name) for name in KEPT},
     )
     for_readers = {"hash": content_hash(evaluation.spec), "is_feasible": evaluation.is_feasible}
     return json.dumps(asdict(line) | for_readers, separators=(",", ":"), allow_nan=False) + "\n"
@@ -85,7 +80,7 @@ class _Line:
     expected: float | None = None
 
 
-class LineReader:
+class _LineReader:
     """Reads the lines of one file, in which each name denotes one network."""
 
     def __init__(self, space: SearchSpace | None) -> None:
@@ -94,26 +89,11 @@ class LineReader:
         self._specs: dict[str, ModelSpec] = {}
 
     def record(self, content: bytes) -> Record:
-        """The record of a line.
-
-        Raises:
-            ValueError: the line is not a record; the message says why.
-        """
         line = json_as(_Line, content)
         spec = self._spec(line)
         if self._texts.setdefault(line.name, line.spec) != line.spec:
             raise ValueError(f"an earlier line has a different network named {line.name!r}")
-        evaluation = Evaluation(
-            spec=spec,
-            cost=line.cost,
-            latency=line.latency,
-            accuracy=line.accuracy,
-            budget=line.budget,
-            seed=line.seed,
-            elapsed_s=line.elapsed_s,
-            curve=line.curve,
-            expected=line.expected,
-        )
+        evaluation = Evaluation(spec=spec, **{name: getattr(line, name) for name in KEPT})
         return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
 
     def _spec(self, line: _Line) -> ModelSpec:
@@ -206,7 +186,7 @@ def checked_lines(
                 f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
             ) from error
         raise unreadable(path, error) from error
-    reader = LineReader(space)
+    reader = _LineReader(space)
     lines = content.split(b"\n")
     for number, line in enumerate(
         lines[:-1], start=1

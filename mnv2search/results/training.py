@@ -19,18 +19,13 @@ from mnv2search.training.progress import Trained
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingReport:
-    """The outcome of a training.
+    """The outcome of a training, in a folder with ``best.pt``, ``training.json`` and ``report.html``.
 
     Attributes:
         spec: that was trained, with the classes of the data.
-        task: by name.
         trained: the training; its metrics are those on the validation images, which chose the weights.
         test: metrics on images that played no part in it.
         inheritance: what came over from other weights, or None.
-        threads: of torch.
-        processes: that trained together.
-        folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,
-            ``report.html`` and event files of TensorBoard.
         unreadable: images that were left out.
         faults: annotations and images that were skipped or clipped.
         reach: of the boxes of each class to learn from, the share that some anchor overlaps by half or more; None for

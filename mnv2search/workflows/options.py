@@ -17,6 +17,8 @@ from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
 F = TypeVar("F", bound=Callable[..., object])
+# Endings of files that hold a spec beside its weights.
+SAVED = (".pt", ".pt2")
 
 
 def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
@@ -50,10 +52,6 @@ def paths_of(given: Sequence[str | Path] | str | Path) -> list[Path]:
     return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]
 
 
-SAVED = (".pt", ".pt2")
-"""Endings of files that hold a spec beside its weights."""
-
-
 def chosen_spec(
     source: str | Path | ModelSpec | SearchSpace,
     *,
@@ -65,13 +63,8 @@ def chosen_spec(
 ) -> ModelSpec:
     """The network of a file, bundled name, spec or space, with every choice of a search space made.
 
-    Args:
-        source: a file, a bundled name, ``-`` for standard input, or the value itself.
-        pick: options of a search space, each as ``AT=VALUE``.
-        first: take the first option wherever nothing is picked.
-        width: multiplier in place of the file's.
-        resolution: in place of the file's.
-        head_output: the output of a detector or segmenter.
+    `source` may be ``-`` for standard input. `pick` are options of a search space, each as ``AT=VALUE``; with
+    `first`, the first option is taken wherever nothing is picked. The other arguments replace values of the file.
 
     Raises:
         SpecError: the file has problems, or is a search space with choices left open.

@@ -45,7 +45,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("the work began")
 
-    monkeypatch.setattr("mnv2search.workflows.export.compile.cost_of", refused)
+    monkeypatch.setattr("mnv2search.workflows.compile.cost_of", refused)
 
 
 @pytest.mark.usefixtures("_no_network")

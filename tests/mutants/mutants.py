@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an option of `run` is renamed",
-        symbol="command",
+        symbol="run_command",
         holds='@click.command("run")',
         old='"--latency-min-ms"',
         new='"--latency-least-ms", "latency_min_ms"',
@@ -92,7 +92,8 @@ MUTANTS = (
     ),
     Mutant(
         name="an option of `latency` is renamed",
-        symbol="time_option",
+        symbol="time",
+        holds="--time",
         old='"--time", name',
         new='"--within", name',
         tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),

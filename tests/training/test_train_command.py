@@ -116,12 +116,17 @@ def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, 
     asked = iter([True] + [False] * 9 + [True])
     recipe = load_recipe("quick.yaml")
     request = TrainingRequest(
-        spec=load_spec("mine.yaml"), data=Path("photos"), folder=Path("out"), recipe=recipe, epochs=2
+        spec=load_spec("mine.yaml"),
+        data=Path("photos"),
+        folder=Path("out"),
+        recipe=recipe,
+        epochs=2,
+        stop=lambda: next(asked, True),
     )
     with pytest.raises(StoppedError, match="while images were being decoded"):
-        train_spec(request, stop=lambda: next(asked, True))
+        train_spec(request)
     with pytest.raises(StoppedError, match="run the same command to resume"):
-        train_spec(request, stop=lambda: next(asked, True))
+        train_spec(request)
     done = run("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out", "--time", "9s")
     assert done.code == 0, done.err
     assert "out holds a training of 10 steps, which resumes after step" in " ".join(done.err.split())
@@ -288,9 +293,16 @@ def stopped_after(steps: int, tmp_path: Path) -> None:
 
     done = list[int]()
     recipe = load_recipe("quick.yaml")
-    request = TrainingRequest(spec=load_spec("mine.yaml"), data=Path("photos"), folder=Path("out"), recipe=recipe)
+    request = TrainingRequest(
+        spec=load_spec("mine.yaml"),
+        data=Path("photos"),
+        folder=Path("out"),
+        recipe=recipe,
+        on_progress=lambda p: done.append(p.step),
+        stop=lambda: len(done) >= steps,
+    )
     with pytest.raises(StoppedError):
-        train_spec(request, on_progress=lambda p: done.append(p.step), stop=lambda: len(done) >= steps)
+        train_spec(request)
 
 
 def history_steps(tmp_path: Path) -> list[int]:

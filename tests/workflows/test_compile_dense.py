@@ -23,7 +23,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.results.exports import Compiled
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.workflows.export.compile import compile
+from mnv2search.workflows.compile import compile
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RECIPE = Recipe(

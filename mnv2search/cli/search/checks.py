@@ -8,23 +8,14 @@ from typing import Any
 
 import click
 
-from mnv2search.cli.options import (
-    NonEmptyText,
-    data_option,
-    epochs_option,
-    output_dir_option,
-    output_options,
-    run_folder_argument,
-    seed_option,
-    time_option,
-    weights_options,
-)
-from mnv2search.cli.output import answer, emit, emit_json
+from mnv2search.cli import options
+from mnv2search.cli.options import NonEmptyText
+from mnv2search.cli.output import emit
 
 
 @click.command("verify")
-@run_folder_argument
-@time_option()
+@options.run_folder
+@options.time()
 @click.option(
     "--device",
     type=NonEmptyText(),
@@ -44,7 +35,7 @@ from mnv2search.cli.output import answer, emit, emit_json
     help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
     "nothing is measured.",
 )
-@output_options
+@options.output
 def verify_command(
     folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
 ) -> None:
@@ -80,36 +71,31 @@ def _repair(folder: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from mnv2search.cli.search.run import resume_command
+    from mnv2search.report.rows import counted
     from mnv2search.workflows.search.folder import DAMAGED, repair
 
     found = repair(folder)
-    if as_json:
-        emit_json({"folder": str(folder), **asdict(found)})
-    elif not found.dropped:
-        answer([f"nothing to repair: all {found.kept:,} lines of {folder} are records"])
+    lines = [f"line {line.number} is not a record ({line.why})" for line in found.dropped]
+    if lines:
+        moved = f"moved {counted(len(lines), 'damaged line')} to {folder / DAMAGED}"
+        lines += [f"{moved}; {found.kept:,} are kept", f"to resume: {resume_command(folder)}"]
     else:
-        answer([f"line {line.number} is not a record ({line.why})" for line in found.dropped])
-        count = len(found.dropped)
-        answer(
-            [
-                f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
-                f"to resume: {resume_command(folder)}",
-            ]
-        )
+        lines = [f"nothing to repair: all {found.kept:,} lines of {folder} are records"]
+    emit({"folder": str(folder), **asdict(found)}, lines, as_json=as_json)
 
 
 @click.command("audit")
 @click.argument("name", type=NonEmptyText(), metavar="NAME")
-@data_option
+@options.data
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
-@epochs_option("Number of epochs of each training.", default=5)
+@options.epochs("Number of epochs of each training.", default=5)
 @click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
-@weights_options("Initial weights of each training (default: random). Give those that the search began with.")
-@seed_option()
-@output_dir_option
-@output_options
+@options.weights("Initial weights of each training (default: random). Give those that the search began with.")
+@options.seed()
+@options.output_dir
+@options.output
 def audit_command(
-    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **options: Any
+    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **given: Any
 ) -> None:
     """Check whether the accuracies of the run NAME rank networks as separate trainings do.
 
@@ -138,6 +124,6 @@ def audit_command(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
                 progress.step / progress.steps if progress.steps else 0.0,
             ),
-            **options,
+            **given,
         )
     emit(ranked_json(found), ranked_rows(found), ranked_lines(found), as_json=as_json)

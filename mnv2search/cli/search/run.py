@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Unpack, cast
 import click
 from click.core import ParameterSource
 
-from mnv2search.cli.options import (
-    Count,
-    Duration,
-    NonEmptyText,
-    Positive,
-    device_option,
-    json_option,
-    output_dir_option,
-    output_options,
-    run_folder_argument,
-    seed_option,
-    space_option,
-)
+from mnv2search.cli import options
+from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
@@ -36,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @click.command("front")
-@run_folder_argument
-@json_option
+@options.run_folder
+@options.json
 def front_command(folder: Path, as_json: bool) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
@@ -93,7 +82,7 @@ NOTHING_FITS = 3
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
 @click.option("--size-kb", type=Positive(), metavar="KB", help="Upper limit of weights, fp32.")
-@space_option(
+@options.space(
     "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
     default="mnv2",
 )
@@ -103,7 +92,7 @@ NOTHING_FITS = 3
     help="Round channel counts to a multiple of this, after the width multiplier; auto measures which multiple is "
     "fastest (up to a minute on top of --time). Default: the space's own multiple, usually 8.",
 )
-@device_option
+@options.device
 @click.option(
     "--data",
     type=NonEmptyText(),
@@ -149,7 +138,7 @@ NOTHING_FITS = 3
     "every training; a time too short for one training of a detector or segmenter is refused.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
-@seed_option()
+@options.seed()
 @click.option(
     "--name", type=NonEmptyText(), metavar="NAME", help="Name of the run's folder (default: from space and budget)."
 )
@@ -160,7 +149,7 @@ NOTHING_FITS = 3
     help="With --resume: run the programs, connect to the machines and read the data that the folder names, even if "
     "you did not start the run on this machine.",
 )
-@output_dir_option
+@options.output_dir
 @click.option(
     "--confirm/--no-confirm",
     default=None,
@@ -169,8 +158,8 @@ NOTHING_FITS = 3
     "with some converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
-@output_options
-def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
+@options.output
+def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
     Prints the network to ship and the Pareto front. Then compares the networks of the front with the files that
@@ -184,9 +173,9 @@ def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) ->
       mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m
     """
     context = click.get_current_context()
-    given = cast("RunOptions", {name: value for name, value in options.items() if _is_given(context, name)})
+    given = cast("RunOptions", {name: value for name, value in every.items() if _is_given(context, name)})
     from mnv2search.cli.progress import searching  # late: --help must not pay for it
-    from mnv2search.workflows.search.api import run_search
+    from mnv2search.workflows.search.request import request_of
 
     folder: list[Path] = []
     told: list[str] = []
@@ -198,13 +187,10 @@ def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) ->
     try:
         # what a user's function prints belongs to the conversation, not to the answer
         with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
-            outcome = run_search(
-                given,
-                command=("mnv2search", *sys.argv[1:]),
-                on_progress=on_progress,
-                on_folder=folder.append,
-                on_note=tell,
-            )
+            request = request_of(given, command=("mnv2search", *sys.argv[1:]))
+            from mnv2search.workflows.search.run import run  # later: it takes seconds to load
+
+            outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {resume_command(folder[0])}")

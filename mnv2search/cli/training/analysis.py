@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    NonEmptyPath,
-    NonEmptyText,
-    folder_option,
-    force_option,
-    json_option,
-    output_options,
-    seed_option,
-    void_option,
-)
-from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, NonEmptyPath, NonEmptyText
+from mnv2search.cli.output import emit, note
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
@@ -29,15 +20,15 @@ if TYPE_CHECKING:
 
 @click.command("data")
 @click.argument("source", metavar="DATA", type=NonEmptyPath())
-@seed_option("Seed of the splits that are drawn.")
+@options.seed("Seed of the splits that are drawn.")
 @click.option(
     "--task",
     type=click.Choice(("auto", "classification", "detection", "segmentation")),
     default="auto",
     help="Task of the annotations; auto chooses by the layout.",
 )
-@void_option
-@output_options
+@options.void
+@options.output
 def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
@@ -66,16 +57,16 @@ SHOWN = 5
 @click.command("predict")
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
-@folder_option("Folder to write the pictures to.", default=Path("predicted"))
+@options.folder("Folder to write the pictures to.", default=Path("predicted"))
 @click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Least score of the boxes that are shown.")
 @click.option(
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),
     help="Normalization of the images (default: that of the training).",
 )
-@force_option
-@json_option
-def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+@options.force
+@options.json
+def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **given: Any) -> None:
     """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
 
     A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
@@ -88,11 +79,9 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **opti
     from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
 
     broken: list[DataError] = []
-    found = predict(model, images, on_unreadable=broken.append, **options)
-    if as_json:
-        emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
-    else:
-        answer(_line(one) for one in found)
+    found = predict(model, images, on_unreadable=broken.append, **given)
+    document = [{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found]
+    emit(document, map(_line, found), as_json=as_json)
     for error in broken:
         note(f"error: {error.message}")
     if broken:
@@ -121,8 +110,8 @@ def _line(prediction: Prediction) -> str:
     help="naswot, synflow or zen (default: all).",
 )
 @click.option("-n", "networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
-@seed_option()
-@output_options
+@options.seed()
+@options.output
 def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
     """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
 
@@ -135,7 +124,7 @@ def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int,
     """
     from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
     from mnv2search.cli.progress import measuring
-    from mnv2search.report.scores import score_json, score_lines, score_rows
+    from mnv2search.report.networks import score_json, score_lines, score_rows
     from mnv2search.spec.yaml.codec import load_space
     from mnv2search.workflows.training.scores import score_space
 

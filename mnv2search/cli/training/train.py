@@ -6,67 +6,53 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from mnv2search.cli.options import (
-    FILE,
-    NonEmptyText,
-    Positive,
-    data_option,
-    device_option,
-    epochs_option,
-    folder_option,
-    network_options,
-    output_options,
-    seed_option,
-    space_option,
-    time_option,
-    void_option,
-    weights_options,
-)
-from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.cli import options
+from mnv2search.cli.options import FILE, NonEmptyText, Positive
+from mnv2search.cli.output import emit, note
 from mnv2search.errors import StoppedError
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
-    from mnv2search.training.progress import Progress
     from mnv2search.workflows.training.api import TrainOptions
     from mnv2search.workflows.training.train import TrainingRequest
 
 
 @click.command("train")
 @click.argument("spec", type=NonEmptyText(), metavar="SPEC")
-@data_option
+@options.data
 @click.option(
     "--recipe",
     type=NonEmptyText(),
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
-@void_option
-@epochs_option("Number of epochs (overrides the recipe).")
-@time_option("Wall time of training, such as 30m (overrides epochs).", name="time")
-@weights_options(
+@options.void
+@options.epochs("Number of epochs (overrides the recipe).")
+@options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
+@options.weights(
     "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint.",
     spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
-@folder_option("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
-@seed_option()
+@options.folder("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
+@options.seed()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     help="Device to train on; auto uses CUDA if it is available.",
 )
-@network_options()
-@output_options
-def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
+@options.network()
+@options.output
+def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
@@ -79,43 +65,30 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: 
     Example:
       mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
     """
-    if options["epochs"] is not None and options["time"] is not None:
+    if given["epochs"] is not None and given["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.training.distributed import joined  # late: --help must not pay for it
+    from mnv2search.report.training import training_lines  # late: --help must not pay for it
+    from mnv2search.results.training import report_json
+    from mnv2search.training.distributed import joined
+    from mnv2search.workflows.options import SAVED
     from mnv2search.workflows.training.api import training_request
 
-    with joined(options["accelerator"]) as team, _reported_once(team):
-        request = training_request(spec, data, options, team)
-        if request.weights is None and team.is_leader:
-            _note_random_weights(spec)
+    with joined(given["accelerator"]) as team, _reported_once(team):
+        request = training_request(spec, data, given, team)
+        if request.weights is None and team.is_leader and spec.endswith(SAVED):
+            note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
-        _show(report, as_json=as_json)
-
-
-def _note_random_weights(spec: str) -> None:
-    from mnv2search.workflows.options import SAVED
-
-    if spec.endswith(SAVED):
-        note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
+        emit(report_json(report), training_lines(report), as_json=as_json)
 
 
 def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
+    from mnv2search.cli.progress import training
     from mnv2search.workflows.training.train import train_spec
 
-    bar, stops = _progress_bar(quiet=quiet), stop_requests(processes=request.team.size)
+    bar, stops = training(quiet=quiet), stop_requests(processes=request.team.size)
     with told_what_is_kept(request.folder), stops as stop, bar as show:
-        return train_spec(request, on_progress=show, on_note=note, stop=stop)
-
-
-def _show(report: TrainingReport, *, as_json: bool) -> None:
-    from mnv2search.report.training import training_lines
-    from mnv2search.results.training import report_json
-
-    if as_json:
-        emit_json(report_json(report))
-    else:
-        answer(training_lines(report))
+        return train_spec(replace(request, on_progress=show, on_note=note, stop=stop))
 
 
 @contextmanager
@@ -138,48 +111,11 @@ def _reported_once(team: Team) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-@contextmanager
-def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A callback that shows progress: a bar on a terminal, elsewhere a line now and then and after evaluations."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from mnv2search.cli.output import stderr_console
-    from mnv2search.cli.progress import TRAINING_EVERY_S, line_due
-    from mnv2search.report.training import progress_text
-
-    console = stderr_console()
-    is_due = line_due(TRAINING_EVERY_S)
-    is_due()  # the first line comes later
-
-    def line(progress: Progress) -> None:
-        if is_due() or progress.evaluated is not None:
-            note(progress_text(progress))
-
-    if quiet:
-        yield lambda _: None
-    elif not console.is_terminal:
-        yield line
-    else:
-        said = TextColumn("{task.fields[said]}", markup=False)
-        with Bar(
-            TextColumn("training"), BarColumn(), said, TimeRemainingColumn(), console=console, transient=True
-        ) as bar:
-            task = bar.add_task("training", total=None, said="")
-
-            def drawn(progress: Progress) -> None:
-                bar.update(task, total=progress.steps or None, completed=progress.step, said=progress_text(progress))
-                if progress.evaluated is not None:
-                    bar.console.print(progress_text(progress))
-
-            yield drawn
-
-
 @click.command("supernet")
-@space_option("Search space whose networks share the weights.", required=True)
-@data_option
-@time_option("Wall time of the training (default: 10m without --epochs).")
-@epochs_option("Number of epochs (instead of --time).")
+@options.space("Search space whose networks share the weights.", required=True)
+@options.data
+@options.time("Wall time of the training (default: 10m without --epochs).")
+@options.epochs("Number of epochs (instead of --time).")
 @click.option(
     "--fidelity",
     type=NonEmptyText(),
@@ -194,7 +130,7 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     metavar="NAME|FILE",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
 )
-@weights_options(
+@options.weights(
     "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint."
 )
 @click.option(
@@ -203,12 +139,12 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     metavar="MS",
     help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
 )
-@device_option
-@seed_option()
-@folder_option("Output folder (default: results/SPACE-supernet).")
-@output_options
+@options.device
+@options.seed()
+@options.folder("Output folder (default: results/SPACE-supernet).")
+@options.output
 def supernet_command(
-    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **options: Any
+    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **given: Any
 ) -> None:
     """Train weights that all networks of a space share, for several searches.
 
@@ -219,7 +155,7 @@ def supernet_command(
       mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
       mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
     """
-    if options["time_s"] is not None and epochs is not None:
+    if given["time_s"] is not None and epochs is not None:
         raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
@@ -228,7 +164,7 @@ def supernet_command(
 
     folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
     with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
-        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **options)
+        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **given)
     emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)
 
 

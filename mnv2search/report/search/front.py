@@ -20,6 +20,7 @@ from mnv2search.report.rows import (
     device_text,
     measured_text,
     millions,
+    rows_of,
     trouble_lines,
 )
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
@@ -91,27 +92,26 @@ def front_rows(
     ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
     gains = [gain_over(evaluation, rivals_of(evaluation)) for evaluation in ordered]
-    cells: dict[Column, Iterable[str]] = {
-        NAME: (e.spec.name for e in ordered),
-        _accuracy_column(accuracy): (accuracy_text(e.accuracy) for e in ordered),
-        Column(LIKELIHOOD, "%"): (_likelihood_text(e.accuracy) for e in ordered),
-        Column("measured latency [95 % interval]", "ms"): (measured_text(e.latency) for e in ordered),
-        Column("margin", "%", spare=2): map(_margin_text, ordered),
-        Column(GAIN, "points", spare=1): map(_gain_text, gains),
-        Column("multiply-adds", "M", spare=5): (millions(e.cost.madds) for e in ordered),
-        Column("params", "M", spare=4): (millions(e.cost.params) for e in ordered),
-        Column("side", "px", spare=3): (str(e.spec.size) for e in ordered),
-    }
+    cells: list[tuple[Column, Callable[[tuple[Evaluation, Gain | None]], str]]] = [
+        (NAME, lambda row: row[0].spec.name),
+        (_accuracy_column(accuracy), lambda row: accuracy_text(row[0].accuracy)),
+        (Column(LIKELIHOOD, "%"), lambda row: _likelihood_text(row[0].accuracy)),
+        (Column("measured latency [95 % interval]", "ms"), lambda row: measured_text(row[0].latency)),
+        (Column("margin", "%", spare=2), lambda row: _margin_text(row[0])),
+        (Column(GAIN, "points", spare=1), lambda row: _gain_text(row[1])),
+        (Column("multiply-adds", "M", spare=5), lambda row: millions(row[0].cost.madds)),
+        (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
+        (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
+    ]
     left_out = {GAIN} if not any(gains) else set()  # as with shared weights, which the baseline has no part in
     if accuracy is None or accuracy.kind != "inherited":
         left_out.add(LIKELIHOOD)
-    shown = {column: texts for column, texts in cells.items() if column.title not in left_out}
     rivals = max(map(rivals_of, ordered), key=len, default=())
-    return Rows(
-        title=title,
-        columns=tuple(shown),
-        rows=tuple(zip(*shown.values(), strict=True)),
-        notes=tuple(_notes(ordered, accuracy, rivals, left_out)),
+    return rows_of(
+        title,
+        zip(ordered, gains, strict=True),
+        *(cell for cell in cells if cell[0].title not in left_out),
+        notes=_notes(ordered, accuracy, rivals, left_out),
         stressed=frozenset({0} if ordered else ()),
     )
 
@@ -127,7 +127,6 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _guessing(front: Sequence[Evaluation]) -> str:
-    """What guessing among the classes gives."""
     head = front[0].spec.head if front else None
     if head is None or not head.classes:
         return ""
@@ -178,7 +177,6 @@ def _notes(
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
-    """What the accuracies are, and how they compare with the majority class."""
     if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
@@ -205,7 +203,6 @@ def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) ->
 
 
 def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
-    """What accuracies with shared weights say, and which networks the front leaves out."""
     yield (
         "inherited: with weights that all networks of the space share; this ranks networks, but is not what a "
         "network reaches when it is trained separately"

@@ -117,7 +117,6 @@ def _shared(folder: Path, name: str) -> str:
 
 
 def _weights(folder: Path) -> str:
-    """Where the weights of the network to ship are, or how to get some."""
     longer = f"mnv2search train {folder / 'ship.yaml'} --data DATA"
     if not (folder / "ship.pt").is_file():
         return f"{longer}; those of the search are not kept"
@@ -144,7 +143,6 @@ def _alternative(result: SearchResult) -> Iterator[str]:
 
 
 def _no_gain(result: SearchResult) -> Iterator[str]:
-    """That MobileNetV2 is not beaten, where no interval of a gain lies above 0."""
     gains = [gain for e in result.front if (gain := gain_over(e, result.rivals_of(e))) is not None]
     if gains and all(gain.low <= 0 for gain in gains):
         more = "" if result.exhausted else ": give more --time"
@@ -185,7 +183,6 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
 
 
 def _counted_out(result: SearchResult) -> Iterator[str]:
-    """That nothing was measured, the network that came nearest, and the limits that would let it in."""
     yield f"  none was measured: the counted limits excluded {_all_of(result.trials)} that the search looked at"
     if (closest := result.closest) is None:
         return
@@ -202,14 +199,12 @@ def _all_of(count: int) -> str:
 
 
 def _limits(budget: Budget) -> str:
-    """Every limit of a budget, in the words of the command line."""
     low = "" if budget.latency_min_ms is None else f"{budget.latency_min_ms:g} to "
     counted = [f"{name} {getattr(budget, name):,}" for name in COUNTED if getattr(budget, name) is not None]
     return ", ".join([f"{low}{budget.latency_ms:g} ms", *counted])
 
 
 def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
-    """For each limit that a network breaks, what it would have to be."""
     budget, latency = evaluation.budget, evaluation.latency
     for name in COUNTED:
         cap, counted = getattr(budget, name), getattr(evaluation.cost, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,39 +35,31 @@ CLIFF = 0.06
 NETWORKS = len(CHANNELS) + len(KERNELS)
 
 
-def probe_device(*, device: str, time_s: float | None = None, on_progress: OnProgress | None = None) -> Probe:
-    """Open a device and probe it; see `probe`.
-
-    Raises:
-        DeviceError: the device cannot be used, or refuses a network.
-    """
-    with open_device(device) as opened:
-        return probe(opened, cache=LatencyCache(), time_s=time_s, on_progress=on_progress)
-
-
 def probe(
-    device: LatencyDevice, *, cache: LatencyCache, time_s: float | None = None, on_progress: OnProgress | None = None
+    device: LatencyDevice | str, *, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> Probe:
     """Measure small networks side by side that differ in channels, and some that differ in their kernels.
 
     No visit begins after `time_s`; `on_progress` is called after every visit with the number of finished networks.
+    Text that opens a device is opened and closed here.
 
     Raises:
-        DeviceError: the device refuses a network.
+        DeviceError: the device cannot be used, or refuses a network.
     """
     by_channels = [_network(channels) for channels in CHANNELS]
     by_kernel = [_network(KERNEL_CHANNELS, kernel=kernel) for kernel in KERNELS]
     bare = _network(KERNEL_CHANNELS, depthwise=False)
     specs = list(dict.fromkeys([*by_channels, *by_kernel, bare]))
-    measurer = cache.measurer(device, CLOSENESS)
-    latencies = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
+    with open_device(device) if isinstance(device, str) else nullcontext(device) as opened:
+        measurer = LatencyCache().measurer(opened, CLOSENESS)
+        latencies = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
     measured = [latencies[spec] for spec in by_channels]
     trend, multiples, round_to = _trend(measured)
     points = tuple(
         ChannelPoint(channels=c, measured=m, trend_ms=t) for c, m, t in zip(CHANNELS, measured, trend, strict=True)
     )
     return Probe(
-        device=device.info,
+        device=opened.info,
         channels=points,
         multiples=multiples,
         kernels=_kernels([latencies[spec] for spec in by_kernel], latencies[bare]),
@@ -76,7 +69,6 @@ def probe(
 
 
 def _network(channels: int, *, kernel: int = 3, depthwise: bool = True) -> ModelSpec:
-    """Blocks of a depthwise and a pointwise convolution, all of the same width."""
     block = BlockSpec(
         channels=channels,
         expansion=1,

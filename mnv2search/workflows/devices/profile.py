@@ -90,10 +90,6 @@ def build_profile(
 
     Returns (network, latency in ms) of each measured network, the wall time in s, and the level of the reference in
     ms. Networks in `without`, such as those of a test, are not measured.
-
-    Raises:
-        OptionError: there is no space.
-        DeviceError: the device refuses a network.
     """
     if not spaces:
         raise OptionError("there is no space to profile the device for", hint="give --space, such as mnv2")
@@ -119,7 +115,6 @@ def build_profile(
 
 
 def _is_known(latency: Latency) -> bool:
-    """Whether the network was measured precisely enough to learn from before time was up."""
     return latency.ci_high_ms <= (1 + VAGUE) * latency.median_ms
 
 
@@ -191,11 +186,7 @@ def audit(
 
 
 def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
-    """Random networks of a space that the predictor has not learned from.
-
-    Raises:
-        OptionError: there is none.
-    """
+    """Random networks of a space that the predictor has not learned from."""
     generator = random.Random(f"audit {seed}")
     specs: dict[ModelSpec, None] = {}
     for _ in range(DRAWS * count):

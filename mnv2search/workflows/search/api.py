@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator
@@ -41,29 +40,11 @@ def run(
         DeviceError: the device cannot be used.
         EvaluatorError: an accuracy cannot be determined.
     """
-    return confirm_outcome(run_search(options, on_progress=on_progress, on_note=on_note))
-
-
-def run_search(
-    options: RunOptions,
-    *,
-    command: tuple[str, ...] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    on_folder: Callable[[Path], None] = lambda _: None,
-    on_note: Callable[[str], None] = lambda _: None,
-) -> Outcome:
-    """The part of `run` before the comparison with the runtime's own converter.
-
-    `command` is the command line, for the manifest; `on_folder` is called as soon as the folder is known.
-
-    Raises:
-        Mnv2SearchError: as `run`.
-    """
-    request = request_of(options, command=command)
+    request = request_of(options)
     # what a search needs takes seconds to load: mistakes in the options are told before
     from mnv2search.workflows.search.run import run as run_request
 
-    return run_request(request, on_progress=on_progress, on_folder=on_folder, on_note=on_note)
+    return confirm_outcome(run_request(request, on_progress=on_progress, on_note=on_note))
 
 
 def confirm_outcome(

@@ -90,7 +90,6 @@ class _Trainings:
         return self._finished()
 
     def _trained(self, place: int, left_s: float) -> Trained:
-        """The training of a network: for so many steps within a limit, or for its share of the time."""
         plan, evaluation = self.plan, self.plan.order[place]
         spec, parts, steps = evaluation.spec, plan.parts(evaluation.spec), self.steps
         task, data = self.request.task, self.request.data
@@ -135,7 +134,6 @@ class _Trainings:
         return Metrics(main=main, count=trained.count, loss=loss, majority=had.commonest)
 
     def _finished(self) -> Finetuned:
-        """The results of all trainings, which are written to the folder too."""
         plan, steps, candidates = self.plan, self.steps, self.request.candidates
         assert steps is not None
         if len(self.held_out) < len(candidates):
@@ -181,9 +179,6 @@ def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> No
     """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.
 
     Weights of an earlier front are removed, and those of networks that are not on this one.
-
-    Raises:
-        TrainingError: the disk does not take them.
     """
     sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
@@ -201,23 +196,14 @@ def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> No
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
-    """Write the shared weights of each member of a run's front beside its spec.
-
-    Raises:
-        TrainingError: the weights cannot be written.
-    """
+    """Write the shared weights of each member of a run's front beside its spec."""
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
         write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
 
 
 def ship_finetuned(folder: Path, found: Finetuned) -> None:
-    """Make the best fine-tuned network the one to ship (``ship.yaml``, ``ship.pt``), and keep all in ``front``.
-
-    Raises:
-        TrainingError: the disk does not take them.
-        RecordError: likewise.
-    """
+    """Make the best fine-tuned network the one to ship (``ship.yaml``, ``ship.pt``), and keep all in ``front``."""
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
         trained = training_folder(found.weights.parent.parent, evaluation) / BEST

@@ -93,12 +93,7 @@ class Plan:
 
 
 def plan_of(request: Finetuning) -> Plan | None:
-    """The trainings, or None without time for any.
-
-    Raises:
-        DataError: the data cannot be learned from.
-        RecordError: the report of an interrupted run cannot be read.
-    """
+    """The trainings, or None without time for any."""
     evaluator = request.evaluator
     if evaluator is not None and evaluator.method == "training":
         return _plan_by_search(request, evaluator)

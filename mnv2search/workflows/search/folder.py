@@ -54,7 +54,6 @@ def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
 
 
 def _held(folder: Path, wanted: Manifest) -> Manifest:
-    """The folder's own manifest, with the settings of the new command."""
     held = read_manifest(folder)
     for what, before, now in (
         ("search space", held.space, wanted.space),
@@ -128,12 +127,7 @@ class DamagedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """The result of a repair.
-
-    Attributes:
-        kept: number of lines that are records.
-        dropped: lines that were moved to `DAMAGED` in the folder.
-    """
+    """The number of lines that are records, and the damaged ones, which were moved to `DAMAGED` in the folder."""
 
     kept: int
     dropped: tuple[DamagedLine, ...]

@@ -45,11 +45,7 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
 
 
 def recorded(folder: Path, space: SearchSpace) -> tuple[Evaluated, ...]:
-    """The evaluations of a run so far; empty if it has not begun.
-
-    Raises:
-        RecordError: the records cannot be read.
-    """
+    """The evaluations of a run so far; empty if it has not begun."""
     if not (folder / EVALUATIONS).exists():
         return ()
     return tuple(evaluated_of(record) for record in read_records(folder, space=space))

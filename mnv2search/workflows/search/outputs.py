@@ -50,9 +50,6 @@ def write_report(
     """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
 
     `detail` is what the accuracies rest on. Where networks were trained on their own, `front.csv` gets their results.
-
-    Raises:
-        RecordError: the disk does not take them.
     """
     if not result.front:
         (folder / PAGE).unlink(missing_ok=True)
@@ -111,11 +108,7 @@ def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -
 
 
 def write_spec(path: Path, evaluation: Evaluation) -> None:
-    """Write a network with its figures as comments.
-
-    Raises:
-        RecordError: the disk does not take it.
-    """
+    """Write a network with its figures as comments."""
     accuracy = evaluation.accuracy
     lines = [f"# measured latency {measured_text(evaluation.latency)} ms, 95 % interval"]
     if evaluation.latency is not None:

@@ -175,11 +175,7 @@ def _budget(options: RunOptions) -> Budget:
 
 
 def evaluator_of(options: RunOptions) -> str:
-    """The text that opens the evaluator: of the given name, or of what suits data and space.
-
-    Raises:
-        OptionError: options contradict each other.
-    """
+    """The text that opens the evaluator: of the given name, or of what suits data and space."""
     name, _, text = (options.get("accuracy") or _default_evaluator(options)).partition(":")
     _check_evaluator(options, name)
     if name == "train" and "task=" not in text and options.get("space") != "-" and (task := _task(options)):
@@ -194,7 +190,6 @@ def evaluator_of(options: RunOptions) -> str:
 
 
 def _check_evaluator(options: RunOptions, name: str) -> None:
-    """Refuse data and weights for an evaluator that takes none."""
     if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
         raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
     weights, weights_spec = options.get("from_"), options.get("from_spec")

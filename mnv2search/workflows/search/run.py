@@ -74,21 +74,17 @@ def run(
     on_note: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Run, or go on with a run that was interrupted.
+    """Run, or go on with a run that was interrupted; see `mnv2search.workflows.search.api.run`.
 
     Every finished evaluation is on disk before the next begins, so that an interruption loses at most the unfinished
     ones; KeyboardInterrupt is passed on after the manifest says so. `on_folder` is called as soon as the folder is
     known, `on_note` with what a user has to know before the search goes on, such as how many trainings fit.
-
-    Raises:
-        SpecError: the space has problems.
-        OptionError: the evaluator knows nothing of networks of the space, or no training fits into the time.
-        RecordError: the folder belongs to another command, or cannot be written.
-        DeviceError: the device cannot be used.
-        EvaluatorError: an accuracy cannot be determined.
     """
     space = load_space(request.space) if isinstance(request.space, str) else request.space
-    folder = request.root / _checked_name(default_name(space, request) if request.name is None else request.name)
+    name = default_name(space, request) if request.name is None else request.name
+    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
+        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
+    folder = request.root / name
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
         began_s = clock()  # reading images is inside the time
@@ -124,34 +120,23 @@ def default_name(space: SearchSpace, request: Request) -> str:
 
 
 def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
-    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began.
-
-    Raises:
-        SpecError: the space does not allow it.
-    """
+    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began."""
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:
             divisor = space_of_run(folder, read_manifest(folder)).template.channel_divisor
         else:
-            divisor = probe(device, cache=LatencyCache(), time_s=PROBE_S).round_to
+            divisor = probe(device, time_s=PROBE_S).round_to
     if divisor is None:
         return space
     return SearchSpace(template=replace(space.template, channel_divisor=divisor), axes=space.axes)
 
 
 def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
-    """What was done to the channels, where anything was asked for."""
     if request.round_to is None:
         return ()
     why = "as the device likes it" if request.round_to == AUTO else "as asked"
     return (f"scaled channels are rounded to multiples of {space.template.channel_divisor}, {why}",)
-
-
-def _checked_name(name: str) -> str:
-    if (problem := name_problem(name, max_bytes=MAX_NAME_BYTES)) is not None:
-        raise OptionError(problem.what.replace("name is", "the name of the run is", 1), hint=problem.fix)
-    return name
 
 
 def _searched(
@@ -168,7 +153,8 @@ def _searched(
     previous = recorded(folder, space)
     settings = settings_of_search(request.settings) if request.finetunes else request.settings
     whole_s = request.settings.time_s
-    left = remaining_settings(settings, whole_s=whole_s, held_s=_held_s(folder), manifest=manifest, previous=previous)
+    held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
+    left = remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
     goes_beyond = left is not None and manifest.status in ENDED
     if goes_beyond:
         manifest = replace(manifest, status="running")  # until its new end, also after a kill
@@ -212,7 +198,6 @@ def _searched(
 
 
 def _left_of_whole(progress: Progress, log: RunLog, whole_s: float | None) -> Progress:
-    """Progress of a search with the time that is left to the end of the whole run."""
     if whole_s is None or progress.phase == "finetune":
         return progress
     return replace(progress, left_s=max(0.0, whole_s - log.earlier_s - progress.elapsed_s))
@@ -227,7 +212,6 @@ def _finished(
     on_progress: Callable[[Progress], None],
     clock: Callable[[], float],
 ) -> Outcome:
-    """Write the results, and train the best networks where the request says so."""
     whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     write_outputs(folder, result, budget=request.budget)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
@@ -258,11 +242,6 @@ def _saved(search: Search) -> tuple[str, ...]:
     except OSError as error:
         return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
     return ()
-
-
-def _held_s(folder: Path) -> float | None:
-    """The time that the run in a folder was last given, if any."""
-    return read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
 
 def _manifest(

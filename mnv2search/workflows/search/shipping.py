@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.errors import OptionError, check_package
@@ -26,17 +26,6 @@ BEFORE = "finetune.before"
 FINETUNE_SHARE = 0.35
 # Of the time for it, without which it is not begun; trainings that were interrupted get so many seconds in any case.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
-
-
-class Best(NamedTuple):
-    """The outcome of fine-tuning.
-
-    Attributes:
-        notes: why there are none, though they were requested.
-    """
-
-    finetuned: Finetuned | None = None
-    notes: tuple[str, ...] = ()
 
 
 def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
@@ -71,10 +60,11 @@ def train_best(
     deadline: Deadline | None,
     seed: int,
     on_progress: Callable[[Progress], None],
-) -> Best:
+) -> tuple[Finetuned | None, tuple[str, ...]]:
     """Write weights beside the front, as far as the evaluator has them, and train the best networks further.
 
-    The `deadline` is that of the whole run; None trains nothing.
+    Returns the outcome, and notes on why there is none though it was requested. The `deadline` is that of the whole
+    run; None trains nothing.
 
     Raises:
         DataError: the images cannot be learned from.
@@ -82,7 +72,7 @@ def train_best(
     """
     _write_weights(folder, result, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
-        return Best()
+        return None, ()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s
     time_s = min(whole_s, deadline.left_s or 0.0)
     if (own / REPORT).exists():
@@ -90,7 +80,7 @@ def train_best(
     elif time_s < LEAST_SHARE * whole_s:
         return _without(folder, result, deadline)
 
-    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
+    from mnv2search.workflows.search.finetune import finetune, ship_finetuned  # late: it loads torch
 
     def progressed(name: str, progress: Training) -> None:
         on_progress(_progress(name, progress, result, deadline))
@@ -99,11 +89,9 @@ def train_best(
     found = finetune(request, on_progress=progressed)
     if found is None:
         return _without(folder, result, deadline)
-    from mnv2search.workflows.search.finetune import ship_finetuned  # late: it loads torch
-
     ship_finetuned(folder, found)
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
-    return Best(finetuned=found)
+    return found, ()
 
 
 def _progress(name: str, training: Training, result: SearchResult, deadline: Deadline) -> Progress:
@@ -162,7 +150,7 @@ def set_aside(folder: Path) -> None:
         own.rename(before)
 
 
-def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
+def _without(folder: Path, result: SearchResult, deadline: Deadline) -> tuple[Finetuned | None, tuple[str, ...]]:
     """No trainings, and why; those of an earlier end of the run hold."""
     own, before = folder / FINETUNE, folder / BEFORE
     if before.exists():
@@ -173,10 +161,8 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
         from mnv2search.workflows.search.finetune import ship_finetuned  # late: it loads torch
 
         ship_finetuned(folder, found)
-    return Best(
-        finetuned=found,
-        notes=(
-            f"no network was trained on its own: preparing and searching took {deadline.elapsed_s:.0f} s of the "
-            f"{deadline.time_s:.0f} s given; give more --time",
-        ),
+    why = (
+        f"no network was trained on its own: preparing and searching took {deadline.elapsed_s:.0f} s of the "
+        f"{deadline.time_s:.0f} s given; give more --time"
     )
+    return found, (why,)

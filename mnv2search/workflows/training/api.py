@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -83,18 +84,13 @@ def train(
     from mnv2search.workflows.training.train import train_spec
 
     with joined(options.get("accelerator", DEFAULTS["accelerator"])) as team:
-        return train_spec(training_request(spec, data, options, team), on_note=on_note)
+        return train_spec(replace(training_request(spec, data, options, team), on_note=on_note))
 
 
 def training_request(
     spec: ModelSpec | SearchSpace | str | Path, data: str | Path, given: TrainOptions, team: Team
 ) -> TrainingRequest:
-    """The request of some options, for one of the processes that train together.
-
-    Raises:
-        SpecError: the network has problems, or is a search space with choices left open.
-        OptionError: options contradict each other.
-    """
+    """The request of some options, for one of the processes that train together."""
     from mnv2search.workflows.training.train import TrainingRequest  # late: it loads torch
 
     options: TrainOptions = {**DEFAULTS, **given}

@@ -129,7 +129,6 @@ def short_side_and_hash(path: Path) -> tuple[int, bytes] | str:
 
 
 def _amounts(example: Example) -> Counter[int]:
-    """Number of labels, or of pixels, of each class."""
     mask = None if example.mask is None else mask_of(example.mask)
     if mask is None:
         return Counter(example.labels)

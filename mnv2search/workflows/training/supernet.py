@@ -93,7 +93,6 @@ def _prepare_for_budget(
     settings: Settings,
     tell: Callable[[str, float], None],
 ) -> tuple[str, ...]:
-    """Train as the search with this budget would."""
     with open_device(device) as opened:
         search = Search(
             space,

@@ -26,7 +26,7 @@ from mnv2search.supernet.inheritance import inherit
 from mnv2search.supernet.initial_weights import network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, task_of
-from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
+from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
@@ -47,6 +47,10 @@ class TrainingRequest:
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
         team: this process, with its device, among those that train together; the leader alone writes.
+        on_progress: called after every step.
+        on_note: called with faults of the data, what the folder already holds, and a time that is too short.
+        stop: asked after every step; a process alone asks while images are decoded and between batches of
+            evaluations too.
     """
 
     spec: ModelSpec
@@ -61,20 +65,15 @@ class TrainingRequest:
     teacher: Path | None = None
     void: int = VOID
     team: Team = ALONE
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_note: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
 
 
-def train_spec(
-    request: TrainingRequest,
-    *,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    on_note: Callable[[str], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> TrainingReport:
+def train_spec(request: TrainingRequest) -> TrainingReport:
     """Train a network, or resume the training in the folder.
 
     The weights with the best metric on the validation images are kept, and evaluated once on the test images.
-    `on_note` is called with faults of the data, what the folder already holds, and a time that is too short. `stop`
-    is asked after every step; a process alone asks while images are decoded and between batches of evaluations too.
 
     Raises:
         StoppedError: it was asked to stop; the work so far is kept.
@@ -85,8 +84,8 @@ def train_spec(
     """
     task = task_of(request.spec)
     _check(request, task)
-    with training_lock(request.folder, request.team):
-        return _Run(request, task, on_progress, on_note, stop).report()
+    with _locked(request.folder, request.team):
+        return _Run(request, task).report()
 
 
 def _check(request: TrainingRequest, task: AnyTask) -> None:
@@ -104,22 +103,12 @@ def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
 
 
 class _Run:
-    """One training with its data, which every process of a team reads."""
-
-    def __init__(
-        self,
-        request: TrainingRequest,
-        task: AnyTask,
-        on_progress: Callable[[Progress], None],
-        on_note: Callable[[str], None],
-        stop: Callable[[], bool],
-    ) -> None:
+    def __init__(self, request: TrainingRequest, task: AnyTask) -> None:
         self.request, self.task, self.folder, self.team = request, task, request.folder, request.team
-        self.on_progress, self.on_note, self.stop = on_progress, on_note, stop
         self.data: Data = self.team.in_turn(lambda: task.read(request.data, seed=request.seed, void=request.void))
         self.faults = task.faults(self.data)
         for line in faults_lines(self.faults):
-            on_note(line)
+            request.on_note(line)
         self.spec = task.fitted(request.spec, self.data)
         self.parts = self.team.in_turn(self._decoded)
 
@@ -152,7 +141,7 @@ class _Run:
             reach=self.task.reach(best, parts.examples["train"], len(self.data.classes)),
         )
         if team.is_leader:
-            _write(report, self.on_note)
+            _write(report, request.on_note)
         return report
 
     def _decoded(self) -> Parts[Sized]:
@@ -166,21 +155,13 @@ class _Run:
         request, team, task, recipe = self.request, self.team, self.task, self.parts.recipe
         train_part, val, test = (self.parts.examples[split] for split in SPLITS)
         epoch_steps = len(train_part) // task.batch_of(recipe, len(train_part))
-        team.agreed(
-            lambda: check_existing_training(
-                self.folder,
-                epochs=request.epochs,
-                time_s=request.time_s,
-                epoch_steps=epoch_steps,
-                on_note=self.on_note,
-            )
-        )
+        team.agreed(lambda: _check_existing(request, epoch_steps=epoch_steps))
         teacher = None
         if request.teacher is not None:
             teacher = read_network(request.teacher)
             task.check_teacher(teacher, model.spec, request.teacher)
             teacher = teacher.to(team.device).requires_grad_(False)
-        on_progress = self.on_progress
+        on_progress = request.on_progress
         with logged(self.folder, on_progress) if team.is_leader else nullcontext(on_progress) as progressed:
             job = Job(
                 folder=self.folder,
@@ -192,8 +173,8 @@ class _Run:
                 time_s=request.time_s,
                 after=len(test) / len(val),
                 on_progress=progressed,
-                on_note=self.on_note,
-                stop=self.stop,
+                on_note=request.on_note,
+                stop=request.stop,
             )
             return train(model, task, train_part, val, recipe, job, classes=self.data.classes, teacher=teacher)
 
@@ -204,11 +185,10 @@ class _Run:
 
     def _stops_alone(self) -> bool:
         """Whether a process alone is asked to stop; a team stops between two steps only."""
-        return self.team.size == 1 and self.stop()
+        return self.team.size == 1 and self.request.stop()
 
 
 def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
-    """Write ``training.json``, ``curves.png`` and ``report.html``."""
     write_text(report.folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
     write_page(
         report.folder,
@@ -221,47 +201,33 @@ def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
-    """Lock the folder of a training for one team of processes, of which only the leader writes to it.
-
-    Raises:
-        RecordError: another training has locked the folder, or it cannot be written to.
-        OtherProcessError: the leader could not lock it.
-    """
+def _locked(folder: Path, team: Team = ALONE) -> Iterator[None]:
+    """For one team of processes alone, of which only the leader writes to it."""
     with ExitStack() as stack:
         lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
         team.agreed(lambda: stack.enter_context(lock))
         yield
 
 
-def check_existing_training(
-    folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
-) -> None:
-    """Note that a folder already holds a training, and that a requested length is not used.
-
-    Raises:
-        OptionError: the training is finished, and another length is requested.
-        TrainingError: the checkpoint cannot be read.
-    """
+def _check_existing(request: TrainingRequest, *, epoch_steps: int) -> None:
+    """Note that the folder already holds a training; refuse another length of a finished one."""
+    folder, epochs, time_s = request.folder, request.epochs, request.time_s
     held = read_checkpoint(folder / LAST)
     if held is None:
         return
-    is_other = _is_other(held, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps)
-    option = "--epochs" if epochs is not None else "--time"
+    if epochs is None:
+        option, is_other = "--time", time_s is not None and time_s != held.time_s
+    else:
+        option, is_other = "--epochs", max(1, epochs * epoch_steps) != held.steps
     if held.step < held.steps:
         unused = f"; {option} is not used" if time_s is not None or is_other else ""
-        on_note(f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}")
+        request.on_note(
+            f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}"
+        )
     elif is_other:
         raise OptionError(
             f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
             hint="give another folder (-o)",
         )
     elif not held.is_unjudged:
-        on_note(f"{folder} holds a training of {held.steps} steps that is already finished")
-
-
-def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
-    """Whether the requested length differs from that of the training."""
-    if epochs is not None:
-        return max(1, epochs * epoch_steps) != held.steps
-    return time_s is not None and time_s != held.time_s
+        request.on_note(f"{folder} holds a training of {held.steps} steps that is already finished")

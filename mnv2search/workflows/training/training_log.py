@@ -62,7 +62,6 @@ def logged(folder: Path, on_progress: Callable[[Progress], None]) -> Iterator[Ca
 
 
 def _scalars(metrics: Metrics) -> dict[str, float]:
-    """The metrics by the names under which TensorBoard shows them."""
     loss = {} if metrics.loss is None else {"loss": metrics.loss}
     return {metrics.main.name: metrics.main.value, **loss, **dict(metrics.details)}
 
@@ -100,12 +99,7 @@ def write_page(
     parts: Sequence[Part] = (),
     on_note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes tell which lines are left out.
-
-    Raises:
-        TrainingError: the disk does not take them.
-        RecordError: likewise.
-    """
+    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes tell which lines are no use."""
     shown: list[Part] = [Lines(title="Results", lines=tuple(lines))]
     evaluations = _evaluations(folder / HISTORY, on_note)
     if evaluations:
@@ -117,7 +111,6 @@ def write_page(
 
 
 def _evaluations(path: Path, on_note: Callable[[str], None]) -> tuple[Evaluated, ...]:
-    """The evaluations in the readable lines of a history."""
     try:
         evaluations, damaged = history_of(path)
     except (UnsafeFileError, OSError) as error:
@@ -130,7 +123,6 @@ def _evaluations(path: Path, on_note: Callable[[str], None]) -> tuple[Evaluated,
 
 
 def _board(folder: Path) -> SummaryWriter | None:
-    """A writer of TensorBoard's event files, or None where TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         return None
     with warnings.catch_warnings():

@@ -108,9 +108,6 @@ def confirm(
     """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
 
     `on_progress` is called after every network with the number of those that are done.
-
-    Raises:
-        DeviceError: the converter is missing or refuses a network, or the device does.
     """
     if not isinstance(device, ArtifactDevice):
         raise DeviceError(f"device {device.info.name} runs no artifacts: there is no converter to compare with")
@@ -183,11 +180,7 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
 
 
 def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:
-    """Write them as JSON, whole or not at all.
-
-    Raises:
-        RecordError: the disk does not take it.
-    """
+    """Write them as JSON, whole or not at all."""
     rows = [asdict(c) | {"answers_agree": c.answers_agree, "speeds_agree": c.speeds_agree} for c in confirmations]
     write_text(path, json.dumps(rows, indent=2) + "\n")
 

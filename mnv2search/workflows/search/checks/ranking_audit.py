@@ -105,7 +105,6 @@ def rank(
 
 
 def _trained(spec: ModelSpec, images: Dataset, recipe: Recipe, job: Job, *, first: MobileNet | None) -> Metrics:
-    """The best metrics of a network on the validation images during its training."""
     if spec.head is None or spec.head.classes != len(images.classes):
         raise OptionError(
             f"{spec.name} has other classes than {images.root}",

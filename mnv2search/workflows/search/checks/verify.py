@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnv2search.cost import cost_of
@@ -59,7 +59,7 @@ def verify(
     """
     from mnv2search.model.build import build
 
-    front_files(folder)
+    files = front_files(folder)
     manifest, result = recall(folder)
     if device is None and not trusts:
         check_trust(
@@ -69,7 +69,7 @@ def verify(
             hint="choose a device with --device, or check the manifest and add --trust",
         )
     recorded = {e.spec.name: e for e in result.front}
-    specs = sorted(_specs(folder, recorded), key=lambda spec: -rank_of(recorded[spec.name]))  # as the table
+    specs = sorted(_specs(files, recorded), key=lambda spec: -rank_of(recorded[spec.name]))  # as the table
     with open_device(device or manifest.device.name) as opened:
         latencies = (
             LatencyCache()
@@ -88,14 +88,12 @@ def verify(
     )
 
 
-def _specs(folder: Path, recorded: Mapping[str, Evaluation]) -> list[ModelSpec]:
-    """The networks of `front/`, which are those of the records."""
-    files = front_files(folder)
+def _specs(files: Sequence[Path], recorded: Mapping[str, Evaluation]) -> list[ModelSpec]:
     specs = [load_spec(file) for file in files]
     names = [spec.name for spec in specs]
     for file, name in zip(files, names, strict=True):
         if name not in recorded or names.count(name) > 1:
             raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
     if missing := sorted(recorded.keys() - set(names)):
-        raise RecordError(f"{folder / 'front'}: {missing[0]}.yaml is missing", hint="restore it")
+        raise RecordError(f"{files[0].parent}: {missing[0]}.yaml is missing", hint="restore it")
     return specs

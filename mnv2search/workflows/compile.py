@@ -1,4 +1,4 @@
-"""A spec laid out, counted twice, and written in the formats asked for."""
+"""A spec laid out, counted twice, written in the formats asked for, and evaluated with the files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """The files to write, as `compile` takes them."""
-
     outputs: Sequence[Path]
     force: bool
     precision: str
@@ -180,7 +178,6 @@ def _check_weights(laid_out: Plan, weights: Path, seed: int) -> None:
 
 
 def _precision(spec: ModelSpec, files: _Files) -> tuple[Precision | None, tuple[Path, ...]]:
-    """The numbers to write, and images that could not be read."""
     kind, calibration, normalization = files.precision, files.calibration, files.normalization
     if kind == "fp32":
         return None, ()
@@ -222,7 +219,6 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
 
 
 def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
-    """The images of classes that a classifier learns from, cut as for evaluation."""
     from mnv2search.data.reading import image_folder, read_dataset
     from mnv2search.export.calibration import calibration_images
 

@@ -1,1 +1,0 @@
-"""Networks compiled to files, and evaluation of those files."""
