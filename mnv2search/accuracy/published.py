@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+
+import msgspec
 
 from mnv2search.accuracy.estimate import Features
 
@@ -16,7 +18,8 @@ UNITS = (0.3, 0.25, 0.5, 0.5)
 UNSTATED = 1.0
 
 
-class PublishedResult(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedResult:
     """A published result of one training of a network.
 
     Attributes:
@@ -31,11 +34,11 @@ class PublishedResult(NamedTuple):
     top1: float
     resolution: int
     madds: int
-    params: int | None
-    body_params: int | None
+    params: int | None = None
+    body_params: int | None = None
     se_share: float
-    source: str
-    note: str
+    source: str = ""
+    note: str = ""
 
 
 @cache
@@ -43,17 +46,10 @@ def published_results() -> tuple[PublishedResult, ...]:
     """The results of networks with inverted residuals that the estimate was fitted to."""
     text = files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
-        PublishedResult(
-            name=row["name"],
-            recipe=row["recipe"],
-            top1=float(row["top1"]) / 100,
-            resolution=int(row["resolution"]),
-            madds=int(row["madds"]),
-            params=int(row["params"]) if row["params"] else None,
-            body_params=int(row["body_params"]) if row["body_params"] else None,
-            se_share=float(row["se_share"]),
-            source=row["source"],
-            note=row["note"],
+        msgspec.convert(
+            {key: value for key, value in row.items() if value} | {"top1": float(row["top1"]) / 100},
+            PublishedResult,
+            strict=False,
         )
         for row in csv.DictReader(text.splitlines())
         if row["use"] == "fit" and row["kind"] != "separable"

@@ -9,15 +9,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from mnv2search.tasks.metrics import Metrics
 
-__all__ = [
-    "METRICS",
-    "Accuracy",
-    "EvaluatorInfo",
-    "Kind",
-    "accuracy_of",
-    "metric_text",
-]
-
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
 ranks, looked up in a table, or told by a program of the user's."""

@@ -11,12 +11,16 @@ from mnv2search.errors import OptionError
 
 
 class Shares(NamedTuple):
-    """Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement."""
+    """Shares of the whole time at which a phase has to end; the rest is for the final side-by-side measurement.
+
+    A training that takes longer than expected has to end at `stop`.
+    """
 
     baseline: float
     calibration: float
     preparation: float
     search: float
+    stop: float = 1.0
 
 
 PLAIN = Shares(baseline=0.2, calibration=0.3, preparation=0.3, search=0.7)

@@ -15,7 +15,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid.strategy import Describe, HybridStrategy, Limits
+from mnv2search.study.hybrid.description import Describe
+from mnv2search.study.hybrid.strategy import HybridStrategy, Limits
 
 VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")

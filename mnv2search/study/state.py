@@ -1,11 +1,13 @@
-"""State of a search: what its phases work with, and every evaluation so far."""
+"""State of a search, which its phases share: every evaluation so far, and the time that is left."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from random import Random
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, as_evaluator
+from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
@@ -17,27 +19,35 @@ from mnv2search.study.evaluation_plan import RIVALS, plan_of
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.results import finalists_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
-from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
+from mnv2search.study.supernet_reliability import smoothed
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage, silent
 
 
 class SearchState:
-    """What the phases of a search share; arguments as of `mnv2search.study.engine.Search`.
+    """State of one search over one space on one device.
+
+    Args:
+        space: the search space.
+        device: measures latencies.
+        evaluator: determines accuracies.
+        budget: limits of a network.
+        settings: duration and sampler.
+        listener: called with everything that is finished.
+        storage: what is kept between processes.
+        clock: monotonic clock in seconds.
+        spent_s: time that was used up before, such as by reading images.
 
     Attributes:
-        plan: how time is spent on accuracies.
-        latency: measures and predicts.
-        candidates: describes networks that were not measured.
-        items: every evaluation, in the order in which they came.
         next_trial: number of the next network of the space, above all known ones, even if some records were lost.
         networks: evaluations of networks of the space.
         baseline: evaluations of MobileNetV2's grid.
-        rungs: accuracies that trainings reached on their way; None where all are finished.
+        rungs: accuracies that trainings reached at each rung; None where every training is finished.
         first: picks that were measured for a preparation, before the initial design.
-        notes: for the reader of the results.
-        sampler_cpu_s: processor time spent on choosing networks.
-        is_exhausted: every network of the space was evaluated.
         is_short: a network was left out because there was no time to train it.
         is_out_of_time: there is no time for the network that the sampler asked for.
+
+    Raises:
+        OptionError: the space is a single network.
     """
 
     def __init__(
@@ -48,24 +58,24 @@ class SearchState:
         evaluator: AccuracyEvaluator,
         budget: Budget,
         settings: Settings,
-        listener: Listener,
-        storage: Storage,
-        clock: Callable[[], float],
-        spent_s: float,
+        listener: Listener | None = None,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        spent_s: float = 0.0,
     ) -> None:
+        if not space.axes:
+            raise OptionError(
+                f"{space.name} is one network: there is nothing to search",
+                hint="measure it with mnv2search latency, or give a search space, such as mnv2",
+            )
         self.space, self.budget, self.settings = space, budget, settings
-        self.listener, self.storage = listener, storage
+        self.listener, self.storage = listener or silent(), storage or Storage()
         self.evaluator = as_evaluator(evaluator)
         self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
-        self.plan = plan_of(self.evaluator, self.deadline, noted=listener.noted, share=settings.share)
-        self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=storage.cache, clock=clock)
-        self.candidates = Candidates(
-            space,
-            budget=budget,
-            evaluator=self.evaluator,
-            predictor=self.latency.predictor,
-            least=self.plan.least_share,
-        )
+        self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)
+        self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=self.storage.cache, clock=clock)
+        predictor, least = self.latency.predictor, self.plan.least_share
+        self.candidates = Candidates(space, budget=budget, evaluator=self.evaluator, predictor=predictor, least=least)
         self.items: list[Evaluated] = []
         self.next_trial = 0
         self.networks: dict[Pick, Evaluation] = {}
@@ -75,7 +85,7 @@ class SearchState:
         self.sampler_cpu_s = 0.0
         self.is_exhausted = self.is_short = self.is_out_of_time = False
         self.restart_rungs()
-        for item in storage.previous:
+        for item in self.storage.previous:
             self._add(item)
         self.learn()
 
@@ -119,6 +129,12 @@ class SearchState:
         """Networks of the space with an accuracy."""
         return [e for e in self.networks.values() if e.accuracy is not None]
 
+    def finalist_candidates(self) -> list[Evaluation]:
+        """Networks with an accuracy; inherited accuracies get merits that are smoothed over all of them."""
+        if not self.plan.is_prepared:
+            return self.rated
+        return smoothed(self.networks, self.candidates.describe, cards=self.space.cards)
+
     @property
     def best(self) -> Evaluation | None:
         """The most accurate network of the space within the budget."""
@@ -153,11 +169,7 @@ class SearchState:
     def measure(
         self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None = None
     ) -> tuple[Latency, ...]:
-        """The latency of every network, measured side by side.
-
-        Raises:
-            DeviceError: the device cannot run a network.
-        """
+        """The latency of every network, measured side by side."""
         return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
 
     def learn(self) -> None:
@@ -166,12 +178,7 @@ class SearchState:
             self.latency.predictor.fit(measured)
 
     def preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
-        """What an evaluator may know before the first network is evaluated.
-
-        Args:
-            band: picks that are predicted to fit the budget.
-            until: share of the whole time at which the preparation has to be over.
-        """
+        """What an evaluator knows before the first network; `until` is a share of the whole time."""
         return Preparation(
             space=self.space,
             band=band,

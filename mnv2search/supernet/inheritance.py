@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import torch
@@ -13,7 +14,10 @@ from torch.nn import functional
 
 from mnv2search.errors import WeightsError
 from mnv2search.model.blocks import BoundLayer, convolutions
-from mnv2search.model.build import MobileNet
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.network_file import read_network
+from mnv2search.model.weights.programs import SUFFIX
 from mnv2search.spec.layers import Role
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
@@ -63,6 +67,22 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
         )
     with torch.no_grad():
         return _Inheriting(new, old).all()
+
+
+def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+    """The network of a `.pt` or `.pt2` file of ours, or one with published weights.
+
+    Raises:
+        WeightsError: there is no such file, or its weights do not fit the spec.
+        TrainingError: a file of ours cannot be read.
+    """
+    if not weights.is_file():
+        raise WeightsError(f"{weights} is not a file", hint="check the path of the first weights")
+    if weights.suffix in (".pt", SUFFIX):
+        return read_network(weights)
+    model = build(spec, seed=0)
+    load_weights(model, weights)
+    return model
 
 
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:

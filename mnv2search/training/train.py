@@ -24,9 +24,8 @@ from mnv2search.tasks.task import B, D, Epoch, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
-from mnv2search.training.rng import own_draws
 from mnv2search.training.throughput import Timed
-from mnv2search.training.trainer import Trainer
+from mnv2search.training.trainer import Trainer, own_draws
 
 
 def train(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Generic, cast
 
@@ -17,12 +17,10 @@ from mnv2search.model.weights.network_file import read_network
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.learner import B, Job, Learner
-from mnv2search.training.optimizers import learning_rate, optimizer_of
+from mnv2search.training.optimizers import RunningMean, learning_rate, optimizer_of, set_dropout, set_momentum
 from mnv2search.training.pace import TRIAL_SHARE, Pace, Plan
 from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.progress import Progress, State, Trained
-from mnv2search.training.rng import own_draws, seed_step
-from mnv2search.training.running_mean import RunningMean, set_dropout, set_momentum
 from mnv2search.training.throughput import fastest
 
 LAST, BEST = "last.ckpt", "best.pt"
@@ -31,6 +29,19 @@ UNKNOWN_STEPS = 1_000_000
 TIMED_STEPS = 3
 # Parts of the state that a checkpoint holds as they are.
 SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Set torch's generators for a step of one of the processes that train together."""
+    torch.manual_seed((seed * 1_000_003 + step * 7919 + rank * 15_485_863 + 17) % (2**63))
+
+
+@contextmanager
+def own_draws(device: str) -> Iterator[None]:
+    """Leave torch's generators as they were."""
+    used = torch.device(device)
+    with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
+        yield
 
 
 class Trainer(Generic[B]):

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from mnv2search.errors import OptionError
 from mnv2search.pareto import hypervolume
 from mnv2search.study.hybrid.candidates import best_in_niches, spread_picks
+from mnv2search.study.hybrid.description import Description
 from mnv2search.study.hybrid.feasibility import Feasibility
 from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
 from mnv2search.study.hybrid.history import History
-from mnv2search.study.hybrid.strategy import Description, HybridStrategy, SpaceExhausted
+from mnv2search.study.hybrid.strategy import HybridStrategy, SpaceExhausted
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 
 CARDS = (3, 4, 2, 3, 3)  # 216 networks

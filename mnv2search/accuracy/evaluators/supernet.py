@@ -26,7 +26,7 @@ from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.space import pick_of
 from mnv2search.supernet.proxy_scale import Fidelity
-from mnv2search.supernet.recalibrate import recalibrate
+from mnv2search.supernet.train import recalibrate
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Preparation
-from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
+from mnv2search.cost import MAX_COUNT, check_counts
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prepare import prepare
@@ -23,14 +24,17 @@ from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, resolve
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
 from mnv2search.supernet.shared_inheritance import inherit_shared
 from mnv2search.supernet.train import Draw, train_supernet
+from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
+from mnv2search.training.trainer import LAST
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 # With fewer images seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000
@@ -44,6 +48,66 @@ ADAPTING_SHARE = 0.75
 EPOCHS = 20
 # Share of the training's time for a few steps that tell its speed.
 TIMING_SHARE = 0.03
+
+
+STATE = "supernet.json"
+MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The state of a supernet's training; steps and images are 0 until it ends.
+
+    Attributes:
+        epochs: expected passes over the images.
+        side: of the batches in px.
+    """
+
+    fidelity: Fidelity
+    epochs: float
+    side: int = 0
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (all(0 < share <= 1 for share in self.fidelity) and 0 < self.epochs < MAX_COUNT and self.seconds >= 0):
+            raise ValueError("fidelity is from 0 to 1, epochs are above 0 and seconds are not negative")
+        check_counts(side=self.side, steps=self.steps, images=self.images)
+
+
+def read_state(folder: Path) -> State | None:
+    """The state in a folder, or None.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
+    except (OSError, UnsafeFileError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to start over") from error
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds a supernet whose training is finished.
+
+    Raises:
+        TrainingError: the state cannot be read.
+    """
+    state = read_state(folder)
+    return state is not None and state.steps > 0 and (folder / LAST).exists()
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write the state to a folder.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,7 @@ from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.inheritance import corresponds, inherit
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import corresponds, inherit, network_of
 from mnv2search.tasks.task import AnyTask, Data, Parts, named_task
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.distributed import own_device

@@ -248,7 +248,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, ob
 def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
-    return [found._asdict() for found in nearby_of(ship)]
+    return [asdict(found) for found in nearby_of(ship)]
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:

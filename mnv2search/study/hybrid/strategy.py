@@ -29,8 +29,6 @@ from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
 from mnv2search.study.hybrid.history import History
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
-__all__ = ["Describe", "Description", "HybridStrategy", "Limits", "SpaceExhausted"]
-
 _FIRST_DESIGN = 12  # networks before the first prediction
 _FEWEST_RATED = 3  # accuracies below which there is nothing to fit
 _EARLY = 50  # evaluations until which batches are small, since each one teaches much
