@@ -64,13 +64,10 @@ class Features:
     Attributes:
         madds: multiply-adds of one image, with a classifier of 1,000 classes whatever the network has.
         body_params: trainable parameters without the classifier.
-        blocks: inverted residual or fused blocks.
         resolution: side of the input in px.
-        large_kernel_share: share of the blocks whose kernel is 5 or more, 0 to 1.
         se_share: share of the blocks with squeeze-excite, 0 to 1.
         unexpanded_share: mean, over the stages after the first, of the share of blocks without expansion; a
             stage is a run of blocks of one output width.
-        other_activation: an activation besides ReLU and ReLU6 is used.
         unusual: other properties without an example in the tables, in words, or empty.
     """
 
@@ -266,7 +263,6 @@ def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
 
 
 def _cost_terms(x: Array, side: Array, c: Coefficients) -> tuple[Array, ...]:
-    """The terms that depend on cost and resolution alone."""
     import numpy as np
 
     return np.ones_like(x), -np.expm1(-c.curvature * x) / c.curvature, side, side * side, side * x
@@ -292,7 +288,6 @@ def _sd(rows: Matrix, c: Coefficients) -> Array:
 
 
 def _caution(features: Features) -> float:
-    """The margin added to the half-width of an unusual network, in logits."""
     return UNUSUAL_HALF_WIDTH if features.unusual else 0.0
 
 

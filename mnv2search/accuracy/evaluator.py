@@ -43,11 +43,9 @@ class AccuracyEvaluator(Protocol):
     @property
     def info(self) -> EvaluatorInfo:
         """Meaning of the accuracies."""
-        ...
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy of one network; see `Evaluator.evaluate`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +55,7 @@ class Preparation:
     Attributes:
         band: picks that are predicted to fit the budget, without being far below it; sorted by multiply-adds.
         folder: for work that an interrupted run resumes; None keeps nothing.
-        time_s: wall time limit; None for a run with a number of trials only.
-        tell: called with the current activity, and its progress from 0 to 1.
+        tell: takes the current activity and its progress, 0 to 1.
     """
 
     space: SearchSpace
@@ -146,10 +143,7 @@ class Evaluator(ABC):
         return np.zeros(len(plans))
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Work for the whole space, such as training shared weights; only networks of the space are evaluated then.
-
-        Returns:
-            Notes for the reader of the results.
+        """Work for the whole space, such as training shared weights; returns notes for the reader of the results.
 
         Raises:
             EvaluatorError: the preparation fails.
@@ -253,17 +247,14 @@ class _Adapter(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """Meaning of the accuracies."""
         return self._found.info
 
     @property
     def halving(self) -> Halving | None:
-        """As the plug-in says, if it does."""
         halving: Halving | None = getattr(self._found, "halving", None)
         return halving
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy that the plug-in determines."""
         return self._found.evaluate(spec, seed=seed, report=report)
 
 

@@ -23,10 +23,7 @@ class PublishedResult:
     """A published result of one training of a network.
 
     Attributes:
-        recipe: training recipe; results of the same recipe are comparable.
         params: trainable parameters including the classifier; None if the source does not state them.
-        body_params: trainable parameters without the classifier, or None.
-        se_share: share of blocks with squeeze-excite, 0 to 1.
     """
 
     name: str

@@ -35,27 +35,20 @@ ZEN_IMAGES, ZEN_SHIFT = 16, 0.01
 
 
 def synflow(spec: ModelSpec, seed: int) -> float:
-    """Decadic logarithm of synaptic flow; see `synflow_of`."""
+    """Decadic logarithm of synaptic flow; raises as `synflow_of`."""
     return synflow_of(build(spec, seed=seed), spec.size)
 
 
 def naswot(spec: ModelSpec, seed: int) -> float:
-    """Diversity of activation patterns over 32 random images; see `naswot_of`.
-
-    Raises:
-        EvaluatorError: no activation of the network switches.
-    """
+    """Diversity of activation patterns over 32 random images; raises as `naswot_of`."""
     images = torch.randn(NASWOT_IMAGES, 3, *spec.size, generator=_generator(seed))
     return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no switches
 
 
 def zen(spec: ModelSpec, seed: int) -> float:
-    """Sensitivity of the features to the images without batch norms; see `zen_of`.
+    """Sensitivity of the features to the images without batch norms; raises as `zen_of`.
 
     Weights are standard normal and shortcuts are left out, as in the paper.
-
-    Raises:
-        EvaluatorError: the network has no batch norm.
     """
     plain = replace(spec, head=None, blocks=tuple(replace(row, residual="off") for row in spec.blocks))
     generator = _generator(seed)

@@ -25,8 +25,6 @@ class Accuracy:
         value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
         low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
         metric: what is counted, such as ``top1``.
-        kind: how it was determined.
-        dataset: on which images.
         seed: of the training, or None where nothing is drawn.
         note: caveats, such as that it extrapolates.
         merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
@@ -73,8 +71,6 @@ class EvaluatorInfo:
     Attributes:
         name: the text that opens the evaluator again.
         version: of the evaluator; accuracies of different versions are not comparable.
-        dataset: on which images.
-        metric: what is counted.
         detail: one sentence for people.
         classes: that networks must tell apart; None where it does not matter.
     """

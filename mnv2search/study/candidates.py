@@ -1,4 +1,4 @@
-"""What can be said of networks of a space without measuring them: counts, a predicted latency, an estimate."""
+"""Descriptions of unmeasured networks: counts, a predicted latency, and an estimated accuracy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class _Figures:
         self._columns: dict[str, NDArray[Any]] = {}
 
     def add(self, picks: Sequence[Pick], **columns: NDArray[Any]) -> None:
-        """Append a row for each pick."""
         begin = len(self.rows)
         for name, values in columns.items():
             held = self._columns.setdefault(name, np.empty((1024, *values.shape[1:]), dtype=values.dtype))
@@ -47,20 +46,19 @@ class _Figures:
         self.rows.update(zip(picks, range(begin, begin + len(picks)), strict=True))
 
     def columns(self, picks: Sequence[Pick]) -> dict[str, NDArray[Any]]:
-        """The features of picks, each an array with one row per pick."""
         rows = [self.rows[pick] for pick in picks]
         return {name: values[rows] for name, values in self._columns.items()}
 
 
 class Candidates:
-    """Describes picks of a space for a sampler; latencies follow what the predictor has learned so far.
+    """Describes picks of a space for a sampler, with latencies as the predictor has learned them so far.
 
     Args:
         space: whose picks are described.
         budget: against which violations are predicted.
-        evaluator: asked for bounds where it can tell them by arithmetic.
+        evaluator: gives lower bounds if its method is arithmetic.
         predictor: of latency on the device.
-        least: part of the latency budget below which a network counts as one that does not fit.
+        least: share of the latency budget below which a network counts as infeasible.
     """
 
     def __init__(
@@ -85,10 +83,10 @@ class Candidates:
         return replace(resolve(self.space, pick), name=name)
 
     def check_bounds(self) -> None:
-        """Ask for the bound of every option on its own, so that a refusal comes before anything is measured.
+        """Compute the bound of every option on its own, so that errors come before anything is measured.
 
         Raises:
-            EvaluatorError: the evaluator cannot tell anything of some option.
+            EvaluatorError: an option has no bound.
         """
         if self._bounds is None:
             return
@@ -122,14 +120,9 @@ class Candidates:
         return tuple(picks[place] for place in evenly(within, count))
 
     def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
-        """The picks that are predicted to fit, by multiply-adds.
+        """At most `count` picks that are predicted to fit, by multiply-adds.
 
-        Where more do than are asked for, every so many-th of them is taken; where hardly any does, those that are
-        predicted to come nearest make up `FEWEST` of them.
-
-        Args:
-            picks: to choose from.
-            count: at most.
+        If more fit, they are thinned evenly; if hardly any does, the nearest to the budget make up `FEWEST`.
         """
         described = self.describe(np.array(picks))
         assert described.violation is not None
@@ -177,7 +170,7 @@ def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
 
 
 def by_halves(picks: Sequence[T]) -> tuple[T, ...]:
-    """The same from the last on, each far from those before it: however soon it ends, what was seen is spread.
+    """The items from the last on in bit-reversed order: every prefix is spread over all of them.
 
     >>> by_halves([(0,), (1,), (2,), (3,)])
     ((3,), (1,), (2,), (0,))

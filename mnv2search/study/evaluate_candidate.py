@@ -1,4 +1,4 @@
-"""Evaluation of networks in a search: measured side by side, then rated one by one where they fit."""
+"""Evaluation of networks in a search: measured side by side, then their accuracies one by one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ from mnv2search.study.types import Evaluated, Phase, Stage
 def evaluate_picks(
     state: SearchState, picks: Sequence[Pick], *, stage: Stage, time_s: float | None
 ) -> list[Evaluation]:
-    """Measure picks side by side, and determine the accuracy of those that fit.
-
-    Raises:
-        DeviceError: the device cannot run a network.
-        EvaluatorError: an accuracy cannot be determined.
-    """
+    """Measure picks side by side, and determine the accuracy of those that fit."""
     specs = state.named(picks)
     allowed = [spec for spec in specs if state.budget.cost_violation(cost_of(spec)) == 0]
     phase: Phase = "calibration" if stage == "calibration" else "search"
@@ -46,18 +41,10 @@ def evaluate_network(
     pick: Pick = (),
     is_rated: bool = True,
 ) -> Evaluation:
-    """Complete one evaluation and keep it; a training that falls behind others is stopped.
+    """Complete one evaluation and record it; a training that falls behind others is stopped.
 
-    Args:
-        state: of the search.
-        spec: the network.
-        latency: as measured; None where counted limits exclude the network.
-        stage: part of the search.
-        pick: of the network; empty for one of the baseline.
-        is_rated: whether its accuracy is determined if it fits.
-
-    Raises:
-        EvaluatorError: the accuracy cannot be determined.
+    `latency` is None where counted limits exclude the network, `pick` is empty for one of the baseline, and the
+    accuracy is determined only if `is_rated`.
     """
     begin, seed = state.deadline.elapsed_s, state.settings.seed
     is_told = is_rated and state.plan.takes_time

@@ -47,12 +47,7 @@ class EvaluationPlan:
         return REGION_BEGINS if self.is_prepared else 0.0
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """Networks of the baseline whose accuracy may be evaluated.
-
-        Args:
-            grid: all that were measured.
-            fitting: those within the budget, slowest first.
-        """
+        """Networks of the baseline (`grid`) whose accuracy may be evaluated; `fitting` ones come slowest first."""
         del fitting
         return grid
 
@@ -64,12 +59,8 @@ class EvaluationPlan:
     def fit(self, preparation: Preparation, *, has_some: bool) -> tuple[str, ...]:
         """Choose the length of trainings; returns notes for the user.
 
-        Args:
-            preparation: what the evaluator may know.
-            has_some: networks were trained in an earlier part of the run.
-
         Raises:
-            OptionError: no training fits into the time, and there was none before.
+            OptionError: no training fits into the time, and there was none before (`has_some`).
             EvaluatorError: the networks cannot be timed.
         """
         del preparation, has_some
@@ -102,11 +93,7 @@ class SharedWeightsPlan(EvaluationPlan):
 class TrainingPlan(EvaluationPlan):
     """The plan for evaluations that take time, such as a training each.
 
-    Args:
-        evaluator: of the search.
-        deadline: of the search.
-        noted: hears what a user has to know before the first training.
-        share: of the time of the run that the search has.
+    `noted` is called with messages before the first training; the search has a `share` of the run's time.
     """
 
     takes_time = True

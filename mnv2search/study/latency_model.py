@@ -31,15 +31,9 @@ RIVAL_SHARE = 0.85
 class LatencyModel:
     """Measures networks against a budget, loosely until `begin_anew` is called.
 
-    Args:
-        device: measures.
-        budget_ms: that networks should stay within.
-        cache: what earlier processes learned of the device; None begins with nothing.
-        clock: seconds that never go backwards.
-
     Attributes:
         predictor: learns from what was measured.
-        visit_s: that the device takes to load a network and to visit it, once `affordable` learned it.
+        visit_s: time in which the device loads a network and visits it, once `affordable` has determined it.
     """
 
     def __init__(
@@ -72,9 +66,9 @@ class LatencyModel:
     ) -> tuple[ModelSpec, ...]:
         """Those of the networks, in their order, that there is time to visit once, and a few in any case.
 
-        A device may take seconds for each, to record a graph or to build an engine. A few are visited to learn that:
-        the last, one in the middle, and those that are then predicted to be nearest to the budget from below. Of the
-        others, those near the budget come first too: the network to ship is compared with them.
+        A device may take seconds for each, to record a graph or to build an engine. This is timed on a few: the last,
+        one in the middle, and those predicted to be nearest to the budget from below. Of the others, those near the
+        budget come first: the network to ship is compared with them.
 
         Raises:
             DeviceError: the device cannot run a network.
@@ -110,20 +104,14 @@ class LatencyModel:
         return max(0, int(time_s / self.visit_s))
 
     def begin_anew(self) -> None:
-        """Forget what was measured, and measure closely from now on."""
+        """Forget all measurements, and measure closely from now on."""
         self._measurer = self._new(None)
 
     def save(self) -> None:
-        """Keep for later processes what was learned of the device.
-
-        Raises:
-            OSError: the cache cannot be written.
-        """
+        """Keep what was learned about the device for later processes; an `OSError` if that fails."""
         if self._cache is not None and self._measurer.reference_ms is not None:
             self._cache.save(
-                self._device.info,
-                reference_ms=self._measurer.reference_ms,
-                observations=self.predictor.observations,
+                self._device.info, reference_ms=self._measurer.reference_ms, observations=self.predictor.observations
             )
 
     def _new(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:

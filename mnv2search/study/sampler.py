@@ -46,12 +46,7 @@ class HybridSampler(BaseSampler):
     """
 
     def __init__(
-        self,
-        *,
-        space: Mapping[str, BaseDistribution],
-        describe: Describe,
-        seed: int,
-        **limits: Unpack[Limits],
+        self, *, space: Mapping[str, BaseDistribution], describe: Describe, seed: int, **limits: Unpack[Limits]
     ) -> None:
         self._space = dict(space)
         self._describe = describe
@@ -182,12 +177,7 @@ def make_sampler(
     if name == "hybrid":
         if space is None or describe is None:
             raise OptionError("the hybrid sampler has no space or no description", hint="give space= and describe=")
-        return HybridSampler(
-            space=space,
-            describe=describe,
-            seed=seed,
-            **limits,
-        )
+        return HybridSampler(space=space, describe=describe, seed=seed, **limits)
     plain: dict[str, Callable[[], BaseSampler]] = {
         "nsga2": lambda: optuna.samplers.NSGAIISampler(
             seed=seed, population_size=_NSGA2_POPULATION, constraints_func=_constraints

@@ -1,4 +1,4 @@
-"""How far accuracies with shared weights are to be trusted, and what all of them together say of each."""
+"""Rank reliability of accuracies with shared weights, and smoothing over all of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,9 @@ LEAST_CORRELATION = 0.6
 def held_out_correlation(
     choices: IntArray, described: Description, accuracies: FloatArray, *, cards: tuple[int, ...], seed: int = 0
 ) -> float | None:
-    """Spearman of accuracies (N,) with those predicted from the other networks; None where there are too few.
+    """Spearman correlation of accuracies (N,) with those predicted from the other networks; None for too few.
 
-    Args:
-        choices: option indices, (N, D).
-        described: what is known of these networks without evaluating them.
-        accuracies: as they were evaluated.
-        cards: options of each dimension.
-        seed: of the folds.
+    `choices` are option indices, (N, D); `cards` the numbers of options.
     """
     count = len(accuracies)
     if count < FEWEST or float(np.ptp(accuracies)) == 0.0:
@@ -49,10 +44,10 @@ def held_out_correlation(
 def smoothed_values(
     choices: IntArray, described: Description, accuracies: FloatArray, *, cards: tuple[int, ...]
 ) -> FloatArray:
-    """Accuracies (N,) without the part that neither similar networks nor counted features bear out.
+    """Accuracies (N,) smoothed by a surrogate over choices and counted features.
 
-    A front of noisy figures is made of those that came out too high; these are drawn back to what the others say. On
-    NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume in place of 0.968.
+    A front of noisy values consists of overestimates; smoothing shrinks them towards their neighbours. On
+    NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume instead of 0.968.
     """
     surrogate = Surrogate(cards=cards, warps=False, steady=True)
     inputs = described.inputs(choices)
@@ -78,7 +73,7 @@ def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tup
 
 
 def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> tuple[str, ...]:
-    """What to say of how far the order of evaluated networks can be trusted."""
+    """A note on the reliability of the order of evaluated networks."""
     values = {pick: e.accuracy.rank for pick, e in known.items() if e.accuracy is not None}
     picks = np.array(list(values), dtype=np.int64).reshape(len(values), len(cards))
     found = None
@@ -98,6 +93,6 @@ def _joined(*texts: str) -> str:
 
 
 def _has_merits(known: Mapping[Pick, Evaluation]) -> bool:
-    """Whether there are enough networks to smooth what they are ordered by, and every one of them has that."""
+    """Whether there are enough networks to smooth their merits, and every one has a merit."""
     merits = [e.accuracy.merit for e in known.values() if e.accuracy is not None]
     return len(merits) >= FEWEST and None not in merits and len(set(merits)) > 1

@@ -129,10 +129,7 @@ class _Inheriting:
         classifier = self._classifier(channels)
         self._dense_head()
         return Inheritance(
-            inherited=self.inherited,
-            parameters=self.parameters,
-            new_blocks=self.new_blocks,
-            classifier=classifier,
+            inherited=self.inherited, parameters=self.parameters, new_blocks=self.new_blocks, classifier=classifier
         )
 
     def _row(self, units: Sequence[int], olds: Sequence[int], entering: Map) -> Map:

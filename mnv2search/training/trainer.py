@@ -275,12 +275,7 @@ class Trainer(Generic[B]):
         return lr
 
     def descend(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        batch: B,
-        state: State,
-        scaler: torch.amp.GradScaler,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
     ) -> float:
         """One step of an optimizer, left out if gradients in float16 are not finite; the loss before it."""
         if not model.training:

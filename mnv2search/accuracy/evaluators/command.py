@@ -39,7 +39,6 @@ class CommandEvaluator(Evaluator):
             ``{seed}`` the seed.
         timeout_s: time for one network in seconds.
         metric: what the number is.
-        dataset: on which images.
     """
 
     def __init__(self, *, run: str, timeout_s: float = 600.0, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -76,10 +75,10 @@ class CommandEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """What the program prints for `spec`.
+        """The number that the program prints for `spec`.
 
         Raises:
-            EvaluatorError: it cannot be started, fails, takes too long, or its last line is not such a number.
+            EvaluatorError: the program cannot be started, fails, takes too long, or prints no such number.
         """
         del report  # a program's last line is its only report
         with tempfile.TemporaryDirectory(prefix="mnv2search-", ignore_cleanup_errors=True) as folder:
@@ -127,7 +126,6 @@ class CommandEvaluator(Evaluator):
 
 
 def _numbers(told: object) -> tuple[float, float, float]:
-    """Value and interval of a decoded last line."""
     if isinstance(told, dict):
         if unknown := sorted(set(told) - {"value", "low", "high"}):
             raise ValueError(f"the key {_short(unknown[0])} is not one of value, low, high")

@@ -51,10 +51,10 @@ class ImagenetEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int = 0, report: Report | None = None) -> Accuracy:
-        """The estimated top-1 of `spec`; nothing is drawn and nothing reported on the way.
+        """The estimated top-1 of `spec`.
 
         Raises:
-            EvaluatorError: the network is made for images too small for what ImageNet says to hold.
+            EvaluatorError: the network takes images too small for ImageNet results to apply.
         """
         del seed, report
         return estimate.estimate(features_of(plan(spec)))
@@ -87,7 +87,7 @@ class ImagenetEvaluator(Evaluator):
 
 
 def features_of(laid_out: Plan) -> Features:
-    """What the estimate knows of a network.
+    """The features of a network on which the estimate is based.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> rows = (BlockSpec(channels=16, expansion=1), *(BlockSpec(channels=c, stride=2) for c in (24, 32, 64, 160)))
@@ -150,7 +150,7 @@ def _counts(unit: Unit) -> _Counts:
 
 
 def _unusual(unit: Unit) -> list[str]:
-    """What the tables have no example of."""
+    """Properties without an example in the published tables."""
     block = unit.block or PLAIN
     claims = {
         "dilated convolutions": any(layer.dilation > 1 for layer in unit.layers),
@@ -177,7 +177,6 @@ def _unexpanded_share(blocks: list[_Counts]) -> float:
 
 
 def _checked_side(laid_out: Plan, stride: int) -> int:
-    """Side of the input in px of a network that has an estimate."""
     name, side = laid_out.spec.name, laid_out.spec.resolution
     hint = "give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'"
     if laid_out.dense:

@@ -38,7 +38,7 @@ class StepCount:
     evaluations: int = 0
 
     def update(self, step: int, *, is_evaluated: bool) -> None:
-        """Count a step, and perhaps an evaluation after it."""
+        """Record the current step, and an evaluation after it."""
         self.steps, self.evaluations = step, self.evaluations + is_evaluated
 
 
@@ -46,9 +46,9 @@ class Length:
     """The length of every training of one search, and the time that one takes.
 
     Args:
-        asked: steps of a training that has all the time it wants.
-        least: steps to which one is shortened at most, where time is short.
-        evaluations: that a training of so many steps makes.
+        asked: steps of a training that is not shortened.
+        least: fewest steps to which one is shortened.
+        evaluations: gives the evaluations that a training of so many steps makes.
 
     Attributes:
         left_s: time by which a training that begins now has to end; None sets no limit.
@@ -66,11 +66,7 @@ class Length:
         return self.steps == self._asked
 
     def fit(
-        self,
-        preparation: Preparation,
-        timed: Callable[[ModelSpec], Timed],
-        *,
-        left_s: Callable[[], float | None],
+        self, preparation: Preparation, timed: Callable[[ModelSpec], Timed], *, left_s: Callable[[], float | None]
     ) -> Fitting:
         """Choose the length of all trainings; a resumed run keeps the length that it began with.
 

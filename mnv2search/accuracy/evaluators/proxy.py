@@ -14,11 +14,7 @@ SCORE = "synflow"
 
 
 class ProxyEvaluator(Evaluator):
-    """Scores networks with random weights on random images.
-
-    Args:
-        score: name of one of `mnv2search.accuracy.scores.SCORES`.
-    """
+    """Scores networks with random weights on random images, by one of `mnv2search.accuracy.scores.SCORES`."""
 
     def __init__(self, *, score: str = SCORE) -> None:
         if score not in SCORES:
@@ -39,7 +35,7 @@ class ProxyEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The score; nothing is reported on the way.
+        """The score of `spec`.
 
         Raises:
             EvaluatorError: the network lacks what the score rests on.

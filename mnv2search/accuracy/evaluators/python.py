@@ -25,8 +25,6 @@ class PythonEvaluator(Evaluator):
 
     Args:
         function: ``module:function``, or ``path/to/file.py:function``.
-        metric: what a returned number is.
-        dataset: on which images.
     """
 
     def __init__(self, *, function: str, metric: str = METRIC, dataset: str = DATASET) -> None:

@@ -27,11 +27,6 @@ class RecordedEvaluator(Evaluator):
 
     Each row has a `value` from 0 to 1, optionally `low` and `high`, and a `name` (of the spec) or a `hash` (its
     `content_hash`, which does not depend on the name) or both.
-
-    Args:
-        table: path of the file.
-        metric: what the values are.
-        dataset: on which images.
     """
 
     def __init__(self, *, table: str, metric: str = METRIC, dataset: str = DATASET) -> None:

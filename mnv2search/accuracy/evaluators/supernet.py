@@ -112,19 +112,11 @@ class SupernetEvaluator(Evaluator):
 
     @property
     def fidelity(self) -> Fidelity:
-        """The scale of the trained networks.
-
-        Raises:
-            EvaluatorError: nothing is trained yet.
-        """
+        """The scale of the trained networks; an `EvaluatorError` if nothing is trained yet."""
         return self._trained().state.fidelity
 
     def is_full_size(self) -> bool:
-        """Whether the networks are trained at their own width and resolution.
-
-        Raises:
-            EvaluatorError: nothing is trained yet.
-        """
+        """Whether the networks are trained at their own width and resolution; raises as `fidelity`."""
         return self.fidelity.is_full
 
     @property

@@ -58,9 +58,7 @@ MAX_BYTES = 1 << 16
 class State:
     """The state of a supernet's training; steps and images are 0 until it ends.
 
-    Attributes:
-        epochs: expected passes over the images.
-        side: of the batches in px.
+    `epochs` are the expected passes over the images, `side` that of the batches in px.
     """
 
     fidelity: Fidelity
@@ -92,33 +90,21 @@ def read_state(folder: Path) -> State | None:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a folder holds a supernet whose training is finished.
-
-    Raises:
-        TrainingError: the state cannot be read.
-    """
+    """Whether a folder holds a supernet whose training is finished; raises as `read_state`."""
     state = read_state(folder)
     return state is not None and state.steps > 0 and (folder / LAST).exists()
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Write the state to a folder.
-
-    Raises:
-        TrainingError: it cannot be written.
-    """
+    """Write the state to a folder; a `TrainingError` if that fails."""
     write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetOptions:
-    """How a supernet is trained.
+    """How a supernet is trained; see the options of `SupernetEvaluator`.
 
-    Attributes:
-        epochs: passes over the images; 0 trains for the time that the search allows.
-        fidelity: scale of width and resolution while training; None chooses by the time.
-        weights: file of the first weights; empty for random ones.
-        weights_spec: network that published weights belong to; empty takes the name of the space.
+    `fidelity` None chooses by the time, `epochs` 0 trains for the time, and empty `weights` are random ones.
     """
 
     recipe: Recipe
@@ -211,7 +197,6 @@ class _Preparing:
         )
 
     def _source(self) -> MobileNet | None:
-        """The network whose weights were given."""
         options = self.options
         if not options.weights:
             return None

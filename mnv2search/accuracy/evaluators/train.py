@@ -122,12 +122,12 @@ class TrainEvaluator(Evaluator):
 
     @property
     def recipe(self) -> Recipe:
-        """Of every training."""
+        """Recipe of every training."""
         return self._recipe
 
     @property
     def epochs(self) -> int:
-        """Of a training that is not shortened for want of time."""
+        """Epochs of a training that is not shortened."""
         length = self._task.length
         return self._epochs or max(length.epochs, math.ceil(length.steps / self._epoch_steps))
 
@@ -276,7 +276,6 @@ class TrainDenseEvaluator(TrainEvaluator):
 
 
 def _name_of(task: AnyTask) -> str:
-    """The evaluator's name in the manifests of runs."""
     return "train-dense" if task.name in DENSE else "train"
 
 
@@ -285,7 +284,6 @@ def _file_in(folder: Path, spec: ModelSpec) -> Path:
 
 
 def _first_network(weights: str, weights_spec: str, *, evaluator: str) -> MobileNet | None:
-    """The network that every candidate inherits from."""
     if not weights:
         return None
     path = Path(weights)

@@ -15,14 +15,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from mnv2search.errors import Mnv2SearchError, OptionError
-from mnv2search.study.hybrid.candidates import (
-    BoolArray,
-    Breeder,
-    Pool,
-    best_in_niches,
-    every_choice,
-    spread_picks,
-)
+from mnv2search.study.hybrid.candidates import BoolArray, Breeder, Pool, best_in_niches, every_choice, spread_picks
 from mnv2search.study.hybrid.description import Describe, Description, checked
 from mnv2search.study.hybrid.feasibility import UNLIKELY, Feasibility
 from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
@@ -257,12 +250,7 @@ class HybridStrategy:
 
 
 def _greedy(
-    stairs: Staircase,
-    described: Description,
-    factor: float,
-    accuracy: FloatArray,
-    weights: FloatArray,
-    batch: int,
+    stairs: Staircase, described: Description, factor: float, accuracy: FloatArray, weights: FloatArray, batch: int
 ) -> list[int]:
     """Rows with the largest expected gain, each chosen with the mean of those before it on the front."""
     cost, middle = factor * described.cost, accuracy[:, len(NODES) // 2]
