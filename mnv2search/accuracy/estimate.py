@@ -13,23 +13,24 @@ The coefficients w, their covariance, and the standard deviations of recipes and
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.untrusted import json_as
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
-    Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
-    Networks: TypeAlias = Sequence["Features"] | Mapping[str, Array]
-    """Networks, or one array of shape `(N,)` per numeric field of `Features`."""
+Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Networks: TypeAlias = "Sequence[Features] | Mapping[str, Array]"
+"""Networks, or one array of shape `(N,)` per numeric field of `Features`."""
 
 
 MADDS_UNIT = 3e8
@@ -158,8 +159,6 @@ def gain(candidate: Features, baseline: Features) -> Gain:
     The unknown recipe cancels, so this interval is narrower than that of the difference of two independent estimates.
     It grows with the distance between the two networks, over all features together.
     """
-    import numpy as np
-
     if candidate == baseline:
         return Gain(0.0, 0.0, 0.0)
     c = coefficients()
@@ -183,8 +182,6 @@ def departures(features: Features) -> tuple[float, float]:
 
 def estimate_many(features: Networks) -> Array:
     """The values of `estimate` for many networks, (N,)."""
-    import numpy as np
-
     return np.asarray(1.0 / (1.0 + np.exp(-_intervals(features, coefficients())[0])))
 
 
@@ -193,16 +190,12 @@ def ranking_bound_many(features: Networks) -> Array:
 
     Given arrays, what makes a network `unusual` cannot be seen: leave such networks out.
     """
-    import numpy as np
-
     logits, halves = _intervals(features, coefficients())
     return np.asarray(1.0 / (1.0 + np.exp(halves - logits)))
 
 
 def terms_many(features: Mapping[str, Array], c: Coefficients) -> Matrix:
     """The terms of the formula, (N, terms)."""
-    import numpy as np
-
     x = np.log(features["madds"] / MADDS_UNIT)
     side = np.log(features["resolution"] / RESOLUTION_UNIT_PX)
     p = np.log(features["body_params"]) - (c.typical_params[0] + c.typical_params[1] * x + c.typical_params[2] * side)
@@ -250,8 +243,6 @@ _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_ker
 
 def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
     """The terms of networks, and those of the typical network of each cost at its best published resolution."""
-    import numpy as np
-
     columns = _columns(features)
     own = terms_many(columns, c)
     x = np.log(columns["madds"] / MADDS_UNIT)
@@ -263,15 +254,11 @@ def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
 
 
 def _cost_terms(x: Array, side: Array, c: Coefficients) -> tuple[Array, ...]:
-    import numpy as np
-
     return np.ones_like(x), -np.expm1(-c.curvature * x) / c.curvature, side, side * side, side * x
 
 
 def _intervals(features: Networks, c: Coefficients) -> tuple[Array, Array]:
     """The logits of networks, and the half-widths of their 90 % intervals."""
-    import numpy as np
-
     own, typical = _terms(features, c)
     at_cost = np.sqrt(c.recipe_sd**2 + c.noise_sd**2 + _sd(typical, c) ** 2)
     half = Z_90 * (at_cost + _sd(own - typical, c))
@@ -282,8 +269,6 @@ def _intervals(features: Networks, c: Coefficients) -> tuple[Array, Array]:
 
 def _sd(rows: Matrix, c: Coefficients) -> Array:
     """Standard deviation of each row of terms by the uncertainty of the coefficients."""
-    import numpy as np
-
     return np.asarray(np.sqrt(np.maximum(0.0, ((rows @ np.array(c.covariance)) * rows).sum(axis=1))))
 
 
@@ -292,8 +277,6 @@ def _caution(features: Features) -> float:
 
 
 def _columns(features: Networks) -> Mapping[str, Array]:
-    import numpy as np
-
     if isinstance(features, Mapping):
         return features
     table = np.array([[getattr(f, name) for name in _NUMERIC] for f in features], dtype=float)
@@ -302,3 +285,73 @@ def _columns(features: Networks) -> Mapping[str, Array]:
 
 def _share(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
+
+
+# Scales of the distance: of log multiply-adds, log side, log parameters, and the share of squeeze-excite.
+UNITS = (0.3, 0.25, 0.5, 0.5)
+# Distance in parameters if a source does not state them.
+UNSTATED = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedResult:
+    """A published result of one training of a network.
+
+    Attributes:
+        params: trainable parameters including the classifier; None if the source does not state them.
+    """
+
+    name: str
+    recipe: str
+    top1: float
+    resolution: int
+    madds: int
+    params: int | None = None
+    body_params: int | None = None
+    se_share: float
+    source: str = ""
+    note: str = ""
+
+
+@cache
+def published_results() -> tuple[PublishedResult, ...]:
+    """The results of networks with inverted residuals that the estimate was fitted to."""
+    text = files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8")
+    return tuple(
+        msgspec.convert(
+            {key: value for key, value in row.items() if value} | {"top1": float(row["top1"]) / 100},
+            PublishedResult,
+            strict=False,
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["use"] == "fit" and row["kind"] != "separable"
+    )
+
+
+def nearest_published(features: Features, *, count: int = 3) -> tuple[PublishedResult, ...]:
+    """The published results most similar in cost, resolution, parameters and squeeze-excite, nearest first.
+
+    If a network was trained several times, only its most accurate result is included.
+
+    >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
+    >>> nearest_published(mobilenet_v2, count=1)[0].name
+    'mobilenetv2_100.ra_in1k@224'
+    """
+    ordered = sorted(published_results(), key=lambda result: (round(_distance(features, result), 6), -result.top1))
+    found: dict[tuple[int, int, int | None], PublishedResult] = {}
+    for result in ordered:
+        found.setdefault((round(result.madds, -7), result.resolution, result.body_params), result)
+        if len(found) == count:
+            break
+    return tuple(found.values())
+
+
+def _distance(features: Features, result: PublishedResult) -> float:
+    cost, side, params, gates = UNITS
+    parts = [
+        math.log(result.madds / features.madds) / cost,
+        math.log(result.resolution / features.resolution) / side,
+        (result.se_share - features.se_share) / gates,
+        UNSTATED if result.body_params is None else math.log(result.body_params / features.body_params) / params,
+    ]
+    return math.hypot(*parts)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import cast
 
+from mnv2search.accuracy.types import metric_text
 from mnv2search.cost import cost_of
-from mnv2search.evaluation import completed
-from mnv2search.spec.space import canonical
+from mnv2search.evaluation import Evaluation, completed, no_report
+from mnv2search.latency.types import Latency
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, canonical
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.candidates import by_halves, evenly
-from mnv2search.study.evaluate_candidate import evaluate_network, evaluate_picks
 from mnv2search.study.evaluation_plan import RIVALS
 from mnv2search.study.latency_model import FEW
 from mnv2search.study.results import finalists_of, front_of, reference_of
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.state import SearchState
 from mnv2search.study.storage.journal import Asked, Journal, distributions_of
-from mnv2search.study.types import Evaluated, Stage
+from mnv2search.study.types import Evaluated, Phase, Stage
 
 # Networks of the initial design, and random picks among which they are chosen.
 FIRST_PICKS = 12
@@ -28,6 +32,71 @@ BAND_DRAWS = 4000
 # Accuracy that is gained up to this multiple of the budget counts: the slowest network that fits is the one to ship,
 # so it has to be worth as much as a faster one.
 COUNTS_TO = 2.0
+
+
+def evaluate_picks(
+    state: SearchState, picks: Sequence[Pick], *, stage: Stage, time_s: float | None
+) -> list[Evaluation]:
+    """Measure picks side by side, and determine the accuracy of those that fit."""
+    specs = state.named(picks)
+    allowed = [spec for spec in specs if state.budget.cost_violation(cost_of(spec)) == 0]
+    phase: Phase = "calibration" if stage == "calibration" else "search"
+    latencies = dict(zip(allowed, state.measure(allowed, phase=phase, time_s=time_s), strict=True))
+    evaluations = [
+        evaluate_network(state, spec, latencies.get(spec), stage=stage, pick=pick)
+        for pick, spec in zip(picks, specs, strict=True)
+    ]
+    state.learn()
+    return evaluations
+
+
+def evaluate_network(
+    state: SearchState,
+    spec: ModelSpec,
+    latency: Latency | None,
+    *,
+    stage: Stage,
+    pick: Pick = (),
+    is_rated: bool = True,
+) -> Evaluation:
+    """Complete one evaluation and record it; a training that falls behind others is stopped.
+
+    `latency` is None where counted limits exclude the network, `pick` is empty for one of the baseline, and the
+    accuracy is determined only if `is_rated`.
+    """
+    begin, seed = state.deadline.elapsed_s, state.settings.seed
+    is_told = is_rated and state.plan.takes_time
+    # the baseline is compared with, so its trainings are all finished
+    rungs = None if stage == "baseline" else state.rungs
+    watch = rungs.watch(latency.median_ms) if rungs and latency else None
+
+    def tell(text: str) -> None:
+        if is_told:
+            state.tell_progress(cast("Phase", stage), doing=f"{spec.name}: {text}")
+
+    def report(step: int, value: float) -> None:
+        tell(f"{100 * value:.1f} % {metric_text(state.evaluator.info.metric)} at step {step}")
+        (watch or no_report)(step, value)
+
+    tell("evaluation begins")
+    found = completed(
+        spec,
+        cost=cost_of(spec),
+        latency=latency,
+        budget=state.budget,
+        seed=seed,
+        evaluator=state.evaluator if is_rated else None,
+        report=report,
+    )
+    if rungs and watch and watch.curve:
+        expected = rungs.expected(watch.curve) if found.accuracy is None else None
+        found = replace(found, curve=watch.curve, expected=expected)
+    if stage == "baseline" and state.plan.has_exact_baseline and found.accuracy is None:
+        # a rival at equal latency counts as one even where another limit excludes it
+        found = replace(found, accuracy=state.evaluator.evaluate(spec, seed=seed, report=no_report))
+    found = replace(found, elapsed_s=state.deadline.elapsed_s - begin)
+    state.keep(Evaluated(trial=state.next_trial if pick else -1, stage=stage, pick=pick, evaluation=found))
+    return found
 
 
 def measure_baseline(state: SearchState) -> None:

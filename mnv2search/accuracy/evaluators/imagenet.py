@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mnv2search.accuracy import estimate
-from mnv2search.accuracy.estimate import Features
+from mnv2search.accuracy.estimate import Array, Features
 from mnv2search.accuracy.evaluator import Evaluator, Method, Report
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import layer_params
@@ -17,10 +17,6 @@ from mnv2search.errors import EvaluatorError, OptionError, SpecError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import SearchSpace, resolve
-
-if TYPE_CHECKING:
-    from mnv2search.accuracy.estimate import Array
-
 
 CLASSES = 1000
 SMALLEST_SIDE_PX = 96

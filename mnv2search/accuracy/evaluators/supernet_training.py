@@ -24,11 +24,10 @@ from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, resolve
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.inheritance import network_of
+from mnv2search.supernet.inheritance import inherit_shared, network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
 from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
-from mnv2search.supernet.shared_inheritance import inherit_shared
 from mnv2search.supernet.train import Draw, train_supernet
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.learner import Job

@@ -41,7 +41,8 @@ class TrainEvaluator(Evaluator):
 
     Args:
         data: path of the dataset; see `mnv2search data --help`.
-        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in.
+        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in;
+            `classification` by default.
         epochs: of training; 0 takes the default of the task, or fewer steps in a search whose time is short.
         recipe: name or path of one; empty takes the default of the task.
         void: mask value to ignore.
@@ -60,7 +61,7 @@ class TrainEvaluator(Evaluator):
         self,
         *,
         data: str,
-        task: str = TASK,
+        task: str | None = None,
         epochs: int = 0,
         recipe: str = "",
         void: int = VOID_VALUE,
@@ -68,9 +69,11 @@ class TrainEvaluator(Evaluator):
         weights: str = "",
         weights_spec: str = "",
     ) -> None:
+        if self.tasks and task is None:
+            raise OptionError("evaluator train-dense needs its option task", hint="write train-dense:task=VALUE")
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self._task = named_task(task)
+        self._task = named_task(TASK if task is None else task)
         name = _name_of(self._task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
@@ -250,29 +253,6 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded."""
 
     tasks = DENSE
-
-    def __init__(
-        self,
-        *,
-        data: str,
-        task: str,
-        epochs: int = 0,
-        recipe: str = "",
-        void: int = VOID_VALUE,
-        halving: int = HALVING,
-        weights: str = "",
-        weights_spec: str = "",
-    ) -> None:
-        super().__init__(
-            data=data,
-            task=task,
-            epochs=epochs,
-            recipe=recipe,
-            void=void,
-            halving=halving,
-            weights=weights,
-            weights_spec=weights_spec,
-        )
 
 
 def _name_of(task: AnyTask) -> str:

@@ -16,7 +16,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import file_name
 
 if TYPE_CHECKING:
-    from mnv2search.accuracy.published import PublishedResult
+    from mnv2search.accuracy.estimate import PublishedResult
 
 # Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
 NEXT_TO = 0.005
@@ -98,8 +98,8 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
 
 def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
     """The published results most similar to an estimated network."""
+    from mnv2search.accuracy.estimate import nearest_published
     from mnv2search.accuracy.evaluators.imagenet import features_of
-    from mnv2search.accuracy.published import nearest_published
     from mnv2search.spec.plan import plan
 
     return nearest_published(features_of(plan(evaluation.spec)))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnv2search.errors import OptionError
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
-
-_T = TypeVar("_T", np.float64, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +31,8 @@ class Description:
 
     def rows(self, index: IntArray) -> Description:
         """The description of some of the networks."""
-        return Description(
-            cost=self.cost[index],
-            features=self.features[index],
-            prior=None if self.prior is None else self.prior[index],
-            violation=None if self.violation is None else self.violation[index],
-            identity=None if self.identity is None else self.identity[index],
-        )
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return Description(**{name: None if values is None else values[index] for name, values in columns.items()})
 
     def inputs(self, choices: IntArray) -> Inputs:
         """What a surrogate of the accuracy may know of these networks."""
@@ -50,15 +41,16 @@ class Description:
     @staticmethod
     def joined(parts: Sequence[Description]) -> Description:
         """One description of all the networks of several, in order."""
+        columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
         return Description(
-            cost=np.concatenate([p.cost for p in parts]),
-            features=np.concatenate([p.features for p in parts]),
-            prior=_joined([p.prior for p in parts]),
-            violation=_joined([p.violation for p in parts]),
-            identity=_joined([p.identity for p in parts]),
+            **{
+                name: None if any(v is None for v in values) else np.concatenate(values)
+                for name, values in columns.items()
+            }
         )
 
 
+_COLUMNS = tuple(field.name for field in fields(Description))
 Describe = Callable[[IntArray], Description]
 
 
@@ -80,8 +72,3 @@ def checked(describe: Describe) -> Describe:
         return description
 
     return described
-
-
-def _joined(parts: Sequence[NDArray[_T] | None]) -> NDArray[_T] | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if len(present) == len(parts) else None

@@ -104,24 +104,20 @@ class Journal:
                 if pick in known or pick in new:
                     repeats += 1
                     if pick in known:
-                        self.tell_again(asked, known[pick])
+                        self.tell(asked, known[pick], is_repeat=True)
                 else:
                     new[pick] = asked
         except SpaceExhausted:
             return list(new.values()), True
         return list(new.values()), repeats >= MAX_REPEATS
 
-    def tell(self, asked: Asked, evaluation: Evaluation) -> None:
-        """The outcome of a pick that was asked for."""
+    def tell(self, asked: Asked, evaluation: Evaluation, *, is_repeat: bool = False) -> None:
+        """Report the outcome of a pick that was asked for; the file gets no second trial of a repeated one."""
         for key, value in _attributes(evaluation).items():
             asked.trial.set_user_attr(key, value)
-        self._store(self._study.tell(asked.trial, _values(evaluation)))
-
-    def tell_again(self, asked: Asked, evaluation: Evaluation) -> None:
-        """The outcome of a pick that was evaluated before: the sampler hears it, the file keeps no second trial."""
-        for key, value in _attributes(evaluation).items():
-            asked.trial.set_user_attr(key, value)
-        self._study.tell(asked.trial, _values(evaluation))
+        trial = self._study.tell(asked.trial, _values(evaluation))
+        if not is_repeat:
+            self._store(trial)
 
     def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
         """A trial that was not asked for."""
