@@ -34,7 +34,7 @@ def held_out_correlation(
     predicted = np.empty(count)
     for number in range(FOLDS):
         learned, told = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        surrogate = Surrogate(cards=cards, warps=False, steady=True)
+        surrogate = Surrogate(cards=cards, warped=False, steady=True)
         surrogate.fit(described.rows(learned).inputs(choices[learned]), accuracies[learned])
         mean = surrogate.predict_mean(described.rows(told).inputs(choices[told]))
         predicted[told] = mean * accuracies[learned].std() + accuracies[learned].mean()
@@ -49,7 +49,7 @@ def smoothed_values(
     A front of noisy values consists of overestimates; smoothing shrinks them towards their neighbours. On
     NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume instead of 0.968.
     """
-    surrogate = Surrogate(cards=cards, warps=False, steady=True)
+    surrogate = Surrogate(cards=cards, warped=False, steady=True)
     inputs = described.inputs(choices)
     surrogate.fit(inputs, accuracies)
     found: FloatArray = surrogate.predict_mean(inputs) * accuracies.std() + accuracies.mean()

@@ -1,4 +1,4 @@
-"""What the caller can say of networks before they are evaluated."""
+"""Descriptions of networks before they are evaluated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What is known of N networks for the price of arithmetic.
+    """Cheap knowledge of N networks.
 
     Attributes:
-        cost: the objective to minimise, (N,), above 0, in its unit: exact, or predicted by whoever describes.
+        cost: the objective to minimise, (N,), above 0: exact or predicted.
         features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
-        prior: an estimate of the accuracy in its unit, (N,), or None; it may mislead, its worth is learned.
+        prior: an estimate of the accuracy in its unit, (N,), or None; its weight is learned.
         violation: predicted excess over the constraints, (N,), 0 where all fit, or None without constraints.
-        identity: equal for networks that are the same under different choices, (N,), or None where none are.
+        identity: equal for equal networks under different choices, (N,), or None.
     """
 
     cost: FloatArray
@@ -35,27 +35,23 @@ class Description:
         return Description(**{name: None if values is None else values[index] for name, values in columns.items()})
 
     def inputs(self, choices: IntArray) -> Inputs:
-        """What a surrogate of the accuracy may know of these networks."""
+        """Inputs of a surrogate of the accuracy of these networks."""
         return Inputs(choices=choices, features=self.features, prior=self.prior)
 
     @staticmethod
     def joined(parts: Sequence[Description]) -> Description:
-        """One description of all the networks of several, in order."""
+        """One description of the networks of several, in order."""
         columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
-        return Description(
-            **{
-                name: None if any(v is None for v in values) else np.concatenate(values)
-                for name, values in columns.items()
-            }
-        )
+        known = {name: values for name, values in columns.items() if all(v is not None for v in values)}
+        return Description(**{name: np.concatenate(values) for name, values in known.items()})
 
 
 _COLUMNS = tuple(field.name for field in fields(Description))
 Describe = Callable[[IntArray], Description]
 
 
-def checked(describe: Describe) -> Describe:
-    """The same, refusing descriptions that a search cannot rest on."""
+def checked_describe(describe: Describe) -> Describe:
+    """The function with a check that all costs are above 0, and all values finite and complete."""
 
     def described(choices: IntArray) -> Description:
         description = describe(choices)

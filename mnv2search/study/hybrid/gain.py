@@ -1,4 +1,4 @@
-"""Expected gain in hypervolume of candidates whose cost is known and whose accuracy is predicted."""
+"""Expected hypervolume improvement of candidates of known cost and predicted accuracy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from mnv2search.study.hybrid.surrogate import FloatArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
-NODES: FloatArray = _NODES  # standard normal deviates at which accuracies are looked at
+NODES: FloatArray = _NODES  # standard normal deviates of the quadrature
 NODE_WEIGHTS: FloatArray = _WEIGHTS / _WEIGHTS.sum()
 
 
-class Staircase:
-    """The best accuracy reached at or below each cost, never under a reference accuracy.
+class ParetoFront:
+    """The best accuracy at or below each cost, a step function that is never below a reference accuracy.
 
     Args:
         costs: of the evaluated networks, (N,), in any order; N may be 0.
-        accuracies: theirs, (N,).
+        accuracies: of the same networks, (N,).
         reference: accuracy and cost that bound the hypervolume from below and above.
     """
 
@@ -29,15 +29,15 @@ class Staircase:
         before = np.maximum.accumulate(np.concatenate([[floor], accuracies[:-1]])) if len(costs) else accuracies
         better = accuracies > before
         self.costs, self.accuracies, self._floor, self._ceiling = costs[better], accuracies[better], floor, ceiling
-        # step j holds between edges j and j + 1; the first begins at the cheapest cost anybody may ask for
+        # step j holds between edges j and j + 1
         self._edges = np.concatenate([[-np.inf], self.costs, [ceiling]])
         self._levels = np.concatenate([[floor], self.accuracies])
         widths = np.diff(self._edges[1:])
         self._area = np.concatenate([[0.0], np.cumsum(self.accuracies * widths)])
 
-    def with_points(self, costs: FloatArray, accuracies: FloatArray) -> Staircase:
-        """The staircase with more networks evaluated."""
-        return Staircase(
+    def with_points(self, costs: FloatArray, accuracies: FloatArray) -> ParetoFront:
+        """The front with more networks evaluated."""
+        return ParetoFront(
             np.concatenate([self.costs, costs]),
             np.concatenate([self.accuracies, accuracies]),
             reference=(self._floor, self._ceiling),
@@ -48,7 +48,7 @@ class Staircase:
         return self._levels[np.searchsorted(self.costs, cost, side="right")]
 
     def gain(self, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
-        """Hypervolume that a network of each cost and accuracy would add; the two arrays broadcast."""
+        """Hypervolume that a network of each cost and accuracy adds; the two arrays broadcast."""
         cost, accuracy = np.broadcast_arrays(cost, accuracy)
         passed = np.searchsorted(self.accuracies, accuracy, side="left")  # steps lower than the candidate
         until = np.append(self.costs, self._ceiling)[passed]
@@ -57,7 +57,7 @@ class Staircase:
         return np.where(accuracy > self._floor, np.maximum(accuracy * span - covered, 0.0), 0.0)
 
     def _integral(self, cost: FloatArray) -> FloatArray:
-        """Integral of the staircase from its first step's edge to each cost."""
+        """Integral of the front from its cheapest network to each cost."""
         first = self.costs[0] if len(self.costs) else self._ceiling
         step = np.searchsorted(self.costs, cost, side="right")
         left = np.append(first, self.costs)[step]
@@ -66,6 +66,6 @@ class Staircase:
         return total
 
 
-def expected_gain(stairs: Staircase, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
+def expected_gain(front: ParetoFront, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
     """Expected hypervolume gain, (N,), for accuracies (N, 5) at `NODES` standard deviations."""
-    return stairs.gain(cost[:, None], accuracy) @ NODE_WEIGHTS
+    return front.gain(cost[:, None], accuracy) @ NODE_WEIGHTS

@@ -1,17 +1,17 @@
-"""What has been evaluated, and which part of it is worth fitting to."""
+"""Evaluated networks, and the subset that the surrogate is fitted to."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.study.hybrid.gain import Staircase
+from mnv2search.study.hybrid.gain import ParetoFront
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
 Choice = tuple[int, ...]
 
 
 class History:
-    """Evaluated networks in the order they were told; those without an accuracy broke a constraint."""
+    """Evaluated networks in order; those without an accuracy violate a constraint."""
 
     def __init__(self) -> None:
         self._choices: list[Choice] = []
@@ -56,31 +56,31 @@ class History:
     def reference(self, *, first: int, ceiling: float | None = None) -> tuple[float, float]:
         """Accuracy and cost that bound the region of interest, from the `first` networks with an accuracy.
 
-        The lower quarter of the first design is not where anybody ships from; nothing dearer than its dearest member
-        was thought worth a look.
+        Nobody ships from the lower quarter of the initial design, and nothing is searched beyond its most expensive
+        member.
         """
         design = self.rated[:first]
         floor = float(np.quantile(self.accuracies[design], 0.25))
         return floor, 1.05 * float(self.costs[design].max()) if ceiling is None else ceiling
 
-    def staircase(self, reference: tuple[float, float]) -> Staircase:
+    def front(self, reference: tuple[float, float]) -> ParetoFront:
         """The evaluated front above a reference."""
         rated = self.rated
-        return Staircase(self.costs[rated], self.accuracies[rated], reference=reference)
+        return ParetoFront(self.costs[rated], self.accuracies[rated], reference=reference)
 
-    def nearest_to_front(self, stairs: Staircase, count: int) -> IntArray:
-        """Indices of the networks with the least accuracy missing to the front, cheapest first."""
+    def nearest_to_front(self, front: ParetoFront, count: int) -> IntArray:
+        """Indices of the networks nearest to the front in accuracy, cheapest first."""
         rated = self.rated
         costs = self.costs[rated]
-        missing = stairs.level(costs) - self.accuracies[rated]
+        missing = front.level(costs) - self.accuracies[rated]
         near = np.argsort(missing, kind="stable")[:count]
         return rated[near[np.argsort(costs[near], kind="stable")]]
 
-    def to_fit(self, stairs: Staircase, rng: np.random.Generator, *, most: int) -> IntArray:
-        """Indices of at most `most` networks to fit to: three quarters near the front, the others at random."""
+    def training_subset(self, front: ParetoFront, rng: np.random.Generator, *, most: int) -> IntArray:
+        """Indices of at most `most` networks: three quarters nearest to the front, the others at random."""
         rated = self.rated
         if len(rated) <= most:
             return rated
-        near = self.nearest_to_front(stairs, most * 3 // 4)
+        near = self.nearest_to_front(front, most * 3 // 4)
         rest = np.setdiff1d(rated, near)
         return np.concatenate([near, rng.choice(rest, most - len(near), replace=False)])

@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 
 
 class Journal:
-    """Asks a sampler for picks and keeps every evaluated trial.
+    """Asks a sampler for picks and stores every evaluated trial.
 
     The records of a run are authoritative, and its study is a copy of them: a file that is damaged or does not match
     the records is rebuilt. A trial is stored in SQLite in one transaction, which takes a few ms of CPU time; storing
@@ -59,8 +59,8 @@ class Journal:
         space: whose axes are the parameters.
         sampler: of Optuna, or ours.
         path: SQLite file; None keeps the study in memory only.
-        known: what was evaluated before, by canonical pick.
-        noted: told why a file was rebuilt.
+        known: earlier evaluations by canonical pick.
+        noted: called with the reason if a file is rebuilt.
 
     Raises:
         WriteError: the study cannot be written (raised by any method that adds a trial).
@@ -84,17 +84,12 @@ class Journal:
         self._study.add_trials(trials if path is None else self._restore(path, trials, noted))
 
     def ask(self) -> Asked:
-        """The next pick; several may be asked for before any is told."""
+        """The next pick; several may be pending."""
         trial = self._study.ask(self._distributions)
         return Asked(self._pick(trial.params), trial)
 
     def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
-        """Picks that are not known, at most so many, and whether there are no more; a known one is answered at once.
-
-        Args:
-            known: what was evaluated, by canonical pick.
-            room: how many picks there may be.
-        """
+        """At most `room` picks that are not known, and whether there are no more; known ones are told at once."""
         new: dict[Pick, Asked] = {}
         repeats = 0
         try:
@@ -162,7 +157,6 @@ class Journal:
         return tuple(stored.indices[axis.at] for axis in self._axes)
 
     def _restored(self, stored: StoredTrial, made: FrozenTrial) -> FrozenTrial:
-        """The trial as it was asked for, with what the sampler knew of it."""
         made.params, made.system_attrs = self._params(self._stored_pick(stored)), stored.system_attrs
         return made
 

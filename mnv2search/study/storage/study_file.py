@@ -30,14 +30,9 @@ class UnreadableStudyError(ValueError):
 
 
 class StoredTrial(NamedTuple):
-    """A trial of a study file.
+    """A trial of a study file, with the index of the option of each parameter.
 
-    Attributes:
-        state: name of an `optuna.trial.TrialState`.
-        values: of the objectives.
-        indices: of the option of each parameter.
-        user_attrs: attributes of the network.
-        system_attrs: attributes that the sampler keeps.
+    `state` is the name of an `optuna.trial.TrialState`; the sampler keeps its own attributes in `system_attrs`.
     """
 
     state: str
@@ -66,10 +61,6 @@ class StudyFile:
     @classmethod
     def open(cls, path: Path, distributions: Mapping[str, BaseDistribution]) -> tuple[StudyFile, list[StoredTrial]]:
         """The file and its trials; reading 3,000 of them takes about a second, through Optuna a minute.
-
-        Args:
-            path: of the file.
-            distributions: of every trial.
 
         Raises:
             UnreadableStudyError: the file is missing, cannot be read, or has other distributions.
