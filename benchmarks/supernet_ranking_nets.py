@@ -178,8 +178,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     from mnv2search.data.batches import training_batches
     from mnv2search.data.prefetch import Feed
     from mnv2search.data.transforms import Transform
-    from mnv2search.supernet.sandwich import suited
-    from mnv2search.supernet.train import recalibrate
+    from mnv2search.supernet.train import recalibrate, suited
     from mnv2search.tasks.classification import classify
 
     prepared = _prepared()

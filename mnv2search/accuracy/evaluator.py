@@ -105,11 +105,19 @@ class Evaluator(ABC):
         method: how accuracies are determined, which decides how a search plans its evaluations.
         is_timed: whether `fit` chooses the length of its trainings by the time of the search.
         can_finetune: whether the best networks of a search can be trained further; needs `dataset` and weights.
+        task: that the networks learn; None where nothing is trained.
+        dataset: of the trainings, with all its splits.
+        recipe: of the trainings.
+        learned: classes and normalization that belong to the weights.
     """
 
     method: Method = "training"
     is_timed: bool = False
     can_finetune: bool = False
+    task: AnyTask | None = None
+    dataset: Data | None = None
+    recipe: Recipe | None = None
+    learned: Learned | None = None
 
     @property
     @abstractmethod
@@ -175,26 +183,6 @@ class Evaluator(ABC):
         return None
 
     # -- data and weights, for fine-tuning -----------------------------------------------------------------------
-
-    @property
-    def task(self) -> AnyTask | None:
-        """What the networks learn; None where nothing is trained."""
-        return None
-
-    @property
-    def dataset(self) -> Data | None:
-        """Data of the trainings with all its splits; None where nothing is trained."""
-        return None
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """Recipe of the trainings."""
-        return None
-
-    @property
-    def learned(self) -> Learned | None:
-        """Classes and normalization that belong to the weights."""
-        return None
 
     def is_full_size(self) -> bool:
         """Whether networks are trained at their own width and resolution, not at a proxy scale."""

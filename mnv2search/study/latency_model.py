@@ -117,6 +117,6 @@ class LatencyModel:
     def _new(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:
         if self._cache is not None:
             return self._cache.measurer(self._device, closeness)
-        members = self._device.members if isinstance(self._device, Pool) else (self._device,)
-        measurers = [Measurer(member, closeness) for member in members]
-        return PoolMeasurer(measurers) if len(measurers) > 1 else measurers[0]
+        if isinstance(self._device, Pool):
+            return PoolMeasurer([Measurer(member, closeness) for member in self._device.members])
+        return Measurer(self._device, closeness)

@@ -136,7 +136,7 @@ class _Inheriting:
         )
 
     def _row(self, units: Sequence[int], olds: Sequence[int], entering: Map) -> Map:
-        """Fill the blocks of a row; its channels, which all its blocks share."""
+        """Fill the blocks of a row; returns its channels, which all its blocks share."""
         importance = torch.stack([self.old.importance(unit) for unit in olds]).sum(0)
         leaving = _chosen(importance, self.new.width(units[-1]))
         for number, unit in enumerate(units):
@@ -154,7 +154,6 @@ class _Inheriting:
         return leaving
 
     def _unit(self, unit: int, counterpart: int, entering: Map, leaving: Map) -> None:
-        """Fill the layers of one unit from those of the same roles."""
         fresh = {bound.layer.role: bound for bound in self.new.layers[unit]}
         kept = {bound.layer.role: bound for bound in self.old.layers[counterpart]}
         if ("expansion" in fresh) != ("expansion" in kept) or fresh.keys() - kept.keys() - {"squeeze", "excite"}:
@@ -178,7 +177,7 @@ class _Inheriting:
             self._copy(bound, kept[role], outs, ins)
 
     def _dense_head(self) -> None:
-        """Copy the layers of a dense head that have the same shape, if the backbones are equal."""
+        """Copy layers of a dense head of equal shape, if the backbones are equal."""
         new, old = self.new.dense, self.old.dense
         if not new or not old or self.new.features != self.old.features:
             return
@@ -268,7 +267,6 @@ def _norms(bound: BoundLayer) -> Tensor:
 
 
 def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
-    """(C,) importance of each channel between expansion and projection."""
     depthwise = kept["depthwise"]
     found = depthwise.norm.weight.abs() if isinstance(depthwise.norm, nn.BatchNorm2d) else _norms(depthwise)
     projection = convolutions(kept["projection"].conv)
@@ -278,7 +276,7 @@ def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
 
 
 def _chosen(importance: Tensor, count: int) -> Map:
-    """The most important channels in their order, and -1 for further ones."""
+    """The most important channels in their order, padded with -1."""
     if count >= len(importance):
         return torch.cat([torch.arange(len(importance)), torch.full((count - len(importance),), -1)])
     return importance.topk(count).indices.sort().values

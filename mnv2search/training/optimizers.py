@@ -1,4 +1,4 @@
-"""Optimizers and learning rates of a recipe."""
+"""Optimizers, learning rates and running means of weights, by a recipe."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mnv2search.recipe import Recipe
 
 
 class RmsPropTf(Optimizer):
-    """TensorFlow's RMSProp, with which slim's rates and epsilon 1.0 were found.
+    """TensorFlow's RMSProp, which slim's learning rates and epsilon 1.0 are meant for.
 
-    Unlike torch's, epsilon stands inside the root, the mean of squares starts at 1, and the learning rate is part of
-    what the momentum accumulates. Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
+    Unlike torch's, epsilon is inside the root, the mean of squares starts at 1, and the learning rate is part of the
+    momentum. Weight decay is added to the gradient.
 
-    The weight decay is coupled: it is added to the gradient.
+    Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
     """
 
     def __init__(
@@ -96,7 +96,6 @@ def learning_rate(recipe: Recipe, *, step: int, steps: int, epoch_steps: float, 
 
 
 def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Every weight with the kind of layer it belongs to."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             # Source: slim's training_scope: the regularizer of depthwise weights is None.
@@ -118,9 +117,9 @@ NORM_WINDOW = 0.05
 
 
 class RunningMean:
-    """Moves the running mean of a model's weights and of its batch norms' figures.
+    """The running mean of a model's weights and of its batch norm statistics.
 
-    The mean is changed in place; the tensors of the model have to stay where they are.
+    The mean is changed in place; the tensors of the model have to keep their identity.
     """
 
     def __init__(self, averaged: nn.Module, model: nn.Module) -> None:

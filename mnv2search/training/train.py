@@ -78,7 +78,7 @@ def time_training(
     device: str = "cpu",
     clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
-    """How long a step and an evaluation take here, by a few of each; the network is of no use afterwards.
+    """Wall time of a step and of an evaluation, by a few of each; the network is useless afterwards.
 
     Raises:
         DataError: there are too few examples.
@@ -92,8 +92,6 @@ def time_training(
 
 
 class _TaskLearner(Learner[B], Generic[D, E, B]):
-    """A network that learns a task."""
-
     def __init__(
         self,
         model: MobileNet,

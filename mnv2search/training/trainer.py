@@ -1,4 +1,4 @@
-"""One training loop for everything that learns: steps, evaluations, checkpoints, and exact resumption."""
+"""The training loop of every learner: steps, evaluations, checkpoints, and exact resumption."""
 
 from __future__ import annotations
 
@@ -32,23 +32,22 @@ SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Set torch's generators for a step of one of the processes that train together."""
+    """Seed torch for a step of one of the processes that train together."""
     torch.manual_seed((seed * 1_000_003 + step * 7919 + rank * 15_485_863 + 17) % (2**63))
 
 
 @contextmanager
 def own_draws(device: str) -> Iterator[None]:
-    """Leave torch's generators as they were."""
+    """Restore torch's random state afterwards."""
     used = torch.device(device)
     with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
         yield
 
 
 class Trainer(Generic[B]):
-    """Trains a learner; every draw depends on the seed and the number of the step alone.
+    """Trains a learner; all random numbers depend on the seed and the number of the step alone.
 
-    A training that was interrupted and resumed makes the very steps of an uninterrupted one, on the same machine with
-    as many threads.
+    A resumed training makes the same steps as an uninterrupted one on the same machine with as many threads.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -102,7 +101,7 @@ class Trainer(Generic[B]):
         )
 
     def seconds(self) -> tuple[float, float]:
-        """Wall time of a step and of a whole evaluation, by a few of each; the training is of no use afterwards."""
+        """Wall time of a step and of a whole evaluation, by a few of each; the model is useless afterwards."""
         self._set_precision("float32")
         self.state.steps = 1 + TIMED_STEPS
         clock = self.job.clock
@@ -194,8 +193,7 @@ class Trainer(Generic[B]):
     def _fastest(self) -> Precision:
         """Half precision if a few steps in it are clearly faster than in single precision.
 
-        There are few of them if a step takes much of the time, or one in half precision is much slower. On a GPU too:
-        a small network waits for the host, which has more to do where numbers are converted.
+        It is tried on GPUs too: a small network waits for the host, which has more to do where numbers are converted.
         """
         job, learner = self.job, self.learner
         tried = copy.deepcopy(self.model)
@@ -221,7 +219,7 @@ class Trainer(Generic[B]):
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _steps(self) -> bool:
-        """All steps that are left; whether it was asked to stop before the last."""
+        """Make all steps that are left; whether a stop was requested before the last."""
         job, state = self.job, self.state
         written, stopped = job.clock(), False
         with closing(self._batches_left()) as batches:
@@ -241,14 +239,13 @@ class Trainer(Generic[B]):
         return stopped
 
     def _batches_left(self) -> Generator[B]:
-        """Batches from the one after the last step on, until no step is left."""
         state = self.state
         while not state.steps or state.step < state.steps:
             epoch, first = divmod(state.step, self.learner.epoch_steps)
             yield from self.learner.batches(epoch=epoch, first=first)
 
     def _step(self, batch: B) -> float:
-        """One step; its learning rate."""
+        """Make one step; its learning rate."""
         state, learner, team = self.state, self.learner, self.job.team
         steps = state.steps or UNKNOWN_STEPS
         lr = learning_rate(
@@ -277,7 +274,7 @@ class Trainer(Generic[B]):
     def descend(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
     ) -> float:
-        """One step of an optimizer, left out if gradients in float16 are not finite; the loss before it."""
+        """One step of an optimizer, skipped if gradients in float16 are not finite; the loss before it."""
         if not model.training:
             model.train()
         optimizer.zero_grad(set_to_none=True)
@@ -292,7 +289,7 @@ class Trainer(Generic[B]):
     # -- length --------------------------------------------------------------------------------------------------
 
     def _set_length(self) -> None:
-        """Plan as many steps as the leader's pace fits into the time, and fewer if it becomes slower."""
+        """Plan the steps that fit into the time by the leader's pace, and fewer if it slows down."""
         state, pace, team = self.state, self.pace, self.job.team
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
@@ -313,7 +310,7 @@ class Trainer(Generic[B]):
         state.steps, state.every = found
 
     def _expect(self) -> None:
-        """Expect an evaluation to take as long as one of a few images tells."""
+        """Estimate the duration of an evaluation by one of a few images."""
         clock, begin = self.job.clock, self.job.clock()
         self.learner.evaluate_some(self._shown)  # loads what evaluates
         warm = clock()
@@ -322,12 +319,10 @@ class Trainer(Generic[B]):
         self.pace.expect((ended - warm) / share, took_s=ended - begin)
 
     def _is_due(self) -> bool:
-        """Whether an evaluation is: after an epoch, or several, so that there are not more than planned."""
         return self.state.steps > 0 and self.state.step % self._every == 0
 
     @property
     def _every(self) -> int:
-        """Steps from one evaluation to the next."""
         most = max(1.0, self.state.steps / self.evaluations) if self.evaluations else 1.0
         return self.state.every or math.ceil(most / self.learner.epoch_steps) * self.learner.epoch_steps
 
@@ -335,11 +330,11 @@ class Trainer(Generic[B]):
 
     @property
     def _shown(self) -> nn.Module:
-        """The weights that are evaluated and kept."""
+        """The weights that are evaluated and written."""
         return self.model if self.averaged is None else self.averaged
 
     def _evaluate(self) -> Metrics | None:
-        """Metrics on the validation images, None without them or if stopped; the best weights so far are kept."""
+        """Metrics on the validation images, None without them or if stopped; writes the best weights so far."""
         state, shown, job = self.state, self._shown, self.job
         if not self.evaluations:
             return None

@@ -18,8 +18,7 @@ from mnv2search.pareto import hypervolume
 from mnv2search.study.hybrid.candidates import best_in_niches, stratified_design
 from mnv2search.study.hybrid.description import Description
 from mnv2search.study.hybrid.feasibility import Feasibility
-from mnv2search.study.hybrid.gain import NODES, ParetoFront, expected_gain
-from mnv2search.study.hybrid.history import History
+from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
 from mnv2search.study.hybrid.strategy import HybridStrategy, SpaceExhausted
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 

@@ -305,11 +305,7 @@ class Shared(ImagenetEvaluator):
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
 
     def __init__(self, images: Dataset) -> None:
-        self.images = images
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.images
+        self.dataset = images
 
     def is_full_size(self) -> bool:
         return True

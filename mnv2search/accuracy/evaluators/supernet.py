@@ -55,6 +55,8 @@ class SupernetEvaluator(Evaluator):
 
     method: Method = "shared weights"
     can_finetune: bool = True
+    task = Classification()
+    dataset: Dataset
 
     def __init__(
         self,
@@ -80,13 +82,14 @@ class SupernetEvaluator(Evaluator):
             weights_spec=weights_spec,
             device=own_device(),
         )
-        self._dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
+        self.dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
+        self.learned = Learned(classes=self.dataset.classes, normalization=self._options.recipe.normalization)
         self._supernet: TrainedSupernet | None = None
 
     @property
     def info(self) -> EvaluatorInfo:
         """The meaning of the accuracies."""
-        dataset, options = self._dataset, self._options
+        dataset, options = self.dataset, self._options
         changed = changed_options(
             recipe=(self._recipe_name, AUTO),
             epochs=(str(options.epochs), "0"),
@@ -119,32 +122,17 @@ class SupernetEvaluator(Evaluator):
         """Whether the networks are trained at their own width and resolution; raises as `fidelity`."""
         return self.fidelity.is_full
 
-    @property
-    def task(self) -> Classification:
-        """Classification, the task of networks that share weights."""
-        return Classification()
-
-    @property
-    def dataset(self) -> Dataset:
-        """The images."""
-        return self._dataset
-
-    @property
-    def learned(self) -> Learned:
-        """Classes and normalisation, which are written with the weights."""
-        return Learned(classes=self._dataset.classes, normalization=self._options.recipe.normalization)
-
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
         """Train the shared weights, or resume their training.
 
         Raises:
             EvaluatorError: the space has networks that cannot share weights, or the training fails.
         """
-        space = space_with_classes(preparation.space, len(self._dataset.classes))
+        space = space_with_classes(preparation.space, len(self.dataset.classes))
         with ExitStack() as stack:
             own = Path(self._folder) if self._folder else preparation.folder
             folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
-            self._supernet = prepare_supernet(space, self._dataset, self._options, preparation, folder)
+            self._supernet = prepare_supernet(space, self.dataset, self._options, preparation, folder)
         return self._supernet.notes
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
@@ -173,7 +161,7 @@ class SupernetEvaluator(Evaluator):
         """
         supernet, device = self._trained(), self._options.device
         net, pixels = supernet.net, supernet.train
-        pick = pick_of(net.space, with_classes(spec, len(self._dataset.classes)))
+        pick = pick_of(net.space, with_classes(spec, len(self.dataset.classes)))
         if pick is None:
             raise EvaluatorError(
                 f"{spec.name} is not one of the space {net.space.name} whose weights were trained",

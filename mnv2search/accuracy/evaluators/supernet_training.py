@@ -27,8 +27,16 @@ from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inheritance import inherit_shared, network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
-from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
-from mnv2search.supernet.train import Draw, train_supernet
+from mnv2search.supernet.train import (
+    PASSES,
+    SHRINKING_PASSES,
+    Draw,
+    Sandwich,
+    Shrinking,
+    step_rate,
+    suited,
+    train_supernet,
+)
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress

@@ -54,6 +54,9 @@ class TrainEvaluator(Evaluator):
     """
 
     is_timed = can_finetune = True
+    task: AnyTask
+    dataset: Data
+    recipe: Recipe
     tasks: ClassVar[tuple[str, ...]] = ()
     """Tasks that it trains for; any if empty."""
 
@@ -73,32 +76,32 @@ class TrainEvaluator(Evaluator):
             raise OptionError("evaluator train-dense needs its option task", hint="write train-dense:task=VALUE")
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self._task = named_task(TASK if task is None else task)
-        name = _name_of(self._task)
+        self.task = named_task(TASK if task is None else task)
+        name = _name_of(self.task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
         if halving < 0 or halving == 1:
             raise OptionError(f"evaluator {name}: halving is {halving}", hint="use 2 or more, or 0 for none")
         self._options = {
             "epochs": (str(epochs), "0"),
-            "recipe": (recipe or self._task.recipe, self._task.recipe),
+            "recipe": (recipe or self.task.recipe, self.task.recipe),
             "void": (str(void), str(VOID_VALUE)),
             "halving": (str(halving), str(HALVING)),
             "weights": (weights, ""),
             "weights_spec": (weights_spec, ""),
         }
         self._path, self._epochs, self._reduction = data, epochs, halving
-        self._recipe = load_recipe(recipe or self._task.recipe)
-        self._task.check(self._recipe)
+        self.recipe = load_recipe(recipe or self.task.recipe)
+        self.task.check(self.recipe)
         self._first = _first_network(weights, weights_spec, evaluator=name)
-        self._data: Data = self._task.read(Path(data), void=void)
+        self.dataset = self.task.read(Path(data), void=void)
         self._device = own_device()
         self._kept_in: Path | None = None
-        self._epoch_steps = max(1, len(self._data.part("train")) // self._batch)
+        self._epoch_steps = max(1, len(self.dataset.part("train")) // self._batch)
         self._length = self._new_length()
 
     def _new_length(self) -> Length:
-        length, asked = self._task.length, self.epochs * self._epoch_steps
+        length, asked = self.task.length, self.epochs * self._epoch_steps
         least = length.useful_steps[self._first is not None]
         return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
 
@@ -114,32 +117,17 @@ class TrainEvaluator(Evaluator):
         return file if file.exists() else None
 
     @property
-    def task(self) -> AnyTask:
-        """What the networks learn."""
-        return self._task
-
-    @property
-    def dataset(self) -> Data:
-        """The data, with its splits."""
-        return self._data
-
-    @property
-    def recipe(self) -> Recipe:
-        """Recipe of every training."""
-        return self._recipe
-
-    @property
     def epochs(self) -> int:
         """Epochs of a training that is not shortened."""
-        length = self._task.length
+        length = self.task.length
         return self._epochs or max(length.epochs, math.ceil(length.steps / self._epoch_steps))
 
     @property
     def _batch(self) -> int:
-        return min(self._recipe.batch, len(self._data.part("train")))
+        return min(self.recipe.batch, len(self.dataset.part("train")))
 
     def _evaluations(self, steps: int) -> int:
-        return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self._task.length.evaluations)
+        return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self.task.length.evaluations)
 
     @property
     def halving(self) -> Halving | None:
@@ -149,7 +137,7 @@ class TrainEvaluator(Evaluator):
         return Halving(rungs=tuple(sorted(set(self._rungs()))), reduction=self._reduction)
 
     def _rungs(self) -> Iterator[int]:
-        length, steps = self._task.length, self._length.steps
+        length, steps = self.task.length, self._length.steps
         if length.first_rung_steps is None:
             powers = (self._reduction**n for n in count())
             return takewhile(lambda epoch: epoch < steps / self._epoch_steps, powers)
@@ -161,16 +149,16 @@ class TrainEvaluator(Evaluator):
     @property
     def info(self) -> EvaluatorInfo:
         """What the accuracies mean."""
-        data, name = self._data, _name_of(self._task)
-        task = "" if self._task.name == TASK else f"task={self._task.name},"
+        data, name = self.dataset, _name_of(self.task)
+        task = "" if self.task.name == TASK else f"task={self.task.name},"
         length = f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
         begin = "random" if self._first is None else "inherited"
         return EvaluatorInfo(
             name=f"{name}:{task}data={self._path},{changed_options(**self._options)}".removesuffix(","),
-            version=f"{3 if self._task.name in DENSE else 1}-{data.fingerprint}",
+            version=f"{3 if self.task.name in DENSE else 1}-{data.fingerprint}",
             kind="trained",
             dataset=Path(self._path).name,
-            metric=self._task.metric,
+            metric=self.task.metric,
             classes=len(data.classes) or None,
             detail=(
                 f"{length} of the recipe {self._options['recipe'][0]} on "
@@ -193,14 +181,14 @@ class TrainEvaluator(Evaluator):
         return self._length.expected_s(spec)
 
     def _timed(self, spec: ModelSpec) -> Timed:
-        spec = self._task.fitted(spec, self._data)
-        parts, classes = self._parts(spec), self._data.classes
+        spec = self.task.fitted(spec, self.dataset)
+        parts, classes = self._parts(spec), self.dataset.classes
         train_part, val, recipe = parts.examples["train"], parts.examples["val"], parts.recipe
         network = build(spec, seed=0)
-        return time_training(network, self._task, train_part, val, recipe, classes=classes, device=self._device)
+        return time_training(network, self.task, train_part, val, recipe, classes=classes, device=self._device)
 
     def _parts(self, spec: ModelSpec) -> Parts[Sized]:
-        return self._task.prepare(self._data, spec, self._recipe, splits=("train", "val"))
+        return self.task.prepare(self.dataset, spec, self.recipe, splits=("train", "val"))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1.
@@ -209,11 +197,11 @@ class TrainEvaluator(Evaluator):
             EvaluatorError: the network has another task, or the training fails.
             StopEarly: `report` asked for it.
         """
-        if not isinstance(spec.head, self._task.head):
+        if not isinstance(spec.head, self.task.head):
             raise EvaluatorError(
-                f"{spec.name} is not for {self._task.name}", hint="search a space whose head is for the data's task"
+                f"{spec.name} is not for {self.task.name}", hint="search a space whose head is for the data's task"
             )
-        spec = self._task.fitted(spec, self._data)
+        spec = self.task.fitted(spec, self.dataset)
         parts, model, notes = self._parts(spec), build(spec, seed=seed), list[str]()
         if self._first is not None and corresponds(spec, self._first.spec):
             inherit(model, self._first)
@@ -232,13 +220,13 @@ class TrainEvaluator(Evaluator):
                 steps=self._length.steps,
                 limit_s=self._length.left_s(),
                 device=self._device,
-                evaluations=self._task.length.evaluations,
+                evaluations=self.task.length.evaluations,
                 precision="float32",  # a trial of speed may end one way today and another tomorrow
                 on_progress=progressed,
             )
-            train_part, val, classes = parts.examples["train"], parts.examples["val"], self._data.classes
+            train_part, val, classes = parts.examples["train"], parts.examples["val"], self.dataset.classes
             try:
-                found = train(model, self._task, train_part, val, parts.recipe, job, classes=classes)
+                found = train(model, self.task, train_part, val, parts.recipe, job, classes=classes)
                 if self._kept_in is not None:
                     write_whole(_file_in(self._kept_in, spec), Path(folder, BEST).read_bytes())
             except TrainingError as error:

@@ -32,7 +32,7 @@ class Description:
     def rows(self, index: IntArray) -> Description:
         """The description of some of the networks."""
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        return Description(**{name: None if values is None else values[index] for name, values in columns.items()})
+        return Description(**{name: values[index] for name, values in columns.items() if values is not None})
 
     def inputs(self, choices: IntArray) -> Inputs:
         """Inputs of a surrogate of the accuracy of these networks."""

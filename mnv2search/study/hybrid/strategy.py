@@ -25,8 +25,7 @@ from mnv2search.study.hybrid.candidates import (
 )
 from mnv2search.study.hybrid.description import Describe, Description, checked_describe
 from mnv2search.study.hybrid.feasibility import MIN_PROBABILITY, Feasibility
-from mnv2search.study.hybrid.gain import NODES, ParetoFront, expected_gain
-from mnv2search.study.hybrid.history import History
+from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
 _FIRST_DESIGN = 12  # networks before the first prediction

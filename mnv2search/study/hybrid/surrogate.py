@@ -171,7 +171,7 @@ class Surrogate:
         self._codes = _codes(cards, ordinal or (False,) * len(cards))
         self._offsets = np.concatenate([[0], np.cumsum(cards)[:-1]])
         self._hyperprior = STRONG_PRIOR if steady else WEAK_PRIOR
-        self._log_hyper = self._prior.mean
+        self._log_hyper = self._hyperprior.mean
 
     def fit(self, inputs: Inputs, values: FloatArray) -> None:
         """Condition on `values`, (N,), after a few steps of likelihood ascent from the last hyperparameters."""

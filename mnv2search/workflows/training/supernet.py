@@ -19,7 +19,7 @@ from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, res
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
-from mnv2search.supernet.sandwich import by_madds
+from mnv2search.supernet.train import by_madds
 
 DRAWS = 1000
 SHOWN = 5
