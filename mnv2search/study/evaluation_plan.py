@@ -9,7 +9,6 @@ from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline, Shares, time_text
-from mnv2search.study.results import REGION_BEGINS
 
 # For the final side-by-side measurement and the files of the results, of the time, and at most.
 FINAL_SHARE, FINAL_MOST_S = 0.15, 60.0
@@ -40,11 +39,6 @@ class EvaluationPlan:
     has_exact_baseline: bool = True
     is_prepared: bool = False
     design_reach: float = 1.3
-
-    @property
-    def least_share(self) -> float:
-        """Part of the latency budget below which a network counts as one that does not fit."""
-        return REGION_BEGINS if self.is_prepared else 0.0
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
         """Networks of the baseline (`grid`) whose accuracy may be evaluated; `fitting` ones come slowest first."""

@@ -22,6 +22,7 @@ from mnv2search.study.results import finalists_of, front_of, reference_of
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.state import SearchState
 from mnv2search.study.storage.journal import Asked, Journal, distributions_of
+from mnv2search.study.supernet_reliability import smoothed
 from mnv2search.study.types import Evaluated, Phase, Stage
 
 # Networks of the initial design, and random picks among which they are chosen.
@@ -232,9 +233,10 @@ def _ask(state: SearchState, journal: Journal) -> list[Asked]:
 def measure_finalists(state: SearchState) -> None:
     """Measure the best networks afresh, side by side with the best of the baseline; no earlier latency is reused."""
     budget, seed = state.budget, state.settings.seed
-    finalists = finalists_of(
-        state.finalist_candidates(), budget_ms=budget.latency_ms, of_region=state.plan.is_prepared
-    )
+    of_region, rated = state.plan.is_prepared, state.rated
+    if of_region:  # inherited accuracies are smoothed over all networks
+        rated = smoothed(state.networks, state.candidates.describe, cards=state.space.cards)
+    finalists = finalists_of(rated, budget_ms=budget.latency_ms, of_region=of_region)
     rivals = front_of([e for e in state.baseline.values() if e.accuracy is not None])[-RIVALS:]
     state.latency.begin_anew()
     latencies = state.measure([e.spec for e in (*finalists, *rivals)], phase="final", time_s=state.deadline.left_s)

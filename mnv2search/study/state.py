@@ -17,24 +17,18 @@ from mnv2search.study.candidates import Candidates
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.evaluation_plan import RIVALS, plan_of
 from mnv2search.study.latency_model import LatencyModel
-from mnv2search.study.results import finalists_of, median_ms_of, rank_of, result_of
+from mnv2search.study.results import REGION_BEGINS, finalists_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
-from mnv2search.study.supernet_reliability import smoothed
-from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage, silent
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 
 
 class SearchState:
     """State of one search over one space on one device.
 
     Args:
-        space: the search space.
-        device: measures latencies.
-        evaluator: determines accuracies.
         budget: limits of a network.
         settings: duration and sampler.
-        listener: called with everything that is finished.
         storage: what is kept between processes.
-        clock: monotonic clock in seconds.
         spent_s: time that was used up before, such as by reading images.
 
     Attributes:
@@ -69,12 +63,12 @@ class SearchState:
                 hint="measure it with mnv2search latency, or give a search space, such as mnv2",
             )
         self.space, self.budget, self.settings = space, budget, settings
-        self.listener, self.storage = listener or silent(), storage or Storage()
+        self.listener, self.storage = listener or Listener(), storage or Storage()
         self.evaluator = as_evaluator(evaluator)
         self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
         self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)
         self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=self.storage.cache, clock=clock)
-        predictor, least = self.latency.predictor, self.plan.least_share
+        predictor, least = self.latency.predictor, REGION_BEGINS if self.plan.is_prepared else 0.0
         self.candidates = Candidates(space, budget=budget, evaluator=self.evaluator, predictor=predictor, least=least)
         self.items: list[Evaluated] = []
         self.next_trial = 0
@@ -128,12 +122,6 @@ class SearchState:
     def rated(self) -> list[Evaluation]:
         """Networks of the space with an accuracy."""
         return [e for e in self.networks.values() if e.accuracy is not None]
-
-    def finalist_candidates(self) -> list[Evaluation]:
-        """Networks with an accuracy; inherited accuracies get merits that are smoothed over all of them."""
-        if not self.plan.is_prepared:
-            return self.rated
-        return smoothed(self.networks, self.candidates.describe, cards=self.space.cards)
 
     @property
     def best(self) -> Evaluation | None:

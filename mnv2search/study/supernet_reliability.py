@@ -59,14 +59,17 @@ def smoothed_values(
 def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> list[Evaluation]:
     """Networks with an accuracy, in their order, with smoothed merits; as they are where they are too few."""
     rated = {pick: e for pick, e in known.items() if e.accuracy is not None}
-    if not _has_merits(known):
+    given = [e.accuracy.merit for e in rated.values() if e.accuracy is not None]
+    merits = np.array([merit for merit in given if merit is not None])
+    if len(merits) < max(FEWEST, len(given)) or len(set(given)) == 1:
         return list(rated.values())
-    merits = np.array([e.accuracy.rank for e in rated.values() if e.accuracy is not None])
     picks = np.array(list(rated), dtype=np.int64).reshape(len(rated), len(cards))
     values = smoothed_values(picks, describe(picks), merits, cards=cards)
     said = f"the likelihood is smoothed over all {len(rated)} networks found"
     return [
-        replace(e, accuracy=replace(e.accuracy, merit=float(value), note=_joined(e.accuracy.note, said)))
+        replace(
+            e, accuracy=replace(e.accuracy, merit=float(value), note="; ".join(filter(None, [e.accuracy.note, said])))
+        )
         for e, value in zip(rated.values(), values, strict=True)
         if e.accuracy is not None
     ]
@@ -86,13 +89,3 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
     text = f"rank correlation of accuracies with those predicted from the other networks: {found:.2f}"
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
     return (text + weak,)
-
-
-def _joined(*texts: str) -> str:
-    return "; ".join(text for text in texts if text)
-
-
-def _has_merits(known: Mapping[Pick, Evaluation]) -> bool:
-    """Whether there are enough networks to smooth their merits, and every one has a merit."""
-    merits = [e.accuracy.merit for e in known.values() if e.accuracy is not None]
-    return len(merits) >= FEWEST and None not in merits and len(set(merits)) > 1

@@ -101,10 +101,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """What to call with every finished evaluation, with where the search stands, and with what a user has to know."""
+    """Callbacks for every finished evaluation, for progress, and for messages to the user."""
 
-    evaluated: Callable[[Evaluated], None]
-    progress: Callable[[Progress], None]
+    evaluated: Callable[[Evaluated], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
     noted: Callable[[str], None] = lambda _: None
 
 
@@ -163,8 +163,3 @@ class SearchResult:
             f"<{len(self.front)} networks on the front, ship {self.ship.spec.name}: {accuracy} at "
             f"{self.ship.latency.median_ms:.3g} ms, {effort}>"
         )
-
-
-def silent() -> Listener:
-    """A listener to nothing."""
-    return Listener(evaluated=lambda _: None, progress=lambda _: None)

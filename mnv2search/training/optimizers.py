@@ -65,7 +65,7 @@ class RmsPropTf(Optimizer):
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
     """The recipe's optimizer over two groups: the weights that decay, and all else."""
-    decaying = [p for name, p in _weights(model) if _decays(name, p)]
+    decaying = [p for kind, p in _weights(model) if kind == "weight" and p.ndim > 1]
     kept = {id(p) for p in decaying}
     groups = [
         {"params": decaying, "weight_decay": recipe.weight_decay},
@@ -105,10 +105,6 @@ def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
             yield "weight", cast(nn.Parameter, module.weight)
         elif isinstance(module, SharedWeights):
             yield "depthwise" if module.depthwise else "weight", module.weight
-
-
-def _decays(kind: str, parameter: Tensor) -> bool:
-    return kind == "weight" and parameter.ndim > 1
 
 
 # Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003

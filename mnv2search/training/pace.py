@@ -54,7 +54,8 @@ class Pace:
         self._clock = clock
         self.begin = clock() if begin is None else begin
         self._since = clock()
-        self._first, self._time_s, self._warm = first, time_s, False
+        self._first, self._time_s, self.has_worked, self._warm = first, time_s, False, False
+        self.is_limited = time_s is not None
         self._epoch_steps, self._evaluations, self._after = epoch_steps, evaluations, after
         self._judging_s, self._judged, self._expected_s = 0.0, 0, 0.0
         self._time_share, self._work, self._worked = time_share, work, 0.0
@@ -69,7 +70,8 @@ class Pace:
         if self._warm:
             self._worked += work
         else:
-            self._warm, self._first, self._since = True, step, self._clock()  # the first step is slow
+            self._warm = self.has_worked = True
+            self._first, self._since = step, self._clock()  # the first step is slow
 
     def judged(self, seconds: float) -> None:
         """Count an evaluation, with its seconds."""
@@ -77,6 +79,7 @@ class Pace:
             self._since += seconds
         self._judging_s += seconds
         self._judged += 1
+        self.has_worked = True
 
     def expect(self, seconds: float, *, took_s: float) -> None:
         """Expected duration of an evaluation, until there is one; determining it took `took_s`."""
@@ -97,16 +100,6 @@ class Pace:
         if self._time_s is None or step <= self._first or not self._warm:
             return False
         return step - self._first >= TRIAL_STEPS or self.elapsed_s >= TRIAL_SHARE * self._time_s
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit of time."""
-        return self._time_s is not None
-
-    @property
-    def has_worked(self) -> bool:
-        """Whether there was a step or an evaluation."""
-        return self._warm or self._judged > 0
 
     @property
     def least_s(self) -> float:

@@ -31,11 +31,6 @@ TIMED_STEPS = 3
 SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch for a step of one of the processes that train together."""
-    torch.manual_seed((seed * 1_000_003 + step * 7919 + rank * 15_485_863 + 17) % (2**63))
-
-
 @contextmanager
 def own_draws(device: str) -> Iterator[None]:
     """Restore torch's random state afterwards."""
@@ -227,7 +222,7 @@ class Trainer(Generic[B]):
                 lr = self._step(batch)
                 self._set_length()
                 is_last = state.step == state.steps
-                evaluated = self._evaluate() if is_last or self._is_due() else None
+                evaluated = self._evaluate() if is_last or (state.steps and state.step % self._every == 0) else None
                 if job.team.is_leader:
                     job.on_progress(self._progress(lr, evaluated))
                 stopped = state.is_unjudged or (not is_last and job.team.is_any(job.stop()))
@@ -256,7 +251,7 @@ class Trainer(Generic[B]):
         if steps != self.momentum_set_for:
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
-        seed_step(self.job.seed, state.step, team.rank)
+        torch.manual_seed((self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63))
         own = self.descend(self.shared, self.optimizer, batch, state, self.scaler)
         loss = team.sums([own])[0] / team.size
         if not math.isfinite(loss):
@@ -317,9 +312,6 @@ class Trainer(Generic[B]):
         share = self.learner.evaluate_some(self._shown)
         ended = clock()
         self.pace.expect((ended - warm) / share, took_s=ended - begin)
-
-    def _is_due(self) -> bool:
-        return self.state.steps > 0 and self.state.step % self._every == 0
 
     @property
     def _every(self) -> int:

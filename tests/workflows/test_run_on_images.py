@@ -303,6 +303,7 @@ class Shared(ImagenetEvaluator):
     """Weights that every network is said to have inherited."""
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
+    dataset: Dataset
 
     def __init__(self, images: Dataset) -> None:
         self.dataset = images

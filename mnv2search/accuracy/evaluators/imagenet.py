@@ -100,7 +100,8 @@ def features_of(laid_out: Plan) -> Features:
     counts = [_counts(unit) for unit in units]
     blocks = [count for count in counts if count.is_block]
     share = 1 / max(1, len(blocks))
-    unusual = frozenset().union(_unusual_as_a_whole(units, stride), *(count.unusual for count in counts))
+    whole = {f"total stride {stride}": stride != USUAL_STRIDE, "no last convolution": units[-1].kind != "last"}
+    unusual = frozenset(text for text, holds in whole.items() if holds).union(*(count.unusual for count in counts))
     return Features(
         madds=sum(count.madds for count in counts) + units[-1].c_out * CLASSES,
         body_params=sum(count.body_params for count in counts),
@@ -157,11 +158,6 @@ def _unusual(unit: Unit) -> list[str]:
         "depthwise multiplier": block.depthwise_multiplier > 1,
         f"residual {block.residual}": block.residual != "auto",
     }
-    return [text for text, holds in claims.items() if holds]
-
-
-def _unusual_as_a_whole(units: Sequence[Unit], stride: int) -> list[str]:
-    claims = {f"total stride {stride}": stride != USUAL_STRIDE, "no last convolution": units[-1].kind != "last"}
     return [text for text, holds in claims.items() if holds]
 
 

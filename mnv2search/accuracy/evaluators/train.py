@@ -98,12 +98,8 @@ class TrainEvaluator(Evaluator):
         self._device = own_device()
         self._kept_in: Path | None = None
         self._epoch_steps = max(1, len(self.dataset.part("train")) // self._batch)
-        self._length = self._new_length()
-
-    def _new_length(self) -> Length:
-        length, asked = self.task.length, self.epochs * self._epoch_steps
-        least = length.useful_steps[self._first is not None]
-        return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
+        asked, useful = self.epochs * self._epoch_steps, self.task.length.useful_steps[self._first is not None]
+        self._length = Length(asked=asked, least=asked if epochs else useful, evaluations=self._evaluations)
 
     def keep_weights(self, folder: Path) -> None:
         """From now on, write the weights of every network whose training is finished into a folder."""

@@ -44,7 +44,9 @@ class Feasibility:
         if self._scale > 0.0:
             predicted = self._surrogate.predict(self._inputs(choices, description), noisy=True)
             middle, above = self._surrogate.values(predicted, np.array([0.0, 1.0])).T
-            return _below_zero(middle, above - middle)
+            # the probability of a value below 0, by the logistic approximation
+            ratio = np.clip(middle / np.maximum(above - middle, 1e-9), -300.0, 300.0)
+            return 1.0 / (1.0 + np.exp(1.702 * ratio))
         if description.violation is None:
             return np.ones(len(choices))
         return np.where(description.violation > 0, _PREDICTED_INFEASIBLE * np.exp(-description.violation), 1.0)
@@ -59,9 +61,3 @@ class Feasibility:
         if self._least > 0.0:
             return _TARGET_DECREASE + np.log(np.maximum(violation, 0.5 * self._least) / self._least)
         return np.where(violation > 0, np.minimum(violation / self._scale, 2.0), -1.0)
-
-
-def _below_zero(mean: FloatArray, sd: FloatArray) -> FloatArray:
-    """Probability that a normal value is below 0, by the logistic approximation."""
-    ratio = np.clip(mean / np.maximum(sd, 1e-9), -300.0, 300.0)
-    return 1.0 / (1.0 + np.exp(1.702 * ratio))

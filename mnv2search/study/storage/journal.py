@@ -141,7 +141,9 @@ class Journal:
             return made
         for trial in made[len(stored) :]:
             self._store(trial)  # recorded, but killed before it was stored in the study
-        return [*map(self._restored, stored, made), *made[len(stored) :]]
+        for kept, trial in zip(stored, made, strict=False):  # as it was asked for, with what the sampler knew of it
+            trial.params, trial.system_attrs = self._params(self._stored_pick(kept)), kept.system_attrs
+        return made
 
     def _agree(self, stored: StoredTrial, made: FrozenTrial) -> bool:
         """Whether a trial of the file equals the one made from the records."""
@@ -155,10 +157,6 @@ class Journal:
 
     def _stored_pick(self, stored: StoredTrial) -> Pick:
         return tuple(stored.indices[axis.at] for axis in self._axes)
-
-    def _restored(self, stored: StoredTrial, made: FrozenTrial) -> FrozenTrial:
-        made.params, made.system_attrs = self._params(self._stored_pick(stored)), stored.system_attrs
-        return made
 
     def _trial(self, pick: Sequence[int], evaluation: Evaluation) -> FrozenTrial:
         now = datetime.now()

@@ -99,7 +99,7 @@ def _prepare_for_budget(
             evaluator=evaluator,
             budget=budget,
             settings=settings,
-            listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
+            listener=Listener(progress=lambda p: tell(p.doing, p.share)),
             storage=Storage(cache=LatencyCache(), work=folder),
         )
         return search.prepare()
