@@ -67,9 +67,7 @@ def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tup
     values = smoothed_values(picks, describe(picks), merits, cards=cards)
     said = f"the likelihood is smoothed over all {len(rated)} networks found"
     return [
-        replace(
-            e, accuracy=replace(e.accuracy, merit=float(value), note="; ".join(filter(None, [e.accuracy.note, said])))
-        )
+        replace(e, accuracy=replace(e.accuracy, merit=float(value), note=f"{e.accuracy.note}; {said}".lstrip("; ")))
         for e, value in zip(rated.values(), values, strict=True)
         if e.accuracy is not None
     ]
