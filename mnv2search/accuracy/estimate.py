@@ -268,7 +268,6 @@ def _intervals(features: Networks, c: Coefficients) -> tuple[Array, Array]:
 
 
 def _sd(rows: Matrix, c: Coefficients) -> Array:
-    """Standard deviation of each row of terms by the uncertainty of the coefficients."""
     return np.asarray(np.sqrt(np.maximum(0.0, ((rows @ np.array(c.covariance)) * rows).sum(axis=1))))
 
 

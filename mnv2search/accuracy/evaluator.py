@@ -71,9 +71,9 @@ class Fitting:
     """How the trainings of a search fit into its time.
 
     Attributes:
-        trainings: as many as fit; None where there is no limit of time.
-        least_s: wall time of one of the least length that is of any use.
-        wanted_s: wall time of as many whole ones as make a search.
+        trainings: the number that fits; None without a time limit.
+        least_s: wall time of the shortest useful training.
+        wanted_s: wall time of enough whole trainings for a search.
         told: message for the user before they begin, or empty.
     """
 
@@ -85,12 +85,7 @@ class Fitting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halving:
-    """At which steps evaluations are compared, and how few of them go on.
-
-    Attributes:
-        rungs: steps, as they are reported, before the last.
-        reduction: one in so many goes on from each.
-    """
+    """Steps at which evaluations are compared (`rungs`), and one in how many goes on (`reduction`)."""
 
     rungs: tuple[int, ...]
     reduction: int
@@ -221,8 +216,6 @@ def as_evaluator(found: AccuracyEvaluator) -> Evaluator:
 
 
 class _Adapter(Evaluator):
-    """An evaluator of a plug-in, with those hooks that it defines."""
-
     def __init__(self, found: AccuracyEvaluator) -> None:
         self._found = found
         self.method = "arithmetic" if hasattr(found, "lower_bounds") else "training"

@@ -54,8 +54,6 @@ class ProgramTimeoutError(Exception):
 
 
 class _Tail:
-    """The end of a stream."""
-
     def __init__(self) -> None:
         self._content = bytearray()
 

@@ -147,7 +147,6 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _switches(module: nn.Module) -> Iterator[nn.Module]:
-    """The activations, those of gates left out."""
     for child in module.children():
         if isinstance(child, SWITCHES):
             yield child
@@ -198,11 +197,7 @@ class ProxyEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The score of `spec`.
-
-        Raises:
-            EvaluatorError: the network lacks what the score rests on.
-        """
+        """The score of `spec`."""
         del report
         try:
             value = SCORES[self._name](spec, seed)

@@ -71,7 +71,6 @@ class EvaluatorInfo:
     Attributes:
         name: the text that opens the evaluator again.
         version: of the evaluator; accuracies of different versions are not comparable.
-        detail: one sentence for people.
         classes: that networks must tell apart; None where it does not matter.
     """
 

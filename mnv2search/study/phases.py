@@ -127,7 +127,6 @@ def measure_baseline(state: SearchState) -> None:
 
 
 def _fit_trainings(state: SearchState) -> None:
-    """Let a timed evaluator choose the length of its trainings."""
     if not state.evaluator.is_timed:
         return
     state.learn()

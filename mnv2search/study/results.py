@@ -18,22 +18,11 @@ FINALISTS = 14
 SLOTS, OF_SLOT = 5, 2
 
 
-def result_of(
-    items: Iterable[Evaluated],
-    *,
-    grid: int = 0,
-    elapsed_s: float,
-    predicted: int | None = None,
-    sampler_cpu_s: float | None = None,
-    predictor_error: float | None = None,
-    exhausted: bool = False,
-    notes: tuple[str, ...] = (),
-) -> SearchResult:
+def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) -> SearchResult:
     """The result of these evaluations, in order; a later one of the same network replaces an earlier one.
 
     The front consists of the last side-by-side measurement alone. A run that is interrupted after it was resumed
-    keeps the front that it had. `grid` is the number of networks of the whole MobileNetV2 grid, as far as it is
-    known; the others are those of `SearchResult`.
+    keeps the front that it had. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
     """
     space, final, baseline = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
@@ -49,12 +38,7 @@ def result_of(
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
-        predicted=predicted,
         elapsed_s=elapsed_s,
-        sampler_cpu_s=sampler_cpu_s,
-        predictor_error=predictor_error,
-        exhausted=exhausted,
-        notes=notes,
         stopped=sum(e.is_stopped for e in space.values()),
         has_whole_baseline=len(baseline) >= grid,
     )

@@ -37,8 +37,6 @@ class HybridSampler(BaseSampler):
     Args:
         space: distributions by parameter name, categorical or integer, in the order of the index tuples.
         describe: describes index tuples before evaluation.
-        seed: of all random choices.
-        limits: of the strategy.
 
     Raises:
         OptionError: a distribution of another kind.
@@ -190,7 +188,6 @@ def make_sampler(
 
 
 def _constraints(trial: FrozenTrial) -> tuple[float, ...]:
-    """A trial's constraint values, for Optuna; 0 where it has none."""
     return tuple(float(value) for value in trial.user_attrs.get(VIOLATION, (0.0,)))
 
 

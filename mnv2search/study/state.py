@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, as_evaluator
@@ -107,7 +108,6 @@ class SearchState:
             self._climb(evaluation)
 
     def _climb(self, evaluation: Evaluation) -> None:
-        """Let later trainings be compared with this one."""
         if self.rungs is not None and evaluation.curve:
             final = None if evaluation.accuracy is None else evaluation.accuracy.low
             self.rungs.add(median_ms_of(evaluation), evaluation.curve, final)
@@ -130,10 +130,9 @@ class SearchState:
 
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""
-        return result_of(
-            self.items,
-            grid=len(baseline_grid(self.space)),
-            elapsed_s=self.deadline.elapsed_s,
+        elapsed_s, grid = self.deadline.elapsed_s, len(baseline_grid(self.space))
+        return replace(
+            result_of(self.items, grid=grid, elapsed_s=elapsed_s),
             predicted=self._predicted,
             sampler_cpu_s=self.sampler_cpu_s,
             predictor_error=self.latency.predictor.error,

@@ -57,7 +57,7 @@ class Storage:
     Attributes:
         previous: evaluations of an earlier part of the same run, which are not repeated.
         study_path: SQLite file of the study; None keeps it in memory.
-        work: folder for the work of an evaluator that prepares itself; None keeps nothing.
+        work: folder of the evaluator's preparation.
     """
 
     previous: Sequence[Evaluated] = ()
@@ -78,11 +78,10 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a search stands.
+    """Progress of a search, with the most accurate network within the budget so far (`best`).
 
     Attributes:
-        best: the most accurate network within the budget so far.
-        left_s: of the time asked for; None where only trials were.
+        left_s: time that is left; None without a time limit.
         doing: current activity of a preparation.
         share: of the preparation that is done, 0 to 1.
     """
@@ -136,10 +135,10 @@ class SearchResult:
     fastest: Evaluation | None
     closest: Evaluation | None
     trials: int
-    predicted: int | None
+    predicted: int | None = None
     elapsed_s: float
-    sampler_cpu_s: float | None
-    predictor_error: float | None
+    sampler_cpu_s: float | None = None
+    predictor_error: float | None = None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()

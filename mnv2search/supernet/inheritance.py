@@ -177,7 +177,6 @@ class _Inheriting:
             self._copy(bound, kept[role], outs, ins)
 
     def _dense_head(self) -> None:
-        """Copy layers of a dense head of equal shape, if the backbones are equal."""
         new, old = self.new.dense, self.old.dense
         if not new or not old or self.new.features != self.old.features:
             return
@@ -234,8 +233,6 @@ class _Inheriting:
 
 
 class _Layers:
-    """The layers of a network by unit, and its units by row or stage of the spec."""
-
     def __init__(self, model: MobileNet, *, by_stage: bool) -> None:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
         for (unit, _), bound in model.bound():
@@ -283,7 +280,6 @@ def _chosen(importance: Tensor, count: int) -> Map:
 
 
 def _resized(weight: Tensor, kernel: int) -> Tensor:
-    """Kernels cropped to their centre, or padded with zeros."""
     border = (kernel - weight.shape[-1]) // 2
     return functional.pad(weight, [border] * 4) if border else weight
 
@@ -291,8 +287,8 @@ def _resized(weight: Tensor, kernel: int) -> Tensor:
 def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
     """Fill shared weights from a trained network; weights without counterpart keep their values.
 
-    The largest network of the space inherits (`supernet.inheritance`). Then the channels between expansion
-    and projection are sorted by importance, which does not change its output: smaller networks take the first ones.
+    The largest network of the space inherits. Then the channels between expansion and projection are sorted by
+    importance, which does not change its output: smaller networks take the first ones.
 
     Raises:
         WeightsError: the space has another number of rows than the network.
@@ -325,7 +321,6 @@ def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
 
 @torch.no_grad()
 def _put_in_order(block: Block) -> None:
-    """Order the hidden channels of an expanded block, the most important first."""
     bound = {b.layer.role: b for b in block.bound()}
     if not {"expansion", "depthwise", "projection"} <= bound.keys() or "squeeze" in bound:
         return

@@ -156,7 +156,8 @@ def train_supernet(
     if (job.steps is None) == (job.time_s is None):
         raise OptionError("a supernet is trained for some steps or for a time", hint="give one of the two")
     begin, cpu = job.clock(), time.process_time()
-    learner = _Sandwiches(net, pixels, recipe, draw, job, side=side, identity=identity)
+    learner = _Sandwiches(net, pixels, recipe, draw, job, side=side)
+    learner.identity = identity
     trainer = Trainer(learner, replace(job, precision="float32"))
     trainer.run()
     state = trainer.state
@@ -185,20 +186,10 @@ class _Sandwiches(Learner[Batch]):
     evaluations = 0
     time_share = TIME_SHARE
 
-    def __init__(
-        self,
-        net: ElasticNet,
-        pixels: Pixels,
-        recipe: Recipe,
-        draw: Draw,
-        job: Job,
-        *,
-        side: int,
-        identity: Mapping[str, str],
-    ) -> None:
+    def __init__(self, net: ElasticNet, pixels: Pixels, recipe: Recipe, draw: Draw, job: Job, *, side: int) -> None:
         self.model = self.net = net.to(job.device)
         self.recipe = replace(recipe, ema=0.0, dropout=None)
-        self.pixels, self.draw, self.job, self.identity = pixels, draw, job, identity
+        self.pixels, self.draw, self.job = pixels, draw, job
         self.batch = min(recipe.batch, len(pixels))
         self.epoch_steps = len(pixels) // self.batch
         self.transform = Transform.of(recipe, side)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.files import read_weights_file, why_unreadable
 from mnv2search.model.weights.network_file import Learned, told_of, torch_bytes
-from mnv2search.untrusted import UnsafeFileError
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
+T = TypeVar("T")
 FORMAT = 1
+MAX_JSON_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,3 +117,13 @@ def write_whole(path: Path, data: bytes) -> None:
             f"{path} cannot be written: {str(error).splitlines()[0]}",
             hint="make room, and run the same command again",
         ) from error
+
+
+def read_json(kind: type[T], path: Path) -> T | None:
+    """A small value of a JSON file, None without a file, or a `TrainingError` for anything else."""
+    if not path.exists():
+        return None
+    try:
+        return json_as(kind, read_bytes(path, max_bytes=MAX_JSON_BYTES))
+    except (OSError, UnsafeFileError) as error:
+        raise _unusable(f"{path} cannot be read: {error}") from error

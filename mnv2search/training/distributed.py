@@ -83,7 +83,6 @@ class Team:
         return make() if made is None else made
 
     def _refuse(self, failure: Mnv2SearchError | None) -> None:
-        """Fail everywhere where one process failed."""
         failed, code = self.sums([float(failure is not None), 0.0 if failure is None else float(failure.exit_code)])
         if failure is not None:
             raise failure

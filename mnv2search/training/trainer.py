@@ -59,13 +59,7 @@ class Trainer(Generic[B]):
         self.pace = self._new_pace(job.clock())
 
     def run(self) -> Trained | None:
-        """Train to the end, or resume; None for a learner that is not evaluated.
-
-        Raises:
-            StoppedError: it was asked to stop before the first evaluation.
-            OptionError: the folder holds another training.
-            TrainingError: the loss is not a number, or the checkpoint cannot be read or written.
-        """
+        """Train to the end, or resume; None for a learner that is not evaluated. Errors are those of `train`."""
         self._begin()
         state, resumed_at = self.state, self.state.step
         self.shared = self.job.team.shared(self.model)
@@ -114,7 +108,6 @@ class Trainer(Generic[B]):
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Resume the training in the folder, or choose a precision and a length."""
         job, team = self.job, self.job.team
         saved = team.agreed(self._saved)
         if saved is not None:
@@ -240,7 +233,6 @@ class Trainer(Generic[B]):
             yield from self.learner.batches(epoch=epoch, first=first)
 
     def _step(self, batch: B) -> float:
-        """Make one step; its learning rate."""
         state, learner, team = self.state, self.learner, self.job.team
         steps = state.steps or UNKNOWN_STEPS
         lr = learning_rate(
@@ -305,7 +297,6 @@ class Trainer(Generic[B]):
         state.steps, state.every = found
 
     def _expect(self) -> None:
-        """Estimate the duration of an evaluation by one of a few images."""
         clock, begin = self.job.clock, self.job.clock()
         self.learner.evaluate_some(self._shown)  # loads what evaluates
         warm = clock()
@@ -322,7 +313,6 @@ class Trainer(Generic[B]):
 
     @property
     def _shown(self) -> nn.Module:
-        """The weights that are evaluated and written."""
         return self.model if self.averaged is None else self.averaged
 
     def _evaluate(self) -> Metrics | None:

@@ -75,11 +75,7 @@ class CommandEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """The number that the program prints for `spec`.
-
-        Raises:
-            EvaluatorError: the program cannot be started, fails, takes too long, or prints no such number.
-        """
+        """The number that the program prints for `spec`."""
         del report  # a program's last line is its only report
         with tempfile.TemporaryDirectory(prefix="mnv2search-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "spec.yaml"

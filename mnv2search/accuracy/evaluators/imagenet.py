@@ -47,22 +47,12 @@ class ImagenetEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int = 0, report: Report | None = None) -> Accuracy:
-        """The estimated top-1 of `spec`.
-
-        Raises:
-            EvaluatorError: the network takes images too small for ImageNet results to apply.
-        """
+        """The estimated top-1 of `spec`."""
         del seed, report
         return estimate.estimate(features_of(plan(spec)))
 
     def check_space(self, space: SearchSpace) -> None:
-        """Refuse a space of other networks than classifiers, or of small images.
-
-        Looks at the first options of all axes, and at every other option beside these.
-
-        Raises:
-            OptionError: a network has no estimate.
-        """
+        """Refuse a space of other networks than classifiers, or of small images; looks at each option on its own."""
         others = [(at, index) for at, axis in enumerate(space.axes) for index in range(1, len(axis.options))]
         for at, index in [(0, 0), *others]:
             pick = [index if place == at else 0 for place in range(len(space.axes))]
@@ -74,11 +64,7 @@ class ImagenetEvaluator(Evaluator):
                 raise OptionError(error.message, hint=error.hint) from error
 
     def lower_bounds(self, plans: Sequence[Plan]) -> Array:
-        """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network.
-
-        Raises:
-            EvaluatorError: as `evaluate`.
-        """
+        """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network."""
         return estimate.ranking_bound_many([features_of(laid_out) for laid_out in plans])
 
 

@@ -18,16 +18,14 @@ from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import resolve
-from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
-from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
 # Of the time, after which no further one is.
 TIMING_SHARE = 0.1
 FILE = "length.json"
-MAX_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -70,10 +68,7 @@ class Length:
     ) -> Fitting:
         """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
-        `timed` gives the speed of a network; for `left_s` see the attributes.
-
-        Raises:
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
+        `timed` gives the speed of a network. Raises an `EvaluatorError` for a file that cannot be read or written.
         """
         file = None if preparation.folder is None else preparation.folder / FILE
         known = None if file is None else read_length(file)
@@ -133,7 +128,6 @@ def _timed_speed(
     *,
     ends: float,
 ) -> Speed:
-    """The speed of the first network, and of the others while there is time."""
     found: list[Timed] = []
     for number, spec in enumerate(specs, start=1):
         if not found or time.monotonic() < ends:
@@ -151,12 +145,11 @@ class _LengthFile:
 
 def read_length(file: Path) -> int | None:
     """Steps of every training of an earlier part of the run; None where there was none."""
-    if not file.exists():
-        return None
     try:
-        return json_as(_LengthFile, read_bytes(file, max_bytes=MAX_BYTES)).steps
-    except (OSError, UnsafeFileError) as error:
-        raise EvaluatorError(f"{file} cannot be read: {error}", hint="begin anew with --force") from error
+        found = read_json(_LengthFile, file)
+    except TrainingError as error:
+        raise EvaluatorError(error.message, hint="begin anew with --force") from error
+    return None if found is None else found.steps
 
 
 def _write(file: Path, steps: int) -> None:
@@ -167,7 +160,6 @@ def _write(file: Path, steps: int) -> None:
 
 
 def _length_text(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
-    """How the time is divided, for a user."""
     takes = f"{steps} steps takes about {training_s(steps):.0f} s here, near the budget"
     if not fitting:
         least = ", the least that is of any use" if steps < asked else ""

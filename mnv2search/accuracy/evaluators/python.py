@@ -45,11 +45,7 @@ class PythonEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """What the function returns for `spec`.
-
-        Raises:
-            EvaluatorError: the function raises, chained to what it raises, or returns something else.
-        """
+        """The number that the function returns; its exceptions become the cause of an `EvaluatorError`."""
         del report
         try:
             found = self._function(spec, seed)

@@ -73,11 +73,7 @@ class RecordedEvaluator(Evaluator):
         )
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """The recorded accuracy of `spec`, found by its hash or else by its name.
-
-        Raises:
-            EvaluatorError: the table has neither.
-        """
+        """The recorded accuracy of `spec`, found by its hash or else by its name."""
         del report, seed
         found = self._found.get(("hash", content_hash(spec))) or self._found.get(("name", spec.name))
         if found is None:

@@ -123,11 +123,7 @@ class SupernetEvaluator(Evaluator):
         return self.fidelity.is_full
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Train the shared weights, or resume their training.
-
-        Raises:
-            EvaluatorError: the space has networks that cannot share weights, or the training fails.
-        """
+        """Train the shared weights, or resume their training."""
         space = space_with_classes(preparation.space, len(self.dataset.classes))
         with ExitStack() as stack:
             own = Path(self._folder) if self._folder else preparation.folder
@@ -138,11 +134,7 @@ class SupernetEvaluator(Evaluator):
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights and recalibrated batch norms.
 
-        Its merit is the geometric mean of the probabilities of the right classes. This function of the loss orders
-        networks with less noise than the accuracy.
-
-        Raises:
-            EvaluatorError: the network is not one of the space, or nothing is trained yet.
+        Its merit, the geometric mean of the probabilities of the right classes, orders networks with less noise.
         """
         model, supernet = self.member(spec), self._trained()
         transform = Transform(side=square_side(model.spec), normalization=supernet.recipe.normalization)
@@ -154,11 +146,7 @@ class SupernetEvaluator(Evaluator):
         return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
 
     def member(self, spec: ModelSpec) -> MobileNet:
-        """A network with its part of the weights at the fidelity of the training, in evaluation mode.
-
-        Raises:
-            EvaluatorError: it is not one of the space, or nothing is trained yet.
-        """
+        """A network with its part of the weights at the fidelity of the training, in evaluation mode."""
         supernet, device = self._trained(), self._options.device
         net, pixels = supernet.net, supernet.train
         pick = pick_of(net.space, with_classes(spec, len(self.dataset.classes)))

@@ -37,11 +37,10 @@ from mnv2search.supernet.train import (
     suited,
     train_supernet,
 )
-from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 from mnv2search.training.trainer import LAST
-from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 # With fewer images seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000
@@ -58,7 +57,6 @@ TIMING_SHARE = 0.03
 
 
 STATE = "supernet.json"
-MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +80,8 @@ class State:
 
 
 def read_state(folder: Path) -> State | None:
-    """The state in a folder, or None.
-
-    Raises:
-        TrainingError: it cannot be read.
-    """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        return json_as(State, read_bytes(path, max_bytes=MAX_BYTES))
-    except (OSError, UnsafeFileError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}", hint="remove it to start over") from error
+    """The state in a folder, or None; a `TrainingError` if it cannot be read."""
+    return read_json(State, folder / STATE)
 
 
 def is_trained(folder: Path) -> bool:
@@ -211,7 +199,6 @@ class _Preparing:
         return network_of(Path(options.weights), spec)
 
     def _planned(self) -> State:
-        """Fidelity and length as requested, or by the speed of a few steps."""
         options, teacher = self.options, self.teacher
         fidelity, epochs = options.fidelity or Fidelity(), float(options.epochs or EPOCHS)
         if not options.epochs and self.time_s is not None:

@@ -102,7 +102,7 @@ class TrainEvaluator(Evaluator):
         self._length = Length(asked=asked, least=asked if epochs else useful, evaluations=self._evaluations)
 
     def keep_weights(self, folder: Path) -> None:
-        """From now on, write the weights of every network whose training is finished into a folder."""
+        """Keep the weights of every finished training in a folder."""
         self._kept_in = folder
 
     def weights_file(self, spec: ModelSpec) -> Path | None:
@@ -164,12 +164,7 @@ class TrainEvaluator(Evaluator):
         )
 
     def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose the length of all trainings; a resumed run keeps the length that it began with.
-
-        Raises:
-            DataError: there is too little to learn from.
-            EvaluatorError: the length cannot be written, or that of the run cannot be read.
-        """
+        """Choose the length of all trainings; a resumed run keeps the length that it began with."""
         return self._length.fit(preparation, self._timed, left_s=left_s)
 
     def expected_s(self, spec: ModelSpec) -> float:
@@ -187,12 +182,7 @@ class TrainEvaluator(Evaluator):
         return self.task.prepare(self.dataset, spec, self.recipe, splits=("train", "val"))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1.
-
-        Raises:
-            EvaluatorError: the network has another task, or the training fails.
-            StopEarly: `report` asked for it.
-        """
+        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1."""
         if not isinstance(spec.head, self.task.head):
             raise EvaluatorError(
                 f"{spec.name} is not for {self.task.name}", hint="search a space whose head is for the data's task"

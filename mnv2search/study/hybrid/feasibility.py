@@ -46,7 +46,8 @@ class Feasibility:
             middle, above = self._surrogate.values(predicted, np.array([0.0, 1.0])).T
             # the probability of a value below 0, by the logistic approximation
             ratio = np.clip(middle / np.maximum(above - middle, 1e-9), -300.0, 300.0)
-            return 1.0 / (1.0 + np.exp(1.702 * ratio))
+            probability: FloatArray = 1.0 / (1.0 + np.exp(1.702 * ratio))
+            return probability
         if description.violation is None:
             return np.ones(len(choices))
         return np.where(description.violation > 0, _PREDICTED_INFEASIBLE * np.exp(-description.violation), 1.0)

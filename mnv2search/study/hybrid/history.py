@@ -14,10 +14,7 @@ NODE_WEIGHTS: FloatArray = _WEIGHTS / _WEIGHTS.sum()
 class ParetoFront:
     """The best accuracy at or below each cost, a step function that is never below a reference accuracy.
 
-    Args:
-        costs: of the evaluated networks, (N,), in any order; N may be 0.
-        accuracies: of the same networks, (N,).
-        reference: accuracy and cost that bound the hypervolume from below and above.
+    Costs and accuracies are (N,) in any order; the reference (accuracy, cost) bounds the hypervolume.
     """
 
     def __init__(self, costs: FloatArray, accuracies: FloatArray, *, reference: tuple[float, float]) -> None:

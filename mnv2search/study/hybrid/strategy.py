@@ -66,9 +66,7 @@ class HybridStrategy:
     Args:
         cards: number of options per dimension.
         describe: describes index tuples (N, D) before evaluation; may change between calls.
-        seed: of all random choices.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
-        limits: of the search.
 
     Raises:
         OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
@@ -119,11 +117,8 @@ class HybridStrategy:
     def tell(self, choice: Choice, accuracy: float | None, cost: float, violation: float = 0.0) -> None:
         """Report an evaluation, whether it was asked for or not.
 
-        Args:
-            choice: index tuple.
-            accuracy: None if the network violates a constraint, so that its accuracy was not determined.
-            cost: as measured, in the unit of the described cost.
-            violation: excess over the constraints; at most 0 if the network is feasible.
+        The accuracy is None if the network violates a constraint, the cost is in the unit of the described cost, and
+        the violation is at most 0 if the network is feasible.
 
         Raises:
             OptionError: a value that is not finite, or an index outside its dimension.
@@ -159,7 +154,6 @@ class HybridStrategy:
         return self._acquisition_batch(self._reference, batch)
 
     def _identify(self) -> None:
-        """Learn the identities of networks that were reported without having been asked for."""
         if self._unidentified:
             identity = self._describe(np.array(self._unidentified, dtype=np.int64)).identity
             self._identities.update([] if identity is None else identity.tolist())
@@ -177,7 +171,6 @@ class HybridStrategy:
         return self._mark_seen(pool, stratified_design(self._rng, pool.description, count))
 
     def _acquisition_batch(self, reference: tuple[float, float], batch: int) -> list[Choice]:
-        """The candidates with the largest expected hypervolume improvement."""
         history, surrogate = self._history, self._surrogate
         front = history.front(reference)
         fitted = history.training_subset(front, self._rng, most=_MOST_FITTED)
@@ -216,7 +209,6 @@ class HybridStrategy:
         )
 
     def _with_pending(self, front: ParetoFront, factor: float) -> ParetoFront:
-        """The front with the predictions for networks that are still being evaluated."""
         if not self._pending:
             return front
         choices = np.array(list(self._pending), dtype=np.int64)
@@ -225,7 +217,6 @@ class HybridStrategy:
         return front.with_points(factor * described.cost, self._surrogate.values(predicted, np.zeros(1))[:, 0])
 
     def _all_unseen(self) -> Pool | None:
-        """All unseen networks of a space small enough to enumerate."""
         if self._size > _ENUMERABLE:
             return None
         choices = all_choices(self._cards)

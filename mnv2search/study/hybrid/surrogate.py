@@ -127,13 +127,7 @@ _MANY = 120  # values from which hyperparameters move little
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Inputs of the surrogate for N networks.
-
-    Attributes:
-        choices: option indices, (N, D).
-        features: generic features in any unit, (N, F); F may be 0.
-        prior: an estimate of the value to predict, (N,), or None.
-    """
+    """Inputs for N networks, as in `Description`; `prior` is an estimate of the value to predict."""
 
     choices: IntArray
     features: FloatArray

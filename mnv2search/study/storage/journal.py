@@ -57,9 +57,7 @@ class Journal:
 
     Args:
         space: whose axes are the parameters.
-        sampler: of Optuna, or ours.
         path: SQLite file; None keeps the study in memory only.
-        known: earlier evaluations by canonical pick.
         noted: called with the reason if a file is rebuilt.
 
     Raises:
@@ -146,7 +144,6 @@ class Journal:
         return made
 
     def _agree(self, stored: StoredTrial, made: FrozenTrial) -> bool:
-        """Whether a trial of the file equals the one made from the records."""
         if (stored.state, stored.values, stored.user_attrs) != (made.state.name, made.values, made.user_attrs):
             return False
         if stored.indices.keys() != made.params.keys():
