@@ -169,11 +169,6 @@ def gain(candidate: Features, baseline: Features) -> Gain:
     return Gain(*(_share(start + d) - _share(start) for d in (delta, delta - half, delta + half)))
 
 
-def ranking_bound(features: Features) -> float:
-    """The lower end of the interval of `estimate`: what a search maximises."""
-    return float(ranking_bound_many([features])[0])
-
-
 def departures(features: Features) -> tuple[float, float]:
     """The ratios of body parameters and of blocks to those of a typical network of the same cost and resolution."""
     own = terms_many(_columns([features]), coefficients())[0]
@@ -186,7 +181,7 @@ def estimate_many(features: Networks) -> Array:
 
 
 def ranking_bound_many(features: Networks) -> Array:
-    """The values of `ranking_bound` for many networks, (N,).
+    """The lower ends of the intervals of `estimate` for many networks, (N,): what a search maximises.
 
     Given arrays, what makes a network `unusual` cannot be seen: leave such networks out.
     """

@@ -6,14 +6,13 @@ Each follows its paper's formula, on random weights and random images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from mnv2search.accuracy.evaluator import Evaluator, Report, changed_options
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
@@ -111,7 +110,9 @@ def naswot_of(model: nn.Module, images: Tensor) -> float:
     switches = list(_switches(model))
     if not switches:
         raise EvaluatorError("there is no activation that switches", hint="use another score")
-    with _hooked([switch.register_forward_hook(look) for switch in switches]):
+    with ExitStack() as hooks:
+        for switch in switches:
+            hooks.enter_context(switch.register_forward_hook(look))
         model.train()(images)
     return float(torch.linalg.slogdet(agreed).logabsdet)
 
@@ -136,7 +137,9 @@ def zen_of(model: nn.Module, images: Tensor, moved: Tensor) -> float:
     if not norms:
         raise EvaluatorError("there is no batch norm, which the zen score rests on", hint="use another score")
     model.train()
-    with _hooked([norm.register_forward_pre_hook(look) for norm in norms]):
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.enter_context(norm.register_forward_pre_hook(look))
         answers = model(images)
     distance = (answers - model(moved)).flatten(1).norm(dim=1).mean()
     return math.log(float(distance) + 1e-30) + sum(scales)
@@ -161,15 +164,6 @@ def _make_linear(module: nn.Module) -> None:
             setattr(module, name, nn.Identity())
         elif not isinstance(child, SqueezeExcite):
             _make_linear(child)
-
-
-@contextmanager
-def _hooked(handles: Sequence[RemovableHandle]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 SCORE = "synflow"

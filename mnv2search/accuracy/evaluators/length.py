@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,12 @@ class Length:
         begin = time.monotonic()
         picks = [preparation.band[round(place * (len(preparation.band) - 1))] for place in TIMED_PLACES]
         specs = [resolve(preparation.space, pick) for pick in dict.fromkeys(picks)]
-        self._speed = _timed_speed(specs, timed, preparation.tell, ends=begin + TIMING_SHARE * time_s)
+        found: list[Timed] = []
+        for number, spec in enumerate(specs, start=1):
+            if not found or time.monotonic() < begin + TIMING_SHARE * time_s:
+                preparation.tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
+                found.append(timed(spec))
+        self._speed = Speed(found)
         time_s = max(0.0, time_s - (time.monotonic() - begin))
         asked, least = (known, known) if known else (self._asked, self._least)
         training_s = partial(self._training_s, specs[-1])
@@ -119,21 +124,6 @@ class Length:
         if self._speed is None:
             return 0.0
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
-
-
-def _timed_speed(
-    specs: Sequence[ModelSpec],
-    timed: Callable[[ModelSpec], Timed],
-    tell: Callable[[str, float], None],
-    *,
-    ends: float,
-) -> Speed:
-    found: list[Timed] = []
-    for number, spec in enumerate(specs, start=1):
-        if not found or time.monotonic() < ends:
-            tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
-            found.append(timed(spec))
-    return Speed(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

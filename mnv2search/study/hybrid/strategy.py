@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -186,22 +187,23 @@ class HybridStrategy:
             history.choices(history.nearest_to_front(front, _PARENTS)), self._merit, self._is_new
         )
         self._check_not_empty(pool)
-        pool = pool.rows(self._shortlist(pool, front, factor))
+        pool = replace(pool, description=replace(pool.description, cost=factor * pool.description.cost))
+        pool = pool.rows(self._shortlist(pool, front))
         weights = self._feasibility.weights(pool.choices, pool.description)
         accuracy = surrogate.values(surrogate.predict(pool.description.inputs(pool.choices)), NODES)
         front = self._with_pending(front, factor)
-        return self._mark_seen(pool, _greedy_batch(front, pool.description, factor, accuracy, weights, batch))
+        return self._mark_seen(pool, _greedy_batch(front, pool.description, accuracy, weights, batch))
 
     def _merit(self, choices: IntArray, description: Description) -> FloatArray:
         """The predicted mean, with a penalty for candidates that are probably infeasible."""
         mean = self._surrogate.predict_mean(description.inputs(choices))
         return mean - 10.0 * (self._feasibility.weights(choices, description) < MIN_PROBABILITY)
 
-    def _shortlist(self, pool: Pool, front: ParetoFront, factor: float) -> IntArray:
+    def _shortlist(self, pool: Pool, front: ParetoFront) -> IntArray:
         """Rows of the candidates whose uncertainty is predicted: the best at each cost, and overall."""
         if len(pool.choices) <= _NICHES * _PER_NICHE:
             return np.arange(len(pool.choices))
-        cost, merit = factor * pool.description.cost, self._merit(pool.choices, pool.description)
+        cost, merit = pool.description.cost, self._merit(pool.choices, pool.description)
         accuracy = self._surrogate.values(Prediction(mean=merit, sd=np.zeros_like(merit)), np.zeros(1))[:, 0]
         ahead = accuracy - front.level(cost)
         return np.union1d(
@@ -246,10 +248,10 @@ class HybridStrategy:
 
 
 def _greedy_batch(
-    front: ParetoFront, described: Description, factor: float, accuracy: FloatArray, weights: FloatArray, batch: int
+    front: ParetoFront, described: Description, accuracy: FloatArray, weights: FloatArray, batch: int
 ) -> list[int]:
     """Rows with the largest expected gain, each chosen with the means of those before it on the front."""
-    cost, middle = factor * described.cost, accuracy[:, len(NODES) // 2]
+    cost, middle = described.cost, accuracy[:, len(NODES) // 2]
     free = np.ones(len(cost), dtype=bool)
     picks: list[int] = []
     while len(picks) < batch and free.any():
