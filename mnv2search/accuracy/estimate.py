@@ -142,15 +142,9 @@ def estimate(features: Features) -> Accuracy:
     notes = [f"the estimate extrapolates: {text}" for text in extrapolations(features)]
     if features.other_activation:
         notes.append("activations other than ReLU6 are taken for ReLU6")
-    return Accuracy(
-        value=_share(logit),
-        low=_share(logit - half),
-        high=_share(logit + half),
-        metric=METRIC,
-        kind="estimated",
-        dataset=DATASET,
-        note="; ".join(notes),
-    )
+    value, low, high = (_share(logit + distance) for distance in (0.0, -half, half))
+    note = "; ".join(notes)
+    return Accuracy(value=value, low=low, high=high, metric=METRIC, kind="estimated", dataset=DATASET, note=note)
 
 
 def gain(candidate: Features, baseline: Features) -> Gain:

@@ -181,14 +181,8 @@ class ProxyEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the scores mean."""
         changed = changed_options(score=(self._name, SCORE)).removesuffix(",")
-        return EvaluatorInfo(
-            name=f"proxy:{changed}" if changed else "proxy",
-            version="1",
-            kind="proxy",
-            dataset="none",
-            metric=f"{self._name} score",
-            detail=WARNING,
-        )
+        name = f"proxy:{changed}" if changed else "proxy"
+        return EvaluatorInfo(name=name, kind="proxy", dataset="none", metric=f"{self._name} score", detail=WARNING)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The score of `spec`."""
@@ -199,14 +193,7 @@ class ProxyEvaluator(Evaluator):
             raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
         if not math.isfinite(value):
             raise EvaluatorError(f"{spec.name}: its {self._name} score is {value}", hint="use another score")
-        info = self.info
+        metric = self.info.metric
         return Accuracy(
-            value=value,
-            low=value,
-            high=value,
-            metric=info.metric,
-            kind=info.kind,
-            dataset=info.dataset,
-            seed=seed,
-            note=WARNING,
+            value=value, low=value, high=value, metric=metric, kind="proxy", dataset="none", seed=seed, note=WARNING
         )

@@ -75,7 +75,7 @@ class EvaluatorInfo:
     """
 
     name: str
-    version: str
+    version: str = "1"
     kind: Kind
     dataset: str
     metric: str

@@ -117,7 +117,11 @@ def joined(accelerator: str) -> Iterator[Team]:
         return
     local_rank = distributed.get_node_local_rank()
     if is_cuda:
-        _take_gpu(local_rank)
+        if local_rank >= (count := torch.cuda.device_count()):
+            raise OptionError(
+                f"there are {count} CUDA devices here, fewer than processes", hint=f"use --nproc-per-node {count}"
+            )
+        torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=PATIENCE)
     try:
         yield Team(
@@ -128,14 +132,6 @@ def joined(accelerator: str) -> Iterator[Team]:
         )
     finally:
         distributed.destroy_process_group()
-
-
-def _take_gpu(number: int) -> None:
-    if number >= (count := torch.cuda.device_count()):
-        raise OptionError(
-            f"there are {count} CUDA devices here, fewer than processes", hint=f"use --nproc-per-node {count}"
-        )
-    torch.cuda.set_device(number)
 
 
 def _tried(make: Callable[[], T]) -> tuple[T | None, Mnv2SearchError | None]:

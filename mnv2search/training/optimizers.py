@@ -25,14 +25,7 @@ class RmsPropTf(Optimizer):
     """
 
     def __init__(
-        self,
-        groups: ParamsT,
-        *,
-        lr: float,
-        decay: float = 0.9,
-        momentum: float = 0.9,
-        eps: float = 1.0,
-        weight_decay: float = 0.0,
+        self, groups: ParamsT, *, lr: float, decay: float, momentum: float, eps: float, weight_decay: float = 0.0
     ) -> None:
         super().__init__(
             groups, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}

@@ -65,14 +65,9 @@ class CommandEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}",
-            version="1",
-            kind="reported",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"printed by {self._words[0]}",
-        )
+        name = f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}"
+        detail = f"printed by {self._words[0]}"
+        return EvaluatorInfo(name=name, kind="reported", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
         """The number that the program prints for `spec`."""

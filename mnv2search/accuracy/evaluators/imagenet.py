@@ -37,14 +37,9 @@ class ImagenetEvaluator(Evaluator):
     @property
     def info(self) -> EvaluatorInfo:
         """What the estimates mean."""
-        return EvaluatorInfo(
-            name="imagenet",
-            version="1",
-            kind="estimated",
-            dataset=estimate.DATASET,
-            metric=estimate.METRIC,
-            detail="ImageNet top-1 after a standard training, estimated from published results; not measured",
-        )
+        detail = "ImageNet top-1 after a standard training, estimated from published results; not measured"
+        dataset, metric = estimate.DATASET, estimate.METRIC
+        return EvaluatorInfo(name="imagenet", kind="estimated", dataset=dataset, metric=metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int = 0, report: Report | None = None) -> Accuracy:
         """The estimated top-1 of `spec`."""

@@ -35,14 +35,8 @@ class PythonEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"python:{changed}{self._name}",
-            version="1",
-            kind="reported",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"returned by {self._name}",
-        )
+        name, detail = f"python:{changed}{self._name}", f"returned by {self._name}"
+        return EvaluatorInfo(name=name, kind="reported", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
         """The number that the function returns; its exceptions become the cause of an `EvaluatorError`."""

@@ -63,14 +63,8 @@ class RecordedEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"recorded:{changed}{self._table}",
-            version="1",
-            kind="recorded",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"looked up in {self._table}",
-        )
+        name, detail = f"recorded:{changed}{self._table}", f"looked up in {self._table}"
+        return EvaluatorInfo(name=name, kind="recorded", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
         """The recorded accuracy of `spec`, found by its hash or else by its name."""

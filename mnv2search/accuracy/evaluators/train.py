@@ -97,7 +97,8 @@ class TrainEvaluator(Evaluator):
         self.dataset = self.task.read(Path(data), void=void)
         self._device = own_device()
         self._kept_in: Path | None = None
-        self._epoch_steps = max(1, len(self.dataset.part("train")) // self._batch)
+        images = len(self.dataset.part("train"))
+        self._epoch_steps = max(1, images // min(self.recipe.batch, images))
         asked, useful = self.epochs * self._epoch_steps, self.task.length.useful_steps[self._first is not None]
         self._length = Length(asked=asked, least=asked if epochs else useful, evaluations=self._evaluations)
 
@@ -117,10 +118,6 @@ class TrainEvaluator(Evaluator):
         """Epochs of a training that is not shortened."""
         length = self.task.length
         return self._epochs or max(length.epochs, math.ceil(length.steps / self._epoch_steps))
-
-    @property
-    def _batch(self) -> int:
-        return min(self.recipe.batch, len(self.dataset.part("train")))
 
     def _evaluations(self, steps: int) -> int:
         return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self.task.length.evaluations)
