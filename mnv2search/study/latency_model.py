@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,12 +36,7 @@ class LatencyModel:
     """
 
     def __init__(
-        self,
-        device: LatencyDevice,
-        *,
-        budget_ms: float,
-        cache: LatencyCache | None,
-        clock: Callable[[], float] = time.monotonic,
+        self, device: LatencyDevice, *, budget_ms: float, cache: LatencyCache | None, clock: Callable[[], float]
     ) -> None:
         self._device, self._budget_ms, self._cache, self._clock = device, budget_ms, cache, clock
         self.visit_s = 0.0

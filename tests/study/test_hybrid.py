@@ -414,7 +414,7 @@ def test_feasibility_learns_that_a_prediction_is_wrong() -> None:
     history = History()
     for choice, violation in zip(map(tuple, rows[:60].tolist()), truly, strict=False):
         history.add(choice, accuracy=None if violation > 0 else 60.0, cost=1.0, violation=max(float(violation), 0.0))
-    feasibility = Feasibility(cards=CARDS, ordinal=None)
+    feasibility = Feasibility(cards=CARDS, ordinal=())
     feasibility.learn(history, describe_opposite)
     weights = feasibility.weights(rows[60:], describe_opposite(rows[60:]))
     assert ((weights > 0.5) == (truly[60:] <= 0)).mean() > 0.95

@@ -22,7 +22,7 @@ class Feasibility:
     below the least one observed.
     """
 
-    def __init__(self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...] | None) -> None:
+    def __init__(self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> None:
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal, warped=False)
         self._scale = 0.0  # median observed violation; 0 before any
         self._least = 0.0  # least observed violation while no network is feasible, then 0

@@ -72,13 +72,13 @@ Choice = tuple[int, ...]
 
 
 class History:
-    """Evaluated networks in order; those without an accuracy violate a constraint."""
+    """Evaluated networks in order: accuracies (NaN if unknown), costs, and violations (at most 0 if feasible)."""
 
     def __init__(self) -> None:
         self._choices: list[Choice] = []
-        self._accuracies: list[float] = []
-        self._costs: list[float] = []
-        self._violations: list[float] = []
+        self.accuracies: FloatArray = np.zeros(0)
+        self.costs: FloatArray = np.zeros(0)
+        self.violations: FloatArray = np.zeros(0)
 
     def __len__(self) -> int:
         return len(self._choices)
@@ -86,28 +86,13 @@ class History:
     def add(self, choice: Choice, *, accuracy: float | None, cost: float, violation: float) -> None:
         """Append one network."""
         self._choices.append(choice)
-        self._accuracies.append(np.nan if accuracy is None else accuracy)
-        self._costs.append(cost)
-        self._violations.append(violation)
+        self.accuracies = np.append(self.accuracies, np.nan if accuracy is None else accuracy)
+        self.costs = np.append(self.costs, cost)
+        self.violations = np.append(self.violations, violation)
 
     def choices(self, index: IntArray) -> IntArray:
         """Index tuples of some of the networks, (N, D)."""
         return np.array([self._choices[i] for i in index], dtype=np.int64)
-
-    @property
-    def accuracies(self) -> FloatArray:
-        """Accuracies, NaN where there is none."""
-        return np.array(self._accuracies)
-
-    @property
-    def costs(self) -> FloatArray:
-        """Costs as told."""
-        return np.array(self._costs)
-
-    @property
-    def violations(self) -> FloatArray:
-        """Violations as told; at most 0 where the network fits."""
-        return np.array(self._violations)
 
     @property
     def rated(self) -> IntArray:

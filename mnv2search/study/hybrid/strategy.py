@@ -80,7 +80,7 @@ class HybridStrategy:
         cards: tuple[int, ...],
         describe: Describe,
         seed: int,
-        ordinal: tuple[bool, ...] | None = None,
+        ordinal: tuple[bool, ...] = (),
         **limits: Unpack[Limits],
     ) -> None:
         batch, budget = limits.get("batch", 8), limits.get("budget")

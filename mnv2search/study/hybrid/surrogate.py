@@ -154,12 +154,7 @@ class Surrogate:
     """
 
     def __init__(
-        self,
-        *,
-        cards: tuple[int, ...],
-        ordinal: tuple[bool, ...] | None = None,
-        warped: bool = True,
-        steady: bool = False,
+        self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...] = (), warped: bool = True, steady: bool = False
     ) -> None:
         self._shortfalls = _WARPS if warped else (np.inf,)
         self._codes = _codes(cards, ordinal or (False,) * len(cards))
