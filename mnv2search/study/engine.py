@@ -41,18 +41,9 @@ class Search(SearchState):
         return self.result()
 
     def prepare(self) -> tuple[str, ...]:
-        """Let the evaluator prepare itself in the whole time, and search nothing; returns its notes.
-
-        Raises:
-            DeviceError: the device cannot run a network.
-            EvaluatorError: the preparation fails.
-        """
+        """Let the evaluator prepare itself in the whole time, and search nothing; returns its notes."""
         return prepare(self)
 
     def save_to_cache(self) -> None:
-        """Keep what was learned about the device for later processes.
-
-        Raises:
-            OSError: the cache cannot be written.
-        """
+        """Keep what was learned about the device for later processes; an `OSError` if that fails."""
         self.latency.save()

@@ -113,14 +113,11 @@ def _imported(where: str, attribute: str) -> object:
         return getattr(module, attribute)
     except (OptionError, KeyboardInterrupt):
         raise
-    except ImportError as error:
-        raise OptionError(
-            f"{where} cannot be imported: {shown(error, str)}", hint="install it, or write the path of a file"
-        ) from error
     except BaseException as error:  # a module may raise anything, SystemExit too
-        raise OptionError(
-            f"{where} cannot be imported: {described(error)}", hint="import it on its own to see where"
-        ) from error
+        is_absent = isinstance(error, ImportError)
+        hint = "install it, or write the path of a file" if is_absent else "import it on its own to see where"
+        why = shown(error, str) if is_absent else described(error)
+        raise OptionError(f"{where} cannot be imported: {why}", hint=hint) from error
 
 
 def _module(where: str) -> ModuleType:
