@@ -19,7 +19,7 @@ from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, resolve
-from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.candidates import Description
 from mnv2search.study.hybrid.surrogate import IntArray
 
 T = TypeVar("T")

@@ -76,7 +76,11 @@ class LatencyModel:
         while True:
             latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
             self.predictor.fit([(spec, found.median_ms) for spec, found in zip(few, latencies, strict=True)])
-            others = self._nearest_first([spec for spec in specs if spec not in few])
+            others = [spec for spec in specs if spec not in few]
+            predicted, _ = self.predictor.predict_many([plan(spec) for spec in others])
+            # nearest first to a little below the budget
+            distances = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
+            others = [others[place] for place in np.argsort(distances, kind="stable")]
             if len(few) == FEW:
                 break
             few.append(others[0])
@@ -84,12 +88,6 @@ class LatencyModel:
         room = self.room(time_s - (self._clock() - begin), most=len(others))
         chosen = {*few, *others[:room]}
         return tuple(spec for spec in specs if spec in chosen)
-
-    def _nearest_first(self, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
-        """The networks by how near their predicted latency is to a little below the budget."""
-        predicted, _ = self.predictor.predict_many([plan(spec) for spec in specs])
-        away = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
-        return [specs[place] for place in np.argsort(away, kind="stable")]
 
     def room(self, time_s: float | None, *, most: int) -> int:
         """How many networks there is time to visit once, `most` at most."""

@@ -52,21 +52,15 @@ def evaluate_picks(
 
 
 def evaluate_network(
-    state: SearchState,
-    spec: ModelSpec,
-    latency: Latency | None,
-    *,
-    stage: Stage,
-    pick: Pick = (),
-    is_rated: bool = True,
+    state: SearchState, spec: ModelSpec, latency: Latency | None, *, stage: Stage, pick: Pick = (), rated: bool = True
 ) -> Evaluation:
     """Complete one evaluation and record it; a training that falls behind others is stopped.
 
     `latency` is None where counted limits exclude the network, `pick` is empty for one of the baseline, and the
-    accuracy is determined only if `is_rated`.
+    accuracy is determined only if `rated`.
     """
     begin, seed = state.deadline.elapsed_s, state.settings.seed
-    is_told = is_rated and state.plan.takes_time
+    is_told = rated and state.plan.takes_time
     # the baseline is compared with, so its trainings are all finished
     rungs = None if stage == "baseline" else state.rungs
     watch = rungs.watch(latency.median_ms) if rungs and latency else None
@@ -86,7 +80,7 @@ def evaluate_network(
         latency=latency,
         budget=state.budget,
         seed=seed,
-        evaluator=state.evaluator if is_rated else None,
+        evaluator=state.evaluator if rated else None,
         report=report,
     )
     if rungs and watch and watch.curve:
@@ -118,11 +112,11 @@ def measure_baseline(state: SearchState) -> None:
     rivals = state.plan.rivals(grid, sorted(fitting, key=lambda spec: -measured[spec].median_ms))
     # networks without a training are recorded first: an interruption loses trainings alone
     for spec in (spec for spec in grid if spec not in rivals):
-        evaluate_network(state, spec, measured[spec], stage="baseline", is_rated=False)
+        evaluate_network(state, spec, measured[spec], stage="baseline", rated=False)
     _fit_trainings(state)
     for number, spec in enumerate(rivals):
-        is_rated = state.plan.evaluates_rival(number, spec)
-        evaluate_network(state, spec, measured[spec], stage="baseline", is_rated=is_rated)
+        rated = state.plan.evaluates_rival(number, spec)
+        evaluate_network(state, spec, measured[spec], stage="baseline", rated=rated)
     state.learn()
 
 

@@ -15,7 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid.description import Describe
+from mnv2search.study.hybrid.candidates import Describe
 from mnv2search.study.hybrid.strategy import HybridStrategy, Limits
 
 VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
@@ -36,7 +36,6 @@ class HybridSampler(BaseSampler):
 
     Args:
         space: distributions by parameter name, categorical or integer, in the order of the index tuples.
-        describe: describes index tuples before evaluation.
 
     Raises:
         OptionError: a distribution of another kind.

@@ -27,9 +27,6 @@ class SearchState:
     """State of one search over one space on one device.
 
     Args:
-        budget: limits of a network.
-        settings: duration and sampler.
-        storage: what is kept between processes.
         spent_s: time that was used up before, such as by reading images.
 
     Attributes:

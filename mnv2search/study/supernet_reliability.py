@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick
-from mnv2search.study.hybrid.description import Describe, Description
+from mnv2search.study.hybrid.candidates import Describe, Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Surrogate
 
 # Fewer networks tell nothing of a correlation.

@@ -122,7 +122,6 @@ class SearchResult:
         predicted: networks whose latency was only predicted; None where the result was read from records.
         sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.
-        notes: what a reader of the accuracies has to know.
         finalists: every network of the space with an accuracy that was measured side by side at the end and is within
             the budget: the front, and the best of every part of the band that it was made in, where there is one.
         stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.

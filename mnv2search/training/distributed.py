@@ -54,10 +54,6 @@ class Team:
         distributed.all_reduce(added)
         return tuple(added.tolist())
 
-    def is_any(self, claim: bool) -> bool:
-        """Whether it is true in any process."""
-        return self.sums([float(claim)])[0] > 0
-
     def take_buffers(self, network: nn.Module) -> None:
         """Take over the leader's running statistics of batch norm, which differ between processes until then."""
         if self.size > 1:

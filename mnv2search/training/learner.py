@@ -70,11 +70,9 @@ class Learner(ABC, Generic[B]):
     """A model with its batches, its gradient and its evaluation.
 
     Attributes:
-        model: trained in place, on its device.
         epoch_steps: batches in an epoch.
         identity: distinguishes the training from others; a checkpoint of another is refused.
         what: noun for messages.
-        learned: written with the best weights.
         evaluations: during a training, at most, apart from the last; 0 for a learner that is not evaluated.
         time_share: share of the time to plan with.
         checkpoint_s: longest time between two checkpoints.

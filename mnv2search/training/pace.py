@@ -35,7 +35,6 @@ class Pace:
         after: evaluations after the training, in units of one on the validation images.
         time_share: share of the time to plan with.
         work: mean work of a step in the rest of a training, of which a share is over.
-        clock: seconds.
     """
 
     def __init__(

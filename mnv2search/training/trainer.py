@@ -218,7 +218,7 @@ class Trainer(Generic[B]):
                 evaluated = self._evaluate() if is_last or (state.steps and state.step % self._every == 0) else None
                 if job.team.is_leader:
                     job.on_progress(self._progress(lr, evaluated))
-                stopped = state.is_unjudged or (not is_last and job.team.is_any(job.stop()))
+                stopped = state.is_unjudged or (not is_last and job.team.sums([float(job.stop())])[0] > 0)
                 if any((is_last, stopped, evaluated, job.clock() - written > self.learner.checkpoint_s)):
                     self._save()
                     written = job.clock()

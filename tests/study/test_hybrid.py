@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from mnv2search.errors import OptionError
 from mnv2search.pareto import hypervolume
-from mnv2search.study.hybrid.candidates import best_in_niches, stratified_design
-from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.candidates import Description, best_in_niches, stratified_design
 from mnv2search.study.hybrid.feasibility import Feasibility
 from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
 from mnv2search.study.hybrid.strategy import HybridStrategy, SpaceExhausted

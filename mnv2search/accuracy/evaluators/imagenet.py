@@ -150,25 +150,19 @@ def _unexpanded_share(blocks: list[_Counts]) -> float:
 
 
 def _checked_side(laid_out: Plan, stride: int) -> int:
-    name, side = laid_out.spec.name, laid_out.spec.resolution
+    side, network = laid_out.spec.resolution, laid_out.spec.name
     hint = "give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'"
     if laid_out.dense:
-        raise EvaluatorError(
-            f"no ImageNet estimate for {name}: its head detects or segments and classifies nothing", hint=hint
-        )
-    if not isinstance(side, int):
-        raise EvaluatorError(
-            f"no ImageNet estimate for {name}: it is made of networks for squares, and this one takes "
-            f"{laid_out.spec.size} px",
-            hint="write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'",
-        )
-    too_small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px" if side < SMALLEST_SIDE_PX else ""
-    if not too_small and stride < SMALLEST_STRIDE:
-        too_small = f"total stride {stride} is below {SMALLEST_STRIDE}"
-    if too_small:
-        raise EvaluatorError(
-            f"no ImageNet estimate for this network: {too_small}, and on small images the order at equal cost "
-            "reverses (there, more body parameters go with less accuracy)",
-            hint=hint,
-        )
-    return side
+        why = "its head detects or segments and classifies nothing"
+    elif not isinstance(side, int):
+        why = f"it is made of networks for squares, and this one takes {laid_out.spec.size} px"
+        hint = "write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'"
+    elif side >= SMALLEST_SIDE_PX and stride >= SMALLEST_STRIDE:
+        return side
+    else:
+        small = f"total stride {stride} is below {SMALLEST_STRIDE}"
+        if side < SMALLEST_SIDE_PX:
+            small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px"
+        network, more = "this network", "(there, more body parameters go with less accuracy)"
+        why = f"{small}, and on small images the order at equal cost reverses {more}"
+    raise EvaluatorError(f"no ImageNet estimate for {network}: {why}", hint=hint)

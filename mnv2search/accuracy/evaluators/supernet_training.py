@@ -149,7 +149,10 @@ class _Preparing:
         self.band, self.seed = preparation.band, preparation.seed
         time_s = preparation.time_s
         self.time_s = time_s * ADAPTING_SHARE if time_s is not None and options.weights else time_s
-        self.source = self._source()
+        self.source = None
+        if options.weights:
+            spec = load_spec(options.weights_spec) if options.weights_spec else space.template
+            self.source = network_of(Path(options.weights), spec)
         # the network of the space that is most like the one that the weights belong to
         self.teacher = None if self.source is None else nearest_subnet(space, self.source.spec, band=self.band)
 
@@ -190,13 +193,6 @@ class _Preparing:
             val=prepared.examples["val"],
             notes=(*inherited, *self._notes(state, is_new=is_new)),
         )
-
-    def _source(self) -> MobileNet | None:
-        options = self.options
-        if not options.weights:
-            return None
-        spec = load_spec(options.weights_spec) if options.weights_spec else self.space.template
-        return network_of(Path(options.weights), spec)
 
     def _planned(self) -> State:
         options, teacher = self.options, self.teacher

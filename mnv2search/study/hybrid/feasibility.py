@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.study.hybrid.description import Describe, Description
+from mnv2search.study.hybrid.candidates import Describe, Description
 from mnv2search.study.hybrid.history import History
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 

@@ -19,12 +19,14 @@ from mnv2search.errors import Mnv2SearchError, OptionError
 from mnv2search.study.hybrid.candidates import (
     BoolArray,
     CandidateGenerator,
+    Describe,
+    Description,
     Pool,
     all_choices,
     best_in_niches,
+    checked_describe,
     stratified_design,
 )
-from mnv2search.study.hybrid.description import Describe, Description, checked_describe
 from mnv2search.study.hybrid.feasibility import MIN_PROBABILITY, Feasibility
 from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
@@ -65,7 +67,6 @@ class HybridStrategy:
     """Asks for distinct index tuples, and learns from their accuracy and cost.
 
     Args:
-        cards: number of options per dimension.
         describe: describes index tuples (N, D) before evaluation; may change between calls.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
 
@@ -195,7 +196,6 @@ class HybridStrategy:
         return self._mark_seen(pool, _greedy_batch(front, pool.description, accuracy, weights, batch))
 
     def _merit(self, choices: IntArray, description: Description) -> FloatArray:
-        """The predicted mean, with a penalty for candidates that are probably infeasible."""
         mean = self._surrogate.predict_mean(description.inputs(choices))
         return mean - 10.0 * (self._feasibility.weights(choices, description) < MIN_PROBABILITY)
 

@@ -146,7 +146,6 @@ class Surrogate:
     """A Gaussian process fitted to at most a few hundred values; the caller bounds their number.
 
     Args:
-        cards: number of options per dimension.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
         warped: whether values may be stretched towards their top.
         steady: a strong prior of the hyperparameters. From a few dozen values it ranks others better, but a search

@@ -56,7 +56,6 @@ class Journal:
     it step by step, as Optuna does, takes about 100 ms.
 
     Args:
-        space: whose axes are the parameters.
         path: SQLite file; None keeps the study in memory only.
         noted: called with the reason if a file is rebuilt.
 
