@@ -118,7 +118,6 @@ class SearchResult:
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None where nothing fits.
         closest: of the networks that counted limits excluded, the one that exceeds them least.
-        trials: networks of the space that were evaluated.
         predicted: networks whose latency was only predicted; None where the result was read from records.
         sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.

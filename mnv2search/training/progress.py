@@ -64,7 +64,6 @@ class State:
 
     Attributes:
         steps: in all; 0 while unknown.
-        running_loss: mean of the last losses.
         every: steps from one evaluation to the next; 0 if the length of an epoch decides.
         is_unjudged: the evaluation after the last step is missing.
         time_s: requested time, or None.
