@@ -41,8 +41,7 @@ class TrainEvaluator(Evaluator):
 
     Args:
         data: path of the dataset; see `mnv2search data --help`.
-        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in;
-            `classification` by default.
+        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in.
         epochs: of training; 0 takes the default of the task, or fewer steps in a search whose time is short.
         recipe: name or path of one; empty takes the default of the task.
         void: mask value to ignore.
@@ -64,7 +63,7 @@ class TrainEvaluator(Evaluator):
         self,
         *,
         data: str,
-        task: str | None = None,
+        task: str = TASK,
         epochs: int = 0,
         recipe: str = "",
         void: int = VOID_VALUE,
@@ -72,11 +71,9 @@ class TrainEvaluator(Evaluator):
         weights: str = "",
         weights_spec: str = "",
     ) -> None:
-        if self.tasks and task is None:
-            raise OptionError("evaluator train-dense needs its option task", hint="write train-dense:task=VALUE")
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self.task = named_task(TASK if task is None else task)
+        self.task = named_task(task)
         name = _name_of(self.task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
@@ -224,6 +221,29 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded."""
 
     tasks = DENSE
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        task: str,
+        epochs: int = 0,
+        recipe: str = "",
+        void: int = VOID_VALUE,
+        halving: int = HALVING,
+        weights: str = "",
+        weights_spec: str = "",
+    ) -> None:
+        super().__init__(
+            data=data,
+            task=task,
+            epochs=epochs,
+            recipe=recipe,
+            void=void,
+            halving=halving,
+            weights=weights,
+            weights_spec=weights_spec,
+        )
 
 
 def _name_of(task: AnyTask) -> str:
