@@ -30,6 +30,7 @@ class Budget:
     Attributes:
         latency_ms: the upper end of the measured interval must not exceed it.
         latency_min_ms: lower end of a latency band, which the median must reach.
+        params: trainable parameters.
         madds: multiply-adds for one image.
         peak_activation_bytes: at batch 1.
         size_bytes: of the weights, batch norm folded.

@@ -25,6 +25,7 @@ class Accuracy:
         value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
         low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
         metric: what is counted, such as ``top1``.
+        seed: of the training, or None where nothing is drawn.
         note: caveats, such as that it extrapolates.
         merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
         commonest: majority-class accuracy; None where it is unknown or means nothing.
