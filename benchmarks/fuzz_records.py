@@ -41,8 +41,8 @@ from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.supernet.proxy_scale import Fidelity
-from mnv2search.workflows.search.load_run import recall
-from mnv2search.workflows.search.repair import repair
+from mnv2search.workflows.search.folder import repair
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Request, resume_request, run
 
 CACHE, TABLE, CSV = "cache.json", "table.jsonl", "table.csv"

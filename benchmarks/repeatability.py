@@ -29,7 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mnv2search.cli.parameter_types import Duration
+from mnv2search.cli.options import Duration
 from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, estimate, quantile, reference_level_ms, visit_of
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, Settings

@@ -175,8 +175,7 @@ def _trained(
 
 def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     """What finds a network's figures on the held-out images, its batch norms recalibrated on 256 training images."""
-    from mnv2search.data.batches import training_batches
-    from mnv2search.data.prefetch import Feed
+    from mnv2search.data.batches import Epoch, Feed, training_batches
     from mnv2search.data.transforms import Transform
     from mnv2search.supernet.train import recalibrate, suited
     from mnv2search.tasks.classification import classify
@@ -184,9 +183,8 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     prepared = _prepared()
     recipe = suited(prepared.recipe, epochs=EPOCHS)
     transform = Transform.of(recipe, SIDE_PX)
-    calibration = next(
-        training_batches(prepared.examples["train"], transform, batch=256, seed=seed, epoch=0, feed=Feed(ahead=0))
-    ).images
+    epoch = Epoch(batch=256, seed=seed, number=0, feed=Feed(ahead=0))
+    calibration = next(training_batches(prepared.examples["train"], transform, epoch)).images
 
     def inherited(choice: Choice) -> Inherited:
         begin = time.process_time()

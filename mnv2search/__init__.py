@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from mnv2search.spec.space import SearchSpace, resolve
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
-    from mnv2search.workflows.api import compile, predict, train
+    from mnv2search.workflows.export.compile import compile
     from mnv2search.workflows.search.api import run, search
+    from mnv2search.workflows.training.api import train
+    from mnv2search.workflows.training.predict import predict
 
 __all__ = [
     "Accuracy",
@@ -67,42 +69,29 @@ __all__ = [
     "train",
 ]
 
-_HOME = {
-    "Accuracy": "accuracy.types",
-    "AccuracyEvaluator": "accuracy.evaluator",
-    "BlockSpec": "spec.model_spec",
-    "Budget": "evaluation",
-    "Cost": "cost",
-    "DeviceInfo": "latency.types",
-    "Evaluation": "evaluation",
-    "Evaluator": "accuracy.evaluator",
-    "Latency": "latency.types",
-    "LatencyDevice": "latency.types",
-    "Mnv2SearchError": "errors",
-    "ModelSpec": "spec.model_spec",
-    "Plan": "spec.plan",
-    "SearchResult": "study.types",
-    "SearchSpace": "spec.space",
-    "SpecError": "errors",
-    "build": "model.build",
-    "compile": "workflows.api",
-    "cost_of": "cost",
-    "dumps": "spec.yaml.codec",
-    "evaluate": "evaluation",
-    "front": "pareto",
-    "hypervolume": "pareto",
-    "load": "spec.yaml.codec",
-    "loads": "spec.yaml.codec",
-    "open_device": "latency.registry",
-    "open_evaluator": "accuracy.registry",
-    "plan": "spec.plan",
-    "predict": "workflows.api",
-    "read_records": "results.records",
-    "resolve": "spec.space",
-    "run": "workflows.search.api",
-    "search": "workflows.search.api",
-    "train": "workflows.api",
+_NAMES = {
+    "accuracy.evaluator": ("AccuracyEvaluator", "Evaluator"),
+    "accuracy.registry": ("open_evaluator",),
+    "accuracy.types": ("Accuracy",),
+    "cost": ("Cost", "cost_of"),
+    "errors": ("Mnv2SearchError", "SpecError"),
+    "evaluation": ("Budget", "Evaluation", "evaluate"),
+    "latency.registry": ("open_device",),
+    "latency.types": ("DeviceInfo", "Latency", "LatencyDevice"),
+    "model.build": ("build",),
+    "pareto": ("front", "hypervolume"),
+    "results.records": ("read_records",),
+    "spec.model_spec": ("BlockSpec", "ModelSpec"),
+    "spec.plan": ("Plan", "plan"),
+    "spec.space": ("SearchSpace", "resolve"),
+    "spec.yaml.codec": ("dumps", "load", "loads"),
+    "study.types": ("SearchResult",),
+    "workflows.export.compile": ("compile",),
+    "workflows.search.api": ("run", "search"),
+    "workflows.training.api": ("train",),
+    "workflows.training.predict": ("predict",),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

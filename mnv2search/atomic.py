@@ -64,11 +64,8 @@ def remove_leftovers(folder: Path, *, recursive: bool = False) -> None:
     """Remove the temporary files that killed processes left in a folder.
 
     Files of processes that are still running are kept. Processes on other machines are not recognised as running, so
-    no process on another machine may write to the folder at the same time.
-
-    Args:
-        folder: to clean.
-        recursive: also clean its subfolders; only for a folder that is ours as a whole.
+    no process on another machine may write to the folder at the same time. `recursive` cleans subfolders too; it is
+    only for a folder that is ours as a whole.
     """
     for path in (folder.rglob if recursive else folder.glob)(".*.part*"):
         match = TEMPORARY.fullmatch(path.name)

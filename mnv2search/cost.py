@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from operator import add
 from typing import Literal, NamedTuple
 
 from mnv2search.spec.model_spec import ModelSpec
@@ -49,13 +50,7 @@ class Cost:
     size_bytes: int
 
     def __post_init__(self) -> None:
-        check_counts(
-            params=self.params,
-            params_no_bn=self.params_no_bn,
-            madds=self.madds,
-            peak_activation_bytes=self.peak_activation_bytes,
-            size_bytes=self.size_bytes,
-        )
+        check_counts(**asdict(self))
 
 
 class UnitCost(NamedTuple):
@@ -75,30 +70,23 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
     >>> cost_of(ModelSpec(name="one", blocks=(BlockSpec(channels=16, expansion=1),), resolution=32)).madds
     6948864
     """
-    params = bare = folded = madds = peak = 0
     laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
-    waiting = _waiting_elements(laid_out)
-    for index, unit in enumerate(laid_out.units):
-        cost = unit_cost(unit)
-        params += cost.params
-        bare += cost.params_no_bn
-        folded += cost.params_folded
-        madds += cost.madds
-        peak = max(peak, cost.peak_elements + (waiting[index] if waiting else 0))
-    size = BYTES[precision]
+    params, bare, folded, madds, peaks = zip(*map(unit_cost, laid_out.units), strict=True)
+    if laid_out.dense:
+        peaks = tuple(map(add, peaks, _waiting_elements(laid_out)))
     return Cost(
-        params=params,
-        params_no_bn=bare,
-        madds=madds,
-        peak_activation_bytes=peak * size,
-        size_bytes=folded * size,
+        params=sum(params),
+        params_no_bn=sum(bare),
+        madds=sum(madds),
+        peak_activation_bytes=max(peaks) * BYTES[precision],
+        size_bytes=sum(folded) * BYTES[precision],
     )
 
 
 @lru_cache(maxsize=16_384)
 def unit_cost(unit: Unit) -> UnitCost:
     """The cost of one unit; units recur from network to network, so it is remembered."""
-    params = bare = folded = madds = peak = 0
+    params = bare = folded = madds = 0
     for layer in unit.layers:
         weights = layer.weights
         bias = layer.c_out if layer.bias else 0
@@ -107,9 +95,7 @@ def unit_cost(unit: Unit) -> UnitCost:
         bare += weights + bias
         folded += weights + (layer.c_out if normalized else bias)
         madds += weights * layer.size_out.area
-    for alive in _alive_elements(unit):
-        peak = max(peak, alive)
-    return UnitCost(params, bare, folded, madds, peak)
+    return UnitCost(params, bare, folded, madds, max(_alive_elements(unit)))
 
 
 def layer_params(layer: Layer) -> int:
@@ -118,9 +104,7 @@ def layer_params(layer: Layer) -> int:
 
 
 def _waiting_elements(laid_out: Plan) -> list[int]:
-    """For every unit, the elements that wait beside it for the units of a dense head to read them; else nothing."""
-    if not laid_out.dense:
-        return []
+    """For every unit, the elements that wait beside it for the units of a dense head to read them."""
     made: dict[str, tuple[int, int]] = {}
     for index, unit in enumerate(laid_out.units):
         place = unit.name or f"layer_{index + 1}"

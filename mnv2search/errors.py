@@ -9,13 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One broken rule of a spec.
-
-    Attributes:
-        at: address in the spec, such as ``blocks[2].stride``; empty for the whole file.
-        what: what is wrong, with the actual value.
-        fix: what to write instead.
-    """
+    """One broken rule, at an address such as ``blocks[2].stride``, or an empty one for the whole file."""
 
     at: str
     what: str
@@ -91,13 +85,7 @@ class OptionError(Mnv2SearchError, ValueError):
 
 
 class UnknownNameError(Mnv2SearchError, LookupError):
-    """A name that is not known, with the nearest names that are.
-
-    Args:
-        kind: of the thing that has the name.
-        known: the known names.
-        listed: names to list if none is near; None lists all known ones.
-    """
+    """A name that is not known, with the nearest names that are; without any, those `listed` or all known ones."""
 
     exit_code = 2
 

@@ -22,10 +22,7 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
     The lock is released when the process ends, even if it is killed. Temporary files of killed processes are removed,
     and a folder that was created is removed again if it is still empty at the end.
 
-    Args:
-        folder: folder to lock.
-        busy: what another process that has locked it is doing, such as "another run".
-        hint: how to choose another folder.
+    `busy` names another process that has locked it, such as "another run"; `hint` says how to choose another folder.
 
     Raises:
         RecordError: another process has locked the folder, or it cannot be written to.

@@ -90,12 +90,9 @@ def imported(target: str) -> Factory:
 
 
 def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Option]:
-    """Text options converted to the types that the factory's keyword parameters declare.
+    """Text options such as ``{"threads": "1"}``, converted to the types of the factory's keyword-only parameters.
 
-    Args:
-        factory: a callable whose keyword-only parameters are annotated `int`, `float`, `bool` or `str`.
-        options: as written by the user, such as ``{"threads": "1"}``.
-        owner: whose options these are, for messages: ``device onnxruntime``.
+    These are annotated `int`, `float`, `bool` or `str`; messages name the owner, such as ``device onnxruntime``.
 
     Raises:
         UnknownNameError: an option the factory does not have.

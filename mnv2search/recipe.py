@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec
 import yaml
 
-from mnv2search.errors import DataError, OptionError, UnknownNameError
+from mnv2search.errors import DataError, Problem, SpecError, UnknownNameError
+from mnv2search.spec.rules import Checked, Pattern, Range, rules_of
+from mnv2search.spec.yaml.fields import scalar_of
 from mnv2search.spec.yaml.source import MAX_BYTES, Table, Text, decoded, parse
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 FOLDER = Path(__file__).parent / "recipes"
-Optimizer: TypeAlias = Literal["sgd", "adamw", "rmsprop-tf"]
-Schedule: TypeAlias = Literal["cosine", "exponential"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "optimizer": ("sgd", "adamw", "rmsprop-tf"),
-    "schedule": ("cosine", "exponential"),
-    "normalization": ("imagenet", "tensorflow", "unit"),
-}
-# key -> (least, most) of the numbers
-LIMITS: dict[str, tuple[float, float]] = {
-    "lr": (1e-8, 100.0),
-    "lr_batch": (1, 65536),
-    "momentum": (0.0, 0.999),
-    "rms_decay": (0.0, 0.9999),
-    "epsilon": (1e-12, 10.0),
-    "decay_rate": (0.01, 1.0),
-    "decay_epochs": (0.01, 1000.0),
-    "warmup_epochs": (0.0, 1000.0),
-    "weight_decay": (0.0, 1.0),
-    "batch": (2, 65536),
-    "epochs": (1, 100_000),
-    "label_smoothing": (0.0, 0.9),
-    "ema": (0.0, 0.999999),
-    "clip_norm": (0.0, 1e6),
-    "dropout": (0.0, 0.95),
-    "least_area": (0.01, 1.0),
-    "shift_px": (0, 64),
-    "randaugment": (0, 10),
-    "magnitude": (0, 30),
-    "mixup": (0.0, 10.0),
+# Mean and standard deviation of each channel by name, for values from 0 to 1.
+NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "tensorflow": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Checked):
     """How a network is trained.
 
     Attributes:
@@ -78,40 +54,37 @@ class Recipe:
         normalization: of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
     """
 
-    name: str = "custom"
-    optimizer: Optimizer = "sgd"
-    lr: float = 0.1
-    lr_batch: int = 256
-    momentum: float = 0.9
-    rms_decay: float = 0.9
-    epsilon: float = 1e-8
-    schedule: Schedule = "cosine"
-    decay_rate: float = 0.98
-    decay_epochs: float = 1.0
-    warmup_epochs: float = 0.0
-    weight_decay: float = 4e-5
-    batch: int = 64
-    epochs: int = 100
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    clip_norm: float = 0.0
-    dropout: float | None = None
-    least_area: float = 0.25
+    name: Annotated[str, Pattern(r"[\s\S]*", "")] = "custom"
+    optimizer: Literal["sgd", "adamw", "rmsprop-tf"] = "sgd"
+    lr: Annotated[float, Range(1e-8, 100)] = 0.1
+    lr_batch: Annotated[int, Range(1, 65536)] = 256
+    momentum: Annotated[float, Range(0, 0.999)] = 0.9
+    rms_decay: Annotated[float, Range(0, 0.9999)] = 0.9
+    epsilon: Annotated[float, Range(1e-12, 10)] = 1e-8
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    decay_rate: Annotated[float, Range(0.01, 1)] = 0.98
+    decay_epochs: Annotated[float, Range(0.01, 1000)] = 1.0
+    warmup_epochs: Annotated[float, Range(0, 1000)] = 0.0
+    weight_decay: Annotated[float, Range(0, 1)] = 4e-5
+    batch: Annotated[int, Range(2, 65536)] = 64
+    epochs: Annotated[int, Range(1, 100_000)] = 100
+    label_smoothing: Annotated[float, Range(0, 0.9)] = 0.0
+    ema: Annotated[float, Range(0, 0.999999)] = 0.0
+    clip_norm: Annotated[float, Range(0, 1e6)] = 0.0
+    dropout: Annotated[float, Range(0, 0.95)] | None = None
+    least_area: Annotated[float, Range(0.01, 1)] = 0.25
     mirror: bool = True
-    shift_px: int = 0
-    randaugment: int = 0
-    magnitude: int = 9
-    mixup: float = 0.0
+    shift_px: Annotated[int, Range(0, 64)] = 0
+    randaugment: Annotated[int, Range(0, 10)] = 0
+    magnitude: Annotated[int, Range(0, 30)] = 9
+    mixup: Annotated[float, Range(0, 10)] = 0.0
     normalization: Literal["imagenet", "tensorflow", "unit"] = "imagenet"
 
     def __post_init__(self) -> None:
-        for key, (least, most) in LIMITS.items():
-            value = getattr(self, key)
-            if value is not None and not least <= value <= most:
-                raise OptionError(f"recipe: {key} is {value}", hint=f"use {least:g} to {most:g}")
-        for key, allowed in CHOICES.items():
-            if getattr(self, key) not in allowed:
-                raise OptionError(f"recipe: {key} is {getattr(self, key)!r}", hint=f"use {', '.join(allowed)}")
+        try:
+            Checked.__post_init__(self)
+        except SpecError as error:
+            raise SpecError([replace(one, message=f"recipe: {one.message}") for one in error.diagnostics]) from None
 
     def dumps(self) -> str:
         """The recipe as YAML, every value written out."""
@@ -152,41 +125,20 @@ def load_recipe(path_or_name: str) -> Recipe:
 def _read(text: str, *, file: str, name: str) -> Recipe:
     source, node = parse(text, file=file)
     values: dict[str, object] = {"name": name}
-    kinds = {field.name: str(field.type) for field in fields(Recipe) if field.name != "name"}
+    known = sorted(rules_of(Recipe).keys() - {"name"})
     if not isinstance(node, Table):
         source.add((1, 1), "a recipe is a table of keys and values", "write lines such as `lr: 0.1`")
     for key, value in node.entries if isinstance(node, Table) else ():
         place = (key.line, key.column)
-        if key.text not in kinds:
-            source.add(place, f"a recipe has no {key.text!r}", f"it has {', '.join(sorted(kinds))}")
+        if key.text not in known:
+            source.add(place, f"a recipe has no {key.text!r}", f"it has {', '.join(known)}")
         elif not isinstance(value, Text):
             source.add(place, f"{key.text} is one value", "write a number or a word")
         else:
-            try:
-                values[key.text] = _value(key.text, kinds[key.text], value.text)
-            except OptionError as error:
-                source.add((value.line, value.column), error.message, error.hint)
+            found = scalar_of(Recipe, key.text, "none" if value.text == "null" else value.text, is_plain=True)
+            if isinstance(found, Problem):
+                source.add((value.line, value.column), found.what, found.fix)
+            else:
+                values[key.text] = found
     source.refuse()
     return msgspec.convert(values, Recipe)
-
-
-# How the text of a value is read, and the hint if it cannot be, by the type of the key.
-READERS: dict[str, tuple[Callable[[str], object], str]] = {
-    "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "int": (int, "a whole number"),
-    "float": (float, "a number"),
-    "float | None": (lambda text: None if text == "null" else float(text), "a number"),
-}
-
-
-def _value(key: str, kind: str, text: str) -> object:
-    words = CHOICES.get(key, ())
-    read, wanted = ({word: word for word in words}.__getitem__, ", ".join(words)) if words else READERS[kind]
-    try:
-        value = read(text)
-    except (KeyError, ValueError):
-        raise OptionError(f"{key} is {text!r}", hint=f"use {wanted}") from None
-    least, most = LIMITS.get(key, (-math.inf, math.inf))
-    if isinstance(value, int | float) and not least <= value <= most:
-        raise OptionError(f"{key} is {text}", hint=f"use {least:g} to {most:g}")
-    return value

@@ -128,9 +128,8 @@ def json_as(kind: type[T], text: bytes | str) -> T:
     import msgspec  # late: start-up must not pay for it
 
     try:
-        whole = (
-            text.decode() if isinstance(text, bytes) else text
-        )  # msgspec does not check the encoding of keys that it ignores
+        # msgspec does not check the encoding of keys that it ignores
+        whole = text.decode() if isinstance(text, bytes) else text
         return msgspec.json.decode(whole, type=kind)
     except UnicodeDecodeError as error:
         raise UnsafeFileError(f"it is not UTF-8 text: byte {error.object[error.start]:#04x}") from None
@@ -172,7 +171,7 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if _is_shown(c) else _escape(c) for c in text)
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def _check_regular(status: os.stat_result, max_bytes: int) -> None:
@@ -186,10 +185,6 @@ def _check_regular(status: os.stat_result, max_bytes: int) -> None:
 
 def _is_shown(character: str) -> bool:
     return character.isprintable() or character in KEPT or unicodedata.category(character) == SPACE_SEPARATOR
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _lower(text: str) -> str:

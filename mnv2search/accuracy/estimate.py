@@ -141,7 +141,7 @@ def estimate(features: Features) -> Accuracy:
     logit, half = float(logits[0]), float(halves[0])
     notes = [f"the estimate extrapolates: {text}" for text in extrapolations(features)]
     if features.other_activation:
-        notes.append("activations other than ReLU6 are taken for ReLU6")
+        notes.append("activations other than ReLU6 are treated as ReLU6")
     value, low, high = (_share(logit + distance) for distance in (0.0, -half, half))
     note = "; ".join(notes)
     return Accuracy(value=value, low=low, high=high, metric=METRIC, kind="estimated", dataset=DATASET, note=note)
@@ -207,7 +207,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
             noun, number, unit = _WORDS[name]
             said = noun.format(number.format(value / unit))
             nearest = number.format(min(max(value, low), high) / unit)
-            found.append(f"{said}; its data {'begin' if value < low else 'end'} at {nearest}")
+            found.append(f"{said} (the data {'begin' if value < low else 'end'} at {nearest})")
     own, typical = _terms([features], c)
     far = _sd(own - typical, c)[0] > c.covered_sd
     if far and not found:
@@ -222,7 +222,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
 
 # How a feature is named and how its values are written.
 _WORDS = {
-    "madds": ("{} multiply-adds", "{:.0f} M", 1e6),
+    "madds": ("{} multiply-adds", "{:.4g} M", 1e6),
     "resolution": ("resolution {}", "{:.0f} px", 1),
     "params_ratio": ("{} the body parameters of a typical network of this cost", "{:.2f} x", 1),
     "blocks_ratio": ("{} the blocks of a typical network of this cost", "{:.2f} x", 1),

@@ -19,22 +19,25 @@ __all__ = ["cli", "main"]
 
 # In the order in which a user meets them; what each does stands here so that --help need not import them.
 COMMANDS = {
-    "run": ("search", "Search for the most accurate networks within a latency budget."),
-    "compile": ("networks", "Lay out a spec as a network, and write it in other formats."),
-    "data": ("training", "Describe a set of images before anything is trained on it."),
-    "train": ("training", "Train a network on images."),
-    "predict": ("training", "Draw what a trained network sees into images."),
-    "supernet": ("training", "Train weights that all networks of a space share, for searches to come."),
-    "audit": ("search", "Check a search's accuracies against trainings of their own."),
-    "scores": ("training", "Correlate training-free scores with what counting says of networks of a space."),
+    "run": ("search.run", "Search for the most accurate networks within a latency budget."),
+    "compile": ("networks", "Print the layers of a spec, and export the network."),
+    "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
+    "train": ("training.train", "Train a network on images."),
+    "predict": ("training.analysis", "Draw the predictions of a trained network into images."),
+    "supernet": ("training.train", "Train weights that all networks of a space share, for several searches."),
+    "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),
+    "scores": (
+        "training.analysis",
+        "Correlate training-free scores with counts such as parameters, on networks of a space.",
+    ),
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
-    "latency": ("hardware", "Measure the latency of specs, side by side."),
+    "latency": ("hardware", "Measure the latency of specs, in turn."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
-    "device-profile": ("hardware", "Measure the networks that later predictions on a device learn from."),
-    "front": ("search", "Show the Pareto front of a run from its records."),
+    "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
+    "front": ("search.run", "Show the Pareto front of a run from its records."),
     "catalog": ("networks", "List published networks with their figures."),
-    "verify": ("search", "Recount, rebuild and re-measure the front of a run."),
+    "verify": ("search.checks", "Count, build and measure the front of a run again."),
 }
 
 
@@ -57,8 +60,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mnv2search.cli.{COMMANDS[cmd_name][0]}.{cmd_name.replace('-', '_')}")
-        return cast(click.Command, module.command)
+        module = importlib.import_module(f"mnv2search.cli.{COMMANDS[cmd_name][0]}")
+        return cast(click.Command, getattr(module, f"{cmd_name.replace('-', '_')}_command"))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,7 +74,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="mnv2search", message="%(prog)s %(version)s")
 def cli() -> None:
     """Find networks of the MobileNetV2 family that run within a latency budget, measured on your device.

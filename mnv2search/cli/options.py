@@ -3,13 +3,105 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import click
 
-from mnv2search.cli.parameter_types import Duration, NonEmptyPath, NonEmptyText, Positive, Resolution
+
+class NonEmptyText(click.ParamType[str]):
+    """A text such as a name; an empty one is an error."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        if value == "":
+            self.fail("the value is empty", param, ctx)
+        return str(value)
+
+
+class NonEmptyPath(click.Path):
+    """A path to read from or to write to; an empty text is an error instead of the current folder."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path that a text stands for."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return Path(os.fsdecode(super().convert(str(value), param, ctx)))
+
+
+class Duration(click.ParamType[float]):
+    """A time such as 90, 90s, 2m or 1h30m; the value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds that a text stands for."""
+        from mnv2search.errors import OptionError  # late: only a given time needs them
+        from mnv2search.study.deadline import seconds_of
+
+        try:
+            return seconds_of(value if isinstance(value, int | float) else str(value)) or 0.0
+        except OptionError as error:
+            self.fail(f"{error.message}: {error.hint}", param, ctx)
+
+
+class Count(click.ParamType[int]):
+    """A count such as 300000000, 300M or 3.4M."""
+
+    name = "count"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The whole number that a text stands for."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", str(value).strip())
+        number = 0.0 if match is None else float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()]
+        if number < 1:
+            self.fail(f"{value!r} is not a count: write a number such as 300M or 3400000", param, ctx)
+        return int(number)
+
+
+class Resolution(click.ParamType[int | tuple[int, int]]):
+    """The side of a square such as 224, or height and width such as 1025x2049, in px."""
+
+    name = "resolution"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int]:
+        """The resolution that a text stands for."""
+        from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
+
+        if not re.fullmatch(r"[1-9]\d{0,4}(?:x[1-9]\d{0,4})?", text := str(value).strip()):
+            self.fail(
+                f"{value!r} is no size: write a side such as 224, or height and width such as 1025x2049", param, ctx
+            )
+        return resolution_of(text)
+
+
+class Positive(click.ParamType[float]):
+    """A finite number above 0."""
+
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that a text stands for."""
+        try:
+            number = float(str(value))
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            self.fail(f"{value!r} is not a number above 0", param, ctx)
+        return number
+
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -41,45 +133,38 @@ data_option: Decorator = click.option(
     help="Images to train on; `mnv2search data --help` lists the layouts.",
 )
 void_option: Decorator = click.option(
-    "--void", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value to ignore."
+    "--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore."
 )
 output_dir_option: Decorator = click.option(
-    "--output-dir",
-    "output_dir",
-    type=FOLDER,
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the folders of runs.",
+    "--output-dir", "output_dir", type=FOLDER, default=Path("results"), help="Folder that holds the folders of runs."
 )
+
+
+def output_options(command: F) -> F:
+    """`--json` and `--quiet`."""
+    return json_option(quiet_option(command))
 
 
 def seed_option(help: str = "Seed of all random draws.") -> Decorator:
     """`--seed`: an integer from 0."""
-    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=help)
+    return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
 def time_option(
-    help: str = "Stop measuring after this time, such as 30s.", *, default: str | None = None
+    help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
 ) -> Decorator:
-    """`--time`: in seconds as `time_s`."""
-    shown = default is not None
-    return click.option(
-        "--time", "time_s", type=Duration(), default=default, show_default=shown, metavar="TIME", help=help
-    )
+    """`--time`: in seconds."""
+    return click.option("--time", name, type=Duration(), default=default, metavar="TIME", help=help)
 
 
 def epochs_option(help: str, *, default: int | None = None) -> Decorator:
     """`--epochs`: a number from 1."""
-    return click.option(
-        "--epochs", type=click.IntRange(1), default=default, show_default=default is not None, help=help
-    )
+    return click.option("--epochs", type=click.IntRange(1), default=default, help=help)
 
 
 def folder_option(help: str, *, default: Path | None = None) -> Decorator:
     """`-o`: a folder to write to."""
-    return click.option(
-        "-o", "--output", type=FOLDER, default=default, show_default=default is not None, metavar="FOLDER", help=help
-    )
+    return click.option("-o", "--output", type=FOLDER, default=default, metavar="FOLDER", help=help)
 
 
 def space_option(
@@ -91,7 +176,6 @@ def space_option(
         "spaces" if multiple else "space",
         type=NonEmptyText(),
         default=default,
-        show_default=default is not None,
         required=required,
         multiple=multiple,
         metavar="FILE|NAME",
@@ -100,10 +184,10 @@ def space_option(
 
 
 def weights_options(
-    help: str, *, spec_help: str = "Network that published weights of --from belong to."
+    help: str, *, spec_help: str = "Network to which the published weights in --from belong."
 ) -> Decorator:
-    """`--from` as `weights` and `--from-spec`: first weights, and the network of published ones."""
-    weights = click.option("--from", "weights", type=FILE, metavar="FILE", help=help)
+    """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
+    weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
     spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
@@ -114,11 +198,11 @@ def device_option(command: F) -> F:
         "--device",
         type=NonEmptyText(),
         default=(DEFAULT_DEVICE,),
-        show_default=True,
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among equal ones.",
+        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among identical "
+        "devices.",
     )
     precision = click.option(
         "--precision",
@@ -144,7 +228,7 @@ def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, .
 def network_options(*, head_output: bool = False) -> Decorator:
     """Options that choose or change the network that an argument names.
 
-    They become `width`, `resolution`, `picks`, `first` and, if asked for, `head_output`.
+    They become `width`, `resolution`, `pick`, `first` and, if asked for, `head_output`.
     """
     options = [
         click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),
@@ -156,11 +240,10 @@ def network_options(*, head_output: bool = False) -> Decorator:
         ),
         click.option(
             "--pick",
-            "picks",
             type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",
-            help="Choose in a search space, such as --pick blocks[1].expansion=6; may be repeated.",
+            help="Make one choice of a search space, such as --pick blocks[1].expansion=6. May be repeated.",
         ),
         click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
     ]
@@ -186,7 +269,8 @@ def run_folder_argument(command: F) -> F:
             from mnv2search.errors import RecordError  # late: only a missing run needs it
 
             raise RecordError(
-                f"there is no run {folder} in results", hint="give its name, or its folder, such as results/NAME"
+                f"there is no run {str(folder)!r} in results",
+                hint="give its name, or its folder, such as results/NAME",
             )
         return inside
 

@@ -36,7 +36,7 @@ PHASES = {
     "calibration": "measuring first networks",
     "preparation": "preparing",
     "search": "searching",
-    "final": "measuring the front side by side",
+    "final": "measuring the front again",
     "finetune": "training the best networks",
 }
 # Descriptions of phases in which the evaluation of a network takes long.
@@ -157,9 +157,9 @@ def _line(progress: SearchProgress) -> str:
         return progress.doing
     total = "" if progress.trials_total is None else f" of {progress.trials_total}"
     parts = [
-        f"{progress.trials}{total} trials",
-        f"{progress.measured} measured",
-        f"{progress.predicted:,} predicted only",
+        f"{progress.trials}{total} networks of the space evaluated",
+        f"{progress.measured} measured with those of the MobileNetV2 grid",
+        f"{progress.predicted:,} only predicted",
     ]
     if (best := progress.best) is not None and best.accuracy is not None:
         parts.append(f"best within budget: {accuracy_phrase(best.accuracy)} at {measured_text(best.latency)} ms")

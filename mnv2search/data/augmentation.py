@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from mnv2search.data.loaded_scenes import SceneBatch
 from mnv2search.data.transforms import normalised
 from mnv2search.errors import MissingExtraError
-from mnv2search.model.normalization import NORMALIZATIONS
-from mnv2search.recipe import Recipe
+from mnv2search.recipe import NORMALIZATIONS, Recipe
 
 # Least share of an object that a crop leaves; objects with less are dropped.
 LEAST_VISIBLE = 0.3

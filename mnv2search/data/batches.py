@@ -1,10 +1,15 @@
-"""Batches of images with labels, boxes or masks; the same ones for the same seed."""
+"""Batches of images with labels, boxes or masks, made ahead of their use; the same ones for the same seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from typing import NamedTuple
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +17,53 @@ from torch import Tensor
 
 from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch
 from mnv2search.data.pixels import Pixels
-from mnv2search.data.prefetch import ONE_THREAD, Feed, made_ahead
 from mnv2search.data.transforms import Transform, center_crop, crop_all, random_crop
-from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.recipe import NORMALIZATIONS
+
+T = TypeVar("T")
+# Threads that make batches for a GPU; on a CPU, the network itself needs the cores.
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """How many batches wait at most, the threads that make them, and whether they are in pinned memory."""
+
+    ahead: int = 4
+    workers: int = 1
+    pinned: bool = False
+
+
+ONE_THREAD = Feed()
+
+
+def feed_of(device: str) -> Feed:
+    """The settings for a device of torch.
+
+    >>> feed_of("cpu")
+    Feed(ahead=4, workers=1, pinned=False)
+    """
+    if not device.startswith("cuda"):
+        return Feed()
+    workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+    return Feed(ahead=2 * workers, workers=workers, pinned=True)
+
+
+class Epoch(NamedTuple):
+    """One pass over the examples, or the rest of it.
+
+    Attributes:
+        number: of the epoch, from 0.
+        first: number of the first batch that is made.
+        share: (i, n) makes the i-th of n parts of every batch.
+    """
+
+    batch: int
+    seed: int
+    number: int
+    first: int = 0
+    share: tuple[int, int] = (0, 1)
+    feed: Feed = ONE_THREAD
 
 
 class Batch(NamedTuple):
@@ -24,27 +73,18 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
-def training_batches(
-    pixels: Pixels,
-    transform: Transform,
-    *,
-    batch: int,
-    seed: int,
-    epoch: int,
-    first: int = 0,
-    share: tuple[int, int] = (0, 1),
-    feed: Feed = ONE_THREAD,
-) -> Generator[Batch]:
-    """One epoch of full batches in random order, from number `first` on; the remaining images are left out.
+def training_batches(pixels: Pixels, transform: Transform, epoch: Epoch) -> Generator[Batch]:
+    """One epoch of full batches in random order; the remaining images are left out.
 
-    All draws depend on the seed, the epoch and the number of the batch alone, so that an epoch can be resumed. The
-    share (i, n) is the i-th of n parts of every batch, with the crops of the whole batch; an image and its mirror
-    position in the batch, with which mixup mixes it, are in the same part.
+    All draws depend on the seed, the epoch and the number of the batch alone, so that an epoch can be resumed. A
+    share has the crops of the whole batch; an image and its mirror position in the batch, with which mixup mixes it,
+    are in the same part.
     """
-    order = _order(len(pixels), seed, epoch)
+    batch, seed, epoch_number, first, share, feed = epoch
+    order = _order(len(pixels), epoch)
 
     def make(number: int) -> Batch:
-        generator = np.random.default_rng([seed, epoch, number])
+        generator = np.random.default_rng([seed, epoch_number, number])
         chosen = order[number * batch : (number + 1) * batch]
         # drawn for the whole batch, so that each part has the crops of the whole
         crops = [random_crop(int(high), int(wide), transform, generator) for high, wide in pixels.shapes[chosen]]
@@ -70,17 +110,36 @@ def evaluation_batches(
     return made_ahead(make, range(math.ceil(len(chosen) / batch)), feed)
 
 
-def scene_batches(
-    scenes: LoadedScenes, *, batch: int, seed: int, epoch: int, first: int = 0
-) -> Generator[SceneBatch]:
-    """One epoch of full batches in random order, from number `first` on; the remaining scenes are left out."""
-    order = _order(len(scenes), seed, epoch)
-    for number in range(first, len(scenes) // batch):
+def scene_batches(scenes: LoadedScenes, epoch: Epoch) -> Generator[SceneBatch]:
+    """One epoch of full batches in random order; the remaining scenes are left out."""
+    order, batch = _order(len(scenes), epoch), epoch.batch
+    for number in range(epoch.first, len(scenes) // batch):
         yield scenes.batch(order[number * batch : (number + 1) * batch].tolist())
 
 
-def _order(count: int, seed: int, epoch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def made_ahead(make: Callable[[int], T], numbers: Iterable[int], feed: Feed) -> Generator[T]:
+    """``make(number)`` of every number, in order.
+
+    >>> list(made_ahead(lambda n: n * n, range(5), Feed(ahead=3, workers=2)))
+    [0, 1, 4, 9, 16]
+    """
+    if not feed.ahead:
+        yield from map(make, numbers)
+        return
+    left = iter(numbers)
+    with ThreadPoolExecutor(feed.workers) as pool:
+        waiting: deque[Future[T]] = deque(pool.submit(make, number) for number in islice(left, feed.ahead))
+        try:
+            while waiting:
+                found = waiting.popleft().result()
+                waiting.extend(pool.submit(make, number) for number in islice(left, 1))
+                yield found
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _order(count: int, epoch: Epoch) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return np.random.default_rng([epoch.seed, epoch.number]).permutation(count)
 
 
 def _batch(images: Tensor, labels: object, transform: Transform, *, pinned: bool) -> Batch:

@@ -81,7 +81,6 @@ class Dataset:
     """Images with annotations in three disjoint splits.
 
     Attributes:
-        root: folder or file that it was read from.
         val: to select checkpoints and networks by.
         test: for the final figures only.
         task: ``classification``, ``detection`` or ``segmentation``.

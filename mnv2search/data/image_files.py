@@ -41,13 +41,10 @@ START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 def opened_image(
     source: Path | bytes, *, draft_px: int | None = None, upright: bool = False, as_rgb: bool = True
 ) -> Iterator[Image.Image]:
-    """A decoded image.
+    """The decoded image of a file or of its content.
 
-    Args:
-        source: a file, or its content.
-        draft_px: required sides; a JPEG may be decoded faster at a lower resolution, with at least twice these sides.
-        upright: rotate the image as its EXIF data says.
-        as_rgb: convert to 8 bits per channel without transparency; otherwise the mode of the file is kept.
+    A JPEG may be decoded faster at a lower resolution, with at least twice the sides of `draft_px`; `upright` rotates
+    it as its EXIF data says. RGB has 8 bits per channel and no transparency; otherwise the mode of the file is kept.
 
     Raises:
         UnsafeFileError: it is missing, not a regular file, not one of `FORMATS`, beyond a limit, or broken.

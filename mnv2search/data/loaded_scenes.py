@@ -20,6 +20,7 @@ from mnv2search.untrusted import UnsafeFileError
 
 # Value of the pixels of masks that losses and metrics ignore.
 VOID = 255
+UNCHANGED = "do not change the dataset during a training"
 # Limit of the decoded images that are kept in memory.
 MOST_CACHED_BYTES = 1_500_000_000
 
@@ -72,9 +73,7 @@ class LoadedScenes:
         path = self.scenes[index].mask
         found = None if path is None else mask_of(path)
         if found is None:
-            raise DataError(
-                f"{path} can no longer be read as a mask", hint="do not change the dataset during a training"
-            )
+            raise DataError(f"{path} can no longer be read as a mask", hint=UNCHANGED)
         return np.where(found == self.void, VOID, found).astype(np.uint8)
 
     def _decoded(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
@@ -85,8 +84,7 @@ class LoadedScenes:
             with opened_image(scene.path) as picture:
                 pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
         except UnsafeFileError as error:  # it was readable when the dataset was read
-            hint = "do not change the dataset during a training"
-            raise DataError(f"{scene.path} can no longer be read: {error}", hint=hint) from error
+            raise DataError(f"{scene.path} can no longer be read: {error}", hint=UNCHANGED) from error
         mask = None
         if scene.mask is not None:
             mask = np.asarray(Image.fromarray(self.truth(index)).resize(size, Image.Resampling.NEAREST))
@@ -96,7 +94,4 @@ class LoadedScenes:
 
 
 def _corners(scene: Example) -> Tensor:
-    width, height = scene.size
-    return torch.tensor(scene.boxes, dtype=torch.float32).reshape(-1, 4) / torch.tensor(
-        [width, height, width, height]
-    )
+    return torch.tensor(scene.boxes, dtype=torch.float32).reshape(-1, 4) / torch.tensor([*scene.size, *scene.size])

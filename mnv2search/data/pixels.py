@@ -59,7 +59,6 @@ def decoded(
     folder: Path,
     most_bytes: float = MOST_BYTES,
     unreadable_share: float = UNREADABLE_SHARE,
-    workers: int | None = None,
     part: str = "",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pixels:
@@ -81,7 +80,7 @@ def decoded(
                 hint="allow more, or train at a lower resolution",
             )
         _make_room(folder, most_bytes - expected)
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             _write(target, examples, _each(pool, examples, short_px), part, unreadable_share, on_progress)
     found = json.loads((target / DONE).read_text(encoding="utf-8"))
     os.utime(target)
@@ -134,7 +133,7 @@ def _write(
             named = f" of {split}" if split else ""
             raise DataError(
                 f"{len(broken)} of {count} images{named} cannot be read, such as {broken[0]}",
-                hint=f"remove or repair them; one image, or {unreadable_share:.0%}, may be broken",
+                hint=f"remove or repair them; one image, or {100 * unreadable_share:.0f} %, may be broken",
             )
         np.save(part / "index.npy", np.array(rows, np.int64).reshape(-1, 4))
         summary = {"kept": len(rows), "unreadable": [str(path) for path in broken]}

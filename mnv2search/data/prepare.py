@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from mnv2search.data.dataset import Dataset, Example, Split
 from mnv2search.data.image_files import checked_size
-from mnv2search.data.pixels import MOST_BYTES, Pixels, decoded
+from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.data.reading import image_folder
 from mnv2search.data.transforms import CROP
 from mnv2search.recipe import Recipe
@@ -30,11 +30,7 @@ E = TypeVar("E", bound=Sized)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts(Generic[E]):
-    """Splits made ready for a network, and the recipe as it suits them, such as with shifts for small images.
-
-    Attributes:
-        unreadable: files that are left out.
-    """
+    """Splits made ready for a network, the recipe as it suits small images, and the files that are left out."""
 
     examples: Mapping[Split, E]
     recipe: Recipe
@@ -47,13 +43,11 @@ def prepare(
     side: int,
     recipe: Recipe,
     splits: Sequence[Split],
-    most_bytes: float = MOST_BYTES,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Parts[Pixels]:
     """Decode some splits for a network whose input has a side in px.
 
-    `most_bytes` limits the decoded images on the disk; `on_progress` is called with the number of decoded images of a
-    split.
+    `on_progress` is called with the number of decoded images of a split.
 
     Raises:
         DataError: too many images, or all of a class in a split, are broken, or they take too much room.
@@ -64,14 +58,7 @@ def prepare(
         recipe = replace(recipe, shift_px=max(1, round(side * SHIFT)))
     folder = image_folder()
     parts = {
-        split: decoded(
-            images.part(split),
-            short_px=short_px,
-            folder=folder,
-            most_bytes=most_bytes,
-            part=split,
-            on_progress=on_progress,
-        )
+        split: decoded(images.part(split), short_px=short_px, folder=folder, part=split, on_progress=on_progress)
         for split in splits
     }
     unreadable = tuple(path for part in parts.values() for path in part.unreadable)

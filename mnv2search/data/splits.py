@@ -35,8 +35,8 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
     if tests_val:
         splits["test"] = splits.pop("val")
     made = _draw_missing(splits, root, classes if task == "classification" else None, random.Random(seed))
-    if task == "detection":
-        _check_boxes(root, splits["train"])
+    if task == "detection" and not any(example.boxes for example in splits["train"]):
+        raise DataError(f"{root} has no boxes in train", hint="annotate some images, or check the class ids")
     everything = parts.values()
     dataset = Dataset(
         root=root,
@@ -53,11 +53,6 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
     )
     dataset.check_classes()
     return dataset
-
-
-def _check_boxes(root: Path, examples: Sequence[Example]) -> None:
-    if not any(example.boxes for example in examples):
-        raise DataError(f"{root} has no boxes in train", hint="annotate some images, or check the class ids")
 
 
 def _draw_missing(

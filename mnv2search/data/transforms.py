@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnv2search.data.pixels import Bytes
-from mnv2search.model.normalization import NORMALIZATIONS
-from mnv2search.recipe import Recipe
+from mnv2search.recipe import NORMALIZATIONS, Recipe
 
 # Images are stored with a short side of the network's side over this, and evaluated on their centre.
 CROP = 0.875
@@ -23,14 +22,12 @@ CROP_TRIES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
-    """How images become tensors.
+    """How images become tensors with a side in px.
 
     Attributes:
-        side: of the network's input in px.
         normalization: name of one of `NORMALIZATIONS`.
         least_area: least share of an image that a random crop keeps; 1 takes the centre as for evaluation.
         aspect: largest ratio of a random crop's longer side to its shorter.
-        mirror: flip half of the images left to right.
         shift_px: pad by this and crop at random instead of cropping a random area, as usual for images of 32 px; 0
             does not.
     """

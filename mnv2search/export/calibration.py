@@ -14,7 +14,7 @@ from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.readers.folders import files_below
 from mnv2search.errors import OptionError
 from mnv2search.lowering.types import Floats
-from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.recipe import NORMALIZATIONS
 from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 

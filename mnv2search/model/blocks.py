@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, cast
 
 from torch import Tensor, cat, nn, split
@@ -23,32 +23,25 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 class BoundLayer(NamedTuple):
-    """A layer of the plan with the modules that compute it.
-
-    Attributes:
-        layer: from the plan.
-        conv: an `nn.Conv2d`, a `SplitConv2d` or the classifier's `nn.Linear`.
-        norm: after it, or None.
-    """
+    """A layer of the plan with its `nn.Conv2d`, `SplitConv2d` or `nn.Linear`, and the norm after it, or None."""
 
     layer: Layer
     conv: nn.Module
     norm: nn.Module | None
+
+    @classmethod
+    def of(cls, layer: Layer, modules: Iterable[nn.Module]) -> BoundLayer:
+        """The layer with the modules of `conv_norm_act`."""
+        conv, *rest = modules
+        return cls(layer, conv, rest[0] if layer.normalizer != "none" else None)
 
 
 class PaddedConv2d(nn.Conv2d):
     """A convolution whose map is padded unevenly at opposite sides."""
 
     def __init__(self, layer: Layer, *, groups: int) -> None:
-        super().__init__(
-            layer.c_in,
-            layer.c_out,
-            layer.kernel,
-            layer.stride,
-            dilation=layer.dilation,
-            groups=groups,
-            bias=layer.bias,
-        )
+        sides = (layer.c_in, layer.c_out, layer.kernel, layer.stride)
+        super().__init__(*sides, 0, layer.dilation, groups, layer.bias)
         self.pad = layer.pad
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,16 +92,8 @@ def convolution(layer: Layer) -> nn.Module:
     groups = len(layer.parts) or layer.groups
     if not layer.pad.is_even:
         return PaddedConv2d(layer, groups=groups)
-    return nn.Conv2d(
-        layer.c_in,
-        layer.c_out,
-        layer.kernel,
-        layer.stride,
-        (layer.pad.top, layer.pad.left),
-        dilation=layer.dilation,
-        groups=groups,
-        bias=layer.bias,
-    )
+    sides, pad = (layer.c_in, layer.c_out, layer.kernel, layer.stride), (layer.pad.top, layer.pad.left)
+    return nn.Conv2d(*sides, pad, layer.dilation, groups, layer.bias)
 
 
 def convolutions(conv: nn.Module) -> tuple[nn.Conv2d | nn.Linear, ...]:
@@ -165,7 +150,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The block's output for a map of shape (N, C, H, W)."""
         y = cast(Tensor, self.conv(x))
-        return y if self.shortcut == "none" else y + self._carried(x)
+        return y if self.shortcut == "none" else y + carried(x, self.shortcut, self.stride, self.new_channels)
 
     def endpoints(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The block's output, and the tensors inside it by their names."""
@@ -176,7 +161,7 @@ class Block(nn.Module):
             if name := self.taps.get(index):
                 named[name] = y
         if self.shortcut != "none":
-            y = y + self._carried(x)
+            y = y + carried(x, self.shortcut, self.stride, self.new_channels)
         named["output"] = y
         return y, named
 
@@ -190,13 +175,14 @@ class Block(nn.Module):
                 found.append(BoundLayer(layer, conv, None))
             else:
                 parts = list(self.conv)[start:] if layer.role == "projection" else list(cast(nn.Sequential, module))
-                found.append(BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None))
+                found.append(BoundLayer.of(layer, parts))
         return tuple(found)
 
-    def _carried(self, x: Tensor) -> Tensor:
-        """What the shortcut adds: the input, where need be pooled to the new size and with zeros as new channels."""
-        if self.shortcut == "pad":
-            if self.stride > 1:
-                x = functional.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
-            x = functional.pad(x, (0, 0, 0, 0, 0, self.new_channels))
-        return x
+
+def carried(x: Tensor, shortcut: Shortcut, stride: int, new_channels: int) -> Tensor:
+    """What a shortcut adds: the input, where need be pooled to the new size and with zeros as new channels."""
+    if shortcut == "pad":
+        if stride > 1:
+            x = functional.avg_pool2d(x, stride, ceil_mode=True, count_include_pad=False)
+        x = functional.pad(x, (0, 0, 0, 0, 0, new_channels))
+    return x

@@ -70,17 +70,10 @@ def ious(ones: Tensor, others: Tensor) -> Tensor:
 
 
 def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, most: int) -> Tensor:
-    """(C, N) scores of one image with those set to 0 that non-maximum suppression leaves out, class by class.
+    """Scores (C, N) of the boxes (N, 4) of one image, with those set to 0 that non-maximum suppression leaves out.
 
-    Class by class, the best box that is left is kept and those that overlap it more than `iou` go, until `most` are
-    kept or none is left. All classes take a step at a time.
-
-    Args:
-        scores: (C, N) of every class and box.
-        corners: (N, 4).
-        score: boxes of this score or less are left out.
-        iou: of two boxes that overlap more, the lower-scored is left out.
-        most: kept of each class.
+    Boxes of at most `score` are left out. Class by class, the best box that is left is kept and those that overlap it
+    more than `iou` go, until `most` are kept or none is left. All classes take a step at a time.
     """
     overlaps = ious(corners, corners) > iou
     left = torch.where(scores > score, scores, 0.0)

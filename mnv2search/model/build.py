@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.model.blocks import Block, BoundLayer, conv_norm_act
-from mnv2search.model.classifier import classifier
 from mnv2search.model.dense import DenseHead, enlarged
 from mnv2search.model.memory import check_memory
 from mnv2search.plugins import imported
@@ -42,7 +41,9 @@ class MobileNet(nn.Module):
             )
         )
         if laid_out.classifier is not None and laid_out.spec.head is not None:
-            self.classifier = classifier(laid_out.classifier, dropout=laid_out.spec.head.dropout)
+            linear = laid_out.classifier.layers[0]
+            dropout = nn.Dropout(laid_out.spec.head.dropout)
+            self.classifier = nn.Sequential(dropout, nn.Linear(linear.c_in, linear.c_out))
         self.head = _dense_head(laid_out)
         self.only_size = laid_out.spec.size if _depends_on_size(laid_out) else None
 
@@ -108,9 +109,7 @@ class MobileNet(nn.Module):
             if isinstance(module, Block):
                 yield from (((index, number), bound) for number, bound in enumerate(module.bound()))
             else:
-                conv, *rest = cast(nn.Sequential, module)
-                norm = rest[0] if unit.layers[0].normalizer != "none" else None
-                yield (index, 0), BoundLayer(unit.layers[0], conv, norm)
+                yield (index, 0), BoundLayer.of(unit.layers[0], cast(nn.Sequential, module))
         if self.plan.classifier is not None:
             yield (len(self.features), 0), BoundLayer(self.plan.classifier.layers[0], self.classifier[1], None)
         last, layer_number = -1, 0
@@ -149,11 +148,9 @@ class MobileNet(nn.Module):
 
 
 def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
-    """The network of `spec` in training mode, initialised as torchvision does; the global generator is not touched.
+    """The network of a spec or plan in training mode, initialised as torchvision does.
 
-    Args:
-        spec: or its plan, where that is at hand.
-        seed: of the initial weights; None takes a fresh one from the operating system.
+    The global generator is not touched; without a seed, the operating system gives one.
 
     Raises:
         OptionError: its weights need more memory than there is.
@@ -166,13 +163,10 @@ def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
 
 
 def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: int | None = None) -> MobileNet:
-    """`model` with new weights, in place.
+    """`model` with new weights, in place; without a seed, the operating system gives one.
 
-    Args:
-        model: the network.
-        scheme: `torchvision` (Kaiming normal over the fan out, N(0, 0.01) for the classifier) or `slim` (normal of
-            0.09, cut at two deviations). The predictors of dense heads are drawn as TensorFlow draws them in both.
-        seed: of the weights; None takes a fresh one from the operating system.
+    `torchvision` is Kaiming normal over the fan out, and N(0, 0.01) for the classifier; `slim` is a normal of 0.09,
+    cut at two deviations. The predictors of dense heads are drawn as TensorFlow draws them in both.
 
     Source: torchvision, models/mobilenetv2.py; tensorflow/models, mobilenet.py, `training_scope`.
     """

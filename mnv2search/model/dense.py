@@ -41,17 +41,11 @@ class HeadUnit(nn.Module):
     def bound(self) -> Iterator[BoundLayer]:
         """Every layer with its modules."""
         for layer, module in zip(self.unit.layers, self.layers, strict=True):
-            parts = list(cast(nn.Sequential, module))
-            yield BoundLayer(layer, parts[0], parts[1] if layer.normalizer != "none" else None)
+            yield BoundLayer.of(layer, cast(nn.Sequential, module))
 
 
 class DenseHead(nn.Module, ABC):
-    """A head as its plan has it; subclasses say what becomes of the answers.
-
-    Args:
-        laid_out: the network.
-        dropout: share of the channels of a join that are dropped in training.
-    """
+    """A head as its plan has it, with dropout of a join's channels; subclasses turn its outputs into answers."""
 
     predictor_deviation: float
     """Of the normal distribution that the weights of predictors are drawn from."""
@@ -92,14 +86,10 @@ class DenseHead(nn.Module, ABC):
 
 
 def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) the most likely class of each pixel of an image of this size.
+    """(H, W) the most likely class of each pixel of an image of this size, from logits (classes, h, w).
 
     The result is the argmax of `enlarged`, computed one band of rows at a time, because the logits of a large image
     may not fit in memory.
-
-    Args:
-        logits: (classes, h, w).
-        size: height and width.
     """
     height, width = size
     rows = max(1, MOST_VALUES // (len(logits) * width))

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnv2search.errors import OptionError
-from mnv2search.model.blocks import ACTIVATIONS
+from mnv2search.model.blocks import ACTIVATIONS, carried
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.depthwise import depthwise
 from mnv2search.spec.layers import NO_PAD
 from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
-from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
+from mnv2search.spec.space import Axis, Pick, SearchSpace, canonical, origins, resolve
 
 # Of the classifier's weights, as `mnv2search.model.build.initialize` draws them.
 CLASSIFIER_DEVIATION = 0.01
@@ -36,12 +36,7 @@ assert _ACT.keys() == ACTIVATIONS.keys()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Located:
-    """A network of a space with the place of each of its units among the shared weights.
-
-    Attributes:
-        plan: its layers.
-        slots: for each unit, the name of its place.
-    """
+    """A network of a space, with the name of the place of each of its units among the shared weights."""
 
     plan: Plan
     slots: tuple[str, ...]
@@ -52,10 +47,7 @@ def located(
 ) -> Located:
     """The network of a pick: the r-th block that a row of the template makes stands at that row's r-th place.
 
-    Args:
-        space: that the pick is of.
-        pick: one option index for every axis.
-        change: what becomes of the spec before it is laid out, such as another width; its rows must stay.
+    `change` is applied to the spec before it is laid out, such as to another width; its rows must stay.
     """
     spec = change(resolve(space, pick))
     laid_out = plan(spec)
@@ -74,18 +66,19 @@ def located(
 
 def smallest_and_largest(space: SearchSpace) -> tuple[Pick, Pick]:
     """The picks with the least and the greatest option of every axis of numbers; other axes take their first."""
-    least, most = [], []
+    ends = []
     for axis in space.axes:
-        if all(isinstance(o, int | float) and not isinstance(o, bool) for o in axis.options):
-            # a stride takes away what it is larger by
-            sign = -1 if axis.at.endswith("stride") else 1
-            values = [sign * cast(float, option) for option in axis.options]
-            least.append(values.index(min(values)))
-            most.append(values.index(max(values)))
-        else:
-            least.append(0)
-            most.append(0)
-    return canonical(space, least), canonical(space, most)
+        # a stride takes away what it is larger by
+        sign = -1 if axis.at.endswith("stride") else 1
+        values = [sign * option for option in _numbers(axis)]
+        ends.append((values.index(min(values)), values.index(max(values))) if values else (0, 0))
+    return canonical(space, [least for least, _ in ends]), canonical(space, [most for _, most in ends])
+
+
+def _numbers(axis: Axis) -> list[float]:
+    """The options of an axis of numbers; none of another one."""
+    numbers = [option for option in axis.options if isinstance(option, int | float) and not isinstance(option, bool)]
+    return numbers if len(numbers) == len(axis.options) else []
 
 
 class SharedWeights(nn.Module):
@@ -187,7 +180,8 @@ class ElasticNet(nn.Module):
         """Each weight of a network on its own, and the part of the shared ones that it is a copy of."""
         for (index, _), bound in model.bound():
             outputs = slice(bound.layer.c_out)
-            shared = self._weights(network.slots[index], _role(network.plan.units[index], bound.layer))
+            weights = cast(nn.ModuleDict, self.slots[network.slots[index]])
+            shared = cast(SharedWeights, weights[_role(network.plan.units[index], bound.layer)])
             conv = cast(nn.Conv2d, bound.conv)
             yield conv.weight, shared.of(bound.layer)
             if conv.bias is not None and shared.bias is not None:
@@ -197,9 +191,6 @@ class ElasticNet(nn.Module):
                 assert shared.norm_bias is not None
                 yield bound.norm.weight, shared.norm_weight[outputs]
                 yield bound.norm.bias, shared.norm_bias[outputs]
-
-    def _weights(self, slot: str, role: str) -> SharedWeights:
-        return cast(SharedWeights, cast(nn.ModuleDict, self.slots[slot])[role])
 
     def _initialize(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -224,12 +215,13 @@ def _extreme_picks(space: SearchSpace) -> Iterator[Pick]:
     _, largest = smallest_and_largest(space)
     yield largest
     for index, axis in enumerate(space.axes):
-        if any(isinstance(o, bool) or not isinstance(o, int | float) for o in axis.options):
+        numbers = _numbers(axis)
+        if not numbers:
             for option in range(len(axis.options)):
                 yield canonical(space, (*largest[:index], option, *largest[index + 1 :]))
         elif axis.at.endswith(("stride", "expansion")):
             # without an expansion a block adds its input where with one it may not, and the other way round
-            smallest = min(range(len(axis.options)), key=lambda i: cast(float, axis.options[i]))
+            smallest = numbers.index(min(numbers))
             yield canonical(space, (*largest[:index], smallest, *largest[index + 1 :]))
 
 
@@ -266,11 +258,7 @@ def _unit(x: Tensor, unit: Unit, weights: nn.ModuleDict, eps: float) -> Tensor:
             y = _layer(y, layer, shared, eps)
     if unit.shortcut == "none":
         return y
-    if unit.shortcut == "pad":
-        if unit.stride > 1:
-            x = functional.avg_pool2d(x, unit.stride, ceil_mode=True, count_include_pad=False)
-        x = functional.pad(x, (0, 0, 0, 0, 0, unit.c_out - unit.c_in))
-    return y + x
+    return y + carried(x, unit.shortcut, unit.stride, unit.c_out - unit.c_in)
 
 
 def _layer(x: Tensor, layer: Layer, shared: SharedWeights, eps: float) -> Tensor:

@@ -61,7 +61,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
         yield from _box_lines(found)
     if void := sum(found.void.values()):
         share = void / (void + sum(map(sum, found.amounts.values())))
-        yield f"{share:.1%} of all pixels are void ({dataset.void}) and are ignored"
+        yield f"{100 * share:.1f} % of all pixels are void ({dataset.void}) and are ignored"
     how = "the same share of every class" if dataset.task == "classification" else "at random"
     yield from (f"{split} is drawn from {source}, {how} (seed {dataset.seed})" for split, source in dataset.made)
     yield from (f"left out: {text}" for text in dataset.left_out)
@@ -161,8 +161,8 @@ def _box_lines(found: DataDescription) -> Iterator[str]:
         yield f"{counted(empty, 'image')} without a box: learned from as background"
     if small := [n for n, s in zip(dataset.classes, found.sides, strict=True) if s and s.median < SMALLEST_ANCHOR]:
         yield (
-            f"smaller than the smallest anchors of SSDLite ({SMALLEST_ANCHOR:.0%} of the image's side) in the "
-            f"median: {_names(small)}; a larger resolution or a smaller head.smallest_scale finds more of them"
+            f"smaller than the smallest anchors of SSDLite ({100 * SMALLEST_ANCHOR:.0f} % of the image's side) in "
+            f"the median: {_names(small)}; a larger resolution or a smaller head.smallest_scale finds more of them"
         )
 
 
@@ -191,7 +191,7 @@ def _class_lines(found: DataDescription) -> Iterator[str]:
 def _unreadable_lines(found: DataDescription) -> Iterator[str]:
     if found.unreadable:
         verdict = "skipped in training" if found.is_readable_enough else "too many for training"
-        allowed = f"one image, or {UNREADABLE_SHARE:.0%}, per part is allowed"
+        allowed = f"one image, or {100 * UNREADABLE_SHARE:.0f} %, per part is allowed"
         yield f"{counted(len(found.unreadable), 'image')} cannot be read, {verdict} ({allowed}):"
         yield from _listed([f"{path}: {why}" for path, why in found.unreadable.items()])
 

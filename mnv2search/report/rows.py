@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.latency.types import DeviceInfo, Latency
+
+if TYPE_CHECKING:
+    from mnv2search.tasks.metrics import Metric
 
 T = TypeVar("T")
 
@@ -80,6 +83,11 @@ def interval_text(low: float, value: float, high: float, *, digits: int) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def percent_text(share: Accuracy | Metric) -> str:
+    """A share in percent with the ends of its interval."""
+    return interval_text(100 * share.low, 100 * share.value, 100 * share.high, digits=1)
+
+
 def measured_text(latency: Latency | None) -> str:
     """A latency with its interval in ms; a prediction is marked with ~."""
     if latency is None:
@@ -120,7 +128,7 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
         return f"{accuracy.value:.4g}"
     if accuracy.low == accuracy.high:
         return f"{100 * accuracy.value:.1f}"
-    return interval_text(100 * accuracy.low, 100 * accuracy.value, 100 * accuracy.high, digits=1)
+    return percent_text(accuracy)
 
 
 def accuracy_unit(accuracy: Accuracy) -> str:
@@ -144,7 +152,7 @@ def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
     if any(latency.is_hasty for latency in noisy):
         yield "too few visits to some networks in the time allowed: give more --time"
     if any(not latency.is_hasty for latency in noisy):
-        yield "the machine was too noisy for some of these figures: repeat when it is quiet"
+        yield "the machine was too noisy for some of these latencies: repeat when it is quiet"
 
 
 def device_text(latencies: Sequence[Latency]) -> str:

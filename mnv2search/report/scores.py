@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mnv2search.report.rows import Column, Rows
+from mnv2search.report.rows import Column, Rows, rows_of
 
 if TYPE_CHECKING:
     from mnv2search.results.scores import ScoreReport
@@ -18,10 +19,12 @@ Z_90 = 1.645
 
 def score_rows(found: ScoreReport) -> Rows:
     """A row per score, with its rank correlations with counts and with the other scores."""
-    others = _compared(found)
-    columns = (Column("score", align="left"), *(Column(name, "Spearman") for name in others))
-    rows = tuple((name, *(_text(found.spearman(name, other)) for other in others)) for name in found.scores)
-    return Rows(title=f"what scores follow on {found.count} networks of {found.space}", columns=columns, rows=rows)
+    return rows_of(
+        f"what scores follow on {found.count} networks of {found.space}",
+        found.scores,
+        (Column("score", align="left"), str),
+        *((Column(other, "Spearman"), partial(_text, found, other)) for other in _compared(found)),
+    )
 
 
 def score_lines(found: ScoreReport) -> Iterator[str]:
@@ -66,5 +69,6 @@ def _compared(found: ScoreReport) -> tuple[str, ...]:
     return (*counted, *found.scores)
 
 
-def _text(value: float | None) -> str:
+def _text(found: ScoreReport, other: str, name: str) -> str:
+    value = found.spearman(name, other)
     return "the same throughout" if value is None else f"{value:+.2f}"

@@ -1,18 +1,32 @@
-"""A training, for people."""
+"""Trainings, supernets and fine-tuned networks, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.accuracy.types import METRICS
+from mnv2search.accuracy.types import METRICS, metric_text
+from mnv2search.cost import cost_of
 from mnv2search.report.data import faults_counted
-from mnv2search.report.rows import Column, Rows, counted
+from mnv2search.report.rows import (
+    NAME,
+    Column,
+    Rows,
+    accuracy_text,
+    counted,
+    measured_text,
+    millions,
+    percent_text,
+    rows_of,
+)
 from mnv2search.spec.model_spec import Classifier
 
 if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
-    from mnv2search.results.training import TrainingReport
+    from mnv2search.results.finetuning import Finetuned
+    from mnv2search.results.training import SupernetReport, TrainingReport
     from mnv2search.tasks.metrics import Metrics
     from mnv2search.training.progress import Progress
 
@@ -105,7 +119,7 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
     if over is not None:
         head = (", the classifier too" if over.classifier else ", not the classifier") if classifies else ""
         new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
-        yield f"first weights: {over.share:.0%} of the parameters came over{head}{new}"
+        yield f"first weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
         yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
 
@@ -140,3 +154,85 @@ def metrics_rows(report: TrainingReport) -> Rows:
         notes=(f"on {held_out.count} and {test.count} images; the held-out ones chose the weights",),
         stressed=frozenset({0}),
     )
+
+
+UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
+
+
+def finetuned_rows(found: Finetuned) -> Rows:
+    """A row for each network that was trained on its own."""
+    several, is_shortened = len(found.networks) > 1, any(": ended after" in note for note in found.notes)
+    first, front = found.held_out[0], {member.spec for member in found.front}
+    networks = list(zip(found.networks, found.held_out, strict=True))
+    trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images")
+    unbeaten = (Column("unbeaten", align="left", spare=1), lambda pair: "yes" if pair[0].spec in front else "no")
+    return rows_of(
+        f"The best {'networks, each' if several else 'network,'} trained on its own for "
+        f"{'up to ' * is_shortened}{found.steps:,} steps",
+        networks,
+        (NAME, lambda pair: pair[0].spec.name),
+        (trained, lambda pair: percent_text(pair[1].main) + ", inherited" * (found.kind(pair[0]) == "inherited")),
+        (Column("measured latency [95 % interval]", "ms"), lambda pair: measured_text(pair[0].latency)),
+        *([unbeaten] if several else []),
+        stressed=frozenset({found.best}),
+        notes=(
+            f"recipe {found.recipe}: {found.images:,} images seen{' by each' * several}{', at most' * is_shortened}; "
+            f"{first.count:,} held out to decide by{majority_text(first.majority)}",
+            *([UNBEATEN_MEANS] if several else []),
+            *(f"{e.spec.name}: {COLLAPSED}" for e, metrics in networks if not metrics.beats_majority),
+            *found.notes,
+        ),
+    )
+
+
+def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
+    """Which network to ship, and where its weights are."""
+    best = found.networks[found.best]
+    yield (
+        f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
+        f"{best.budget.latency_ms:g} ms by the upper end of its interval"
+    )
+    if len(found.networks) > 1:
+        yield f"  the most accurate of {len(found.networks)} on the held-out images"
+    yield (
+        f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
+        f"{found.test.count:,} test images, which played no part before (90 % interval)"
+        f"{majority_text(found.test.majority)}"
+    )
+    if details := found.test.details:
+        yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
+    if not found.test.beats_majority:
+        yield f"  {COLLAPSED}"
+    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
+    yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
+
+
+def supernet_rows(report: SupernetReport) -> Rows:
+    """Some of the networks with their inherited accuracies."""
+    return rows_of(
+        "Some of the networks that share the weights",
+        report.shown,
+        (NAME, lambda shown: shown[0].name),
+        (Column("inherited top1", "% [90 % interval]"), lambda shown: accuracy_text(shown[1])),
+        (Column("multiply-adds", "M"), lambda shown: millions(cost_of(shown[0]).madds)),
+        (Column("side", "px"), lambda shown: str(shown[0].size)),
+    )
+
+
+def supernet_lines(report: SupernetReport) -> Iterator[str]:
+    """Notes about the training, and the option to search with it."""
+    yield from report.notes
+    yield f"to search with it: mnv2search run --latency-ms MS --space SPACE --accuracy '{report.evaluator}'"
+
+
+def supernet_json(report: SupernetReport) -> dict[str, object]:
+    """One document with the folder, the notes and the networks."""
+    return {
+        "folder": str(report.folder),
+        "evaluator": report.evaluator,
+        "notes": list(report.notes),
+        "networks": [
+            {"name": spec.name, "accuracy": asdict(accuracy), "cost": asdict(cost_of(spec))}
+            for spec, accuracy in report.shown
+        ],
+    }

@@ -21,6 +21,7 @@ class Compiled:
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         exports: one report per written file.
+        weights: file of the weights; None for random ones.
         unreadable: images of the calibration that could not be read.
         judged: what was evaluated on test images and how well it did.
     """
@@ -29,6 +30,7 @@ class Compiled:
     cost: Cost
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
+    weights: Path | None = None
     unreadable: tuple[Path, ...] = ()
     judged: Judged = ()
 
@@ -40,16 +42,13 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What was written and how well it agrees.
+    """What was written and how well it agrees with the network on `images` images.
 
     Attributes:
-        path: of the file.
-        size_bytes: of the file.
         max_relative_difference: largest difference of an output, over the largest output.
-        tolerance: what that had to stay within; in fp16 and int8, what `rms_relative_difference` had to.
+        tolerance: limit of that difference; in fp16 and int8, of `rms_relative_difference`.
         rms_relative_difference: root mean square of the difference, over that of the answers.
         same_class: share of the images whose highest output is the same; None for a map.
-        images: that it was compared on.
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration_images: that the ranges of the activations come from; 0 for random numbers, None for none needed.
     """

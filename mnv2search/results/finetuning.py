@@ -30,14 +30,11 @@ class Finetuned:
     """The results of the trainings.
 
     Attributes:
-        recipe: of every training, by name.
         networks: in the order in which they were given.
         held_out: metrics of each on the validation images, by which the search decides.
-        steps: of each training.
-        images: seen in each.
+        images: seen in each training.
         best: index of the most accurate network.
         test: its metrics on images that played no part in anything before.
-        weights: file of its weights.
         notes: for the reader of the results, such as that a training had to end early.
         kept: names of networks that a training did not improve, and that keep what they inherited.
     """
@@ -141,10 +138,8 @@ class FinetuneReport:
 
     Attributes:
         steps: number of steps of each training.
-        recipe: recipe of each training; the default is the recipe of reports that do not state one.
+        recipe: the default is the recipe of reports that do not state one.
         count: planned number of networks; 0 if the report does not state it.
-        networks: the networks with their metrics; empty before the end.
-        best: name of the best network; empty before the end.
     """
 
     steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]

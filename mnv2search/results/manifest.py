@@ -1,4 +1,4 @@
-"""The manifest of a run: what it was asked to do, and its status."""
+"""The manifest of a run: what it was asked to do, and its status; and the version of the files of a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,42 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, to_builtins
 
 from mnv2search.atomic import write_text
+from mnv2search.cost import MAX_COUNT
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget
 from mnv2search.latency.types import DeviceInfo
-from mnv2search.results.format import FORMAT, MAX_TRIAL, Count, Seconds, check_format, unreadable
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
+
+FORMAT: Final = 1
+# Networks are named after their trial, and names have a maximum length.
+MAX_TRIAL = 99_999_999
+
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class _Format(Struct):
+    format: Count
+
+
+def check_format(place: str, content: bytes) -> None:
+    """Refuse a file that another version of this package wrote; check nothing else."""
+    try:
+        written = json_as(_Format, content).format
+    except UnsafeFileError:
+        return
+    if written != FORMAT:
+        raise RecordError(
+            f"{place}: has format {written}; this version reads format {FORMAT}",
+            hint="use the version of mnv2search that wrote it",
+        )
+
+
+def unreadable(path: Path, error: OSError | UnsafeFileError) -> RecordError:
+    """The error for a file that cannot be read."""
+    why = error.strerror if isinstance(error, OSError) else error
+    return RecordError(f"{path}: cannot be read: {why}", hint="give the folder of a run, such as results/NAME")
+
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 24
@@ -52,10 +83,9 @@ class Manifest:
         versions: of Python and of each package that matters.
         space: YAML of the search space; `space_hash` is its SHA-256.
         created_at: ISO 8601, UTC.
-        status: status when the manifest was last written; a killed run stays at `running`. While it is `starting`,
-            other files in the folder belong to the run that it replaces.
+        status: when the manifest was last written; a killed run stays at `running`. While it is `starting`, other
+            files in the folder belong to the run that it replaces.
         elapsed_s: wall time used by all parts of the run, up to its last record.
-        settings: trials, time, sampler and the like, as given.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The report of one training, and its JSON."""
+"""The report of a training with its JSON, a trained supernet, and predictions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mnv2search.accuracy.types import Accuracy
 from mnv2search.data.dataset import Fault
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import Inheritance
 from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.prediction import Found
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained
 
@@ -22,13 +24,9 @@ class TrainingReport:
     Attributes:
         spec: that was trained, with the classes of the data.
         task: by name.
-        data: that it was trained on.
-        seed: of first weights and draws.
-        recipe: as it was used.
         trained: the training; its metrics are those on the validation images, which chose the weights.
         test: metrics on images that played no part in it.
         inheritance: what came over from other weights, or None.
-        device: by name.
         threads: of torch.
         processes: that trained together.
         folder: with ``best.pt``, ``last.ckpt``, ``history.jsonl``, ``training.json``, ``curves.png``,
@@ -104,3 +102,27 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
         main.name: main.value,
         "images": metrics.count,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetReport:
+    """The result of a supernet's training.
+
+    Attributes:
+        shown: some of the networks, from the smallest to the largest, with their inherited accuracies.
+        evaluator: text that opens the evaluator with these weights.
+    """
+
+    folder: Path
+    shown: tuple[tuple[ModelSpec, Accuracy], ...]
+    notes: tuple[str, ...]
+    evaluator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The prediction for an image, in the order of the scores, and the PNG file that shows it."""
+
+    image: Path
+    drawn: Path
+    found: tuple[Found, ...]

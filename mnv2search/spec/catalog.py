@@ -20,13 +20,9 @@ class PublishedFigures:
     Attributes:
         source: project, commit and file, or paper and table.
         weights: which trained weights, where the source tells several apart.
-        resolution: of the input that the figures belong to.
-        top1: ImageNet accuracy, 0 to 1.
-        top5: the same.
-        params: as printed, so rounded, in the source's own way of counting.
-        madds: as printed, so rounded, in the source's own way of counting.
+        top1: ImageNet accuracy, 0 to 1, as `top5`.
+        params: as printed, so rounded, in the source's own way of counting, as `madds`.
         latency_ms: of one image.
-        device: what the latency was measured on.
         note: how the source counts, where it says.
     """
 
@@ -47,13 +43,9 @@ class CatalogEntry:
     """A published network.
 
     Attributes:
-        name: what `load` knows it by.
         family: such as ``MobileNetV2``.
-        file: its spec.
-        width: width multiplier in place of the file's, or None.
-        resolution: in place of the file's, or None.
+        width: in place of that of its spec's file, or None; so is `resolution`.
         architecture: where the rows come from.
-        note: what else to know.
         published: the figures of each source.
     """
 

@@ -13,37 +13,15 @@ from mnv2search.spec.size import Pad, Size
 # Source: tensorflow/models, mobilenet_v2.py, `mobilenet_base_group_norm`.
 GROUP_NORM_GROUPS = 8
 
-Role = Literal[
-    "stem",
-    "expansion",
-    "depthwise",
-    "squeeze",
-    "excite",
-    "projection",
-    "last",
-    "classifier",
-    "pointwise",
-    "convolution",
-    "predictor",
-]
+BlockRole = Literal["expansion", "depthwise", "squeeze", "excite", "projection"]
+HeadRole = Literal["classifier", "pointwise", "convolution", "predictor"]
+Role = Literal["stem", "last"] | BlockRole | HeadRole
 Shortcut = Literal["none", "identity", "pad"]
+DetectorUnit = Literal["extra", "boxes", "scores"]
+SegmenterUnit = Literal["pooling", "branch", "join", "tap", "decoder", "logits", "resize"]
+UnitKind = Literal["stem", "block", "last", "classifier"] | DetectorUnit | SegmenterUnit
+Parts = tuple[tuple[int, int], ...]
 NO_PAD, POINT = Pad(0, 0, 0, 0), Size(1, 1)
-UnitKind = Literal[
-    "stem",
-    "block",
-    "last",
-    "classifier",
-    "extra",
-    "boxes",
-    "scores",
-    "pooling",
-    "branch",
-    "join",
-    "tap",
-    "decoder",
-    "logits",
-    "resize",
-]
 
 
 class Layer(NamedTuple):
@@ -54,17 +32,8 @@ class Layer(NamedTuple):
     Attributes:
         role: what the layer is for; a fused block's k x k convolution is its expansion. In the heads of detectors
             and segmenters, a `pointwise` has kernel 1, a `convolution` more, and a `predictor` gives answers.
-        c_in: input channels.
-        c_out: output channels.
         kernel: side of the kernel in px.
-        stride: 1 or 2.
-        dilation: 1 or more.
-        groups: of the convolution.
         parts: (inputs, outputs) of each part of a split convolution; empty where it is not split.
-        pad: rows and columns of zeros that are added.
-        size_in: of the input map.
-        size_out: of the output map.
-        bias: whether there is a bias.
         normalizer: `batch`, `group` or `none`.
         activation: an activation, or `sigmoid` or `hard_sigmoid` for a gate.
     """
@@ -76,7 +45,7 @@ class Layer(NamedTuple):
     stride: int
     dilation: int
     groups: int
-    parts: tuple[tuple[int, int], ...]
+    parts: Parts
     pad: Pad
     size_in: Size
     size_out: Size
@@ -99,10 +68,6 @@ class Unit(NamedTuple):
             spread over the map again. A `resize` has no layers: it enlarges bilinearly, corners on corners.
         layers: in the order of computation; `squeeze` and `excite` act on the pooled hidden tensor and their
             result is multiplied onto it.
-        c_in: input channels.
-        c_out: output channels.
-        size_in: of what it reads.
-        size_out: of what it makes.
         stride: as built, after output-stride rewriting.
         shortcut: `identity`, `pad` (pooled and zero-padded input) or `none`.
         block: the row it comes from, or None.
@@ -152,13 +117,33 @@ def make_layer(
     *,
     window: Window = ONE,
     groups: int = 1,
-    parts: tuple[tuple[int, int], ...] = (),
+    parts: Parts = (),
 ) -> Layer:
     """The layer that reads a map of `size`, padded in its style; one without a normalizer has a bias."""
     padding, normalizer, activation = style
     pad, out = (NO_PAD, size) if window is ONE else padded(padding, size, *window)
     numbers = (c_in, c_out, *window, groups, parts, pad, size, out)
     return Layer(role, *numbers, normalizer == "none", normalizer, activation)
+
+
+def pointwise(c_in: int, c_out: int, size: Size, style: Style) -> Layer:
+    """A 1x1 convolution."""
+    return make_layer("pointwise", c_in, c_out, size, style)
+
+
+def depthwise(channels: int, window: Window, size: Size, style: Style) -> Layer:
+    """A depthwise convolution."""
+    return make_layer("depthwise", channels, channels, size, style, groups=channels, window=window)
+
+
+def whole(c_in: int, c_out: int, window: Window, size: Size, style: Style) -> Layer:
+    """An ordinary convolution."""
+    return make_layer("convolution", c_in, c_out, size, style, window=window)
+
+
+def predictor(c_in: int, c_out: int, window: Window, size: Size, style: Style) -> Layer:
+    """A convolution with bias alone, whose output is the answer."""
+    return make_layer("predictor", c_in, c_out, size, Style(style.padding, "none", "none"), window=window)
 
 
 def check_unit(unit: Unit) -> Unit:
@@ -168,26 +153,23 @@ def check_unit(unit: Unit) -> Unit:
         SpecError: a layer has more channels than are planned, or a group norm without groups of several values.
     """
     for layer in unit.layers:
-        # The classifier's outputs are classes, which have a limit of their own.
-        channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
-        if channels > MAX_CHANNELS:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has {channels} channels",
-                fix=f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels",
-            )
-        if layer.normalizer != "group":
-            continue
-        if layer.c_out % GROUP_NORM_GROUPS:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has {layer.c_out} channels under group norm",
-                fix=f"group norm needs multiples of {GROUP_NORM_GROUPS}: use channel_divisor 8",
-            )
-        if layer.c_out == GROUP_NORM_GROUPS and layer.size_out.area == 1:
-            raise SpecError.of(
-                at="",
-                what=f"its {layer.role} has one value in every group of its group norm",
-                fix=f"use more than {GROUP_NORM_GROUPS} channels, a larger resolution, or another normalizer",
-            )
+        if problem := _layer_problem(layer):
+            what, fix = problem
+            raise SpecError.of(at="", what=f"its {layer.role} has {what}", fix=fix)
     return unit
+
+
+def _layer_problem(layer: Layer) -> tuple[str, str] | None:
+    # The classifier's outputs are classes, which have a limit of their own.
+    channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
+    if channels > MAX_CHANNELS:
+        return f"{channels} channels", f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels"
+    if layer.normalizer != "group":
+        return None
+    if layer.c_out % GROUP_NORM_GROUPS:
+        fix = f"group norm needs multiples of {GROUP_NORM_GROUPS}: use channel_divisor 8"
+        return f"{layer.c_out} channels under group norm", fix
+    if layer.c_out == GROUP_NORM_GROUPS and layer.size_out.area == 1:
+        fix = f"use more than {GROUP_NORM_GROUPS} channels, a larger resolution, or another normalizer"
+        return "one value in every group of its group norm", fix
+    return None

@@ -7,7 +7,19 @@ from typing import Literal
 
 from mnv2search.errors import SpecError
 from mnv2search.spec.geometry import make_divisible, split_channels
-from mnv2search.spec.layers import ONE, POINT, Layer, Role, Shortcut, Style, Unit, Window, check_unit, make_layer
+from mnv2search.spec.layers import (
+    ONE,
+    POINT,
+    Layer,
+    Parts,
+    Role,
+    Shortcut,
+    Style,
+    Unit,
+    Window,
+    check_unit,
+    make_layer,
+)
 from mnv2search.spec.rows import BlockSpec
 from mnv2search.spec.size import Size
 
@@ -86,7 +98,7 @@ class _BlockLayers:
         if location == "input":
             self._depthwise(block, window, "none")
         if is_fused:
-            self._add("expansion", hidden, style.activation, window=window)
+            self._add("expansion", hidden, style.activation, window)
         elif hidden > self.depth:
             self._pointwise("expansion", hidden, block.split_expansion, block.split_divisor, style.activation)
         if location == "expansion":
@@ -97,25 +109,16 @@ class _BlockLayers:
         if location == "output":
             self._depthwise(block, window, "none")
 
-    def _add(
-        self,
-        role: Role,
-        outputs: int,
-        activation: str,
-        *,
-        window: Window = ONE,
-        groups: int = 1,
-        parts: tuple[tuple[int, int], ...] = (),
-    ) -> None:
+    def _add(self, role: Role, outputs: int, activation: str, window: Window = ONE, parts: Parts = ()) -> None:
         style = Style(self.style.padding, self.style.normalizer, activation)
-        self.layers.append(
-            make_layer(role, self.depth, outputs, self.size, style, window=window, groups=groups, parts=parts)
-        )
-        self.depth, self.size = outputs, self.layers[-1].size_out
+        groups = self.depth if role == "depthwise" else 1
+        layer = make_layer(role, self.depth, outputs, self.size, style, window=window, groups=groups, parts=parts)
+        self.layers.append(layer)
+        self.depth, self.size = outputs, layer.size_out
 
     def _depthwise(self, block: BlockSpec, window: Window, activation: str) -> None:
         outputs = self.depth * block.depthwise_multiplier
-        self._add("depthwise", outputs, activation, groups=self.depth, window=window)
+        self._add("depthwise", outputs, activation, window)
 
     def _pointwise(self, role: Role, outputs: int, ways: int, divisor: int, activation: str) -> None:
         parts = _split(self.depth, outputs, ways, divisor, f"split_{role}")
@@ -133,7 +136,7 @@ def _gate(channels: int, transform: str) -> tuple[Layer, Layer]:
     )
 
 
-def _split(c_in: int, c_out: int, ways: int, divisor: int, at: str) -> tuple[tuple[int, int], ...]:
+def _split(c_in: int, c_out: int, ways: int, divisor: int, at: str) -> Parts:
     if ways == 1 or min(c_in // ways, c_out // ways) < divisor:
         return ()
     for total in (c_in, c_out):

@@ -19,42 +19,11 @@ from mnv2search.spec.heads.deeplab import DeepLab
 from mnv2search.spec.heads.ssdlite import ExtraLayer, SsdLite
 from mnv2search.spec.layers import Style, Unit, check_unit
 from mnv2search.spec.layout import block_unit, plain_unit
-from mnv2search.spec.rows import (
-    MAX_UNITS,
-    Activation,
-    BatchNorm,
-    BlockSpec,
-    DepthwiseLocation,
-    Normalizer,
-    Operator,
-    Padding,
-    Residual,
-    Stem,
-    Transform,
-)
-from mnv2search.spec.rules import OUTPUT_STRIDES, Channels, Entries, Options, Range, check
+from mnv2search.spec.rows import MAX_UNITS, Activation, BatchNorm, BlockSpec, Normalizer, Padding, Stem
+from mnv2search.spec.rules import OUTPUT_STRIDES, Channels, Checked, Entries, Options, Range
 from mnv2search.spec.size import Resolution, Size, size_of
 
-__all__ = [
-    "Activation",
-    "BatchNorm",
-    "BlockSpec",
-    "Classifier",
-    "DeepLab",
-    "DepthwiseLocation",
-    "ExtraLayer",
-    "Head",
-    "KeepLast",
-    "ModelSpec",
-    "Normalizer",
-    "Operator",
-    "Padding",
-    "Residual",
-    "SsdLite",
-    "Stem",
-    "Transform",
-    "square_side",
-]
+__all__ = ["BatchNorm", "BlockSpec", "Classifier", "DeepLab", "ExtraLayer", "Head", "ModelSpec", "SsdLite", "Stem"]
 
 KeepLast = Literal["auto", "always", "never"]
 OutputStride = Annotated[int, Options(OUTPUT_STRIDES, "use 2, 4, 8, 16 or 32")]
@@ -62,7 +31,7 @@ MAX_RESOLUTION = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Checked):
     """A network: everything that `mnv2search.spec.plan.plan` needs to lay out its layers.
 
     Attributes:
@@ -107,7 +76,7 @@ class ModelSpec:
     layout: tuple[tuple[str, Unit], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check(self, self._problems)
+        Checked.__post_init__(self)
         object.__setattr__(self, "layout", _laid_out(self))
 
     @property
@@ -115,7 +84,8 @@ class ModelSpec:
         """Height and width of the input."""
         return size_of(self.resolution)
 
-    def _problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
+        """Too many layers, or strides that `output_stride` cannot change."""
         units = sum(block.repeats for block in self.blocks) + 2
         if not self.blocks:
             yield Problem(at="blocks", what="blocks is empty", fix="write at least one row")
@@ -176,7 +146,8 @@ def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
                 found.append((at, unit))
         if spec.last_channels is not None:
             at = "last_channels"
-            channels = spec.last_channels if _keeps_last(spec) else scaled(spec.last_channels)
+            is_kept = spec.keep_last == "always" or (spec.keep_last == "auto" and spec.width < 1)
+            channels = spec.last_channels if is_kept else scaled(spec.last_channels)
             unit = plain_unit("last", unit.c_out, channels, 1, 1, 1, unit.size_out, style)
             found.append((at, unit))
         if spec.head is not None:
@@ -187,10 +158,6 @@ def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
     except SpecError as error:
         raise SpecError([replace(one, at=_below(at, one.at)) for one in error.diagnostics]) from None
     return tuple(found)
-
-
-def _keeps_last(spec: ModelSpec) -> bool:
-    return spec.keep_last == "always" or (spec.keep_last == "auto" and spec.width < 1)
 
 
 def _scaling(spec: ModelSpec) -> Callable[[int], int]:

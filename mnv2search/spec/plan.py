@@ -16,7 +16,6 @@ class Plan:
     """A network laid out: `units[i]` is slim's ``layer_{i + 1}``, after which come those of the head.
 
     Attributes:
-        spec: what was laid out.
         units: in an order in which they can be computed.
         at: address in the spec of each unit, such as ``stem`` or ``blocks[2]``.
     """

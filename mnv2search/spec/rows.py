@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mnv2search.errors import Problem
-from mnv2search.spec.rules import Channels, Kernel, Range, Stride, check
+from mnv2search.spec.rules import Channels, Checked, Kernel, Range, Stride
 
 # Layers of slim's counting that are planned at most, which keeps a plan within memory.
 MAX_UNITS = 512
@@ -26,7 +26,7 @@ Share = Annotated[float, Range(0, 1, is_open=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchNorm:
+class BatchNorm(Checked):
     """Batch-norm constants; `momentum` is PyTorch's, which is one minus TensorFlow's decay.
 
     Source: defaults are torchvision's; slim uses eps 1e-3 and momentum 0.003.
@@ -35,24 +35,18 @@ class BatchNorm:
     eps: Share = 1e-5
     momentum: Share = 0.1
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stem:
+class Stem(Checked):
     """The first convolution: output channels before width, kernel and stride."""
 
     channels: Channels = 32
     kernel: Kernel = 3
     stride: Stride = 2
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSpec:
+class BlockSpec(Checked):
     """A row: `repeats` inverted residual blocks, of which only the first has the stride.
 
     Attributes:
@@ -104,10 +98,8 @@ class BlockSpec:
     normalizer: Normalizer | None = None
     padding: Padding | None = None
 
-    def __post_init__(self) -> None:
-        check(self, self._problems)
-
-    def _problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
+        """Settings of a row that do not go together."""
         if self.stride > 1 and self.dilation > 1:
             yield self._clash(
                 "dilation",
@@ -149,3 +141,16 @@ class BlockSpec:
 
     def _clash(self, name: str, where: str, fix: str) -> Problem:
         return Problem(at=name, what=f"{name} is {getattr(self, name)} {where}", fix=fix)
+
+
+# (t, c, n, s) of MobileNetV2 itself. Source: arXiv 1801.04381, Table 2.
+_ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+MOBILENET_V2_BLOCKS = tuple(BlockSpec(expansion=t, channels=c, repeats=n, stride=s) for t, c, n, s in _ROWS)

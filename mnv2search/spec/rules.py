@@ -72,12 +72,8 @@ class Rule:
 
     Attributes:
         kind: of its value, or of every entry of a tuple; a `part` is another value.
-        type: of a part.
-        is_optional: whether it takes None.
         entries: of a tuple; None for a single value.
-        range: of a number.
         options: in place of a range.
-        words: that it takes.
         pattern: of a text; a text without one is a name.
     """
 
@@ -148,14 +144,23 @@ def changed(value: T, values: Mapping[str, object]) -> T:
     return replace(value, **values)  # type: ignore[type-var]
 
 
-def check(value: object, further: Callable[[], Iterable[Problem]] = tuple) -> None:
-    """Raise the broken rules of a value: those of its fields, or else `further` ones that tie fields together.
+class Checked:
+    """A value whose rules are checked when it is constructed."""
 
-    Raises:
-        SpecError: with every problem found.
-    """
-    if problems := tuple(_field_problems(value)) or tuple(further()):
-        raise SpecError.from_problems(problems)
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """Check the rules of the fields, and then those of `problems`.
+
+        Raises:
+            SpecError: with every broken rule.
+        """
+        if problems := tuple(_field_problems(self)) or tuple(self.problems()):
+            raise SpecError.from_problems(problems)
+
+    def problems(self) -> Iterable[Problem]:
+        """The broken rules that tie several fields together."""
+        return ()
 
 
 def _field_problems(value: object) -> Iterator[Problem]:

@@ -15,19 +15,6 @@ from mnv2search.spec.model_spec import BlockSpec, ModelSpec, SsdLite
 from mnv2search.spec.rules import changed
 from mnv2search.spec.space_rules import Address, Scalar
 
-__all__ = [
-    "Axis",
-    "Pick",
-    "Scalar",
-    "SearchSpace",
-    "canonical",
-    "origins",
-    "pick_of",
-    "random_pick",
-    "resolve",
-    "resolve_values",
-]
-
 Pick = tuple[int, ...]
 
 
@@ -36,8 +23,8 @@ class Axis:
     """One choice of a search space.
 
     Attributes:
-        at: what is chosen, such as ``width``, ``blocks[1].stride`` or, for the second repeat of a row that
-            chooses for each repeat on its own, ``blocks[1].each[1].expansion``.
+        at: the address, such as ``width``, ``blocks[1].stride`` or, for the second repeat of a row that chooses for
+            each repeat on its own, ``blocks[1].each[1].expansion``.
         options: two or more different values in the order in which they were written.
     """
 
@@ -205,10 +192,8 @@ def _row_blocks(row: _Row, pick: Sequence[int]) -> list[BlockSpec]:
     own = tuple([pick[entry[0]] for entry in row.own])
     if not row.each:
         return [_block(row, own, -1, ()) if own else row.template]
-    repeats = row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]]
-    return [
-        _block(row, own, repeat, tuple([pick[entry[0]] for entry in row.each[repeat]])) for repeat in range(repeats)
-    ]
+    repeats = enumerate(row.each[: _repeats(row, pick)])
+    return [_block(row, own, number, tuple([pick[entry[0]] for entry in each])) for number, each in repeats]
 
 
 @lru_cache(maxsize=65_536)
@@ -225,24 +210,27 @@ def _block(row: _Row, own: Pick, repeat: int, each: Pick) -> BlockSpec:
 
 def origins(space: SearchSpace, pick: Sequence[int]) -> tuple[int, ...]:
     """For every row of the resolved network the row of the template that it comes from."""
-    counts = [len(_repeats_used(row, pick)) or 1 for row in space._layout.rows]
+    counts = [_repeats(row, pick) or 1 for row in space._layout.rows]
     return tuple(number for number, count in enumerate(counts) for _ in range(count))
 
 
-def _repeats_used(row: _Row, pick: Sequence[int]) -> range:
-    if not row.each:
-        return range(0)
-    return range(row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]])
+def _repeats(row: _Row, pick: Sequence[int]) -> int:
+    """The repeats of a row that chooses for each of them, or 0."""
+    return row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]] if row.each else 0
+
+
+def _idle(space: SearchSpace, pick: Sequence[int]) -> set[int]:
+    """The axes that the repeats leave unused."""
+    rows = [row for row in space._layout.rows if row.each]
+    return {axis for row in rows for repeat in row.each[_repeats(row, pick) :] for axis, _, _ in repeat}
 
 
 def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
     """`pick` with index 0 for every axis that its repeats leave idle: picks that differ only there become equal."""
     _check_pick(space, pick)
     indices = list(pick)
-    for row in space._layout.rows:
-        for repeat in row.each[len(_repeats_used(row, pick)) :]:
-            for axis, _, _ in repeat:
-                indices[axis] = 0
+    for axis in _idle(space, pick):
+        indices[axis] = 0
     return tuple(indices)
 
 
@@ -259,11 +247,9 @@ def resolve_values(
 ) -> ModelSpec:
     """The network that takes the named options.
 
-    Args:
-        space: where to choose.
-        values: option by address, as a value or as its text. An index may be ``*`` for all:
-            ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one.
-        rest: what becomes of axes that are not named: the first option, or a refusal.
+    Each value stands at an address, as itself or as its text. An index may be ``*`` for all, as in
+    ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one. `rest` says whether axes that are not
+    named take their first option.
 
     Raises:
         UnknownNameError: no such axis.
@@ -278,18 +264,11 @@ def resolve_values(
         for i in matching:
             chosen[i] = _option_index(space.axes[i], value)
     pick = tuple(chosen.get(i, 0) for i in range(len(space.axes)))
-    if rest == "refuse" and (open_axes := _open_axes(space, pick, chosen)):
-        raise SpecError.from_problems([space_rules.unpicked(space.name, open_axes)])
+    settled = {*chosen, *_idle(space, pick)}
+    left = [(axis.at, axis.options) for i, axis in enumerate(space.axes) if i not in settled]
+    if rest == "refuse" and left:
+        raise SpecError.from_problems([space_rules.unpicked(space.name, left)])
     return resolve(space, canonical(space, pick))
-
-
-def _open_axes(space: SearchSpace, pick: Pick, chosen: Mapping[int, int]) -> list[tuple[str, tuple[Scalar, ...]]]:
-    """The axes that are neither chosen nor left idle by the repeats."""
-    idle: set[int] = set()
-    for row in space._layout.rows:
-        for repeat in row.each[len(_repeats_used(row, pick)) :]:
-            idle |= {axis for axis, _, _ in repeat}
-    return [(a.at, a.options) for i, a in enumerate(space.axes) if i not in chosen and i not in idle]
 
 
 def _option_index(axis: Axis, value: Scalar) -> int:

@@ -20,7 +20,7 @@ def pick_problems(space: SearchSpace) -> Iterator[Problem]:
 
     A pick that breaks a rule in a way not seen here makes `resolve` raise `SpecError` later.
     """
-    deepest = tuple(_best(axis, max) if _is_repeats(axis) else 0 for axis in space.axes)
+    deepest = tuple(_best(axis, max) if axis.at.endswith(".repeats") else 0 for axis in space.axes)
     layers = sum(block.repeats for block in _rows_of(space, deepest)) + 2
     budget = max(8, _CHECKED_LAYERS // layers)
     if base := tuple(_problems_of(space, deepest, "")):
@@ -44,10 +44,6 @@ def _rows_of(space: SearchSpace, pick: Pick) -> tuple[BlockSpec, ...]:
         return resolve(space, pick).blocks
     except SpecError:
         return space.template.blocks
-
-
-def _is_repeats(axis: Axis) -> bool:
-    return axis.at.endswith(".repeats")
 
 
 def _best(axis: Axis, pick: Callable[[list[float]], float]) -> int:

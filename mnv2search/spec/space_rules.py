@@ -29,11 +29,9 @@ class Address:
     """A place in a spec, taken apart.
 
     Attributes:
-        row: index among the rows, or None.
-        each: index of the repeat, or None.
+        each: index of the repeat.
         section: `stem`, `head`, `batch_norm`, `head.extras[1]` or empty.
-        extra: index of a detector's extra layer, or None.
-        field: the field's name.
+        extra: index of a detector's extra layer.
         order: sorts addresses as the fields of the values stand.
     """
 
@@ -137,7 +135,7 @@ def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Probl
     if at == "resolution" and len(options) == 2:
         height, width = map(text_of, options)
         fix += f"; a rectangle is written {{height: {height}, width: {width}}}"
-    return Problem(at=at, what=f"{name} is a search space: nothing is chosen for {at}{more}", fix=fix)
+    return Problem(at=at, what=f"{name} is a search space, and {at}{more} still has to be chosen", fix=fix)
 
 
 def flat(blocks: Iterable[ms.BlockSpec]) -> tuple[ms.BlockSpec, ...]:

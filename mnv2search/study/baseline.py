@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mnv2search.spec.heads.ssdlite import MIN_DETECTOR_SIDE
-from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec, Stem
+from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
 from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.space import SearchSpace
 

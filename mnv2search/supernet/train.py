@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnv2search.cost import cost_of
-from mnv2search.data.batches import Batch, training_batches
+from mnv2search.data.batches import Batch, Epoch, Feed, training_batches
 from mnv2search.data.pixels import Pixels
-from mnv2search.data.prefetch import Feed
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
 from mnv2search.model.elastic import ElasticNet, Located
@@ -198,10 +197,8 @@ class _Sandwiches(Learner[Batch]):
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[Batch]:
         feed = Feed() if ahead else Feed(ahead=0)
-        seed = self.job.seed
-        return training_batches(
-            self.pixels, self.transform, batch=self.batch, seed=seed, epoch=epoch, first=first, feed=feed
-        )
+        plan = Epoch(batch=self.batch, seed=self.job.seed, number=epoch, first=first, feed=feed)
+        return training_batches(self.pixels, self.transform, plan)
 
     def backward(self, model: nn.Module, batch: Batch, state: State, scaler: torch.amp.GradScaler) -> float:  # noqa: ARG002
         picks = self.draw(

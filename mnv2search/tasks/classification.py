@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnv2search.data.augmentation import rand_augment
-from mnv2search.data.batches import Batch, evaluation_batches, training_batches
-from mnv2search.data.dataset import SPLITS, Dataset, Split
+from mnv2search.data.batches import Batch, Epoch, evaluation_batches, feed_of, training_batches
+from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import Pixels
-from mnv2search.data.prefetch import feed_of
-from mnv2search.data.prepare import prepare
+from mnv2search.data.prepare import Parts, prepare
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import CROP, Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
@@ -29,7 +28,7 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
 from mnv2search.spec.size import Size
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
-from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task
+from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
 
 EVALUATION_BATCH = 128
 ALONE = Share()
@@ -49,16 +48,9 @@ class Classification(Task[Dataset, Pixels, Batch]):
         """The images of folders of classes, or of a table."""
         return read_dataset(source, "classification", seed=seed, unpack_to=image_folder())
 
-    def prepare(
-        self,
-        data: Dataset,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        splits: Sequence[Split] = SPLITS,
-        on_progress: Callable[[int], None] = lambda _: None,
-    ) -> Parts[Pixels]:
+    def parts(self, data: Dataset, wanted: Wanted) -> Parts[Pixels]:
         """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
+        spec, recipe, splits, on_progress = wanted
         return prepare(data, side=square_side(spec), recipe=recipe, splits=splits, on_progress=on_progress)
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
@@ -76,10 +68,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
 
     def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
         """Batches cut and mirrored at random."""
-        transform, (batch, seed, number, first, share, feed) = Transform.of(recipe, square_side(spec)), epoch
-        return training_batches(
-            examples, transform, batch=batch, seed=seed, epoch=number, first=first, share=share, feed=feed
-        )
+        return training_batches(examples, Transform.of(recipe, square_side(spec)), epoch)
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
         """Cross-entropy, of images mixed in pairs if the recipe says so; half of it is with a teacher's output."""
@@ -103,24 +92,11 @@ class Classification(Task[Dataset, Pixels, Batch]):
             loss = 0.5 * loss + 0.5 * functional.cross_entropy(logits, target)
         return loss
 
-    def evaluate(
-        self,
-        model: MobileNet,
-        examples: Pixels,
-        learned: Learned,
-        *,
-        run: Callable[[Tensor], Tensor] | None = None,
-        device: str = "cpu",
-        share: Share = ALONE,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Metrics:
+    def metrics(self, model: MobileNet, examples: Pixels, evaluation: Evaluation) -> Metrics:
         """Top-1 accuracy and loss on the middle of every image."""
+        learned, run, device, part, stop = evaluation
         transform = Transform(side=square_side(model.spec), normalization=learned.normalization)
-        was_training = model.training
-        model.eval()
-        found = classify(run or model, examples, transform, device=device, part=share, stop=stop)
-        model.train(was_training)
-        return found
+        return classify(run or model, examples, transform, device=device, part=part, stop=stop)
 
     def some(self, examples: Pixels) -> Pixels:
         """The first images."""

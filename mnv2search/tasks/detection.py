@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -14,22 +15,38 @@ from torch.nn import functional
 
 from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch
 from mnv2search.errors import MissingExtraError
-from mnv2search.model.boxes import decoded
+from mnv2search.model.boxes import as_corners, decoded, encoded, ious
 from mnv2search.model.build import MobileNet
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.spec.model_spec import SsdLite
-from mnv2search.tasks.matching import Targets, hard_negatives, reached, targets_of
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
 
+# Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
+MATCHED_IOU = 0.5
+# Negatives for a positive, and at least for an image; of two that overlap more than this only the harder one counts.
+NEGATIVES, LEAST_NEGATIVES, SAME_IOU = 3, 3, 0.99
+
+
+class Targets(NamedTuple):
+    """What a detector should answer for one image.
+
+    Attributes:
+        boxes: (A, 4) encoded boxes; zeros where there is no object.
+        classes: (A,) 0 for background, else 1 more than the class.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+
 
 class Detection(SceneTask):
     """Which objects are where in an image."""
 
-    name = kind = "detection"
+    name = "detection"
     metric = "map"
     head = SsdLite
     packages = ("kornia", "pycocotools")
@@ -43,7 +60,7 @@ class Detection(SceneTask):
         ]
         return detection_loss(predictions, targets, anchors)
 
-    def metrics(
+    def metrics_of(
         self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
     ) -> Metrics:
         """Mean average precision over IoU 0.5 to 0.95; what a file leaves to its reader is done as the network does.
@@ -83,12 +100,8 @@ def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Ten
     """Sigmoid cross-entropy of the classes of positives and hard negatives, plus smooth L1 of the boxes of positives.
 
     The sum is divided by the number of positives, or by one without any, so that images without objects are learned
-    from too.
-
-    Args:
-        predictions: (N, A, 4 + classes + 1), see `MobileNet.predictions`.
-        targets: one for each image.
-        anchors: (A, 4), centres and sides.
+    from too. Predictions (N, A, 4 + classes + 1) are those of `MobileNet.predictions`; anchors (A, 4) have centres
+    and sides.
 
     Source: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
     """
@@ -106,6 +119,72 @@ def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Ten
     distance = functional.smooth_l1_loss(boxes, aims, reduction="none").sum(-1)
     total = (by_anchor * learned).sum() + (distance * positive).sum()
     return total / positive.sum().clamp(min=1)
+
+
+def matched(corners: Tensor, anchors: Tensor) -> Tensor:
+    """(A,) for every anchor the number of the object that it is to find, or -1 for none.
+
+    An anchor takes the object that it overlaps most, if by half or more. The anchor that overlaps an object most
+    takes it in any case; where it does so for several, it takes the first of them.
+
+    Corners (M, 4) are those of the objects, anchors (A, 4) have centres and sides.
+
+    Source: tensorflow/models, object_detection/matchers/argmax_matcher.py with `force_match_for_each_row`.
+    """
+    if not len(corners):
+        return torch.full((len(anchors),), -1, dtype=torch.long, device=anchors.device)
+    overlaps = ious(corners, as_corners(anchors))
+    best, found = overlaps.max(dim=0)
+    found = torch.where(best >= MATCHED_IOU, found, -1)
+    wanted = overlaps.argmax(dim=1).tolist()
+    for number in reversed(range(len(wanted))):
+        found[wanted[number]] = number
+    return found
+
+
+def reached(corners: Tensor, anchors: Tensor) -> Tensor:
+    """(M,) whether some anchor overlaps an object by half or more, so that it is learned from by more than one."""
+    return ious(corners, as_corners(anchors)).amax(dim=1) >= MATCHED_IOU
+
+
+def targets_of(corners: Tensor, labels: Tensor, anchors: Tensor) -> Targets:
+    """The targets of one image.
+
+    Corners (M, 4) are relative to the image's sides, labels (M,) count from 0, anchors (A, 4) have centres and sides.
+    """
+    found = matched(corners, anchors)
+    if not len(corners):
+        return Targets(torch.zeros_like(anchors), torch.zeros_like(found))
+    is_object, at = found >= 0, found.clamp(min=0)
+    boxes = torch.where(is_object[:, None], encoded(corners[at], anchors), 0.0)
+    return Targets(boxes, torch.where(is_object, labels[at] + 1, 0))
+
+
+def hard_negatives(losses: Tensor, classes: Tensor, corners: Tensor) -> Tensor:
+    """(A,) whether an anchor is among the negatives that one image is learned from: those of the greatest loss.
+
+    There are three for each positive, and three at least. Of negatives whose predicted boxes are all but the same
+    only the first counts. All positives are learned from; TensorFlow leaves out those that repeat one another.
+
+    Losses (A,) are those of the classes, targets (A,) are 0 for background, and corners (A, 4) are predicted.
+
+    Source: tensorflow/models, object_detection/core/losses.py, `HardExampleMiner`.
+    """
+    chosen = torch.zeros_like(classes, dtype=torch.bool)
+    wanted = max(LEAST_NEGATIVES, NEGATIVES * int((classes > 0).sum()))
+    negatives = int((classes == 0).sum())
+    order = torch.where(classes == 0, losses, -torch.inf).argsort(descending=True)[:negatives]
+    taken = 0
+    while taken < wanted and len(order):
+        # As many as are missing at a time; those that repeat what was taken make room for the next.
+        part, order = order[: wanted - taken], order[wanted - taken :]
+        repeats = ious(corners[part], corners[part]).tril(-1) > SAME_IOU
+        if taken:
+            repeats = torch.cat([repeats, ious(corners[part], corners[chosen]) > SAME_IOU], dim=1)
+        fresh = part[~repeats.any(dim=1)]
+        chosen[fresh] = True
+        taken += len(fresh)
+    return chosen
 
 
 def _head(model: MobileNet) -> SsdLiteHead:

@@ -5,27 +5,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 from mnv2search.data.augmentation import augment_scenes
-from mnv2search.data.batches import scene_batches
-from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
+from mnv2search.data.batches import Epoch, scene_batches
+from mnv2search.data.dataset import Dataset, Fault
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
+from mnv2search.data.prepare import Parts
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import normalised
 from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import OF_DENSE_TASKS, Epoch, Parts, Share, Step, Task
+from mnv2search.tasks.task import OF_DENSE_TASKS, Evaluation, Step, Task, Wanted
 
 EVALUATION_BATCH = 16
-ALONE = Share()
 
 Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
 """Number of each scene with the output for it."""
@@ -34,7 +32,6 @@ Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
 class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     """A task on images with boxes or masks."""
 
-    kind: ClassVar[str]
     recipe = "dense"
     unused = ("label_smoothing", "randaugment", "mixup", "shift_px")
     tries = 4
@@ -43,20 +40,13 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:
         """Scenes of a folder or a tar."""
-        return read_dataset(source, self.kind, seed=seed, unpack_to=image_folder(), void=void)
+        return read_dataset(source, self.name, seed=seed, unpack_to=image_folder(), void=void)
 
-    def prepare(
-        self,
-        data: Dataset,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        splits: Sequence[Split] = SPLITS,
-        on_progress: Callable[[int], None] = lambda _: None,  # noqa: ARG002
-    ) -> Parts[LoadedScenes]:
+    def parts(self, data: Dataset, wanted: Wanted) -> Parts[LoadedScenes]:
         """Scenes that are decoded when they are first needed."""
-        loaded = {split: LoadedScenes(data.part(split), size=spec.size, void=data.void) for split in splits}
-        return Parts(examples=loaded, recipe=recipe)
+        size = wanted.spec.size
+        loaded = {split: LoadedScenes(data.part(split), size=size, void=data.void) for split in wanted.splits}
+        return Parts(examples=loaded, recipe=wanted.recipe)
 
     def batches(
         self,
@@ -65,8 +55,8 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         recipe: Recipe,  # noqa: ARG002
         epoch: Epoch,
     ) -> Generator[SceneBatch]:
-        """Batches of whole scenes; they are augment_scenes with the loss."""
-        return scene_batches(examples, batch=epoch.batch, seed=epoch.seed, epoch=epoch.number, first=epoch.first)
+        """Batches of whole scenes, which are augmented with the loss."""
+        return scene_batches(examples, epoch)
 
     def loss(self, step: Step, batch: SceneBatch) -> Tensor:
         """The loss of scenes that are mirrored, cut and coloured at random."""
@@ -74,25 +64,11 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         images = normalised(moved.images.to(step.device), step.recipe.normalization)
         return self.loss_of(step.forward(images), moved, step)
 
-    @torch.no_grad()
-    def evaluate(
-        self,
-        model: MobileNet,
-        examples: LoadedScenes,
-        learned: Learned,
-        *,
-        run: Callable[[Tensor], Tensor] | None = None,
-        device: str = "cpu",
-        share: Share = ALONE,  # noqa: ARG002
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Metrics:
+    def metrics(self, model: MobileNet, examples: LoadedScenes, evaluation: Evaluation) -> Metrics:
         """Metrics on scenes, compared with their annotations at the scenes' own sizes."""
-        was_training = model.training
-        model.eval()
-        outputs = _outputs(run or model.predictions, examples, learned.normalization, device, stop)
-        found = self.metrics(outputs, model, examples, learned.classes, is_answer=run is not None)
-        model.train(was_training)
-        return found
+        outputs = _outputs(evaluation.run or model.predictions, examples, evaluation)
+        is_answer = evaluation.run is not None
+        return self.metrics_of(outputs, model, examples, evaluation.learned.classes, is_answer=is_answer)
 
     def some(self, examples: LoadedScenes) -> LoadedScenes:
         """The first scenes."""
@@ -107,22 +83,16 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         """The loss of a network's predictions."""
 
     @abstractmethod
-    def metrics(
+    def metrics_of(
         self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
     ) -> Metrics:
         """Metrics of predictions, or of the network's answer in the form that its `head.output` says."""
 
 
-def _outputs(
-    run: Callable[[Tensor], Tensor],
-    loaded: LoadedScenes,
-    normalization: str,
-    device: str,
-    stop: Callable[[], bool],
-) -> Outputs:
+def _outputs(run: Callable[[Tensor], Tensor], loaded: LoadedScenes, evaluation: Evaluation) -> Outputs:
     for first in range(0, len(loaded), EVALUATION_BATCH):
-        if stop():
+        if evaluation.stop():
             raise StoppedError("the evaluation was stopped")
         numbers = range(first, min(first + EVALUATION_BATCH, len(loaded)))
-        images = normalised(loaded.batch(list(numbers)).images.to(device), normalization)
-        yield from zip(numbers, run(images).float(), strict=True)
+        images = loaded.batch(list(numbers)).images.to(evaluation.device)
+        yield from zip(numbers, run(normalised(images, evaluation.learned.normalization)).float(), strict=True)

@@ -25,17 +25,12 @@ from mnv2search.tasks.task import Step
 class Segmentation(SceneTask):
     """Which class every pixel of an image belongs to."""
 
-    name = kind = "segmentation"
+    name = "segmentation"
     metric = "miou"
     head = DeepLab
     packages = ("kornia", "torchmetrics")
 
-    def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
-        """See `segmentation_loss`."""
-        assert batch.masks is not None
-        return segmentation_loss(predictions, batch.masks.to(step.device))
-
-    def metrics(
+    def metrics_of(
         self,
         outputs: Outputs,
         model: MobileNet,  # noqa: ARG002
@@ -70,6 +65,11 @@ class Segmentation(SceneTask):
         main = share("miou", float(by_class[there].mean()), len(loaded))
         return Metrics(main=main, count=len(loaded), details=tuple(details))
 
+    def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
+        """See `segmentation_loss`."""
+        assert batch.masks is not None
+        return segmentation_loss(predictions, batch.masks.to(step.device))
+
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
         """The class of every pixel; the largest class comes first."""
         outputs = outputs_of(model, picture, learned.normalization)
@@ -83,9 +83,7 @@ class Segmentation(SceneTask):
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Mean cross-entropy over the pixels that are not void; 0 if all are.
 
-    Args:
-        logits: (N, classes, H, W) at the size of the network's map; they are enlarged to that of the masks.
-        masks: (N, S, S) classes, `VOID` for pixels to ignore.
+    Logits (N, classes, H, W) at the size of the network's map are enlarged to that of the masks (N, S, S) of classes.
 
     Source: tensorflow/models, deeplab/utils/train_utils.py, `add_softmax_cross_entropy_loss_for_each_scale`.
     """

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
+import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from mnv2search import plugins
+from mnv2search.data.batches import Epoch
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.loaded_scenes import VOID
-from mnv2search.data.prefetch import ONE_THREAD, Feed
 from mnv2search.data.prepare import E, Parts
 from mnv2search.errors import OptionError, check_package
 from mnv2search.model.build import MobileNet
@@ -26,19 +27,6 @@ from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.prediction import Predicted
 
-__all__ = [
-    "AnyTask",
-    "Data",
-    "Epoch",
-    "Parts",
-    "SearchLength",
-    "Share",
-    "Step",
-    "Task",
-    "named_task",
-    "task_of",
-]
-
 
 class Data(Protocol):
     """A dataset in three splits without a common image."""
@@ -46,44 +34,23 @@ class Data(Protocol):
     @property
     def root(self) -> Path:
         """Folder or file that it was read from."""
-        ...
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of what is told apart, in the order of the labels."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Hex digits that differ where a file, an annotation or a split does."""
-        ...
 
     def part(self, split: Split) -> Sequence[object]:
         """The examples of a split."""
-        ...
 
 
 D = TypeVar("D", bound=Data)
 """The dataset."""
 B = TypeVar("B")
 """A batch."""
-
-
-class Epoch(NamedTuple):
-    """One pass over the examples, or the rest of it.
-
-    Attributes:
-        number: of the epoch, from 0.
-        share: (i, n) makes the i-th of n parts of every batch.
-        feed: how batches are made ahead of their use.
-    """
-
-    batch: int
-    seed: int
-    number: int
-    first: int = 0
-    share: tuple[int, int] = (0, 1)
-    feed: Feed = ONE_THREAD
 
 
 class Step(NamedTuple):
@@ -106,23 +73,43 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One process's share of an evaluation.
-
-    Attributes:
-        sums: adds up values over all processes.
-    """
+    """One process's share of an evaluation; `sums` adds up values over all processes."""
 
     rank: int = 0
     size: int = 1
     sums: Callable[[Sequence[float]], Sequence[float]] = tuple
 
 
-class SearchLength(NamedTuple):
-    """The default length of the trainings of a search.
+class Wanted(NamedTuple):
+    """The parts of a dataset that are to be prepared, and for which network; see `Task.prepare`."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    splits: Sequence[Split]
+    on_progress: Callable[[int], None]
+
+
+class Evaluation(NamedTuple):
+    """How a network is evaluated.
 
     Attributes:
-        epochs: at least.
-        steps: at least.
+        learned: classes and normalisation of its training.
+        run: what answers normalised images in its place, such as an exported file; None evaluates the network.
+        share: of this process; a task that does not distribute evaluates everything.
+        stop: asked before every batch whether to stop, where a process is alone.
+    """
+
+    learned: Learned
+    run: Callable[[Tensor], Tensor] | None
+    device: str
+    share: Share
+    stop: Callable[[], bool]
+
+
+class SearchLength(NamedTuple):
+    """The default length of the trainings of a search: at least so many epochs and steps.
+
+    Attributes:
         useful_steps: to which a training is shortened at most, from random and from given weights.
         evaluations: of a training, at most.
         first_rung_steps: before which candidates are not compared, from random and from given weights; None compares
@@ -154,8 +141,8 @@ class Task(ABC, Generic[D, E, B]):
         tries: examples whose evaluation tells how long that of all takes.
         evaluations: during a training, at most, apart from the last.
         length: of the trainings of a search.
-        distributes: whether several processes can train a network together.
-        distills: whether a network can learn from the outputs of a teacher.
+        distributes: several processes can train a network together.
+        distills: a network can learn from the outputs of a teacher.
     """
 
     name: ClassVar[str]
@@ -180,7 +167,6 @@ class Task(ABC, Generic[D, E, B]):
             DataError: it cannot be learned from.
         """
 
-    @abstractmethod
     def prepare(
         self,
         data: D,
@@ -197,6 +183,11 @@ class Task(ABC, Generic[D, E, B]):
         Raises:
             DataError: too many images are broken, or they take too much room.
         """
+        return self.parts(data, Wanted(spec, recipe, splits, on_progress))
+
+    @abstractmethod
+    def parts(self, data: D, wanted: Wanted) -> Parts[E]:
+        """The result of `prepare`."""
 
     @abstractmethod
     def batches(self, examples: E, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[B]:
@@ -206,7 +197,6 @@ class Task(ABC, Generic[D, E, B]):
     def loss(self, step: Step, batch: B) -> Tensor:
         """The loss of a batch, augmented as the recipe says; torch's generator may be drawn from."""
 
-    @abstractmethod
     def evaluate(
         self,
         model: MobileNet,
@@ -218,21 +208,22 @@ class Task(ABC, Generic[D, E, B]):
         share: Share = Share(),
         stop: Callable[[], bool] = lambda: False,
     ) -> Metrics:
-        """Metrics of a network; it is left in the mode that it was in.
-
-        Args:
-            model: the network, on the device.
-            examples: to evaluate on.
-            learned: classes and normalisation of its training.
-            run: what answers normalised images in its place, such as an exported file; None evaluates the network.
-            device: of torch.
-            share: of this process; a task that does not distribute evaluates everything.
-            stop: asked before every batch whether to stop, where a process is alone.
+        """Metrics of a network on its device, as `Evaluation` says; it is left in the mode that it was in.
 
         Raises:
             StoppedError: it was asked to stop.
             MissingExtraError: a package that computes the metrics is not installed.
         """
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            found = self.metrics(model, examples, Evaluation(learned, run, device, share, stop))
+        model.train(was_training)
+        return found
+
+    @abstractmethod
+    def metrics(self, model: MobileNet, examples: E, evaluation: Evaluation) -> Metrics:
+        """The result of `evaluate`, of a network in evaluation mode and without gradients."""
 
     def some(self, examples: E) -> E:
         """The first `tries` examples."""

@@ -26,8 +26,6 @@ from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 # For a comparison that a factor of ten decides.
 TIME_S = 1.0
 
-__all__ = ["DeviceContract", "EvaluatorContract", "ExporterContract", "network_of"]
-
 
 def network_of(*, width: float = 0.35, resolution: int = 96, repeats: int = 1) -> ModelSpec:
     """A small network of the family with a total stride of 32.

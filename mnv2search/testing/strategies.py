@@ -18,8 +18,6 @@ from mnv2search.spec.size import Size
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.space_check import pick_problems
 
-__all__ = ["block_specs", "dense_specs", "edits", "names", "picks", "search_spaces", "specs"]
-
 T = TypeVar("T")
 _TOKEN = re.compile(r"[\w.\-]+|\s+|.", re.DOTALL)
 _INTRUDERS = (

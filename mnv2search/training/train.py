@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnv2search.cost import cost_of
-from mnv2search.data.prefetch import Feed, feed_of
+from mnv2search.data.batches import Epoch, Feed, feed_of
 from mnv2search.data.prepare import E
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
@@ -21,7 +21,7 @@ from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import B, D, Epoch, Share, Step, Task
+from mnv2search.tasks.task import B, D, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained

@@ -102,7 +102,7 @@ def test_a_kept_detector_finds_in_a_scene_what_has_a_name(tmp_path: Path) -> Non
     kept = evaluator.weights_file(spec)
     assert kept is not None
     image = next((tmp_path / "data").rglob("*.jpg"), None) or next((tmp_path / "data").rglob("*.png"))
-    (found,) = predict(kept, [image], folder=tmp_path / "out", least_score=0.0)
+    (found,) = predict(kept, [image], output=tmp_path / "out", score=0.0)
     learned = read_learned(kept)
     assert learned is not None
     assert {one.name for one in found.found} <= set(learned.classes)

@@ -175,8 +175,8 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["run", "--latency-ms", "5", "--sampler", "nsga3"], "nsga2"),
         (["run", "--latency-ms", "5", "--accuracy", "imagnet"], "did you mean"),
         (["run", "--resume", "nothing"], "cannot be read"),
-        (["front", "nothing"], "there is no run nothing in results"),
-        (["verify", "nothing"], "there is no run nothing in results"),
+        (["front", "nothing"], "there is no run 'nothing' in results"),
+        (["verify", "nothing"], "there is no run 'nothing' in results"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -103,7 +103,7 @@ def test_a_picture_that_exists_is_a_mistake(run: Run, saved: str) -> None:
 def test_plain_specs_load_no_torch() -> None:
     import subprocess
 
-    code = "import sys; from mnv2search.workflows.networks import chosen_spec; chosen_spec('mnv2', first=True); "
+    code = "import sys; from mnv2search.workflows.options import chosen_spec; chosen_spec('mnv2', first=True); "
     done = subprocess.run(
         [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True, check=False
     )

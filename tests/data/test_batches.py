@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mnv2search.data.batches import Batch, training_batches
+from mnv2search.data.batches import Batch, Epoch, training_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.transforms import Transform
-from mnv2search.model.normalization import NORMALIZATIONS
+from mnv2search.recipe import NORMALIZATIONS
 
 SIDE, SHIFT_PX = 12, 3
 
@@ -28,7 +28,7 @@ def pixels_of(*shapes: tuple[int, int], seed: int = 0) -> Pixels:
 
 def batch_of(pixels: Pixels, *, mirror: bool = True) -> Batch:
     transform = Transform(side=SIDE, shift_px=SHIFT_PX, mirror=mirror, normalization="unit")
-    return next(training_batches(pixels, transform, batch=len(pixels), seed=3, epoch=1))
+    return next(training_batches(pixels, transform, Epoch(batch=len(pixels), seed=3, number=1)))
 
 
 def test_images_of_the_networks_size_are_shifted_as_images_of_any() -> None:

@@ -204,6 +204,6 @@ def test_one_odd_image_does_not_stop_a_set(run: Run, tmp_path: Path) -> None:
     done = run("data", "photos")
     assert done.code == 0, done.err
     shown = " ".join(done.out.split())
-    assert "1 image cannot be read, skipped in training (one image, or 2%, per part is allowed):" in shown
+    assert "1 image cannot be read, skipped in training (one image, or 2 %, per part is allowed):" in shown
     assert "photos/red/003.png: it is not a JPEG, PNG, WebP or BMP image" in shown
     assert json.loads(run("data", "photos", "--json").out)["unreadable"] == ["photos/red/003.png"]

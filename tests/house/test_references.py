@@ -17,7 +17,8 @@ from pages import PAGES, ROOT, name_of, named_commands, named_options, section, 
 from mnv2search import plugins
 from mnv2search.latency.registry import PLACING
 from mnv2search.latency.runner.telemetry import OFF
-from mnv2search.recipe import CHOICES, LIMITS, Recipe, recipe_names
+from mnv2search.recipe import Recipe, recipe_names
+from mnv2search.spec.rules import rules_of
 
 REFERENCE = ROOT / "docs" / "reference"
 # Options of other programs, in their commands, and of the benchmarks.
@@ -115,9 +116,10 @@ def test_the_table_of_recipes_has_every_key_and_no_other() -> None:
 @pytest.mark.parametrize("row", table_rows(section(REFERENCE / "recipes.md", "Keys")), ids=lambda row: row[0])
 def test_the_table_of_recipes_has_the_values_and_the_default_of_a_key(row: list[str]) -> None:
     key, _, values, default = row[0].strip("`"), *row[1:]
-    least, most = LIMITS.get(key, (0, 0))
-    words = CHOICES.get(key, ("true", "false"))
-    expected = f"{least:g} to {most:g}" if key in LIMITS else ", ".join(f"`{word}`" for word in words)
+    rule = rules_of(Recipe)[key]
+    words = rule.words or ("true", "false")
+    least, most, *_ = rule.range
+    expected = f"{least:g} to {most:g}" if rule.is_number else ", ".join(f"`{word}`" for word in words)
     assert values.removesuffix(", `null`") == expected
     shown = {None: "null", True: "true", False: "false"}
     value = {field.name: field.default for field in fields(Recipe)}[key]

@@ -109,7 +109,7 @@ def test_help_lists_every_command_with_the_verb_of_its_own_help() -> None:
 
     assert list(LISTED) == COMMANDS
     own = {
-        name: importlib.import_module(f"mnv2search.cli.{package}.{name.replace('-', '_')}").command.help
-        for name, (package, _) in LISTED.items()
+        name: getattr(importlib.import_module(f"mnv2search.cli.{module}"), f"{name.replace('-', '_')}_command").help
+        for name, (module, _) in LISTED.items()
     }
     assert {name: text.split()[0] for name, text in own.items()} == {n: t.split()[0] for n, (_, t) in LISTED.items()}

@@ -1,4 +1,4 @@
-"""The answer at the end of a run: what to ship, or what to give up."""
+"""The end of a run: what to ship, or what would help."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
-from mnv2search.report.devices.latency import latency_rows
-from mnv2search.report.networks.counts import cost_rows
+from mnv2search.report.devices import latency_rows
+from mnv2search.report.networks import cost_rows
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import Rows
 from mnv2search.report.search.front import front_rows

@@ -16,8 +16,7 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Budget, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, read_manifest, write_manifest
-from mnv2search.results.record_line import Record
-from mnv2search.results.records import EVALUATIONS, RecordWriter, read_records
+from mnv2search.results.records import EVALUATIONS, Record, RecordWriter, read_records
 from mnv2search.spec.yaml.codec import load_space, load_spec
 
 

@@ -12,8 +12,9 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import SpecError
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.geometry import make_divisible, split_channels
-from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Padding, Stem
+from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Stem
 from mnv2search.spec.plan import Layer, Plan, plan
+from mnv2search.spec.rows import Padding
 from mnv2search.testing.strategies import specs
 
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)

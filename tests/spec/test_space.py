@@ -15,7 +15,6 @@ from mnv2search.errors import OptionError, SpecError, UnknownNameError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.space import (
     Axis,
-    Scalar,
     SearchSpace,
     canonical,
     origins,
@@ -24,7 +23,7 @@ from mnv2search.spec.space import (
     resolve,
     resolve_values,
 )
-from mnv2search.spec.space_rules import flat
+from mnv2search.spec.space_rules import Scalar, flat
 from mnv2search.spec.yaml.codec import load_space, load_spec, loads
 from mnv2search.testing.strategies import picks, search_spaces
 
@@ -177,7 +176,7 @@ def test_a_star_stands_for_every_index_and_later_entries_win() -> None:
 
 
 def test_what_is_not_named_is_refused_with_how_to_name_it() -> None:
-    with pytest.raises(SpecError, match=r"nothing is chosen for blocks\[0\].each\[0\].expansion and 1 more"):
+    with pytest.raises(SpecError, match=r"blocks\[0\].each\[0\].expansion and 1 more still has to be chosen"):
         resolve_values(EACH, {"width": 1, "blocks[0].repeats": 1})
 
 

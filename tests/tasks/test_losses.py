@@ -15,8 +15,7 @@ from mnv2search.model.boxes import as_corners, encoded, ious
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.heads.anchors import anchors as planned_anchors
 from mnv2search.spec.plan import plan
-from mnv2search.tasks.detection import detection_loss
-from mnv2search.tasks.matching import Targets, hard_negatives, matched, reached, targets_of
+from mnv2search.tasks.detection import Targets, detection_loss, hard_negatives, matched, reached, targets_of
 from mnv2search.tasks.segmentation import segmentation_loss
 
 ANCHORS = torch.tensor(

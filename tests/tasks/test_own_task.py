@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from mnv2search import plugins
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.data.batches import Epoch
 from mnv2search.data.dataset import SPLITS, Split
+from mnv2search.data.prepare import Parts
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.evaluation import no_report
 from mnv2search.model.build import MobileNet, build
@@ -32,7 +34,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
-from mnv2search.tasks.task import Epoch, Parts, Share, Step, Task, named_task, task_of
+from mnv2search.tasks.task import Evaluation, Step, Task, Wanted, named_task, task_of
 from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.training.predict import predict
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
@@ -98,17 +100,9 @@ class Regression(Task[Photographs, list[Decoded], Decoded]):
     def fitted(self, spec: ModelSpec, data: Photographs) -> ModelSpec:
         return spec
 
-    def prepare(
-        self,
-        data: Photographs,
-        spec: ModelSpec,
-        recipe: Recipe,
-        *,
-        splits: Sequence[Split] = SPLITS,
-        on_progress: Callable[[int], None] = lambda _: None,
-    ) -> Parts[list[Decoded]]:
-        decoded: Mapping[Split, list[Decoded]] = {s: [self._decoded(p) for p in data.part(s)] for s in splits}
-        return Parts(examples=decoded, recipe=recipe)
+    def parts(self, data: Photographs, wanted: Wanted) -> Parts[list[Decoded]]:
+        decoded: Mapping[Split, list[Decoded]] = {s: [self._decoded(p) for p in data.part(s)] for s in wanted.splits}
+        return Parts(examples=decoded, recipe=wanted.recipe)
 
     def batches(self, examples: list[Decoded], spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Decoded]:
         order, batch = np.random.default_rng([epoch.seed, epoch.number]).permutation(len(examples)), epoch.batch
@@ -118,22 +112,9 @@ class Regression(Task[Photographs, list[Decoded], Decoded]):
     def loss(self, step: Step, batch: Decoded) -> Tensor:
         return functional.mse_loss(step.forward(batch.images.to(step.device))[:, 0], batch.numbers.to(step.device))
 
-    @torch.no_grad()
-    def evaluate(
-        self,
-        model: MobileNet,
-        examples: list[Decoded],
-        learned: Learned,
-        *,
-        run: Callable[[Tensor], Tensor] | None = None,
-        device: str = "cpu",
-        share: Share | None = None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Metrics:
-        was_training = model.training
+    def metrics(self, model: MobileNet, examples: list[Decoded], evaluation: Evaluation) -> Metrics:
         images, numbers = self._stacked(examples)
-        error = ((run or model.eval())(images.to(device))[:, 0].cpu() - numbers).abs()
-        model.train(was_training)
+        error = ((evaluation.run or model)(images.to(evaluation.device))[:, 0].cpu() - numbers).abs()
         return Metrics(main=_close(error), count=len(examples), details=(("mean_error", float(error.mean())),))
 
     def predict(self, model: MobileNet, picture: Image.Image, learned: Learned, *, least_score: float) -> Predicted:
@@ -226,7 +207,7 @@ def test_a_task_without_predictions_says_so(
     monkeypatch.delattr(Regression, "predict")
     write_network(tmp_path / "net.pt", build(spec_of(tmp_path), seed=0))
     with pytest.raises(OptionError, match="brightness has no predictions to draw"):
-        predict(tmp_path / "net.pt", [photographs], folder=tmp_path / "out")
+        predict(tmp_path / "net.pt", [photographs], output=tmp_path / "out")
 
 
 def test_a_recipe_that_it_does_not_suit_is_refused(photographs: Path, tmp_path: Path) -> None:

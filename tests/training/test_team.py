@@ -17,7 +17,7 @@ from pictures import draw_pictures
 from team_worker import PLAIN, RECIPE, SPEC, parts_of, trained
 from torch import distributed
 
-from mnv2search.data.batches import training_batches
+from mnv2search.data.batches import Epoch, training_batches
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import OptionError
@@ -150,9 +150,9 @@ def test_ctrl_c_of_torchrun_keeps_the_last_step(laid: Path) -> None:
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("transform", [Transform(side=24), Transform(side=24, shift_px=3)], ids=["cut", "shifted"])
 def test_parts_of_a_batch_are_the_batch(transform: Transform, size: int, parts: tuple[Pixels, Pixels]) -> None:
-    whole = next(training_batches(parts[0], transform, batch=16, seed=1, epoch=2))
+    whole = next(training_batches(parts[0], transform, Epoch(batch=16, seed=1, number=2)))
     for rank in range(size):
-        part = next(training_batches(parts[0], transform, batch=16, seed=1, epoch=2, share=(rank, size)))
+        part = next(training_batches(parts[0], transform, Epoch(batch=16, seed=1, number=2, share=(rank, size))))
         own = [place for place in range(16) if min(place, 15 - place) % size == rank]
         assert len(own) == 16 // size
         assert torch.equal(part.images, whole.images[own])

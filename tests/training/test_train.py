@@ -14,9 +14,8 @@ import torch
 from pictures import draw_pictures
 from torch import nn
 
-from mnv2search.data.batches import Batch, evaluation_batches, training_batches
+from mnv2search.data.batches import Batch, Epoch, Feed, evaluation_batches, made_ahead, training_batches
 from mnv2search.data.pixels import Pixels, decoded
-from mnv2search.data.prefetch import Feed, made_ahead
 from mnv2search.data.reading import read_dataset
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, TrainingError, UnknownNameError
@@ -336,21 +335,20 @@ def test_a_teacher_is_learned_from(parts: tuple[Pixels, Pixels], tmp_path: Path)
 
 def test_batches_may_begin_in_the_middle(parts: tuple[Pixels, Pixels]) -> None:
     transform = Transform(side=24)
-    whole = list(training_batches(parts[0], transform, batch=8, seed=1, epoch=2))
-    rest = list(training_batches(parts[0], transform, batch=8, seed=1, epoch=2, first=3, feed=Feed(ahead=0)))
+    whole = list(training_batches(parts[0], transform, Epoch(batch=8, seed=1, number=2)))
+    rest = list(training_batches(parts[0], transform, Epoch(batch=8, seed=1, number=2, first=3, feed=Feed(ahead=0))))
     assert len(whole) == 5
     for one, other in zip(whole[3:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
-    other_epoch = next(training_batches(parts[0], transform, batch=8, seed=1, epoch=3))
+    other_epoch = next(training_batches(parts[0], transform, Epoch(batch=8, seed=1, number=3)))
     assert not torch.equal(whole[0].labels, other_epoch.labels)
 
 
 def test_more_threads_make_the_same_batches(parts: tuple[Pixels, Pixels]) -> None:
     feeds = (Feed(ahead=0), Feed(), Feed(ahead=6, workers=3))
-    made = [
-        list(training_batches(parts[0], Transform(side=24), batch=8, seed=1, epoch=0, feed=feed)) for feed in feeds
-    ]
+    epochs = [Epoch(batch=8, seed=1, number=0, feed=feed) for feed in feeds]
+    made = [list(training_batches(parts[0], Transform(side=24), epoch)) for epoch in epochs]
     for batches in zip(*made, strict=True):
         assert all(torch.equal(batches[0].images, other.images) for other in batches[1:])
 

@@ -34,8 +34,7 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.supernet.inheritance import inherit
-from mnv2search.tasks.detection import Detection
-from mnv2search.tasks.matching import targets_of
+from mnv2search.tasks.detection import Detection, targets_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.segmentation import Segmentation
 from mnv2search.tasks.task import task_of

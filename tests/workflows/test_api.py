@@ -16,10 +16,10 @@ sys.path += [str(Path(__file__).parents[1] / "training")]
 from pictures import draw_pictures
 
 import mnv2search
-from mnv2search.cli.networks.compile import command as compile_command
-from mnv2search.cli.search.run import command as run_command
-from mnv2search.cli.training.predict import command as predict_command
-from mnv2search.cli.training.train import command as train_command
+from mnv2search.cli.networks import compile_command
+from mnv2search.cli.search.run import run_command
+from mnv2search.cli.training.analysis import predict_command
+from mnv2search.cli.training.train import train_command
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import read_manifest
 from mnv2search.workflows.search.request import RunOptions, request_of

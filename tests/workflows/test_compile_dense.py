@@ -23,7 +23,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.results.exports import Compiled
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.workflows.export.compile import compile_spec
+from mnv2search.workflows.export.compile import compile
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RECIPE = Recipe(
@@ -59,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
 
 def compiled(one: Trained, output: str, to: Path, **options: Any) -> Compiled:
     spec = with_output(one.spec, output)
-    return compile_spec(spec, outputs=[to], weights=one.weights, with_fvcore=False, data=one.data, **options)
+    return compile(spec, output=[to], weights=one.weights, no_fvcore=True, data=one.data, **options)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -116,9 +116,7 @@ def test_images_alone_calibrate_and_masks_among_them_do_not(trained: dict[str, T
     for file in (photos / "more" / "masks").glob("*"):
         file.rename(file.with_name(f"other-{file.name}"))
     spec = with_output(one.spec, "logits")
-    found = compile_spec(
-        spec, outputs=[tmp_path / "net.onnx"], weights=one.weights, precision="int8", calibration=photos
-    )
+    found = compile(spec, output=[tmp_path / "net.onnx"], weights=one.weights, precision="int8", calibration=photos)
     assert found.exports[0].calibration_images == 8
 
 
@@ -127,11 +125,11 @@ def test_a_set_of_another_kind_is_refused(trained: dict[str, Trained], tmp_path:
     with pytest.raises(DataError):
         compiled(segmenter_._replace(data=boxes), "logits", tmp_path / "net.onnx")
     weights = tmp_path / "five.pt"
-    compile_spec(detector(classes=5), outputs=[weights], with_fvcore=False)
+    compile(detector(classes=5), output=[weights], no_fvcore=True)
     with pytest.raises(OptionError, match="does not tell the 2 classes"):
-        compile_spec(detector(classes=5), data=boxes, weights=weights, with_fvcore=False)
+        compile(detector(classes=5), data=boxes, weights=weights, no_fvcore=True)
     with pytest.raises(OptionError, match="random weights"):
-        compile_spec(detector(classes=2), data=boxes, with_fvcore=False)
+        compile(detector(classes=2), data=boxes, no_fvcore=True)
 
 
 def test_the_command_names_the_figures(run: Callable[..., Any], trained: dict[str, Trained], tmp_path: Path) -> None:

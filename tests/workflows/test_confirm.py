@@ -119,13 +119,17 @@ def test_progress_is_told_after_every_network() -> None:
 def test_the_line_counts_those_that_agree() -> None:
     good, bad = confirm(Paper(), [network_of()]), confirm(Paper(factor=1.01), [network_of()])
     line = confirmation_line([*good, *bad])
-    assert line.startswith("1 of 2 agree with the other writer 1.0 in answer (largest difference 0.01 ")
+    assert line.startswith(
+        "1 of 2 agree with the files of the other writer 1.0: outputs (largest difference from PyTorch 0.01,"
+    )
 
 
 def test_each_network_that_does_not_agree_is_named_with_how_far_it_is_off() -> None:
     good, bad = confirm(Paper(), [network_of()]), confirm(Paper(factor=1.01, ms=1.1), [network_of(resolution=64)])
     answer, latency = disagreements([*good, *bad])
-    assert answer.startswith(f"{bad[0].name} differs in answer: ours by 0.01 of")
+    assert answer.startswith(
+        f"{bad[0].name} differs in its outputs: relative difference from PyTorch 0.01 in our file"
+    )
     assert answer.endswith("0.0001 is accepted")
     assert "1.100 ± 0.000 times as long" in latency
 

@@ -20,7 +20,7 @@ from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.weights.network_file import read_learned, read_network
-from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
+from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.results.finetuning import Finetuned, finetuned_json, recall_finetuned
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings

@@ -27,7 +27,7 @@ from scene_files import draw_scene
 from mnv2search.errors import DataError, OptionError, WeightsError
 from mnv2search.export import export
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
-from mnv2search.tasks.drawing import Label, draw_prediction
+from mnv2search.tasks.prediction import Found, drawn
 from mnv2search.workflows.training.predict import predict
 
 Run = Callable[..., Any]
@@ -56,7 +56,7 @@ def pixels(path: Path) -> np.ndarray:
 )
 def test_what_is_seen_is_drawn_at_the_size_of_the_image(spec: ModelSpec, count: int | None, tmp_path: Path) -> None:
     model, image = files(spec, tmp_path)
-    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=0.0)
+    (found,) = predict(model, [image], output=tmp_path / "out", score=0.0)
     assert found.drawn == tmp_path / "out" / "image-predicted.png"
     assert pixels(found.drawn).shape == pixels(image).shape
     assert (pixels(found.drawn) != pixels(image)).any()
@@ -72,7 +72,7 @@ def test_a_program_of_torch_sees_what_its_weights_see(spec: ModelSpec, tmp_path:
     _, image = files(spec, tmp_path)
     export(spec, tmp_path / "net.pt2")
     found = [
-        predict(tmp_path / name, [image], folder=tmp_path / f"out-{name}", least_score=0.0)[0].found
+        predict(tmp_path / name, [image], output=tmp_path / f"out-{name}", score=0.0)[0].found
         for name in ("net.pt", "net.pt2")
     ]
     assert [one.name for one in found[0]] == [one.name for one in found[1]]
@@ -83,7 +83,7 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "other.pt2")
     with pytest.raises(WeightsError, match="does not say which network it holds"):
-        predict(tmp_path / "other.pt2", [image], folder=tmp_path / "out")
+        predict(tmp_path / "other.pt2", [image], output=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_classes_have_numbers_where_the_report_beside_is_of_no_use(report: str, tmp_path: Path) -> None:
     model, image = files(CLASSIFIER, tmp_path)
     (tmp_path / "training.json").write_text(report)
-    (found,) = predict(model, [image], folder=tmp_path / "out")
+    (found,) = predict(model, [image], output=tmp_path / "out")
     assert found.found[0].name.startswith("class ")
 
 
@@ -110,20 +110,20 @@ def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     (tmp_path / "broken.pt2").write_bytes(b"no program")
     with pytest.raises(WeightsError, match="cannot be read as a network"):
-        predict(tmp_path / "broken.pt2", [image], folder=tmp_path / "out")
+        predict(tmp_path / "broken.pt2", [image], output=tmp_path / "out")
 
 
 @pytest.mark.parametrize("resolution", [(33, 65), (80, 48)], ids=["wide", "tall"])
 def test_images_are_stretched_to_a_rectangle(resolution: tuple[int, int], tmp_path: Path) -> None:
     spec = segmenter(spec={"resolution": resolution})
     model, image = files(spec, tmp_path)
-    (found,) = predict(model, [image], folder=tmp_path / "out")
+    (found,) = predict(model, [image], output=tmp_path / "out")
     assert pixels(found.drawn).shape == pixels(image).shape
 
 
 def test_boxes_lie_in_the_image(tmp_path: Path) -> None:
     model, image = files(detector(detections=20, score_threshold=0.0), tmp_path)
-    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=0.0)
+    (found,) = predict(model, [image], output=tmp_path / "out", score=0.0)
     boxes = np.array([one.box for one in found.found])
     assert (boxes >= 0).all()
     assert (boxes <= np.array([64, 48, 64, 48])).all()
@@ -131,7 +131,7 @@ def test_boxes_lie_in_the_image(tmp_path: Path) -> None:
 
 def test_a_high_threshold_shows_the_image_alone(tmp_path: Path) -> None:
     model, image = files(detector(), tmp_path)
-    (found,) = predict(model, [image], folder=tmp_path / "out", least_score=1.0)
+    (found,) = predict(model, [image], output=tmp_path / "out", score=1.0)
     assert found.found == ()
     assert (pixels(found.drawn) == pixels(image)).all()
 
@@ -140,30 +140,30 @@ def test_classes_have_the_names_of_the_training(tmp_path: Path) -> None:
     model, image = files(segmenter(classes=2), tmp_path)
     told = {"name": "segmenter", "classes": ["sky", "road"], "recipe": {"normalization": "unit"}}
     (tmp_path / "training.json").write_text(json.dumps(told), encoding="utf-8")
-    (found,) = predict(model, [image], folder=tmp_path / "out")
+    (found,) = predict(model, [image], output=tmp_path / "out")
     assert {one.name for one in found.found} <= {"sky", "road"}
 
 
 def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     model, image = files(CLASSIFIER, tmp_path)
-    predict(model, [image], folder=tmp_path / "out")
+    predict(model, [image], output=tmp_path / "out")
     with pytest.raises(OptionError, match="exists"):
-        predict(model, [image], folder=tmp_path / "out")
-    assert predict(model, [image], folder=tmp_path / "out", force=True)
+        predict(model, [image], output=tmp_path / "out")
+    assert predict(model, [image], output=tmp_path / "out", force=True)
 
 
 def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
     model, _ = files(CLASSIFIER, tmp_path)
     with pytest.raises(DataError, match="there is no such file"):
-        predict(model, [tmp_path / "missing.png"], folder=tmp_path / "out")
+        predict(model, [tmp_path / "missing.png"], output=tmp_path / "out")
     with pytest.raises(DataError, match="it is not a readable image"):
-        predict(model, [model], folder=tmp_path / "out")
+        predict(model, [model], output=tmp_path / "out")
 
 
 def test_a_feature_extractor_says_nothing(tmp_path: Path) -> None:
     model, image = files(small(BlockSpec(channels=16), head=None), tmp_path)
     with pytest.raises(OptionError, match="has no head"):
-        predict(model, [image], folder=tmp_path / "out")
+        predict(model, [image], output=tmp_path / "out")
 
 
 def test_the_command_prints_a_line_an_image(run: Run, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     model, _ = files(CLASSIFIER, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
-        predict(model, [tmp_path / "empty"], folder=tmp_path / "out")
+        predict(model, [tmp_path / "empty"], output=tmp_path / "out")
 
 
 def test_two_images_are_not_drawn_into_one_file(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_two_images_are_not_drawn_into_one_file(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     draw_scene(tmp_path / "other" / "image.png", 1)
     with pytest.raises(OptionError, match="would both be drawn into"):
-        predict(model, [image, tmp_path / "other" / "image.png"], folder=tmp_path / "out")
+        predict(model, [image, tmp_path / "other" / "image.png"], output=tmp_path / "out")
 
 
 def test_scores_are_told_in_percent(run: Run, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_the_best_boxes_alone_are_drawn(run: Run, tmp_path: Path) -> None:
 
 def test_a_label_leaves_the_inside_of_a_box_visible() -> None:
     picture = Image.new("RGB", (200, 200))
-    shown = np.asarray(draw_prediction(picture, [Label(0, "t_shirt 17 %", (50.0, 60.0, 150.0, 160.0))]))
+    shown = np.asarray(drawn(picture, [Found(name="t_shirt", score=0.17, box=(50.0, 60.0, 150.0, 160.0))]).picture)
     assert (shown[63:157, 53:147] == 0).all()
     assert (shown[40:58, 50:100] != 0).any()
 
@@ -258,7 +258,7 @@ def test_images_of_several_folders_are_named_by_their_folder(tmp_path: Path) -> 
     for name in ("red", "blue"):
         (tmp_path / name).mkdir()
         draw_scene(tmp_path / name / "000.png", 1)
-    found = predict(model, [tmp_path / "red", tmp_path / "blue"], folder=tmp_path / "out")
+    found = predict(model, [tmp_path / "red", tmp_path / "blue"], output=tmp_path / "out")
     assert [one.drawn.name for one in found] == ["red-000-predicted.png", "blue-000-predicted.png"]
     assert image.exists()
 

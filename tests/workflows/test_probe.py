@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnv2search.cli.main import cli
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency
-from mnv2search.report.devices.probe import channel_rows, kernel_rows, probe_lines
+from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
 from mnv2search.results.devices import ChannelPoint, MultiplePoint, Probe
 from mnv2search.workflows.devices import probe as probe_module
 from mnv2search.workflows.devices.probe import CHANNELS, NETWORKS, _cliffs, _kernels, _trend
@@ -103,7 +103,7 @@ def test_a_probe_says_what_it_found_with_units_and_device(latency: Callable[[flo
     )
     text = "\n".join(probe_lines(found))
     assert text.startswith("device: simulated")
-    assert "kernel 7 costs 10.0 times the smallest for 5.4 times its multiply-adds" in text
+    assert "kernel 7 takes 10.0 times as long as the smallest, for 5.4 times the multiply-adds" in text
     assert "cliff: from 64 to 68 channels" in text
     assert text.endswith("round channels to multiples of 16: mnv2search run --round-to 16")
     assert len(channel_rows(found).rows) == len(CHANNELS)

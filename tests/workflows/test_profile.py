@@ -9,11 +9,11 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.report.devices.prediction_audit import audit_lines, audit_png, profile_lines
+from mnv2search.report.devices import audit_lines, profile_lines
+from mnv2search.report.plot import audit_png
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.workflows.devices.prediction_audit import audit, unseen
-from mnv2search.workflows.devices.profile import build_profile, candidates_of, profile_device
+from mnv2search.workflows.devices.profile import audit, build_profile, candidates_of, profile_device, unseen
 
 DEVICE = "simulated:noise=0.01"
 

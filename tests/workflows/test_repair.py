@@ -19,8 +19,8 @@ from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search.load_run import is_running, recall
-from mnv2search.workflows.search.repair import DAMAGED, repair
+from mnv2search.workflows.search.folder import DAMAGED, repair
+from mnv2search.workflows.search.log import is_running, recall
 from mnv2search.workflows.search.run import Request, resume_request
 from mnv2search.workflows.search.run import run as search
 

@@ -24,7 +24,7 @@ from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search.checks.verify import verify
-from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import STUDY_FILE, Outcome, Request, resume_request, run
 
 
@@ -359,7 +359,7 @@ def test_the_manifest_is_not_written_at_every_evaluation(tmp_path: Path, monkeyp
         written.append(manifest.status)
         write_manifest(folder, manifest)
 
-    monkeypatch.setattr("mnv2search.workflows.search.run_log.write_manifest", write)
+    monkeypatch.setattr("mnv2search.workflows.search.log.write_manifest", write)
     run(request(tmp_path), on_progress=nothing, clock=Clock())
     assert written == ["running", "running", "finished"]
 

@@ -18,7 +18,7 @@ from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search import folder as run_folder
 from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.folder import SPACE
-from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import STUDY_FILE, Request, resume_request, run
 
 FUZZER = Path(__file__).parents[2] / "benchmarks" / "fuzz_kills.py"

@@ -25,9 +25,9 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.search.run import run_rows, ship_lines
+from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.results.finetuning import Finetuned, recall_finetuned
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
@@ -137,7 +137,7 @@ def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
 def test_accuracies_stand_beside_what_the_majority_class_gives(outcome: Outcome, finetuned: Outcome) -> None:
     told = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
     assert all(accuracy.commonest == pytest.approx(1 / 3, abs=0.1) for accuracy in told)
-    assert any("always answering the majority class" in note for note in run_rows(outcome.result).notes)
+    assert any("majority-class accuracy on" in note for note in run_rows(outcome.result).notes)
     assert finetuned.finetuned is not None
     lines = finetuned_lines(finetuned.finetuned, folder=finetuned.folder)
     assert any("majority class 33" in line for line in lines)
@@ -225,7 +225,11 @@ def test_a_likelihood_stands_beside_guessing(outcome: Outcome) -> None:
 
 
 def test_a_front_says_what_it_leaves_of_the_budget(outcome: Outcome) -> None:
-    told = [note for note in run_rows(outcome.result).notes if note.startswith("no evaluated network slower than")]
+    told = [
+        note
+        for note in run_rows(outcome.result).notes
+        if note.startswith("no evaluated network that takes more than")
+    ]
     assert told == [told[0]]
     assert "slower than 0 % of the budget seemed better" in told[0]
     narrow = tuple(replace(e, budget=Budget(latency_ms=1.1 * median_ms_of(e))) for e in outcome.result.front)
@@ -590,7 +594,7 @@ def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pi
 def test_equal_accuracies_say_nothing_of_an_order() -> None:
     from scipy.stats import spearmanr
 
-    from mnv2search.results.ranking_audit import Statistic
+    from mnv2search.results.checks import Statistic
     from mnv2search.workflows.search.checks.ranking_audit import _statistic
 
     assert _statistic(spearmanr, np.full(5, 0.5), np.arange(5.0), seed=0) == Statistic(0.0, 0.0, 0.0)

@@ -163,6 +163,6 @@ def _checked_side(laid_out: Plan, stride: int) -> int:
         small = f"total stride {stride} is below {SMALLEST_STRIDE}"
         if side < SMALLEST_SIDE_PX:
             small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px"
-        network, more = "this network", "(there, more body parameters go with less accuracy)"
-        why = f"{small}, and on small images the order at equal cost reverses {more}"
+        network, unlike = "this network", "tend to be less accurate, unlike on ImageNet"
+        why = f"{small}; on small images, networks with more parameters at equal cost {unlike}"
     raise EvaluatorError(f"no ImageNet estimate for {network}: {why}", hint=hint)

@@ -12,9 +12,8 @@ from pathlib import Path
 from mnv2search.accuracy.evaluator import Evaluator, Method, Preparation, Report, changed_options
 from mnv2search.accuracy.evaluators.supernet_training import SupernetOptions, TrainedSupernet, prepare_supernet
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, accuracy_of
-from mnv2search.data.batches import training_batches
+from mnv2search.data.batches import Epoch, Feed, training_batches
 from mnv2search.data.dataset import Dataset
-from mnv2search.data.prefetch import Feed
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import EvaluatorError, OptionError
@@ -159,9 +158,8 @@ class SupernetEvaluator(Evaluator):
         model = net.member(placed).to(device)
         transform = Transform.of(supernet.recipe, square_side(placed.plan.spec))
         batch = min(RECALIBRATION_IMAGES, len(pixels)) // 2
-        with closing(
-            training_batches(pixels, transform, batch=batch, seed=0, epoch=0, feed=Feed(ahead=0))
-        ) as batches:
+        epoch = Epoch(batch=batch, seed=0, number=0, feed=Feed(ahead=0))
+        with closing(training_batches(pixels, transform, epoch)) as batches:
             recalibrate(model, (found.images.to(device) for found in islice(batches, 2)))
         return model
 

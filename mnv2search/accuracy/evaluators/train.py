@@ -13,6 +13,7 @@ from typing import ClassVar
 from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation, Report, changed_options
 from mnv2search.accuracy.evaluators.length import Length
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, accuracy_of
+from mnv2search.data.prepare import Parts
 from mnv2search.errors import EvaluatorError, OptionError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_network
@@ -20,7 +21,7 @@ from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit, network_of
-from mnv2search.tasks.task import AnyTask, Data, Parts, named_task
+from mnv2search.tasks.task import AnyTask, Data, named_task
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job

@@ -1,4 +1,4 @@
-"""`mnv2search run`: search a space under a measured latency budget."""
+"""`mnv2search run` and `mnv2search front`: search a space within a measured latency budget, and show a run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,73 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli.options import (
+    Count,
+    Duration,
+    NonEmptyText,
+    Positive,
     device_option,
     json_option,
     output_dir_option,
-    quiet_option,
+    output_options,
+    run_folder_argument,
     seed_option,
     space_option,
 )
-from mnv2search.cli.output import note
-from mnv2search.cli.parameter_types import Count, Duration, NonEmptyText, Positive
-from mnv2search.cli.search.front import show
+from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
+    from mnv2search.results.finetuning import Finetuned
+    from mnv2search.results.manifest import Manifest
+    from mnv2search.study.types import SearchResult
     from mnv2search.workflows.search.request import RunOptions
     from mnv2search.workflows.search.run import Outcome
+
+
+@click.command("front")
+@run_folder_argument
+@json_option
+def front_command(folder: Path, as_json: bool) -> None:
+    """Show the Pareto front of a run from its records; nothing is measured.
+
+    FOLDER is the run's folder, or its name in results.
+
+    \b
+    Example:
+      mnv2search front results/mnv2-15ms
+    """
+    from mnv2search.report.search.run import status_lines
+    from mnv2search.results.finetuning import measured_of, recall_finetuned
+    from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
+
+    manifest, result = recall(folder)
+    has_trainings = (folder / "finetune").is_dir()
+    trained = recall_finetuned(folder / "finetune", measured_of(result)) if has_trainings else None
+    show(folder, manifest, result, trained, as_json=as_json)
+    if not result.front:
+        sys.exit(3 if manifest.status == "nothing fits" else 1)
+    for line in status_lines(manifest.status):
+        note(line)
+
+
+def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
+    """Print the answer of a run: a document, or tables and what to ship."""
+    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
+    from mnv2search.report.table import draw
+    from mnv2search.report.training import finetuned_lines, finetuned_rows
+    from mnv2search.results.finetuning import shipped_json
+
+    if as_json:
+        document = run_json(result, folder=folder, status=manifest.status)
+        emit_json(document | ({} if trained is None else shipped_json(trained)))
+    elif not result.front:
+        answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
+    else:
+        draw(run_rows(result), stdout_console())
+        if trained is None:
+            answer(ship_lines(result, folder=folder))
+        else:
+            draw(finetuned_rows(trained), stdout_console())
+            answer([*finetuned_lines(trained, folder=folder), f"  {effort_text(result)}"])
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -35,7 +88,7 @@ NOTHING_FITS = 3
 
 @click.command("run")
 @click.option("--latency-ms", type=Positive(), metavar="MS", help="Upper limit of the measured latency.")
-@click.option("--latency-min-ms", type=Positive(), metavar="MS", help="Lower end of a latency band.")
+@click.option("--latency-min-ms", type=Positive(), metavar="MS", help="Lower limit of the measured latency.")
 @click.option("--params", type=Count(), metavar="N", help="Upper limit of parameters, such as 3.4M.")
 @click.option("--madds", type=Count(), metavar="N", help="Upper limit of multiply-adds, such as 300M.")
 @click.option("--peak-kb", type=Positive(), metavar="KB", help="Upper limit of peak activation memory, fp32.")
@@ -47,8 +100,8 @@ NOTHING_FITS = 3
 @click.option(
     "--round-to",
     type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
-    help="Multiple that scaled channels are rounded to; auto measures which multiple is fastest (up to a minute "
-    "beyond --time). If left out, the space's, usually 8.",
+    help="Round channel counts to a multiple of this, after the width multiplier; auto measures which multiple is "
+    "fastest (up to a minute on top of --time). Default: the space's own multiple, usually 8.",
 )
 @device_option
 @click.option(
@@ -62,42 +115,45 @@ NOTHING_FITS = 3
     type=NonEmptyText(),
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
-    "python:module:function, recorded:TABLE, or proxy (a score and no accuracy). If left out, imagenet; with --data "
-    "supernet, or for detectors and segmenters train-dense.",
+    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet; with "
+    "--data supernet, or for detectors and segmenters train-dense.",
 )
 @click.option(
     "--from",
     "from_",
     type=NonEmptyText(),
     metavar="FILE",
-    help="First weights of a supernet, or of every detector and segmenter that is trained: a .pt file of a network "
-    "with the same number of rows or stages, or published ones.",
+    help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
+    "network with the same number of rows or stages, or a published checkpoint.",
 )
 @click.option(
-    "--from-spec", type=NonEmptyText(), metavar="SPEC", help="The network that published weights of --from belong to."
+    "--from-spec",
+    type=NonEmptyText(),
+    metavar="SPEC",
+    help="Network to which the published weights in --from belong.",
 )
 @click.option(
     "--finetune/--no-finetune",
     default=None,
-    help="Train the best networks separately, with the same number of steps each, and ship the best of them; "
-    "detectors and segmenters go on from what they learned. The default with --data and a supernet; takes a third of "
-    "the time.",
+    help="Train the best networks separately, with the same number of steps each, and ship the best of them. "
+    "Detectors and segmenters continue from their weights. On by default with --data and a supernet. Uses 35 % of "
+    "--time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time without --confirm's. Default: 90s, with --data 20m, unless --trials is given. Give 30s or more: "
-    "a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. Detectors and "
-    "segmenters are trained within it; what is too short for one training is refused.",
+    help="Wall time, not counting --confirm. Default: 90s, with --data 20m, unless --trials is given. Give 30s or "
+    "more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. It includes "
+    "every training; a time too short for one training of a detector or segmenter is refused.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", show_default=True)
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
 @seed_option()
 @click.option(
-    "--name", type=NonEmptyText(), metavar="NAME", help="Folder of the run; made from space and budget if left out."
+    "--name", type=NonEmptyText(), metavar="NAME", help="Name of the run's folder (default: from space and budget)."
 )
-@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Go on with an interrupted run.")
+@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Resume an interrupted run.")
 @click.option(
     "--trust",
     is_flag=True,
@@ -109,17 +165,17 @@ NOTHING_FITS = 3
     "--confirm/--no-confirm",
     default=None,
     show_default="confirm",
-    help="At the end, compare the front with the runtime's own converter. Takes time beyond --time: with some "
-    "converters minutes.",
+    help="At the end, compare the front with the official converter of the runtime. Takes time on top of --time, "
+    "with some converters minutes.",
 )
-@click.option("--force", is_flag=True, help="Start over where the folder holds another run.")
-@json_option
-@quiet_option
-def command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
+@click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
+@output_options
+def run_command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Ends with the network to ship and the Pareto front, and then compares every member with what the runtime's own
-    converter makes of it. The same command goes on with an interrupted run. Exits with 3 when nothing fits.
+    Prints the network to ship and the Pareto front. Then compares the networks of the front with the files that
+    the official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
+    no network is within the limits.
 
     \b
     Example:
@@ -157,7 +213,7 @@ def command(*, as_json: bool, quiet: bool, **options: Unpack[RunOptions]) -> Non
         sys.exit(130)
     show(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned, as_json=as_json)
     if outcome.result.front and outcome.already_finished and not as_json:
-        note("this run was finished before; a longer --time or more --trials goes on with it", quiet=quiet)
+        note("this run was finished before; a longer --time or more --trials extends it", quiet=quiet)
     for text in outcome.notes:
         if text not in told:
             note(text)
@@ -205,7 +261,7 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
         try:
             found = confirm_outcome(outcome, on_begin=begin, on_progress=advance)
         except KeyboardInterrupt:
-            note("the front was not compared with the runtime's own converter: interrupted")
+            note("the front was not compared with the official converter of the runtime: interrupted")
             sys.exit(130)
     for text in found.notes[len(outcome.notes) :]:
         note(text)

@@ -1,36 +1,41 @@
-"""`mnv2search train`: train a network on images."""
+"""`mnv2search train` and `mnv2search supernet`: train a network, or weights that networks share."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from mnv2search.cli.interrupts import stop_requests, told_what_is_kept
 from mnv2search.cli.options import (
     FILE,
+    NonEmptyText,
+    Positive,
     data_option,
+    device_option,
     epochs_option,
     folder_option,
-    json_option,
     network_options,
-    quiet_option,
+    output_options,
     seed_option,
+    space_option,
     time_option,
     void_option,
     weights_options,
 )
-from mnv2search.cli.output import answer, emit_json, note
-from mnv2search.cli.parameter_types import NonEmptyText
+from mnv2search.cli.output import answer, emit, emit_json, note
+from mnv2search.errors import StoppedError
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
     from mnv2search.training.progress import Progress
+    from mnv2search.workflows.training.api import TrainOptions
     from mnv2search.workflows.training.train import TrainingRequest
 
 
@@ -45,87 +50,51 @@ if TYPE_CHECKING:
 )
 @void_option
 @epochs_option("Number of epochs (overrides the recipe).")
-@time_option("Wall time of training, such as 30m (overrides epochs).")
+@time_option("Wall time of training, such as 30m (overrides epochs).", name="time")
 @weights_options(
-    "First weights: a .pt file of a network with the same number of rows or stages, or published ones.",
-    spec_help="Network that published weights belong to; SPEC if left out.",
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint.",
+    spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
-@click.option("--distill", "teacher", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
-@folder_option("Output folder (default: results/NAME-trained).")
+@click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
+@folder_option("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @seed_option()
 @click.option(
     "--accelerator",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
-    show_default=True,
     help="Device to train on; auto uses CUDA if it is available.",
 )
 @network_options()
-@json_option
-@quiet_option
-def command(
-    spec: str,
-    data: Path,
-    recipe: str | None,
-    void: int,
-    epochs: int | None,
-    time_s: float | None,
-    weights: Path | None,
-    from_spec: str | None,
-    teacher: Path | None,
-    output: Path | None,
-    seed: int,
-    accelerator: str,
-    as_json: bool,
-    quiet: bool,
-    **choice: Any,
-) -> None:
+@output_options
+def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **options: Unpack[TrainOptions]) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
     folders of images and masks.
 
-    FOLDER (results/NAME-trained, if left out) gets the best weights, best.pt, and a checkpoint after every epoch: the
-    same command resumes the training exactly where it stopped.
+    The folder of -o receives the best weights, best.pt, and a checkpoint after every epoch: the same command
+    resumes the training exactly where it stopped.
 
     \b
     Example:
       mnv2search train results/mnv2-15ms/ship.yaml --data photos/ --time 30m
     """
-    if epochs is not None and time_s is not None:
+    if options["epochs"] is not None and options["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.training.distributed import joined
-    from mnv2search.untrusted import file_name
-    from mnv2search.workflows.networks import chosen_spec  # late: --help must not pay for it
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.training.distributed import joined  # late: --help must not pay for it
+    from mnv2search.workflows.training.api import training_request
 
-    with joined(accelerator) as team, _reported_once(team):
-        network = chosen_spec(spec, **choice)
-        folder = output or Path("results") / file_name(f"{network.name}-trained")
-        if weights is None and team.is_leader:
+    with joined(options["accelerator"]) as team, _reported_once(team):
+        request = training_request(spec, data, options, team)
+        if request.weights is None and team.is_leader:
             _note_random_weights(spec)
-        request = TrainingRequest(
-            spec=network,
-            data=data,
-            folder=folder,
-            recipe=recipe,
-            seed=seed,
-            epochs=epochs,
-            time_s=time_s,
-            weights=weights,
-            weights_spec=None if from_spec is None else load_spec(from_spec),
-            teacher=teacher,
-            void=void,
-            team=team,
-        )
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
         _show(report, as_json=as_json)
 
 
 def _note_random_weights(spec: str) -> None:
-    from mnv2search.workflows.networks import SAVED
+    from mnv2search.workflows.options import SAVED
 
     if spec.endswith(SAVED):
         note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
@@ -204,3 +173,99 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
                     bar.console.print(progress_text(progress))
 
             yield drawn
+
+
+@click.command("supernet")
+@space_option("Search space whose networks share the weights.", required=True)
+@data_option
+@time_option("Wall time of the training (default: 10m without --epochs).")
+@epochs_option("Number of epochs (instead of --time).")
+@click.option(
+    "--fidelity",
+    type=NonEmptyText(),
+    default="auto",
+    metavar="WxR",
+    help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
+)
+@click.option(
+    "--recipe",
+    type=NonEmptyText(),
+    default="auto",
+    metavar="NAME|FILE",
+    help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
+)
+@weights_options(
+    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint."
+)
+@click.option(
+    "--latency-ms",
+    type=Positive(),
+    metavar="MS",
+    help="Budget of a later search on --device: train the networks that fit it (default: all networks of the space).",
+)
+@device_option
+@seed_option()
+@folder_option("Output folder (default: results/SPACE-supernet).")
+@output_options
+def supernet_command(
+    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Train weights that all networks of a space share, for several searches.
+
+    The same command resumes an interrupted training. Without such weights, `mnv2search run --data` trains its own.
+
+    \b
+    Example:
+      mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
+      mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
+    """
+    if options["time_s"] is not None and epochs is not None:
+        raise click.UsageError("give --epochs or --time")
+    from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
+    from mnv2search.untrusted import file_name
+    from mnv2search.workflows.training.supernet import train_shared_weights
+
+    folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
+    with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
+        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **options)
+    emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)
+
+
+@contextmanager
+def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether a signal has asked to stop after the step, with a checkpoint.
+
+    A second signal ends a single process at once. With several processes it does not, since one Ctrl-C arrives twice,
+    from the terminal and from torchrun; torchrun kills a process that takes too long.
+    """
+    asked = False
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked and processes == 1:
+            raise KeyboardInterrupt
+        asked = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, interrupt) for one in signals]
+    try:
+        yield lambda: asked
+    finally:
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
+
+
+@contextmanager
+def told_what_is_kept(folder: Path) -> Iterator[None]:
+    """When a training in `folder` is interrupted immediately, say what is kept and how to resume."""
+    from mnv2search.training.trainer import LAST
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / LAST).exists():
+            note(f"interrupted; the last checkpoint is kept in {folder}: run the same command to resume")
+        else:
+            note("interrupted before the first checkpoint; run the same command to start over")
+        sys.exit(StoppedError.exit_code)

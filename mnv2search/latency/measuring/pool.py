@@ -18,8 +18,8 @@ from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.device_text import SEPARATOR
 from mnv2search.latency.measuring.timing import REFERENCE, Measurer, OnProgress
 from mnv2search.latency.types import BurstRequest, Latency, LatencyDevice
-from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
 
 Measure: TypeAlias = Callable[[Measurer, Sequence[ModelSpec], OnProgress | None], tuple[Latency, ...]]
 """Measures a share of networks by one member."""

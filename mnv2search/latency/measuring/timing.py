@@ -21,8 +21,8 @@ from mnv2search.latency.measuring.estimate import (
 )
 from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, LatencyDevice, RunnerDevice, Runs
-from mnv2search.spec.mobilenet_v2 import MOBILENET_V2_BLOCKS
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
 
 # MobileNetV2 0.5 at 160 px: short, and its weights do not fit the inner caches, so that it feels what others do.
 REFERENCE = ModelSpec(name="reference", width=0.5, resolution=160, blocks=MOBILENET_V2_BLOCKS)

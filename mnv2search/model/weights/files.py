@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import math
+import tokenize
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -13,15 +17,21 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from mnv2search.errors import WeightsError
-from mnv2search.model.weights.npz_file import read_npz_file
 from mnv2search.model.weights.programs import SUFFIX, read_program_file
 from mnv2search.model.weights.stored_tensor import UnreadTensor
 from mnv2search.model.weights.torch_file import read_torch_file
+from mnv2search.model.weights.zip_archive import ZipArchive
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
 StoredArray: TypeAlias = Tensor | NDArray[np.generic]
 MAX_BYTES = 4 << 30
 LONGEST_NAME = 100
+ARRAY = ".npy"
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# What numpy raises for a malformed header, which it parses as a Python literal.
+MALFORMED = (ValueError, TypeError, LookupError, SyntaxError, tokenize.TokenError)
+# Kinds of numbers that torch supports, with the size of their widest type in bytes.
+WIDEST_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 
 
 def read_weights_file(path: Path) -> object:
@@ -80,6 +90,35 @@ def _read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
         return load_safetensors(file.read(MAX_BYTES))
     except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise UnsafeFileError((str(error).splitlines() or [type(error).__name__])[0][:200]) from None
+
+
+def read_npz_file(file: BinaryIO) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an `.npz` file by their names.
+
+    Raises:
+        UnsafeFileError: it is not an `.npz` file, is damaged, unpacks to much more than its size, or holds objects.
+    """
+    archive = ZipArchive(file)
+    return {name.removesuffix(ARRAY): _array(archive.read(name), name) for name in archive.names}
+
+
+def _array(content: bytearray, name: str) -> NDArray[np.generic]:
+    file = io.BytesIO(content)
+    try:
+        read_header = HEADERS[np.lib.format.read_magic(file)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a malformed header may hold invalid escapes
+            shape, is_fortran, dtype = read_header(file)
+    except (*MALFORMED, RecursionError, MemoryError) as error:
+        raise UnsafeFileError(f"its member {name[:100]!r} is not an array ({type(error).__name__})") from None
+    if dtype.itemsize > WIDEST_BYTES.get(dtype.kind, 0):
+        raise UnsafeFileError(f"its member {name[:100]!r} holds {dtype.name[:100]}, not numbers")
+    left = len(content) - file.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left or math.prod(shape or (1,)) == 0:
+        shown = " x ".join(str(size) for size in shape)
+        raise UnsafeFileError(f"its member {name[:100]!r} claims {shown} numbers but has only {left:,} bytes")
+    values = np.frombuffer(content, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if is_fortran else "C").astype(dtype.newbyteorder("="), copy=False)
 
 
 READERS: dict[str, Callable[[BinaryIO], object]] = {

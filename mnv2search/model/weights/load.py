@@ -39,12 +39,7 @@ FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
-    """What was loaded.
-
-    Attributes:
-        layout: whose names the file used.
-        tensors: how many were loaded.
-    """
+    """The layout of the names in the file, and the number of tensors that were loaded."""
 
     layout: str
     tensors: int
@@ -59,13 +54,10 @@ def load_weights(
 ) -> LoadReport:
     """Fills `model` with weights; either all of them fit, or nothing is changed.
 
-    Args:
-        model: the network; its spec must be that of the weights.
-        weights: a mapping of tensors or arrays, or a file of one: `.npz` for TensorFlow-slim's variables,
-            `.safetensors`, else what `torch.save` wrote. Files are read without running code from them.
-        layout: whose names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of
-            which the plain variables are read, not their moving averages; `auto` looks at the names.
-        source: file that a mapping was read from, shown in messages.
+    Weights are a mapping of tensors or arrays, or a file of one: `.npz` for TensorFlow-slim's variables,
+    `.safetensors`, else what `torch.save` wrote. Files are read without running code from them. The layout says whose
+    names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of which the plain
+    variables are read, not their moving averages; `auto` looks at the names. Messages show the `source` of a mapping.
 
     Raises:
         WeightsError: the file cannot be read or follows no known layout, or names, shapes or types do not fit, or a

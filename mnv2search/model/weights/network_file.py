@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from msgspec import ValidationError, convert
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
 from mnv2search.model.build import MobileNet, build
-from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.weights.files import checked_state_dict, read_weights_file, why_unreadable
 from mnv2search.model.weights.load import load_weights
 from mnv2search.model.weights.programs import SUFFIX
+from mnv2search.recipe import NORMALIZATIONS
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps, loads
@@ -28,12 +30,7 @@ GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search com
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What goes with trained weights.
-
-    Attributes:
-        classes: names, in the order of their numbers.
-        normalization: of the images that the network learned from.
-    """
+    """What goes with trained weights: the classes by their numbers, and the normalisation of the images."""
 
     classes: tuple[str, ...]
     normalization: str
@@ -78,18 +75,14 @@ def read_learned(path: Path) -> Learned | None:
     told = _content(path).get("learned")
     if told is None:
         return None
-    classes, normalization = (told.get("classes"), told.get("normalization")) if isinstance(told, dict) else (0, 0)
-    if (
-        not isinstance(classes, list)
-        or any(not isinstance(name, str) for name in classes)
-        or not isinstance(normalization, str)
-        or normalization not in NORMALIZATIONS
-    ):
-        raise WeightsError(
-            f"{path} does not say which classes its network knows, or how its images are normalised",
-            hint="write the file again",
-        )
-    return Learned(classes=tuple(classes), normalization=normalization)
+    with suppress(ValidationError):
+        learned = convert(told, Learned)
+        if learned.normalization in NORMALIZATIONS:
+            return learned
+    raise WeightsError(
+        f"{path} does not say which classes its network knows, or how its images are normalised",
+        hint="write the file again",
+    )
 
 
 def learned_beside(weights: Path | None) -> Learned | None:

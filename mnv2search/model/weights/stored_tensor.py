@@ -17,11 +17,7 @@ MAX_ELEMENTS = 2**58
 
 @dataclass(frozen=True, slots=True)
 class UnreadTensor:
-    """Placeholder for a tensor of a kind that weights may not have.
-
-    Attributes:
-        kind: such as ``quantized`` or ``sparse``.
-    """
+    """Placeholder for a tensor of a kind that weights may not have, such as ``quantized`` or ``sparse``."""
 
     kind: str
 

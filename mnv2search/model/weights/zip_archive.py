@@ -22,9 +22,6 @@ STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 class ZipArchive:
     """The members of a zip file by their names; nothing is written to disk, so names cannot escape a folder.
 
-    Args:
-        file: opened for reading bytes.
-
     Raises:
         UnsafeFileError: it is not a zip file, is damaged, or unpacks to much more than its size.
     """

@@ -1,12 +1,16 @@
-"""A Pareto front as a table."""
+"""A Pareto front as a table and as comma-separated values, with the gain over MobileNetV2."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
-from mnv2search.report.networks.heads import output_lines
+from mnv2search.latency.types import Latency
+from mnv2search.report.networks import output_lines
 from mnv2search.report.rows import (
     NAME,
     Column,
@@ -18,8 +22,55 @@ from mnv2search.report.rows import (
     millions,
     trouble_lines,
 )
-from mnv2search.report.search.gain import Gain, gain_over
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
+
+
+class Gain(NamedTuple):
+    """A difference in accuracy, 0 to 1, with its 90 % interval, and the network it is taken against."""
+
+    value: float
+    low: float
+    high: float
+    rival: str
+
+
+def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evaluation | None:
+    """The most accurate network of the baseline that is measured no slower and was weighed by the same evaluator."""
+    if evaluation.accuracy is None or evaluation.latency is None:
+        return None
+    kind, limit_ms = evaluation.accuracy.kind, evaluation.latency.median_ms
+    rivals = [
+        e
+        for e in baseline
+        if e.accuracy is not None and e.accuracy.kind == kind and e.latency and e.latency.median_ms <= limit_ms
+    ]
+    return max(rivals, key=lambda e: e.accuracy.value if e.accuracy else 0.0, default=None)
+
+
+def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | None:
+    """The gain over the best rival; None where there is none, or where scores stand for accuracies.
+
+    Two estimates share the unknown training recipe, so their difference has an interval of its own, narrower than
+    those of the two; other accuracies are taken as independent.
+    """
+    rival = best_rival(evaluation, baseline)
+    if rival is None:
+        return None
+    own, other = evaluation.accuracy, rival.accuracy
+    if own is None or other is None or own.kind == "proxy":
+        return None  # differences of scores are no points of accuracy
+    if own.kind == "estimated":
+        from mnv2search.accuracy.estimate import gain
+        from mnv2search.accuracy.evaluators.imagenet import features_of
+        from mnv2search.spec.plan import plan
+
+        estimated = gain(features_of(plan(evaluation.spec)), features_of(plan(rival.spec)))
+        return Gain(estimated.value, estimated.low, estimated.high, rival.spec.name)
+    value = own.value - other.value
+    below = ((own.value - own.low) ** 2 + (other.high - other.value) ** 2) ** 0.5
+    above = ((own.high - own.value) ** 2 + (other.value - other.low) ** 2) ** 0.5
+    return Gain(value, value - below, value + above, rival.spec.name)
+
 
 GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
@@ -35,10 +86,7 @@ def front_rows(
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
 
-    Args:
-        front: networks.
-        rivals_of: networks of the baseline that one of the front may be compared with.
-        title: of the table.
+    `rivals_of` are the networks of the baseline that one of the front may be compared with.
     """
     ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
@@ -73,7 +121,8 @@ def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
-            f"no evaluated network slower than {100 * used:.0f} % of the budget seemed better; more --time tries more"
+            f"no evaluated network that takes more than {100 * used:.0f} % of the budget seemed better; more "
+            "--time tries more networks"
         )
 
 
@@ -133,7 +182,7 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "estimated":
         yield (
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
-            "differences below 1 point are no evidence"
+            "differences below 1 point are not significant"
         )
         yield from _beyond_evidence(front)
     if accuracy.kind == "proxy":
@@ -141,13 +190,10 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "trained":
         yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if accuracy.commonest is not None:
-        yield f"always answering the majority class of {accuracy.dataset} gives {100 * accuracy.commonest:.1f} %"
+        yield f"majority-class accuracy on {accuracy.dataset}: {100 * accuracy.commonest:.1f} %"
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
             verb = "is" if below == 1 else "are"
-            yield (
-                f"warning: {below} of {len(front)} networks {verb} not shown to be better than always answering "
-                "that class"
-            )
+            yield (f"warning: {below} of {len(front)} networks {verb} not shown to be better than that")
 
 
 def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) -> Iterator[str]:
@@ -161,8 +207,8 @@ def _latency_notes(front: Sequence[Evaluation], rivals: Sequence[Evaluation]) ->
 def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
     """What accuracies with shared weights say, and which networks the front leaves out."""
     yield (
-        "inherited: with weights that all networks of the space share; it ranks networks, and is not what one "
-        "reaches when it is trained"
+        "inherited: with weights that all networks of the space share; this ranks networks, but is not what a "
+        "network reaches when it is trained separately"
     )
     yield (
         f"{LIKELIHOOD}: the probability given to the right class (geometric mean over validation images)"
@@ -177,5 +223,46 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
-    yield "gain: over the best MobileNetV2 that is no slower, assuming that both are trained alike"
+    yield "gain: over the most accurate MobileNetV2 that is not slower, assuming that both are trained alike"
     yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})
+
+
+COLUMNS: dict[str, Callable[[Evaluation, Accuracy, Latency], object]] = {
+    "name": lambda e, _, __: e.spec.name,
+    "accuracy": lambda _, accuracy, __: f"{accuracy.value:.5f}",
+    "accuracy_low": lambda _, accuracy, __: f"{accuracy.low:.5f}",
+    "accuracy_high": lambda _, accuracy, __: f"{accuracy.high:.5f}",
+    "accuracy_kind": lambda _, accuracy, __: accuracy.kind,
+    "accuracy_metric": lambda _, accuracy, __: accuracy.metric,
+    "latency_median_ms": lambda _, __, latency: f"{latency.median_ms:.4f}",
+    "latency_ci_low_ms": lambda _, __, latency: f"{latency.ci_low_ms:.4f}",
+    "latency_ci_high_ms": lambda _, __, latency: f"{latency.ci_high_ms:.4f}",
+    "latency_kind": lambda _, __, latency: latency.kind,
+    "budget_ms": lambda e, _, __: f"{e.budget.latency_ms:g}",
+    "params": lambda e, _, __: e.cost.params,
+    "madds": lambda e, _, __: e.cost.madds,
+    "peak_activation_bytes": lambda e, _, __: e.cost.peak_activation_bytes,
+    "size_bytes": lambda e, _, __: e.cost.size_bytes,
+    "width": lambda e, _, __: f"{e.spec.width:g}",
+    "resolution_px": lambda e, _, __: e.spec.size.word,
+    "device": lambda _, __, latency: latency.device.name,
+    "hardware": lambda _, __, latency: latency.device.hardware,
+    "likelihood": lambda _, accuracy, __: "" if accuracy.merit is None else f"{accuracy.merit:.5f}",
+    "latency_noisy": lambda _, __, latency: "yes" if latency.noisy else "no",
+}
+
+
+def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) -> str:
+    """The text of `front.csv`; `ship` is the network to ship.
+
+    Accuracies are shares of 1, and scores are headed as such; so are likelihoods, which only inherited weights have.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
+    writer.writerow([name.replace("accuracy", "score") if is_score else name for name in (*COLUMNS, "ship")])
+    for e in front:
+        if e.accuracy is not None and e.latency is not None:
+            is_shipped = "yes" if ship is not None and e.spec == ship.spec else "no"
+            writer.writerow([*(column(e, e.accuracy, e.latency) for column in COLUMNS.values()), is_shipped])
+    return text.getvalue()

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
-from mnv2search.report.search.front import front_rows
-from mnv2search.report.search.gain import best_rival, gain_over
+from mnv2search.report.search.front import best_rival, front_rows, gain_over
 from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import file_name
 
@@ -28,9 +27,7 @@ COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 def run_rows(result: SearchResult) -> Rows:
     """The front as a table."""
     return front_rows(
-        result.front,
-        rivals_of=result.rivals_of,
-        title=f"Pareto front: {counted(len(result.front), 'network')}",
+        result.front, rivals_of=result.rivals_of, title=f"Pareto front: {counted(len(result.front), 'network')}"
     )
 
 
@@ -50,7 +47,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     if (gain := gain_over(ship, rivals)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
-            f"the best of {grid} of the MobileNetV2 grid that is no slower"
+            f"the most accurate that is not slower among {grid} of the MobileNetV2 grid"
         )
     if not rivals and any(e.accuracy for e in result.baseline):
         yield f"  not compared with MobileNetV2: none of {grid} of its grid is near this latency; give more --time"
@@ -87,7 +84,9 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
     """The published networks most similar to the recommended one, for comparison with its estimate."""
     if ship.accuracy is None or ship.accuracy.kind != "estimated":
         return
-    yield "  most similar published networks, each trained by its own recipe (the estimate is for a standard one):"
+    yield (
+        "  most similar published networks, each trained by its own recipe (the estimate assumes a standard recipe):"
+    )
     for found in nearby_of(ship):
         params = "" if found.params is None else f", {found.params / 1e6:.1f} M parameters"
         yield (
@@ -109,7 +108,10 @@ def _shared(folder: Path, name: str) -> str:
     """Where the network's part of the shared weights is, or that there is none of its size."""
     train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
-        return f"weights: {own}, its part of those that all networks share; for its own: {train} --from {own}"
+        return (
+            f"weights: {own}, the part of the shared weights that this network uses; to train them further: "
+            f"{train} --from {own}"
+        )
     return (
         "no weights are written: the shared weights were trained at a smaller width or resolution; "
         f"to train this network: {train}"
@@ -154,9 +156,9 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
 def status_lines(status: str) -> Iterator[str]:
     """A line that says that a run with a front is not finished; none if it is."""
     if status == "running":
-        yield "this run is still running: the front is from its last side-by-side measurement"
+        yield "this run is still running: the front is from its last final measurement"
     elif status == "interrupted":
-        yield "this run was interrupted: the front is from its last side-by-side measurement; use run --resume"
+        yield "this run was interrupted: the front is from its last final measurement; use run --resume"
 
 
 def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
@@ -169,7 +171,7 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         yield "there is no front yet: this run was interrupted before its final measurement; resume with run --resume"
         return
     if result.trials == 0:
-        yield "time ran out before any network of the space was measured: go on with run --resume, longer with --time"
+        yield "time ran out before any network of the space was measured: continue with run --resume, longer --time"
         return
     yield f"nothing fits {_limits(budget)}"
     fastest = result.fastest
@@ -181,7 +183,7 @@ def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> 
         f"(width {fastest.spec.width:g}, {fastest.spec.size} px)"
     )
     for text in _to_give_up(fastest):
-        yield f"  to give up: {text}"
+        yield f"  what would help: {text}"
 
 
 def _counted_out(result: SearchResult) -> Iterator[str]:
@@ -194,7 +196,7 @@ def _counted_out(result: SearchResult) -> Iterator[str]:
     ]
     yield f"  nearest to the limits: {closest.spec.name} with {', '.join(over)}"
     for text in _to_give_up(closest):
-        yield f"  to give up: {text}"
+        yield f"  what would help: {text}"
 
 
 def _all_of(count: int) -> str:
@@ -266,9 +268,9 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, ob
 def effort_text(result: SearchResult) -> str:
     """How many networks were evaluated, and how long all of it took."""
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
-    predicted = "" if result.predicted is None else f", {result.predicted:,} more predicted only{error}"
+    others = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only predicted"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
         f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline)} of the MobileNetV2 "
-        f"grid evaluated{predicted}; {result.elapsed_s:.0f} s"
+        f"grid evaluated{others}{error}; {result.elapsed_s:.0f} s"
     )

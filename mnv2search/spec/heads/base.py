@@ -1,30 +1,31 @@
-"""The base of every head, the backbone that it stands on, and the layers that heads are built of."""
+"""The base of every head, and the backbone that it stands on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from mnv2search.errors import Problem, SpecError, nearest
-from mnv2search.spec.layers import Layer, Style, Unit, UnitKind, Window, make_layer
+from mnv2search.errors import SpecError, nearest
+from mnv2search.spec.layers import Layer, Style, Unit, UnitKind
 from mnv2search.spec.rows import BatchNorm
-from mnv2search.spec.rules import check
+from mnv2search.spec.rules import Checked, Pattern
 from mnv2search.spec.size import Size
 
-ENDPOINT = r"layer_[1-9]\d{0,3}(?:/(?:output|expansion_output|depthwise_output))?"
-ENDPOINT_FIX = "name an endpoint such as layer_15/expansion_output, or leave it out"
+
+def endpoint_or(words: str) -> Pattern:
+    """The pattern of the name of an endpoint, or of words that are separated by ``|``."""
+    name = r"layer_[1-9]\d{0,3}(?:/(?:output|expansion_output|depthwise_output))?"
+    return Pattern(f"{words}|{name}", "name an endpoint such as layer_15/expansion_output, or leave it out")
 
 
 class Backbone(NamedTuple):
     """The features that a head stands on.
 
     Attributes:
-        units: in the order of computation.
         strides: of every unit as written, before any becomes dilation.
         size: of the image.
         width: the width multiplier.
-        style: of its convolutions.
     """
 
     units: Sequence[Unit]
@@ -43,6 +44,29 @@ class Backbone(NamedTuple):
         """The style of a head: it keeps the sizes of its maps, where padding valid would use up the small ones."""
         return self.style._replace(padding="same" if self.style.padding == "same" else "symmetric")
 
+    def endpoint(self, name: str, at: str) -> Endpoint:
+        """The tensor of a name, which may lie inside a block.
+
+        Raises:
+            SpecError: there is none.
+        """
+        layer, _, inside = name.partition("/")
+        number = int(layer.removeprefix("layer_"))
+        if number <= len(self.units):
+            unit = self.units[number - 1]
+            if not inside or (inside == "output" and unit.kind == "block"):
+                return Endpoint(name, unit.c_out, unit.size_out)
+            for one in unit.layers if unit.kind == "block" else ():
+                if inside == f"{one.role}_output":
+                    return Endpoint(name, one.c_out, one.size_out)
+        known = [f"layer_{n}" for n in range(1, len(self.units) + 1)]
+        known += [
+            f"layer_{n}/expansion_output" for n, u in enumerate(self.units, 1) if u.layers[0].role == "expansion"
+        ]
+        near = nearest(name, known)
+        fix = f"did you mean {' or '.join(near)}?" if near else f"there are layer_1 to layer_{len(self.units)}"
+        raise SpecError.of(at=at, what=f"there is no endpoint {name}", fix=fix)
+
 
 class Endpoint(NamedTuple):
     """A tensor that a head reads."""
@@ -53,7 +77,7 @@ class Endpoint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(Checked):
     """What stands on the features; a subclass is a frozen dataclass whose annotations are the rules of its fields.
 
     A head whose only unit is a `classifier_unit` needs no more than `word` and `units`. Units of other kinds have
@@ -69,9 +93,6 @@ class Head:
     module: ClassVar[str] = ""
     fixes_size: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        check(self, self.problems)
-
     @property
     def classes(self) -> int:
         """Classes that it tells apart: a field of the heads that do, 0 for others."""
@@ -81,10 +102,6 @@ class Head:
     def dropout(self) -> float:
         """Share of its inputs that are dropped in training: a field of the heads that drop any."""
         return 0.0
-
-    def problems(self) -> Iterable[Problem]:
-        """The broken rules that tie several fields together."""
-        return ()
 
     def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
         """Every unit with its address in the spec, in the order of computation.
@@ -103,28 +120,6 @@ class Head:
         return batch_norm
 
 
-def endpoint(name: str, at: str, units: Sequence[Unit]) -> Endpoint:
-    """The tensor of a name, which may lie inside a block.
-
-    Raises:
-        SpecError: there is none.
-    """
-    layer, _, inside = name.partition("/")
-    number = int(layer.removeprefix("layer_"))
-    if number <= len(units):
-        unit = units[number - 1]
-        if not inside or (inside == "output" and unit.kind == "block"):
-            return Endpoint(name, unit.c_out, unit.size_out)
-        for one in unit.layers if unit.kind == "block" else ():
-            if inside == f"{one.role}_output":
-                return Endpoint(name, one.c_out, one.size_out)
-    known = [f"layer_{n}" for n in range(1, len(units) + 1)]
-    known += [f"layer_{n}/expansion_output" for n, u in enumerate(units, 1) if u.layers[0].role == "expansion"]
-    near = nearest(name, known)
-    fix = f"did you mean {' or '.join(near)}?" if near else f"there are layer_1 to layer_{len(units)}"
-    raise SpecError.of(at=at, what=f"there is no endpoint {name}", fix=fix)
-
-
 def head_unit(kind: UnitKind, name: str, reads: Sequence[Endpoint], layers: tuple[Layer, ...]) -> Unit:
     """A unit that reads endpoints."""
     first, last = layers[0], layers[-1]
@@ -132,25 +127,3 @@ def head_unit(kind: UnitKind, name: str, reads: Sequence[Endpoint], layers: tupl
     channels = sum(tensor.channels for tensor in reads)
     names = tuple(tensor.name for tensor in reads)
     return Unit(kind, layers, channels, last.c_out, first.size_in, last.size_out, stride, "none", None, name, names)
-
-
-def pointwise(c_in: int, c_out: int, size: Size, style: Style) -> Layer:
-    """A 1x1 convolution."""
-    return make_layer("pointwise", c_in, c_out, size, style)
-
-
-def depthwise(channels: int, kernel: int, stride: int, rate: int, size: Size, style: Style) -> Layer:
-    """A depthwise convolution, dilated by `rate`."""
-    window = Window(kernel, stride, rate)
-    return make_layer("depthwise", channels, channels, size, style, groups=channels, window=window)
-
-
-def whole(c_in: int, c_out: int, kernel: int, stride: int, rate: int, size: Size, style: Style) -> Layer:
-    """An ordinary convolution, dilated by `rate`."""
-    return make_layer("convolution", c_in, c_out, size, style, window=Window(kernel, stride, rate))
-
-
-def predictor(c_in: int, c_out: int, kernel: int, size: Size, style: Style) -> Layer:
-    """A convolution with bias alone, whose output is the answer."""
-    plain = Style(style.padding, "none", "none")
-    return make_layer("predictor", c_in, c_out, size, plain, window=Window(kernel))

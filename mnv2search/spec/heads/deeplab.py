@@ -7,22 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from mnv2search.errors import Problem, SpecError
-from mnv2search.spec.heads.base import (
-    ENDPOINT,
-    ENDPOINT_FIX,
-    Backbone,
-    Endpoint,
-    Head,
-    depthwise,
-    endpoint,
-    head_unit,
-    pointwise,
-    predictor,
-    whole,
-)
-from mnv2search.spec.layers import POINT, Layer, Style, Unit
+from mnv2search.spec.heads.base import Backbone, Endpoint, Head, endpoint_or, head_unit
+from mnv2search.spec.layers import ONE, POINT, Layer, Style, Unit, Window, depthwise, pointwise, predictor, whole
 from mnv2search.spec.rows import Activation, BatchNorm
-from mnv2search.spec.rules import Channels, Entries, Options, Pattern, Range
+from mnv2search.spec.rules import Channels, Entries, Options, Range
 from mnv2search.spec.size import Size
 
 SegmenterOutput = Literal["logits", "resized", "classes"]
@@ -59,7 +47,7 @@ class DeepLab(Head):
     aspp_rates: Annotated[tuple[Annotated[int, Range(1, 256)], ...], Entries(0)] = ()
     aspp_separable: bool = True
     decoder_stride: Annotated[int, Options((2, 4, 8, 16), "use 2, 4, 8 or 16, or leave it out")] | None = None
-    decoder_tap: Annotated[str, Pattern(rf"auto|{ENDPOINT}", ENDPOINT_FIX)] = "auto"
+    decoder_tap: Annotated[str, endpoint_or("auto")] = "auto"
     decoder_channels: Channels = 48
     dropout: Annotated[float, Range(0, 0.99)] = 0.1
     activation: Activation = "relu"
@@ -96,7 +84,7 @@ class DeepLab(Head):
             unit = self._decoder(unit, tap, style)
             yield "head", unit
         last = Endpoint(unit.name, unit.c_out, unit.size_out)
-        layer = predictor(last.channels, self.classes, 1, last.size, style)
+        layer = predictor(last.channels, self.classes, ONE, last.size, style)
         unit = head_unit("logits", "head/logits", [last], (layer,))
         yield "head", unit
         if self.output != "logits":
@@ -113,7 +101,7 @@ class DeepLab(Head):
         for number, rate in enumerate(self.aspp_rates, start=1):
             layers: tuple[Layer, ...] = _separable(final.channels, self.channels, rate, final.size, style)
             if not self.aspp_separable:
-                layers = (whole(final.channels, self.channels, 3, 1, rate, final.size, style),)
+                layers = (whole(final.channels, self.channels, Window(3, 1, rate), final.size, style),)
             yield head_unit("branch", f"head/aspp_{number}", [final], layers)
 
     def _decoder(self, joined: Unit, tap: Unit, style: Style) -> Unit:
@@ -130,9 +118,9 @@ class DeepLab(Head):
             if reached == stride and any(layer.role == "depthwise" for layer in unit.layers):
                 candidate = f"layer_{number}/depthwise_output"
         if self.decoder_tap != "auto":
-            found = endpoint(self.decoder_tap, "head.decoder_tap", backbone.units)
+            found = backbone.endpoint(self.decoder_tap, "head.decoder_tap")
         elif candidate:
-            found = endpoint(candidate, "head.decoder_stride", backbone.units)
+            found = backbone.endpoint(candidate, "head.decoder_stride")
         else:
             found = Endpoint("", 0, Size(0, 0))
         wrong = backbone.style.padding != "valid" and found.size != backbone.size.strided(stride)
@@ -150,4 +138,4 @@ class DeepLab(Head):
 
 def _separable(c_in: int, c_out: int, rate: int, size: Size, style: Style) -> tuple[Layer, Layer]:
     """A depthwise 3x3 of a rate, with a 1x1 after it."""
-    return depthwise(c_in, 3, 1, rate, size, style), pointwise(c_in, c_out, size, style)
+    return depthwise(c_in, Window(3, 1, rate), size, style), pointwise(c_in, c_out, size, style)

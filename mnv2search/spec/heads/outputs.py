@@ -11,9 +11,10 @@ from mnv2search.spec.heads.deeplab import DeepLab, SegmenterOutput
 from mnv2search.spec.heads.ssdlite import DetectorOutput, SsdLite
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
+from mnv2search.spec.rules import changed
 
-DETECTOR_OUTPUTS: tuple[DetectorOutput, ...] = get_args(DetectorOutput)
-SEGMENTER_OUTPUTS: tuple[SegmenterOutput, ...] = get_args(SegmenterOutput)
+DETECTOR_OUTPUTS: tuple[str, ...] = get_args(DetectorOutput)
+SEGMENTER_OUTPUTS: tuple[str, ...] = get_args(SegmenterOutput)
 OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)
 """Every word that `head.output` knows, those of detectors first."""
 
@@ -38,20 +39,16 @@ def with_output(spec: ModelSpec, output: str) -> ModelSpec:
         OptionError: the head has no such output.
     """
     head = spec.head
-    if isinstance(head, SsdLite):
-        for one in DETECTOR_OUTPUTS:
-            if one == output:
-                return replace(spec, head=replace(head, output=one))
-        raise _unknown(spec, "detects", output, DETECTOR_OUTPUTS)
-    if isinstance(head, DeepLab):
-        for other in SEGMENTER_OUTPUTS:
-            if other == output:
-                return replace(spec, head=replace(head, output=other))
-        raise _unknown(spec, "segments", output, SEGMENTER_OUTPUTS)
-    raise OptionError(
-        f"the output of the head is to be {output!r}, but {spec.name} neither detects nor segments",
-        hint="leave it out, or give a network with head: ssdlite or head: deeplab",
-    )
+    if not isinstance(head, SsdLite | DeepLab):
+        raise OptionError(
+            f"the output of the head is to be {output!r}, but {spec.name} neither detects nor segments",
+            hint="leave it out, or give a network with head: ssdlite or head: deeplab",
+        )
+    does, known = ("detects", DETECTOR_OUTPUTS) if isinstance(head, SsdLite) else ("segments", SEGMENTER_OUTPUTS)
+    if output not in known:
+        what = f"the output of the head is to be {output!r}, but {spec.name} {does}"
+        raise OptionError(what, hint=f"use {', '.join(known)}")
+    return replace(spec, head=changed(head, {"output": output}))
 
 
 def output_of(spec: ModelSpec) -> str | None:
@@ -94,9 +91,3 @@ def answer_text(plan: Plan) -> str:
     if output is None:
         return ""
     return f"output {output}, {' x '.join(map(str, answer_shape(plan)))} for an image: {LEFT[output]}"
-
-
-def _unknown(spec: ModelSpec, does: str, output: str, known: tuple[str, ...]) -> OptionError:
-    return OptionError(
-        f"the output of the head is to be {output!r}, but {spec.name} {does}", hint=f"use {', '.join(known)}"
-    )

@@ -7,25 +7,24 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from mnv2search.errors import Problem, SpecError
-from mnv2search.spec.heads.base import (
-    ENDPOINT,
-    ENDPOINT_FIX,
-    Backbone,
-    Endpoint,
-    Head,
+from mnv2search.spec.heads.base import Backbone, Endpoint, Head, endpoint_or, head_unit
+from mnv2search.spec.layers import (
+    ONE,
+    DetectorUnit,
+    Layer,
+    Style,
+    Unit,
+    Window,
     depthwise,
-    endpoint,
-    head_unit,
     pointwise,
     predictor,
     whole,
 )
-from mnv2search.spec.layers import Layer, Style, Unit
-from mnv2search.spec.rules import Channels, Entries, Kernel, Pattern, Range, check
+from mnv2search.spec.rules import Channels, Checked, Entries, Kernel, Range
 
 DetectorOutput = Literal["raw", "boxes", "detections"]
 Share = Annotated[float, Range(0, 1, is_open=True)]
-Tap = Annotated[str, Pattern(rf"before_last_stride|last|{ENDPOINT}", ENDPOINT_FIX)]
+Tap = Annotated[str, endpoint_or("before_last_stride|last")]
 
 # Source: tensorflow/models, ssd_mobilenet_v2_feature_extractor.py, `preprocess` and `extract_features`.
 MIN_DETECTOR_SIDE = 33
@@ -34,7 +33,7 @@ REDUCED_BOXES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraLayer:
+class ExtraLayer(Checked):
     """A further map of a detector: 1x1 convolution to half of the channels, then a strided 3x3 to all of them.
 
     Attributes:
@@ -44,9 +43,6 @@ class ExtraLayer:
     """
 
     channels: Channels
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,35 +138,33 @@ class SsdLite(Head):
             unit = head_unit("extra", f"head/extra_{number + 1}", [maps[-1]], layers)
             maps.append(Endpoint(unit.name, unit.c_out, unit.size_out))
             yield f"head.extras[{number}]", unit
+        kinds: tuple[tuple[DetectorUnit, int], ...] = (("boxes", 4), ("scores", self.classes + 1))
         for number, one in enumerate(maps):
-            boxes = self.boxes_per_place(number)
-            layers = self._predictor_layers(one, 4 * boxes, style)
-            yield "head", head_unit("boxes", f"head/boxes_{number + 1}", [one], layers)
-            layers = self._predictor_layers(one, (self.classes + 1) * boxes, style)
-            yield "head", head_unit("scores", f"head/scores_{number + 1}", [one], layers)
+            for kind, numbers in kinds:
+                layers = self._predictor_layers(one, numbers * self.boxes_per_place(number), style)
+                yield "head", head_unit(kind, f"head/{kind}_{number + 1}", [one], layers)
 
     def _extra_layers(self, extra: ExtraLayer, source: Endpoint, width: float, style: Style) -> tuple[Layer, ...]:
         """A 1x1 to half of the channels, then a strided 3x3; depths are cut off, not rounded to a multiple."""
         half, full = (max(int(depth * width), self.min_channels) for depth in (extra.channels / 2, extra.channels))
         narrow = pointwise(source.channels, half, source.size, style)
         if not self.depthwise_extras:
-            return narrow, whole(half, full, 3, 2, 1, source.size, style)
-        deep = depthwise(half, 3, 2, 1, source.size, style)
+            return narrow, whole(half, full, Window(3, 2), source.size, style)
+        deep = depthwise(half, Window(3, 2), source.size, style)
         return narrow, deep, pointwise(half, full, deep.size_out, style)
 
     def _predictor_layers(self, source: Endpoint, outputs: int, style: Style) -> tuple[Layer, ...]:
         """Source: tensorflow/models, predictors/heads/box_head.py and class_head.py."""
-        _, channels, size = source
+        (_, channels, size), window = source, Window(self.predictor_kernel)
         if self.depthwise_predictors:
-            deep = depthwise(channels, self.predictor_kernel, 1, 1, size, style)
-            return deep, predictor(channels, outputs, 1, size, style)
-        return (predictor(channels, outputs, self.predictor_kernel, size, style),)
+            return depthwise(channels, window, size, style), predictor(channels, outputs, ONE, size, style)
+        return (predictor(channels, outputs, window, size, style),)
 
 
 def _tap(backbone: Backbone, name: str, at: str) -> Endpoint:
     if name == "last":
         return backbone.last
-    return endpoint(_before_last_stride(backbone, at) if name == "before_last_stride" else name, at, backbone.units)
+    return backbone.endpoint(_before_last_stride(backbone, at) if name == "before_last_stride" else name, at)
 
 
 def _before_last_stride(backbone: Backbone, at: str) -> str:

@@ -73,12 +73,7 @@ def load_space(path_or_name: str | Path) -> SearchSpace:
 
 
 def check(file: str, *, reader: Callable[[str], object] = load) -> tuple[Diagnostic, ...]:
-    """The diagnostics of a spec or space; none where it loads.
-
-    Args:
-        file: path, bundled name or ``-`` for standard input, as `load` takes it.
-        reader: of the file.
-    """
+    """The diagnostics of a spec or space, named as `load` takes it; none where it loads."""
     try:
         reader(file)
     except SpecError as error:

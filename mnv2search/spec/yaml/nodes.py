@@ -10,8 +10,8 @@ from mnv2search.errors import Diagnostic, Problem, nearest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import rules_of
 from mnv2search.spec.size import Size
-from mnv2search.spec.space import Axis, Scalar
-from mnv2search.spec.space_rules import MAX_OPTIONS
+from mnv2search.spec.space import Axis
+from mnv2search.spec.space_rules import MAX_OPTIONS, Scalar
 from mnv2search.spec.yaml.fields import scalar_of
 from mnv2search.spec.yaml.source import Broken, Items, Node, Source, Table, Text
 

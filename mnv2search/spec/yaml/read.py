@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec import space_check
+from mnv2search.spec.heads.registry import head_of, known_heads
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rows import MAX_UNITS
-from mnv2search.spec.rules import built
-from mnv2search.spec.space import Scalar, SearchSpace
-from mnv2search.spec.space_rules import MAX_AXES
+from mnv2search.spec.rules import built, list_length_problem, rules_of
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space_rules import MAX_AXES, Scalar
 from mnv2search.spec.yaml.fields import DEFAULT_COLUMNS, FORMAT_VERSION, STRUCTURAL, keys_of
-from mnv2search.spec.yaml.head import HeadReader
 from mnv2search.spec.yaml.nodes import NodeReader
 from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 
@@ -21,9 +21,7 @@ from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
     """The spec, or the search space where anything is left to choose, that a YAML text describes.
 
-    Args:
-        text: YAML, as docs/reference/spec-language.md describes it.
-        file: what to call the text in messages.
+    The language is that of docs/reference/spec-language.md; messages call the text by the name of its `file`.
 
     Raises:
         SpecError: with every problem of the text, each at its line and column.
@@ -66,7 +64,7 @@ class _Reader(NodeReader):
             if key in table:
                 values[key] = self.section(key, kind, table[key])
         if "head" in table:
-            values["head"] = HeadReader(self).head(table["head"])
+            values["head"] = self.head(table["head"])
         rows = self.rows(table.get("blocks"))
         for key in ("name", "blocks"):
             if key not in table and isinstance(root, Table):
@@ -121,6 +119,97 @@ class _Reader(NodeReader):
         for name, child in self.table(node, key, keys_of(kind)).items():
             self.field(kind, keys_of(kind)[name], child, f"{key}.", values)
         return built(kind, values)
+
+    # -- the head -------------------------------------------------------------------------------------------------
+
+    def head(self, node: Node) -> ms.Head | None:
+        """The head of a file; where something is wrong, a classifier, and the problem is noted."""
+        self.places["head"] = (node.line, node.column)
+        if isinstance(node, Text):
+            return None if node.text == "none" else self.head_filled(self.head_kind(node, "none"), Table(0, 0, ()))
+        entries = node.entries if isinstance(node, Table) else ()
+        named = next((child for key, child in entries if key.text == "kind"), None)
+        kind: type[ms.Head] = ms.Classifier
+        if isinstance(named, Text):
+            kind = self.head_kind(named)
+        elif named is not None:
+            words = ", ".join(one.word for one in known_heads())
+            self.note_at(named, "head.kind", "head.kind is not a word", f"use one of {words}")
+        if isinstance(node, Table):
+            # A word for the kind stands beside the fields and is none of them.
+            node = Table(node.line, node.column, tuple(e for e in node.entries if e[0].text != "kind"))
+        return self.head_filled(kind, node)
+
+    def head_kind(self, node: Text, *others: str) -> type[ms.Head]:
+        if (kind := head_of(node.text)) is not None:
+            return kind
+        words = ", ".join((*others, *(one.word for one in known_heads())))
+        fix = f"use one of {words}, or a mapping such as {{kind: ssdlite, classes: 3}}"
+        self.note_at(node, "head", f"head is {node.text[:40]!r}", fix)
+        return ms.Classifier
+
+    def head_filled(self, kind: type[ms.Head], node: Node) -> ms.Head:
+        values: dict[str, object] = {}
+        extras = {"extras": "extras"} if kind is ms.SsdLite else {}
+        for key, child in self.table(node, "head", {**keys_of(kind), **extras}).items():
+            if key == "extras":
+                values["extras"] = self.extras(child)
+            elif rules_of(kind)[key].entries is not None:
+                self.head_list(kind, key, child, values)
+            else:
+                self.field(kind, key, child, "head.", values)
+        try:
+            return built(kind, values)
+        except SpecError as error:
+            self.note_all("head.", error.diagnostics)
+            return ms.Classifier()
+
+    def head_list(self, kind: type, name: str, node: Node, values: dict[str, object]) -> None:
+        """A field that is a list: what is built, not a choice."""
+        at = f"head.{name}"
+        items = self.head_items(kind, name, node)
+        if items is None:
+            return
+        before = len(self.source.diagnostics)
+        entries: list[Scalar] = []
+        for number, item in enumerate(items):
+            self.places[f"{at}[{number}]"] = (item.line, item.column)
+            entries.append(self.scalar(kind, name, item, "head."))
+        if len(self.source.diagnostics) == before:
+            is_real = rules_of(kind)[name].kind == "real"
+            values[name] = tuple(float(e) if is_real else e for e in entries)  # type: ignore[arg-type]
+
+    def extras(self, node: Node) -> tuple[ms.ExtraLayer, ...]:
+        items = self.head_items(ms.SsdLite, "extras", node) or ()
+        return tuple(self.extra(item, f"head.extras[{number}]") for number, item in enumerate(items))
+
+    def extra(self, node: Node, at: str) -> ms.ExtraLayer:
+        """One extra layer; a bare number is its channels."""
+        self.places[at] = (node.line, node.column)
+        values: dict[str, object] = {}
+        keys = keys_of(ms.ExtraLayer)
+        cells = {"c": node} if isinstance(node, Text) else self.table(node, at, keys)
+        if "c" not in cells and isinstance(node, Table):
+            self.note(at, f"{at}.channels is missing", "give the layer its output channels: c")
+        for key, child in cells.items():
+            self.field(ms.ExtraLayer, keys[key], child, f"{at}.", values)
+        return built(ms.ExtraLayer, {"channels": 1, **values})
+
+    def head_items(self, kind: type, name: str, node: Node) -> tuple[Node, ...] | None:
+        """The entries of a list, if there are neither too few nor too many; problems are noted."""
+        at = f"head.{name}"
+        self.places[at] = (node.line, node.column)
+        if isinstance(node, Text) and node.text == "none":
+            items: tuple[Node, ...] = ()
+        elif isinstance(node, Items):
+            items = tuple(node.items)
+        else:
+            self.note_at(node, at, f"{at} is not a list", "write a list such as [a, b], or none")
+            return None
+        if (problem := list_length_problem(kind, name, len(items))) is not None:
+            self.note(at, f"head.{problem.what}", problem.fix)
+            return None
+        return items
 
     # -- rows ----------------------------------------------------------------------------------------------------
 

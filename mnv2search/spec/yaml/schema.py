@@ -120,14 +120,11 @@ def _properties(kind: type) -> Schema:
             schema = {"anyOf": [*schema["anyOf"], _object(sides, required=list(sides))]}
         if name in described:
             schema = {"description": described[name], **schema}
-        if defaults[name] is not MISSING and defaults[name] is not None:
-            schema = {**schema, "default": _as_json(defaults[name])}
+        default = defaults[name]
+        if default is not MISSING and default is not None:
+            schema = {**schema, "default": list(default) if isinstance(default, tuple) else default}
         properties[key] = schema
     return properties
-
-
-def _as_json(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _list(scalar: Schema, entries: Entries) -> Schema:

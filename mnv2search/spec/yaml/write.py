@@ -9,8 +9,8 @@ from dataclasses import MISSING, fields
 
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Scalar, SearchSpace
-from mnv2search.spec.space_rules import address_of
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.space_rules import Scalar, address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
 Options = Mapping[str, tuple[Scalar, ...]]
@@ -96,7 +96,8 @@ def _entries(
         if f"{prefix}{name}" in options:
             entries[key] = _choices(kind, name, options[f"{prefix}{name}"])
         elif name in _ALWAYS.get(kind, {"classes"}) or defaults[name] is MISSING or own != defaults[name]:
-            entries[key] = _name(own) if name == "name" else spelled(kind, name, own)
+            is_quoted = name == "name" and not _PLAIN.fullmatch(own)
+            entries[key] = json.dumps(own, ensure_ascii=False) if is_quoted else spelled(kind, name, own)
     return entries
 
 
@@ -106,7 +107,3 @@ def _choices(kind: type, name: str, options: tuple[Scalar, ...]) -> str:
 
 def _flow(entries: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{key}: {text}" for key, text in entries.items()) + "}"
-
-
-def _name(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

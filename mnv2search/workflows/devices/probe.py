@@ -45,19 +45,11 @@ def probe_device(*, device: str, time_s: float | None = None, on_progress: OnPro
 
 
 def probe(
-    device: LatencyDevice,
-    *,
-    cache: LatencyCache,
-    time_s: float | None = None,
-    on_progress: OnProgress | None = None,
+    device: LatencyDevice, *, cache: LatencyCache, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> Probe:
     """Measure small networks side by side that differ in channels, and some that differ in their kernels.
 
-    Args:
-        device: to probe.
-        cache: with the levels of the reference on the device.
-        time_s: after which no new visit begins.
-        on_progress: called after every visit with the number of finished networks.
+    No visit begins after `time_s`; `on_progress` is called after every visit with the number of finished networks.
 
     Raises:
         DeviceError: the device refuses a network.

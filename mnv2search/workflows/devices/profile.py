@@ -1,4 +1,4 @@
-"""The profile of a device: networks measured on it so that others can be predicted."""
+"""Networks measured on a device: side by side, for the profile of the device, and to compare predictions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from mnv2search.errors import OptionError
-from mnv2search.latency.measuring.timing import Settings
+from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.d_optimal import most_informative
 from mnv2search.latency.prediction.features import FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
-from mnv2search.results.devices import Profile
+from mnv2search.results.devices import Audit, Audited, Profile
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
@@ -45,14 +45,8 @@ def profile_device(
 ) -> Profile:
     """Measure networks of the spaces for a time, and keep them for every later prediction on the device.
 
-    Args:
-        device: text that opens the device.
-        spaces: files or bundled names of search spaces.
-        time_s: wall time in total.
-        refresh: forget earlier measurements.
-        seed: of the draws.
-        on_progress: callback for the share of the time that has passed and the number of measured networks.
-        clock: monotonic clock in seconds.
+    `refresh` forgets earlier measurements. `on_progress` is called with the share of the time that has passed and the
+    number of measured networks.
 
     Raises:
         OptionError: no space is given.
@@ -135,3 +129,82 @@ def candidates_of(spaces: Sequence[SearchSpace], *, seed: int) -> list[ModelSpec
     generator = random.Random(seed)
     drawn = [resolve(space, random_pick(space, generator)) for space in spaces for _ in range(DRAWN)]
     return list(dict.fromkeys(drawn))
+
+
+def measure_together(
+    specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
+) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
+    """The latency of every network from one interleaved run, and notes on faults that do not affect it.
+
+    No new visit begins after `time_s`; None measures until every interval is narrow enough.
+
+    Raises:
+        DeviceError: the device refuses a network.
+    """
+    cache = LatencyCache()
+    with open_device(device) as opened:
+        measurer = cache.measurer(opened)
+        latencies = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        try:
+            cache.save(opened.info, reference_ms=measurer.reference_ms, observations=None)
+        except OSError as error:
+            return latencies, (f"the latency cache cannot be written ({error})",)
+    return latencies, ()
+
+
+AUDIT_CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
+# Draws for each network that is asked for, before a space counts as exhausted.
+DRAWS = 50
+
+
+def audit(
+    *,
+    device: str,
+    space: str,
+    count: int,
+    seed: int = 0,
+    time_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Audit:
+    """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
+
+    At most `count` networks are taken: a space may have fewer that were not learned from. No visit begins after
+    `time_s`; `on_progress` is called after every visit with the number of finished networks.
+
+    Raises:
+        OptionError: the space has no network that was not learned from.
+        DeviceError: the device cannot be used, or refuses a network.
+    """
+    loaded, cache = load_space(space), LatencyCache()
+    with open_device(device) as opened:
+        predictor = cache.predictor(opened)
+        specs = unseen(loaded, predictor, count=count, seed=seed)
+        predicted = [predictor.predict(spec) for spec in specs]
+        beyond = predictor.extrapolates([plan(spec) for spec in specs])
+        measurer = cache.measurer(opened, AUDIT_CLOSENESS)
+        measured = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        info = opened.info
+    items = [
+        Audited(spec=s, predicted=p, measured=m, extrapolates=e)
+        for s, p, m, e in zip(specs, predicted, measured, beyond, strict=True)
+    ]
+    return Audit(device=info, space=loaded.name, learned_from=len(predictor.observations), items=tuple(items))
+
+
+def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
+    """Random networks of a space that the predictor has not learned from.
+
+    Raises:
+        OptionError: there is none.
+    """
+    generator = random.Random(f"audit {seed}")
+    specs: dict[ModelSpec, None] = {}
+    for _ in range(DRAWS * count):
+        spec = resolve(space, random_pick(space, generator))
+        if not predictor.has_seen(plan(spec)):
+            specs[spec] = None
+        if len(specs) == count:
+            break
+    if not specs:
+        raise OptionError(f"every network of {space.name} was learned from", hint="audit another space")
+    return tuple(specs)

@@ -4,136 +4,150 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
-from mnv2search.errors import ExportError, OptionError
-from mnv2search.results.exports import Compiled
+from mnv2search.errors import ExportError, OptionError, WeightsError
+from mnv2search.results.exports import Compiled, Judged
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.networks import SAVED, chosen_spec, weights_beside
+from mnv2search.workflows.options import SAVED, chosen_spec, path_of, paths_of
 
 if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration
     from mnv2search.export.precision import Precision
 
 
-def compile_file(
-    source: str | Path | ModelSpec | SearchSpace,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """The files to write, as `compile` takes them."""
+
+    outputs: Sequence[Path]
+    force: bool
+    precision: str
+    calibration: Path | None
+    normalization: str
+    data: Path | None
+    seed: int
+
+
+def compile(
+    spec: ModelSpec | SearchSpace | str | Path,
     *,
-    outputs: Sequence[Path] = (),
-    weights: Path | None = None,
-    picks: Sequence[str] = (),
-    first: bool = False,
+    output: Sequence[str | Path] | str | Path = (),
+    weights: str | Path | None = None,
+    precision: str = "fp32",
+    calibration: str | Path | None = None,
+    normalization: str = "imagenet",
+    data: str | Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    no_fvcore: bool = False,
     width: float | None = None,
     resolution: Resolution | None = None,
     head_output: str | None = None,
-    seed: int = 0,
-    force: bool = False,
-    with_fvcore: bool = True,
-    precision: str = "fp32",
-    calibration: Path | None = None,
-    normalization: str = "imagenet",
-    data: Path | None = None,
-    note: Callable[[str], None] | None = None,
+    pick: Sequence[str] | str = (),
+    first: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Compiled:
-    """Compile the network of a file, a bundled name, a spec or a search space, as `compile_spec` does.
-
-    `picks`, `first`, `width`, `resolution` and `head_output` are those of `chosen_spec`.
-    Without `weights`, those in `source` or beside it are taken, if there are any; `note` gets a line on that.
-
-    Raises:
-        OptionError: a choice is made for a file that holds its own spec and weights.
-    """
-    check_request(outputs, force=force, precision=precision, calibration=calibration)
-    file = str(source) if isinstance(source, str | Path) else ""
-    if file.endswith(SAVED):
-        if weights is not None or first or any(one for one in (picks, width, resolution)):
-            raise OptionError(f"{file} holds its own spec and weights", hint="leave out what would change them")
-        weights = Path(file)
-    spec = chosen_spec(source, picks=picks, first=first, width=width, resolution=resolution)
-    if file and weights is None and outputs and Path(file).with_suffix(".pt") not in outputs:
-        weights = weights_beside(file, spec, note=note or _silent)
-    return compile_spec(
-        spec if head_output is None else with_output(spec, head_output),
-        outputs=outputs,
-        weights=weights,
-        seed=seed,
-        force=force,
-        with_fvcore=with_fvcore,
-        precision=precision,
-        calibration=calibration,
-        normalization=normalization,
-        data=data,
-    )
-
-
-def _silent(_: str) -> None:
-    """Drop a line."""
-
-
-def compile_spec(
-    spec: ModelSpec,
-    *,
-    outputs: Sequence[Path] = (),
-    weights: Path | None = None,
-    seed: int = 0,
-    force: bool = False,
-    with_fvcore: bool = True,
-    precision: str = "fp32",
-    calibration: Path | None = None,
-    normalization: str = "imagenet",
-    data: Path | None = None,
-) -> Compiled:
-    """Lay out a network, count it, and write it to each path in the format of its ending.
+    """Lay out a network, count it and write it to files, as `mnv2search compile` does.
 
     Args:
-        spec: the network.
-        outputs: files to write; the endings are those of the exporters.
-        weights: file to load; None draws random weights from `seed`.
+        spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
+        output: files to write, in the formats of their endings.
+        weights: file to load; if left out, those in the file of the spec or beside it, or random weights.
+        precision: of the files: ``fp32``, ``fp16`` or ``int8``.
+        calibration: folder of images to find the ranges of integers on.
+        normalization: of these images.
+        data: images to evaluate the network and the files on.
         seed: of random weights.
         force: overwrite existing files.
-        with_fvcore: build the network and let fvcore count it too.
-        precision: ``fp32``, ``fp16`` or ``int8``, of the files.
-        calibration: folder of images, or of scenes with boxes or masks, to find the ranges of integers on; None
-            takes the training images of `data`, or random numbers where there is no `data` either.
-        normalization: of those images; see `mnv2search.export.calibration`.
-        data: images on whose test part the network and the written files are evaluated.
+        no_fvcore: leave out fvcore's count, which has to build the network.
+        width: multiplier (overrides the file's).
+        resolution: side, or height and width (overrides the file's).
+        head_output: output of a detector or segmenter (overrides the file's).
+        pick: options of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+        on_note: told which weights beside the spec are taken, or why they are not.
 
     Raises:
-        UnknownNameError: no exporter has that ending.
-        DataError: `data` cannot be read as the network needs it.
-        OptionError: the request cannot be met, see `check_request`, or the network takes more memory than there is.
-        MissingExtraError: a format's runtime is not installed.
-        ExportError: a file cannot be written, or computes something else than the network.
-        WeightsError: the weights do not fit.
+        Mnv2SearchError: a file cannot be written, or an option does not suit the network.
     """
-    from mnv2search.export import check_export, export
-    from mnv2search.workflows.export.evaluate_exports import export_evaluator
+    files = _Files(
+        outputs=paths_of(output),
+        force=force,
+        precision=precision,
+        calibration=path_of(calibration),
+        normalization=normalization,
+        data=path_of(data),
+        seed=seed,
+    )
+    _check_files(files)
+    own = Path(spec) if isinstance(spec, str | Path) and str(spec).endswith(SAVED) else None
+    if own is not None and (weights is not None or first or any((pick, width, resolution))):
+        raise OptionError(f"{spec} holds its own spec and weights", hint="leave out what would change them")
+    network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)
+    found = path_of(weights) or own or _weights_beside(spec, network, files.outputs, on_note)
+    if head_output is not None:
+        network = with_output(network, head_output)
+    return _compiled(network, found, files, with_fvcore=not no_fvcore)
 
-    check_request(outputs, force=force, precision=precision, calibration=calibration)
+
+def _weights_beside(
+    spec: ModelSpec | SearchSpace | str | Path,
+    network: ModelSpec,
+    outputs: Sequence[Path],
+    on_note: Callable[[str], None],
+) -> Path | None:
+    """The weights file beside a spec file, if files are written and it holds that very network."""
+    if not isinstance(spec, str | Path) or not outputs or not str(spec).endswith((".yaml", ".yml")):
+        return None
+    beside = Path(spec).with_suffix(".pt")
+    if beside in outputs or not beside.is_file():
+        return None
+    from mnv2search.model.weights.network_file import read_spec
+
+    try:
+        held = read_spec(beside)
+    except WeightsError as error:
+        on_note(f"{error.message}: the weights are random")
+        return None
+    if held != network:
+        on_note(f"{beside} beside the spec holds another network: the weights are random")
+        return None
+    on_note(f"weights: {beside}, which stands beside the spec")
+    return beside
+
+
+def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvcore: bool) -> Compiled:
+    from mnv2search.export import check_export, export  # late, here and below: they load torch
+
+    outputs, seed = files.outputs, files.seed
     for path in outputs:
-        check_export(spec, path, precision=precision)
+        check_export(spec, path, precision=files.precision)
     laid_out = plan(spec)
     _check_memory(laid_out, is_written=bool(outputs), is_built=with_fvcore)
-    evaluate_all = None if data is None else export_evaluator(spec, weights, data, normalization)
-    numbers, unreadable = _precision(spec, precision, calibration, normalization, data)
+    evaluate_all = None if files.data is None else _evaluator(spec, weights, files.data, files)
+    numbers, unreadable = _precision(spec, files)
     counted = _fvcore_count(laid_out, seed) if with_fvcore else None
     if weights is not None and not outputs:
         _check_weights(laid_out, weights, seed)
-    reports = [export(spec, path, weights=weights, seed=seed, force=force, precision=numbers) for path in outputs]
-    judged = () if evaluate_all is None else evaluate_all(outputs)
+    exports = [
+        export(spec, path, weights=weights, seed=seed, force=files.force, precision=numbers) for path in outputs
+    ]
     return Compiled(
         plan=laid_out,
         cost=cost_of(laid_out),
         fvcore_madds=counted,
-        exports=tuple(reports),
+        exports=tuple(exports),
+        weights=weights,
         unreadable=unreadable,
-        judged=judged,
+        judged=() if evaluate_all is None else evaluate_all(),
     )
 
 
@@ -165,20 +179,21 @@ def _check_weights(laid_out: Plan, weights: Path, seed: int) -> None:
     load_weights(build(laid_out, seed=seed), weights)
 
 
-def _precision(
-    spec: ModelSpec, kind: str, calibration: Path | None, normalization: str, data: Path | None
-) -> tuple[Precision | None, tuple[Path, ...]]:
+def _precision(spec: ModelSpec, files: _Files) -> tuple[Precision | None, tuple[Path, ...]]:
     """The numbers to write, and images that could not be read."""
+    kind, calibration, normalization = files.precision, files.calibration, files.normalization
     if kind == "fp32":
         return None, ()
     from mnv2search.export.precision import Precision
 
-    if kind == "int8" and calibration is None and data is not None:
-        found = _calibration(spec, data, normalization) if _is_dense(spec) else _learned(spec, data, normalization)
-        return Precision(kind=kind, images=found.images), found.broken
-    if calibration is None:
+    if calibration is not None:
+        found = _calibration(spec, calibration, normalization)
+    elif files.data is None or kind != "int8":
         return Precision(kind=kind), ()
-    found = _calibration(spec, calibration, normalization)
+    elif _is_dense(spec):
+        found = _calibration(spec, files.data, normalization)
+    else:
+        found = _learned(spec, files.data, normalization)
     return Precision(kind=kind, images=found.images), found.broken
 
 
@@ -215,23 +230,18 @@ def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
     return calibration_images(source, files=files, size=spec.size, normalization=normalization)
 
 
-def check_request(outputs: Sequence[Path], *, force: bool, precision: str, calibration: Path | None) -> None:
-    """Refuse options that do not go together and files that cannot be written; loads no package of networks.
-
-    Raises:
-        UnknownNameError: no exporter has that ending.
-        OptionError: a file exists and `force` is not given, its folder is missing or closed to writing, or an option
-            is of no use.
-    """
+def _check_files(files: _Files) -> None:
+    """Refuse options that do not go together and files that cannot be written; loads no package of networks."""
     from mnv2search.export import check_suffix
 
+    outputs, precision, calibration = files.outputs, files.precision, files.calibration
     if not outputs and (precision != "fp32" or calibration is not None):
         raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
     if calibration is not None and precision != "int8":
         raise OptionError(f"{precision} needs no images to calibrate with", hint="add --precision int8")
     for path in outputs:
         check_suffix(path)
-        if path.exists() and not force:
+        if path.exists() and not files.force:
             raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
         if not path.parent.is_dir():
             raise OptionError(f"the folder of {path} does not exist", hint=f"make it: mkdir -p {path.parent}")
@@ -239,3 +249,38 @@ def check_request(outputs: Sequence[Path], *, force: bool, precision: str, calib
             raise OptionError(f"the folder of {path} cannot be written to", hint="choose another folder")
     if len(set(outputs)) < len(outputs):
         raise OptionError("the same file is asked for twice", hint="give each -o another name")
+
+
+def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files) -> Callable[[], Judged]:
+    """A function that evaluates a network and its written files by the metric of its task.
+
+    Everything is checked first, so that no file is written for an evaluation that cannot be done.
+    """
+    if weights is None:
+        raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
+    if spec.head is None:
+        raise OptionError(f"{spec.name} has no head: there is nothing to evaluate", hint="give its spec a head")
+    from mnv2search.export import loaded
+    from mnv2search.export.check import network
+    from mnv2search.model.weights.network_file import Learned
+    from mnv2search.recipe import Recipe
+    from mnv2search.tasks.task import task_of
+
+    task = task_of(spec)
+    dataset = task.read(data)
+    if spec.head.classes != len(dataset.classes):
+        raise OptionError(
+            f"{spec.name} does not tell the {len(dataset.classes)} classes of {data} apart",
+            hint="give the images that it was trained on",
+        )
+    learned = Learned(classes=dataset.classes, normalization=files.normalization)
+
+    def evaluated() -> Judged:
+        test = task.prepare(dataset, spec, Recipe(), splits=("test",)).examples["test"]
+        model = network(spec, weights=weights, seed=0)
+        runs = [(str(path), run) for path in files.outputs if (run := loaded(path)) is not None]
+        return tuple(
+            (name, task.evaluate(model, test, learned, run=run)) for name, run in (("the network", None), *runs)
+        )
+
+    return evaluated

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,12 +14,14 @@ from mnv2search.latency.types import LatencyDevice
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.types import Listener, Progress, SearchResult, Settings
+from mnv2search.workflows.options import takes
 from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of, space_of_evaluator
 
 if TYPE_CHECKING:
     from mnv2search.workflows.search.run import Outcome
 
 
+@takes(RunOptions, DEFAULTS)
 def run(
     *,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -30,9 +31,9 @@ def run(
     """Search for the most accurate networks within a latency budget, as `mnv2search run` does.
 
     Args:
+        options: see `RunOptions`.
         on_progress: told where the search stands.
         on_note: told what a user has to know before the search goes on.
-        options: of the command line with the same names, see `RunOptions`; ``--from`` is `from_`.
 
     Raises:
         OptionError: options contradict each other, or nothing can be searched with them.
@@ -41,21 +42,6 @@ def run(
         EvaluatorError: an accuracy cannot be determined.
     """
     return confirm_outcome(run_search(options, on_progress=on_progress, on_note=on_note))
-
-
-# what notebooks show and complete
-run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        *(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=kind.__forward_arg__
-            )
-            for name, kind in RunOptions.__annotations__.items()
-        ),
-        *(one for name, one in inspect.signature(run).parameters.items() if name != "options"),
-    ],
-    return_annotation="Outcome",
-)
 
 
 def run_search(
@@ -68,12 +54,7 @@ def run_search(
 ) -> Outcome:
     """The part of `run` before the comparison with the runtime's own converter.
 
-    Args:
-        options: as the command line names them.
-        command: the words of the command line, for the manifest.
-        on_progress: told where the search stands.
-        on_folder: told the folder as soon as it is known.
-        on_note: told what a user has to know before the search goes on.
+    `command` is the command line, for the manifest; `on_folder` is called as soon as the folder is known.
 
     Raises:
         Mnv2SearchError: as `run`.
@@ -91,15 +72,10 @@ def confirm_outcome(
     on_begin: Callable[[str, int], None] = lambda _converter, _count: None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Compare front and trained networks with the runtime's own converter, unless the run leaves that out.
+    """The outcome with `confirmations` of front and trained networks, or with a note that says why there are none.
 
-    Args:
-        outcome: of a search.
-        on_begin: told the converter and the number of networks before the first one, since it takes long.
-        on_progress: told after every network how many are done.
-
-    Returns:
-        The outcome with `confirmations`, or with a note that says why there are none.
+    `on_begin` is called with the converter and the number of networks before the first one, since it takes long, and
+    `on_progress` after every network with the number of those that are done.
     """
     from mnv2search.errors import DeviceError
     from mnv2search.workflows.search.checks.confirm import confirm_front

@@ -1,19 +1,21 @@
-"""Fine-tuning of the best networks of a search, all for as many steps."""
+"""Fine-tuning of the best networks of a search, all for as many steps, and the weights that a search ships."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
 from mnv2search.results.finetuning import REPORT, Finetuned, finetuned_json, training_folder
 from mnv2search.study.results import median_ms_of
+from mnv2search.study.types import SearchResult
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
@@ -23,6 +25,7 @@ from mnv2search.training.throughput import LEAST_STEPS
 from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
+from mnv2search.workflows.search.outputs import front_path, write_spec
 
 # A training is given so many seconds, however little is left.
 LEAST_S = 1.0
@@ -34,9 +37,8 @@ def finetune(
     """Train networks for as many steps each, and choose one by the validation images; None without time for it.
 
     The network of the longest training is trained first, for its share of the time; the others take as many steps. A
-    network that its training does not improve keeps the weights that it had. A network whose training does not fit
-    into the time any more is left out. `on_progress` is called with the name of a network and the progress of its
-    training.
+    network that its training does not improve keeps its weights; one whose training does not fit into the time any
+    more is left out. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
         RecordError: there is nothing to choose from, or the report of an interrupted run cannot be read.
@@ -173,3 +175,52 @@ def _merit(metrics: Metrics) -> tuple[bool, float]:
     if metrics.beats_majority or metrics.loss is None:
         return True, metrics.main.value
     return False, -metrics.loss
+
+
+def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
+    """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.
+
+    Weights of an earlier front are removed, and those of networks that are not on this one.
+
+    Raises:
+        TrainingError: the disk does not take them.
+    """
+    sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
+    targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
+    for stale in set((folder / "front").glob("*.pt")) - set(targets):
+        stale.unlink()
+    (folder / "ship.pt").unlink(missing_ok=True)
+    if result.ship is not None:
+        targets[folder / "ship.pt"] = result.ship.spec
+    for target, spec in targets.items():
+        if spec in sources:
+            write_whole(target, sources[spec].read_bytes())
+    for parent in {source.parent for source in sources.values()}:
+        for other in set(parent.glob("*.pt")) - set(sources.values()):
+            other.unlink()
+
+
+def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
+    """Write the shared weights of each member of a run's front beside its spec.
+
+    Raises:
+        TrainingError: the weights cannot be written.
+    """
+    for evaluation in front:
+        member = evaluator.member(evaluation.spec)
+        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
+
+
+def ship_finetuned(folder: Path, found: Finetuned) -> None:
+    """Make the best fine-tuned network the one to ship (``ship.yaml``, ``ship.pt``), and keep all in ``front``.
+
+    Raises:
+        TrainingError: the disk does not take them.
+        RecordError: likewise.
+    """
+    for evaluation in found.trained:
+        write_spec(front_path(folder, evaluation), evaluation)
+        trained = training_folder(found.weights.parent.parent, evaluation) / BEST
+        write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
+    write_whole(folder / "ship.pt", found.weights.read_bytes())
+    write_spec(folder / "ship.yaml", found.trained[found.best])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.cost import cost_of
+from mnv2search.data.prepare import Parts
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_network
@@ -20,7 +21,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.supernet.inheritance import inherit
-from mnv2search.tasks.task import AnyTask, Data, Parts
+from mnv2search.tasks.task import AnyTask, Data
 from mnv2search.training.distributed import own_device
 from mnv2search.training.throughput import Speed, Timed, training_rate
 from mnv2search.training.train import time_training
@@ -45,7 +46,6 @@ class Finetuning:
 
     Attributes:
         candidates: networks to choose from; the best first, after a search that trained every network.
-        data: to train on, to decide by, and for the final metrics.
         evaluator: of the search; networks begin with its weights. None begins with random ones.
         folder: gets a folder for each network; an interrupted run resumes there.
         time_s: wall time for all of them, decoding and the final metrics included.

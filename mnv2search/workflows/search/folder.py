@@ -1,19 +1,21 @@
-"""The folder of a run: for one process alone, and for one command alone."""
+"""The folder of a run: for one process and one command alone, and repaired where its records are damaged."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import remove_leftovers, write_text
-from mnv2search.errors import Mnv2SearchError, RecordError
+from mnv2search.errors import Mnv2SearchError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
-from mnv2search.results.records import EVALUATIONS
+from mnv2search.results.records import EVALUATIONS, Record, checked_lines
 from mnv2search.workflows.search.checks.confirm import CONFIRMATION
+from mnv2search.workflows.search.log import space_of_run
 from mnv2search.workflows.search.outputs import PAGE
 from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
 
@@ -110,3 +112,64 @@ def _holds_anything(folder: Path) -> bool:
     records, work = folder / EVALUATIONS, folder / WORK
     measured = records.exists() and records.stat().st_size > 0
     return measured or any(path.is_file() for path in work.rglob("*"))
+
+
+# Name of the file that damaged lines are moved to.
+DAMAGED = f"{EVALUATIONS}.damaged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedLine:
+    """A line that is not a record: its number, counted from 1, and the reason."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """The result of a repair.
+
+    Attributes:
+        kept: number of lines that are records.
+        dropped: lines that were moved to `DAMAGED` in the folder.
+    """
+
+    kept: int
+    dropped: tuple[DamagedLine, ...]
+
+
+def repair(folder: Path) -> Repair:
+    """Move the damaged lines of a run's records to a separate file, so that the run can be resumed.
+
+    The study is removed, because it will be rebuilt from the records, and the run is marked as interrupted, so that a
+    resumed run measures its front again. If the repair is killed, it can be repeated.
+
+    Raises:
+        RecordError: the folder is not that of a run, its manifest is damaged, or a process uses it.
+        WriteError: the files cannot be written.
+    """
+    manifest = read_manifest(folder)
+    space = space_of_run(folder, manifest)
+    with locked(folder):
+        lines = list(checked_lines(folder, space=space))
+        kept = [content for _, content, found in lines if isinstance(found, Record)]
+        damaged = [(number, content, found) for number, content, found in lines if isinstance(found, str)]
+        if damaged:
+            _append(folder / DAMAGED, b"".join(content + b"\n" for _, content, _ in damaged))
+            for name in (STUDY_FILE, STUDY_JOURNAL):
+                (folder / name).unlink(missing_ok=True)
+            write_manifest(folder, replace(manifest, status="interrupted"))
+            write_text(folder / EVALUATIONS, "".join(f"{content.decode()}\n" for content in kept))
+    dropped = tuple(DamagedLine(number=number, why=why) for number, _, why in damaged)
+    return Repair(kept=len(kept), dropped=dropped)
+
+
+def _append(path: Path, data: bytes) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error

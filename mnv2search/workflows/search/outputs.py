@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.curves import candidates_png
-from mnv2search.report.finetuning import finetuned_lines, finetuned_rows
 from mnv2search.report.page import Lines, Part, Picture, page
-from mnv2search.report.plot import front_png
+from mnv2search.report.plot import candidates_png, front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
-from mnv2search.report.search.csv import front_csv
+from mnv2search.report.search.front import front_csv
 from mnv2search.report.search.run import effort_text, run_rows, ship_lines
+from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import SearchResult
@@ -50,14 +49,7 @@ def write_report(
 ) -> None:
     """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
 
-    Where networks were trained on their own, `front.csv` gets what that came to.
-
-    Args:
-        folder: of the run, with its outputs.
-        result: of the search.
-        budget: of the run.
-        detail: of the evaluator: what the accuracies rest on.
-        finetuned: what training the best networks on their own came to.
+    `detail` is what the accuracies rest on. Where networks were trained on their own, `front.csv` gets their results.
 
     Raises:
         RecordError: the disk does not take them.

@@ -44,7 +44,7 @@ class RunOptions(TypedDict, total=False):
         precision: of weights and activations on the device; None leaves it to `device`.
         data: images to search on.
         accuracy: text that opens the evaluator; None chooses by `data` and the task of the space.
-        from_: first weights for an evaluator that trains.
+        from_: first weights for an evaluator that trains (``--from``).
         from_spec: the network that published weights belong to.
         finetune: train the most accurate networks at the end; None does where weights are shared.
         trials: networks to evaluate.
@@ -100,20 +100,14 @@ DEFAULTS: RunOptions = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run is asked to do.
+    """What a run is asked to do; see `RunOptions`.
 
     Attributes:
-        space: the search space, its file or its bundled name.
-        device: text that opens the device.
-        evaluator: text that opens the evaluator.
         root: folder that holds the folders of runs.
-        name: of the run's folder; None makes one from space, budget and device.
         command: the words of the command line, for the manifest.
-        force: start over where the folder already holds another run.
         finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
         confirms: at the end, compare the front with the runtime's own converter.
-        round_to: a multiple that scaled channels are rounded to, in place of the space's own; `AUTO` asks the device;
-            None leaves the space's own.
+        round_to: `AUTO` asks the device; None leaves the space's own.
     """
 
     space: str | SearchSpace
@@ -279,18 +273,15 @@ def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) ->
 
 
 def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
-    """The request that a folder's manifest recorded, so that a run continues by its name.
+    """The request that a folder's manifest recorded, so that a run continues by its name; `settings` replace its own.
 
-    Args:
-        folder: of the run.
-        settings: in place of the recorded ones, to continue for longer.
-        trusts: whether the folder may run programs, connect to machines and read data even if someone else made it.
+    With `trusts`, the folder may run programs, connect to machines and read data even if someone else made it.
 
     Raises:
         RecordError: there is no manifest that can be read, or it is not trusted.
     """
     manifest = read_manifest(folder)
-    from mnv2search.workflows.search.load_run import space_of_run  # late: a missing folder is told at once
+    from mnv2search.workflows.search.log import space_of_run  # late: a missing folder is told at once
     from mnv2search.workflows.search.trust import check_trust
 
     if not trusts:

@@ -30,10 +30,9 @@ from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
-from mnv2search.workflows.search.load_run import recorded, space_of_run
+from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
-from mnv2search.workflows.search.run_log import ENDED, RunLog, remaining_settings
 from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
 from mnv2search.workflows.search.trust import remember
 
@@ -49,11 +48,8 @@ class Outcome:
     """Results of a run, and the folder that holds them.
 
     Attributes:
-        folder: of the run.
-        manifest: settings and status.
-        result: of the search.
         already_finished: nothing was left to do; the results are those of before.
-        finetuned: what training the most accurate networks of the front on their own came to.
+        finetuned: results of training the most accurate networks of the front on their own.
         notes: what did not work, though the run did.
         confirmations: the front compared with the runtime's own converter; empty where it was not.
     """
@@ -80,15 +76,9 @@ def run(
 ) -> Outcome:
     """Run, or go on with a run that was interrupted.
 
-    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the
-    unfinished ones; KeyboardInterrupt is passed on after the manifest says so.
-
-    Args:
-        request: what to do.
-        on_progress: hears where the search stands.
-        on_folder: hears of the folder as soon as it is known.
-        on_note: hears what a user has to know before the search goes on, such as how many trainings fit.
-        clock: monotonic clock in seconds.
+    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the unfinished
+    ones; KeyboardInterrupt is passed on after the manifest says so. `on_folder` is called as soon as the folder is
+    known, `on_note` with what a user has to know before the search goes on, such as how many trainings fit.
 
     Raises:
         SpecError: the space has problems.

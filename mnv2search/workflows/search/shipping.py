@@ -99,7 +99,7 @@ def train_best(
     found = finetune(request, on_progress=progressed)
     if found is None:
         return _without(folder, result, deadline)
-    from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
+    from mnv2search.workflows.search.finetune import ship_finetuned  # late: it loads torch
 
     ship_finetuned(folder, found)
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
@@ -144,7 +144,7 @@ def _finetuning(
 def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     if not evaluator.can_finetune:
         return
-    from mnv2search.workflows.search.ship_weights import ship_trained, write_inherited  # late: it loads torch
+    from mnv2search.workflows.search.finetune import ship_trained, write_inherited  # late: it loads torch
 
     if evaluator.method == "training":
         ship_trained(folder, result, evaluator)
@@ -170,7 +170,7 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> Best:
         before.rename(own)
     found = recall_finetuned(own, measured_of(result))
     if found is not None:
-        from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
+        from mnv2search.workflows.search.finetune import ship_finetuned  # late: it loads torch
 
         ship_finetuned(folder, found)
     return Best(

@@ -38,11 +38,7 @@ def remember(manifest: Manifest) -> tuple[str, ...]:
 def check_trust(folder: Path, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
     """Refuse a folder that does more than measure locally, unless this user started its run on this machine.
 
-    Args:
-        folder: of the run.
-        manifest: of that folder.
-        hint: what to do if it is not trusted.
-        evaluates: whether its evaluator is opened too.
+    `evaluates` tells whether its evaluator is opened too.
 
     Raises:
         RecordError: the folder is not trusted; the message lists what its manifest asks for.

@@ -16,34 +16,42 @@ from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.masks import numbered
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.normalization import NORMALIZATIONS
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.results.prediction import Prediction
+from mnv2search.recipe import NORMALIZATIONS
+from mnv2search.results.training import Prediction
 from mnv2search.tasks.prediction import Predicted
 from mnv2search.tasks.task import AnyTask, task_of
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json
+from mnv2search.workflows.options import paths_of
 from mnv2search.workflows.training.train import REPORT
 
 MAX_REPORT_BYTES = 2**26
 
 
 def predict(
-    model: Path,
-    images: Sequence[Path],
+    model: str | Path,
+    images: Sequence[str | Path] | str | Path,
     *,
-    folder: Path,
-    least_score: float = 0.3,
+    output: str | Path = "predicted",
+    score: float = 0.3,
     normalization: str | None = None,
     force: bool = False,
-    on_predicted: Callable[[Prediction], None] = lambda _: None,
     on_unreadable: Callable[[DataError], None] | None = None,
 ) -> tuple[Prediction, ...]:
-    """Run a network on images and draw its predictions, as its task says: boxes, a mask, or the likeliest classes.
+    """Draw what a network finds into images, as `mnv2search predict` does: boxes, a mask, or the likeliest classes.
 
-    Class names and normalisation are those of the network's file, or else of the ``training.json`` beside it. Images
-    of folders and subfolders are taken; ``NAME-predicted.png`` in `folder` begins with the name of the subfolder and,
-    of several folders, with that of the folder. `on_unreadable` is called with the error of each image that cannot be
-    read; None stops at the first.
+    Class names and normalization are those of the network's file, or else of the ``training.json`` beside it. Images
+    of folders and subfolders are taken; ``NAME-predicted.png`` in `output` begins with the name of the subfolder and,
+    of several folders, with that of the folder.
+
+    Args:
+        model: a `.pt` or `.pt2` file of ours.
+        images: files and folders.
+        output: folder of the drawn images.
+        score: least score of boxes that are shown, 0 to 1.
+        normalization: of the images; that of the training by default.
+        force: replace files that exist.
+        on_unreadable: called with the error of each image that cannot be read; None stops at the first.
 
     Raises:
         WeightsError: the network cannot be read.
@@ -51,7 +59,8 @@ def predict(
         OptionError: no task predicts with the network's head, a file exists, or two images have the same output file.
         WriteError: an image cannot be written.
     """
-    targets = _targets(images, folder, force=force)
+    model, folder = Path(model), Path(output)
+    targets = _targets(paths_of(images), folder, force=force)
     network = read_network(model)
     task, learned = task_of(network.spec), _learned(model, network)
     if normalization is not None:
@@ -60,7 +69,7 @@ def predict(
     unreadable: list[DataError] = []
     for to, path in targets.items():
         try:
-            found, shown = _predicted(task, network, path, learned, least_score)
+            found, shown = _predicted(task, network, path, learned, score)
         except DataError as error:
             if on_unreadable is None:
                 raise
@@ -70,7 +79,6 @@ def predict(
             _make(folder)
         _write(shown, to)
         done.append(Prediction(image=path, drawn=to, found=found))
-        on_predicted(done[-1])
     if unreadable and not done:
         raise unreadable[0]
     if on_unreadable is not None:

@@ -12,7 +12,7 @@ from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.evaluation import Budget, no_report
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
-from mnv2search.results.supernet import SupernetReport
+from mnv2search.results.training import SupernetReport
 from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
@@ -21,6 +21,7 @@ from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.train import by_madds
 
+DEFAULT_TIME_S = 600.0
 DRAWS = 1000
 SHOWN = 5
 
@@ -31,11 +32,11 @@ def train_shared_weights(
     data: Path,
     folder: Path,
     time_s: float | None = None,
-    epochs: int = 0,
+    epochs: int | None = None,
     fidelity: str = "auto",
     recipe: str = "auto",
-    weights: Path | None = None,
-    weights_spec: str = "",
+    from_: Path | None = None,
+    from_spec: str | None = None,
     latency_ms: float | None = None,
     device: str = "onnxruntime",
     seed: int = 0,
@@ -44,9 +45,9 @@ def train_shared_weights(
     """Train the weights that all networks of a space share, or resume the training in `folder`.
 
     See `SupernetEvaluator` for `fidelity`, `recipe` and the first weights. The training takes `epochs` passes over
-    the images, or `time_s` if that is 0. With `latency_ms`, the budget of a later search on `device`, only networks
-    that fit it are trained, some of which are measured. `tell` is called with the current activity, and its progress
-    from 0 to 1.
+    the images, or `time_s`, 10 minutes if neither is given. With `latency_ms`, the budget of a later search on
+    `device`, only networks that fit it are trained, some of which are measured. `tell` is called with the current
+    activity, and its progress from 0 to 1.
 
     Raises:
         SpecError: the space has problems.
@@ -54,14 +55,16 @@ def train_shared_weights(
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """
+    if epochs is None:
+        time_s = time_s or DEFAULT_TIME_S
     evaluator = SupernetEvaluator(
         data=str(data),
         recipe=recipe,
-        epochs=epochs,
+        epochs=epochs or 0,
         fidelity=fidelity,
         folder=str(folder),
-        weights="" if weights is None else str(weights),
-        weights_spec=weights_spec,
+        weights="" if from_ is None else str(from_),
+        weights_spec=from_spec or "",
     )
     whole = space_with_classes(load_space(space), len(evaluator.dataset.classes))
     rng = random.Random(seed)
@@ -91,8 +94,7 @@ def _prepare_for_budget(
     tell: Callable[[str, float], None],
 ) -> tuple[str, ...]:
     """Train as the search with this budget would."""
-    opened = open_device(device)
-    with opened:
+    with open_device(device) as opened:
         search = Search(
             space,
             device=opened,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sized
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sized
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import torch
 from mnv2search.atomic import write_text
 from mnv2search.data.dataset import SPLITS
 from mnv2search.data.loaded_scenes import VOID
+from mnv2search.data.prepare import Parts
 from mnv2search.errors import OptionError, StoppedError
+from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
@@ -22,13 +24,13 @@ from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import AnyTask, Data, Parts, task_of
+from mnv2search.tasks.task import AnyTask, Data, task_of
+from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST
-from mnv2search.workflows.training.folder import check_existing_training, training_lock
 from mnv2search.workflows.training.training_log import logged, write_page
 
 REPORT = "training.json"
@@ -36,14 +38,10 @@ REPORT = "training.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """What to train, on what, and for how long.
+    """What to train, on what, and for how long; see `mnv2search.workflows.training.api.TrainOptions`.
 
     Attributes:
-        spec: of the network; its head gets the classes of the data.
-        data: see `mnv2search data --help`.
-        folder: to write to; a training in it is resumed.
-        recipe: of the training, or its name or file; None takes the default of the network's task.
-        time_s: wall time of training, overrides epochs.
+        spec: its head gets the classes of the data.
         weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
@@ -74,22 +72,15 @@ def train_spec(
     """Train a network, or resume the training in the folder.
 
     The weights with the best metric on the validation images are kept, and evaluated once on the test images.
-
-    Args:
-        request: what to train.
-        on_progress: called after every step.
-        on_note: called with faults of the data, what the folder already holds, and a time that is too short.
-        stop: asked after every step; a process alone asks while images are decoded and between the batches of
-            evaluations too.
+    `on_note` is called with faults of the data, what the folder already holds, and a time that is too short. `stop`
+    is asked after every step; a process alone asks while images are decoded and between batches of evaluations too.
 
     Raises:
         StoppedError: it was asked to stop; the work so far is kept.
         OptionError: the network has no task, the recipe or an option does not suit it, or the folder holds another
             training.
         OtherProcessError: another process of the team failed.
-        DataError: the data cannot be learned from.
-        WeightsError: the weights do not fit.
-        TrainingError: the training fails.
+        Mnv2SearchError: the data cannot be learned from, the weights do not fit, or the training fails.
     """
     task = task_of(request.spec)
     _check(request, task)
@@ -226,3 +217,50 @@ def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
         parts=[metrics_rows(report)] if report.test.details else [],
         on_note=on_note,
     )
+
+
+@contextmanager
+def training_lock(folder: Path, team: Team = ALONE) -> Iterator[None]:
+    """Lock the folder of a training for one team of processes, of which only the leader writes to it.
+
+    Raises:
+        RecordError: another training has locked the folder, or it cannot be written to.
+        OtherProcessError: the leader could not lock it.
+    """
+    with ExitStack() as stack:
+        lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
+        team.agreed(lambda: stack.enter_context(lock))
+        yield
+
+
+def check_existing_training(
+    folder: Path, *, epochs: int | None, time_s: float | None, epoch_steps: int, on_note: Callable[[str], None]
+) -> None:
+    """Note that a folder already holds a training, and that a requested length is not used.
+
+    Raises:
+        OptionError: the training is finished, and another length is requested.
+        TrainingError: the checkpoint cannot be read.
+    """
+    held = read_checkpoint(folder / LAST)
+    if held is None:
+        return
+    is_other = _is_other(held, epochs=epochs, time_s=time_s, epoch_steps=epoch_steps)
+    option = "--epochs" if epochs is not None else "--time"
+    if held.step < held.steps:
+        unused = f"; {option} is not used" if time_s is not None or is_other else ""
+        on_note(f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}")
+    elif is_other:
+        raise OptionError(
+            f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
+            hint="give another folder (-o)",
+        )
+    elif not held.is_unjudged:
+        on_note(f"{folder} holds a training of {held.steps} steps that is already finished")
+
+
+def _is_other(held: Checkpoint, *, epochs: int | None, time_s: float | None, epoch_steps: int) -> bool:
+    """Whether the requested length differs from that of the training."""
+    if epochs is not None:
+        return max(1, epochs * epoch_steps) != held.steps
+    return time_s is not None and time_s != held.time_s

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError, TrainingError
-from mnv2search.report.curves import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
 from mnv2search.report.page import Lines, Part, Picture, page
+from mnv2search.report.plot import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
 from mnv2search.report.rows import counted
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.checkpoint import write_whole
@@ -100,9 +100,7 @@ def write_page(
     parts: Sequence[Part] = (),
     on_note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write ``curves.png``, and ``report.html`` with lines, curves and further parts.
-
-    `parts` are shown below the curves; `on_note` is told which lines of the history the curves leave out.
+    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes tell which lines are left out.
 
     Raises:
         TrainingError: the disk does not take them.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,6 @@ WARM_MS = 5.0
 MIN_RUNS = 3
 
 
-class Timed(NamedTuple):
-    """An artifact of a network that is to be timed."""
-
-    artifact: Artifact
-    spec: ModelSpec
-
-
 @runtime_checkable
 class ArtifactDevice(Protocol):
     """A device that runs the artifacts it is given."""
@@ -77,7 +70,6 @@ class Confirmation:
     """One network through our writer and through the runtime's own converter.
 
     Attributes:
-        name: of the network.
         converter: what made the other artifact, with its version.
         difference: of our artifact's answer from the PyTorch network's, root mean square, relative.
         converter_difference: of the converter's artifact, alike.
@@ -115,10 +107,7 @@ def confirm(
 ) -> tuple[Confirmation, ...]:
     """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
 
-    Args:
-        device: one that `can_confirm`.
-        specs: networks.
-        on_progress: told after every network how many are done.
+    `on_progress` is called after every network with the number of those that are done.
 
     Raises:
         DeviceError: the converter is missing or refuses a network, or the device does.
@@ -142,12 +131,7 @@ def confirm_front(
 ) -> tuple[Confirmation, ...] | None:
     """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
 
-    Args:
-        folder: of the run.
-        specs: its front.
-        device: text that opens the device of the run.
-        on_begin: told what the converter is before the first network, since it takes long.
-        on_progress: told after every network how many are done.
+    `on_begin` is called with the converter before the first network, since it takes long.
 
     Raises:
         DeviceError: the converter is missing or refuses a network, or the device does.
@@ -178,8 +162,8 @@ def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
     worst = max(max(c.difference, c.converter_difference) for c in confirmations)
     ratios = [c.ratio for c in confirmations]
     return (
-        f"{agree} of {len(confirmations)} agree with {confirmations[0].converter} in answer (largest difference "
-        f"{worst:.2g} of the PyTorch network's) and latency (ours over theirs {min(ratios):.3f} to {max(ratios):.3f})"
+        f"{agree} of {len(confirmations)} agree with the files of {confirmations[0].converter}: outputs (largest "
+        f"difference from PyTorch {worst:.2g}, relative) and latency (ratio {min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 
@@ -188,8 +172,8 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
     for one in confirmations:
         if not one.answers_agree:
             yield (
-                f"{one.name} differs in answer: ours by {one.difference:.2g} of the PyTorch network's, theirs by "
-                f"{one.converter_difference:.2g}; {one.tolerance:g} is accepted"
+                f"{one.name} differs in its outputs: relative difference from PyTorch {one.difference:.2g} in our "
+                f"file, {one.converter_difference:.2g} in that of the converter; {one.tolerance:g} is accepted"
             )
         if not one.speeds_agree:
             yield (
@@ -218,7 +202,7 @@ def _confirmed(device: ArtifactDevice, spec: ModelSpec) -> Confirmation:
     ours = runtime.lower(network, layer_arrays(model))
     theirs = runtime.convert(network, model)
     expected = _answer(model, runtime.batch)
-    ratio, half_width = _ratio(device, Timed(ours, spec), Timed(theirs, spec))
+    ratio, half_width = _ratio(device, spec, ours, theirs)
     return Confirmation(
         name=spec.name,
         converter=runtime.converter,
@@ -245,10 +229,10 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> fl
     return float(np.sqrt(np.mean(gap**2)) / max(float(np.sqrt(np.mean(expected.astype(np.float64) ** 2))), 1e-30))
 
 
-def _ratio(device: ArtifactDevice, ours: Timed, theirs: Timed) -> tuple[float, float]:
+def _ratio(device: ArtifactDevice, spec: ModelSpec, ours: Artifact, theirs: Artifact) -> tuple[float, float]:
     """Latency of the one over the other, from bursts in turn, with half of its 95 % interval."""
     by_cpu = device.info.threads == 1
-    both = [(timed.artifact, BurstRequest(timed.spec, BURST_MS, WARM_MS, MIN_RUNS)) for timed in (ours, theirs)]
+    both = [(artifact, BurstRequest(spec, BURST_MS, WARM_MS, MIN_RUNS)) for artifact in (ours, theirs)]
     bursts = device.time_artifacts(both * ROUNDS)
     levels = [quantile([(cpu if by_cpu else wall) for wall, cpu in runs], LEVEL_QUANTILE) for runs in bursts]
     logs = sorted(math.log(a / b) for a, b in zip(levels[::2], levels[1::2], strict=True))

@@ -19,8 +19,8 @@ from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
+from mnv2search.results.checks import Ranked, Statistic
 from mnv2search.results.finetuning import training_folder
-from mnv2search.results.ranking_audit import Ranked, Statistic
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick
@@ -33,7 +33,7 @@ from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.search.load_run import evaluated_of
+from mnv2search.workflows.search.log import evaluated_of
 
 FEWEST = 4
 BOOTSTRAPS = 2000
@@ -52,30 +52,28 @@ def rank(
     members: int,
     epochs: int,
     seed: int = 0,
-    weights: Path | None = None,
+    from_: Path | None = None,
     weights_spec: ModelSpec | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Ranked:
     """Train some networks of a run on their own, all by the same recipe, and compare the order.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run, so that an interrupted audit resumes. The test images play no part. `weights`, the first ones of every
-    training, are a `.pt` file of ours with any network of as many rows or stages, or published ones of the network
+    run, so that an interrupted audit resumes. The test images play no part. `from_`, the first weights of every
+    training, is a `.pt` file of ours with any network of as many rows or stages, or published ones of the network
     `weights_spec`. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
         RecordError: the folder has no run, or too few networks with an accuracy.
-        DataError: the images cannot be learned from.
-        WeightsError: the weights do not fit.
-        TrainingError: a training fails.
+        Mnv2SearchError: the images or the weights cannot be used, or a training fails.
     """
     if members < FEWEST:
         raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
     images = Classification().read(data, seed=seed)
-    first = None if weights is None else network_of(weights, weights_spec or chosen[0].spec)
-    trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
+    first = None if from_ is None else network_of(from_, weights_spec or chosen[0].spec)
+    trainings = folder / file_name(FOLDER if from_ is None else f"{FOLDER}-from-{from_.stem}")
     trained = []
     for evaluation in chosen:
         job = Job(
@@ -93,7 +91,7 @@ def rank(
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
     found = Ranked(
         networks=chosen,
-        weights=weights,
+        weights=from_,
         trained=tuple(trained),
         epochs=epochs,
         recipe=recipe.name,

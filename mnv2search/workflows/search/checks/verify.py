@@ -11,12 +11,12 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
+from mnv2search.results.checks import Check
 from mnv2search.results.manifest import MANIFEST, read_manifest
-from mnv2search.results.verification import Check
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
-from mnv2search.workflows.search.load_run import recall
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.trust import check_trust
 
 
@@ -47,14 +47,9 @@ def verify(
     time_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[Check, ...]:
-    """Recount, rebuild and measure every member of a front again, side by side on the device of the run.
+    """Recount, rebuild and measure every member of a front again, side by side, on the device of the run by default.
 
-    Args:
-        folder: of the run.
-        device: text that opens the device; None takes that of the manifest.
-        trusts: whether to open the device that the manifest names even if someone else made the folder.
-        time_s: for the measurement.
-        on_progress: told the number of measured networks.
+    With `trusts`, the device that the manifest names is opened even if someone else made the folder.
 
     Raises:
         RecordError: the folder is not that of a finished run, a file of `front/` is not in its records, or the device

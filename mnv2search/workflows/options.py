@@ -1,17 +1,54 @@
-"""Networks by name: files, bundled names, and picks in search spaces."""
+"""Options of the commands as keywords of Python functions: networks by name, paths and numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from mnv2search.errors import OptionError, WeightsError
+from mnv2search.errors import OptionError
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import changed
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
+    """Shows the keys of a `TypedDict`, which a function takes as `options`, in its signature and documentation."""
+
+    def shown(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [one for name, one in signature.parameters.items() if name != "options"]
+        added = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=kind.__forward_arg__
+            )
+            for name, kind in options.__annotations__.items()
+        ]
+        ordered = sorted([*own, *added], key=lambda one: (one.kind, one.name.startswith("on_")))
+        function.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
+        fields = (inspect.getdoc(options) or "").partition("Attributes:\n")[2]
+        function.__doc__ = re.sub(r"(?m)^ +options: .*$", lambda _: fields, inspect.getdoc(function) or "")
+        return function
+
+    return shown
+
+
+def path_of(given: str | Path | None) -> Path | None:
+    """The path, if one is given."""
+    return None if given is None else Path(given)
+
+
+def paths_of(given: Sequence[str | Path] | str | Path) -> list[Path]:
+    """One path or several as a list."""
+    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]
+
 
 SAVED = (".pt", ".pt2")
 """Endings of files that hold a spec beside its weights."""
@@ -20,7 +57,7 @@ SAVED = (".pt", ".pt2")
 def chosen_spec(
     source: str | Path | ModelSpec | SearchSpace,
     *,
-    picks: Sequence[str] = (),
+    pick: Sequence[str] | str = (),
     first: bool = False,
     width: float | None = None,
     resolution: Resolution | None = None,
@@ -30,7 +67,7 @@ def chosen_spec(
 
     Args:
         source: a file, a bundled name, ``-`` for standard input, or the value itself.
-        picks: options of a search space, each as ``AT=VALUE``.
+        pick: options of a search space, each as ``AT=VALUE``.
         first: take the first option wherever nothing is picked.
         width: multiplier in place of the file's.
         resolution: in place of the file's.
@@ -47,8 +84,8 @@ def chosen_spec(
         name = str(source)
         loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
-        loaded = _picked(loaded, picks=picks, first=first)
-    elif picks:
+        loaded = _picked(loaded, picks=[pick] if isinstance(pick, str) else pick, first=first)
+    elif pick:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
     changes = {"width": width, "resolution": resolution}
     sized = changed(loaded, {name: value for name, value in changes.items() if value is not None})
@@ -76,22 +113,3 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSp
             raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
         values[at.strip()] = value.strip()
     return resolve_values(space, values, rest="first" if first else "refuse")
-
-
-def weights_beside(spec: str, network: ModelSpec, *, note: Callable[[str], None]) -> Path | None:
-    """The weights file beside a spec file, if it holds that very network; `note` gets a line on it, or on why not."""
-    beside = Path(spec).with_suffix(".pt")
-    if not spec.endswith((".yaml", ".yml")) or not beside.is_file():
-        return None
-    from mnv2search.model.weights.network_file import read_spec
-
-    try:
-        held = read_spec(beside)
-    except WeightsError as error:
-        note(f"{error.message}: the weights are random")
-        return None
-    if held != network:
-        note(f"{beside} beside the spec holds another network: the weights are random")
-        return None
-    note(f"weights: {beside}, which stands beside the spec")
-    return beside

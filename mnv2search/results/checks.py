@@ -1,12 +1,14 @@
-"""One member of a front, as recorded and as measured again."""
+"""A front that is verified, and an audit of a search's accuracies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mnv2search.cost import Cost
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.types import Latency, Verdict
+from mnv2search.tasks.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +56,34 @@ class Check:
     def holds(self) -> bool:
         """The counts are the same, and nothing says that the network does not fit."""
         return self.counts_hold and self.verdict != "does not fit"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A rank correlation with its 90 % interval over which networks were drawn (bootstrap)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """Separate trainings of networks of a search, beside the accuracies of the search.
+
+    Attributes:
+        weights: that all trainings began with; None began with random ones.
+        trained: metrics of each network on held-out images.
+        kendall: tau-b of the search's accuracies with the trained ones.
+        spearman: likewise.
+        by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.
+    """
+
+    networks: tuple[Evaluation, ...]
+    weights: Path | None
+    trained: tuple[Metrics, ...]
+    epochs: int
+    recipe: str
+    kendall: Statistic
+    spearman: Statistic
+    by_madds: float

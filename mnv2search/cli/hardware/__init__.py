@@ -1,1 +1,0 @@
-"""Commands about devices and latency."""

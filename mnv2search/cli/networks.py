@@ -1,0 +1,174 @@
+"""Commands on networks: `check`, `cost`, `catalog` and `compile`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Literal
+
+import click
+
+from mnv2search.cli.options import (
+    FILE,
+    FOLDER,
+    NonEmptyPath,
+    NonEmptyText,
+    force_option,
+    json_option,
+    network_options,
+    output_options,
+    seed_option,
+)
+from mnv2search.cli.output import answer, answer_as_is, emit_json, note, stdout_console
+
+
+@click.command("check")
+@click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
+@output_options
+def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Check specs and search spaces and report every problem with its place.
+
+    FILE may be - for standard input, or a .pt or .pt2 file of ours, which holds a spec. Exits with 2 if there is any
+    problem.
+
+    \b
+    Example:
+      mnv2search check search_spaces/mnv2.yaml
+    """
+    from mnv2search.spec.yaml.codec import check, load
+    from mnv2search.workflows.options import saved_spec  # late: --help must not pay for it
+
+    def read(file: str) -> object:
+        return saved_spec(file) or load(file)
+
+    diagnostics = [found for file in files for found in check(file, reader=read)]
+    if as_json:
+        emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
+    else:
+        for diagnostic in diagnostics:
+            answer_as_is(str(diagnostic))
+    if diagnostics:
+        sys.exit(2)
+    note(f"{len(files)} file{'s' if len(files) > 1 else ''}: no problem found", quiet=quiet or as_json)
+
+
+@click.command("cost")
+@click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
+@network_options()
+@json_option
+def cost_command(
+    specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any
+) -> None:
+    """Count the parameters, multiply-adds and memory of each SPEC.
+
+    SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
+    `mnv2search train` writes it, which holds a spec.
+
+    \b
+    Example:
+      mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
+    """
+    from mnv2search.cost import cost_of
+    from mnv2search.report.networks import cost_rows
+    from mnv2search.report.table import draw
+    from mnv2search.workflows.options import chosen_spec  # late: --help must not pay for it
+
+    networks = tuple(chosen_spec(name, **choice) for name in specs)
+    if as_json:
+        emit_json([{"name": s.name, **asdict(cost_of(s, precision=precision))} for s in networks])
+    else:
+        draw(cost_rows(networks, precision=precision), stdout_console())
+
+
+@click.command("catalog")
+@click.option("--family", type=NonEmptyText(), metavar="TEXT", help="Only networks whose family contains TEXT.")
+@json_option
+def catalog_command(family: str | None, as_json: bool) -> None:
+    """List published networks with their published and our counted figures.
+
+    \b
+    Example:
+      mnv2search catalog --family MobileNetV2
+    """
+    from mnv2search.report.networks import catalog_json, catalog_rows  # late: --help must not pay for it
+    from mnv2search.report.table import draw
+    from mnv2search.spec.catalog import catalog
+
+    entries = [e for e in catalog() if family is None or family.lower() in e.family.lower()]
+    if as_json:
+        emit_json(catalog_json(entries))
+    else:
+        draw(catalog_rows(entries), stdout_console())
+
+
+@click.command("compile")
+@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
+@click.option(
+    "-o",
+    "--output",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
+)
+@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
+@click.option(
+    "--precision",
+    type=click.Choice(("fp32", "fp16", "int8")),
+    default="fp32",
+    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite.",
+)
+@click.option(
+    "--calibration",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder of images (at most 128 are used) from which the int8 ranges are computed. Default: the training "
+    "images of --data, else random numbers.",
+)
+@click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    default="imagenet",
+    help="Normalization of the calibration images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1.",
+)
+@click.option(
+    "--data",
+    type=NonEmptyPath(),
+    metavar="DATA",
+    help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
+    "`mnv2search data --help`.",
+)
+@seed_option("Seed of random weights.")
+@force_option
+@click.option("--no-fvcore", is_flag=True, help="Skip the count by fvcore, for which the network must be built.")
+@network_options(head_output=True)
+@output_options
+def compile_command(spec: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Print the layers of SPEC and their totals; with -o, also export the network.
+
+    Each written file is loaded again, and its outputs are compared with those of the network. SPEC may be a .pt
+    or .pt2 file, whose weights are then used. For NET.yaml without --weights, NET.pt in the same folder is used
+    if it exists.
+
+    \b
+    Example:
+      mnv2search compile mobilenet_v2_1.0_224
+      mnv2search compile mobilenet_v2_1.0_224 -o mobilenet_v2.onnx --force
+      mnv2search compile ssdlite_mobilenet_v2 --head-output detections -o detector.onnx --force
+      mnv2search compile best.pt -o net.tflite --precision int8 --calibration photos/
+    """
+    from mnv2search.workflows.export.compile import compile  # late: --help must not pay for it
+
+    compiled = compile(spec, on_note=partial(note, quiet=quiet), **options)
+    from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
+    from mnv2search.report.table import draw
+
+    if as_json:
+        emit_json(compiled_json(compiled))
+        return
+    draw(layer_rows(compiled.plan), stdout_console())
+    answer(compiled_results(compiled))
+    for line in compiled_notes(compiled):
+        note(line, quiet=quiet)

@@ -1,0 +1,143 @@
+"""`mnv2search verify` and `mnv2search audit`: check the front of a run, and the accuracies of its search."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mnv2search.cli.options import (
+    NonEmptyText,
+    data_option,
+    epochs_option,
+    output_dir_option,
+    output_options,
+    run_folder_argument,
+    seed_option,
+    time_option,
+    weights_options,
+)
+from mnv2search.cli.output import answer, emit, emit_json
+
+
+@click.command("verify")
+@run_folder_argument
+@time_option()
+@click.option(
+    "--device",
+    type=NonEmptyText(),
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="Device to measure on (overrides the device of the run).",
+)
+@click.option(
+    "--trust",
+    "trusts",
+    is_flag=True,
+    help="Open the device that the folder names, even if you did not start the run on this machine.",
+)
+@click.option(
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Move the damaged lines of the run's records to evaluations.jsonl.damaged, so that the run can be resumed; "
+    "nothing is measured.",
+)
+@output_options
+def verify_command(
+    folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
+) -> None:
+    """Count, build and measure the front of a run again, and report differences.
+
+    FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If that is
+    on another machine and someone else made the folder, choose a device with --device.
+
+    Exits with 1 if a count differs or a network is no longer within the budget.
+
+    \b
+    Example:
+      mnv2search verify results/mnv2-15ms
+    """
+    if repairs:
+        given = {"--time": time_s is not None, "--device": device is not None, "--trust": trusts}
+        if useless := ", ".join(option for option, is_given in given.items() if is_given):
+            raise click.UsageError(f"--repair measures nothing: leave out {useless}")
+        _repair(folder, as_json=as_json)
+        return
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.search.checks import verified_json, verified_lines, verified_rows
+    from mnv2search.workflows.search.checks.verify import front_files, verify
+
+    with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
+        checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)
+    emit(verified_json(checks), verified_rows(checks), verified_lines(checks), as_json=as_json)
+    if not all(check.holds for check in checks):
+        sys.exit(1)
+
+
+def _repair(folder: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from mnv2search.cli.search.run import resume_command
+    from mnv2search.workflows.search.folder import DAMAGED, repair
+
+    found = repair(folder)
+    if as_json:
+        emit_json({"folder": str(folder), **asdict(found)})
+    elif not found.dropped:
+        answer([f"nothing to repair: all {found.kept:,} lines of {folder} are records"])
+    else:
+        answer([f"line {line.number} is not a record ({line.why})" for line in found.dropped])
+        count = len(found.dropped)
+        answer(
+            [
+                f"moved {count:,} damaged line{'s' * (count > 1)} to {folder / DAMAGED}; {found.kept:,} are kept",
+                f"to resume: {resume_command(folder)}",
+            ]
+        )
+
+
+@click.command("audit")
+@click.argument("name", type=NonEmptyText(), metavar="NAME")
+@data_option
+@click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
+@epochs_option("Number of epochs of each training.", default=5)
+@click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
+@weights_options("Initial weights of each training (default: random). Give those that the search began with.")
+@seed_option()
+@output_dir_option
+@output_options
+def audit_command(
+    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Check whether the accuracies of the run NAME rank networks as separate trainings do.
+
+    Some of its networks, spread over the accuracies that the search found, are trained separately by the same
+    recipe. Prints Kendall's and Spearman's rank correlation with their intervals. Repeat the command to resume an
+    interrupted audit.
+
+    \b
+    Example:
+      mnv2search run --latency-ms 5 --space tiny32 --data photos/ --time 30m --name mine
+      mnv2search audit mine --data photos/ --members 8 --epochs 5
+    """
+    from mnv2search.cli.progress import preparing  # late: --help must not pay for it
+    from mnv2search.recipe import load_recipe
+    from mnv2search.report.search.checks import ranked_lines, ranked_rows
+    from mnv2search.spec.yaml.codec import load_spec
+    from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
+    from mnv2search.workflows.search.request import resumed_folder
+
+    with preparing(quiet=quiet or as_json) as tell:
+        found = rank(
+            resumed_folder(name, output_dir),
+            recipe=load_recipe(recipe),
+            weights_spec=None if from_spec is None else load_spec(from_spec),
+            on_progress=lambda network, progress: tell(
+                f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
+                progress.step / progress.steps if progress.steps else 0.0,
+            ),
+            **options,
+        )
+    emit(ranked_json(found), ranked_rows(found), ranked_lines(found), as_json=as_json)

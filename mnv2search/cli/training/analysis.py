@@ -1,0 +1,146 @@
+"""`mnv2search data`, `predict` and `scores`: describe images, draw predictions, correlate scores."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnv2search.cli.options import (
+    FILE,
+    NonEmptyPath,
+    NonEmptyText,
+    folder_option,
+    force_option,
+    json_option,
+    output_options,
+    seed_option,
+    void_option,
+)
+from mnv2search.cli.output import answer, emit, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.errors import DataError
+    from mnv2search.results.training import Prediction
+
+
+@click.command("data")
+@click.argument("source", metavar="DATA", type=NonEmptyPath())
+@seed_option("Seed of the splits that are drawn.")
+@click.option(
+    "--task",
+    type=click.Choice(("auto", "classification", "detection", "segmentation")),
+    default="auto",
+    help="Task of the annotations; auto chooses by the layout.",
+)
+@void_option
+@output_options
+def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
+    """Describe the dataset DATA: classes, counts, sizes and faults.
+
+    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of such a
+    folder; a
+    parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
+    :CONFIG to choose a configuration. Add ?label=COLUMN or ?image=COLUMN to choose among several columns of a table.
+    For detection: COCO's JSON or Pascal VOC's XML; for segmentation: images/ and masks/ of the same names.
+
+    \b
+    Example:
+      mnv2search data photos/
+    """
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.data import data_json, data_lines, data_rows
+    from mnv2search.workflows.training.describe_data import describe_data
+
+    with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
+        found = describe_data(source, task, seed=seed, void=void, on_progress=advance)
+    emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
+
+
+SHOWN = 5
+
+
+@click.command("predict")
+@click.argument("model", type=FILE, metavar="MODEL")
+@click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
+@folder_option("Folder to write the pictures to.", default=Path("predicted"))
+@click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Least score of the boxes that are shown.")
+@click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    help="Normalization of the images (default: that of the training).",
+)
+@force_option
+@json_option
+def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
+
+    A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
+    five likeliest classes. Images that cannot be read are reported and skipped; the exit code is then 1.
+
+    \b
+    Example:
+      mnv2search predict best.pt photos/red/000.png -o predicted
+    """
+    from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
+
+    broken: list[DataError] = []
+    found = predict(model, images, on_unreadable=broken.append, **options)
+    if as_json:
+        emit_json([{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found])
+    else:
+        answer(_line(one) for one in found)
+    for error in broken:
+        note(f"error: {error.message}")
+    if broken:
+        sys.exit(1)
+
+
+def _line(prediction: Prediction) -> str:
+    from mnv2search.tasks.prediction import MOST_BOXES
+
+    count = len(prediction.found)
+    seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"
+    more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    boxes = sum(one.box is not None for one in prediction.found)
+    best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""
+    return f"{prediction.image}: {seen}{more}; drawn into {prediction.drawn}{best}"
+
+
+@click.command("scores")
+@click.argument("space", type=NonEmptyText(), metavar="SPACE")
+@click.option(
+    "--score",
+    "names",
+    type=NonEmptyText(),
+    multiple=True,
+    metavar="NAME",
+    help="naswot, synflow or zen (default: all).",
+)
+@click.option("-n", "networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
+@seed_option()
+@output_options
+def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
+    """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
+
+    Scores are not accuracies: on another dataset the same score may rank in reverse. Check which counts a score
+    correlates with on your space before you search with --accuracy proxy:score=NAME.
+
+    \b
+    Example:
+      mnv2search scores tiny32 -n 8
+    """
+    from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
+    from mnv2search.cli.progress import measuring
+    from mnv2search.report.scores import score_json, score_lines, score_rows
+    from mnv2search.spec.yaml.codec import load_space
+    from mnv2search.workflows.training.scores import score_space
+
+    with measuring(networks, quiet=quiet or as_json, verb="scoring") as advance:
+        found = score_space(
+            load_space(space), scores=names or tuple(SCORES), networks=networks, seed=seed, on_progress=advance
+        )
+    emit(score_json(found), score_rows(found), score_lines(found), as_json=as_json)

@@ -1,1 +1,0 @@
-"""Latencies, predictions and profiles of devices, for people and for programs."""

@@ -1,0 +1,251 @@
+"""Counts, published figures and written files of networks, for people and for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Literal
+
+from mnv2search.accuracy.types import metric_text
+from mnv2search.cost import cost_of, layer_params, unit_cost
+from mnv2search.report.rows import NAME, Column, Rows, counted, millions, rows_of
+from mnv2search.spec.catalog import CatalogEntry
+from mnv2search.spec.heads.outputs import answer_text, output_of
+from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.plan import Layer, Plan, Unit
+from mnv2search.tasks.metrics import Metric, Metrics, record_of
+
+if TYPE_CHECKING:
+    from mnv2search.results.exports import Compiled, ExportReport
+
+
+def layer_rows(plan: Plan) -> Rows:
+    """A row per unit of the plan, with totals."""
+    cost = cost_of(plan)
+    return rows_of(
+        f"{plan.spec.name} at {plan.spec.size} px, width {plan.spec.width:g}",
+        enumerate(plan.units),
+        (Column("unit", align="left"), lambda row: _name(*row)),
+        (Column("input", "px x channels"), lambda row: f"{row[1].size_in} x {row[1].c_in}"),
+        (Column("operator", align="left"), lambda row: _operator(row[1])),
+        (Column("t"), lambda row: "" if row[1].block is None else f"{_hidden(row[1]) / row[1].c_in:.3g}"),
+        (Column("c"), lambda row: str(row[1].c_out)),
+        (Column("n"), lambda row: "" if row[1].block is None else _repeat(row[0], plan)),
+        (Column("s"), lambda row: "" if row[1].kind == "classifier" else str(row[1].stride)),
+        (Column("k"), lambda row: "" if row[1].kind == "classifier" else str(_kernel(row[1]))),
+        (Column("params"), lambda row: f"{sum(map(layer_params, row[1].layers)):,}"),
+        (Column("multiply-adds", "M"), lambda row: millions(unit_cost(row[1]).madds)),
+        (Column("memory", "kB, fp32"), lambda row: f"{4 * unit_cost(row[1]).peak_elements / 1000:,.0f}"),
+        footer=(
+            *("total", *[""] * 7, f"{cost.params:,}", millions(cost.madds)),
+            f"{cost.peak_activation_bytes / 1000:,.0f} peak",
+        ),
+        notes=(
+            f"{cost.params:,} parameters ({cost.params_no_bn:,} without batch norm), "
+            f"{cost.madds:,} multiply-adds, {cost.size_bytes / 1e6:.2f} MB of fp32 weights",
+            "n: number of the block in its row / blocks of the row; + input: the input is added to the output",
+        ),
+    )
+
+
+def _name(index: int, unit: Unit) -> str:
+    return "classifier" if unit.kind == "classifier" else unit.name or f"layer_{index + 1}"
+
+
+def _hidden(unit: Unit) -> int:
+    return next((layer.c_out for layer in unit.layers if layer.role == "expansion"), unit.c_in)
+
+
+def _kernel(unit: Unit) -> int:
+    return max((layer.kernel for layer in unit.layers), default=1)
+
+
+def _repeat(index: int, plan: Plan) -> str:
+    first = plan.at.index(plan.at[index])
+    return f"{index - first + 1}/{plan.at.count(plan.at[index])}"
+
+
+def _operator(unit: Unit) -> str:
+    fixed = {
+        "classifier": "pool, linear",
+        "pooling": "pool, conv 1x1, spread",
+        "resize": f"enlarge to {unit.size_out} px",
+    }
+    if unit.kind in fixed:
+        return fixed[unit.kind]
+    if unit.name:
+        joined = [f"join {len(unit.reads)}"] if len(unit.reads) > 1 else []
+        return " + ".join([*joined, *map(_convolution, unit.layers)])
+    if unit.block is None:
+        return f"conv {unit.layers[0].kernel}x{unit.layers[0].kernel}"
+    dilation = max(layer.dilation for layer in unit.layers)
+    shortcuts = {"identity": "+ input", "none": ""}
+    words = (
+        "fused" if unit.block.operator == "fused" else "bottleneck",
+        "" if unit.block.transform == "none" else unit.block.transform,
+        f"dilation {dilation}" if dilation > 1 else "",
+        "split" if any(layer.parts for layer in unit.layers) else "",
+        shortcuts.get(unit.shortcut, "+ padded input"),
+    )
+    return " ".join(filter(None, words))
+
+
+def _convolution(layer: Layer) -> str:
+    words = "depthwise" if layer.groups > 1 else "conv"
+    rate = f" dilation {layer.dilation}" if layer.dilation > 1 else ""
+    return f"{words} {layer.kernel}x{layer.kernel}{rate}"
+
+
+def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", "int8"] = "fp32") -> Rows:
+    """A row per network with all its counts."""
+    return rows_of(
+        "counted cost",
+        [(spec, cost_of(spec, precision=precision)) for spec in specs],
+        (NAME, lambda pair: pair[0].name),
+        (Column("side", "px"), lambda pair: str(pair[0].size)),
+        (Column("params", "M"), lambda pair: f"{pair[1].params / 1e6:.3f}"),
+        (Column("without batch norm", "M"), lambda pair: f"{pair[1].params_no_bn / 1e6:.3f}"),
+        (Column("multiply-adds", "M"), lambda pair: millions(pair[1].madds)),
+        (Column("peak activations", f"kB, {precision}"), lambda pair: f"{pair[1].peak_activation_bytes / 1000:,.0f}"),
+        (Column("weights", f"kB, {precision}"), lambda pair: f"{pair[1].size_bytes / 1000:,.0f}"),
+    )
+
+
+def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
+    """A row per network: the first published figure of each kind, and our count of the shipped spec."""
+
+    def published(field: str, text: Callable[[float], str]) -> Callable[[CatalogEntry], str]:
+        return lambda entry: next((text(v) for p in entry.published if (v := getattr(p, field)) is not None), "")
+
+    return rows_of(
+        f"{len(entries)} published networks",
+        entries,
+        (NAME, lambda entry: entry.name),
+        (Column("side", "px"), lambda entry: str(entry.spec.size)),
+        (Column("top-1 published", "%"), published("top1", lambda value: f"{100 * value:.1f}")),
+        (Column("params published", "M"), published("params", lambda value: f"{value / 1e6:.2f}")),
+        (Column("counted", "M"), lambda entry: f"{cost_of(entry.spec).params / 1e6:.2f}"),
+        (Column("no norm", "M"), lambda entry: f"{cost_of(entry.spec).params_no_bn / 1e6:.2f}"),
+        (Column("multiply-adds published", "M"), published("madds", lambda value: f"{value / 1e6:.0f}")),
+        (Column("counted", "M"), lambda entry: millions(cost_of(entry.spec).madds)),
+        (Column("latency published", "ms"), published("latency_ms", lambda value: f"{value:g}")),
+        (Column("source", align="left"), lambda entry: re.split("[@:]", entry.architecture)[0]),
+        notes=(
+            "published figures are as printed by their source, in its own way of counting, latencies on its own "
+            "device; --json has every source, commit and device",
+            "no norm: our count of parameters without batch norm, as TensorFlow-slim prints them",
+        ),
+    )
+
+
+def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
+    """Every published figure with its source, and our count."""
+    return [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "resolution": entry.spec.resolution,
+            "width": entry.spec.width,
+            "architecture": entry.architecture,
+            "note": entry.note,
+            "counted": asdict(cost_of(entry.spec)),
+            "published": [asdict(figures) for figures in entry.published],
+        }
+        for entry in entries
+    ]
+
+
+def compiled_json(compiled: Compiled) -> dict[str, object]:
+    """One document with our field names as keys."""
+    return {
+        "name": compiled.plan.spec.name,
+        "head_output": output_of(compiled.plan.spec),
+        **asdict(compiled.cost),
+        "fvcore_madds": compiled.fvcore_madds,
+        "weights": None if compiled.weights is None else str(compiled.weights),
+        "unreadable_images": [str(path) for path in compiled.unreadable],
+        "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
+        "judged": [_judged_json(what, figures) for what, figures in compiled.judged],
+    }
+
+
+def _judged_json(what: str, metrics: Metrics) -> dict[str, object]:
+    record = {**record_of(metrics), "low": metrics.main.low, "high": metrics.main.high}
+    return {"what": what, **record} | ({"details": dict(metrics.details)} if "details" in record else {})
+
+
+def compiled_notes(compiled: Compiled) -> Iterator[str]:
+    """What is good to know of a compilation beside its results."""
+    if text := answer_text(compiled.plan):
+        yield text
+    if (madds := compiled.fvcore_madds) is not None:
+        same = "the same" if madds == compiled.cost.madds else f"{madds - compiled.cost.madds:+,}"
+        yield f"fvcore counts {madds:,} multiply-adds in convolutions and linear layers: {same}"
+    if compiled.unreadable:
+        count, first = len(compiled.unreadable), compiled.unreadable[0]
+        if count == 1:
+            yield f"1 image could not be read and was left out: {first}"
+        else:
+            yield f"{count} images could not be read and were left out, such as {first}"
+
+
+def compiled_results(compiled: Compiled) -> Iterator[str]:
+    """Whether weights are random, the metrics on test images, and each file with its difference from the network."""
+    if compiled.exports and compiled.weights is None:
+        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file in place of the spec"
+    if compiled.judged:
+        first = compiled.judged[0][1]
+        figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
+        metric = "top-1" if first.main.name == "top1" else metric_text(first.main.name)
+        yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {figures}"
+    for report in compiled.exports:
+        agreement = _agreement(report, judged=bool(compiled.judged))
+        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"
+
+
+def _metric_text(metric: Metric) -> str:
+    return f"{100 * metric.value:.1f} % [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+
+
+def _agreement(report: ExportReport, *, judged: bool) -> str:
+    if report.precision == "fp32":
+        return (
+            f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
+            f"{report.tolerance:.0e})"
+        )
+    text = f"differs from fp32 by {100 * report.rms_relative_difference:.1f} % (root mean square, relative)"
+    if report.same_class is not None and not judged:  # how well it does on test images says more
+        text += f" and names the same class for {100 * report.same_class:.0f} % of {counted(report.images, 'image')}"
+    if report.calibration_images is None:
+        return text
+    if report.calibration_images:
+        return f"{text}; its ranges come from {counted(report.calibration_images, 'image')}"
+    return f"{text}; its ranges come from RANDOM NUMBERS: give --calibration FOLDER before you ship it"
+
+
+DETECTED = {
+    "raw": "neither decoding of boxes nor their suppression",
+    "boxes": "decoding of boxes, not their suppression",
+    "detections": "decoding of boxes and their suppression",
+}
+SEGMENTED = {
+    "logits": "maps as the network computes them, not enlarged to the image's side",
+    "resized": "enlarging of maps to the image's side",
+    "classes": "enlarging of maps to the image's side and each pixel's class",
+}
+
+
+def output_lines(specs: Iterable[ModelSpec]) -> Iterator[str]:
+    """A line for each way in which networks answer; none for classifiers.
+
+    >>> from mnv2search.spec.catalog import entry
+    >>> list(output_lines([entry("ssdlite_mobilenet_v2").spec]))
+    ['latency includes decoding of boxes, not their suppression (head.output: boxes)']
+    """
+    heads = {spec.head for spec in specs}
+    outputs = sorted(
+        {(head.output, isinstance(head, SsdLite)) for head in heads if isinstance(head, SsdLite | DeepLab)}
+    )
+    for output, detects in outputs:
+        yield f"latency includes {(DETECTED if detects else SEGMENTED)[output]} (head.output: {output})"

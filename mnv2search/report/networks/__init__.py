@@ -1,1 +1,0 @@
-"""Counts, published figures and written files of networks, for people and for programs."""

@@ -1,0 +1,118 @@
+"""A training from Python, and the options of `mnv2search train` as its request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from mnv2search.errors import OptionError
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Resolution
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.deadline import seconds_of
+from mnv2search.untrusted import file_name
+from mnv2search.workflows.options import chosen_spec, path_of, takes
+
+if TYPE_CHECKING:
+    from mnv2search.results.training import TrainingReport
+    from mnv2search.training.distributed import Team
+    from mnv2search.workflows.training.train import TrainingRequest
+
+
+class TrainOptions(TypedDict, total=False):
+    """Options of `mnv2search train`, with the same names; `DEFAULTS` has those that are not None if left out.
+
+    Attributes:
+        recipe: name or file; that of the network's task by default.
+        epochs: number of epochs (overrides the recipe).
+        time: of the training, in place of epochs: seconds, or text such as ``30m``.
+        from_: first weights.
+        from_spec: the network that published weights belong to.
+        distill: teacher checkpoint for distillation.
+        void: mask value to ignore.
+        output: folder of the training; ``results/NAME-trained`` by default.
+        seed: of every random choice.
+        accelerator: ``auto``, ``cpu`` or ``cuda``.
+        width: multiplier (overrides the file's).
+        resolution: side, or height and width (overrides the file's).
+        pick: options of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+    """
+
+    recipe: str | None
+    epochs: int | None
+    time: float | str | None
+    from_: str | Path | None
+    from_spec: str | None
+    distill: str | Path | None
+    void: int
+    output: str | Path | None
+    seed: int
+    accelerator: str
+    width: float | None
+    resolution: Resolution | None
+    pick: Sequence[str] | str
+    first: bool
+
+
+DEFAULTS: TrainOptions = {"void": 255, "seed": 0, "accelerator": "auto", "pick": (), "first": False}
+
+
+@takes(TrainOptions, DEFAULTS)
+def train(
+    spec: ModelSpec | SearchSpace | str | Path,
+    *,
+    data: str | Path,
+    on_note: Callable[[str], None] = lambda _: None,
+    **options: Unpack[TrainOptions],
+) -> TrainingReport:
+    """Train a network, or resume its training in the folder `output`, as `mnv2search train` does.
+
+    Args:
+        spec: a network or a search space, its file or its published name.
+        data: images; see `mnv2search data --help`.
+        options: see `TrainOptions`.
+        on_note: told about faults of the data and what the folder already holds.
+
+    Raises:
+        Mnv2SearchError: an option, the data or the weights do not suit the network, or the training fails.
+    """
+    from mnv2search.training.distributed import joined  # late: they load torch
+    from mnv2search.workflows.training.train import train_spec
+
+    with joined(options.get("accelerator", DEFAULTS["accelerator"])) as team:
+        return train_spec(training_request(spec, data, options, team), on_note=on_note)
+
+
+def training_request(
+    spec: ModelSpec | SearchSpace | str | Path, data: str | Path, given: TrainOptions, team: Team
+) -> TrainingRequest:
+    """The request of some options, for one of the processes that train together.
+
+    Raises:
+        SpecError: the network has problems, or is a search space with choices left open.
+        OptionError: options contradict each other.
+    """
+    from mnv2search.workflows.training.train import TrainingRequest  # late: it loads torch
+
+    options: TrainOptions = {**DEFAULTS, **given}
+    if options.get("epochs") is not None and options.get("time") is not None:
+        raise OptionError("epochs and time are both given", hint="give one of them")
+    width, resolution, from_spec = options.get("width"), options.get("resolution"), options.get("from_spec")
+    network = chosen_spec(spec, pick=options["pick"], first=options["first"], width=width, resolution=resolution)
+    return TrainingRequest(
+        spec=network,
+        data=Path(data),
+        folder=path_of(options.get("output")) or Path("results") / file_name(f"{network.name}-trained"),
+        recipe=options.get("recipe"),
+        seed=options["seed"],
+        epochs=options.get("epochs"),
+        time_s=seconds_of(options.get("time")),
+        weights=path_of(options.get("from_")),
+        weights_spec=None if from_spec is None else load_spec(from_spec),
+        teacher=path_of(options.get("distill")),
+        void=options["void"],
+        team=team,
+    )
