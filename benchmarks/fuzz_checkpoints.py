@@ -289,7 +289,7 @@ def entry_points(path: Path) -> Iterator[Callable[[], object]]:
     from mnv2search.model.weights.load import load_weights
     from mnv2search.model.weights.network_file import learned_beside, read_learned, read_network, read_spec
     from mnv2search.spec.yaml.codec import load_spec, loads
-    from mnv2search.supernet.initial_weights import network_of
+    from mnv2search.supernet.inheritance import network_of
     from mnv2search.training.checkpoint import read_checkpoint
 
     spec: Any = loads(SPEC)

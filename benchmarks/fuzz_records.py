@@ -29,7 +29,7 @@ import numpy as np
 from mnv2search.accuracy.evaluators.length import FILE as LENGTH
 from mnv2search.accuracy.evaluators.length import read_length
 from mnv2search.accuracy.evaluators.recorded import RecordedEvaluator
-from mnv2search.accuracy.evaluators.supernet_state import STATE, State, read_state, write_state
+from mnv2search.accuracy.evaluators.supernet_training import STATE, State, read_state, write_state
 from mnv2search.cli.main import main as command
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.evaluation import Budget

@@ -24,7 +24,7 @@ from mnv2search.cost import cost_of
 from mnv2search.results.scores import COUNTED
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec, Stem
 from mnv2search.spec.plan import plan
-from mnv2search.study.features import FEATURES, features_of
+from mnv2search.study.candidates import FEATURES, features_of
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256)
 FIRST = (0, 2, 5)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from mnv2search.study.hybrid.strategy import Description
+from mnv2search.study.hybrid.candidates import Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
 __all__ = ["PROBLEMS", "Problem", "open_problem", "shared_data", "space_of"]

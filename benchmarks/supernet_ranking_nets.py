@@ -177,8 +177,7 @@ def _evaluation(net: ElasticNet, *, seed: int) -> Callable[[Choice], Inherited]:
     """What finds a network's figures on the held-out images, its batch norms recalibrated on 256 training images."""
     from mnv2search.data.batches import Epoch, Feed, training_batches
     from mnv2search.data.transforms import Transform
-    from mnv2search.supernet.recalibrate import recalibrate
-    from mnv2search.supernet.sandwich import suited
+    from mnv2search.supernet.train import recalibrate, suited
     from mnv2search.tasks.classification import classify
 
     prepared = _prepared()

@@ -1,4 +1,4 @@
-"""One network weighed: its cost, its latency, and its accuracy where that can still matter."""
+"""Evaluation of one network: its cost, its latency, and its accuracy if it fits the budget."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a network may cost; None leaves a quantity free.
+    """Limits of a network; None leaves a quantity free.
 
     Attributes:
-        latency_ms: upper end of the measured interval must not exceed it.
-        latency_min_ms: lower end of a latency band: the median must reach it.
+        latency_ms: the upper end of the measured interval must not exceed it.
+        latency_min_ms: lower end of a latency band, which the median must reach.
         params: trainable parameters.
         madds: multiply-adds for one image.
         peak_activation_bytes: at batch 1.
@@ -55,7 +55,7 @@ class Budget:
             )
 
     def cost_violation(self, cost: Cost) -> float:
-        """By what share the counted quantities exceed their caps, added up; 0 where they all fit.
+        """Sum of the relative violations of the counted limits; 0 if all fit.
 
         >>> cost = Cost(params=3, params_no_bn=3, madds=150, peak_activation_bytes=9, size_bytes=12)
         >>> Budget(latency_ms=15, madds=100).cost_violation(cost)
@@ -69,7 +69,7 @@ class Budget:
         return excess
 
     def latency_violation(self, median_ms: float, *, high_ms: float | None = None) -> float:
-        """By what share a latency leaves the band; `high_ms` (default the median) is held against the top."""
+        """Relative violation of the latency band; `high_ms` (default the median) must not exceed its top."""
         over = max(0.0, (median_ms if high_ms is None else high_ms) / self.latency_ms - 1)
         under = max(0.0, 1 - median_ms / self.latency_min_ms) if self.latency_min_ms else 0.0
         return over + under
@@ -77,19 +77,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What is known of one network under one budget.
+    """Cost, latency and accuracy of one network under one budget.
 
     Attributes:
-        spec: the network.
-        cost: counted on the plan.
-        latency: measured, or None where the counted caps already excluded it.
-        accuracy: None where the network does not fit, so that no accuracy was asked for.
-        budget: what it was held against.
-        seed: of the evaluation.
-        elapsed_s: wall time that the evaluation took.
-        curve: accuracies reported on the way, each as (step, value).
-        expected: of an evaluation that was stopped early, and so has no accuracy, what a search reckons with; never
-            shown.
+        latency: None if the counted limits exclude the network.
+        accuracy: None if the network does not fit, so that its accuracy was not determined.
+        elapsed_s: wall time of the evaluation.
+        curve: intermediate accuracies as (step, value).
+        expected: accuracy that a search assumes for an evaluation that was stopped early; never shown.
     """
 
     spec: ModelSpec
@@ -104,12 +99,12 @@ class Evaluation:
 
     @property
     def is_stopped(self) -> bool:
-        """Its accuracy was being determined, but was no longer worth the time."""
+        """Whether the evaluator was stopped early."""
         return self.expected is not None
 
     @property
     def violation(self) -> float:
-        """By what share the budget is exceeded, 0 where the upper end of the latency interval fits."""
+        """Relative violation of the budget; 0 if the upper end of the latency interval fits."""
         excess = self.budget.cost_violation(self.cost)
         if self.latency is None:
             return excess
@@ -122,7 +117,7 @@ class Evaluation:
 
 
 def no_report(step: int, value: float) -> None:
-    """A progress callback for evaluators that listens to nothing."""
+    """A report that ignores intermediate accuracies."""
     del step, value
 
 
@@ -135,7 +130,7 @@ def evaluate(
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Evaluation:
-    """Weigh one network: counts first, then latency, then accuracy only if it fits.
+    """Evaluate one network: counts first, then latency, then accuracy only if it fits.
 
     Raises:
         DeviceError: the network cannot be run on the device.
@@ -161,9 +156,9 @@ def completed(
     report: Report = no_report,
     elapsed_s: float = 0.0,
 ) -> Evaluation:
-    """The evaluation of a network whose latency is already known; the accuracy is asked for only if it fits.
+    """The evaluation of a network of known latency, with its accuracy if it fits.
 
-    It stays None where `report` stops the evaluator early.
+    The accuracy is None if `report` stops the evaluator early.
     """
     known = Evaluation(
         spec=spec, cost=cost, latency=latency, accuracy=None, budget=budget, seed=seed, elapsed_s=elapsed_s

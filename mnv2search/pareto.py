@@ -12,17 +12,10 @@ _T = TypeVar("_T")
 
 
 def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Callable[[_T], float]) -> tuple[_T, ...]:
-    """The items that no other one beats, cheapest first.
+    """The non-dominated items, cheapest first.
 
-    An item is beaten by one that is at least as good in both values and better in one. So of several at one cost only
-    the best remain, and of several with one accuracy only the cheapest. Items equal in both values do not beat each
-    other, but say the same: only the first given remains. An item with a NaN can be held against nothing and is left
-    out; infinities are values like others.
-
-    Args:
-        items: anything.
-        maximise: the value of an item to be high, such as its accuracy.
-        minimise: the value of an item to be low, such as its latency.
+    An item is dominated by one that is at least as good in both values and better in one. Of items equal in both
+    values, only the first remains. Items with a NaN are left out; infinities are compared like other values.
 
     >>> front([(0.7, 9.0), (0.6, 4.0), (0.5, 5.0)], maximise=lambda p: p[0], minimise=lambda p: p[1])
     ((0.6, 4.0), (0.7, 9.0))
@@ -41,12 +34,7 @@ def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Cal
 def hypervolume(points: Iterable[tuple[float, float]], *, reference: tuple[float, float]) -> float:
     """The area that points of (accuracy, cost) dominate, up to a reference accuracy below and cost above them.
 
-    A point that is not better than the reference in both values adds nothing, nor does one with a NaN, nor one that
-    another point beats or equals.
-
-    Args:
-        points: (accuracy, cost) each; accuracy is to be high, cost low.
-        reference: (accuracy, cost) of the worst corner.
+    Points that are not better than the reference in both values, have a NaN, or are dominated add nothing.
 
     Raises:
         OptionError: the reference is not finite.

@@ -39,7 +39,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "imagenet": "mnv2search.accuracy.evaluators.imagenet:ImagenetEvaluator",
         "train": "mnv2search.accuracy.evaluators.train:TrainEvaluator",
         "supernet": "mnv2search.accuracy.evaluators.supernet:SupernetEvaluator",
-        "proxy": "mnv2search.accuracy.evaluators.proxy:ProxyEvaluator",
+        "proxy": "mnv2search.accuracy.scores:ProxyEvaluator",
         "train-dense": "mnv2search.accuracy.evaluators.train:TrainDenseEvaluator",
         "command": "mnv2search.accuracy.evaluators.command:CommandEvaluator",
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",

@@ -13,21 +13,24 @@ The coefficients w, their covariance, and the standard deviations of recipes and
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.untrusted import json_as
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
-    Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Networks: TypeAlias = "Sequence[Features] | Mapping[str, Array]"
+"""Networks, or one array of shape `(N,)` per numeric field of `Features`."""
 
 
 MADDS_UNIT = 3e8
@@ -38,6 +41,7 @@ METRIC = "top1"
 Z_90 = 1.6448536
 # About one point at 75 %: a precaution, not a measurement, where the tables have no example.
 UNUSUAL_HALF_WIDTH = 0.053
+# In the order of `Coefficients.mean`.
 TERMS = (
     "level",
     "cost",
@@ -61,13 +65,10 @@ class Features:
     Attributes:
         madds: multiply-adds of one image, with a classifier of 1,000 classes whatever the network has.
         body_params: trainable parameters without the classifier.
-        blocks: inverted residual or fused blocks.
         resolution: side of the input in px.
-        large_kernel_share: share of the blocks whose kernel is 5 or more, 0 to 1.
         se_share: share of the blocks with squeeze-excite, 0 to 1.
         unexpanded_share: mean, over the stages after the first, of the share of blocks without expansion; a
             stage is a run of blocks of one output width.
-        other_activation: an activation besides ReLU and ReLU6 is used.
         unusual: other properties without an example in the tables, in words, or empty.
     """
 
@@ -136,22 +137,14 @@ def estimate(features: Features) -> Accuracy:
     >>> round(estimate(mobilenet_v2).value, 2)
     0.72
     """
-    c = coefficients()
-    own, typical = _terms(features, c), _typical_terms(features.madds, c)
-    logit = _dot(c.mean, own)
-    half = Z_90 * (_typical_sd(typical, c) + _sd(_minus(own, typical), c)) + _caution(features)
+    logits, halves = _intervals([features], coefficients())
+    logit, half = float(logits[0]), float(halves[0])
     notes = [f"the estimate extrapolates: {text}" for text in extrapolations(features)]
     if features.other_activation:
         notes.append("activations other than ReLU6 are treated as ReLU6")
-    return Accuracy(
-        value=_share(logit),
-        low=_share(logit - half),
-        high=_share(logit + half),
-        metric=METRIC,
-        kind="estimated",
-        dataset=DATASET,
-        note="; ".join(notes),
-    )
+    value, low, high = (_share(logit + distance) for distance in (0.0, -half, half))
+    note = "; ".join(notes)
+    return Accuracy(value=value, low=low, high=high, metric=METRIC, kind="estimated", dataset=DATASET, note=note)
 
 
 def gain(candidate: Features, baseline: Features) -> Gain:
@@ -163,86 +156,42 @@ def gain(candidate: Features, baseline: Features) -> Gain:
     if candidate == baseline:
         return Gain(0.0, 0.0, 0.0)
     c = coefficients()
-    own, other = _terms(candidate, c), _terms(baseline, c)
-    difference = _minus(own, other)
-    start, delta = _dot(c.mean, other), _dot(c.mean, difference)
-    half = Z_90 * math.sqrt(_sd(difference, c) ** 2 + 2 * c.noise_sd**2) + _caution(candidate) + _caution(baseline)
+    own, other = terms_many(_columns([candidate, baseline]), c)
+    start, delta = (float(terms @ np.array(c.mean)) for terms in (other, own - other))
+    sd = float(_sd((own - other)[None], c)[0])
+    half = Z_90 * math.sqrt(sd**2 + 2 * c.noise_sd**2) + _caution(candidate) + _caution(baseline)
     return Gain(*(_share(start + d) - _share(start) for d in (delta, delta - half, delta + half)))
-
-
-def ranking_bound(features: Features) -> float:
-    """The lower end of the interval of `estimate`: what a search maximises."""
-    return estimate(features).low
 
 
 def departures(features: Features) -> tuple[float, float]:
     """The ratios of body parameters and of blocks to those of a typical network of the same cost and resolution."""
-    own = _terms(features, coefficients())
-    return math.exp(own[5]), math.exp(own[7])
+    own = terms_many(_columns([features]), coefficients())[0]
+    return math.exp(own[TERMS.index("p")]), math.exp(own[TERMS.index("d")])
 
 
-def estimate_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
-    """The values of `estimate` for many networks.
-
-    Args:
-        features: networks, or one array of shape `(N,)` per numeric field of `Features`.
-    """
-    import numpy as np
-
-    c = coefficients()
-    logits = terms_many(_columns(features), c) @ np.array(c.mean)
-    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+def estimate_many(features: Networks) -> Array:
+    """The values of `estimate` for many networks, (N,)."""
+    return np.asarray(1.0 / (1.0 + np.exp(-_intervals(features, coefficients())[0])))
 
 
-def ranking_bound_many(features: Sequence[Features] | Mapping[str, Array]) -> Array:
-    """The values of `ranking_bound` for many networks; arguments as of `estimate_many`.
+def ranking_bound_many(features: Networks) -> Array:
+    """The lower ends of the intervals of `estimate` for many networks, (N,): what a search maximises.
 
     Given arrays, what makes a network `unusual` cannot be seen: leave such networks out.
     """
-    import numpy as np
-
-    c = coefficients()
-    columns = _columns(features)
-    own = terms_many(columns, c)
-    mean, covariance = np.array(c.mean), np.array(c.covariance)
-    typical = _typical_many(columns["madds"], c)
-
-    def variance(rows: Matrix) -> Array:
-        return np.asarray(np.maximum(0.0, ((rows @ covariance) * rows).sum(axis=1)))
-
-    at_cost = np.sqrt(c.recipe_sd**2 + c.noise_sd**2 + variance(typical))
-    logits = own @ mean - Z_90 * (at_cost + np.sqrt(variance(own - typical)))
-    if not isinstance(features, Mapping):
-        logits = logits - np.array([_caution(f) for f in features])
-    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+    logits, halves = _intervals(features, coefficients())
+    return np.asarray(1.0 / (1.0 + np.exp(halves - logits)))
 
 
 def terms_many(features: Mapping[str, Array], c: Coefficients) -> Matrix:
     """The terms of the formula, (N, terms)."""
-    import numpy as np
-
     x = np.log(features["madds"] / MADDS_UNIT)
     side = np.log(features["resolution"] / RESOLUTION_UNIT_PX)
     p = np.log(features["body_params"]) - (c.typical_params[0] + c.typical_params[1] * x + c.typical_params[2] * side)
     d = np.log(features["blocks"]) - (c.typical_blocks[0] + c.typical_blocks[1] * x + c.typical_blocks[2] * side)
     unexpanded = features["unexpanded_share"]
-    return np.stack(
-        [
-            np.ones_like(x),
-            -np.expm1(-c.curvature * x) / c.curvature,
-            side,
-            side * side,
-            side * x,
-            p,
-            p * p,
-            d,
-            d * d,
-            np.asarray(features["large_kernel_share"]),
-            np.asarray(features["se_share"]),
-            unexpanded + unexpanded**2,
-        ],
-        axis=1,
-    )
+    shares = (features["large_kernel_share"], features["se_share"], unexpanded + unexpanded**2)
+    return np.stack([*_cost_terms(x, side, c), p, p * p, d, d * d, *shares], axis=1)
 
 
 def extrapolations(features: Features) -> tuple[str, ...]:
@@ -259,7 +208,8 @@ def extrapolations(features: Features) -> tuple[str, ...]:
             said = noun.format(number.format(value / unit))
             nearest = number.format(min(max(value, low), high) / unit)
             found.append(f"{said} (the data {'begin' if value < low else 'end'} at {nearest})")
-    far = _sd(_minus(_terms(features, c), _typical_terms(features.madds, c)), c) > c.covered_sd
+    own, typical = _terms([features], c)
+    far = _sd(own - typical, c)[0] > c.covered_sd
     if far and not found:
         found.append("farther from typical networks, in all dimensions together, than 95 % of the published ones")
     largest = c.ranges["largest_kernel"][1]
@@ -280,74 +230,116 @@ _WORDS = {
 _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_kernel", "other_activation", "unusual"))
 
 
-def _terms(features: Features, c: Coefficients) -> tuple[float, ...]:
-    """The terms of the formula for one network."""
-    x = math.log(features.madds / MADDS_UNIT)
-    side = math.log(features.resolution / RESOLUTION_UNIT_PX)
-    p = math.log(features.body_params) - _dot(c.typical_params, (1.0, x, side))
-    d = math.log(features.blocks) - _dot(c.typical_blocks, (1.0, x, side))
-    u = features.unexpanded_share
-    cost = -math.expm1(-c.curvature * x) / c.curvature
-    shares = (features.large_kernel_share, features.se_share, u + u * u)
-    return (1.0, cost, side, side * side, side * x, p, p * p, d, d * d, *shares)
-
-
-def _best_side(x: float, c: Coefficients) -> float:
-    """The best resolution for a cost, within the published range, as log(resolution / 224 px)."""
-    low, high = (math.log(end / RESOLUTION_UNIT_PX) for end in c.ranges["resolution"])
-    return min(max(-(c.mean[2] + c.mean[4] * x) / (2 * c.mean[3]), low), high)
-
-
-def _typical_terms(madds: float, c: Coefficients) -> tuple[float, ...]:
-    """The terms of the typical network of a cost, at its best resolution."""
-    x = math.log(madds / MADDS_UNIT)
-    side = _best_side(x, c)
-    cost = -math.expm1(-c.curvature * x) / c.curvature
-    return (1.0, cost, side, side * side, side * x, *(0.0,) * (len(TERMS) - 5))
-
-
-def _typical_many(madds: Array, c: Coefficients) -> Matrix:
-    import numpy as np
-
-    x = np.log(madds / MADDS_UNIT)
+def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
+    """The terms of networks, and those of the typical network of each cost at its best published resolution."""
+    columns = _columns(features)
+    own = terms_many(columns, c)
+    x = np.log(columns["madds"] / MADDS_UNIT)
     low, high = (math.log(end / RESOLUTION_UNIT_PX) for end in c.ranges["resolution"])
     side = np.clip(-(c.mean[2] + c.mean[4] * x) / (2 * c.mean[3]), low, high)
-    found = np.zeros((len(x), len(TERMS)))
-    found[:, 0], found[:, 1] = 1.0, -np.expm1(-c.curvature * x) / c.curvature
-    found[:, 2], found[:, 3], found[:, 4] = side, side * side, side * x
-    return found
+    typical = np.zeros_like(own)
+    typical[:, :5] = np.stack(_cost_terms(x, side, c), axis=1)
+    return own, typical
 
 
-def _typical_sd(typical: tuple[float, ...], c: Coefficients) -> float:
-    """Standard deviation of a typical network's estimate: recipe, noise and the uncertainty of the coefficients."""
-    return math.sqrt(c.recipe_sd**2 + c.noise_sd**2 + _sd(typical, c) ** 2)
+def _cost_terms(x: Array, side: Array, c: Coefficients) -> tuple[Array, ...]:
+    return np.ones_like(x), -np.expm1(-c.curvature * x) / c.curvature, side, side * side, side * x
+
+
+def _intervals(features: Networks, c: Coefficients) -> tuple[Array, Array]:
+    """The logits of networks, and the half-widths of their 90 % intervals."""
+    own, typical = _terms(features, c)
+    at_cost = np.sqrt(c.recipe_sd**2 + c.noise_sd**2 + _sd(typical, c) ** 2)
+    half = Z_90 * (at_cost + _sd(own - typical, c))
+    if not isinstance(features, Mapping):
+        half = half + np.array([_caution(f) for f in features])
+    return own @ np.array(c.mean), half
+
+
+def _sd(rows: Matrix, c: Coefficients) -> Array:
+    return np.asarray(np.sqrt(np.maximum(0.0, ((rows @ np.array(c.covariance)) * rows).sum(axis=1))))
 
 
 def _caution(features: Features) -> float:
-    """The margin added to the half-width of an unusual network, in logits."""
     return UNUSUAL_HALF_WIDTH if features.unusual else 0.0
 
 
-def _sd(terms: tuple[float, ...], c: Coefficients) -> float:
-    return math.sqrt(max(0.0, sum(t * _dot(row, terms) for t, row in zip(terms, c.covariance, strict=True) if t)))
-
-
-def _columns(features: Sequence[Features] | Mapping[str, Array]) -> Mapping[str, Array]:
-    import numpy as np
-
+def _columns(features: Networks) -> Mapping[str, Array]:
     if isinstance(features, Mapping):
         return features
     table = np.array([[getattr(f, name) for name in _NUMERIC] for f in features], dtype=float)
     return {name: table.reshape(-1, len(_NUMERIC))[:, i] for i, name in enumerate(_NUMERIC)}
 
 
-def _dot(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
-
-
-def _minus(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(a - b for a, b in zip(one, other, strict=True))
-
-
 def _share(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
+
+
+# Scales of the distance: of log multiply-adds, log side, log parameters, and the share of squeeze-excite.
+UNITS = (0.3, 0.25, 0.5, 0.5)
+# Distance in parameters if a source does not state them.
+UNSTATED = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedResult:
+    """A published result of one training of a network.
+
+    Attributes:
+        params: trainable parameters including the classifier; None if the source does not state them.
+    """
+
+    name: str
+    recipe: str
+    top1: float
+    resolution: int
+    madds: int
+    params: int | None = None
+    body_params: int | None = None
+    se_share: float
+    source: str = ""
+    note: str = ""
+
+
+@cache
+def published_results() -> tuple[PublishedResult, ...]:
+    """The results of networks with inverted residuals that the estimate was fitted to."""
+    text = files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8")
+    return tuple(
+        msgspec.convert(
+            {key: value for key, value in row.items() if value} | {"top1": float(row["top1"]) / 100},
+            PublishedResult,
+            strict=False,
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["use"] == "fit" and row["kind"] != "separable"
+    )
+
+
+def nearest_published(features: Features, *, count: int = 3) -> tuple[PublishedResult, ...]:
+    """The published results most similar in cost, resolution, parameters and squeeze-excite, nearest first.
+
+    If a network was trained several times, only its most accurate result is included.
+
+    >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
+    >>> nearest_published(mobilenet_v2, count=1)[0].name
+    'mobilenetv2_100.ra_in1k@224'
+    """
+    ordered = sorted(published_results(), key=lambda result: (round(_distance(features, result), 6), -result.top1))
+    found: dict[tuple[int, int, int | None], PublishedResult] = {}
+    for result in ordered:
+        found.setdefault((round(result.madds, -7), result.resolution, result.body_params), result)
+        if len(found) == count:
+            break
+    return tuple(found.values())
+
+
+def _distance(features: Features, result: PublishedResult) -> float:
+    cost, side, params, gates = UNITS
+    parts = [
+        math.log(result.madds / features.madds) / cost,
+        math.log(result.resolution / features.resolution) / side,
+        (result.se_share - features.se_share) / gates,
+        UNSTATED if result.body_params is None else math.log(result.body_params / features.body_params) / params,
+    ]
+    return math.hypot(*parts)

@@ -43,11 +43,9 @@ class AccuracyEvaluator(Protocol):
     @property
     def info(self) -> EvaluatorInfo:
         """Meaning of the accuracies."""
-        ...
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy of one network; see `Evaluator.evaluate`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +55,7 @@ class Preparation:
     Attributes:
         band: picks that are predicted to fit the budget, without being far below it; sorted by multiply-adds.
         folder: for work that an interrupted run resumes; None keeps nothing.
-        time_s: wall time limit; None for a run with a number of trials only.
-        tell: called with the current activity, and its progress from 0 to 1.
+        tell: takes the current activity and its progress, 0 to 1.
     """
 
     space: SearchSpace
@@ -74,9 +71,9 @@ class Fitting:
     """How the trainings of a search fit into its time.
 
     Attributes:
-        trainings: as many as fit; None where there is no limit of time.
-        least_s: wall time of one of the least length that is of any use.
-        wanted_s: wall time of as many whole ones as make a search.
+        trainings: the number that fits; None without a time limit.
+        least_s: wall time of the shortest useful training.
+        wanted_s: wall time of enough whole trainings for a search.
         told: message for the user before they begin, or empty.
     """
 
@@ -88,12 +85,7 @@ class Fitting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halving:
-    """At which steps evaluations are compared, and how few of them go on.
-
-    Attributes:
-        rungs: steps, as they are reported, before the last.
-        reduction: one in so many goes on from each.
-    """
+    """Steps at which evaluations are compared (`rungs`), and one in how many goes on (`reduction`)."""
 
     rungs: tuple[int, ...]
     reduction: int
@@ -108,11 +100,19 @@ class Evaluator(ABC):
         method: how accuracies are determined, which decides how a search plans its evaluations.
         is_timed: whether `fit` chooses the length of its trainings by the time of the search.
         can_finetune: whether the best networks of a search can be trained further; needs `dataset` and weights.
+        task: that the networks learn; None where nothing is trained.
+        dataset: of the trainings, with all its splits.
+        recipe: of the trainings.
+        learned: classes and normalization that belong to the weights.
     """
 
     method: Method = "training"
     is_timed: bool = False
     can_finetune: bool = False
+    task: AnyTask | None = None
+    dataset: Data | None = None
+    recipe: Recipe | None = None
+    learned: Learned | None = None
 
     @property
     @abstractmethod
@@ -146,10 +146,7 @@ class Evaluator(ABC):
         return np.zeros(len(plans))
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Work for the whole space, such as training shared weights; only networks of the space are evaluated then.
-
-        Returns:
-            Notes for the reader of the results.
+        """Work for the whole space, such as training shared weights; returns notes for the reader of the results.
 
         Raises:
             EvaluatorError: the preparation fails.
@@ -181,26 +178,6 @@ class Evaluator(ABC):
         return None
 
     # -- data and weights, for fine-tuning -----------------------------------------------------------------------
-
-    @property
-    def task(self) -> AnyTask | None:
-        """What the networks learn; None where nothing is trained."""
-        return None
-
-    @property
-    def dataset(self) -> Data | None:
-        """Data of the trainings with all its splits; None where nothing is trained."""
-        return None
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """Recipe of the trainings."""
-        return None
-
-    @property
-    def learned(self) -> Learned | None:
-        """Classes and normalization that belong to the weights."""
-        return None
 
     def is_full_size(self) -> bool:
         """Whether networks are trained at their own width and resolution, not at a proxy scale."""
@@ -239,8 +216,6 @@ def as_evaluator(found: AccuracyEvaluator) -> Evaluator:
 
 
 class _Adapter(Evaluator):
-    """An evaluator of a plug-in, with those hooks that it defines."""
-
     def __init__(self, found: AccuracyEvaluator) -> None:
         self._found = found
         self.method = "arithmetic" if hasattr(found, "lower_bounds") else "training"
@@ -253,17 +228,14 @@ class _Adapter(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """Meaning of the accuracies."""
         return self._found.info
 
     @property
     def halving(self) -> Halving | None:
-        """As the plug-in says, if it does."""
         halving: Halving | None = getattr(self._found, "halving", None)
         return halving
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy that the plug-in determines."""
         return self._found.evaluate(spec, seed=seed, report=report)
 
 

@@ -35,12 +35,9 @@ MOST_ENVIRONMENT = 1 << 20
 
 
 class Finished(NamedTuple):
-    """The result of a program.
+    """The result of a program, with the ends of its standard output and standard error.
 
-    Attributes:
-        code: exit code; the negative number of the signal that ended it; None if it killed its supervisor.
-        output: the end of its standard output.
-        errors: the end of its standard error.
+    `code` is the negative number of the signal that ended it, or None if it killed its supervisor.
     """
 
     code: int | None
@@ -57,8 +54,6 @@ class ProgramTimeoutError(Exception):
 
 
 class _Tail:
-    """The end of a stream."""
-
     def __init__(self) -> None:
         self._content = bytearray()
 
@@ -181,7 +176,6 @@ def _marked() -> Iterator[tuple[int, str]]:
 
 
 def _is_running(mark: str) -> bool:
-    """Whether the process that set a mark is still running."""
     found = MARKED.fullmatch(mark)
     return found is not None and _started(int(found["pid"])) == found["started"]
 

@@ -61,7 +61,6 @@ def evaluator_effects(text: str) -> tuple[str, ...]:
 
 
 def _options(name: str, text: str) -> dict[str, str]:
-    """The options of `text`, in order; see `open_evaluator`."""
     given: dict[str, str] = {}
     rest = REST.get(name)
     while text:

@@ -6,16 +6,17 @@ Each follows its paper's formula, on random weights and random images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from mnv2search.errors import EvaluatorError
+from mnv2search.accuracy.evaluator import Evaluator, Report, changed_options
+from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
+from mnv2search.errors import EvaluatorError, UnknownNameError
 from mnv2search.model.blocks import SqueezeExcite
 from mnv2search.model.build import MobileNet, build
 from mnv2search.spec.model_spec import ModelSpec
@@ -35,27 +36,20 @@ ZEN_IMAGES, ZEN_SHIFT = 16, 0.01
 
 
 def synflow(spec: ModelSpec, seed: int) -> float:
-    """Decadic logarithm of synaptic flow; see `synflow_of`."""
+    """Decadic logarithm of synaptic flow; raises as `synflow_of`."""
     return synflow_of(build(spec, seed=seed), spec.size)
 
 
 def naswot(spec: ModelSpec, seed: int) -> float:
-    """Diversity of activation patterns over 32 random images; see `naswot_of`.
-
-    Raises:
-        EvaluatorError: no activation of the network switches.
-    """
+    """Diversity of activation patterns over 32 random images; raises as `naswot_of`."""
     images = torch.randn(NASWOT_IMAGES, 3, *spec.size, generator=_generator(seed))
     return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no switches
 
 
 def zen(spec: ModelSpec, seed: int) -> float:
-    """Sensitivity of the features to the images without batch norms; see `zen_of`.
+    """Sensitivity of the features to the images without batch norms; raises as `zen_of`.
 
     Weights are standard normal and shortcuts are left out, as in the paper.
-
-    Raises:
-        EvaluatorError: the network has no batch norm.
     """
     plain = replace(spec, head=None, blocks=tuple(replace(row, residual="off") for row in spec.blocks))
     generator = _generator(seed)
@@ -116,7 +110,9 @@ def naswot_of(model: nn.Module, images: Tensor) -> float:
     switches = list(_switches(model))
     if not switches:
         raise EvaluatorError("there is no activation that switches", hint="use another score")
-    with _hooked([switch.register_forward_hook(look) for switch in switches]):
+    with ExitStack() as hooks:
+        for switch in switches:
+            hooks.enter_context(switch.register_forward_hook(look))
         model.train()(images)
     return float(torch.linalg.slogdet(agreed).logabsdet)
 
@@ -141,7 +137,9 @@ def zen_of(model: nn.Module, images: Tensor, moved: Tensor) -> float:
     if not norms:
         raise EvaluatorError("there is no batch norm, which the zen score rests on", hint="use another score")
     model.train()
-    with _hooked([norm.register_forward_pre_hook(look) for norm in norms]):
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.enter_context(norm.register_forward_pre_hook(look))
         answers = model(images)
     distance = (answers - model(moved)).flatten(1).norm(dim=1).mean()
     return math.log(float(distance) + 1e-30) + sum(scales)
@@ -152,7 +150,6 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _switches(module: nn.Module) -> Iterator[nn.Module]:
-    """The activations, those of gates left out."""
     for child in module.children():
         if isinstance(child, SWITCHES):
             yield child
@@ -169,10 +166,34 @@ def _make_linear(module: nn.Module) -> None:
             _make_linear(child)
 
 
-@contextmanager
-def _hooked(handles: Sequence[RemovableHandle]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+SCORE = "synflow"
+
+
+class ProxyEvaluator(Evaluator):
+    """Scores networks with random weights on random images, by one of `SCORES`."""
+
+    def __init__(self, *, score: str = SCORE) -> None:
+        if score not in SCORES:
+            raise UnknownNameError("score", score, SCORES)
+        self._name = score
+
+    @property
+    def info(self) -> EvaluatorInfo:
+        """What the scores mean."""
+        changed = changed_options(score=(self._name, SCORE)).removesuffix(",")
+        name = f"proxy:{changed}" if changed else "proxy"
+        return EvaluatorInfo(name=name, kind="proxy", dataset="none", metric=f"{self._name} score", detail=WARNING)
+
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        """The score of `spec`."""
+        del report
+        try:
+            value = SCORES[self._name](spec, seed)
+        except EvaluatorError as error:
+            raise EvaluatorError(f"{spec.name}: {error.message}", hint=error.hint) from error
+        if not math.isfinite(value):
+            raise EvaluatorError(f"{spec.name}: its {self._name} score is {value}", hint="use another score")
+        metric = self.info.metric
+        return Accuracy(
+            value=value, low=value, high=value, metric=metric, kind="proxy", dataset="none", seed=seed, note=WARNING
+        )

@@ -9,15 +9,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from mnv2search.tasks.metrics import Metrics
 
-__all__ = [
-    "METRICS",
-    "Accuracy",
-    "EvaluatorInfo",
-    "Kind",
-    "accuracy_of",
-    "metric_text",
-]
-
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
 """How it was determined: by training, with weights of a supernet, from published results, by a score that only
 ranks, looked up in a table, or told by a program of the user's."""
@@ -34,8 +25,6 @@ class Accuracy:
         value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
         low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
         metric: what is counted, such as ``top1``.
-        kind: how it was determined.
-        dataset: on which images.
         seed: of the training, or None where nothing is drawn.
         note: caveats, such as that it extrapolates.
         merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
@@ -82,14 +71,11 @@ class EvaluatorInfo:
     Attributes:
         name: the text that opens the evaluator again.
         version: of the evaluator; accuracies of different versions are not comparable.
-        dataset: on which images.
-        metric: what is counted.
-        detail: one sentence for people.
         classes: that networks must tell apart; None where it does not matter.
     """
 
     name: str
-    version: str
+    version: str = "1"
     kind: Kind
     dataset: str
     metric: str

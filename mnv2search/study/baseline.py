@@ -22,8 +22,7 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     """MobileNetV2 at every width and resolution, with the space's head, padding and activation.
 
     Spaces for images of at most 64 px use the space's own resolutions and the usual changes for such images:
-    stride 1 in the stem and in the second row. Where the images of a space are no squares, theirs are not either: the
-    space's own and smaller ones.
+    stride 1 in the stem and in the second row. Spaces of rectangular images use their own size and smaller ones.
     """
     sides = next((axis.options for axis in space.axes if axis.at == "resolution"), (space.template.resolution,))
     own = tuple(side for side in sides if isinstance(side, int)) or (space.template.resolution,)

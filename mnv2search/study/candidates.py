@@ -1,23 +1,25 @@
-"""What can be said of networks of a space without measuring them: counts, a predicted latency, an estimate."""
+"""Descriptions of unmeasured networks: counts, a predicted latency, and an estimated accuracy."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnv2search.accuracy.evaluator import Evaluator
-from mnv2search.cost import cost_of
+from mnv2search.cost import cost_of, unit_cost
 from mnv2search.evaluation import Budget
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import plan
+from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, resolve
-from mnv2search.study.features import features_of
-from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.candidates import Description
 from mnv2search.study.hybrid.surrogate import IntArray
 
 T = TypeVar("T")
@@ -29,6 +31,63 @@ REMEMBERED = 20_000
 FEWEST = 50
 
 
+FEATURES = (
+    "log_madds",
+    "log_body_params",
+    "log_activations",
+    "log_blocks",
+    "depthwise_share",
+    "large_kernel_share",
+    "mean_log_hidden",
+    "log_resolution",
+    "log_stage_blocks",
+    "log_expansion",
+)
+LARGE_KERNEL = 5
+
+
+def features_of(laid_out: Plan) -> tuple[float, ...]:
+    """The features of a network, in the order of `FEATURES`; the classifier is left out.
+
+    Blocks at the same side are a stage: blocks spread evenly over stages are worth more than as many in one.
+    """
+    columns = zip(*(_counts(unit) for unit in laid_out.features), strict=True)
+    madds, params, activations, depthwise_madds, blocks, large_kernels, log_hidden, log_expansion = map(sum, columns)
+    blocks = max(1, blocks)
+    stages = Counter(unit.layers[-1].size_out for unit in laid_out.features if unit.kind == "block")
+    return (
+        math.log(madds),
+        math.log(params),
+        math.log(activations),
+        math.log(blocks),
+        depthwise_madds / madds,
+        large_kernels / blocks,
+        log_hidden / blocks,
+        math.log(math.sqrt(laid_out.spec.size.area)),
+        sum(math.log1p(count) for count in stages.values()),
+        math.log1p(log_expansion),
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _counts(unit: Unit) -> tuple[float, ...]:
+    """Additive counts of a unit, in the order in which `features_of` sums them."""
+    cost = unit_cost(unit)
+    depthwise = [layer for layer in unit.layers if layer.role == "depthwise"]
+    hidden = max((layer.c_in for layer in unit.layers if layer.role in ("depthwise", "projection")), default=1)
+    is_block = unit.kind == "block"
+    return (
+        cost.madds,
+        cost.params,
+        sum(layer.c_out * layer.size_out.area for layer in unit.layers),
+        sum(layer.weights * layer.size_out.area for layer in depthwise),
+        int(is_block),
+        int(is_block and any(layer.kernel >= LARGE_KERNEL for layer in unit.layers)),
+        math.log(hidden) if is_block else 0.0,
+        max(0.0, math.log(hidden / unit.layers[0].c_in)) if is_block else 0.0,
+    )
+
+
 class _Figures:
     """The constant features of picks, one row per pick; the plans would take several times as much memory."""
 
@@ -37,7 +96,6 @@ class _Figures:
         self._columns: dict[str, NDArray[Any]] = {}
 
     def add(self, picks: Sequence[Pick], **columns: NDArray[Any]) -> None:
-        """Append a row for each pick."""
         begin = len(self.rows)
         for name, values in columns.items():
             held = self._columns.setdefault(name, np.empty((1024, *values.shape[1:]), dtype=values.dtype))
@@ -47,20 +105,19 @@ class _Figures:
         self.rows.update(zip(picks, range(begin, begin + len(picks)), strict=True))
 
     def columns(self, picks: Sequence[Pick]) -> dict[str, NDArray[Any]]:
-        """The features of picks, each an array with one row per pick."""
         rows = [self.rows[pick] for pick in picks]
         return {name: values[rows] for name, values in self._columns.items()}
 
 
 class Candidates:
-    """Describes picks of a space for a sampler; latencies follow what the predictor has learned so far.
+    """Describes picks of a space for a sampler, with latencies as the predictor has learned them so far.
 
     Args:
         space: whose picks are described.
         budget: against which violations are predicted.
-        evaluator: asked for bounds where it can tell them by arithmetic.
+        evaluator: gives lower bounds if its method is arithmetic.
         predictor: of latency on the device.
-        least: part of the latency budget below which a network counts as one that does not fit.
+        least: share of the latency budget below which a network counts as infeasible.
     """
 
     def __init__(
@@ -85,10 +142,10 @@ class Candidates:
         return replace(resolve(self.space, pick), name=name)
 
     def check_bounds(self) -> None:
-        """Ask for the bound of every option on its own, so that a refusal comes before anything is measured.
+        """Compute the bound of every option on its own, so that errors come before anything is measured.
 
         Raises:
-            EvaluatorError: the evaluator cannot tell anything of some option.
+            EvaluatorError: an option has no bound.
         """
         if self._bounds is None:
             return
@@ -122,14 +179,9 @@ class Candidates:
         return tuple(picks[place] for place in evenly(within, count))
 
     def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
-        """The picks that are predicted to fit, by multiply-adds.
+        """At most `count` picks that are predicted to fit, by multiply-adds.
 
-        Where more do than are asked for, every so many-th of them is taken; where hardly any does, those that are
-        predicted to come nearest make up `FEWEST` of them.
-
-        Args:
-            picks: to choose from.
-            count: at most.
+        If more fit, they are thinned evenly; if hardly any does, the nearest to the budget make up `FEWEST`.
         """
         described = self.describe(np.array(picks))
         assert described.violation is not None
@@ -177,7 +229,7 @@ def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
 
 
 def by_halves(picks: Sequence[T]) -> tuple[T, ...]:
-    """The same from the last on, each far from those before it: however soon it ends, what was seen is spread.
+    """The items from the last on in bit-reversed order: every prefix is spread over all of them.
 
     >>> by_halves([(0,), (1,), (2,), (3,)])
     ((3,), (1,), (2,), (0,))

@@ -1,4 +1,4 @@
-"""How the time of a search is divided, and where it stands."""
+"""The clock of a search, and the shares of its time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from mnv2search.errors import OptionError
 
 
 class Shares(NamedTuple):
-    """Shares of the whole time at which a part has to end; the rest is for the final side-by-side measurement."""
+    """Shares of the whole time at which a phase has to end; the rest is for the final side-by-side measurement.
+
+    A training that takes longer than expected has to end at `stop`.
+    """
 
     baseline: float
     calibration: float
     preparation: float
     search: float
+    stop: float = 1.0
 
 
 PLAIN = Shares(baseline=0.2, calibration=0.3, preparation=0.3, search=0.7)
@@ -25,13 +29,7 @@ PREPARED = Shares(baseline=0.12, calibration=0.17, preparation=0.62, search=0.9)
 
 
 class Deadline:
-    """The clock of one search.
-
-    Args:
-        time_s: wall time for everything; None is without end.
-        clock: seconds that never go backwards.
-        spent_s: what was used up of the time before.
-    """
+    """The clock of one search of `time_s` seconds (None: no limit), of which `spent_s` were used up before."""
 
     def __init__(self, time_s: float | None, *, clock: Callable[[], float], spent_s: float = 0.0) -> None:
         self.clock = clock
@@ -40,16 +38,16 @@ class Deadline:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return self.clock() - self._start
 
     @property
     def left_s(self) -> float | None:
-        """To the end; None without one."""
+        """Seconds to the end; None without a limit."""
         return None if self.time_s is None else max(0.0, self.time_s - self.elapsed_s)
 
     def until(self, share: float) -> float | None:
-        """Time left to that share of the whole; None without an end."""
+        """Seconds to that share of the whole time; None without a limit."""
         return None if self.time_s is None else max(0.0, share * self.time_s - self.elapsed_s)
 
     def passed(self, share: float) -> bool:

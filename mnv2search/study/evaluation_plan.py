@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from mnv2search.accuracy.evaluator import Evaluator, Fitting, Preparation
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline, Shares, time_text
-from mnv2search.study.hybrid.description import Describe
-from mnv2search.study.results import REGION_BEGINS
-from mnv2search.study.supernet_reliability import order_notes, smoothed
 
 # For the final side-by-side measurement and the files of the results, of the time, and at most.
 FINAL_SHARE, FINAL_MOST_S = 0.15, 60.0
@@ -45,18 +40,8 @@ class EvaluationPlan:
     is_prepared: bool = False
     design_reach: float = 1.3
 
-    @property
-    def least_share(self) -> float:
-        """Part of the latency budget below which a network counts as one that does not fit."""
-        return REGION_BEGINS if self.is_prepared else 0.0
-
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """Networks of the baseline whose accuracy may be evaluated.
-
-        Args:
-            grid: all that were measured.
-            fitting: those within the budget, slowest first.
-        """
+        """Networks of the baseline (`grid`) whose accuracy may be evaluated; `fitting` ones come slowest first."""
         del fitting
         return grid
 
@@ -68,12 +53,8 @@ class EvaluationPlan:
     def fit(self, preparation: Preparation, *, has_some: bool) -> tuple[str, ...]:
         """Choose the length of trainings; returns notes for the user.
 
-        Args:
-            preparation: what the evaluator may know.
-            has_some: networks were trained in an earlier part of the run.
-
         Raises:
-            OptionError: no training fits into the time, and there was none before.
+            OptionError: no training fits into the time, and there was none before (`has_some`).
             EvaluatorError: the networks cannot be timed.
         """
         del preparation, has_some
@@ -86,21 +67,7 @@ class EvaluationPlan:
 
     def is_answered_by(self, evaluation: Evaluation) -> bool:
         """Whether a search that evaluated this network may end for want of time."""
-        return evaluation.latency is not None
-
-    def candidates_of_final(
-        self, networks: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]
-    ) -> list[Evaluation]:
-        """Evaluations with an accuracy, among which those of the final measurement are chosen."""
-        del describe, cards
-        return [e for e in networks.values() if e.accuracy is not None]
-
-    def notes(
-        self, networks: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]
-    ) -> tuple[str, ...]:
-        """What a reader has to know about the accuracies of all evaluated networks."""
-        del networks, describe, cards
-        return ()
+        return (evaluation.latency if self.has_exact_baseline else evaluation.accuracy) is not None
 
 
 class SharedWeightsPlan(EvaluationPlan):
@@ -116,31 +83,11 @@ class SharedWeightsPlan(EvaluationPlan):
         del grid, fitting
         return ()
 
-    def is_answered_by(self, evaluation: Evaluation) -> bool:
-        """Whether it has an accuracy."""
-        return evaluation.accuracy is not None
-
-    def candidates_of_final(
-        self, networks: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]
-    ) -> list[Evaluation]:
-        """Evaluations with an accuracy, ordered by merits that are smoothed over all of them."""
-        return smoothed(networks, describe, cards=cards)
-
-    def notes(
-        self, networks: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]
-    ) -> tuple[str, ...]:
-        """How far the order of the networks can be trusted."""
-        return order_notes(networks, describe, cards=cards)
-
 
 class TrainingPlan(EvaluationPlan):
     """The plan for evaluations that take time, such as a training each.
 
-    Args:
-        evaluator: of the search.
-        deadline: of the search.
-        noted: hears what a user has to know before the first training.
-        share: of the time of the run that the search has.
+    `noted` is called with messages before the first training; the search has a `share` of the run's time.
     """
 
     takes_time = True
@@ -151,9 +98,8 @@ class TrainingPlan(EvaluationPlan):
         self, evaluator: Evaluator, deadline: Deadline, *, noted: Callable[[str], None], share: float = 1.0
     ) -> None:
         self._evaluator, self._deadline, self._noted, self._share = evaluator, deadline, noted, share
-        self._ends = shares_of(deadline.time_s)
         self._fitting = Fitting(trainings=None)
-        self.shares = self._ends.shares if evaluator.is_timed else PLAIN
+        self.shares = shares_of(deadline.time_s) if evaluator.is_timed else PLAIN
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
         """The slowest that fit."""
@@ -172,7 +118,7 @@ class TrainingPlan(EvaluationPlan):
             return ()
         from mnv2search.training.throughput import WANTED  # late: it loads torch, as timed evaluators do
 
-        self._fitting = self._evaluator.fit(preparation, left_s=lambda: self._deadline.until(self._ends.stop))
+        self._fitting = self._evaluator.fit(preparation, left_s=lambda: self._deadline.until(self.shares.stop))
         fitting, time_s = self._fitting, self._deadline.time_s
         if fitting.trainings is None or time_s is None:
             return ()
@@ -201,10 +147,6 @@ class TrainingPlan(EvaluationPlan):
         left_s = self._deadline.until(self.shares.search)
         return left_s is None or (left_s > 0 and all(self._evaluator.expected_s(spec) <= left_s for spec in specs))
 
-    def is_answered_by(self, evaluation: Evaluation) -> bool:
-        """Whether it has an accuracy."""
-        return evaluation.accuracy is not None
-
 
 def plan_of(
     evaluator: Evaluator, deadline: Deadline, *, noted: Callable[[str], None], share: float
@@ -217,31 +159,19 @@ def plan_of(
     return TrainingPlan(evaluator, deadline, noted=noted, share=share)
 
 
-class Ends(NamedTuple):
-    """Shares of the whole time at which the phases of a search that trains its networks end.
-
-    Attributes:
-        shares: as of every search.
-        stop: at which a training that is longer than expected has to end.
-    """
-
-    shares: Shares
-    stop: float
-
-
-def shares_of(time_s: float | None) -> Ends:
+def shares_of(time_s: float | None) -> Shares:
     """How the time of a search is divided in which every network is trained.
 
-    >>> ends = shares_of(120)
-    >>> ends.shares.search, ends.stop
+    >>> shares = shares_of(120)
+    >>> shares.search, shares.stop
     (0.85, 0.88)
-    >>> round(shares_of(1200).shares.search, 2)
+    >>> round(shares_of(1200).search, 2)
     0.95
     """
     final = FINAL_SHARE if time_s is None else min(FINAL_SHARE, FINAL_MOST_S / max(time_s, 1e-9))
     search = 1 - final
-    shares = Shares(baseline=BASELINE_SHARE, calibration=search, preparation=search, search=search)
-    return Ends(shares, search + min(SLACK_SHARE, final / 2))
+    stop = search + min(SLACK_SHARE, final / 2)
+    return Shares(baseline=BASELINE_SHARE, calibration=search, preparation=search, search=search, stop=stop)
 
 
 def needed_s(elapsed_s: float, trainings_s: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -31,24 +30,13 @@ RIVAL_SHARE = 0.85
 class LatencyModel:
     """Measures networks against a budget, loosely until `begin_anew` is called.
 
-    Args:
-        device: measures.
-        budget_ms: that networks should stay within.
-        cache: what earlier processes learned of the device; None begins with nothing.
-        clock: seconds that never go backwards.
-
     Attributes:
         predictor: learns from what was measured.
-        visit_s: that the device takes to load a network and to visit it, once `affordable` learned it.
+        visit_s: time in which the device loads a network and visits it, once `affordable` has determined it.
     """
 
     def __init__(
-        self,
-        device: LatencyDevice,
-        *,
-        budget_ms: float,
-        cache: LatencyCache | None,
-        clock: Callable[[], float] = time.monotonic,
+        self, device: LatencyDevice, *, budget_ms: float, cache: LatencyCache | None, clock: Callable[[], float]
     ) -> None:
         self._device, self._budget_ms, self._cache, self._clock = device, budget_ms, cache, clock
         self.visit_s = 0.0
@@ -72,9 +60,9 @@ class LatencyModel:
     ) -> tuple[ModelSpec, ...]:
         """Those of the networks, in their order, that there is time to visit once, and a few in any case.
 
-        A device may take seconds for each, to record a graph or to build an engine. A few are visited to learn that:
-        the last, one in the middle, and those that are then predicted to be nearest to the budget from below. Of the
-        others, those near the budget come first too: the network to ship is compared with them.
+        A device may take seconds for each, to record a graph or to build an engine. This is timed on a few: the last,
+        one in the middle, and those predicted to be nearest to the budget from below. Of the others, those near the
+        budget come first: the network to ship is compared with them.
 
         Raises:
             DeviceError: the device cannot run a network.
@@ -88,7 +76,11 @@ class LatencyModel:
         while True:
             latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
             self.predictor.fit([(spec, found.median_ms) for spec, found in zip(few, latencies, strict=True)])
-            others = self._nearest_first([spec for spec in specs if spec not in few])
+            others = [spec for spec in specs if spec not in few]
+            predicted, _ = self.predictor.predict_many([plan(spec) for spec in others])
+            # nearest first to a little below the budget
+            distances = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
+            others = [others[place] for place in np.argsort(distances, kind="stable")]
             if len(few) == FEW:
                 break
             few.append(others[0])
@@ -97,12 +89,6 @@ class LatencyModel:
         chosen = {*few, *others[:room]}
         return tuple(spec for spec in specs if spec in chosen)
 
-    def _nearest_first(self, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
-        """The networks by how near their predicted latency is to a little below the budget."""
-        predicted, _ = self.predictor.predict_many([plan(spec) for spec in specs])
-        away = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
-        return [specs[place] for place in np.argsort(away, kind="stable")]
-
     def room(self, time_s: float | None, *, most: int) -> int:
         """How many networks there is time to visit once, `most` at most."""
         if time_s is None or not self.visit_s or most * self.visit_s <= time_s:
@@ -110,25 +96,19 @@ class LatencyModel:
         return max(0, int(time_s / self.visit_s))
 
     def begin_anew(self) -> None:
-        """Forget what was measured, and measure closely from now on."""
+        """Forget all measurements, and measure closely from now on."""
         self._measurer = self._new(None)
 
     def save(self) -> None:
-        """Keep for later processes what was learned of the device.
-
-        Raises:
-            OSError: the cache cannot be written.
-        """
+        """Keep what was learned about the device for later processes; an `OSError` if that fails."""
         if self._cache is not None and self._measurer.reference_ms is not None:
             self._cache.save(
-                self._device.info,
-                reference_ms=self._measurer.reference_ms,
-                observations=self.predictor.observations,
+                self._device.info, reference_ms=self._measurer.reference_ms, observations=self.predictor.observations
             )
 
     def _new(self, closeness: Closeness | None) -> Measurer | PoolMeasurer:
         if self._cache is not None:
             return self._cache.measurer(self._device, closeness)
-        members = self._device.members if isinstance(self._device, Pool) else (self._device,)
-        measurers = [Measurer(member, closeness) for member in members]
-        return PoolMeasurer(measurers) if len(measurers) > 1 else measurers[0]
+        if isinstance(self._device, Pool):
+            return PoolMeasurer([Measurer(member, closeness) for member in self._device.members])
+        return Measurer(self._device, closeness)

@@ -18,32 +18,11 @@ FINALISTS = 14
 SLOTS, OF_SLOT = 5, 2
 
 
-def result_of(
-    items: Iterable[Evaluated],
-    *,
-    grid: int = 0,
-    elapsed_s: float,
-    predicted: int | None = None,
-    sampler_cpu_s: float | None = None,
-    predictor_error: float | None = None,
-    exhausted: bool = False,
-    notes: tuple[str, ...] = (),
-) -> SearchResult:
-    """The result that these evaluations amount to; a later one of the same network replaces an earlier one.
+def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) -> SearchResult:
+    """The result of these evaluations, in order; a later one of the same network replaces an earlier one.
 
-    The front is made of the last side-by-side measurement alone: what was only measured during the search, or at
-    the end of an earlier part of the run, is not on it. A run that is interrupted while it goes on keeps the front
-    it had.
-
-    Args:
-        items: evaluations in the order in which they came.
-        grid: number of networks of the whole MobileNetV2 grid, as far as it is known.
-        elapsed_s: wall time.
-        predicted: as the others, see `SearchResult`.
-        sampler_cpu_s: processor time of choosing networks.
-        predictor_error: relative error of predicted latencies.
-        exhausted: every network of the space was evaluated.
-        notes: for the reader.
+    The front consists of the last side-by-side measurement alone. A run that is interrupted after it was resumed
+    keeps the front that it had. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
     """
     space, final, baseline = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
@@ -59,12 +38,7 @@ def result_of(
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
-        predicted=predicted,
         elapsed_s=elapsed_s,
-        sampler_cpu_s=sampler_cpu_s,
-        predictor_error=predictor_error,
-        exhausted=exhausted,
-        notes=notes,
         stopped=sum(e.is_stopped for e in space.values()),
         has_whole_baseline=len(baseline) >= grid,
     )
@@ -88,17 +62,17 @@ def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], 
 
 
 def rank_of(evaluation: Evaluation) -> float:
-    """What a search maximises: mostly the lower end of the accuracy's interval; 0 where no accuracy is known."""
+    """The value that a search maximises (`Accuracy.rank`); 0 where no accuracy is known."""
     return evaluation.accuracy.rank if evaluation.accuracy is not None else 0.0
 
 
 def median_ms_of(evaluation: Evaluation) -> float:
-    """Measured median in ms, infinite where nothing was measured: what a search minimises."""
+    """Measured median in ms, which a search minimises; infinite where nothing was measured."""
     return evaluation.latency.median_ms if evaluation.latency is not None else float("inf")
 
 
 def front_of(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """Non-dominated in what a search maximises and the median of latency, fastest first."""
+    """The non-dominated evaluations by `rank_of` and `median_ms_of`, fastest first."""
     return tuple(front(evaluations, maximise=rank_of, minimise=median_ms_of))
 
 
@@ -113,13 +87,10 @@ def reference_of(baseline: Iterable[Evaluation], *, budget_ms: float) -> tuple[f
 
 
 def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bool) -> tuple[Evaluation, ...]:
-    """What is measured once more, side by side: the front, of the region of interest where it has enough of it.
+    """The networks to measure again, side by side: the front, of the region of interest alone if that has enough.
 
-    Args:
-        known: networks with an accuracy.
-        budget_ms: of latency.
-        of_region: smaller networks count only where the region has none, as where little training favours them; and
-            the best of every slot of the region are among them, which trainings of their own may put on the front.
+    With `of_region`, smaller networks count only if the region has none, since little training favours them, and the
+    best of every slot of the region are added: trainings of their own may put them on the front.
     """
 
     def within(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -136,10 +107,7 @@ def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bo
 
 
 def slots_of(evaluations: Iterable[Evaluation], *, count: int = SLOTS) -> tuple[tuple[Evaluation, ...], ...]:
-    """Networks of the region of interest in slots of equal ratios of latency, fastest slot first, best of each first.
-
-    Whatever is not in the region is in no slot.
-    """
+    """Networks of the region of interest in slots of equal ratios of latency, fastest first, best of each first."""
     slots: list[list[Evaluation]] = [[] for _ in range(count)]
     for evaluation in evaluations:
         share = median_ms_of(evaluation) / evaluation.budget.latency_ms

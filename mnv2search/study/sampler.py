@@ -1,4 +1,4 @@
-"""Optuna samplers for accuracy (maximised) against cost (minimised): our strategy, and plain ones to compare with."""
+"""Optuna samplers of accuracy (maximised) against cost (minimised): ours, and plain ones for comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid.strategy import Describe, HybridStrategy, Limits
+from mnv2search.study.hybrid.candidates import Describe
+from mnv2search.study.hybrid.strategy import HybridStrategy, Limits
 
 VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -27,30 +28,21 @@ Choice = tuple[int, ...]
 
 
 class HybridSampler(BaseSampler):
-    """`HybridStrategy` for an Optuna study of two objectives, accuracy up and cost down.
+    """`HybridStrategy` as a sampler of Optuna studies that maximise accuracy and minimise cost.
 
-    Trials that are finished before the first one is sampled are replayed then; later ones are learned from as this
-    sampler hears of them, so no trial makes it read the study. A trial whose attribute `VIOLATION` is above 0 teaches
-    its cost and its violation, and its accuracy counts as unknown. One that failed without violation is not asked for
-    again.
+    Trials that are finished before the first one is sampled are replayed then; later ones are learned from
+    `after_trial`, so no trial makes it read the study. If the attribute `VIOLATION` of a trial is above 0, its cost
+    and violation are learned, but not its accuracy. A trial that failed without a violation is not asked for again.
 
     Args:
-        space: distributions by parameter name, categorical or integer; their order is that of the index tuples.
-        describe: says what is known of index tuples before evaluation.
-        seed: of all random choices.
-        limits: of the strategy.
+        space: distributions by parameter name, categorical or integer, in the order of the index tuples.
 
     Raises:
         OptionError: a distribution of another kind.
     """
 
     def __init__(
-        self,
-        *,
-        space: Mapping[str, BaseDistribution],
-        describe: Describe,
-        seed: int,
-        **limits: Unpack[Limits],
+        self, *, space: Mapping[str, BaseDistribution], describe: Describe, seed: int, **limits: Unpack[Limits]
     ) -> None:
         self._space = dict(space)
         self._describe = describe
@@ -67,7 +59,7 @@ class HybridSampler(BaseSampler):
         self._lock = threading.RLock()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space that this sampler was made for."""
+        """The whole space."""
         del trial
         with self._lock:
             self._replay(study)
@@ -93,23 +85,24 @@ class HybridSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> object:
-        """A random value, for a parameter that is not of the space."""
+        """A random value for a parameter outside the space."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """Learn from a trial that ends."""
+        del study
         with self._lock:
             if self._replayed is not None and trial.number in self._replayed:
                 return
             asked = self._asked.pop(trial.number, None)
-            told = self._tell(study, trial, state, values)
+            told = self._tell(trial, state, values)
             if asked is not None and asked != told:
                 self._strategy.forget(asked)
 
     def reseed_rng(self) -> None:
-        """Reseed what is not of the space; the strategy is shared by all threads and stays as it is."""
+        """Reseed the independent sampler; the strategy is shared by all threads and keeps its state."""
         self._independent.reseed_rng()
 
     def params(self, choice: Choice) -> dict[str, object]:
@@ -135,13 +128,10 @@ class HybridSampler(BaseSampler):
         new = [trial for trial in trials if trial.number not in self._asked]
         self._replayed = frozenset(trial.number for trial in new)
         for trial in new:
-            self._tell(study, trial, trial.state, trial.values)
+            self._tell(trial, trial.state, trial.values)
 
-    def _tell(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> Choice | None:
-        """Pass on what a trial teaches; the index tuple it was about, None where it teaches nothing."""
-        del study
+    def _tell(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> Choice | None:
+        """Report a trial to the strategy; the index tuple, or None if there is nothing to learn."""
         if not self._space.keys() <= trial.params.keys():
             return None
         choice = self.choice(trial.params)
@@ -165,14 +155,10 @@ def make_sampler(
     describe: Describe | None = None,
     **limits: Unpack[Limits],
 ) -> BaseSampler:
-    """The sampler of a name in `SAMPLERS`; each knows constraints by the user attribute `VIOLATION`.
+    """The sampler of a name in `SAMPLERS`; each handles constraints by the user attribute `VIOLATION`.
 
-    Args:
-        name: `hybrid`, `nsga2` (population 20), `tpe` (multivariate), `gp` or `random`.
-        seed: of all random choices.
-        space: distributions by parameter name; only `hybrid` needs it.
-        describe: says what is known of index tuples before evaluation; only `hybrid` needs it.
-        limits: of `hybrid`.
+    `space` (distributions by parameter name), `describe` and `limits` are for `hybrid` alone. `nsga2` has a
+    population of 20, and `tpe` is multivariate.
 
     Raises:
         UnknownNameError: no sampler has the name.
@@ -181,12 +167,7 @@ def make_sampler(
     if name == "hybrid":
         if space is None or describe is None:
             raise OptionError("the hybrid sampler has no space or no description", hint="give space= and describe=")
-        return HybridSampler(
-            space=space,
-            describe=describe,
-            seed=seed,
-            **limits,
-        )
+        return HybridSampler(space=space, describe=describe, seed=seed, **limits)
     plain: dict[str, Callable[[], BaseSampler]] = {
         "nsga2": lambda: optuna.samplers.NSGAIISampler(
             seed=seed, population_size=_NSGA2_POPULATION, constraints_func=_constraints
@@ -206,12 +187,11 @@ def make_sampler(
 
 
 def _constraints(trial: FrozenTrial) -> tuple[float, ...]:
-    """A trial's constraint values, for Optuna; 0 where it has none."""
     return tuple(float(value) for value in trial.user_attrs.get(VIOLATION, (0.0,)))
 
 
 def _violation(trial: FrozenTrial) -> float:
-    """The sum of what is broken; where nothing is, how near the nearest limit is, at most 0."""
+    """The sum of positive constraint values, or the largest value if none is positive."""
     values = _constraints(trial)
     broken = sum(value for value in values if value > 0)
     return broken if broken > 0 else max(values, default=0.0)

@@ -1,11 +1,14 @@
-"""State of a search: what its phases work with, and every evaluation so far."""
+"""State of a search, which its phases share: every evaluation so far, and the time that is left."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, as_evaluator
+from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
@@ -15,29 +18,28 @@ from mnv2search.study.candidates import Candidates
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.evaluation_plan import RIVALS, plan_of
 from mnv2search.study.latency_model import LatencyModel
-from mnv2search.study.results import finalists_of, median_ms_of, rank_of, result_of
+from mnv2search.study.results import REGION_BEGINS, finalists_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 
 
 class SearchState:
-    """What the phases of a search share; arguments as of `mnv2search.study.engine.Search`.
+    """State of one search over one space on one device.
+
+    Args:
+        spent_s: time that was used up before, such as by reading images.
 
     Attributes:
-        plan: how time is spent on accuracies.
-        latency: measures and predicts.
-        candidates: describes networks that were not measured.
-        items: every evaluation, in the order in which they came.
         next_trial: number of the next network of the space, above all known ones, even if some records were lost.
         networks: evaluations of networks of the space.
         baseline: evaluations of MobileNetV2's grid.
-        rungs: accuracies that trainings reached on their way; None where all are finished.
+        rungs: accuracies that trainings reached at each rung; None where every training is finished.
         first: picks that were measured for a preparation, before the initial design.
-        notes: for the reader of the results.
-        sampler_cpu_s: processor time spent on choosing networks.
-        is_exhausted: every network of the space was evaluated.
         is_short: a network was left out because there was no time to train it.
         is_out_of_time: there is no time for the network that the sampler asked for.
+
+    Raises:
+        OptionError: the space is a single network.
     """
 
     def __init__(
@@ -48,24 +50,24 @@ class SearchState:
         evaluator: AccuracyEvaluator,
         budget: Budget,
         settings: Settings,
-        listener: Listener,
-        storage: Storage,
-        clock: Callable[[], float],
-        spent_s: float,
+        listener: Listener | None = None,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        spent_s: float = 0.0,
     ) -> None:
+        if not space.axes:
+            raise OptionError(
+                f"{space.name} is one network: there is nothing to search",
+                hint="measure it with mnv2search latency, or give a search space, such as mnv2",
+            )
         self.space, self.budget, self.settings = space, budget, settings
-        self.listener, self.storage = listener, storage
+        self.listener, self.storage = listener or Listener(), storage or Storage()
         self.evaluator = as_evaluator(evaluator)
         self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
-        self.plan = plan_of(self.evaluator, self.deadline, noted=listener.noted, share=settings.share)
-        self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=storage.cache, clock=clock)
-        self.candidates = Candidates(
-            space,
-            budget=budget,
-            evaluator=self.evaluator,
-            predictor=self.latency.predictor,
-            least=self.plan.least_share,
-        )
+        self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)
+        self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=self.storage.cache, clock=clock)
+        predictor, least = self.latency.predictor, REGION_BEGINS if self.plan.is_prepared else 0.0
+        self.candidates = Candidates(space, budget=budget, evaluator=self.evaluator, predictor=predictor, least=least)
         self.items: list[Evaluated] = []
         self.next_trial = 0
         self.networks: dict[Pick, Evaluation] = {}
@@ -75,7 +77,7 @@ class SearchState:
         self.sampler_cpu_s = 0.0
         self.is_exhausted = self.is_short = self.is_out_of_time = False
         self.restart_rungs()
-        for item in storage.previous:
+        for item in self.storage.previous:
             self._add(item)
         self.learn()
 
@@ -103,7 +105,6 @@ class SearchState:
             self._climb(evaluation)
 
     def _climb(self, evaluation: Evaluation) -> None:
-        """Let later trainings be compared with this one."""
         if self.rungs is not None and evaluation.curve:
             final = None if evaluation.accuracy is None else evaluation.accuracy.low
             self.rungs.add(median_ms_of(evaluation), evaluation.curve, final)
@@ -126,10 +127,9 @@ class SearchState:
 
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""
-        return result_of(
-            self.items,
-            grid=len(baseline_grid(self.space)),
-            elapsed_s=self.deadline.elapsed_s,
+        elapsed_s, grid = self.deadline.elapsed_s, len(baseline_grid(self.space))
+        return replace(
+            result_of(self.items, grid=grid, elapsed_s=elapsed_s),
             predicted=self._predicted,
             sampler_cpu_s=self.sampler_cpu_s,
             predictor_error=self.latency.predictor.error,
@@ -153,11 +153,7 @@ class SearchState:
     def measure(
         self, specs: Sequence[ModelSpec], *, phase: Phase, time_s: float | None = None
     ) -> tuple[Latency, ...]:
-        """The latency of every network, measured side by side.
-
-        Raises:
-            DeviceError: the device cannot run a network.
-        """
+        """The latency of every network, measured side by side."""
         return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
 
     def learn(self) -> None:
@@ -166,12 +162,7 @@ class SearchState:
             self.latency.predictor.fit(measured)
 
     def preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
-        """What an evaluator may know before the first network is evaluated.
-
-        Args:
-            band: picks that are predicted to fit the budget.
-            until: share of the whole time at which the preparation has to be over.
-        """
+        """What an evaluator knows before the first network; `until` is a share of the whole time."""
         return Preparation(
             space=self.space,
             band=band,

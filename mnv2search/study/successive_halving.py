@@ -35,21 +35,14 @@ class Watch:
         self.curve: Curve = ()
 
     def __call__(self, step: int, value: float) -> None:
-        """Takes the accuracy after a step.
-
-        Raises:
-            StopEarly: the training is no longer worth its time.
-        """
+        """Takes the accuracy after a step; raises `StopEarly` if the training is no longer worth its time."""
         self.curve += ((step, value),)
         if self._rungs.is_behind(self._median_ms, step, value):
             raise StopEarly(f"at step {step}")
 
 
 class Rungs:
-    """What trainings reached at each rung.
-
-    Args:
-        halving: where the rungs are, and how few climb on.
+    """The accuracies that trainings reached at each rung.
 
     Source: Li et al., arXiv 1810.05934 (asynchronous successive halving, in its stopping form).
     """
@@ -59,13 +52,13 @@ class Rungs:
         self._seen: list[_Seen] = []
 
     def watch(self, median_ms: float) -> Watch:
-        """What listens to the training of a network of this latency."""
+        """A report for the training of a network of this latency."""
         return Watch(self, median_ms)
 
     def is_behind(self, median_ms: float, step: int, value: float) -> bool:
-        """Whether a network is not among the best at a rung; never before as many as one in which climbs were there.
+        """Whether a network is not among the best at a rung, of which the first ⌊(n + 1) / reduction⌋ of n + 1 go on.
 
-        Of n rivals and the candidate, the best ⌊(n + 1) / reduction⌋ climb on, and equal ones with them.
+        Networks of equal accuracy go on together; as long as none goes on by this rule, all do.
         """
         if step not in self._halving.rungs:
             return False
@@ -78,19 +71,13 @@ class Rungs:
         return climbing > 0 and sum(rival > value for rival in rivals) >= climbing
 
     def add(self, median_ms: float, curve: Sequence[tuple[int, float]], final: float | None) -> None:
-        """A training that has ended.
-
-        Args:
-            median_ms: latency of its network.
-            curve: what it reported.
-            final: lower end of its accuracy, or None if it was stopped early.
-        """
+        """Record a training that has ended, with the lower end of its accuracy, or None if it was stopped early."""
         self._seen.append(_Seen(median_ms, dict(curve), final))
 
     def expected(self, curve: Sequence[tuple[int, float]]) -> float:
-        """What a training that was stopped might have come to, for a search to reckon with and nobody to be shown.
+        """The accuracy to assume for a training that was stopped, in the search only; it is never shown.
 
-        Its last accuracy times the median growth of the trainings that went on from there.
+        It is the last accuracy times the median growth of the trainings that went on from there.
         """
         step, value = curve[-1]
         grown = [

@@ -1,4 +1,4 @@
-"""How far accuracies with shared weights are to be trusted, and what all of them together say of each."""
+"""Rank reliability of accuracies with shared weights, and smoothing over all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick
-from mnv2search.study.hybrid.description import Describe, Description
+from mnv2search.study.hybrid.candidates import Describe, Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Surrogate
 
 # Fewer networks tell nothing of a correlation.
@@ -23,14 +23,9 @@ LEAST_CORRELATION = 0.6
 def held_out_correlation(
     choices: IntArray, described: Description, accuracies: FloatArray, *, cards: tuple[int, ...], seed: int = 0
 ) -> float | None:
-    """Spearman of accuracies (N,) with those predicted from the other networks; None where there are too few.
+    """Spearman correlation of accuracies (N,) with those predicted from the other networks; None for too few.
 
-    Args:
-        choices: option indices, (N, D).
-        described: what is known of these networks without evaluating them.
-        accuracies: as they were evaluated.
-        cards: options of each dimension.
-        seed: of the folds.
+    `choices` are option indices, (N, D); `cards` the numbers of options.
     """
     count = len(accuracies)
     if count < FEWEST or float(np.ptp(accuracies)) == 0.0:
@@ -39,7 +34,7 @@ def held_out_correlation(
     predicted = np.empty(count)
     for number in range(FOLDS):
         learned, told = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        surrogate = Surrogate(cards=cards, warps=False, steady=True)
+        surrogate = Surrogate(cards=cards, warped=False, steady=True)
         surrogate.fit(described.rows(learned).inputs(choices[learned]), accuracies[learned])
         mean = surrogate.predict_mean(described.rows(told).inputs(choices[told]))
         predicted[told] = mean * accuracies[learned].std() + accuracies[learned].mean()
@@ -49,12 +44,12 @@ def held_out_correlation(
 def smoothed_values(
     choices: IntArray, described: Description, accuracies: FloatArray, *, cards: tuple[int, ...]
 ) -> FloatArray:
-    """Accuracies (N,) without the part that neither similar networks nor counted features bear out.
+    """Accuracies (N,) smoothed by a surrogate over choices and counted features.
 
-    A front of noisy figures is made of those that came out too high; these are drawn back to what the others say. On
-    NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume in place of 0.968.
+    A front of noisy values consists of overestimates; smoothing shrinks them towards their neighbours. On
+    NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume instead of 0.968.
     """
-    surrogate = Surrogate(cards=cards, warps=False, steady=True)
+    surrogate = Surrogate(cards=cards, warped=False, steady=True)
     inputs = described.inputs(choices)
     surrogate.fit(inputs, accuracies)
     found: FloatArray = surrogate.predict_mean(inputs) * accuracies.std() + accuracies.mean()
@@ -64,21 +59,22 @@ def smoothed_values(
 def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> list[Evaluation]:
     """Networks with an accuracy, in their order, with smoothed merits; as they are where they are too few."""
     rated = {pick: e for pick, e in known.items() if e.accuracy is not None}
-    if not _has_merits(known):
+    given = [e.accuracy.merit for e in rated.values() if e.accuracy is not None]
+    merits = np.array([merit for merit in given if merit is not None])
+    if len(merits) < max(FEWEST, len(given)) or len(set(given)) == 1:
         return list(rated.values())
-    merits = np.array([e.accuracy.rank for e in rated.values() if e.accuracy is not None])
     picks = np.array(list(rated), dtype=np.int64).reshape(len(rated), len(cards))
     values = smoothed_values(picks, describe(picks), merits, cards=cards)
     said = f"the likelihood is smoothed over all {len(rated)} networks found"
     return [
-        replace(e, accuracy=replace(e.accuracy, merit=float(value), note=_joined(e.accuracy.note, said)))
+        replace(e, accuracy=replace(e.accuracy, merit=float(value), note=f"{e.accuracy.note}; {said}".lstrip("; ")))
         for e, value in zip(rated.values(), values, strict=True)
         if e.accuracy is not None
     ]
 
 
 def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> tuple[str, ...]:
-    """What to say of how far the order of evaluated networks can be trusted."""
+    """A note on the reliability of the order of evaluated networks."""
     values = {pick: e.accuracy.rank for pick, e in known.items() if e.accuracy is not None}
     picks = np.array(list(values), dtype=np.int64).reshape(len(values), len(cards))
     found = None
@@ -91,13 +87,3 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
     text = f"rank correlation of accuracies with those predicted from the other networks: {found:.2f}"
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
     return (text + weak,)
-
-
-def _joined(*texts: str) -> str:
-    return "; ".join(text for text in texts if text)
-
-
-def _has_merits(known: Mapping[Pick, Evaluation]) -> bool:
-    """Whether there are enough networks to smooth what they are ordered by, and every one of them has that."""
-    merits = [e.accuracy.merit for e in known.values() if e.accuracy is not None]
-    return len(merits) >= FEWEST and None not in merits and len(set(merits)) > 1

@@ -1,4 +1,4 @@
-"""What a search is asked for, what it tells while it runs, and what it ends with."""
+"""Settings, progress and result of a search."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ class Settings:
         trials: networks of the space to evaluate; None leaves the end to `time_s`.
         time_s: wall time for everything, the final side-by-side measurement included; None leaves it to `trials`.
         sampler: `hybrid`, or one of Optuna's for comparison.
-        seed: of every random choice.
         batch: networks that are measured side by side before the sampler learns from them.
-        share: of the time of a run that `time_s` is, where the search is not all of it; for what a user is told.
+        share: part of the run's time that `time_s` is, for messages.
     """
 
     trials: int | None = None
@@ -53,13 +52,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """What a search keeps between processes; by default nothing.
+    """Files that a search keeps between processes; by default none.
 
     Attributes:
         previous: evaluations of an earlier part of the same run, which are not repeated.
         study_path: SQLite file of the study; None keeps it in memory.
-        work: folder for the work of an evaluator that prepares itself; None keeps nothing.
-        cache: what earlier processes learned of the device; None begins with nothing.
+        work: folder of the evaluator's preparation.
     """
 
     previous: Sequence[Evaluated] = ()
@@ -70,14 +68,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One finished evaluation, as the search hands it out.
-
-    Attributes:
-        trial: number of the trial, -1 for a network from outside the space.
-        stage: in which part of the search it was evaluated.
-        pick: option index on each axis of the space.
-        evaluation: the network with its figures.
-    """
+    """One finished evaluation; `trial` is -1 and `pick` empty for a network from outside the space."""
 
     trial: int
     stage: Stage
@@ -87,14 +78,11 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a search stands.
+    """Progress of a search, with the most accurate network within the budget so far (`best`).
 
     Attributes:
-        measured: networks that were measured on the device.
-        predicted: networks whose latency was only predicted.
-        best: the most accurate network within the budget so far.
-        left_s: of the time asked for; None where only trials were.
-        doing: what a preparation is at, in words.
+        left_s: time that is left; None without a time limit.
+        doing: current activity of a preparation.
         share: of the preparation that is done, 0 to 1.
     """
 
@@ -112,10 +100,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """What to call with every finished evaluation, with where the search stands, and with what a user has to know."""
+    """Callbacks for every finished evaluation, for progress, and for messages to the user."""
 
-    evaluated: Callable[[Evaluated], None]
-    progress: Callable[[Progress], None]
+    evaluated: Callable[[Evaluated], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
     noted: Callable[[str], None] = lambda _: None
 
 
@@ -127,18 +115,12 @@ class SearchResult:
         front: non-dominated networks of the space, all measured side by side at the end, all within the budget;
             fastest first.
         baseline: the MobileNetV2 width x resolution grid on the same device, as far as it was measured.
-        has_whole_baseline: every network of the grid was measured.
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None where nothing fits.
-        fastest: the fastest network measured.
         closest: of the networks that counted limits excluded, the one that exceeds them least.
-        trials: networks of the space that were evaluated.
         predicted: networks whose latency was only predicted; None where the result was read from records.
-        elapsed_s: wall time.
         sampler_cpu_s: processor time spent on choosing networks; None likewise.
         predictor_error: cross-validated mean relative error of the latency prediction.
-        exhausted: every network of the space was evaluated.
-        notes: what a reader of the accuracies has to know.
         finalists: every network of the space with an accuracy that was measured side by side at the end and is within
             the budget: the front, and the best of every part of the band that it was made in, where there is one.
         stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
@@ -151,10 +133,10 @@ class SearchResult:
     fastest: Evaluation | None
     closest: Evaluation | None
     trials: int
-    predicted: int | None
+    predicted: int | None = None
     elapsed_s: float
-    sampler_cpu_s: float | None
-    predictor_error: float | None
+    sampler_cpu_s: float | None = None
+    predictor_error: float | None = None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
@@ -178,8 +160,3 @@ class SearchResult:
             f"<{len(self.front)} networks on the front, ship {self.ship.spec.name}: {accuracy} at "
             f"{self.ship.latency.median_ms:.3g} ms, {effort}>"
         )
-
-
-def silent() -> Listener:
-    """A listener to nothing."""
-    return Listener(evaluated=lambda _: None, progress=lambda _: None)

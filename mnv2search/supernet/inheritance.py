@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import torch
@@ -12,11 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnv2search.errors import WeightsError
-from mnv2search.model.blocks import BoundLayer, convolutions
-from mnv2search.model.build import MobileNet
+from mnv2search.model.blocks import Block, BoundLayer, convolutions
+from mnv2search.model.build import MobileNet, build
+from mnv2search.model.elastic import ElasticNet, smallest_and_largest
+from mnv2search.model.weights.load import load_weights
+from mnv2search.model.weights.network_file import read_network
+from mnv2search.model.weights.programs import SUFFIX
 from mnv2search.spec.layers import Role
-from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Plan
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.space import origins
 
 Map: TypeAlias = Tensor
 """(C,) for each channel of the new network its channel in the old one, or -1."""
@@ -65,6 +72,22 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
         return _Inheriting(new, old).all()
 
 
+def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
+    """The network of a `.pt` or `.pt2` file of ours, or one with published weights.
+
+    Raises:
+        WeightsError: there is no such file, or its weights do not fit the spec.
+        TrainingError: a file of ours cannot be read.
+    """
+    if not weights.is_file():
+        raise WeightsError(f"{weights} is not a file", hint="check the path of the first weights")
+    if weights.suffix in (".pt", SUFFIX):
+        return read_network(weights)
+    model = build(spec, seed=0)
+    load_weights(model, weights)
+    return model
+
+
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
     """Whether a network can inherit from another: they have as many rows or as many stages."""
     return len(new.blocks) == len(old.blocks) or stages(new)[-1:] == stages(old)[-1:]
@@ -109,14 +132,11 @@ class _Inheriting:
         classifier = self._classifier(channels)
         self._dense_head()
         return Inheritance(
-            inherited=self.inherited,
-            parameters=self.parameters,
-            new_blocks=self.new_blocks,
-            classifier=classifier,
+            inherited=self.inherited, parameters=self.parameters, new_blocks=self.new_blocks, classifier=classifier
         )
 
     def _row(self, units: Sequence[int], olds: Sequence[int], entering: Map) -> Map:
-        """Fill the blocks of a row; its channels, which all its blocks share."""
+        """Fill the blocks of a row; returns its channels, which all its blocks share."""
         importance = torch.stack([self.old.importance(unit) for unit in olds]).sum(0)
         leaving = _chosen(importance, self.new.width(units[-1]))
         for number, unit in enumerate(units):
@@ -134,7 +154,6 @@ class _Inheriting:
         return leaving
 
     def _unit(self, unit: int, counterpart: int, entering: Map, leaving: Map) -> None:
-        """Fill the layers of one unit from those of the same roles."""
         fresh = {bound.layer.role: bound for bound in self.new.layers[unit]}
         kept = {bound.layer.role: bound for bound in self.old.layers[counterpart]}
         if ("expansion" in fresh) != ("expansion" in kept) or fresh.keys() - kept.keys() - {"squeeze", "excite"}:
@@ -158,7 +177,6 @@ class _Inheriting:
             self._copy(bound, kept[role], outs, ins)
 
     def _dense_head(self) -> None:
-        """Copy the layers of a dense head that have the same shape, if the backbones are equal."""
         new, old = self.new.dense, self.old.dense
         if not new or not old or self.new.features != self.old.features:
             return
@@ -215,8 +233,6 @@ class _Inheriting:
 
 
 class _Layers:
-    """The layers of a network by unit, and its units by row or stage of the spec."""
-
     def __init__(self, model: MobileNet, *, by_stage: bool) -> None:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
         for (unit, _), bound in model.bound():
@@ -248,7 +264,6 @@ def _norms(bound: BoundLayer) -> Tensor:
 
 
 def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
-    """(C,) importance of each channel between expansion and projection."""
     depthwise = kept["depthwise"]
     found = depthwise.norm.weight.abs() if isinstance(depthwise.norm, nn.BatchNorm2d) else _norms(depthwise)
     projection = convolutions(kept["projection"].conv)
@@ -258,13 +273,71 @@ def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
 
 
 def _chosen(importance: Tensor, count: int) -> Map:
-    """The most important channels in their order, and -1 for further ones."""
+    """The most important channels in their order, padded with -1."""
     if count >= len(importance):
         return torch.cat([torch.arange(len(importance)), torch.full((count - len(importance),), -1)])
     return importance.topk(count).indices.sort().values
 
 
 def _resized(weight: Tensor, kernel: int) -> Tensor:
-    """Kernels cropped to their centre, or padded with zeros."""
     border = (kernel - weight.shape[-1]) // 2
     return functional.pad(weight, [border] * 4) if border else weight
+
+
+def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
+    """Fill shared weights from a trained network; weights without counterpart keep their values.
+
+    The largest network of the space inherits. Then the channels between expansion and projection are sorted by
+    importance, which does not change its output: smaller networks take the first ones.
+
+    Raises:
+        WeightsError: the space has another number of rows than the network.
+
+    Source: channels in order of importance: Cai et al., arXiv 1908.09791, section 3.3.
+    """
+    _, pick = smallest_and_largest(net.space)
+    largest = net.place(pick)
+    rows: list[BlockSpec] = []
+    for _, group in groupby(
+        zip(origins(net.space, pick), largest.plan.spec.blocks, strict=True), key=lambda pair: pair[0]
+    ):
+        blocks = [block for _, block in group]
+        rows.append(blocks[0] if len(blocks) == 1 else replace(blocks[0], repeats=len(blocks)))
+    laid_out = plan(replace(largest.plan.spec, blocks=tuple(rows)))
+    if [unit.layers for unit in laid_out.units] != [unit.layers for unit in largest.plan.units]:
+        raise WeightsError(
+            f"the repeats of a row of {net.space.name} differ in their largest options",
+            hint="give each repeat of a row the same options",
+        )
+    alone = build(laid_out, seed=0)
+    alone.load_state_dict(net.member(largest).state_dict())
+    found = inherit(alone, old)
+    for module in alone.features:
+        if isinstance(module, Block):
+            _put_in_order(module)
+    net.adopt(largest, alone)
+    return found
+
+
+@torch.no_grad()
+def _put_in_order(block: Block) -> None:
+    bound = {b.layer.role: b for b in block.bound()}
+    if not {"expansion", "depthwise", "projection"} <= bound.keys() or "squeeze" in bound:
+        return
+    projection = cast(nn.Conv2d, bound["projection"].conv)
+    importance = projection.weight.flatten(2).abs().sum((0, 2))
+    norm = bound["depthwise"].norm
+    if isinstance(norm, nn.BatchNorm2d):
+        importance = importance * norm.weight.abs()
+    order = importance.argsort(descending=True, stable=True)
+    projection.weight.copy_(projection.weight[:, order])
+    for role in ("expansion", "depthwise"):
+        tensors: list[Tensor | None] = [
+            cast(nn.Conv2d, bound[role].conv).weight,
+            cast(nn.Conv2d, bound[role].conv).bias,
+        ]
+        if isinstance(own := bound[role].norm, nn.BatchNorm2d):
+            tensors += [own.weight, own.bias, own.running_mean, own.running_var]
+        for tensor in tensors:
+            if tensor is not None:
+                tensor.copy_(tensor[order])

@@ -83,12 +83,10 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
 
 
 def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:
-    """Number of weights of a network without its head."""
     return sum(_weights(layer) for units in places.values() for at in units for layer in laid_out.units[at].layers)
 
 
 def _shared(one: Unit, other: Unit) -> int:
-    """Number of weights that two units have in common."""
     ours, theirs = ({layer.role: layer for layer in unit.layers} for unit in (one, other))
     if ("expansion" in ours) != ("expansion" in theirs):
         return 0  # their channels do not correspond

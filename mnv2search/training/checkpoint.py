@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from mnv2search.errors import TrainingError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.files import read_weights_file, why_unreadable
 from mnv2search.model.weights.network_file import Learned, told_of, torch_bytes
-from mnv2search.untrusted import UnsafeFileError
+from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
+T = TypeVar("T")
 FORMAT = 1
+MAX_JSON_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +29,11 @@ class Checkpoint:
     """A training between two steps; fields without a description are those of `State`.
 
     Attributes:
-        job: what is trained and how; a checkpoint fits no other.
+        job: identity of the training; another one cannot resume from this checkpoint.
         best: metrics of the best evaluation as a tuple, or None before the first.
         averaged: state dict of the running mean of the weights, or None.
         half: whether convolutions are computed in half precision.
-        scaler: state dict of the gradients' scale, which float16 needs; None elsewhere.
-        seconds: of the training so far, over all processes that made it.
-        images_per_s: of the training, in the process that wrote this.
+        scaler: state dict of the gradient scaler in float16; otherwise None.
     """
 
     job: dict[str, object]
@@ -56,61 +56,49 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write it whole or not at all; the last one is kept where that fails with a `TrainingError`."""
+    """Write it whole or not at all; on a `TrainingError`, the last one is kept."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     write_whole(path, torch_bytes({"mnv2search_checkpoint": FORMAT, **content}))
 
 
 def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None = None) -> None:
-    """Write a network's weights and its spec, as `mnv2search compile -o NET.pt` does.
-
-    Raises:
-        TrainingError: the disk does not take it.
-    """
+    """Write weights and spec of a network, as `mnv2search compile -o NET.pt`; a `TrainingError` if that fails."""
     assert isinstance(model, MobileNet)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_whole(path, torch_bytes({**told_of(model.spec, learned), "state_dict": state}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint of a file, or None where there is no file.
-
-    Raises:
-        TrainingError: the file holds something else.
-    """
+    """The checkpoint of a file, None without a file, or a `TrainingError` for anything else."""
     if not path.exists():
         return None
     try:
         content = read_weights_file(path)
     except (OSError, UnsafeFileError) as error:
-        raise TrainingError(
-            f"{path} cannot be read: {why_unreadable(error)}", hint="remove it to start over"
-        ) from error
+        raise _unusable(f"{path} cannot be read: {why_unreadable(error)}") from error
     if not isinstance(content, dict) or content.pop("mnv2search_checkpoint", None) != FORMAT:
-        raise TrainingError(f"{path} is not a checkpoint of format {FORMAT}", hint="remove it to start over")
+        raise _unusable(f"{path} is not a checkpoint of format {FORMAT}")
     hints = get_type_hints(Checkpoint)
     wrong = [str(name) for name, value in content.items() if name not in hints or not _fits(value, hints[name])]
     if wrong:
-        raise TrainingError(
-            f"{path} is not a valid checkpoint: its {wrong[0]:.100} is unusable", hint="remove it to start over"
-        )
+        raise _unusable(f"{path} is not a valid checkpoint: its {wrong[0]:.100} is unusable")
     try:
         return Checkpoint(**content)
     except TypeError as error:
-        raise TrainingError(f"{path} is an incomplete checkpoint", hint="remove it to start over") from error
+        raise _unusable(f"{path} is an incomplete checkpoint") from error
 
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Turn errors while a checkpoint is loaded into a model and an optimizer into one error.
-
-    Raises:
-        TrainingError: the checkpoint does not match them.
-    """
+    """Turn errors while a checkpoint is loaded into a model and an optimizer into a `TrainingError`."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise TrainingError(f"{path} does not match this training", hint="remove it to start over") from error
+        raise _unusable(f"{path} does not match this training") from error
+
+
+def _unusable(what: str) -> TrainingError:
+    return TrainingError(what, hint="remove it to start over")
 
 
 def _fits(value: object, hint: object) -> bool:
@@ -120,11 +108,7 @@ def _fits(value: object, hint: object) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        TrainingError: the disk does not take it.
-    """
+    """Write a file whole or not at all; a `TrainingError` if that fails."""
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
@@ -133,3 +117,13 @@ def write_whole(path: Path, data: bytes) -> None:
             f"{path} cannot be written: {str(error).splitlines()[0]}",
             hint="make room, and run the same command again",
         ) from error
+
+
+def read_json(kind: type[T], path: Path) -> T | None:
+    """A small value of a JSON file, None without a file, or a `TrainingError` for anything else."""
+    if not path.exists():
+        return None
+    try:
+        return json_as(kind, read_bytes(path, max_bytes=MAX_JSON_BYTES))
+    except (OSError, UnsafeFileError) as error:
+        raise _unusable(f"{path} cannot be read: {error}") from error

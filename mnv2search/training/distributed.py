@@ -27,12 +27,7 @@ class OtherProcessError(Mnv2SearchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
-    """This process among those that train with it.
-
-    Attributes:
-        rank: number of this process; 0 leads: it alone writes and reports.
-        device: of torch, on which this process computes.
-    """
+    """This process (`rank`) among `size` that train together; rank 0 leads: it alone writes and reports."""
 
     rank: int = 0
     size: int = 1
@@ -41,7 +36,7 @@ class Team:
 
     @property
     def is_leader(self) -> bool:
-        """Whether it writes the files and reports progress."""
+        """Whether it writes files and reports progress."""
         return self.rank == 0
 
     def shared(self, network: nn.Module) -> nn.Module:
@@ -59,10 +54,6 @@ class Team:
         distributed.all_reduce(added)
         return tuple(added.tolist())
 
-    def is_any(self, claim: bool) -> bool:
-        """Whether it is true in any process."""
-        return self.sums([float(claim)])[0] > 0
-
     def take_buffers(self, network: nn.Module) -> None:
         """Take over the leader's running statistics of batch norm, which differ between processes until then."""
         if self.size > 1:
@@ -70,11 +61,7 @@ class Team:
                 distributed.broadcast(buffer, 0)
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """A value that the leader makes, in every process.
-
-        Raises:
-            OtherProcessError: the leader could not make it; there, its own error is raised.
-        """
+        """The leader's value in every process; if it fails, the others raise an `OtherProcessError`."""
         made, failure = _tried(make) if self.is_leader else (None, None)
         self._refuse(failure)
         values = [made]
@@ -83,17 +70,15 @@ class Team:
         return values[0]  # type: ignore[return-value]
 
     def in_turn(self, make: Callable[[], T]) -> T:
-        """A value that each process makes: first the first of a machine, then the others, which find its files.
+        """A value that each process makes, first the first of each machine, whose files the others then find.
 
-        Raises:
-            OtherProcessError: a first one could not make it; there, its own error is raised.
+        If a first one fails, the others raise an `OtherProcessError`.
         """
         made, failure = _tried(make) if self.local_rank == 0 else (None, None)
         self._refuse(failure)
         return make() if made is None else made
 
     def _refuse(self, failure: Mnv2SearchError | None) -> None:
-        """Fail everywhere where one process failed."""
         failed, code = self.sums([float(failure is not None), 0.0 if failure is None else float(failure.exit_code)])
         if failure is not None:
             raise failure
@@ -115,11 +100,10 @@ def own_device() -> str:
 def joined(accelerator: str) -> Iterator[Team]:
     """The team that torchrun made this process part of, or this process alone.
 
-    Args:
-        accelerator: ``cpu``, ``cuda``, or ``auto``, which takes CUDA where it is there.
+    `accelerator` is ``cpu``, ``cuda``, or ``auto``, which takes CUDA if it is available.
 
     Raises:
-        OptionError: there is no CUDA device, or fewer than processes on this machine.
+        OptionError: there is no CUDA device, or there are fewer than processes on this machine.
     """
     is_cuda = torch.cuda.is_available() if accelerator == "auto" else accelerator == "cuda"
     if is_cuda and not torch.cuda.is_available():
@@ -129,7 +113,11 @@ def joined(accelerator: str) -> Iterator[Team]:
         return
     local_rank = distributed.get_node_local_rank()
     if is_cuda:
-        _take_gpu(local_rank)
+        if local_rank >= (count := torch.cuda.device_count()):
+            raise OptionError(
+                f"there are {count} CUDA devices here, fewer than processes", hint=f"use --nproc-per-node {count}"
+            )
+        torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=PATIENCE)
     try:
         yield Team(
@@ -140,14 +128,6 @@ def joined(accelerator: str) -> Iterator[Team]:
         )
     finally:
         distributed.destroy_process_group()
-
-
-def _take_gpu(number: int) -> None:
-    if number >= (count := torch.cuda.device_count()):
-        raise OptionError(
-            f"there are {count} CUDA devices here, fewer than processes", hint=f"use --nproc-per-node {count}"
-        )
-    torch.cuda.set_device(number)
 
 
 def _tried(make: Callable[[], T]) -> tuple[T | None, Mnv2SearchError | None]:

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what is trained, and the settings of one training."""
+"""The learner that a training loop trains, and the settings of one training."""
 
 from __future__ import annotations
 
@@ -29,25 +29,23 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Where a training takes place, for how long, and who hears of it.
+    """Settings of one training: its place, length and callbacks.
 
     Attributes:
         folder: for ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
         data: fingerprint of the dataset; a checkpoint of another one is refused.
         team: processes that train together, each on its share of every batch; the leader alone writes and reports.
-        precision: of the convolutions (autocast); None takes half precision where a trial shows that it is clearly
-            faster: bfloat16, or float16 where a GPU does not compute in that. A resumed training keeps its own.
+        precision: of the convolutions (autocast); None takes half precision if a trial shows that it is clearly
+            faster: bfloat16, or float16 on a GPU without bfloat16. A resumed training keeps its own.
         epochs: overrides the recipe's.
         steps: overrides epochs.
-        time_s: wall time, overrides epochs: the first steps tell how many fit, and fewer are made if later ones turn
-            out slower.
-        limit_s: wall time within which the steps or epochs have to be done; there are fewer if they do not fit.
-        after: evaluations that are made once the training has ended, and that its time is for too, in terms of one on
-            the validation images.
+        time_s: wall time, overrides epochs: the number of steps is planned by the speed of the first ones, and
+            reduced if later ones are slower.
+        limit_s: wall time limit of the steps or epochs; there are fewer if they do not fit.
+        after: later evaluations for which time is reserved, in units of one on the validation images.
         evaluations: during the training, at most, apart from the last; None takes the task's.
         on_note: called if the best weights are lost, or the time is too short for a training.
-        stop: asked after every step whether to stop, and between the batches of an evaluation; a checkpoint is
-            written then.
+        stop: polled after every step and between the batches of an evaluation; a checkpoint is written on a stop.
     """
 
     folder: Path
@@ -69,17 +67,15 @@ class Job:
 
 
 class Learner(ABC, Generic[B]):
-    """What a trainer trains, on which batches, and by which gradient.
+    """A model with its batches, its gradient and its evaluation.
 
     Attributes:
-        model: trained in place, on its device.
         epoch_steps: batches in an epoch.
-        identity: what distinguishes the training from others; a checkpoint of another is refused.
-        what: it is called in messages.
-        learned: what the best weights are written with.
+        identity: distinguishes the training from others; a checkpoint of another is refused.
+        what: noun for messages.
         evaluations: during a training, at most, apart from the last; 0 for a learner that is not evaluated.
-        time_share: of the time, what is planned with.
-        checkpoint_s: from one checkpoint to the next, at most.
+        time_share: share of the time to plan with.
+        checkpoint_s: longest time between two checkpoints.
     """
 
     model: nn.Module
@@ -102,11 +98,7 @@ class Learner(ABC, Generic[B]):
         """Add the gradient of a batch, scaled, to the weights' gradients; the loss."""
 
     def evaluate(self, model: nn.Module, *, stop: Callable[[], bool]) -> Metrics:
-        """Metrics on the validation images; not needed where `evaluations` is 0.
-
-        Raises:
-            StoppedError: `stop` asked for it.
-        """
+        """Metrics on the validation images, unless `evaluations` is 0; a `StoppedError` if `stop` asked for it."""
         raise NotImplementedError
 
     def evaluate_some(self, model: nn.Module) -> float:
@@ -114,7 +106,7 @@ class Learner(ABC, Generic[B]):
         raise NotImplementedError
 
     def work(self, share: float) -> float:  # noqa: ARG002
-        """Mean work of a step in the rest of a training of which a share is over, in units of `last_work`."""
+        """Mean work of a step in the rest of a training, of which a share is over, in units of `last_work`."""
         return 1.0
 
     @property

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates of a recipe."""
+"""Optimizers, learning rates and running means of weights, by a recipe."""
 
 from __future__ import annotations
 
@@ -16,23 +16,16 @@ from mnv2search.recipe import Recipe
 
 
 class RmsPropTf(Optimizer):
-    """TensorFlow's RMSProp, with which slim's rates and epsilon 1.0 were found.
+    """TensorFlow's RMSProp, which slim's learning rates and epsilon 1.0 are meant for.
 
-    Unlike torch's, epsilon stands inside the root, the mean of squares starts at 1, and the learning rate is part of
-    what the momentum accumulates. Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
+    Unlike torch's, epsilon is inside the root, the mean of squares starts at 1, and the learning rate is part of the
+    momentum. Weight decay is added to the gradient.
 
-    The weight decay is coupled: it is added to the gradient.
+    Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
     """
 
     def __init__(
-        self,
-        groups: ParamsT,
-        *,
-        lr: float,
-        decay: float = 0.9,
-        momentum: float = 0.9,
-        eps: float = 1.0,
-        weight_decay: float = 0.0,
+        self, groups: ParamsT, *, lr: float, decay: float, momentum: float, eps: float, weight_decay: float = 0.0
     ) -> None:
         super().__init__(
             groups, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
@@ -65,7 +58,7 @@ class RmsPropTf(Optimizer):
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
     """The recipe's optimizer over two groups: the weights that decay, and all else."""
-    decaying = [p for name, p in _weights(model) if _decays(name, p)]
+    decaying = [p for kind, p in _weights(model) if kind == "weight" and p.ndim > 1]
     kept = {id(p) for p in decaying}
     groups = [
         {"params": decaying, "weight_decay": recipe.weight_decay},
@@ -96,7 +89,6 @@ def learning_rate(recipe: Recipe, *, step: int, steps: int, epoch_steps: float, 
 
 
 def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Every weight with the kind of layer it belongs to."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             # Source: slim's training_scope: the regularizer of depthwise weights is None.
@@ -108,5 +100,43 @@ def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
             yield "depthwise" if module.depthwise else "weight", module.weight
 
 
-def _decays(kind: str, parameter: Tensor) -> bool:
-    return kind == "weight" and parameter.ndim > 1
+# Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
+# a training of a few hundred steps would be evaluated with the figures of its beginning.
+NORM_WINDOW = 0.05
+
+
+class RunningMean:
+    """The running mean of a model's weights and of its batch norm statistics.
+
+    The mean is changed in place; the tensors of the model have to keep their identity.
+    """
+
+    def __init__(self, averaged: nn.Module, model: nn.Module) -> None:
+        mean, new = averaged.state_dict(), model.state_dict()  # made once: it takes longer than moving the mean
+        real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
+        counts = [name for name in mean if name not in set(real)]
+        self._mean, self._new = [mean[n] for n in real], [new[n] for n in real]
+        self._mean_counts, self._new_counts = [mean[n] for n in counts], [new[n] for n in counts]
+
+    @torch.no_grad()
+    def move(self, decay: float) -> None:
+        """One step towards the model; counts are taken over."""
+        torch._foreach_lerp_(self._mean, self._new, 1 - decay)
+        if self._mean_counts:  # networks without batch norm count nothing
+            torch._foreach_copy_(self._mean_counts, self._new_counts)
+
+
+def set_momentum(model: nn.Module, steps: int) -> None:
+    """Let batch norm forget over a share of the steps at most."""
+    least = min(1.0, 1 / (NORM_WINDOW * steps))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum < least:
+            module.momentum = least
+
+
+def set_dropout(model: nn.Module, share: float | None) -> None:
+    """Drop this share before the classifier; None leaves the model's own."""
+    if share is not None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share

@@ -1,4 +1,4 @@
-"""How fast a training goes, and how many steps fit into its time by that."""
+"""Speed of a training, and the number of steps that fit into its time."""
 
 from __future__ import annotations
 
@@ -17,29 +17,24 @@ JUDGING_SHARE = 0.25
 
 
 class Plan(NamedTuple):
-    """How long a training is to be.
-
-    Attributes:
-        every: steps from one evaluation to the next.
-    """
+    """The number of steps of a training, and of those from one evaluation to the next (`every`)."""
 
     steps: int
     every: int
 
 
 class Pace:
-    """How fast it goes, and with a limit of time how many steps that makes, evaluations and all.
+    """Speed of a training and, with a time limit, its number of steps, with evaluations considered.
 
     Args:
         first: steps that were done before.
-        time_s: limit of time, or None.
-        begin: when the time began, by `clock`; None takes now.
-        epoch_steps: an evaluation is after so many steps, or a multiple of them.
+        time_s: time limit, or None.
+        begin: start of the time, by `clock`; None takes now.
+        epoch_steps: there are so many steps, or a multiple of them, between two evaluations.
         evaluations: at most, in the whole training, apart from the last.
-        after: evaluations that are made once the training has ended, in terms of one on the validation images.
-        time_share: of the time, what is planned with.
-        work: mean work of a step in the rest of a training, given the share of it that is over.
-        clock: seconds.
+        after: evaluations after the training, in units of one on the validation images.
+        time_share: share of the time to plan with.
+        work: mean work of a step in the rest of a training, of which a share is over.
     """
 
     def __init__(
@@ -58,32 +53,35 @@ class Pace:
         self._clock = clock
         self.begin = clock() if begin is None else begin
         self._since = clock()
-        self._first, self._time_s, self._warm = first, time_s, False
+        self._first, self._time_s, self.has_worked, self._warm = first, time_s, False, False
+        self.is_limited = time_s is not None
         self._epoch_steps, self._evaluations, self._after = epoch_steps, evaluations, after
         self._judging_s, self._judged, self._expected_s = 0.0, 0, 0.0
         self._time_share, self._work, self._worked = time_share, work, 0.0
 
     @property
     def elapsed_s(self) -> float:
-        """Since the time began."""
+        """Seconds since the start."""
         return self._clock() - self.begin
 
     def stepped(self, step: int, work: float = 1.0) -> None:
-        """Count a step that has ended, and its work."""
+        """Count a finished step, and its work."""
         if self._warm:
             self._worked += work
         else:
-            self._warm, self._first, self._since = True, step, self._clock()  # the first step is slow
+            self._warm = self.has_worked = True
+            self._first, self._since = step, self._clock()  # the first step is slow
 
     def judged(self, seconds: float) -> None:
-        """Count an evaluation that took so long."""
+        """Count an evaluation, with its seconds."""
         if self._warm:
             self._since += seconds
         self._judging_s += seconds
         self._judged += 1
+        self.has_worked = True
 
     def expect(self, seconds: float, *, took_s: float) -> None:
-        """Expect an evaluation to take so long, until there was one; finding that out took `took_s`."""
+        """Expected duration of an evaluation, until there is one; determining it took `took_s`."""
         self._since += took_s
         self._expected_s = seconds
 
@@ -93,40 +91,26 @@ class Pace:
 
     @property
     def evaluation_s(self) -> float:
-        """What an evaluation takes, as far as is known."""
+        """Mean duration of an evaluation, or the expected one."""
         return self._judging_s / self._judged if self._judged else self._expected_s
 
     def is_tried(self, step: int) -> bool:
-        """Whether enough steps were made to tell how many fit into the time."""
+        """Whether there were enough steps to plan with."""
         if self._time_s is None or step <= self._first or not self._warm:
             return False
         return step - self._first >= TRIAL_STEPS or self.elapsed_s >= TRIAL_SHARE * self._time_s
 
     @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit of time."""
-        return self._time_s is not None
-
-    @property
-    def has_worked(self) -> bool:
-        """Whether there was a step or an evaluation."""
-        return self._warm or self._judged > 0
-
-    @property
     def least_s(self) -> float:
-        """What a training takes that ends after the last step."""
+        """Duration of a training that ends after the last step."""
         return self.elapsed_s + (1 + self._after) * self.evaluation_s
 
     def _step_s(self, share: float) -> float:
-        """Expected seconds of each of the steps that are left."""
         work_per_s = self._worked / max(self._clock() - self._since, 1e-9)
         return self._work(share) / work_per_s
 
     def plan(self, step: int, steps: int = 0) -> Plan:
-        """How many steps fit into the time that is left after this one, beside the evaluations.
-
-        So many steps are done; `steps` were planned before, or 0.
-        """
+        """The plan for the time that is left after `step` of `steps` planned ones (0: none planned yet)."""
         assert self._time_s is not None
         left_s = self._time_share * self._time_s - self.least_s
         step_s = self._step_s(step / steps if steps else 0.0)

@@ -14,8 +14,8 @@ class Progress:
     """The progress of a training.
 
     Attributes:
-        steps: in all; 0 while that is unknown.
-        epoch: the current one, counted from 1.
+        steps: in all; 0 while unknown.
+        epoch: counted from 1.
         loss: running mean of the training loss.
         evaluated: metrics on the validation images, after an evaluation.
     """
@@ -34,13 +34,11 @@ class Trained:
     """The outcome of a training.
 
     Attributes:
-        best: metrics of the best evaluation, on the validation images.
-        best_step: step after which it took place.
-        epochs: done, in part.
+        best: metrics of the best evaluation, on the validation images; it took place after `best_step`.
+        epochs: completed, as a fraction.
         seconds: of training and evaluation, over all processes that worked on it one after another.
         images_per_s: of training, in the last process that made a step.
-        resumed_at: step that this process began at; 0 for a new training.
-        precision: of the convolutions.
+        resumed_at: first step of this process; 0 for a new training.
     """
 
     best: Metrics
@@ -62,17 +60,14 @@ class Trained:
 
 @dataclass(slots=True)
 class State:
-    """What changes from step to step.
+    """The variable state of a training.
 
     Attributes:
-        steps: in all; 0 while that is unknown.
-        best: metrics of the best evaluation, or None before the first.
-        running_loss: mean of the last losses.
-        every: steps from one evaluation to the next; 0 where the length of an epoch decides.
-        is_unjudged: the evaluation that is due after the last step was not made.
+        steps: in all; 0 while unknown.
+        every: steps from one evaluation to the next; 0 if the length of an epoch decides.
+        is_unjudged: the evaluation after the last step is missing.
         time_s: requested time, or None.
-        seconds: of earlier processes.
-        images_per_s: of earlier processes.
+        seconds: of earlier processes, as `images_per_s`.
     """
 
     step: int = 0

@@ -1,4 +1,4 @@
-"""How fast this machine trains, how long trainings take by that, and how long they may be."""
+"""Training speed of this machine, and the durations and lengths of trainings by it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,7 @@ HALF_HOPELESS = 2.0
 
 
 class Timed(NamedTuple):
-    """The speed of a network's training here.
-
-    Attributes:
-        step_s: wall time of a step.
-        evaluation_s: wall time of an evaluation on all held-out images.
-    """
+    """Training speed of a network: wall time of a step, and of an evaluation on all held-out images."""
 
     madds: float
     step_s: float
@@ -45,11 +40,9 @@ class Timed(NamedTuple):
 
 
 class Speed:
-    """Expected durations: by the line through networks that were timed, and by trainings that have ended.
+    """Expected durations: linear in multiply-adds through one or two timed networks, scaled by finished trainings.
 
-    Args:
-        timed: one network or two, the one with fewer multiply-adds first. With one, a network of more multiply-adds
-            is taken to be slower in proportion.
+    The network with fewer multiply-adds comes first; with one, durations of larger networks are proportional.
 
     >>> speed = Speed([Timed(100, 1.0, 2.0), Timed(200, 1.5, 3.0)])
     >>> speed.training_s(150, steps=10, evaluations=2)
@@ -67,11 +60,11 @@ class Speed:
         self._scale = 1.0
 
     def training_s(self, madds: float, *, steps: int, evaluations: int) -> float:
-        """Expected wall time of a training of a network with so many multiply-adds, in seconds."""
+        """Expected wall time of a training, in seconds."""
         return self._scale * self._unscaled_s(madds, steps, evaluations)
 
     def took(self, seconds: float, *, madds: float, steps: int, evaluations: int) -> None:
-        """Expect the next training to go as fast as one that took so long, whole or not."""
+        """Scale later expectations by the duration of a training, whole or not."""
         if steps >= LEAST_STEPS:
             self._scale = seconds / self._unscaled_s(madds, steps, evaluations)
 
@@ -79,7 +72,6 @@ class Speed:
         return steps * self._at(madds, 1) + evaluations * self._at(madds, 2)
 
     def _at(self, madds: float, place: int) -> float:
-        """A time of a network by those of the timed ones, at least a quarter of the least of them."""
         first, last = self._timed[0], self._timed[-1]
         if len(self._timed) == 1:
             return first[place] * max(1.0, madds / first.madds)
@@ -91,11 +83,7 @@ class Speed:
 
 
 class TrainingLength(NamedTuple):
-    """The length of the trainings of a search.
-
-    Attributes:
-        fitting: how many fit into the time.
-    """
+    """The length of the trainings of a search, and how many fit into the time."""
 
     steps: int
     fitting: int
@@ -108,8 +96,7 @@ def chosen_length(
 
     Where that would make them too short, it is the longest of which as many fit as of the shortest.
 
-    `training_s` gives the wall time of a training of so many steps; a training of fewer than `least` steps is of no
-    use.
+    `training_s` gives the wall time of a training of so many steps; one of fewer than `least` steps is useless.
 
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
     TrainingLength(steps=150, fitting=4)
@@ -151,7 +138,7 @@ def training_rate(
     """Multiply-adds (of one evaluation) in a second of training here, by a pass forward and back of each network.
 
     `networks` are functions from images (N, 3, H, W) to logits with their plans, the cheapest first, which only warms
-    up. Networks that are expected to take longer than `most_s` are left out.
+    up. Networks expected to take longer than `most_s` are left out.
     """
     done, spent_s, left_s = 0.0, 0.0, most_s
     for number, (net, laid_out) in enumerate(networks):
@@ -180,12 +167,12 @@ def fastest(
     is_over: Callable[[], bool] = lambda: False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Precision:
-    """Half precision where its steps are clearly faster than in single precision, by a few of each in turn.
+    """Half precision if its steps are clearly faster than in single precision, by a few of each in turn.
 
-    `is_over` is asked after every step whether there is no time for more, `stop` before every step.
+    `is_over` is polled after every step (no time for more), `stop` before every step.
 
     Raises:
-        StoppedError: it was asked to stop.
+        StoppedError: `stop` asked for it.
     """
     seconds: dict[Precision, list[float]] = {"float32": [], half: []}
     for precision in ("float32", half) * HALF_TRIALS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
@@ -24,9 +25,8 @@ from mnv2search.tasks.task import B, D, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
-from mnv2search.training.rng import own_draws
 from mnv2search.training.throughput import Timed
-from mnv2search.training.trainer import Trainer
+from mnv2search.training.trainer import Trainer, own_draws
 
 
 def train(
@@ -79,7 +79,7 @@ def time_training(
     device: str = "cpu",
     clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
-    """How long a step and an evaluation take here, by a few of each; the network is of no use afterwards.
+    """Wall time of a step and of an evaluation, by a few of each; the network is useless afterwards.
 
     Raises:
         DataError: there are too few examples.
@@ -92,36 +92,33 @@ def time_training(
         return Timed(madds=cost_of(model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
 
 
+@dataclass
 class _TaskLearner(Learner[B], Generic[D, E, B]):
-    """A network that learns a task."""
+    model: MobileNet
+    task: Task[D, E, B]
+    examples: E
+    held_out: E
+    recipe: Recipe
+    job: Job
+    classes: tuple[str, ...]
+    teacher: nn.Module | None = None
 
-    def __init__(
-        self,
-        model: MobileNet,
-        task: Task[D, E, B],
-        examples: E,
-        held_out: E,
-        recipe: Recipe,
-        job: Job,
-        *,
-        classes: tuple[str, ...],
-        teacher: nn.Module | None = None,
-    ) -> None:
-        self.network: MobileNet = model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model, self.task, self.recipe, self.job, self.teacher = self.network, task, recipe, job, teacher
-        self.examples, self.held_out, self.tried = examples, held_out, task.some(held_out)
-        self.batch = task.batch_of(recipe, len(examples))
-        self.epoch_steps = len(examples) // self.batch
-        self.evaluations = task.evaluations
-        self.known = Learned(classes=classes, normalization=recipe.normalization)
-        self.learned = self.known if classes else None
-        self.identity = {"spec": dumps(model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+    def __post_init__(self) -> None:
+        job, recipe = self.job, self.recipe
+        self.model = self.model.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tried = self.task.some(self.held_out)
+        self.batch = self.task.batch_of(recipe, len(self.examples))
+        self.epoch_steps = len(self.examples) // self.batch
+        self.evaluations = self.task.evaluations
+        self.known = Learned(classes=self.classes, normalization=recipe.normalization)
+        self.learned = self.known if self.classes else None
+        self.identity = {"spec": dumps(self.model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
         feed, share = feed_of(self.job.device) if ahead else Feed(ahead=0), (self.share.rank, self.share.size)
         plan = Epoch(batch=self.batch, seed=self.job.seed, number=epoch, first=first, share=share, feed=feed)
-        return self.task.batches(self.examples, self.network.spec, self.recipe, plan)
+        return self.task.batches(self.examples, self.model.spec, self.recipe, plan)
 
     def backward(self, model: nn.Module, batch: B, state: State, scaler: torch.amp.GradScaler) -> float:
         run = model.predictions if isinstance(model, MobileNet) else model
@@ -132,7 +129,7 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
             return predictions.float()
 
         step = Step(
-            model=self.network,
+            model=self.model,
             forward=forward,
             recipe=self.recipe,
             device=self.job.device,

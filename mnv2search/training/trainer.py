@@ -1,11 +1,11 @@
-"""One training loop for everything that learns: steps, evaluations, checkpoints, and exact resumption."""
+"""The training loop of every learner: steps, evaluations, checkpoints, and exact resumption."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Generic, cast
 
@@ -17,12 +17,10 @@ from mnv2search.model.weights.network_file import read_network
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
 from mnv2search.training.learner import B, Job, Learner
-from mnv2search.training.optimizers import learning_rate, optimizer_of
+from mnv2search.training.optimizers import RunningMean, learning_rate, optimizer_of, set_dropout, set_momentum
 from mnv2search.training.pace import TRIAL_SHARE, Pace, Plan
 from mnv2search.training.precision import Precision, half_of, scaler_of
 from mnv2search.training.progress import Progress, State, Trained
-from mnv2search.training.rng import own_draws, seed_step
-from mnv2search.training.running_mean import RunningMean, set_dropout, set_momentum
 from mnv2search.training.throughput import fastest
 
 LAST, BEST = "last.ckpt", "best.pt"
@@ -33,11 +31,18 @@ TIMED_STEPS = 3
 SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
 
 
-class Trainer(Generic[B]):
-    """Trains a learner; every draw depends on the seed and the number of the step alone.
+@contextmanager
+def own_draws(device: str) -> Iterator[None]:
+    """Restore torch's random state afterwards."""
+    used = torch.device(device)
+    with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
+        yield
 
-    A training that was interrupted and resumed makes the very steps of an uninterrupted one, on the same machine with
-    as many threads.
+
+class Trainer(Generic[B]):
+    """Trains a learner; all random numbers depend on the seed and the number of the step alone.
+
+    A resumed training makes the same steps as an uninterrupted one on the same machine with as many threads.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -54,13 +59,7 @@ class Trainer(Generic[B]):
         self.pace = self._new_pace(job.clock())
 
     def run(self) -> Trained | None:
-        """Train to the end, or resume; None for a learner that is not evaluated.
-
-        Raises:
-            StoppedError: it was asked to stop before the first evaluation.
-            OptionError: the folder holds another training.
-            TrainingError: the loss is not a number, or the checkpoint cannot be read or written.
-        """
+        """Train to the end, or resume; None for a learner that is not evaluated. Errors are those of `train`."""
         self._begin()
         state, resumed_at = self.state, self.state.step
         self.shared = self.job.team.shared(self.model)
@@ -91,7 +90,7 @@ class Trainer(Generic[B]):
         )
 
     def seconds(self) -> tuple[float, float]:
-        """Wall time of a step and of a whole evaluation, by a few of each; the training is of no use afterwards."""
+        """Wall time of a step and of a whole evaluation, by a few of each; the model is useless afterwards."""
         self._set_precision("float32")
         self.state.steps = 1 + TIMED_STEPS
         clock = self.job.clock
@@ -109,7 +108,6 @@ class Trainer(Generic[B]):
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Resume the training in the folder, or choose a precision and a length."""
         job, team = self.job, self.job.team
         saved = team.agreed(self._saved)
         if saved is not None:
@@ -183,8 +181,7 @@ class Trainer(Generic[B]):
     def _fastest(self) -> Precision:
         """Half precision if a few steps in it are clearly faster than in single precision.
 
-        There are few of them if a step takes much of the time, or one in half precision is much slower. On a GPU too:
-        a small network waits for the host, which has more to do where numbers are converted.
+        It is tried on GPUs too: a small network waits for the host, which has more to do where numbers are converted.
         """
         job, learner = self.job, self.learner
         tried = copy.deepcopy(self.model)
@@ -210,7 +207,7 @@ class Trainer(Generic[B]):
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _steps(self) -> bool:
-        """All steps that are left; whether it was asked to stop before the last."""
+        """Make all steps that are left; whether a stop was requested before the last."""
         job, state = self.job, self.state
         written, stopped = job.clock(), False
         with closing(self._batches_left()) as batches:
@@ -218,10 +215,10 @@ class Trainer(Generic[B]):
                 lr = self._step(batch)
                 self._set_length()
                 is_last = state.step == state.steps
-                evaluated = self._evaluate() if is_last or self._is_due() else None
+                evaluated = self._evaluate() if is_last or (state.steps and state.step % self._every == 0) else None
                 if job.team.is_leader:
                     job.on_progress(self._progress(lr, evaluated))
-                stopped = state.is_unjudged or (not is_last and job.team.is_any(job.stop()))
+                stopped = state.is_unjudged or (not is_last and job.team.sums([float(job.stop())])[0] > 0)
                 if any((is_last, stopped, evaluated, job.clock() - written > self.learner.checkpoint_s)):
                     self._save()
                     written = job.clock()
@@ -230,14 +227,12 @@ class Trainer(Generic[B]):
         return stopped
 
     def _batches_left(self) -> Generator[B]:
-        """Batches from the one after the last step on, until no step is left."""
         state = self.state
         while not state.steps or state.step < state.steps:
             epoch, first = divmod(state.step, self.learner.epoch_steps)
             yield from self.learner.batches(epoch=epoch, first=first)
 
     def _step(self, batch: B) -> float:
-        """One step; its learning rate."""
         state, learner, team = self.state, self.learner, self.job.team
         steps = state.steps or UNKNOWN_STEPS
         lr = learning_rate(
@@ -248,7 +243,7 @@ class Trainer(Generic[B]):
         if steps != self.momentum_set_for:
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
-        seed_step(self.job.seed, state.step, team.rank)
+        torch.manual_seed((self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63))
         own = self.descend(self.shared, self.optimizer, batch, state, self.scaler)
         loss = team.sums([own])[0] / team.size
         if not math.isfinite(loss):
@@ -264,14 +259,9 @@ class Trainer(Generic[B]):
         return lr
 
     def descend(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        batch: B,
-        state: State,
-        scaler: torch.amp.GradScaler,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
     ) -> float:
-        """One step of an optimizer, left out if gradients in float16 are not finite; the loss before it."""
+        """One step of an optimizer, skipped if gradients in float16 are not finite; the loss before it."""
         if not model.training:
             model.train()
         optimizer.zero_grad(set_to_none=True)
@@ -286,7 +276,7 @@ class Trainer(Generic[B]):
     # -- length --------------------------------------------------------------------------------------------------
 
     def _set_length(self) -> None:
-        """Plan as many steps as the leader's pace fits into the time, and fewer if it becomes slower."""
+        """Plan the steps that fit into the time by the leader's pace, and fewer if it slows down."""
         state, pace, team = self.state, self.pace, self.job.team
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
@@ -307,7 +297,6 @@ class Trainer(Generic[B]):
         state.steps, state.every = found
 
     def _expect(self) -> None:
-        """Expect an evaluation to take as long as one of a few images tells."""
         clock, begin = self.job.clock, self.job.clock()
         self.learner.evaluate_some(self._shown)  # loads what evaluates
         warm = clock()
@@ -315,13 +304,8 @@ class Trainer(Generic[B]):
         ended = clock()
         self.pace.expect((ended - warm) / share, took_s=ended - begin)
 
-    def _is_due(self) -> bool:
-        """Whether an evaluation is: after an epoch, or several, so that there are not more than planned."""
-        return self.state.steps > 0 and self.state.step % self._every == 0
-
     @property
     def _every(self) -> int:
-        """Steps from one evaluation to the next."""
         most = max(1.0, self.state.steps / self.evaluations) if self.evaluations else 1.0
         return self.state.every or math.ceil(most / self.learner.epoch_steps) * self.learner.epoch_steps
 
@@ -329,11 +313,10 @@ class Trainer(Generic[B]):
 
     @property
     def _shown(self) -> nn.Module:
-        """The weights that are evaluated and kept."""
         return self.model if self.averaged is None else self.averaged
 
     def _evaluate(self) -> Metrics | None:
-        """Metrics on the validation images, None without them or if stopped; the best weights so far are kept."""
+        """Metrics on the validation images, None without them or if stopped; writes the best weights so far."""
         state, shown, job = self.state, self._shown, self.job
         if not self.evaluations:
             return None

@@ -18,7 +18,6 @@ from mnv2search.accuracy.estimate import (
     estimate,
     estimate_many,
     gain,
-    ranking_bound,
     ranking_bound_many,
 )
 from mnv2search.accuracy.evaluator import AccuracyEvaluator
@@ -165,7 +164,7 @@ def test_more_resolution_is_estimated_better(width: float, resolution: int) -> N
 @settings(deadline=None)
 @given(covered())
 def test_the_bound_is_below_the_estimate(features: Features) -> None:
-    assert ranking_bound(features) < estimate(features).value
+    assert estimate(features).low < estimate(features).value
 
 
 @settings(deadline=None)
@@ -173,7 +172,7 @@ def test_the_bound_is_below_the_estimate(features: Features) -> None:
 def test_many_at_once_equal_one_by_one(several: list[Features], factor: float) -> None:
     stretched = [replace(f, madds=f.madds * factor, body_params=f.body_params / factor) for f in several]
     assert estimate_many(stretched) == pytest.approx([estimate(f).value for f in stretched])
-    assert ranking_bound_many(stretched) == pytest.approx([ranking_bound(f) for f in stretched])
+    assert ranking_bound_many(stretched) == pytest.approx([estimate(f).low for f in stretched])
 
 
 def test_many_of_none_is_empty() -> None:
@@ -183,13 +182,13 @@ def test_many_of_none_is_empty() -> None:
 def test_arrays_are_taken_like_networks() -> None:
     columns = {name: np.array([float(getattr(BASE, name))]) for name in NUMERIC}
     assert estimate_many(columns) == pytest.approx([estimate(BASE).value])
-    assert ranking_bound_many(columns) == pytest.approx([ranking_bound(BASE)])
+    assert ranking_bound_many(columns) == pytest.approx([estimate(BASE).low])
 
 
 def test_what_the_tables_do_not_know_lowers_the_bound_of_many_too() -> None:
     split = replace(BASE, unusual="split convolutions")
-    assert ranking_bound_many([split, BASE]) == pytest.approx([ranking_bound(split), ranking_bound(BASE)])
-    assert ranking_bound(split) < ranking_bound(BASE)
+    assert ranking_bound_many([split, BASE]) == pytest.approx([estimate(split).low, estimate(BASE).low])
+    assert estimate(split).low < estimate(BASE).low
 
 
 def test_kernels_above_the_tables_count_as_the_largest_there_and_are_said() -> None:
@@ -199,7 +198,7 @@ def test_kernels_above_the_tables_count_as_the_largest_there_and_are_said() -> N
 
 
 def test_ever_more_parameters_end_below_where_they_began() -> None:
-    bounds = [ranking_bound(replace(BASE, body_params=BASE.body_params * 2**power)) for power in range(8)]
+    bounds = [estimate(replace(BASE, body_params=BASE.body_params * 2**power)).low for power in range(8)]
     assert max(bounds) in bounds[:3]
     assert bounds[4] < bounds[0]
     assert bounds[4:] == sorted(bounds[4:], reverse=True)

@@ -27,8 +27,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_spec, loads
 from mnv2search.supernet.proxy_scale import Fidelity, choose_fidelity, reduced
-from mnv2search.supernet.sandwich import Sandwich, Shrinking, by_madds
-from mnv2search.supernet.train import SupernetTrained, train_supernet
+from mnv2search.supernet.train import Sandwich, Shrinking, SupernetTrained, by_madds, train_supernet
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 

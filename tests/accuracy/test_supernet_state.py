@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnv2search.accuracy.evaluators.supernet_state import State, read_state, write_state
+from mnv2search.accuracy.evaluators.supernet_training import State, read_state, write_state
 from mnv2search.errors import TrainingError
 from mnv2search.supernet.proxy_scale import Fidelity
 

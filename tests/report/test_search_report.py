@@ -94,7 +94,7 @@ def result(*front: Figures, baseline: Sequence[Figures] = (), exhausted: bool = 
     """The result of a search, with the stage of each network and figures of our choosing."""
     items = [Evaluated(trial=-1, stage="final", pick=(), evaluation=evaluated(f)) for f in front]
     items += [Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=evaluated(f)) for f in baseline]
-    return result_of(items, elapsed_s=1.0, exhausted=exhausted)
+    return replace(result_of(items, elapsed_s=1.0), exhausted=exhausted)
 
 
 def evaluated(figures: Figures) -> Evaluation:

@@ -20,7 +20,7 @@ from mnv2search.spec.space import Pick, SearchSpace
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
-from mnv2search.study.phases.initial_design import FIRST_PICKS
+from mnv2search.study.phases import FIRST_PICKS
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
 
 SMALL = """

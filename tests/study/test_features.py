@@ -9,7 +9,7 @@ import pytest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.study.features import FEATURES, features_of
+from mnv2search.study.candidates import FEATURES, features_of
 
 SPEC = """
 mnv2search: 1

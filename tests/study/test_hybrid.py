@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from mnv2search.errors import OptionError
 from mnv2search.pareto import hypervolume
-from mnv2search.study.hybrid.candidates import best_in_niches, spread_picks
+from mnv2search.study.hybrid.candidates import Description, best_in_niches, stratified_design
 from mnv2search.study.hybrid.feasibility import Feasibility
-from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
-from mnv2search.study.hybrid.history import History
-from mnv2search.study.hybrid.strategy import Description, HybridStrategy, SpaceExhausted
+from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
+from mnv2search.study.hybrid.strategy import HybridStrategy, SpaceExhausted
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 
 CARDS = (3, 4, 2, 3, 3)  # 216 networks
@@ -289,22 +288,22 @@ def test_the_gain_is_the_difference_of_hypervolumes(
 ) -> None:
     reference = (2.0, 8.0)
     accuracies, costs = np.array(points, dtype=float).reshape(-1, 2).T
-    gain = Staircase(costs, accuracies, reference=reference).gain(np.array([cost]), np.array([accuracy]))
+    gain = ParetoFront(costs, accuracies, reference=reference).gain(np.array([cost]), np.array([accuracy]))
     before, after = (hypervolume(ps, reference=reference) for ps in (points, [*points, (accuracy, cost)]))
     assert gain[0] == pytest.approx(after - before)
 
 
 def test_the_expected_gain_of_a_certain_accuracy_is_its_gain() -> None:
-    stairs = Staircase(np.array([2.0, 5.0]), np.array([4.0, 6.0]), reference=(0.0, 9.0))
+    front = ParetoFront(np.array([2.0, 5.0]), np.array([4.0, 6.0]), reference=(0.0, 9.0))
     certain = np.full((1, len(NODES)), 7.0)
-    assert expected_gain(stairs, np.array([3.0]), certain) == pytest.approx(np.array([2 * 3.0 + 4 * 1.0]))
+    assert expected_gain(front, np.array([3.0]), certain) == pytest.approx(np.array([2 * 3.0 + 4 * 1.0]))
 
 
 def test_the_expected_gain_agrees_with_drawing_accuracies() -> None:
-    stairs = Staircase(np.array([2.0, 5.0]), np.array([4.0, 6.0]), reference=(0.0, 9.0))
+    front = ParetoFront(np.array([2.0, 5.0]), np.array([4.0, 6.0]), reference=(0.0, 9.0))
     drawn = np.asarray(np.random.default_rng(0).normal(5.0, 1.0, size=200_000))
-    sampled = stairs.gain(np.array([3.0]), drawn).mean()
-    assert expected_gain(stairs, np.array([3.0]), 5.0 + NODES[None]) == pytest.approx(sampled, rel=0.05)
+    sampled = front.gain(np.array([3.0]), drawn).mean()
+    assert expected_gain(front, np.array([3.0]), 5.0 + NODES[None]) == pytest.approx(sampled, rel=0.05)
 
 
 def surrogate_of(choices: IntArray, values: FloatArray, *, prior: FloatArray | None = None) -> Surrogate:
@@ -395,7 +394,7 @@ def test_a_design_covers_the_costs(prior: Callable[[IntArray], FloatArray] | Non
     description = Description(
         cost=cost_of(rows), features=describe(rows).features, prior=None if prior is None else prior(rows)
     )
-    picks = spread_picks(np.random.default_rng(0), description, 6)
+    picks = stratified_design(np.random.default_rng(0), description, 6)
     log_cost = np.log(description.cost)
     edges = np.linspace(log_cost.min(), log_cost.max(), 7)
     assert sorted(np.clip(np.digitize(log_cost[picks], edges) - 1, 0, 5)) == list(range(6))
@@ -414,7 +413,7 @@ def test_feasibility_learns_that_a_prediction_is_wrong() -> None:
     history = History()
     for choice, violation in zip(map(tuple, rows[:60].tolist()), truly, strict=False):
         history.add(choice, accuracy=None if violation > 0 else 60.0, cost=1.0, violation=max(float(violation), 0.0))
-    feasibility = Feasibility(cards=CARDS, ordinal=None)
+    feasibility = Feasibility(cards=CARDS, ordinal=())
     feasibility.learn(history, describe_opposite)
     weights = feasibility.weights(rows[60:], describe_opposite(rows[60:]))
     assert ((weights > 0.5) == (truly[60:] <= 0)).mean() > 0.95
@@ -426,7 +425,7 @@ def test_a_fit_is_bounded_and_keeps_the_front() -> None:
     for choice in map(tuple, rows.tolist()):
         accuracy, cost = value_of(choice)
         history.add(choice, accuracy=accuracy, cost=cost, violation=0.0)
-    stairs = history.staircase((60.0, 50.0))
-    fitted = history.to_fit(stairs, np.random.default_rng(0), most=100)
+    front = history.front((60.0, 50.0))
+    fitted = history.training_subset(front, np.random.default_rng(0), most=100)
     assert len(set(fitted.tolist())) == 100
-    assert set(stairs.accuracies) <= set(history.accuracies[fitted])
+    assert set(front.accuracies) <= set(history.accuracies[fitted])

@@ -12,7 +12,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from mnv2search.errors import OptionError, UnknownNameError
-from mnv2search.study.hybrid.strategy import Description, SpaceExhausted
+from mnv2search.study.hybrid.candidates import Description
+from mnv2search.study.hybrid.strategy import SpaceExhausted
 from mnv2search.study.hybrid.surrogate import IntArray
 from mnv2search.study.sampler import SAMPLERS, VIOLATION, HybridSampler, make_sampler
 

@@ -12,7 +12,7 @@ from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
 from mnv2search.spec.space import Pick
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.study.hybrid.description import Description
+from mnv2search.study.hybrid.candidates import Description
 from mnv2search.study.hybrid.surrogate import IntArray
 from mnv2search.study.supernet_reliability import (
     FEWEST,

@@ -15,7 +15,7 @@ from mnv2search.model.elastic import ElasticNet, smallest_and_largest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace, random_pick
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.supernet.shared_inheritance import inherit_shared
+from mnv2search.supernet.inheritance import inherit_shared
 
 SPACE = """
 mnv2search: 1

@@ -13,7 +13,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space, load_spec, loads
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
-from mnv2search.supernet.sandwich import ALONE, Shrinking
+from mnv2search.supernet.train import ALONE, Shrinking
 
 SPACE = """
 mnv2search: 1

@@ -182,6 +182,7 @@ class HalfLayer(Learner[Batch]):
 
 
 def test_a_step_that_overflows_in_float16_is_left_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     layer = nn.Conv2d(3, 3, 4, bias=False)
     network = nn.Sequential(layer, nn.Flatten())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)

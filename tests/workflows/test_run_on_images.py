@@ -307,13 +307,10 @@ class Shared(ImagenetEvaluator):
     """Weights that every network is said to have inherited."""
 
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
+    dataset: Dataset
 
     def __init__(self, images: Dataset) -> None:
-        self.images = images
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.images
+        self.dataset = images
 
     def is_full_size(self) -> bool:
         return True

@@ -39,7 +39,6 @@ class CommandEvaluator(Evaluator):
             ``{seed}`` the seed.
         timeout_s: time for one network in seconds.
         metric: what the number is.
-        dataset: on which images.
     """
 
     def __init__(self, *, run: str, timeout_s: float = 600.0, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -66,21 +65,12 @@ class CommandEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}",
-            version="1",
-            kind="reported",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"printed by {self._words[0]}",
-        )
+        name = f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}"
+        detail = f"printed by {self._words[0]}"
+        return EvaluatorInfo(name=name, kind="reported", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """What the program prints for `spec`.
-
-        Raises:
-            EvaluatorError: it cannot be started, fails, takes too long, or its last line is not such a number.
-        """
+        """The number that the program prints for `spec`."""
         del report  # a program's last line is its only report
         with tempfile.TemporaryDirectory(prefix="mnv2search-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "spec.yaml"
@@ -127,7 +117,6 @@ class CommandEvaluator(Evaluator):
 
 
 def _numbers(told: object) -> tuple[float, float, float]:
-    """Value and interval of a decoded last line."""
     if isinstance(told, dict):
         if unknown := sorted(set(told) - {"value", "low", "high"}):
             raise ValueError(f"the key {_short(unknown[0])} is not one of value, low, high")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mnv2search.accuracy import estimate
-from mnv2search.accuracy.estimate import Features
+from mnv2search.accuracy.estimate import Array, Features
 from mnv2search.accuracy.evaluator import Evaluator, Method, Report
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import layer_params
@@ -17,10 +17,6 @@ from mnv2search.errors import EvaluatorError, OptionError, SpecError
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import SearchSpace, resolve
-
-if TYPE_CHECKING:
-    from mnv2search.accuracy.estimate import Array
-
 
 CLASSES = 1000
 SMALLEST_SIDE_PX = 96
@@ -41,32 +37,17 @@ class ImagenetEvaluator(Evaluator):
     @property
     def info(self) -> EvaluatorInfo:
         """What the estimates mean."""
-        return EvaluatorInfo(
-            name="imagenet",
-            version="1",
-            kind="estimated",
-            dataset=estimate.DATASET,
-            metric=estimate.METRIC,
-            detail="ImageNet top-1 after a standard training, estimated from published results; not measured",
-        )
+        detail = "ImageNet top-1 after a standard training, estimated from published results; not measured"
+        dataset, metric = estimate.DATASET, estimate.METRIC
+        return EvaluatorInfo(name="imagenet", kind="estimated", dataset=dataset, metric=metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int = 0, report: Report | None = None) -> Accuracy:
-        """The estimated top-1 of `spec`; nothing is drawn and nothing reported on the way.
-
-        Raises:
-            EvaluatorError: the network is made for images too small for what ImageNet says to hold.
-        """
+        """The estimated top-1 of `spec`."""
         del seed, report
         return estimate.estimate(features_of(plan(spec)))
 
     def check_space(self, space: SearchSpace) -> None:
-        """Refuse a space of other networks than classifiers, or of small images.
-
-        Looks at the first options of all axes, and at every other option beside these.
-
-        Raises:
-            OptionError: a network has no estimate.
-        """
+        """Refuse a space of other networks than classifiers, or of small images; looks at each option on its own."""
         others = [(at, index) for at, axis in enumerate(space.axes) for index in range(1, len(axis.options))]
         for at, index in [(0, 0), *others]:
             pick = [index if place == at else 0 for place in range(len(space.axes))]
@@ -78,16 +59,12 @@ class ImagenetEvaluator(Evaluator):
                 raise OptionError(error.message, hint=error.hint) from error
 
     def lower_bounds(self, plans: Sequence[Plan]) -> Array:
-        """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network.
-
-        Raises:
-            EvaluatorError: as `evaluate`.
-        """
+        """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network."""
         return estimate.ranking_bound_many([features_of(laid_out) for laid_out in plans])
 
 
 def features_of(laid_out: Plan) -> Features:
-    """What the estimate knows of a network.
+    """The features of a network on which the estimate is based.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> rows = (BlockSpec(channels=16, expansion=1), *(BlockSpec(channels=c, stride=2) for c in (24, 32, 64, 160)))
@@ -104,7 +81,8 @@ def features_of(laid_out: Plan) -> Features:
     counts = [_counts(unit) for unit in units]
     blocks = [count for count in counts if count.is_block]
     share = 1 / max(1, len(blocks))
-    unusual = frozenset().union(_unusual_as_a_whole(units, stride), *(count.unusual for count in counts))
+    whole = {f"total stride {stride}": stride != USUAL_STRIDE, "no last convolution": units[-1].kind != "last"}
+    unusual = frozenset(text for text, holds in whole.items() if holds).union(*(count.unusual for count in counts))
     return Features(
         madds=sum(count.madds for count in counts) + units[-1].c_out * CLASSES,
         body_params=sum(count.body_params for count in counts),
@@ -150,7 +128,7 @@ def _counts(unit: Unit) -> _Counts:
 
 
 def _unusual(unit: Unit) -> list[str]:
-    """What the tables have no example of."""
+    """Properties without an example in the published tables."""
     block = unit.block or PLAIN
     claims = {
         "dilated convolutions": any(layer.dilation > 1 for layer in unit.layers),
@@ -164,11 +142,6 @@ def _unusual(unit: Unit) -> list[str]:
     return [text for text, holds in claims.items() if holds]
 
 
-def _unusual_as_a_whole(units: Sequence[Unit], stride: int) -> list[str]:
-    claims = {f"total stride {stride}": stride != USUAL_STRIDE, "no last convolution": units[-1].kind != "last"}
-    return [text for text, holds in claims.items() if holds]
-
-
 def _unexpanded_share(blocks: list[_Counts]) -> float:
     """Mean over the stages after the first of the share of blocks without expansion."""
     stages = [[not count.is_expanded for count in run] for _, run in groupby(blocks, key=lambda count: count.c_out)]
@@ -177,26 +150,19 @@ def _unexpanded_share(blocks: list[_Counts]) -> float:
 
 
 def _checked_side(laid_out: Plan, stride: int) -> int:
-    """Side of the input in px of a network that has an estimate."""
-    name, side = laid_out.spec.name, laid_out.spec.resolution
+    side, network = laid_out.spec.resolution, laid_out.spec.name
     hint = "give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'"
     if laid_out.dense:
-        raise EvaluatorError(
-            f"no ImageNet estimate for {name}: its head detects or segments and classifies nothing", hint=hint
-        )
-    if not isinstance(side, int):
-        raise EvaluatorError(
-            f"no ImageNet estimate for {name}: it is made of networks for squares, and this one takes "
-            f"{laid_out.spec.size} px",
-            hint="write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'",
-        )
-    too_small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px" if side < SMALLEST_SIDE_PX else ""
-    if not too_small and stride < SMALLEST_STRIDE:
-        too_small = f"total stride {stride} is below {SMALLEST_STRIDE}"
-    if too_small:
-        raise EvaluatorError(
-            f"no ImageNet estimate for this network: {too_small}; on small images, networks with more parameters "
-            "at equal cost tend to be less accurate, unlike on ImageNet",
-            hint=hint,
-        )
-    return side
+        why = "its head detects or segments and classifies nothing"
+    elif not isinstance(side, int):
+        why = f"it is made of networks for squares, and this one takes {laid_out.spec.size} px"
+        hint = "write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'"
+    elif side >= SMALLEST_SIDE_PX and stride >= SMALLEST_STRIDE:
+        return side
+    else:
+        small = f"total stride {stride} is below {SMALLEST_STRIDE}"
+        if side < SMALLEST_SIDE_PX:
+            small = f"resolution {side} px is below {SMALLEST_SIDE_PX} px"
+        network, unlike = "this network", "tend to be less accurate, unlike on ImageNet"
+        why = f"{small}; on small images, networks with more parameters at equal cost {unlike}"
+    raise EvaluatorError(f"no ImageNet estimate for {network}: {why}", hint=hint)

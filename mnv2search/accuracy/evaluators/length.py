@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,16 +18,14 @@ from mnv2search.cost import MAX_COUNT, cost_of
 from mnv2search.errors import EvaluatorError, TrainingError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import resolve
-from mnv2search.training.checkpoint import write_whole
+from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
-from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 # Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
 TIMED_PLACES = (0.25, 0.9)
 # Of the time, after which no further one is.
 TIMING_SHARE = 0.1
 FILE = "length.json"
-MAX_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -38,7 +36,7 @@ class StepCount:
     evaluations: int = 0
 
     def update(self, step: int, *, is_evaluated: bool) -> None:
-        """Count a step, and perhaps an evaluation after it."""
+        """Record the current step, and an evaluation after it."""
         self.steps, self.evaluations = step, self.evaluations + is_evaluated
 
 
@@ -46,9 +44,9 @@ class Length:
     """The length of every training of one search, and the time that one takes.
 
     Args:
-        asked: steps of a training that has all the time it wants.
-        least: steps to which one is shortened at most, where time is short.
-        evaluations: that a training of so many steps makes.
+        asked: steps of a training that is not shortened.
+        least: fewest steps to which one is shortened.
+        evaluations: gives the evaluations that a training of so many steps makes.
 
     Attributes:
         left_s: time by which a training that begins now has to end; None sets no limit.
@@ -66,18 +64,11 @@ class Length:
         return self.steps == self._asked
 
     def fit(
-        self,
-        preparation: Preparation,
-        timed: Callable[[ModelSpec], Timed],
-        *,
-        left_s: Callable[[], float | None],
+        self, preparation: Preparation, timed: Callable[[ModelSpec], Timed], *, left_s: Callable[[], float | None]
     ) -> Fitting:
         """Choose the length of all trainings; a resumed run keeps the length that it began with.
 
-        `timed` gives the speed of a network; for `left_s` see the attributes.
-
-        Raises:
-            EvaluatorError: the folder does not take the length, or what it holds cannot be read.
+        `timed` gives the speed of a network. Raises an `EvaluatorError` for a file that cannot be read or written.
         """
         file = None if preparation.folder is None else preparation.folder / FILE
         known = None if file is None else read_length(file)
@@ -88,7 +79,12 @@ class Length:
         begin = time.monotonic()
         picks = [preparation.band[round(place * (len(preparation.band) - 1))] for place in TIMED_PLACES]
         specs = [resolve(preparation.space, pick) for pick in dict.fromkeys(picks)]
-        self._speed = _timed_speed(specs, timed, preparation.tell, ends=begin + TIMING_SHARE * time_s)
+        found: list[Timed] = []
+        for number, spec in enumerate(specs, start=1):
+            if not found or time.monotonic() < begin + TIMING_SHARE * time_s:
+                preparation.tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
+                found.append(timed(spec))
+        self._speed = Speed(found)
         time_s = max(0.0, time_s - (time.monotonic() - begin))
         asked, least = (known, known) if known else (self._asked, self._least)
         training_s = partial(self._training_s, specs[-1])
@@ -130,22 +126,6 @@ class Length:
         return self._speed.training_s(cost_of(spec).madds, steps=steps, evaluations=self._evaluations(steps))
 
 
-def _timed_speed(
-    specs: Sequence[ModelSpec],
-    timed: Callable[[ModelSpec], Timed],
-    tell: Callable[[str, float], None],
-    *,
-    ends: float,
-) -> Speed:
-    """The speed of the first network, and of the others while there is time."""
-    found: list[Timed] = []
-    for number, spec in enumerate(specs, start=1):
-        if not found or time.monotonic() < ends:
-            tell(f"timing a few steps: network {number} of {len(specs)}", 0.0)
-            found.append(timed(spec))
-    return Speed(found)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LengthFile:
     """The content of the file that an earlier part of the run wrote."""
@@ -155,12 +135,11 @@ class _LengthFile:
 
 def read_length(file: Path) -> int | None:
     """Steps of every training of an earlier part of the run; None where there was none."""
-    if not file.exists():
-        return None
     try:
-        return json_as(_LengthFile, read_bytes(file, max_bytes=MAX_BYTES)).steps
-    except (OSError, UnsafeFileError) as error:
-        raise EvaluatorError(f"{file} cannot be read: {error}", hint="begin anew with --force") from error
+        found = read_json(_LengthFile, file)
+    except TrainingError as error:
+        raise EvaluatorError(error.message, hint="begin anew with --force") from error
+    return None if found is None else found.steps
 
 
 def _write(file: Path, steps: int) -> None:
@@ -171,7 +150,6 @@ def _write(file: Path, steps: int) -> None:
 
 
 def _length_text(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
-    """How the time is divided, for a user."""
     takes = f"{steps} steps takes about {training_s(steps):.0f} s here, near the budget"
     if not fitting:
         least = ", the least that is of any use" if steps < asked else ""

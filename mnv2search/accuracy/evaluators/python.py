@@ -25,8 +25,6 @@ class PythonEvaluator(Evaluator):
 
     Args:
         function: ``module:function``, or ``path/to/file.py:function``.
-        metric: what a returned number is.
-        dataset: on which images.
     """
 
     def __init__(self, *, function: str, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -37,21 +35,11 @@ class PythonEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"python:{changed}{self._name}",
-            version="1",
-            kind="reported",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"returned by {self._name}",
-        )
+        name, detail = f"python:{changed}{self._name}", f"returned by {self._name}"
+        return EvaluatorInfo(name=name, kind="reported", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """What the function returns for `spec`.
-
-        Raises:
-            EvaluatorError: the function raises, chained to what it raises, or returns something else.
-        """
+        """The number that the function returns; its exceptions become the cause of an `EvaluatorError`."""
         del report
         try:
             found = self._function(spec, seed)
@@ -125,14 +113,11 @@ def _imported(where: str, attribute: str) -> object:
         return getattr(module, attribute)
     except (OptionError, KeyboardInterrupt):
         raise
-    except ImportError as error:
-        raise OptionError(
-            f"{where} cannot be imported: {shown(error, str)}", hint="install it, or write the path of a file"
-        ) from error
     except BaseException as error:  # a module may raise anything, SystemExit too
-        raise OptionError(
-            f"{where} cannot be imported: {described(error)}", hint="import it on its own to see where"
-        ) from error
+        is_absent = isinstance(error, ImportError)
+        hint = "install it, or write the path of a file" if is_absent else "import it on its own to see where"
+        why = shown(error, str) if is_absent else described(error)
+        raise OptionError(f"{where} cannot be imported: {why}", hint=hint) from error
 
 
 def _module(where: str) -> ModuleType:

@@ -27,11 +27,6 @@ class RecordedEvaluator(Evaluator):
 
     Each row has a `value` from 0 to 1, optionally `low` and `high`, and a `name` (of the spec) or a `hash` (its
     `content_hash`, which does not depend on the name) or both.
-
-    Args:
-        table: path of the file.
-        metric: what the values are.
-        dataset: on which images.
     """
 
     def __init__(self, *, table: str, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -68,21 +63,11 @@ class RecordedEvaluator(Evaluator):
     def info(self) -> EvaluatorInfo:
         """What the numbers mean, as far as can be known."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
-        return EvaluatorInfo(
-            name=f"recorded:{changed}{self._table}",
-            version="1",
-            kind="recorded",
-            dataset=self._dataset,
-            metric=self._metric,
-            detail=f"looked up in {self._table}",
-        )
+        name, detail = f"recorded:{changed}{self._table}", f"looked up in {self._table}"
+        return EvaluatorInfo(name=name, kind="recorded", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """The recorded accuracy of `spec`, found by its hash or else by its name.
-
-        Raises:
-            EvaluatorError: the table has neither.
-        """
+        """The recorded accuracy of `spec`, found by its hash or else by its name."""
         del report, seed
         found = self._found.get(("hash", content_hash(spec))) or self._found.get(("name", spec.name))
         if found is None:

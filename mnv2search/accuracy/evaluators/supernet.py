@@ -25,7 +25,7 @@ from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.space import pick_of
 from mnv2search.supernet.proxy_scale import Fidelity
-from mnv2search.supernet.recalibrate import recalibrate
+from mnv2search.supernet.train import recalibrate
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 
@@ -54,6 +54,8 @@ class SupernetEvaluator(Evaluator):
 
     method: Method = "shared weights"
     can_finetune: bool = True
+    task = Classification()
+    dataset: Dataset
 
     def __init__(
         self,
@@ -79,13 +81,14 @@ class SupernetEvaluator(Evaluator):
             weights_spec=weights_spec,
             device=own_device(),
         )
-        self._dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
+        self.dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
+        self.learned = Learned(classes=self.dataset.classes, normalization=self._options.recipe.normalization)
         self._supernet: TrainedSupernet | None = None
 
     @property
     def info(self) -> EvaluatorInfo:
         """The meaning of the accuracies."""
-        dataset, options = self._dataset, self._options
+        dataset, options = self.dataset, self._options
         changed = changed_options(
             recipe=(self._recipe_name, AUTO),
             epochs=(str(options.epochs), "0"),
@@ -111,57 +114,26 @@ class SupernetEvaluator(Evaluator):
 
     @property
     def fidelity(self) -> Fidelity:
-        """The scale of the trained networks.
-
-        Raises:
-            EvaluatorError: nothing is trained yet.
-        """
+        """The scale of the trained networks; an `EvaluatorError` if nothing is trained yet."""
         return self._trained().state.fidelity
 
     def is_full_size(self) -> bool:
-        """Whether the networks are trained at their own width and resolution.
-
-        Raises:
-            EvaluatorError: nothing is trained yet.
-        """
+        """Whether the networks are trained at their own width and resolution; raises as `fidelity`."""
         return self.fidelity.is_full
 
-    @property
-    def task(self) -> Classification:
-        """Classification, the task of networks that share weights."""
-        return Classification()
-
-    @property
-    def dataset(self) -> Dataset:
-        """The images."""
-        return self._dataset
-
-    @property
-    def learned(self) -> Learned:
-        """Classes and normalisation, which are written with the weights."""
-        return Learned(classes=self._dataset.classes, normalization=self._options.recipe.normalization)
-
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Train the shared weights, or resume their training.
-
-        Raises:
-            EvaluatorError: the space has networks that cannot share weights, or the training fails.
-        """
-        space = space_with_classes(preparation.space, len(self._dataset.classes))
+        """Train the shared weights, or resume their training."""
+        space = space_with_classes(preparation.space, len(self.dataset.classes))
         with ExitStack() as stack:
             own = Path(self._folder) if self._folder else preparation.folder
             folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
-            self._supernet = prepare_supernet(space, self._dataset, self._options, preparation, folder)
+            self._supernet = prepare_supernet(space, self.dataset, self._options, preparation, folder)
         return self._supernet.notes
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights and recalibrated batch norms.
 
-        Its merit is the geometric mean of the probabilities of the right classes. This function of the loss orders
-        networks with less noise than the accuracy.
-
-        Raises:
-            EvaluatorError: the network is not one of the space, or nothing is trained yet.
+        Its merit, the geometric mean of the probabilities of the right classes, orders networks with less noise.
         """
         model, supernet = self.member(spec), self._trained()
         transform = Transform(side=square_side(model.spec), normalization=supernet.recipe.normalization)
@@ -173,14 +145,10 @@ class SupernetEvaluator(Evaluator):
         return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
 
     def member(self, spec: ModelSpec) -> MobileNet:
-        """A network with its part of the weights at the fidelity of the training, in evaluation mode.
-
-        Raises:
-            EvaluatorError: it is not one of the space, or nothing is trained yet.
-        """
+        """A network with its part of the weights at the fidelity of the training, in evaluation mode."""
         supernet, device = self._trained(), self._options.device
         net, pixels = supernet.net, supernet.train
-        pick = pick_of(net.space, with_classes(spec, len(self._dataset.classes)))
+        pick = pick_of(net.space, with_classes(spec, len(self.dataset.classes)))
         if pick is None:
             raise EvaluatorError(
                 f"{spec.name} is not one of the space {net.space.name} whose weights were trained",

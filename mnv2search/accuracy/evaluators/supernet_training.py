@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Preparation
-from mnv2search.accuracy.evaluators.supernet_state import State, is_trained, read_state, write_state
+from mnv2search.cost import MAX_COUNT, check_counts
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prepare import prepare
@@ -23,14 +24,23 @@ from mnv2search.spec.model_spec import square_side
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, origins, resolve
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import inherit_shared, network_of
 from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
 from mnv2search.supernet.proxy_scale import FIDELITIES, WHOLE_WIDTHS, Choice, Fidelity, choose_fidelity, reduced
-from mnv2search.supernet.sandwich import PASSES, SHRINKING_PASSES, Sandwich, Shrinking, step_rate, suited
-from mnv2search.supernet.shared_inheritance import inherit_shared
-from mnv2search.supernet.train import Draw, train_supernet
+from mnv2search.supernet.train import (
+    PASSES,
+    SHRINKING_PASSES,
+    Draw,
+    Sandwich,
+    Shrinking,
+    step_rate,
+    suited,
+    train_supernet,
+)
+from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
+from mnv2search.training.trainer import LAST
 
 # With fewer images seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000
@@ -46,15 +56,50 @@ EPOCHS = 20
 TIMING_SHARE = 0.03
 
 
+STATE = "supernet.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The state of a supernet's training; steps and images are 0 until it ends.
+
+    `epochs` are the expected passes over the images, `side` that of the batches in px.
+    """
+
+    fidelity: Fidelity
+    epochs: float
+    side: int = 0
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (all(0 < share <= 1 for share in self.fidelity) and 0 < self.epochs < MAX_COUNT and self.seconds >= 0):
+            raise ValueError("fidelity is from 0 to 1, epochs are above 0 and seconds are not negative")
+        check_counts(side=self.side, steps=self.steps, images=self.images)
+
+
+def read_state(folder: Path) -> State | None:
+    """The state in a folder, or None; a `TrainingError` if it cannot be read."""
+    return read_json(State, folder / STATE)
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder holds a supernet whose training is finished; raises as `read_state`."""
+    state = read_state(folder)
+    return state is not None and state.steps > 0 and (folder / LAST).exists()
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write the state to a folder; a `TrainingError` if that fails."""
+    write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetOptions:
-    """How a supernet is trained.
+    """How a supernet is trained; see the options of `SupernetEvaluator`.
 
-    Attributes:
-        epochs: passes over the images; 0 trains for the time that the search allows.
-        fidelity: scale of width and resolution while training; None chooses by the time.
-        weights: file of the first weights; empty for random ones.
-        weights_spec: network that published weights belong to; empty takes the name of the space.
+    `fidelity` None chooses by the time, `epochs` 0 trains for the time, and empty `weights` are random ones.
     """
 
     recipe: Recipe
@@ -104,7 +149,10 @@ class _Preparing:
         self.band, self.seed = preparation.band, preparation.seed
         time_s = preparation.time_s
         self.time_s = time_s * ADAPTING_SHARE if time_s is not None and options.weights else time_s
-        self.source = self._source()
+        self.source = None
+        if options.weights:
+            spec = load_spec(options.weights_spec) if options.weights_spec else space.template
+            self.source = network_of(Path(options.weights), spec)
         # the network of the space that is most like the one that the weights belong to
         self.teacher = None if self.source is None else nearest_subnet(space, self.source.spec, band=self.band)
 
@@ -146,16 +194,7 @@ class _Preparing:
             notes=(*inherited, *self._notes(state, is_new=is_new)),
         )
 
-    def _source(self) -> MobileNet | None:
-        """The network whose weights were given."""
-        options = self.options
-        if not options.weights:
-            return None
-        spec = load_spec(options.weights_spec) if options.weights_spec else self.space.template
-        return network_of(Path(options.weights), spec)
-
     def _planned(self) -> State:
-        """Fidelity and length as requested, or by the speed of a few steps."""
         options, teacher = self.options, self.teacher
         fidelity, epochs = options.fidelity or Fidelity(), float(options.epochs or EPOCHS)
         if not options.epochs and self.time_s is not None:

@@ -20,8 +20,7 @@ from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import dumps, load_spec
-from mnv2search.supernet.inheritance import corresponds, inherit
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import corresponds, inherit, network_of
 from mnv2search.tasks.task import AnyTask, Data, named_task
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.distributed import own_device
@@ -55,6 +54,9 @@ class TrainEvaluator(Evaluator):
     """
 
     is_timed = can_finetune = True
+    task: AnyTask
+    dataset: Data
+    recipe: Recipe
     tasks: ClassVar[tuple[str, ...]] = ()
     """Tasks that it trains for; any if empty."""
 
@@ -72,37 +74,34 @@ class TrainEvaluator(Evaluator):
     ) -> None:
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self._task = named_task(task)
-        name = _name_of(self._task)
+        self.task = named_task(task)
+        name = _name_of(self.task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
         if halving < 0 or halving == 1:
             raise OptionError(f"evaluator {name}: halving is {halving}", hint="use 2 or more, or 0 for none")
         self._options = {
             "epochs": (str(epochs), "0"),
-            "recipe": (recipe or self._task.recipe, self._task.recipe),
+            "recipe": (recipe or self.task.recipe, self.task.recipe),
             "void": (str(void), str(VOID_VALUE)),
             "halving": (str(halving), str(HALVING)),
             "weights": (weights, ""),
             "weights_spec": (weights_spec, ""),
         }
         self._path, self._epochs, self._reduction = data, epochs, halving
-        self._recipe = load_recipe(recipe or self._task.recipe)
-        self._task.check(self._recipe)
+        self.recipe = load_recipe(recipe or self.task.recipe)
+        self.task.check(self.recipe)
         self._first = _first_network(weights, weights_spec, evaluator=name)
-        self._data: Data = self._task.read(Path(data), void=void)
+        self.dataset = self.task.read(Path(data), void=void)
         self._device = own_device()
         self._kept_in: Path | None = None
-        self._epoch_steps = max(1, len(self._data.part("train")) // self._batch)
-        self._length = self._new_length()
-
-    def _new_length(self) -> Length:
-        length, asked = self._task.length, self.epochs * self._epoch_steps
-        least = length.useful_steps[self._first is not None]
-        return Length(asked=asked, least=asked if self._epochs else min(least, asked), evaluations=self._evaluations)
+        images = len(self.dataset.part("train"))
+        self._epoch_steps = max(1, images // min(self.recipe.batch, images))
+        asked, useful = self.epochs * self._epoch_steps, self.task.length.useful_steps[self._first is not None]
+        self._length = Length(asked=asked, least=asked if epochs else useful, evaluations=self._evaluations)
 
     def keep_weights(self, folder: Path) -> None:
-        """From now on, write the weights of every network whose training is finished into a folder."""
+        """Keep the weights of every finished training in a folder."""
         self._kept_in = folder
 
     def weights_file(self, spec: ModelSpec) -> Path | None:
@@ -113,32 +112,13 @@ class TrainEvaluator(Evaluator):
         return file if file.exists() else None
 
     @property
-    def task(self) -> AnyTask:
-        """What the networks learn."""
-        return self._task
-
-    @property
-    def dataset(self) -> Data:
-        """The data, with its splits."""
-        return self._data
-
-    @property
-    def recipe(self) -> Recipe:
-        """Of every training."""
-        return self._recipe
-
-    @property
     def epochs(self) -> int:
-        """Of a training that is not shortened for want of time."""
-        length = self._task.length
+        """Epochs of a training that is not shortened."""
+        length = self.task.length
         return self._epochs or max(length.epochs, math.ceil(length.steps / self._epoch_steps))
 
-    @property
-    def _batch(self) -> int:
-        return min(self._recipe.batch, len(self._data.part("train")))
-
     def _evaluations(self, steps: int) -> int:
-        return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self._task.length.evaluations)
+        return evaluations_of(steps, epoch_steps=self._epoch_steps, most=self.task.length.evaluations)
 
     @property
     def halving(self) -> Halving | None:
@@ -148,7 +128,7 @@ class TrainEvaluator(Evaluator):
         return Halving(rungs=tuple(sorted(set(self._rungs()))), reduction=self._reduction)
 
     def _rungs(self) -> Iterator[int]:
-        length, steps = self._task.length, self._length.steps
+        length, steps = self.task.length, self._length.steps
         if length.first_rung_steps is None:
             powers = (self._reduction**n for n in count())
             return takewhile(lambda epoch: epoch < steps / self._epoch_steps, powers)
@@ -160,16 +140,16 @@ class TrainEvaluator(Evaluator):
     @property
     def info(self) -> EvaluatorInfo:
         """What the accuracies mean."""
-        data, name = self._data, _name_of(self._task)
-        task = "" if self._task.name == TASK else f"task={self._task.name},"
+        data, name = self.dataset, _name_of(self.task)
+        task = "" if self.task.name == TASK else f"task={self.task.name},"
         length = f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
         begin = "random" if self._first is None else "inherited"
         return EvaluatorInfo(
             name=f"{name}:{task}data={self._path},{changed_options(**self._options)}".removesuffix(","),
-            version=f"{3 if self._task.name in DENSE else 1}-{data.fingerprint}",
+            version=f"{3 if self.task.name in DENSE else 1}-{data.fingerprint}",
             kind="trained",
             dataset=Path(self._path).name,
-            metric=self._task.metric,
+            metric=self.task.metric,
             classes=len(data.classes) or None,
             detail=(
                 f"{length} of the recipe {self._options['recipe'][0]} on "
@@ -179,12 +159,7 @@ class TrainEvaluator(Evaluator):
         )
 
     def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose the length of all trainings; a resumed run keeps the length that it began with.
-
-        Raises:
-            DataError: there is too little to learn from.
-            EvaluatorError: the length cannot be written, or that of the run cannot be read.
-        """
+        """Choose the length of all trainings; a resumed run keeps the length that it began with."""
         return self._length.fit(preparation, self._timed, left_s=left_s)
 
     def expected_s(self, spec: ModelSpec) -> float:
@@ -192,27 +167,22 @@ class TrainEvaluator(Evaluator):
         return self._length.expected_s(spec)
 
     def _timed(self, spec: ModelSpec) -> Timed:
-        spec = self._task.fitted(spec, self._data)
-        parts, classes = self._parts(spec), self._data.classes
+        spec = self.task.fitted(spec, self.dataset)
+        parts, classes = self._parts(spec), self.dataset.classes
         train_part, val, recipe = parts.examples["train"], parts.examples["val"], parts.recipe
         network = build(spec, seed=0)
-        return time_training(network, self._task, train_part, val, recipe, classes=classes, device=self._device)
+        return time_training(network, self.task, train_part, val, recipe, classes=classes, device=self._device)
 
     def _parts(self, spec: ModelSpec) -> Parts[Sized]:
-        return self._task.prepare(self._data, spec, self._recipe, splits=("train", "val"))
+        return self.task.prepare(self.dataset, spec, self.recipe, splits=("train", "val"))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1.
-
-        Raises:
-            EvaluatorError: the network has another task, or the training fails.
-            StopEarly: `report` asked for it.
-        """
-        if not isinstance(spec.head, self._task.head):
+        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1."""
+        if not isinstance(spec.head, self.task.head):
             raise EvaluatorError(
-                f"{spec.name} is not for {self._task.name}", hint="search a space whose head is for the data's task"
+                f"{spec.name} is not for {self.task.name}", hint="search a space whose head is for the data's task"
             )
-        spec = self._task.fitted(spec, self._data)
+        spec = self.task.fitted(spec, self.dataset)
         parts, model, notes = self._parts(spec), build(spec, seed=seed), list[str]()
         if self._first is not None and corresponds(spec, self._first.spec):
             inherit(model, self._first)
@@ -231,13 +201,13 @@ class TrainEvaluator(Evaluator):
                 steps=self._length.steps,
                 limit_s=self._length.left_s(),
                 device=self._device,
-                evaluations=self._task.length.evaluations,
+                evaluations=self.task.length.evaluations,
                 precision="float32",  # a trial of speed may end one way today and another tomorrow
                 on_progress=progressed,
             )
-            train_part, val, classes = parts.examples["train"], parts.examples["val"], self._data.classes
+            train_part, val, classes = parts.examples["train"], parts.examples["val"], self.dataset.classes
             try:
-                found = train(model, self._task, train_part, val, parts.recipe, job, classes=classes)
+                found = train(model, self.task, train_part, val, parts.recipe, job, classes=classes)
                 if self._kept_in is not None:
                     write_whole(_file_in(self._kept_in, spec), Path(folder, BEST).read_bytes())
             except TrainingError as error:
@@ -278,7 +248,6 @@ class TrainDenseEvaluator(TrainEvaluator):
 
 
 def _name_of(task: AnyTask) -> str:
-    """The evaluator's name in the manifests of runs."""
     return "train-dense" if task.name in DENSE else "train"
 
 
@@ -287,7 +256,6 @@ def _file_in(folder: Path, spec: ModelSpec) -> Path:
 
 
 def _first_network(weights: str, weights_spec: str, *, evaluator: str) -> MobileNet | None:
-    """The network that every candidate inherits from."""
     if not weights:
         return None
     path = Path(weights)

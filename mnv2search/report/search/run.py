@@ -15,7 +15,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import file_name
 
 if TYPE_CHECKING:
-    from mnv2search.accuracy.published import PublishedResult
+    from mnv2search.accuracy.estimate import PublishedResult
 
 # Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
 NEXT_TO = 0.005
@@ -95,8 +95,8 @@ def _published_nearby(ship: Evaluation) -> Iterator[str]:
 
 def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
     """The published results most similar to an estimated network."""
+    from mnv2search.accuracy.estimate import nearest_published
     from mnv2search.accuracy.evaluators.imagenet import features_of
-    from mnv2search.accuracy.published import nearest_published
     from mnv2search.spec.plan import plan
 
     return nearest_published(features_of(plan(evaluation.spec)))
@@ -243,7 +243,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, ob
 def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:
     if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
         return []
-    return [found._asdict() for found in nearby_of(ship)]
+    return [asdict(found) for found in nearby_of(ship)]
 
 
 def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, object]:

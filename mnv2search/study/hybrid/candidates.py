@@ -1,32 +1,92 @@
-"""Networks worth describing: spread over the costs of a space, or bred from good ones."""
+"""Candidate networks and their descriptions: random ones spread over cost, and offspring of the best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.study.hybrid.description import Describe, Description
-from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
+from mnv2search.errors import OptionError
+from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Cheap knowledge of N networks.
+
+    Attributes:
+        cost: the objective to minimise, (N,), above 0: exact or predicted.
+        features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
+        prior: an estimate of the accuracy in its unit, (N,), or None; its weight is learned.
+        violation: predicted excess over the constraints, (N,), 0 where all fit, or None without constraints.
+        identity: equal for equal networks under different choices, (N,), or None.
+    """
+
+    cost: FloatArray
+    features: FloatArray
+    prior: FloatArray | None = None
+    violation: FloatArray | None = None
+    identity: IntArray | None = None
+
+    def rows(self, index: IntArray) -> Description:
+        """The description of some of the networks."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return Description(**{name: values[index] for name, values in columns.items() if values is not None})
+
+    def inputs(self, choices: IntArray) -> Inputs:
+        """Inputs of a surrogate of the accuracy of these networks."""
+        return Inputs(choices=choices, features=self.features, prior=self.prior)
+
+    @staticmethod
+    def joined(parts: Sequence[Description]) -> Description:
+        """One description of the networks of several, in order."""
+        columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
+        known = {name: values for name, values in columns.items() if all(v is not None for v in values)}
+        return Description(**{name: np.concatenate(values) for name, values in known.items()})
+
+
+_COLUMNS = tuple(field.name for field in fields(Description))
+Describe = Callable[[IntArray], Description]
+
+
+def checked_describe(describe: Describe) -> Describe:
+    """The function with a check that all costs are above 0, and all values finite and complete."""
+
+    def described(choices: IntArray) -> Description:
+        description = describe(choices)
+        values = [description.cost, description.features, description.prior, description.violation]
+        if any(len(v) != len(choices) or not np.isfinite(v).all() for v in values if v is not None):
+            raise OptionError(
+                f"the description of {len(choices)} networks has another length, or a value that is not finite",
+                hint="describe every network in every array, with finite numbers",
+            )
+        if not (description.cost > 0).all():
+            raise OptionError(
+                f"a network is described with a cost of {description.cost.min():g}", hint="costs must be above 0"
+            )
+        return description
+
+    return described
+
 
 BoolArray = NDArray[np.bool_]
 Merit = Callable[[IntArray, Description], FloatArray]
 
 _GENERATIONS = 6
-_FIRST_GENERATIONS = 24  # where a prior already tells good candidates from bad
-_CHILDREN = 200  # a generation, before those seen are dropped
+_FIRST_GENERATIONS = 24  # of the first call, if there is a prior
+_OFFSPRING = 200  # of a generation, before those seen are dropped
 _NICHES, _PER_NICHE = 30, 3  # parents of a generation, chosen at each cost
-_SPREAD = 1_000
-_ROUNDS = 4  # of breeding towards what fits the constraints, where little of a spread does
-_STRONGEST_TILT = 3.0  # e³ : 1 in favour of an option, at the ends of the cost
-_MATE_REACH = 4  # parents, in order of cost
+_DESIGN_POOL = 1_000
+_ROUNDS = 4  # of evolution towards feasible candidates, if few random ones are feasible
+_LARGEST_BIAS = 3.0  # log odds of an option, at the ends of the cost
+_MATE_DISTANCE = 4  # in parents, by order of cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Candidates and what is known of them."""
+    """Candidates and their description."""
 
     choices: IntArray
     description: Description
@@ -47,45 +107,34 @@ class Pool:
 IsNew = Callable[[Pool], BoolArray]
 
 
-class Breeder:
-    """Makes candidates of a space too large to look at whole.
-
-    Args:
-        cards: options per dimension.
-        describe: as the strategy was given.
-        rng: source of randomness.
-    """
+class CandidateGenerator:
+    """Generates candidates of a space too large to enumerate; `cards` are the options per dimension."""
 
     def __init__(self, *, cards: tuple[int, ...], describe: Describe, rng: np.random.Generator) -> None:
         self._cards, self._describe, self._rng = cards, describe, rng
         self._ranks: tuple[FloatArray, ...] | None = None
         self._elite = np.zeros((0, len(cards)), dtype=np.int64)
 
-    def spread(self, weights: Merit, is_new: IsNew) -> Pool:
-        """New candidates over all costs, and more of them that fit the constraints where few do by chance."""
-        pool = self._described(self._tilted(_SPREAD), is_new)
+    def diverse(self, weights: Merit, is_new: IsNew) -> Pool:
+        """Random new candidates over all costs; if few are feasible, also offspring of the most feasible."""
+        pool = self._new_candidates(self._cost_biased(_DESIGN_POOL), is_new)
         for _ in range(_ROUNDS):
             fits = weights(pool.choices, pool.description)
             if not len(fits) or (fits >= 0.5).mean() > 0.1:
                 break
             best = np.argsort(-fits, kind="stable")[:60]
             parents = pool.choices[best[np.argsort(pool.description.cost[best], kind="stable")]]
-            pool = Pool.joined([pool, self._described(self._children(parents), is_new, known=pool)])
+            pool = Pool.joined([pool, self._new_candidates(self._offspring(parents), is_new, known=pool)])
         return pool
 
-    def bred(self, parents: IntArray, merit: Merit, is_new: IsNew) -> Pool:
-        """New candidates from generations of the best by merit at each cost, some from all over the space.
+    def evolved(self, parents: IntArray, merit: Merit, is_new: IsNew) -> Pool:
+        """New candidates of an evolution: generations of the best by merit at each cost, and random ones.
 
-        The best of the last generation are parents again the next time, so that breeding goes on from call to call.
-
-        Args:
-            parents: of the first generation, (N, D), cheapest first.
-            merit: what to choose later parents by among those of like cost.
-            is_new: which candidates may be returned.
+        The elite of the last generation are parents again in the next call. `parents`, (N, D), come cheapest first.
         """
         parents = self._with_elite(parents)
-        pool = self._described(
-            np.concatenate([self._children(parents), self._tilted(_CHILDREN), self._elite]), is_new
+        pool = self._new_candidates(
+            np.concatenate([self._offspring(parents), self._cost_biased(_OFFSPRING), self._elite]), is_new
         )
         value = merit(pool.choices, pool.description)
         is_first = pool.description.prior is not None and not len(self._elite)
@@ -93,23 +142,22 @@ class Breeder:
             if not len(value):
                 break
             best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
-            born = self._described(self._children(pool.choices[best]), is_new, known=pool)
-            value = np.concatenate([value, merit(born.choices, born.description)])
-            pool = Pool.joined([pool, born])
+            offspring = self._new_candidates(self._offspring(pool.choices[best]), is_new, known=pool)
+            value = np.concatenate([value, merit(offspring.choices, offspring.description)])
+            pool = Pool.joined([pool, offspring])
         if len(value):
             best = best_in_niches(pool.description.cost, value, niches=_NICHES, each=_PER_NICHE)
             self._elite = pool.choices[best]
         return pool
 
     def _with_elite(self, parents: IntArray) -> IntArray:
-        """The parents and the best candidates of the last time, cheapest first."""
         if not len(self._elite):
             return parents
         both = np.unique(np.concatenate([parents, self._elite]), axis=0)
         return both[np.argsort(self._describe(both).cost, kind="stable")]
 
-    def _described(self, choices: IntArray, is_new: IsNew, *, known: Pool | None = None) -> Pool:
-        """The new ones among candidates, each once, and none that is known already."""
+    def _new_candidates(self, choices: IntArray, is_new: IsNew, *, known: Pool | None = None) -> Pool:
+        """The distinct new ones of these index tuples, without those of a known pool."""
         choices = np.unique(choices, axis=0)
         if known is not None:
             old = set(map(tuple, known.choices.tolist()))
@@ -119,34 +167,34 @@ class Breeder:
         pool = Pool(choices=choices, description=self._describe(choices))
         return pool.rows(np.flatnonzero(is_new(pool)))
 
-    def _tilted(self, count: int) -> IntArray:
-        """Random index tuples, each tilted by a random amount towards cheap or dear options, (count, D).
+    def _cost_biased(self, count: int) -> IntArray:
+        """Random index tuples (count, D), each biased by a random amount towards cheap or expensive options.
 
-        Uniform choices in many dimensions crowd around the middle cost; the tilt fills both ends.
+        Uniform choices in many dimensions concentrate at the middle cost; the bias covers both ends.
         """
         if self._ranks is None:
             self._ranks = _cost_ranks(self._rng, self._cards, self._describe)
-        tilt = self._rng.uniform(-_STRONGEST_TILT, _STRONGEST_TILT, size=(count, 1))
-        columns = [(tilt * rank + self._rng.gumbel(size=(count, len(rank)))).argmax(axis=1) for rank in self._ranks]
+        bias = self._rng.uniform(-_LARGEST_BIAS, _LARGEST_BIAS, size=(count, 1))
+        columns = [(bias * rank + self._rng.gumbel(size=(count, len(rank)))).argmax(axis=1) for rank in self._ranks]
         return np.stack(columns, axis=1).astype(np.int64)
 
-    def _children(self, parents: IntArray) -> IntArray:
-        """Mutated crossings of parents near in cost; parents come cheapest first."""
-        rng, shape = self._rng, (_CHILDREN, len(self._cards))
-        first = rng.integers(len(parents), size=_CHILDREN)
-        reach = rng.integers(-_MATE_REACH, _MATE_REACH + 1, size=_CHILDREN)
+    def _offspring(self, parents: IntArray) -> IntArray:
+        """Mutated crossovers of parents near each other in cost; parents come cheapest first."""
+        rng, shape = self._rng, (_OFFSPRING, len(self._cards))
+        first = rng.integers(len(parents), size=_OFFSPRING)
+        reach = rng.integers(-_MATE_DISTANCE, _MATE_DISTANCE + 1, size=_OFFSPRING)
         mate = np.clip(first + reach, 0, len(parents) - 1)
-        swapped = (rng.random((_CHILDREN, 1)) < 0.5) & (rng.random(shape) < 0.5)
-        born = np.where(swapped, parents[mate], parents[first])
-        expected_changes = rng.geometric(0.5, size=(_CHILDREN, 1))
+        swapped = (rng.random((_OFFSPRING, 1)) < 0.5) & (rng.random(shape) < 0.5)
+        offspring = np.where(swapped, parents[mate], parents[first])
+        expected_changes = rng.geometric(0.5, size=(_OFFSPRING, 1))
         mutated = rng.random(shape) < expected_changes / len(self._cards)
-        return np.where(mutated, rng.integers(0, np.array(self._cards), size=shape), born)
+        return np.where(mutated, rng.integers(0, np.array(self._cards), size=shape), offspring)
 
 
-def every_choice(cards: tuple[int, ...]) -> IntArray:
+def all_choices(cards: tuple[int, ...]) -> IntArray:
     """All index tuples of a small space, (prod(cards), D).
 
-    >>> every_choice((2, 2)).tolist()
+    >>> all_choices((2, 2)).tolist()
     [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
     return np.stack(np.unravel_index(np.arange(int(np.prod(cards))), cards), axis=1).astype(np.int64)
@@ -166,10 +214,10 @@ def best_in_niches(cost: FloatArray, merit: FloatArray, *, niches: int, each: in
     return order[np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left") < each]
 
 
-def spread_picks(rng: np.random.Generator, description: Description, count: int) -> list[int]:
-    """Rows of a design: one from each stratum of log cost, as unlike the others as the stratum has.
+def stratified_design(rng: np.random.Generator, description: Description, count: int) -> list[int]:
+    """Rows of a design: from each stratum of log cost, the candidate most distant from those chosen.
 
-    With a prior, only the half of a stratum that it likes better is considered. Fewer rows come back where the
+    With a prior, only the better half of a stratum by it is considered. There are fewer rows than `count` if the
     candidates do not suffice.
     """
     log_cost = np.log(description.cost)
@@ -199,7 +247,7 @@ def spread_picks(rng: np.random.Generator, description: Description, count: int)
 
 
 def _cost_ranks(rng: np.random.Generator, cards: tuple[int, ...], describe: Describe) -> tuple[FloatArray, ...]:
-    """Per dimension, the place of each option by its effect on cost, from -1 (cheapest) to 1."""
+    """For each dimension, the rank of each option by its effect on cost, from -1 (cheapest) to 1."""
     background = rng.integers(0, np.array(cards), size=(8, len(cards)))
     ranks = []
     for dimension, card in enumerate(cards):

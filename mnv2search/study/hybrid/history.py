@@ -1,23 +1,84 @@
-"""What has been evaluated, and which part of it is worth fitting to."""
+"""Evaluated networks, and the subset that the surrogate is fitted to."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mnv2search.study.hybrid.gain import Staircase
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+NODES: FloatArray = _NODES  # standard normal deviates of the quadrature
+NODE_WEIGHTS: FloatArray = _WEIGHTS / _WEIGHTS.sum()
+
+
+class ParetoFront:
+    """The best accuracy at or below each cost, a step function that is never below a reference accuracy.
+
+    Costs and accuracies are (N,) in any order; the reference (accuracy, cost) bounds the hypervolume.
+    """
+
+    def __init__(self, costs: FloatArray, accuracies: FloatArray, *, reference: tuple[float, float]) -> None:
+        floor, ceiling = reference
+        inside = (costs < ceiling) & (accuracies > floor)
+        costs, accuracies = costs[inside], accuracies[inside]
+        order = np.lexsort((-accuracies, costs))
+        costs, accuracies = costs[order], accuracies[order]
+        before = np.maximum.accumulate(np.concatenate([[floor], accuracies[:-1]])) if len(costs) else accuracies
+        better = accuracies > before
+        self.costs, self.accuracies, self._floor, self._ceiling = costs[better], accuracies[better], floor, ceiling
+        # step j holds between edges j and j + 1
+        self._edges = np.concatenate([[-np.inf], self.costs, [ceiling]])
+        self._levels = np.concatenate([[floor], self.accuracies])
+        widths = np.diff(self._edges[1:])
+        self._area = np.concatenate([[0.0], np.cumsum(self.accuracies * widths)])
+
+    def with_points(self, costs: FloatArray, accuracies: FloatArray) -> ParetoFront:
+        """The front with more networks evaluated."""
+        return ParetoFront(
+            np.concatenate([self.costs, costs]),
+            np.concatenate([self.accuracies, accuracies]),
+            reference=(self._floor, self._ceiling),
+        )
+
+    def level(self, cost: FloatArray) -> FloatArray:
+        """Best accuracy at or below each cost."""
+        return self._levels[np.searchsorted(self.costs, cost, side="right")]
+
+    def gain(self, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
+        """Hypervolume that a network of each cost and accuracy adds; the two arrays broadcast."""
+        cost, accuracy = np.broadcast_arrays(cost, accuracy)
+        passed = np.searchsorted(self.accuracies, accuracy, side="left")  # steps lower than the candidate
+        until = np.append(self.costs, self._ceiling)[passed]
+        span = np.maximum(until - cost, 0.0)
+        covered = self._integral(np.maximum(until, cost)) - self._integral(cost)
+        return np.where(accuracy > self._floor, np.maximum(accuracy * span - covered, 0.0), 0.0)
+
+    def _integral(self, cost: FloatArray) -> FloatArray:
+        """Integral of the front from its cheapest network to each cost."""
+        first = self.costs[0] if len(self.costs) else self._ceiling
+        step = np.searchsorted(self.costs, cost, side="right")
+        left = np.append(first, self.costs)[step]
+        before = np.append(0.0, self._area[: len(self.costs)])[step]
+        total: FloatArray = before + self._levels[step] * (cost - left)
+        return total
+
+
+def expected_gain(front: ParetoFront, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
+    """Expected hypervolume gain, (N,), for accuracies (N, 5) at `NODES` standard deviations."""
+    return front.gain(cost[:, None], accuracy) @ NODE_WEIGHTS
+
 
 Choice = tuple[int, ...]
 
 
 class History:
-    """Evaluated networks in the order they were told; those without an accuracy broke a constraint."""
+    """Evaluated networks in order: accuracies (NaN if unknown), costs, and violations (at most 0 if feasible)."""
 
     def __init__(self) -> None:
         self._choices: list[Choice] = []
-        self._accuracies: list[float] = []
-        self._costs: list[float] = []
-        self._violations: list[float] = []
+        self.accuracies: FloatArray = np.zeros(0)
+        self.costs: FloatArray = np.zeros(0)
+        self.violations: FloatArray = np.zeros(0)
 
     def __len__(self) -> int:
         return len(self._choices)
@@ -25,28 +86,13 @@ class History:
     def add(self, choice: Choice, *, accuracy: float | None, cost: float, violation: float) -> None:
         """Append one network."""
         self._choices.append(choice)
-        self._accuracies.append(np.nan if accuracy is None else accuracy)
-        self._costs.append(cost)
-        self._violations.append(violation)
+        self.accuracies = np.append(self.accuracies, np.nan if accuracy is None else accuracy)
+        self.costs = np.append(self.costs, cost)
+        self.violations = np.append(self.violations, violation)
 
     def choices(self, index: IntArray) -> IntArray:
         """Index tuples of some of the networks, (N, D)."""
         return np.array([self._choices[i] for i in index], dtype=np.int64)
-
-    @property
-    def accuracies(self) -> FloatArray:
-        """Accuracies, NaN where there is none."""
-        return np.array(self._accuracies)
-
-    @property
-    def costs(self) -> FloatArray:
-        """Costs as told."""
-        return np.array(self._costs)
-
-    @property
-    def violations(self) -> FloatArray:
-        """Violations as told; at most 0 where the network fits."""
-        return np.array(self._violations)
 
     @property
     def rated(self) -> IntArray:
@@ -56,31 +102,31 @@ class History:
     def reference(self, *, first: int, ceiling: float | None = None) -> tuple[float, float]:
         """Accuracy and cost that bound the region of interest, from the `first` networks with an accuracy.
 
-        The lower quarter of the first design is not where anybody ships from; nothing dearer than its dearest member
-        was thought worth a look.
+        Nobody ships from the lower quarter of the initial design, and nothing is searched beyond its most expensive
+        member.
         """
         design = self.rated[:first]
         floor = float(np.quantile(self.accuracies[design], 0.25))
         return floor, 1.05 * float(self.costs[design].max()) if ceiling is None else ceiling
 
-    def staircase(self, reference: tuple[float, float]) -> Staircase:
+    def front(self, reference: tuple[float, float]) -> ParetoFront:
         """The evaluated front above a reference."""
         rated = self.rated
-        return Staircase(self.costs[rated], self.accuracies[rated], reference=reference)
+        return ParetoFront(self.costs[rated], self.accuracies[rated], reference=reference)
 
-    def nearest_to_front(self, stairs: Staircase, count: int) -> IntArray:
-        """Indices of the networks with the least accuracy missing to the front, cheapest first."""
+    def nearest_to_front(self, front: ParetoFront, count: int) -> IntArray:
+        """Indices of the networks nearest to the front in accuracy, cheapest first."""
         rated = self.rated
         costs = self.costs[rated]
-        missing = stairs.level(costs) - self.accuracies[rated]
+        missing = front.level(costs) - self.accuracies[rated]
         near = np.argsort(missing, kind="stable")[:count]
         return rated[near[np.argsort(costs[near], kind="stable")]]
 
-    def to_fit(self, stairs: Staircase, rng: np.random.Generator, *, most: int) -> IntArray:
-        """Indices of at most `most` networks to fit to: three quarters near the front, the others at random."""
+    def training_subset(self, front: ParetoFront, rng: np.random.Generator, *, most: int) -> IntArray:
+        """Indices of at most `most` networks: three quarters nearest to the front, the others at random."""
         rated = self.rated
         if len(rated) <= most:
             return rated
-        near = self.nearest_to_front(stairs, most * 3 // 4)
+        near = self.nearest_to_front(front, most * 3 // 4)
         rest = np.setdiff1d(rated, near)
         return np.concatenate([near, rng.choice(rest, most - len(near), replace=False)])

@@ -1,15 +1,16 @@
-"""The default search strategy: predict, breed on the prediction, evaluate what should widen the front most, repeat.
+"""The default search strategy: Bayesian optimization of expected hypervolume improvement with evolved candidates.
 
-A dozen networks spread over cost come first. Then, in small batches: a Gaussian process is fitted to what was
-evaluated (`surrogate`), candidates are bred from the front and ranked by its mean, and those with the largest
-expected gain in hypervolume are asked for one after the other, each believed to be on the front before the next is
-chosen. The cost of a candidate is known by description, so only the accuracy is uncertain.
+A dozen networks spread over cost come first. Then, in small batches: a Gaussian process is fitted to the evaluations
+(`surrogate`), candidates evolve from the front and are ranked by its mean, and those with the largest expected
+hypervolume improvement are chosen greedily, each with the predictions for those before it on the front. The cost of a
+candidate is known from its description, so only the accuracy is uncertain.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -17,28 +18,27 @@ import numpy as np
 from mnv2search.errors import Mnv2SearchError, OptionError
 from mnv2search.study.hybrid.candidates import (
     BoolArray,
-    Breeder,
+    CandidateGenerator,
+    Describe,
+    Description,
     Pool,
+    all_choices,
     best_in_niches,
-    every_choice,
-    spread_picks,
+    checked_describe,
+    stratified_design,
 )
-from mnv2search.study.hybrid.description import Describe, Description, checked
-from mnv2search.study.hybrid.feasibility import UNLIKELY, Feasibility
-from mnv2search.study.hybrid.gain import NODES, Staircase, expected_gain
-from mnv2search.study.hybrid.history import History
+from mnv2search.study.hybrid.feasibility import MIN_PROBABILITY, Feasibility
+from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expected_gain
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
-__all__ = ["Describe", "Description", "HybridStrategy", "Limits", "SpaceExhausted"]
-
 _FIRST_DESIGN = 12  # networks before the first prediction
-_FEWEST_RATED = 3  # accuracies below which there is nothing to fit
-_EARLY = 50  # evaluations until which batches are small, since each one teaches much
+_FEWEST_RATED = 3  # accuracies that a fit needs
+_EARLY = 50  # evaluations up to which batches are small
 _EARLY_BATCH = 4
-_ENUMERABLE = 10_000  # networks up to which every one is looked at
+_ENUMERABLE = 10_000  # networks of the largest space that is enumerated
 _MOST_FITTED = 256
 _PARENTS = 60
-_NICHES, _PER_NICHE, _BEST = 30, 20, 300  # candidates whose uncertainty is worked out
+_NICHES, _PER_NICHE, _BEST = 30, 20, 300  # candidates whose uncertainty is predicted
 
 Choice = tuple[int, ...]
 
@@ -48,13 +48,13 @@ class SpaceExhausted(Mnv2SearchError, RuntimeError):  # noqa: N818  (an end, not
 
 
 class Limits(TypedDict, total=False):
-    """What bounds a search.
+    """Limits of a search.
 
     Attributes:
         batch: networks asked for between two fits, 8 by default.
-        budget: evaluations expected in all, when known; keeps the first design to a quarter of it.
-        reference: accuracy and cost that bound the region of interest; by default taken from the first design.
-        ceiling: the cost that bounds it, where there is no `reference`; by default taken from the first design.
+        budget: expected evaluations in all, if known; the initial design takes a quarter of it at most.
+        reference: accuracy and cost that bound the region of interest; by default taken from the initial design.
+        ceiling: the cost that bounds it if there is no `reference`; by default taken from the initial design.
     """
 
     batch: int
@@ -64,14 +64,11 @@ class Limits(TypedDict, total=False):
 
 
 class HybridStrategy:
-    """Asks for index tuples, none twice, and learns from their accuracy and cost.
+    """Asks for distinct index tuples, and learns from their accuracy and cost.
 
     Args:
-        cards: number of options per dimension.
-        describe: says what is known of index tuples (N, D) before evaluation; may change between calls.
-        seed: of all random choices.
+        describe: describes index tuples (N, D) before evaluation; may change between calls.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
-        limits: of the search.
 
     Raises:
         OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
@@ -84,7 +81,7 @@ class HybridStrategy:
         cards: tuple[int, ...],
         describe: Describe,
         seed: int,
-        ordinal: tuple[bool, ...] | None = None,
+        ordinal: tuple[bool, ...] = (),
         **limits: Unpack[Limits],
     ) -> None:
         batch, budget = limits.get("batch", 8), limits.get("budget")
@@ -92,14 +89,14 @@ class HybridStrategy:
             raise OptionError(
                 f"cards are {cards}, batch is {batch}", hint="give each dimension an option, and a batch of 1 or more"
             )
-        self._cards, self._describe, self._batch = cards, checked(describe), batch
+        self._cards, self._describe, self._batch = cards, checked_describe(describe), batch
         self._rng = np.random.default_rng(seed)
         self._size = math.prod(cards)
         self._first = _FIRST_DESIGN if budget is None else max(_FEWEST_RATED + 1, min(_FIRST_DESIGN, budget // 4))
         self._reference, self._ceiling = limits.get("reference"), limits.get("ceiling")
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal)
         self._feasibility = Feasibility(cards=cards, ordinal=ordinal)
-        self._breeder = Breeder(cards=cards, describe=self._describe, rng=self._rng)
+        self._generator = CandidateGenerator(cards=cards, describe=self._describe, rng=self._rng)
         self._history = History()
         self._seen: set[Choice] = set()
         self._identities: set[int] = set()
@@ -114,19 +111,16 @@ class HybridStrategy:
             SpaceExhausted: no network is left.
         """
         if not self._queue:
-            self._queue.extend(self._refill())
+            self._queue.extend(self._next_batch())
         choice = self._queue.popleft()
         self._pending[choice] = None
         return choice
 
     def tell(self, choice: Choice, accuracy: float | None, cost: float, violation: float = 0.0) -> None:
-        """Report an evaluation, asked for or not.
+        """Report an evaluation, whether it was asked for or not.
 
-        Args:
-            choice: index tuple.
-            accuracy: None where the network broke a constraint, so that no accuracy was asked for.
-            cost: as found, in the unit of the described cost.
-            violation: by how much a constraint is broken; at most 0 where none is.
+        The accuracy is None if the network violates a constraint, the cost is in the unit of the described cost, and
+        the violation is at most 0 if the network is feasible.
 
         Raises:
             OptionError: a value that is not finite, or an index outside its dimension.
@@ -147,95 +141,91 @@ class HybridStrategy:
         self._history.add(choice, accuracy=accuracy, cost=cost, violation=violation)
 
     def forget(self, choice: Choice) -> None:
-        """Stop waiting for a network that will not be told; it is still not asked for again."""
+        """Stop waiting for a network that will not be reported; it is not asked for again."""
         self._pending.pop(choice, None)
 
-    def _refill(self) -> list[Choice]:
+    def _next_batch(self) -> list[Choice]:
         self._identify()
         self._feasibility.learn(self._history, self._describe)
         rated, asked = len(self._history.rated), len(self._history) + len(self._pending)
         if asked < self._first or rated < _FEWEST_RATED:
-            return self._spread(max(self._first - asked, _EARLY_BATCH))
+            return self._initial_design(max(self._first - asked, _EARLY_BATCH))
         if self._reference is None:
             self._reference = self._history.reference(first=self._first, ceiling=self._ceiling)
         batch = min(_EARLY_BATCH, self._batch) if rated < _EARLY else self._batch
-        return self._promising(self._reference, batch)
+        return self._acquisition_batch(self._reference, batch)
 
     def _identify(self) -> None:
-        """Learn the identities of networks that were told without having been asked for."""
         if self._unidentified:
             identity = self._describe(np.array(self._unidentified, dtype=np.int64)).identity
             self._identities.update([] if identity is None else identity.tolist())
             self._unidentified.clear()
 
-    def _spread(self, count: int) -> list[Choice]:
-        """A design over log cost among candidates that are likely to fit the constraints."""
-        pool = self._everything() or self._breeder.spread(self._feasibility.weights, self._is_new)
-        self._check_some(pool)
+    def _initial_design(self, count: int) -> list[Choice]:
+        """A design over log cost among candidates that are probably feasible."""
+        pool = self._all_unseen() or self._generator.diverse(self._feasibility.weights, self._is_new)
+        self._check_not_empty(pool)
         weights = self._feasibility.weights(pool.choices, pool.description)
         likely = np.flatnonzero(weights >= 0.5)
         if len(likely) < count:
             likely = np.argsort(-weights, kind="stable")[: 2 * count]
         pool = pool.rows(likely)
-        return self._taken(pool, spread_picks(self._rng, pool.description, count))
+        return self._mark_seen(pool, stratified_design(self._rng, pool.description, count))
 
-    def _promising(self, reference: tuple[float, float], batch: int) -> list[Choice]:
-        """The candidates that should widen the front most, each chosen with those before it believed."""
+    def _acquisition_batch(self, reference: tuple[float, float], batch: int) -> list[Choice]:
         history, surrogate = self._history, self._surrogate
-        stairs = history.staircase(reference)
-        fitted = history.to_fit(stairs, self._rng, most=_MOST_FITTED)
+        front = history.front(reference)
+        fitted = history.training_subset(front, self._rng, most=_MOST_FITTED)
         choices = history.choices(fitted)
         known = self._describe(choices)
         surrogate.fit(known.inputs(choices), history.accuracies[fitted])
-        # the front as the surrogate sees it: a lucky evaluation would hide what is truly as good
+        # the smoothed front: a lucky evaluation would hide candidates that are as good
         smoothed = surrogate.values(surrogate.predict(known.inputs(choices)), np.zeros(1))[:, 0]
-        stairs = Staircase(history.costs[fitted], smoothed, reference=reference)
-        # a description that is off by a factor throughout, as a latency predictor is at first, is set right
+        front = ParetoFront(history.costs[fitted], smoothed, reference=reference)
+        # correct a constant factor of the described costs, as of a latency predictor at first
         factor = float(np.median(history.costs[fitted] / known.cost))
-        pool = self._everything() or self._breeder.bred(
-            history.choices(history.nearest_to_front(stairs, _PARENTS)), self._merit, self._is_new
+        pool = self._all_unseen() or self._generator.evolved(
+            history.choices(history.nearest_to_front(front, _PARENTS)), self._merit, self._is_new
         )
-        self._check_some(pool)
-        pool = pool.rows(self._shortlist(pool, stairs, factor))
+        self._check_not_empty(pool)
+        pool = replace(pool, description=replace(pool.description, cost=factor * pool.description.cost))
+        pool = pool.rows(self._shortlist(pool, front))
         weights = self._feasibility.weights(pool.choices, pool.description)
         accuracy = surrogate.values(surrogate.predict(pool.description.inputs(pool.choices)), NODES)
-        stairs = self._with_pending(stairs, factor)
-        return self._taken(pool, _greedy(stairs, pool.description, factor, accuracy, weights, batch))
+        front = self._with_pending(front, factor)
+        return self._mark_seen(pool, _greedy_batch(front, pool.description, accuracy, weights, batch))
 
     def _merit(self, choices: IntArray, description: Description) -> FloatArray:
-        """What parents are chosen by at equal cost: the predicted mean, far lower where it is unlikely to fit."""
         mean = self._surrogate.predict_mean(description.inputs(choices))
-        return mean - 10.0 * (self._feasibility.weights(choices, description) < UNLIKELY)
+        return mean - 10.0 * (self._feasibility.weights(choices, description) < MIN_PROBABILITY)
 
-    def _shortlist(self, pool: Pool, stairs: Staircase, factor: float) -> IntArray:
-        """Rows of the candidates whose uncertainty is worth working out: the best at each cost, and overall."""
+    def _shortlist(self, pool: Pool, front: ParetoFront) -> IntArray:
+        """Rows of the candidates whose uncertainty is predicted: the best at each cost, and overall."""
         if len(pool.choices) <= _NICHES * _PER_NICHE:
             return np.arange(len(pool.choices))
-        cost, merit = factor * pool.description.cost, self._merit(pool.choices, pool.description)
+        cost, merit = pool.description.cost, self._merit(pool.choices, pool.description)
         accuracy = self._surrogate.values(Prediction(mean=merit, sd=np.zeros_like(merit)), np.zeros(1))[:, 0]
-        ahead = accuracy - stairs.level(cost)
+        ahead = accuracy - front.level(cost)
         return np.union1d(
             best_in_niches(cost, merit, niches=_NICHES, each=_PER_NICHE), np.argsort(-ahead, kind="stable")[:_BEST]
         )
 
-    def _with_pending(self, stairs: Staircase, factor: float) -> Staircase:
-        """The front with every network that is still being evaluated believed."""
+    def _with_pending(self, front: ParetoFront, factor: float) -> ParetoFront:
         if not self._pending:
-            return stairs
+            return front
         choices = np.array(list(self._pending), dtype=np.int64)
         described = self._describe(choices)
         predicted = self._surrogate.predict(described.inputs(choices))
-        return stairs.with_points(factor * described.cost, self._surrogate.values(predicted, np.zeros(1))[:, 0])
+        return front.with_points(factor * described.cost, self._surrogate.values(predicted, np.zeros(1))[:, 0])
 
-    def _everything(self) -> Pool | None:
-        """All networks not seen, where the space is small enough to look at each."""
+    def _all_unseen(self) -> Pool | None:
         if self._size > _ENUMERABLE:
             return None
-        choices = every_choice(self._cards)
+        choices = all_choices(self._cards)
         pool = Pool(choices=choices, description=self._describe(choices))
         return pool.rows(np.flatnonzero(self._is_new(pool)))
 
-    def _check_some(self, pool: Pool) -> None:
+    def _check_not_empty(self, pool: Pool) -> None:
         if not len(pool.choices):
             raise SpaceExhausted(
                 f"no network was found that is not among the {len(self._seen)} asked for",
@@ -243,14 +233,13 @@ class HybridStrategy:
             )
 
     def _is_new(self, pool: Pool) -> BoolArray:
-        """Which candidates, (N,), were neither asked for nor told, under these choices or others."""
+        """Which candidates, (N,), are unseen, under these choices or equivalent ones."""
         new = np.array([choice not in self._seen for choice in map(tuple, pool.choices.tolist())], dtype=bool)
         if pool.description.identity is not None:
             new &= ~np.isin(pool.description.identity, np.array(sorted(self._identities), dtype=np.int64))
         return new
 
-    def _taken(self, pool: Pool, picks: list[int]) -> list[Choice]:
-        """The picked index tuples, marked as seen."""
+    def _mark_seen(self, pool: Pool, picks: list[int]) -> list[Choice]:
         taken = [tuple(choice) for choice in pool.choices[picks].tolist()]
         self._seen.update(taken)
         if pool.description.identity is not None:
@@ -258,28 +247,23 @@ class HybridStrategy:
         return taken
 
 
-def _greedy(
-    stairs: Staircase,
-    described: Description,
-    factor: float,
-    accuracy: FloatArray,
-    weights: FloatArray,
-    batch: int,
+def _greedy_batch(
+    front: ParetoFront, described: Description, accuracy: FloatArray, weights: FloatArray, batch: int
 ) -> list[int]:
-    """Rows with the largest expected gain, each chosen with the mean of those before it on the front."""
-    cost, middle = factor * described.cost, accuracy[:, len(NODES) // 2]
+    """Rows with the largest expected gain, each chosen with the means of those before it on the front."""
+    cost, middle = described.cost, accuracy[:, len(NODES) // 2]
     free = np.ones(len(cost), dtype=bool)
     picks: list[int] = []
     while len(picks) < batch and free.any():
-        likely = free & (weights >= UNLIKELY)
+        likely = free & (weights >= MIN_PROBABILITY)
         rows = np.flatnonzero(likely if likely.any() else free)
-        gain = weights[rows] * expected_gain(stairs, cost[rows], accuracy[rows])
-        if not gain.any():  # nothing can be gained any more, so whatever comes nearest
-            gain = accuracy[rows, -1] - stairs.level(cost[rows])
+        gain = weights[rows] * expected_gain(front, cost[rows], accuracy[rows])
+        if not gain.any():  # no gain is left: take the nearest to the front
+            gain = accuracy[rows, -1] - front.level(cost[rows])
         pick = int(rows[gain.argmax()])
         picks.append(pick)
         free[pick] = False
         if described.identity is not None:
             free &= described.identity != described.identity[pick]
-        stairs = stairs.with_points(cost[[pick]], middle[[pick]])
+        front = front.with_points(cost[[pick]], middle[[pick]])
     return picks

@@ -1,9 +1,9 @@
 """A Gaussian process over choices and generic features, for tens to hundreds of evaluated networks.
 
-The covariance adds, with amplitudes fitted to the data: a linear and a smooth term in the generic features (what a
-handful of evaluations can teach), an additive and an interacting term in the choices (what hundreds can), a linear
-term in a prior estimate (so that it counts for as much as it proves right), and noise. Values are warped towards
-their top, where the front is, when the likelihood says so.
+The covariance adds, with amplitudes fitted to the data: a linear and a smooth term in the generic features (learned
+from a handful of evaluations), an additive and an interacting term in the choices (learned from hundreds), a linear
+term in a prior estimate (weighted by how well it predicts), and noise. Values are warped towards their top, where the
+front is, when the likelihood says so.
 """
 
 from __future__ import annotations
@@ -13,38 +13,121 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.study.hybrid.covariance import (
-    ADDITIVE,
-    FREE,
-    JOINT,
-    LINEAR,
-    NOISE,
-    PRIOR,
-    SMOOTH,
-    STEADY,
-    FloatArray,
-    Grams,
-    climbed,
-)
-
-__all__ = ["FloatArray", "Inputs", "IntArray", "Prediction", "Surrogate"]
-
+FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_SHORTFALLS = (0.1, 0.4, 1.6, np.inf)  # warps tried, in units of the spread of the values; inf is no warp
-_CLIMB, _LATER_CLIMB = 12, 4  # steps of a fit up the likelihood; each fit starts where the last ended
+LINEAR, SMOOTH, SMOOTH_LENGTH, ADDITIVE, JOINT, JOINT_LENGTH, PRIOR, NOISE = range(8)
+_LOWEST_NOISE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HyperPrior:
+    """A normal prior of the log hyperparameters."""
+
+    mean: FloatArray
+    sd: FloatArray
+
+
+WEAK_PRIOR = HyperPrior(
+    mean=np.log(np.array([1.0, 0.3, 1.0, 0.1, 0.3, 0.5, 1.0, 0.01])),
+    sd=np.array([1.5, 1.5, 0.7, 1.5, 1.5, 0.7, 1.5, 1.5]),
+)
+# A few dozen values determine hyperparameters poorly: those of the highest likelihood overfit.
+STRONG_PRIOR = HyperPrior(
+    mean=np.log(np.array([0.12, 0.5, 2.0, 0.04, 0.1, 0.92, 1.0, 0.05])),
+    sd=np.array([0.5, 0.5, 0.25, 0.5, 0.5, 0.25, 1.5, 1.0]),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTerms:
+    """The terms of the covariance between two sets that do not depend on hyperparameters."""
+
+    linear: FloatArray
+    distance: FloatArray
+    additive: FloatArray
+    prior: FloatArray
+
+    def covariance(self, log_hyper: FloatArray) -> FloatArray:
+        """The covariance of the latent values."""
+        h = np.exp(log_hyper)
+        total: FloatArray = 1.0 + h[LINEAR] * self.linear + h[ADDITIVE] * self.additive + h[PRIOR] * self.prior
+        smooth, joint = self.exponentials(h)
+        total += smooth
+        total += joint
+        return total
+
+    def exponentials(self, h: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The smooth term in the features and the interacting term in the choices."""
+        smooth: FloatArray = h[SMOOTH] * np.exp(-self.distance / h[SMOOTH_LENGTH] ** 2)
+        joint: FloatArray = h[JOINT] * np.exp((self.additive - 1.0) / h[JOINT_LENGTH] ** 2)
+        return smooth, joint
+
+    def noisy(self, log_hyper: FloatArray) -> FloatArray:
+        """The covariance of one set of observations, with independent noise."""
+        total = self.covariance(log_hyper)
+        total[np.diag_indices_from(total)] += np.exp(log_hyper[NOISE]) + _LOWEST_NOISE
+        return total
+
+
+def maximize_likelihood(
+    grams: KernelTerms, target: FloatArray, start: FloatArray, *, prior: HyperPrior, steps: int
+) -> FloatArray:
+    """The best log hyperparameters in `steps` of resilient gradient ascent on the penalized likelihood."""
+    lowest, highest = prior.mean - 3.0 * prior.sd, prior.mean + 3.0 * prior.sd
+    current, best, best_value = start.copy(), start, -np.inf
+    stride, last = np.full(len(start), 0.3), np.zeros(len(start))
+    for _ in range(steps):
+        value, gradient = _evidence(grams, target, current, prior)
+        if value > best_value:
+            best, best_value = current.copy(), value
+        agreement = np.sign(gradient) * np.sign(last)
+        stride = np.clip(
+            np.where(agreement > 0, stride * 1.3, np.where(agreement < 0, stride * 0.5, stride)), 0.01, 1.0
+        )
+        last = np.where(agreement < 0, 0.0, gradient)
+        current = np.clip(current + np.sign(last) * stride, lowest, highest)
+    return best
+
+
+def _evidence(
+    grams: KernelTerms, target: FloatArray, log_hyper: FloatArray, prior: HyperPrior
+) -> tuple[float, FloatArray]:
+    """Log marginal likelihood plus the log prior of the hyperparameters, and its gradient."""
+    h = np.exp(log_hyper)
+    smooth, joint = grams.exponentials(h)
+    covariance = 1.0 + h[LINEAR] * grams.linear + h[ADDITIVE] * grams.additive + h[PRIOR] * grams.prior
+    covariance += smooth + joint
+    covariance[np.diag_indices_from(covariance)] += h[NOISE] + _LOWEST_NOISE
+    root = np.linalg.cholesky(covariance)
+    inverse_root = np.linalg.inv(root)
+    weights = inverse_root.T @ (inverse_root @ target)
+    slope = 0.5 * (np.outer(weights, weights) - inverse_root.T @ inverse_root)
+    gradient = np.array(
+        [
+            h[LINEAR] * np.vdot(slope, grams.linear),
+            np.vdot(slope, smooth),
+            np.vdot(slope, smooth * grams.distance) * 2.0 / h[SMOOTH_LENGTH] ** 2,
+            h[ADDITIVE] * np.vdot(slope, grams.additive),
+            np.vdot(slope, joint),
+            np.vdot(slope, joint * (1.0 - grams.additive)) * 2.0 / h[JOINT_LENGTH] ** 2,
+            h[PRIOR] * np.vdot(slope, grams.prior),
+            h[NOISE] * np.trace(slope),
+        ]
+    )
+    away = (log_hyper - prior.mean) / prior.sd
+    value = -0.5 * float(target @ weights) - float(np.log(np.diag(root)).sum()) - 0.5 * float(away @ away)
+    return value, gradient - away / prior.sd
+
+
+_WARPS = (0.1, 0.4, 1.6, np.inf)  # warped tried, in units of the spread of the values; inf is no warp
+_FIT_STEPS, _REFIT_STEPS = 12, 4  # steps of a fit up the likelihood; each fit starts where the last ended
 _MANY = 120  # values from which hyperparameters move little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the surrogate may know of N networks.
-
-    Attributes:
-        choices: option indices, (N, D).
-        features: generic features in any unit, (N, F); F may be 0.
-        prior: an estimate of the value to predict, (N,), or None.
-    """
+    """Inputs for N networks, as in `Description`; `prior` is an estimate of the value to predict."""
 
     choices: IntArray
     features: FloatArray
@@ -60,32 +143,26 @@ class Prediction:
 
 
 class Surrogate:
-    """A Gaussian process fitted to a few hundred values at most; the caller bounds their number.
+    """A Gaussian process fitted to at most a few hundred values; the caller bounds their number.
 
     Args:
-        cards: number of options per dimension.
         ordinal: per dimension, whether neighbouring options are alike; none by default.
-        warps: whether values may be stretched towards their top.
-        steady: whether hyperparameters stay near what suits few values. From a few dozen it ranks others
-            better, but a search that asks for what it expects most of finds less.
+        warped: whether values may be stretched towards their top.
+        steady: a strong prior of the hyperparameters. From a few dozen values it ranks others better, but a search
+            that exploits its predictions finds less.
     """
 
     def __init__(
-        self,
-        *,
-        cards: tuple[int, ...],
-        ordinal: tuple[bool, ...] | None = None,
-        warps: bool = True,
-        steady: bool = False,
+        self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...] = (), warped: bool = True, steady: bool = False
     ) -> None:
-        self._shortfalls = _SHORTFALLS if warps else (np.inf,)
+        self._shortfalls = _WARPS if warped else (np.inf,)
         self._codes = _codes(cards, ordinal or (False,) * len(cards))
         self._offsets = np.concatenate([[0], np.cumsum(cards)[:-1]])
-        self._belief = STEADY if steady else FREE
-        self._log_hyper = self._belief.likely
+        self._hyperprior = STRONG_PRIOR if steady else WEAK_PRIOR
+        self._log_hyper = self._hyperprior.mean
 
     def fit(self, inputs: Inputs, values: FloatArray) -> None:
-        """Condition on `values`, (N,), after climbing the likelihood some steps from the last hyperparameters."""
+        """Condition on `values`, (N,), after a few steps of likelihood ascent from the last hyperparameters."""
         self._centre = inputs.features.mean(axis=0)
         self._scale = inputs.features.std(axis=0) + 1e-9
         prior = inputs.prior
@@ -95,18 +172,18 @@ class Surrogate:
         grams = self._grams(self._rows, self._rows)
         self._choose_warp(grams, values)
         target = self._warped(values)
-        steps = _CLIMB if len(values) < _MANY else _LATER_CLIMB
-        self._log_hyper = climbed(grams, target, self._log_hyper, belief=self._belief, steps=steps)
+        steps = _FIT_STEPS if len(values) < _MANY else _REFIT_STEPS
+        self._log_hyper = maximize_likelihood(grams, target, self._log_hyper, prior=self._hyperprior, steps=steps)
         inverse_root = np.linalg.inv(np.linalg.cholesky(grams.noisy(self._log_hyper)))
         self._inverse_root = inverse_root
         self._weights = inverse_root.T @ (inverse_root @ target)
 
     def predict_mean(self, inputs: Inputs) -> FloatArray:
-        """Means alone, (N,), in warped units: enough to rank by, at a fraction of the price."""
+        """Means alone, (N,), in warped units: sufficient for ranking, and cheaper."""
         return self._grams(self._embedded(inputs), self._rows).covariance(self._log_hyper) @ self._weights
 
     def predict(self, inputs: Inputs, *, noisy: bool = False) -> Prediction:
-        """Mean and standard deviation at N networks, of the value itself or (`noisy`) of one evaluation of it."""
+        """Mean and standard deviation at N networks, of the latent value or (`noisy`) of one observation."""
         rows = self._embedded(inputs)
         covariance = self._grams(rows, self._rows).covariance(self._log_hyper)
         h = np.exp(self._log_hyper)
@@ -129,7 +206,7 @@ class Surrogate:
         z = values if np.isinf(self._shortfall) else -np.log(self._shortfall + np.maximum(self._top - values, 0.0))
         return (z - self._warp_centre) / self._warp_scale
 
-    def _choose_warp(self, grams: Grams, values: FloatArray) -> None:
+    def _choose_warp(self, grams: KernelTerms, values: FloatArray) -> None:
         spread = float(np.std(values)) + 1e-9
         best = -np.inf
         self._top = float(values.max())
@@ -157,10 +234,10 @@ class Surrogate:
     @staticmethod
     def _grams(
         left: tuple[FloatArray, FloatArray, FloatArray], right: tuple[FloatArray, FloatArray, FloatArray]
-    ) -> Grams:
+    ) -> KernelTerms:
         linear = left[0] @ right[0].T
         distance = (left[0] ** 2).sum(axis=1)[:, None] + (right[0] ** 2).sum(axis=1)[None] - 2.0 * linear
-        return Grams(
+        return KernelTerms(
             linear=linear,
             distance=np.maximum(distance, 0.0),
             additive=left[1] @ right[1].T,
@@ -169,10 +246,9 @@ class Surrogate:
 
 
 def _codes(cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> FloatArray:
-    """A vector per option, whose inner products are similarities: 1 for the same, summing to 1 over dimensions.
+    """A vector per option whose inner products are similarities; equal choices have 1, summed over dimensions.
 
-    Nominal options are orthogonal; ordinal ones are thermometers around a sign, so that likeness falls linearly with
-    their distance.
+    Nominal options are orthogonal (one-hot); ordinal ones are thermometer codes, whose similarity falls linearly.
     """
     width = max(cards)
     rows = np.zeros((sum(cards), width))

@@ -49,18 +49,15 @@ class Asked(NamedTuple):
 
 
 class Journal:
-    """Asks a sampler for picks and keeps every evaluated trial.
+    """Asks a sampler for picks and stores every evaluated trial.
 
     The records of a run are authoritative, and its study is a copy of them: a file that is damaged or does not match
     the records is rebuilt. A trial is stored in SQLite in one transaction, which takes a few ms of CPU time; storing
     it step by step, as Optuna does, takes about 100 ms.
 
     Args:
-        space: whose axes are the parameters.
-        sampler: of Optuna, or ours.
         path: SQLite file; None keeps the study in memory only.
-        known: what was evaluated before, by canonical pick.
-        noted: told why a file was rebuilt.
+        noted: called with the reason if a file is rebuilt.
 
     Raises:
         WriteError: the study cannot be written (raised by any method that adds a trial).
@@ -84,17 +81,12 @@ class Journal:
         self._study.add_trials(trials if path is None else self._restore(path, trials, noted))
 
     def ask(self) -> Asked:
-        """The next pick; several may be asked for before any is told."""
+        """The next pick; several may be pending."""
         trial = self._study.ask(self._distributions)
         return Asked(self._pick(trial.params), trial)
 
     def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
-        """Picks that are not known, at most so many, and whether there are no more; a known one is answered at once.
-
-        Args:
-            known: what was evaluated, by canonical pick.
-            room: how many picks there may be.
-        """
+        """At most `room` picks that are not known, and whether there are no more; known ones are told at once."""
         new: dict[Pick, Asked] = {}
         repeats = 0
         try:
@@ -104,24 +96,20 @@ class Journal:
                 if pick in known or pick in new:
                     repeats += 1
                     if pick in known:
-                        self.tell_again(asked, known[pick])
+                        self.tell(asked, known[pick], is_repeat=True)
                 else:
                     new[pick] = asked
         except SpaceExhausted:
             return list(new.values()), True
         return list(new.values()), repeats >= MAX_REPEATS
 
-    def tell(self, asked: Asked, evaluation: Evaluation) -> None:
-        """The outcome of a pick that was asked for."""
+    def tell(self, asked: Asked, evaluation: Evaluation, *, is_repeat: bool = False) -> None:
+        """Report the outcome of a pick that was asked for; the file gets no second trial of a repeated one."""
         for key, value in _attributes(evaluation).items():
             asked.trial.set_user_attr(key, value)
-        self._store(self._study.tell(asked.trial, _values(evaluation)))
-
-    def tell_again(self, asked: Asked, evaluation: Evaluation) -> None:
-        """The outcome of a pick that was evaluated before: the sampler hears it, the file keeps no second trial."""
-        for key, value in _attributes(evaluation).items():
-            asked.trial.set_user_attr(key, value)
-        self._study.tell(asked.trial, _values(evaluation))
+        trial = self._study.tell(asked.trial, _values(evaluation))
+        if not is_repeat:
+            self._store(trial)
 
     def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
         """A trial that was not asked for."""
@@ -150,10 +138,11 @@ class Journal:
             return made
         for trial in made[len(stored) :]:
             self._store(trial)  # recorded, but killed before it was stored in the study
-        return [*map(self._restored, stored, made), *made[len(stored) :]]
+        for kept, trial in zip(stored, made, strict=False):  # as it was asked for, with what the sampler knew of it
+            trial.params, trial.system_attrs = self._params(self._stored_pick(kept)), kept.system_attrs
+        return made
 
     def _agree(self, stored: StoredTrial, made: FrozenTrial) -> bool:
-        """Whether a trial of the file equals the one made from the records."""
         if (stored.state, stored.values, stored.user_attrs) != (made.state.name, made.values, made.user_attrs):
             return False
         if stored.indices.keys() != made.params.keys():
@@ -164,11 +153,6 @@ class Journal:
 
     def _stored_pick(self, stored: StoredTrial) -> Pick:
         return tuple(stored.indices[axis.at] for axis in self._axes)
-
-    def _restored(self, stored: StoredTrial, made: FrozenTrial) -> FrozenTrial:
-        """The trial as it was asked for, with what the sampler knew of it."""
-        made.params, made.system_attrs = self._params(self._stored_pick(stored)), stored.system_attrs
-        return made
 
     def _trial(self, pick: Sequence[int], evaluation: Evaluation) -> FrozenTrial:
         now = datetime.now()

@@ -30,14 +30,9 @@ class UnreadableStudyError(ValueError):
 
 
 class StoredTrial(NamedTuple):
-    """A trial of a study file.
+    """A trial of a study file, with the index of the option of each parameter.
 
-    Attributes:
-        state: name of an `optuna.trial.TrialState`.
-        values: of the objectives.
-        indices: of the option of each parameter.
-        user_attrs: attributes of the network.
-        system_attrs: attributes that the sampler keeps.
+    `state` is the name of an `optuna.trial.TrialState`; the sampler keeps its own attributes in `system_attrs`.
     """
 
     state: str
@@ -66,10 +61,6 @@ class StudyFile:
     @classmethod
     def open(cls, path: Path, distributions: Mapping[str, BaseDistribution]) -> tuple[StudyFile, list[StoredTrial]]:
         """The file and its trials; reading 3,000 of them takes about a second, through Optuna a minute.
-
-        Args:
-            path: of the file.
-            distributions: of every trial.
 
         Raises:
             UnreadableStudyError: the file is missing, cannot be read, or has other distributions.
@@ -129,10 +120,9 @@ def _trials(database: sqlite3.Connection, distributions: Mapping[str, BaseDistri
         found[trial_id].values.append(value)
     for trial_id, name, index in database.execute("SELECT trial_id, param_name, param_value FROM trial_params"):
         found[trial_id].indices[name] = int(index)
-    for trial_id, key, text in database.execute("SELECT trial_id, key, value_json FROM trial_user_attributes"):
-        found[trial_id].user_attrs[key] = json.loads(text)
-    for trial_id, key, text in database.execute("SELECT trial_id, key, value_json FROM trial_system_attributes"):
-        found[trial_id].system_attrs[key] = json.loads(text)
+    for kind in ("user", "system"):
+        for trial_id, key, text in database.execute(f"SELECT trial_id, key, value_json FROM trial_{kind}_attributes"):
+            getattr(found[trial_id], f"{kind}_attrs")[key] = json.loads(text)
     stored = set(database.execute("SELECT DISTINCT param_name, distribution_json FROM trial_params"))
     if not stored <= {(name, distribution_to_json(one)) for name, one in distributions.items()}:
         raise UnreadableStudyError("it is of another space")

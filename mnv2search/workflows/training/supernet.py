@@ -19,7 +19,7 @@ from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, res
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
-from mnv2search.supernet.sandwich import by_madds
+from mnv2search.supernet.train import by_madds
 
 DEFAULT_TIME_S = 600.0
 DRAWS = 1000
@@ -100,7 +100,7 @@ def _prepare_for_budget(
             evaluator=evaluator,
             budget=budget,
             settings=settings,
-            listener=Listener(evaluated=lambda _: None, progress=lambda p: tell(p.doing, p.share)),
+            listener=Listener(progress=lambda p: tell(p.doing, p.share)),
             storage=Storage(cache=LatencyCache(), work=folder),
         )
         return search.prepare()

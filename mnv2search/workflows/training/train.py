@@ -22,8 +22,7 @@ from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.report.training import faults_lines, metrics_rows, training_lines
 from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.supernet.inheritance import inherit
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint

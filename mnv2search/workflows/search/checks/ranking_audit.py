@@ -25,8 +25,7 @@ from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick
 from mnv2search.study.results import rank_of
-from mnv2search.supernet.inheritance import inherit
-from mnv2search.supernet.initial_weights import network_of
+from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.classification import Classification
 from mnv2search.tasks.metrics import Metrics, record_of
 from mnv2search.training.distributed import own_device

@@ -1,0 +1,240 @@
+"""Phases of a search, in the order in which the engine runs them; their errors are those of `Search.run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import cast
+
+from mnv2search.accuracy.types import metric_text
+from mnv2search.cost import cost_of
+from mnv2search.evaluation import Evaluation, completed, no_report
+from mnv2search.latency.types import Latency
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import Pick, canonical
+from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.candidates import by_halves, evenly
+from mnv2search.study.evaluation_plan import RIVALS
+from mnv2search.study.latency_model import FEW
+from mnv2search.study.results import finalists_of, front_of, reference_of
+from mnv2search.study.sampler import make_sampler
+from mnv2search.study.state import SearchState
+from mnv2search.study.storage.journal import Asked, Journal, distributions_of
+from mnv2search.study.supernet_reliability import smoothed
+from mnv2search.study.types import Evaluated, Phase, Stage
+
+# Networks of the initial design, and random picks among which they are chosen.
+FIRST_PICKS = 12
+FIRST_DRAWS = 200
+# Random picks among which an evaluator's preparation finds those near the budget.
+BAND_DRAWS = 4000
+# Accuracy that is gained up to this multiple of the budget counts: the slowest network that fits is the one to ship,
+# so it has to be worth as much as a faster one.
+COUNTS_TO = 2.0
+
+
+def evaluate_picks(
+    state: SearchState, picks: Sequence[Pick], *, stage: Stage, time_s: float | None
+) -> list[Evaluation]:
+    """Measure picks side by side, and determine the accuracy of those that fit."""
+    specs = state.named(picks)
+    allowed = [spec for spec in specs if state.budget.cost_violation(cost_of(spec)) == 0]
+    phase: Phase = "calibration" if stage == "calibration" else "search"
+    latencies = dict(zip(allowed, state.measure(allowed, phase=phase, time_s=time_s), strict=True))
+    evaluations = [
+        evaluate_network(state, spec, latencies.get(spec), stage=stage, pick=pick)
+        for pick, spec in zip(picks, specs, strict=True)
+    ]
+    state.learn()
+    return evaluations
+
+
+def evaluate_network(
+    state: SearchState, spec: ModelSpec, latency: Latency | None, *, stage: Stage, pick: Pick = (), rated: bool = True
+) -> Evaluation:
+    """Complete one evaluation and record it; a training that falls behind others is stopped.
+
+    `latency` is None where counted limits exclude the network, `pick` is empty for one of the baseline, and the
+    accuracy is determined only if `rated`.
+    """
+    begin, seed = state.deadline.elapsed_s, state.settings.seed
+    is_told = rated and state.plan.takes_time
+    # the baseline is compared with, so its trainings are all finished
+    rungs = None if stage == "baseline" else state.rungs
+    watch = rungs.watch(latency.median_ms) if rungs and latency else None
+
+    def tell(text: str) -> None:
+        if is_told:
+            state.tell_progress(cast("Phase", stage), doing=f"{spec.name}: {text}")
+
+    def report(step: int, value: float) -> None:
+        tell(f"{100 * value:.1f} % {metric_text(state.evaluator.info.metric)} at step {step}")
+        (watch or no_report)(step, value)
+
+    tell("evaluation begins")
+    found = completed(
+        spec,
+        cost=cost_of(spec),
+        latency=latency,
+        budget=state.budget,
+        seed=seed,
+        evaluator=state.evaluator if rated else None,
+        report=report,
+    )
+    if rungs and watch and watch.curve:
+        expected = rungs.expected(watch.curve) if found.accuracy is None else None
+        found = replace(found, curve=watch.curve, expected=expected)
+    if stage == "baseline" and state.plan.has_exact_baseline and found.accuracy is None:
+        # a rival at equal latency counts as one even where another limit excludes it
+        found = replace(found, accuracy=state.evaluator.evaluate(spec, seed=seed, report=no_report))
+    found = replace(found, elapsed_s=state.deadline.elapsed_s - begin)
+    state.keep(Evaluated(trial=state.next_trial if pick else -1, stage=stage, pick=pick, evaluation=found))
+    return found
+
+
+def measure_baseline(state: SearchState) -> None:
+    """Measure MobileNetV2's grid, and determine as many of its accuracies as there is time for."""
+    end = state.plan.shares.baseline
+    whole = [spec for spec in baseline_grid(state.space) if spec not in state.baseline]
+    grid = state.latency.affordable(
+        whole, time_s=state.deadline.until(end), on_progress=lambda _: state.tell_progress("baseline")
+    )
+    if len(grid) < len(whole):
+        state.notes += (
+            f"{len(grid)} of {len(whole)} networks of the MobileNetV2 grid were measured, for lack of time: each "
+            f"takes {state.latency.visit_s:.2g} s",
+        )
+    latencies = state.measure(grid, phase="baseline", time_s=state.deadline.until(end))
+    measured = dict(zip(grid, latencies, strict=True))
+    fitting = [spec for spec in grid if measured[spec].verdict(state.budget.latency_ms) == "fits"]
+    rivals = state.plan.rivals(grid, sorted(fitting, key=lambda spec: -measured[spec].median_ms))
+    # networks without a training are recorded first: an interruption loses trainings alone
+    for spec in (spec for spec in grid if spec not in rivals):
+        evaluate_network(state, spec, measured[spec], stage="baseline", rated=False)
+    _fit_trainings(state)
+    for number, spec in enumerate(rivals):
+        rated = state.plan.evaluates_rival(number, spec)
+        evaluate_network(state, spec, measured[spec], stage="baseline", rated=rated)
+    state.learn()
+
+
+def _fit_trainings(state: SearchState) -> None:
+    if not state.evaluator.is_timed:
+        return
+    state.learn()
+    drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS))
+    preparation = state.preparation(state.candidates.band(drawn), until=state.plan.shares.search)
+    state.notes += state.plan.fit(preparation, has_some=bool(state.rated))
+    state.restart_rungs()
+
+
+def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
+    """Let the evaluator prepare itself for networks that fit the budget; returns its notes.
+
+    The preparation is over at `until`, a share of the whole time.
+    """
+    if not state.plan.is_prepared:
+        return ()
+    random = Random(state.settings.seed)
+    state.first = state.candidates.spread(sorted(state.draw(random, FIRST_DRAWS)), count=_design_size(state))
+    specs, end = state.named(state.first), state.plan.shares.calibration
+    latencies = state.measure(specs, phase="calibration", time_s=state.deadline.until(end))
+    baseline = [(e.spec, e.latency.median_ms) for e in state.baseline.values() if e.latency is not None]
+    first = [(spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)]
+    state.latency.predictor.fit([*baseline, *first])
+    band = state.candidates.band(sorted(state.draw(random, BAND_DRAWS)))
+    notes = state.evaluator.prepare(state.preparation(band, until=until))
+    state.notes += notes
+    return notes
+
+
+def open_journal(state: SearchState) -> Journal:
+    """The study with its sampler and the evaluations of an earlier part of the run."""
+    settings = state.settings
+    sampler = make_sampler(
+        settings.sampler,
+        seed=settings.seed,
+        space=distributions_of(state.space),
+        describe=state.candidates.describe,
+        batch=settings.batch,
+        budget=settings.trials,
+        reference=reference_of(state.baseline.values(), budget_ms=state.budget.latency_ms),
+        ceiling=COUNTS_TO * state.budget.latency_ms,
+    )
+    path, noted = state.storage.study_path, state.listener.noted
+    return Journal(state.space, sampler=sampler, path=path, known=state.networks, noted=noted)
+
+
+def evaluate_initial_design(state: SearchState, journal: Journal) -> None:
+    """Evaluate networks spread over predicted latency, except those known from an earlier part of the run."""
+    count = len(state.first) or _design_size(state)
+    wanted = min(count, state.settings.trials or count) - len(state.networks)
+    if wanted <= 0:
+        return
+    # those of a preparation are measured already
+    picks = evenly([pick for pick in state.first if pick not in state.networks], wanted)
+    if not picks:
+        drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - set(state.networks))
+        picks = state.candidates.spread(drawn, count=wanted, top=state.plan.design_reach)
+    ordered = by_halves(picks)
+    for group in [(pick,) for pick in ordered] if state.plan.takes_time else [picks]:
+        if state.is_over and any(map(state.plan.is_answered_by, state.networks.values())):
+            return  # however little time there is, a front or a refusal rests on a measurement
+        if not state.has_time_for(group):
+            state.is_short = True
+            continue  # a smaller one may still be trained
+        time_s = state.deadline.until(state.plan.shares.calibration)
+        evaluations = evaluate_picks(state, group, stage="calibration", time_s=time_s)
+        for pick, evaluation in zip(group, evaluations, strict=True):
+            journal.add(pick, evaluation)
+
+
+def _design_size(state: SearchState) -> int:
+    return max(FEW, state.latency.room(state.deadline.until(state.plan.shares.calibration), most=FIRST_PICKS))
+
+
+def search(state: SearchState, journal: Journal) -> None:
+    """Evaluate what the sampler asks for, in batches measured side by side, until trials or time are used up."""
+    while not state.is_over:
+        asked = _ask(state, journal)
+        if not state.has_time_for([question.pick for question in asked]):
+            state.is_short = state.is_out_of_time = True
+            return
+        picks = [canonical(state.space, question.pick) for question in asked]
+        time_s = state.deadline.until(state.plan.shares.search)
+        evaluations = evaluate_picks(state, picks, stage="search", time_s=time_s)
+        for question, evaluation in zip(asked, evaluations, strict=True):
+            journal.tell(question, evaluation)
+
+
+def _ask(state: SearchState, journal: Journal) -> list[Asked]:
+    """New picks, as many as are measured side by side; a repeated one is answered from memory."""
+    settings = state.settings
+    room = 1 if settings.sampler != "hybrid" or state.plan.takes_time else settings.batch
+    if settings.trials is not None:
+        room = min(room, settings.trials - len(state.networks))
+    room = max(1, state.room(room))
+    start = time.process_time()
+    new, is_exhausted = journal.ask_new(state.networks, room=room)
+    state.is_exhausted = state.is_exhausted or is_exhausted
+    state.sampler_cpu_s += time.process_time() - start
+    return new
+
+
+def measure_finalists(state: SearchState) -> None:
+    """Measure the best networks afresh, side by side with the best of the baseline; no earlier latency is reused."""
+    budget, seed = state.budget, state.settings.seed
+    of_region, rated = state.plan.is_prepared, state.rated
+    if of_region:  # inherited accuracies are smoothed over all networks
+        rated = smoothed(state.networks, state.candidates.describe, cards=state.space.cards)
+    finalists = finalists_of(rated, budget_ms=budget.latency_ms, of_region=of_region)
+    rivals = front_of([e for e in state.baseline.values() if e.accuracy is not None])[-RIVALS:]
+    state.latency.begin_anew()
+    latencies = state.measure([e.spec for e in (*finalists, *rivals)], phase="final", time_s=state.deadline.left_s)
+    for index, (known, latency) in enumerate(zip((*finalists, *rivals), latencies, strict=True)):
+        stage: Stage = "final" if index < len(finalists) else "final-baseline"
+        measured = completed(known.spec, cost=cost_of(known.spec), latency=latency, budget=budget, seed=seed)
+        evaluation = replace(measured, accuracy=known.accuracy, curve=known.curve)
+        state.keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))

@@ -1,1 +1,0 @@
-"""Phases of a search, in the order in which the engine runs them."""
