@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,6 +171,9 @@ def _documented(name: str, value: object) -> Iterator[str]:
         signature = "" if _is_plain(value) else re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(value)))
         signature = re.sub(r"<function <lambda> at 0x\w+>", "lambda _: None", signature)
         yield from ("```python no-run", *_wrapped(f"{name}{signature}"), "```", "")
+    if isinstance(value, types.UnionType):
+        yield f"Either of {' and '.join(f'`{one.__name__}`' for one in value.__args__)}."
+        return
     yield from _docstring(inspect.getdoc(value) or "")
 
 
@@ -200,16 +204,16 @@ def _docstring(text: str) -> Iterator[str]:
     """Markdown of a Google-style docstring: paragraphs, lists of named sections, examples."""
     for part in re.split(r"\n(?=(?:" + "|".join(SECTIONS) + r"):(?:\s|$))", text):
         title, _, body = part.partition(":")
+        after = part
         if title in SECTIONS:
+            section, _, after = (body if body.startswith("\n") else f"\n    {body.strip()}").partition("\n\n")
             yield from (f"**{title}**", "")
-            yield from _entries(textwrap.dedent(body.strip("\n")) if body.startswith("\n") else body.strip())
-        else:
-            for paragraph in part.strip().split("\n\n"):
-                is_example = paragraph.lstrip().startswith(">>>")
-                text = paragraph.replace("``", "`")
-                yield from (["```pycon", paragraph, "```"] if is_example else [" ".join(text.split())])
-                yield ""
-    return
+            yield from _entries(textwrap.dedent(section.strip("\n")))
+        for paragraph in filter(None, after.strip().split("\n\n")):
+            is_example = paragraph.lstrip().startswith(">>>")
+            text = paragraph.replace("``", "`")
+            yield from (["```pycon", paragraph, "```"] if is_example else [" ".join(text.split())])
+            yield ""
 
 
 def _entries(body: str) -> Iterator[str]:

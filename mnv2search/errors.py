@@ -47,7 +47,7 @@ class Mnv2SearchError(Exception):
 
     Args:
         message: what happened, lower case, with the actual value.
-        hint: how to mend it; printed on a line of its own.
+        hint: how to fix it; printed on a separate line.
     """
 
     exit_code: int = 1

@@ -25,15 +25,15 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits of a network; None leaves a quantity free.
+    """Limits of a network; None means no limit.
 
     Attributes:
         latency_ms: the upper end of the measured interval must not exceed it.
-        latency_min_ms: lower end of a latency band, which the median must reach.
+        latency_min_ms: lower limit of the median.
         params: trainable parameters.
         madds: multiply-adds for one image.
         peak_activation_bytes: at batch 1.
-        size_bytes: of the weights, batch norm folded.
+        size_bytes: of the weights, with batch norm folded.
     """
 
     latency_ms: float

@@ -38,7 +38,7 @@ class StopEarly(Exception):  # noqa: N818 - a request, not an error
 
 @runtime_checkable
 class AccuracyEvaluator(Protocol):
-    """The least that an evaluator of a plug-in has to offer; `Evaluator` adds hooks, all of them optional."""
+    """The required methods of an evaluator; `Evaluator` adds optional hooks."""
 
     @property
     def info(self) -> EvaluatorInfo:

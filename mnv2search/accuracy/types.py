@@ -22,13 +22,13 @@ class Accuracy:
     """The accuracy of one network, or the score that stands for it.
 
     Attributes:
-        value: 0 to 1; of the kind ``proxy`` any number, which is no accuracy and only ranks.
-        low: lower end of its 90 % interval; equal to `value` where no uncertainty is known.
+        value: from 0 to 1; for the kind ``proxy`` any number, which only orders networks.
+        low: lower end of its 90 % interval; equal to `value` if the uncertainty is unknown.
         metric: what is counted, such as ``top1``.
-        seed: of the training, or None where nothing is drawn.
-        note: caveats, such as that it extrapolates.
+        seed: of the training; None if nothing is random.
+        note: a warning for the user, such as that the estimate extrapolates.
         merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
-        commonest: majority-class accuracy; None where it is unknown or means nothing.
+        commonest: majority-class accuracy; None if it is unknown.
     """
 
     value: float

@@ -52,12 +52,12 @@ def open_device(text: str) -> LatencyDevice:
 
     Args:
         text: ``onnxruntime``, ``litert:threads=2,precision=int8``, ``torch:fold=no@local``,
-            ``onnxruntime:cores=big@ssh://pi@board:22``; several with `` + `` between them are a pool.
+            ``onnxruntime:cores=big@ssh://pi@board:22``; several, joined by `` + ``, form a pool.
 
     Raises:
         UnknownNameError: no such device or host, or it has no such option.
         OptionError: an option's value does not fit.
-        MissingExtraError: a package it needs is not installed.
+        MissingExtraError: a required package is not installed.
         DeviceError: the runtime, or the machine, cannot be used.
     """
     if SEPARATOR in text:

@@ -31,7 +31,7 @@ class DeviceInfo:
     """The device that a latency was measured on.
 
     Attributes:
-        name: the text that opens the device again, such as ``onnxruntime:threads=1``.
+        name: the text for `open_device` that opens the same device, such as ``onnxruntime:threads=1``.
         hardware: model of the processor.
         host: the machine, ``local`` for this one.
         dtype: of weights and activations, such as ``fp32``.

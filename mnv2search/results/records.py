@@ -149,7 +149,7 @@ class RecordWriter:
 
 
 def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tuple[Record, ...]:
-    """The records of a results folder, in the order of writing; a torn last line is passed over.
+    """The records of a results folder, in the order of writing; an incomplete last line is skipped.
 
     Args:
         folder: of a run.

@@ -32,7 +32,7 @@ MAX_RESOLUTION = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(Checked):
-    """A network: everything that `mnv2search.spec.plan.plan` needs to lay out its layers.
+    """A network, described by its rows of blocks; `mnv2search.spec.plan.plan` derives its layers.
 
     Attributes:
         name: for people and file names.
@@ -41,18 +41,19 @@ class ModelSpec(Checked):
         resolution: side of the square input in px, or height and width where they differ.
         stem: first convolution.
         last_channels: outputs of the last 1x1 convolution before width; None builds none.
-        head: what stands on the features, or None for a feature extractor.
+        head: classifier, detector or segmenter; None makes a feature extractor.
         channel_divisor: scaled channels are rounded to a multiple of it.
-        min_channels: scaled channels are at least this; None takes the detector's, or else `channel_divisor`.
-        keep_stem: the width multiplier leaves the stem alone.
-        keep_last: `auto` keeps the last convolution's width below width 1 and scales it above (the published
-            checkpoints), `always` keeps it, `never` scales it.
-        output_stride: None, or the input's sides over the final map's; further strides become dilation.
+        min_channels: least number of channels after scaling; None takes `head.min_channels` of a detector, else
+        `channel_divisor`.
+        keep_stem: the width multiplier does not apply to the stem.
+        keep_last: `auto` applies the width multiplier to the last convolution only if it is above 1 (as in the
+            published checkpoints), `always` never applies it, `never` applies it.
+        output_stride: input side over the final map's side; further strides become dilation. None: no limit.
         padding: `symmetric` (PyTorch), `same` (TensorFlow: surplus at bottom and right), or `valid`.
         activation: of stem, expansion, depthwise and last convolution.
         normalizer: after every convolution; `none` gives every convolution a bias.
         batch_norm: constants of the normalizer `batch`.
-        layout: every unit with its address, worked out from the others; see `mnv2search.spec.plan.plan`.
+        layout: every unit with its address, derived from the other fields.
 
     Source: arXiv 1801.04381, Table 2; tensorflow/models, research/slim/nets/mobilenet/mobilenet_v2.py.
     """

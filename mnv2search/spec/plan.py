@@ -13,10 +13,10 @@ __all__ = ["GROUP_NORM_GROUPS", "Layer", "Plan", "Shortcut", "Unit", "plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A network laid out: `units[i]` is slim's ``layer_{i + 1}``, after which come those of the head.
+    """The layers of a network: `units[i]` is slim's ``layer_{i + 1}``; the units of the head come last.
 
     Attributes:
-        units: in an order in which they can be computed.
+        units: in the order of computation.
         at: address in the spec of each unit, such as ``stem`` or ``blocks[2]``.
     """
 

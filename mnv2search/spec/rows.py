@@ -56,16 +56,16 @@ class BlockSpec(Checked):
         stride: s of the first repeat, 1 or 2.
         kernel: k of the depthwise convolution (of the expansion in a fused block), odd.
         dilation: of the depthwise convolution, in all repeats.
-        expand_to: hidden width as an absolute number of channels, in place of `expansion`.
+        expand_to: number of hidden channels (overrides `expansion`).
         expand_divisor: the hidden width is rounded to a multiple of it.
         operator: `fused` replaces expansion and depthwise by one full k x k convolution.
-        residual: `auto` adds the input where stride is 1 and widths are equal; `pad` also elsewhere, with the
-            input average-pooled and zero-padded in channels; `off` never.
-        split_expansion: ways in which the expansion is split; each part sees only its part of the input.
-        split_projection: the same for the projection.
-        split_divisor: every part is a multiple of it.
+        residual: `auto` adds the input if the stride is 1 and widths are equal; `pad` adds it always, average-pooled
+            and zero-padded in channels if needed; `off` never adds it.
+        split_expansion: number of groups of the 1x1 expansion; each group sees only its part of the input.
+        split_projection: number of groups of the 1x1 projection.
+        split_divisor: the channels of every group are a multiple of it.
         transform: what is applied to the hidden tensor before the projection.
-        depthwise_location: where the depthwise stands; `none` builds none.
+        depthwise_location: position of the depthwise convolution; `none` builds none.
         depthwise_multiplier: depthwise outputs per input channel.
         activation: after expansion and depthwise; None takes the model's.
         depthwise_activation: after the depthwise alone; None takes `activation`.

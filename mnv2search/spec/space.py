@@ -34,11 +34,11 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """A spec with axes: a pick is one option index for every axis, in the order of `axes`.
+    """A spec with axes. A pick, one option index for each of `axes`, describes a network.
 
     Attributes:
-        template: the network of all first options, with one row where a row chooses for each repeat.
-        axes: kept in the order of the fields of `ModelSpec`, then row by row, whatever order they were given in.
+        template: the network of all first options; a row with choices for each repeat is still one row.
+        axes: sorted by the fields of `ModelSpec`, then row by row.
     """
 
     template: ModelSpec
@@ -125,10 +125,10 @@ def _integers(options: tuple[Scalar, ...]) -> list[int]:
 def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
     """The network of a pick.
 
-    A row that chooses for each repeat becomes one row a repeat, with the stride in the first of them.
+    A row with choices for each repeat becomes one row per repeat; the first has the stride.
 
     Raises:
-        OptionError: the pick has not one index in range for every axis.
+        OptionError: the pick does not have exactly one valid index for each axis.
         SpecError: the options do not go together.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec

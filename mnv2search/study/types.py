@@ -112,18 +112,17 @@ class SearchResult:
     """The end of a search.
 
     Attributes:
-        front: non-dominated networks of the space, all measured side by side at the end, all within the budget;
-            fastest first.
+        front: non-dominated networks of the space, all within the budget by the final measurement; fastest first.
         baseline: the MobileNetV2 width x resolution grid on the same device, as far as it was measured.
         dominated: networks of the space that were measured and are not on the front.
-        ship: the most accurate network of the front; None where nothing fits.
-        closest: of the networks that counted limits excluded, the one that exceeds them least.
-        predicted: networks whose latency was only predicted; None where the result was read from records.
-        sampler_cpu_s: processor time spent on choosing networks; None likewise.
+        ship: the most accurate network of the front; None if nothing fits.
+        closest: the network that exceeds the counted limits least, among those that they excluded.
+        predicted: networks whose latency was only predicted; None if the result was read from records.
+        sampler_cpu_s: processor time spent on choosing networks; None if the result was read from records.
         predictor_error: cross-validated mean relative error of the latency prediction.
-        finalists: every network of the space with an accuracy that was measured side by side at the end and is within
-            the budget: the front, and the best of every part of the band that it was made in, where there is one.
-        stopped: networks of the space whose accuracy was no longer worth its time, so that they have none.
+        finalists: networks that have an accuracy and are within the budget by the final measurement: the front
+        and, with shared weights, the best network of every part of the band.
+        stopped: number of networks whose training was stopped early; they have no accuracy.
     """
 
     front: tuple[Evaluation, ...]

@@ -53,25 +53,26 @@ def compile(
     first: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Compiled:
-    """Lay out a network, count it and write it to files, as `mnv2search compile` does.
+    """Count the parameters and multiply-adds of a network and export it, as `mnv2search compile` does.
 
     Args:
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
-        output: files to write, in the formats of their endings.
-        weights: file to load; if left out, those in the file of the spec or beside it, or random weights.
+        output: files to write; the extension of each sets its format.
+        weights: file to load. Default: the weights in the file of the spec, or in the `.pt` file beside it, or
+        random.
         precision: of the files: ``fp32``, ``fp16`` or ``int8``.
-        calibration: folder of images to find the ranges of integers on.
-        normalization: of these images.
+        calibration: folder of images from which int8 ranges are computed.
+        normalization: of the calibration images.
         data: images to evaluate the network and the files on.
         seed: of random weights.
         force: overwrite existing files.
-        no_fvcore: leave out fvcore's count, which has to build the network.
+        no_fvcore: skip the count by fvcore, for which the network must be built.
         width: multiplier (overrides the file's).
         resolution: side, or height and width (overrides the file's).
         head_output: output of a detector or segmenter (overrides the file's).
-        pick: options of a search space, each as ``AT=VALUE``.
+        pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
-        on_note: told which weights beside the spec are taken, or why they are not.
+        on_note: called with a message about the weights that are used.
 
     Raises:
         Mnv2SearchError: a file cannot be written, or an option does not suit the network.

@@ -33,7 +33,7 @@ def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | Sea
     Args:
         path_or_name: a path; or the name of a shipped space such as ``mnv2``, of a published network such as
             ``mobilenet_v2_0.75_192`` (see `mnv2search.spec.catalog`), tried in this order.
-        wanted: what an unknown name is told to be, and the kind of names that are then listed.
+        wanted: what kind of name is expected; used in messages about an unknown one.
 
     Raises:
         SpecError: the file breaks rules.

@@ -19,9 +19,9 @@ from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 
 
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
-    """The spec, or the search space where anything is left to choose, that a YAML text describes.
+    """The spec or search space that a YAML text describes.
 
-    The language is that of docs/reference/spec-language.md; messages call the text by the name of its `file`.
+    The language is described in docs/reference/spec-language.md. Error messages name the text by `file`.
 
     Raises:
         SpecError: with every problem of the text, each at its line and column.

@@ -35,7 +35,7 @@ def json_schema() -> Schema:
         "mnv2search": {"const": FORMAT_VERSION, "description": "version of this format"},
         "stem": {"$ref": "#/definitions/stem"},
         "columns": {
-            "description": "keys of the entries of bare rows",
+            "description": "keys of the entries of rows that are written as plain lists",
             "type": "array",
             "items": {"enum": list(keys_of(ms.BlockSpec))},
             "uniqueItems": True,

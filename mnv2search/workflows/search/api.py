@@ -31,8 +31,8 @@ def run(
 
     Args:
         options: see `RunOptions`.
-        on_progress: told where the search stands.
-        on_note: told what a user has to know before the search goes on.
+        on_progress: called with the progress of the search.
+        on_note: called with messages for the user.
 
     Raises:
         OptionError: options contradict each other, or nothing can be searched with them.
@@ -94,22 +94,22 @@ def search(
 ) -> SearchResult:
     """The Pareto front of a space within a budget, measured on a device.
 
-    Where the evaluator learns from data, the networks get its classes, as in a run.
+    If the evaluator learns from data, the networks get as many outputs as the data has classes.
 
     Args:
         space: a search space, a file, or a bundled name.
         budget: limits, or the latency alone in ms.
-        device: what to measure on; text is opened and closed here.
-        evaluator: what tells accuracies; text is opened here.
+        device: a device, or text for `open_device`; a device given as text is closed at the end.
+        evaluator: an evaluator, or text for `open_evaluator`.
         trials: networks to evaluate.
         time_s: wall time for everything.
         sampler: ``hybrid``, or one of Optuna's.
         seed: of every random choice.
-        listener: hears of every finished evaluation.
+        listener: called with every finished evaluation.
 
     Raises:
-        OptionError: neither `trials` nor `time_s` is given, no training fits the time, or a limit is not a number
-            above 0; the networks have another head than the data asks for.
+        OptionError: neither `trials` nor `time_s` is given, no training fits the time, a limit is not a number
+        above 0, or the head of the networks does not suit the data.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
     """

@@ -33,20 +33,20 @@ class RunOptions(TypedDict, total=False):
 
     Attributes:
         latency_ms: upper limit of the measured latency.
-        latency_min_ms: lower end of a latency band.
+        latency_min_ms: lower limit of the measured latency.
         params: upper limit of parameters.
         madds: upper limit of multiply-adds.
         peak_kb: upper limit of peak activation memory in kB, fp32.
         size_kb: upper limit of weights in kB, fp32.
         space: file or bundled name of the search space, or a space.
-        round_to: multiple that scaled channels are rounded to, or ``auto``; None leaves the space's own.
-        device: text that opens the device; several are a pool.
-        precision: of weights and activations on the device; None leaves it to `device`.
+        round_to: multiple to which channel counts are rounded, or ``auto``; None keeps the space's own.
+        device: see `open_device`; several form a pool.
+        precision: of weights and activations; None takes that of `device`.
         data: images to search on.
-        accuracy: text that opens the evaluator; None chooses by `data` and the task of the space.
-        from_: first weights for an evaluator that trains (``--from``).
-        from_spec: the network that published weights belong to.
-        finetune: train the most accurate networks at the end; None does where weights are shared.
+        accuracy: see `open_evaluator`; None chooses by `data` and the task of the space.
+        from_: initial weights for an evaluator that trains (``--from``).
+        from_spec: network to which the published weights of `from_` belong.
+        finetune: train the most accurate networks separately at the end; None does so if weights are shared.
         trials: networks to evaluate.
         time: wall time in seconds, or text such as ``90s``, ``20m`` or ``1h30m``.
         sampler: ``hybrid``, or one of Optuna's.
@@ -55,9 +55,9 @@ class RunOptions(TypedDict, total=False):
         resume: name or folder of an interrupted run to continue.
         trust: with `resume`, open what the folder names even if someone else made it.
         output_dir: folder that holds the folders of runs.
-        confirm: compare the front with the runtime's own converter at the end; None does, or keeps to the setting
-            of a resumed run.
-        force: start over where the folder holds another run.
+        confirm: compare the front with the official converter of the runtime at the end; None does so, unless a
+        resumed run was started without.
+        force: start over if the folder holds another run.
     """
 
     latency_ms: float | None

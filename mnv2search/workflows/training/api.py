@@ -26,11 +26,11 @@ class TrainOptions(TypedDict, total=False):
     """Options of `mnv2search train`, with the same names; `DEFAULTS` has those that are not None if left out.
 
     Attributes:
-        recipe: name or file; that of the network's task by default.
+        recipe: name or file; by default that of the task.
         epochs: number of epochs (overrides the recipe).
-        time: of the training, in place of epochs: seconds, or text such as ``30m``.
-        from_: first weights.
-        from_spec: the network that published weights belong to.
+        time: of the training (overrides epochs): seconds, or text such as ``30m``.
+        from_: initial weights.
+        from_spec: network to which the published weights of `from_` belong.
         distill: teacher checkpoint for distillation.
         void: mask value to ignore.
         output: folder of the training; ``results/NAME-trained`` by default.
@@ -38,7 +38,7 @@ class TrainOptions(TypedDict, total=False):
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         width: multiplier (overrides the file's).
         resolution: side, or height and width (overrides the file's).
-        pick: options of a search space, each as ``AT=VALUE``.
+        pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
     """
 
@@ -75,7 +75,7 @@ def train(
         spec: a network or a search space, its file or its published name.
         data: images; see `mnv2search data --help`.
         options: see `TrainOptions`.
-        on_note: told about faults of the data and what the folder already holds.
+        on_note: called with messages about faults of the data and about the folder.
 
     Raises:
         Mnv2SearchError: an option, the data or the weights do not suit the network, or the training fails.

@@ -38,7 +38,7 @@ def predict(
     force: bool = False,
     on_unreadable: Callable[[DataError], None] | None = None,
 ) -> tuple[Prediction, ...]:
-    """Draw what a network finds into images, as `mnv2search predict` does: boxes, a mask, or the likeliest classes.
+    """Draw the predictions of a network into images, as `mnv2search predict` does.
 
     Class names and normalization are those of the network's file, or else of the ``training.json`` beside it. Images
     of folders and subfolders are taken; ``NAME-predicted.png`` in `output` begins with the name of the subfolder and,
@@ -49,7 +49,7 @@ def predict(
         images: files and folders.
         output: folder of the drawn images.
         score: least score of boxes that are shown, 0 to 1.
-        normalization: of the images; that of the training by default.
+        normalization: of the images; by default as in training.
         force: replace files that exist.
         on_unreadable: called with the error of each image that cannot be read; None stops at the first.
 
