@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pictures import draw_pictures
 
 from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators import supernet_training as module
@@ -31,9 +32,7 @@ from mnv2search.supernet.train import Sandwich, Shrinking, SupernetTrained, by_m
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from pictures import draw_pictures
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 SPACE = """
 mnv2search: 1
 name: tiny
@@ -46,14 +45,6 @@ blocks:
 last: 64
 head: {classes: 7, dropout: 0.0}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_requests import DETECTORS as SPACE
+from run_requests import detectors_request
 
-sys.path += [str(Path(__file__).parents[1] / name) for name in ("training", "model")]
+sys.path.append(str(Path(__file__).parents[1] / "model"))
 
 from dense_specs import ROWS, detector
 from scene_files import write_coco
@@ -20,7 +22,7 @@ from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparati
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import EvaluatorError, OptionError
-from mnv2search.evaluation import Budget, no_report
+from mnv2search.evaluation import no_report
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.search.run import ship_lines
@@ -36,30 +38,10 @@ from mnv2search.workflows.search.run import Outcome, Request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.training.predict import predict
 
-SPACE = """mnv2search: 1
-name: small-detectors
-resolution: [33, 48]
-width: [0.35, 0.5]
-blocks: [{t: 1, c: 16}, {t: [2, 3], c: 24, s: 2}, {t: 3, c: 32, s: 2}]
-last: 64
-head: {kind: ssdlite, classes: 80, extras: [{c: [32, 64]}]}
-"""
-
 
 @pytest.fixture(scope="module")
 def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
-    root = tmp_path_factory.mktemp("runs")
-    data = write_coco(root / "data", train=16, val=6, test=6)
-    (root / "space.yaml").write_text(SPACE, encoding="utf-8")
-    return Request(
-        space=str(root / "space.yaml"),
-        device="simulated",
-        evaluator=f"train-dense:task=detection,data={data},epochs=1",
-        budget=Budget(latency_ms=50.0),
-        settings=Settings(trials=4),
-        root=root,
-        name="detectors",
-    )
+    return detectors_request(tmp_path_factory.mktemp("runs"), Settings(trials=4))
 
 
 @pytest.fixture(scope="module")
@@ -289,18 +271,8 @@ def test_a_training_ends_where_the_time_does_and_says_so(tmp_path: Path) -> None
 
 
 def test_a_search_holds_its_time_by_what_a_few_steps_take(tmp_path: Path) -> None:
-    data = write_coco(tmp_path / "data", train=16, val=6, test=6)
-    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     told: list[str] = []
-    request = Request(
-        space=str(tmp_path / "space.yaml"),
-        device="simulated",
-        evaluator=f"train-dense:task=detection,data={data},epochs=1",
-        budget=Budget(latency_ms=50.0),
-        settings=Settings(trials=3, time_s=10_000.0),
-        root=tmp_path,
-        name="timed",
-    )
+    request = detectors_request(tmp_path, Settings(trials=3, time_s=10_000.0), name="timed")
     outcome = run_job(request, on_progress=lambda _: None, on_note=told.append)
     assert outcome.result.front
     assert "a training of 2 steps takes about" in told[0]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from pictures import draw_pictures
 
 from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation, StopEarly

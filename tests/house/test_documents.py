@@ -11,16 +11,14 @@ import click
 import pytest
 from drawn import draw_pictures
 from pages import PAGES, README, ROOT, blocks, commands, name_of
+from run_requests import run_request
 
 from mnv2search.cli.main import COMMANDS, cli
-from mnv2search.evaluation import Budget
 from mnv2search.export import export
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.study.types import Settings
 from mnv2search.workflows.devices import profile
-from mnv2search.workflows.search.run import Request
 from mnv2search.workflows.search.run import run as run_job
 
 Run = Callable[..., Any]
@@ -123,16 +121,7 @@ def test_the_commands_of_a_page_run_in_order(run: Run, page: Path) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs that holds the run which the examples name."""
     root = tmp_path_factory.mktemp("results")
-    request = Request(
-        space="mnv2-multipliers",
-        device="simulated",
-        evaluator="imagenet",
-        budget=Budget(latency_ms=15.0),
-        settings=Settings(trials=14),
-        root=root,
-        name="mnv2-15ms",
-    )
-    run_job(request, on_progress=lambda _: None)
+    run_job(run_request(root, trials=14, latency_ms=15.0, name="mnv2-15ms"), on_progress=lambda _: None)
     return root
 
 

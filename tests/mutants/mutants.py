@@ -1,9 +1,10 @@
-"""Faults that the tests must find: each replaces one snippet of the package, wherever that is defined."""
+"""Faults that the tests must find, listed in `mutants.toml`: each replaces one snippet of the package."""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,73 +33,8 @@ class Mutant:
     holds: str = ""
 
 
-MUTANTS = (
-    Mutant(
-        name="the final front takes the latencies of the search",
-        symbol="measure_finalists",
-        old='state.measure([e.spec for e in (*finalists, *rivals)], phase="final", time_s=state.deadline.left_s)',
-        new="tuple(e.latency for e in (*finalists, *rivals))",
-        tests=("tests/study",),
-    ),
-    Mutant(
-        name="the cache of visits is not begun anew for the final measurement",
-        symbol="measure_finalists",
-        old="state.latency.begin_anew()",
-        new="pass",
-        tests=("tests/study",),
-    ),
-    Mutant(
-        name="the sign of the violation told to Optuna is flipped",
-        symbol="Journal",
-        old="system_attrs={CONSTRAINTS: [evaluation.violation]}",
-        new="system_attrs={CONSTRAINTS: [-evaluation.violation]}",
-        tests=("tests/study",),
-    ),
-    Mutant(
-        name="a predicted latency makes a network feasible",
-        symbol="is_feasible",
-        old='self.latency.kind == "measured" and',
-        new="",
-        tests=("tests/test_evaluation.py", "tests/study"),
-    ),
-    Mutant(
-        name="the peak memory of a classifier forgets the live residual",
-        symbol="_alive_elements",
-        old="alive.append(elements + (residual if index else 0))",
-        new="alive.append(elements)",
-        tests=("tests/test_cost.py",),
-    ),
-    Mutant(
-        name="warm_ms is ignored on processors",
-        symbol="burst",
-        old="while wall_ns() - begin < warm_ms * 1e6:",
-        new="while wall_ns() - begin < 0:",
-        tests=("tests/latency/test_timing.py", "tests/latency/test_serve.py", "tests/latency"),
-    ),
-    Mutant(
-        name="warm_ms is ignored on GPUs",
-        symbol="_burst",
-        old="time_ns=request.warm_ms * 1e6",
-        new="time_ns=0",
-        tests=("tests/latency/test_torch_cuda.py", "tests/latency"),
-    ),
-    Mutant(
-        name="an option of `run` is renamed",
-        symbol="run_command",
-        holds='@click.command("run")',
-        old='"--latency-min-ms"',
-        new='"--latency-least-ms", "latency_min_ms"',
-        tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),
-    ),
-    Mutant(
-        name="an option of `latency` is renamed",
-        symbol="time",
-        holds="--time",
-        old='"--time", name',
-        new='"--within", name',
-        tests=("tests/cli/test_commands.py", "tests/house/test_references.py"),
-    ),
-)
+_LISTED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["mutant"]
+MUTANTS = tuple(Mutant(**{**one, "tests": tuple(one["tests"])}) for one in _LISTED)
 
 
 def place(mutant: Mutant, package: Path) -> tuple[Path, int, int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,11 @@ from typing import Any
 import pytest
 import torch
 from clocks import CountingClock
-
-sys.path += [str(Path(__file__).parents[1] / "training")]
-from scene_files import write_coco
+from run_requests import detectors_request
 
 from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
-from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.evaluation import Evaluation
 from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.results.finetuning import Finetuned, finetuned_json, recall_finetuned
@@ -32,39 +29,13 @@ from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import FINETUNE
 
-SPACE = """mnv2search: 1
-name: small-detectors
-resolution: [33, 48]
-width: [0.35, 0.5]
-blocks: [{t: 1, c: 16}, {t: [2, 3], c: 24, s: 2}, {t: 3, c: 32, s: 2}]
-last: 64
-head: {kind: ssdlite, classes: 80, extras: [{c: [32, 64]}]}
-"""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
-    root = tmp_path_factory.mktemp("runs")
-    data = write_coco(root / "data", train=16, val=6, test=6)
-    (root / "space.yaml").write_text(SPACE, encoding="utf-8")
-    return Request(
-        space=str(root / "space.yaml"),
-        device="simulated",
-        evaluator=f"train-dense:task=detection,data={data},epochs=1",
-        budget=Budget(latency_ms=50.0),
-        settings=Settings(trials=3, time_s=10_000.0),  # enough on the busiest machine
-        root=root,
-        name="detectors",
-        finetunes=True,
-    )
+    settings = Settings(trials=3, time_s=10_000.0)  # enough on the busiest machine
+    return detectors_request(tmp_path_factory.mktemp("runs"), settings, finetunes=True)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_requests import run_request
 
 from mnv2search.accuracy.registry import evaluator_effects
 from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget
 from mnv2search.latency.registry import device_effects
 from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.study.types import Progress, Settings
 from mnv2search.workflows.search.checks.verify import verify
-from mnv2search.workflows.search.run import Request, resume_request, run
+from mnv2search.workflows.search.run import resume_request, run
 from mnv2search.workflows.search.trust import check_trust, remember
 
 Command = Callable[..., Any]
@@ -35,16 +35,8 @@ def nothing(_: Progress) -> None:
 def folder(tmp_path: Path) -> Path:
     """A finished run whose evaluator leaves a mark for every call."""
     program = f"open({str(tmp_path / 'calls')!r}, 'a').write('x'); print(0.5)"
-    asked = Request(
-        space="mnv2-multipliers",
-        device="simulated",
-        evaluator=f"command:{shlex.join([sys.executable, '-S', '-c', program])} {{spec}}",
-        budget=Budget(latency_ms=5.0),
-        settings=Settings(trials=3),
-        root=tmp_path,
-        name="run",
-    )
-    return run(asked, on_progress=nothing).folder
+    evaluator = f"command:{shlex.join([sys.executable, '-S', '-c', program])} {{spec}}"
+    return run(run_request(tmp_path, trials=3, evaluator=evaluator), on_progress=nothing).folder
 
 
 @pytest.fixture

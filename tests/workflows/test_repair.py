@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_requests import run_request
 
 from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget
 from mnv2search.locking import LOCK
 from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.study.types import Settings
 from mnv2search.workflows.search.folder import DAMAGED, repair
 from mnv2search.workflows.search.log import is_running, recall
-from mnv2search.workflows.search.run import Request, resume_request
+from mnv2search.workflows.search.run import resume_request
 from mnv2search.workflows.search.run import run as search
 
 Run = Callable[..., Any]
@@ -32,15 +31,7 @@ TRIALS = 16
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
-    asked = Request(
-        space="mnv2-multipliers",
-        device="simulated",
-        evaluator="imagenet",
-        budget=Budget(latency_ms=5.0),
-        settings=Settings(trials=TRIALS),
-        root=root,
-        name="run",
-    )
+    asked = run_request(root, trials=TRIALS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
         return search(asked, on_progress=lambda _: None).folder

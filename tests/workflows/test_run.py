@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from run_requests import run_request
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget
@@ -33,17 +33,7 @@ def nothing(_: Progress) -> None:
 
 
 def request(root: Path, *, trials: int = 16, **changes: Any) -> Request:
-    asked = Request(
-        space="mnv2-multipliers",
-        device="simulated",
-        evaluator="imagenet",
-        budget=Budget(latency_ms=5.0),
-        settings=Settings(trials=trials),
-        root=root,
-        name="run",
-        command=("mnv2search", "run"),
-    )
-    return replace(asked, **changes)
+    return run_request(root, trials=trials, command=("mnv2search", "run"), **changes)
 
 
 @pytest.fixture

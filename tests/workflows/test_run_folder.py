@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_requests import run_request
 
 from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.study.types import Progress, Settings
@@ -33,17 +33,7 @@ def nothing(_: Progress) -> None:
 
 
 def request(root: Path, *, latency_ms: float = 5.0, force: bool = False) -> Request:
-    return Request(
-        space="mnv2-multipliers",
-        device="simulated",
-        evaluator="imagenet",
-        budget=Budget(latency_ms=latency_ms),
-        settings=Settings(trials=13),
-        root=root,
-        name="run",
-        command=("mnv2search", "run"),
-        force=force,
-    )
+    return run_request(root, trials=13, latency_ms=latency_ms, command=("mnv2search", "run"), force=force)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

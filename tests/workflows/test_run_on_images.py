@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from clocks import CountingClock
+from pictures import draw_pictures
 
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.accuracy.registry import open_evaluator
@@ -46,12 +46,10 @@ from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from pictures import draw_pictures
-
 if TYPE_CHECKING:
     from mnv2search.accuracy.types import Accuracy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSIFY = Classification()
 SPACE = """
 mnv2search: 1
@@ -65,14 +63,6 @@ blocks:
 last: 64
 head: {classes: 1000, dropout: 0.0}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
