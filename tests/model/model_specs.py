@@ -154,6 +154,16 @@ def images(spec: ModelSpec, *, count: int = 1, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, *spec.size, generator=generator)
 
 
+def seen_shapes(model: MobileNet) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Shapes that the layers give out, by address; hooks enter them when the network runs."""
+    seen: dict[tuple[int, int], tuple[int, ...]] = {}
+    for address, bound in model.bound():
+        bound.conv.register_forward_hook(
+            lambda module, inputs, output, address=address: seen.update({address: tuple(output.shape)})
+        )
+    return seen
+
+
 def lively(spec: ModelSpec, *, seed: int = 0) -> MobileNet:
     """A network in evaluation mode whose norms and biases are far from their initial values."""
     model = build(spec, seed=seed).eval()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from model_specs import EXOTIC, PAPER_ROWS, images, lively, mobilenet_v2, small, small_specs
+from model_specs import EXOTIC, PAPER_ROWS, images, lively, mobilenet_v2, seen_shapes, small, small_specs
 from torch import Tensor, nn
 
 from mnv2search.cost import cost_of
@@ -98,11 +98,7 @@ def test_any_network_is_counted_as_built(spec: ModelSpec) -> None:
 @given(small_specs())
 def test_planned_shapes_are_the_shapes_hooks_see(spec: ModelSpec) -> None:
     model = build(spec, seed=0).eval()
-    seen: dict[tuple[int, int], tuple[int, ...]] = {}
-    for address, bound in model.bound():
-        bound.conv.register_forward_hook(
-            lambda module, inputs, output, address=address: seen.update({address: tuple(output.shape)})
-        )
+    seen = seen_shapes(model)
     maps: list[tuple[int, ...]] = []
     for module in model.features:
         module.register_forward_hook(lambda module, inputs, output: maps.append(tuple(output.shape)))

@@ -11,7 +11,7 @@ import torch
 from dense_specs import DENSE, detector, segmenter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_specs import images, lively
+from model_specs import images, lively, seen_shapes
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -88,11 +88,7 @@ def test_published_networks_are_counted_as_built(name: str, width: float) -> Non
 @given(dense_specs().filter(lambda spec: all(b.split_expansion == b.split_projection == 1 for b in spec.blocks)))
 def test_any_dense_network_has_the_planned_parameters_and_shapes(spec: ModelSpec) -> None:
     model = build(spec, seed=0).eval()
-    seen: dict[tuple[int, int], tuple[int, ...]] = {}
-    for address, bound in model.bound():
-        bound.conv.register_forward_hook(
-            lambda module, inputs, output, address=address: seen.update({address: tuple(output.shape)})
-        )
+    seen = seen_shapes(model)
     with torch.inference_mode():
         model.predictions(images(spec))
     assert cost_of(spec).params == sum(p.numel() for p in model.parameters())

@@ -121,14 +121,19 @@ def test_a_file_that_is_no_study_is_made_anew(path: Path, known: Known) -> None:
     assert noted == ["study.sqlite3 cannot be read (file is not a database): it is rebuilt from the records"]
 
 
-def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) -> None:
+def notes_after_edit(path: Path, known: Known, statement: str) -> list[str]:
+    """What is noted of a study that was edited with SQL; it is whole again."""
+    noted: list[str] = []
     journal(path, known)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE trial_params SET param_value = 77")
-    noted: list[str] = []
+        database.execute(statement)
     journal(path, known, noted)
     assert stored(path) == names(known)
-    assert len(noted) == 1
+    return noted
+
+
+def test_parameters_that_are_no_options_are_made_anew(path: Path, known: Known) -> None:
+    assert len(notes_after_edit(path, known, "UPDATE trial_params SET param_value = 77")) == 1
 
 
 def test_optuna_holds_for_infeasible_what_exceeds_the_budget(known: Known) -> None:
@@ -145,12 +150,8 @@ def test_optuna_holds_for_infeasible_what_exceeds_the_budget(known: Known) -> No
 
 
 def test_a_study_of_another_space_is_made_anew(path: Path, known: Known) -> None:
-    journal(path, known)
-    with contextlib.closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE trial_params SET distribution_json = replace(distribution_json, '224', '225')")
-    noted: list[str] = []
-    journal(path, known, noted)
-    assert stored(path) == names(known)
+    statement = "UPDATE trial_params SET distribution_json = replace(distribution_json, '224', '225')"
+    noted = notes_after_edit(path, known, statement)
     assert noted == ["study.sqlite3 cannot be read (it is of another space): it is rebuilt from the records"]
 
 

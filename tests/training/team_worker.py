@@ -7,25 +7,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from small_networks import SPEC
+
 from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.data.reading import read_dataset
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
-from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.classification import Classification
 from mnv2search.training.distributed import ALONE, Team, joined
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Trained
 from mnv2search.training.train import train
 
-SPEC = ModelSpec(
-    name="small",
-    width=0.25,
-    resolution=32,
-    blocks=(BlockSpec(channels=16, expansion=1), BlockSpec(channels=24, stride=2, repeats=2)),
-    last_channels=64,
-    head=Classifier(classes=3),
-)
 # without batch norm a part of a batch says what it says in the whole
 PLAIN = replace(SPEC, normalizer="none")
 RECIPE = Recipe(

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 from pictures import draw_pictures
-from team_worker import PLAIN, RECIPE, SPEC, parts_of, trained
+from small_networks import SPEC, YAML
+from team_worker import PLAIN, RECIPE, parts_of, trained
 from torch import distributed
 
 from mnv2search.data.batches import Epoch, training_batches
@@ -33,15 +34,6 @@ needs_gloo = pytest.mark.skipif(
 )
 # Until a test gives up on other processes, however busy the machine is.
 WAIT_S = 1200
-YAML = """mnv2search: 1
-name: mine
-width: 0.25
-resolution: 32
-last: 64
-blocks:
-  - [1, 16, 1, 1]
-  - [6, 24, 2, 2]
-"""
 WORDS = [
     "-m",
     "mnv2search",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import draw_pictures
+from small_networks import SPEC
 from torch import nn
 
 from mnv2search.data.batches import Batch, Epoch, Feed, evaluation_batches, made_ahead, training_batches
@@ -22,7 +23,6 @@ from mnv2search.errors import DataError, OptionError, SpecError, StoppedError, T
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe, recipe_names
-from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.tasks.metrics import share
 from mnv2search.training.learner import Job, Learner
@@ -34,14 +34,6 @@ from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST, LAST, Trainer
 
 CLASSIFY = Classification()
-SPEC = ModelSpec(
-    name="small",
-    width=0.25,
-    resolution=32,
-    blocks=(BlockSpec(channels=16, expansion=1), BlockSpec(channels=24, stride=2, repeats=2)),
-    last_channels=64,
-    head=Classifier(classes=3),
-)
 RECIPE = Recipe(lr=0.05, lr_batch=8, batch=8, epochs=6, warmup_epochs=1, ema=0.9, label_smoothing=0.1, shift_px=4)
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from pictures import draw_pictures
 from PIL import Image
+from small_networks import YAML
 
 from mnv2search.errors import StoppedError
 from mnv2search.model.weights.network_file import read_network
@@ -22,15 +23,6 @@ from mnv2search.model.weights.network_file import read_network
 Run = Callable[..., Any]
 # Until a test gives up on another process, however busy the machine is.
 WAIT_S = 1200
-SPEC = """mnv2search: 1
-name: mine
-width: 0.25
-resolution: 32
-last: 64
-blocks:
-  - [1, 16, 1, 1]
-  - [6, 24, 2, 2]
-"""
 RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 3\nema: 0.9\n"
 
 
@@ -42,7 +34,7 @@ def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def laid(tmp_path: Path) -> Path:
-    (tmp_path / "mine.yaml").write_text(SPEC)
+    (tmp_path / "mine.yaml").write_text(YAML)
     (tmp_path / "quick.yaml").write_text(RECIPE)
     return draw_pictures(tmp_path / "photos")
 
@@ -229,7 +221,7 @@ def test_an_interruption_at_once_says_what_is_kept(
     from mnv2search.supernet import train as supernet
     from mnv2search.training.trainer import Trainer
 
-    (tmp_path / "space.yaml").write_text(SPEC.replace("6, 24, 2", "6, [16, 24], 2"))
+    (tmp_path / "space.yaml").write_text(YAML.replace("6, 24, 2", "6, [16, 24], 2"))
     words = {
         "train": ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out"),
         "supernet": ("supernet", "--space", "space.yaml", "--data", "photos", "--epochs", "2", "-o", "out"),
@@ -309,24 +301,25 @@ def history_steps(tmp_path: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
 
 
-def test_a_torn_line_of_the_history_is_cut_off(run: Run, laid: Path, tmp_path: Path) -> None:
+def resumed_after(line: str, run: Run, tmp_path: Path) -> Any:
+    """A training that is stopped after seven steps, gets a line in its history and is resumed."""
     run("data", "photos")
     stopped_after(7, tmp_path)
     with (tmp_path / "out" / "history.jsonl").open("a") as file:
-        file.write('{"step": 10, "loss"')
+        file.write(line)
     done = run(*train_words())
     assert done.code == 0, done.err
+    return done
+
+
+def test_a_torn_line_of_the_history_is_cut_off(run: Run, laid: Path, tmp_path: Path) -> None:
+    done = resumed_after('{"step": 10, "loss"', run, tmp_path)
     assert history_steps(tmp_path) == [5, 10, 15]
     assert "damaged" not in done.err
 
 
 def test_a_damaged_line_of_the_history_is_told_of(run: Run, laid: Path, tmp_path: Path) -> None:
-    run("data", "photos")
-    stopped_after(7, tmp_path)
-    with (tmp_path / "out" / "history.jsonl").open("a") as file:
-        file.write('{"step": 10, "loss"\n')
-    done = run(*train_words())
-    assert done.code == 0, done.err
+    done = resumed_after('{"step": 10, "loss"\n', run, tmp_path)
     assert "history.jsonl: the curves leave out 1 damaged line, beginning with line 2" in " ".join(done.err.split())
 
 

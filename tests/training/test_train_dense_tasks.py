@@ -21,7 +21,7 @@ from dense_specs import detector, segmenter
 from mnv2search.cost import cost_of
 from mnv2search.data.augmentation import augment_scenes
 from mnv2search.data.dataset import Dataset
-from mnv2search.data.loaded_scenes import VOID, LoadedScenes
+from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
@@ -81,12 +81,17 @@ def metrics_of(model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...])
     return task_of(model.spec).evaluate(model, loaded, Learned(classes=classes, normalization="imagenet"))
 
 
+def moved_scenes(scenes: Dataset, size: Size, seed: int) -> SceneBatch:
+    """Six scenes, augmented."""
+    loaded = LoadedScenes(scenes.train[:6], size=size, void=VOID)
+    torch.manual_seed(seed)
+    return augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
 def test_boxes_move_with_their_objects(boxes: Dataset, size: Size, seed: int) -> None:
-    loaded = LoadedScenes(boxes.train[:6], size=size, void=VOID)
-    torch.manual_seed(seed)
-    moved = augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    moved = moved_scenes(boxes, size, seed)
     for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
         assert (corners >= 0).all()
         assert (corners <= 1).all()
@@ -101,9 +106,7 @@ def test_boxes_move_with_their_objects(boxes: Dataset, size: Size, seed: int) ->
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
 def test_masks_move_with_their_objects(masks: Dataset, size: Size, seed: int) -> None:
-    loaded = LoadedScenes(masks.train[:6], size=size, void=VOID)
-    torch.manual_seed(seed)
-    moved = augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    moved = moved_scenes(masks, size, seed)
     assert moved.masks is not None
     for image, mask in zip(moved.images, moved.masks, strict=True):
         assert set(mask.unique().tolist()) <= {0, 1, 2, VOID}
