@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from mnv2search.accuracy.evaluator import Report
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Report
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
-from mnv2search.evaluation import Budget, completed, evaluate
+from mnv2search.evaluation import Budget, Evaluation, completed, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
@@ -26,6 +26,12 @@ class Refusing:
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         raise AssertionError("asked for the accuracy of a network that does not fit")
+
+
+def weighed(evaluator: AccuracyEvaluator, budget: Budget) -> Evaluation:
+    """A published network on the simulated device."""
+    with open_device("simulated") as device:
+        return evaluate(load_spec("mobilenet_v2_0.5_160"), device=device, evaluator=evaluator, budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +67,7 @@ def test_an_empty_band_is_refused() -> None:
 
 
 def test_a_network_that_fits_gets_an_accuracy() -> None:
-    with open_device("simulated") as device:
-        found = evaluate(
-            load_spec("mobilenet_v2_0.5_160"),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=Budget(latency_ms=100.0),
-        )
+    found = weighed(open_evaluator("imagenet"), Budget(latency_ms=100.0))
     assert found.is_feasible
     assert found.accuracy is not None
     assert found.accuracy.kind == "estimated"
@@ -87,22 +87,13 @@ def test_a_predicted_latency_is_never_feasible() -> None:
 
 
 def test_a_network_over_a_cap_is_neither_measured_nor_evaluated() -> None:
-    with open_device("simulated") as device:
-        found = evaluate(
-            load_spec("mobilenet_v2_0.5_160"),
-            device=device,
-            evaluator=Refusing(),
-            budget=Budget(latency_ms=100.0, params=1000),
-        )
+    found = weighed(Refusing(), Budget(latency_ms=100.0, params=1000))
     assert found.latency is None
     assert not found.is_feasible
 
 
 def test_a_slow_network_is_measured_but_not_evaluated() -> None:
-    with open_device("simulated") as device:
-        found = evaluate(
-            load_spec("mobilenet_v2_0.5_160"), device=device, evaluator=Refusing(), budget=Budget(latency_ms=0.01)
-        )
+    found = weighed(Refusing(), Budget(latency_ms=0.01))
     assert found.latency is not None
     assert found.violation > 0
     assert found.accuracy is None

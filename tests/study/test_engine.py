@@ -6,13 +6,13 @@ import itertools
 from dataclasses import dataclass, field
 
 import pytest
+from searches import run_search
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, Report
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.types import Runner
 from mnv2search.spec.model_spec import ModelSpec
@@ -36,6 +36,7 @@ blocks:
   - {t: 6, c: 160, n: [1, 3], s: 2}
 """
 BUDGET_MS = 2.0
+BUDGET = Budget(latency_ms=BUDGET_MS)
 
 
 def small() -> SearchSpace:
@@ -75,28 +76,20 @@ def searched(
     budget: Budget | None = None,
     heard: Heard | None = None,
 ) -> SearchResult:
-    with open_device("simulated") as device:
-        return Search(
-            small(),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=budget or Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=trials, sampler=sampler, seed=seed),
-            storage=Storage(previous=previous),
-            listener=(heard or Heard()).listener(),
-        ).run()
+    return run_search(
+        small(),
+        budget=budget or BUDGET,
+        settings=Settings(trials=trials, sampler=sampler, seed=seed),
+        storage=Storage(previous=previous),
+        listener=(heard or Heard()).listener(),
+    )
 
 
 def judged_by(evaluator: AccuracyEvaluator, *, trials: int, heard: Heard | None = None) -> SearchResult:
-    with open_device("simulated") as device:
-        return Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=trials),
-            listener=(heard or Heard()).listener(),
-        ).run()
+    listener = (heard or Heard()).listener()
+    return run_search(
+        small(), budget=BUDGET, evaluator=evaluator, settings=Settings(trials=trials), listener=listener
+    )
 
 
 def fits(evaluation: Evaluation) -> bool:
@@ -169,15 +162,8 @@ def test_an_impossible_budget_ends_with_the_fastest_network() -> None:
 
 @pytest.mark.parametrize("evaluator", [open_evaluator("imagenet"), Counting()], ids=["cheap", "dear"])
 def test_however_little_time_there_is_networks_of_the_space_are_measured(evaluator: AccuracyEvaluator) -> None:
-    with open_device("simulated") as device:
-        result = Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=100_000.0),
-            settings=Settings(time_s=1.0),
-            clock=itertools.count().__next__,  # a second passes at every look: the time is over at once
-        ).run()
+    budget, clock = Budget(latency_ms=100_000.0), itertools.count().__next__  # a second passes at every look
+    result = run_search(small(), budget=budget, evaluator=evaluator, settings=Settings(time_s=1.0), clock=clock)
     assert result.trials > 0
     assert result.front
 
@@ -205,29 +191,17 @@ def test_a_latency_band_has_a_lower_end() -> None:
 
 
 def test_a_space_smaller_than_the_trials_is_exhausted() -> None:
-    with open_device("simulated") as device:
-        result = Search(
-            load_space("mnv2-multipliers"),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=Budget(latency_ms=20.0),
-            settings=Settings(trials=500),
-        ).run()
+    space = load_space("mnv2-multipliers")
+    result = run_search(space, budget=Budget(latency_ms=20.0), settings=Settings(trials=500))
     assert result.exhausted
     assert result.trials == 30
 
 
 def test_small_images_are_refused_before_anything_is_measured() -> None:
     heard = Heard()
-    with open_device("simulated") as device, pytest.raises(EvaluatorError, match="no ImageNet estimate"):
-        Search(
-            load_space("tiny32"),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=Budget(latency_ms=5.0),
-            settings=Settings(trials=5),
-            listener=heard.listener(),
-        ).run()
+    space, budget, settings = load_space("tiny32"), Budget(latency_ms=5.0), Settings(trials=5)
+    with pytest.raises(EvaluatorError, match="no ImageNet estimate"):
+        run_search(space, budget=budget, settings=settings, listener=heard.listener())
     assert heard.items == []
 
 
@@ -265,7 +239,7 @@ def test_a_device_that_loads_slowly_is_given_no_more_than_there_is_time_for(
         small(),
         device=device,
         evaluator=open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator,
-        budget=Budget(latency_ms=BUDGET_MS),
+        budget=BUDGET,
         settings=Settings(time_s=90.0),
         listener=heard.listener(),
         clock=device.now_s,
@@ -283,16 +257,9 @@ def test_a_device_that_loads_slowly_is_given_no_more_than_there_is_time_for(
 
 def test_where_time_is_short_one_network_of_the_baseline_has_to_do() -> None:
     evaluator, heard = Counting(), Heard()
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(time_s=1.0),
-            listener=heard.listener(),
-            clock=itertools.count().__next__,  # the time is over at once
-        ).run()
+    clock = itertools.count().__next__  # the time is over at once
+    settings, listener = Settings(time_s=1.0), heard.listener()
+    run_search(small(), budget=BUDGET, evaluator=evaluator, settings=settings, listener=listener, clock=clock)
     baseline = [i.evaluation for i in heard.items if i.stage == "baseline"]
     known = [e for e in baseline if e.accuracy is not None]
     fitting = [e for e in baseline if fits(e)]
@@ -316,29 +283,17 @@ def test_what_an_evaluator_reports_is_told_of() -> None:
             return super().evaluate(spec, seed=seed, report=report)
 
     told: list[Progress] = []
-    with open_device("simulated") as device:
-        Search(
-            small(),
-            device=device,
-            evaluator=Reporting(),
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=1),
-            listener=Listener(evaluated=lambda _: None, progress=told.append),
-        ).run()
+    listener = Listener(evaluated=lambda _: None, progress=told.append)
+    run_search(small(), budget=BUDGET, evaluator=Reporting(), settings=Settings(trials=1), listener=listener)
     doing = {(progress.phase, progress.doing.partition(": ")[2]) for progress in told if progress.doing}
     words = ("evaluation begins", "25.0 % top1 at step 2")
     assert doing == {(phase, told_of) for phase in ("baseline", "calibration") for told_of in words}
 
 
 def test_a_single_network_is_no_space() -> None:
-    with open_device("simulated") as device, pytest.raises(OptionError, match="nothing to search"):
-        Search(
-            SearchSpace(template=small().template, axes=()),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=3),
-        )
+    space, settings = SearchSpace(template=small().template, axes=()), Settings(trials=3)
+    with pytest.raises(OptionError, match="nothing to search"):
+        run_search(space, budget=BUDGET, settings=settings)
 
 
 def test_a_rival_beyond_another_limit_still_counts() -> None:
@@ -395,7 +350,7 @@ def test_the_first_networks_reach_up_to_the_budget_however_long_a_preparation_to
         small(),
         device=device,
         evaluator=Prepared(),
-        budget=Budget(latency_ms=BUDGET_MS),
+        budget=BUDGET,
         settings=Settings(time_s=60.0),
         listener=heard.listener(),
         clock=lambda: spent_s[0] + device.now_s(),

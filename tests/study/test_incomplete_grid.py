@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from searches import run_search
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.evaluation import Budget, Evaluation, evaluate
 from mnv2search.latency.registry import open_device
 from mnv2search.report.search.run import run_json, run_rows, ship_lines
 from mnv2search.spec.yaml.codec import load_space, load_spec
-from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
 from mnv2search.study.results import result_of
 from mnv2search.study.types import NEAR, Evaluated, SearchResult, Settings
@@ -79,15 +79,8 @@ def test_a_gain_is_claimed_over_a_near_rival_or_the_whole_grid(measured: tuple[s
 
 
 def test_where_time_is_over_at_once_the_networks_nearest_to_the_budget_are_measured() -> None:
-    with open_device("simulated") as device:
-        found = Search(
-            load_space("mnv2"),
-            device=device,
-            evaluator=open_evaluator("imagenet"),
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(time_s=1.0),
-            clock=itertools.count().__next__,  # a second passes at every look
-        ).run()
+    budget, clock = Budget(latency_ms=BUDGET_MS), itertools.count().__next__  # a second passes at every look
+    found = run_search(load_space("mnv2"), budget=budget, settings=Settings(time_s=1.0), clock=clock)
     near = [e for e in found.baseline if e.latency and NEAR * BUDGET_MS <= e.latency.median_ms <= BUDGET_MS]
     assert len(found.baseline) == FEW
     assert near

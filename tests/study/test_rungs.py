@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from searches import run_search
 from test_engine import BUDGET_MS, Heard, small
 
 from mnv2search.accuracy.evaluator import Halving, Report, StopEarly
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.evaluation import Budget
-from mnv2search.latency.registry import open_device
 from mnv2search.report.search.run import run_json, ship_lines
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.study.engine import Search
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, SearchResult, Settings, Storage
@@ -116,17 +115,15 @@ def searched(
     halving: Halving | None, *, trials: int = 40, previous: Sequence[Evaluated] = ()
 ) -> tuple[SearchResult, Climbing, list[Evaluated]]:
     evaluator, heard = Climbing(halving), Heard()
-    with open_device("simulated") as device:
-        search = Search(
-            small(),
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=BUDGET_MS),
-            settings=Settings(trials=trials),
-            storage=Storage(previous=previous),
-            listener=heard.listener(),
-        )
-        return search.run(), evaluator, heard.items
+    result = run_search(
+        small(),
+        budget=Budget(latency_ms=BUDGET_MS),
+        evaluator=evaluator,
+        settings=Settings(trials=trials),
+        storage=Storage(previous=previous),
+        listener=heard.listener(),
+    )
+    return result, evaluator, heard.items
 
 
 def test_a_search_stops_what_falls_behind_and_shows_nothing_of_it() -> None:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from searches import run_search
 
 from mnv2search.accuracy.evaluator import Fitting, Preparation, Report
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget
-from mnv2search.latency.registry import open_device
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import loads
-from mnv2search.study.engine import Search
 from mnv2search.study.types import Evaluated, Listener, SearchResult, Settings, Storage
 
 SPACE = """
@@ -93,18 +92,16 @@ def searched(
 ) -> SearchResult:
     space = loads(SPACE)
     assert isinstance(space, SearchSpace)
-    with open_device("simulated") as device:
-        return Search(
-            space,
-            device=device,
-            evaluator=evaluator,
-            budget=Budget(latency_ms=2.0),
-            settings=Settings(time_s=time_s, trials=trials),
-            listener=(heard or Heard()).listener(evaluator),
-            clock=evaluator.clock,
-            storage=Storage(previous=previous),
-            spent_s=spent_s,
-        ).run()
+    return run_search(
+        space,
+        budget=Budget(latency_ms=2.0),
+        evaluator=evaluator,
+        settings=Settings(time_s=time_s, trials=trials),
+        listener=(heard or Heard()).listener(evaluator),
+        clock=evaluator.clock,
+        storage=Storage(previous=previous),
+        spent_s=spent_s,
+    )
 
 
 @pytest.mark.parametrize(("time_s", "trained"), [(200.0, 5), (100.0, 2), (36.0, 1)])
