@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fittings import fitting_in
 from run_requests import DETECTORS as SPACE
 from run_requests import detectors_request
 
@@ -18,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 from dense_specs import ROWS, detector
 from scene_files import write_coco
 
-from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation
+from mnv2search.accuracy.evaluator import Fitting, Halving
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import EvaluatorError, OptionError
@@ -32,7 +33,6 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.types import Settings
 from mnv2search.training.checkpoint import write_network
-from mnv2search.training.throughput import Timed
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.run import Outcome, Request
 from mnv2search.workflows.search.run import run as run_job
@@ -195,20 +195,7 @@ def test_rows_that_belong_to_a_stage_take_over_its_weights(tmp_path: Path) -> No
 
 
 ONE = detector(classes=2)
-STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
-
-
-def fitting_of(
-    evaluator: Evaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
-) -> Fitting:
-    space = loads(SPACE)
-    assert isinstance(space, SearchSpace)
-    band = tuple((index, 0, 0, 0) for index in range(2))
-    asked = Preparation(space=space, band=band, folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time_training", lambda *_args, **_options: STEP)  # a second for every step
-        patch.setattr(time, "monotonic", lambda: 0.0)
-        return evaluator.fit(asked, left_s=lambda: left_s)
+fitting_of = partial(fitting_in, SPACE, tuple((index, 0, 0, 0) for index in range(2)))
 
 
 @pytest.mark.parametrize(

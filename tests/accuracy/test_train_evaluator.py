@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fittings import STEP, fitting_in
 from pictures import draw_pictures
 
-from mnv2search.accuracy.evaluator import Evaluator, Fitting, Halving, Preparation, StopEarly
+from mnv2search.accuracy.evaluator import Evaluator, Halving, Preparation, StopEarly
 from mnv2search.accuracy.evaluators import train as module
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import DataError, EvaluatorError, OptionError, TrainingError
@@ -135,19 +137,7 @@ blocks: [{t: [1, 2], c: 8, n: 1, s: 2}]
 last: 16
 head: {classes: 1000, dropout: 0.0}
 """
-STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
-
-
-def fitting_of(
-    evaluator: Evaluator, *, time_s: float | None, folder: Path | None = None, left_s: float | None = None
-) -> Fitting:
-    space = loads(SPACE)
-    assert isinstance(space, SearchSpace)
-    asked = Preparation(space=space, band=((0,), (1,)), folder=folder, time_s=time_s, seed=0, tell=lambda *_: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time_training", lambda *_args, **_options: STEP)  # a second for every step
-        patch.setattr(time, "monotonic", lambda: 0.0)
-        return evaluator.fit(asked, left_s=lambda: left_s)
+fitting_of = partial(fitting_in, SPACE, ((0,), (1,)))
 
 
 @pytest.mark.parametrize(("step_s", "count"), [(1.0, 2), (30.0, 1)])

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
-import torch
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.device import processors
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner import identity
-from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.executorch import ExecuTorch
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.lowering.types import Artifact
-from mnv2search.model.build import build
 from mnv2search.testing.contracts import DeviceContract, network_of
 
 OTHER_THREADS = """
@@ -52,28 +46,6 @@ class TestExecuTorch(DeviceContract):
             yield device
 
 
-@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-5), ("int8", 0.1)])
-def test_the_exporter_s_program_answers_as_ours(precision: str, near: float) -> None:
-    spec = network_of()
-    model = build(spec).eval()
-    set_arbitrary(model)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
-    device = RuntimeDevice(ExecuTorch(precision=precision))
-    ours = device.output(device.runtime.lower(model.plan, layer_arrays(model)), spec)
-    theirs = device.output(device.runtime.convert(model.plan, model), spec)
-    assert device.runtime.converter.startswith("torch.export and executorch 1")
-    assert np.abs(ours - expected).max() <= near * np.abs(expected).max()
-    assert np.abs(theirs - expected).max() <= near * np.abs(expected).max()
-
-
-def test_one_thread_does_all_of_executorch_s_work() -> None:
-    run = RuntimeDevice(ExecuTorch()).prepare(network_of(width=1.0, resolution=224))
-    thread, process = time.thread_time_ns(), time.process_time_ns()
-    run()
-    assert time.thread_time_ns() - thread > 0.8 * (time.process_time_ns() - process)
-
-
 def test_half_precision_needs_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "computes_in_half", lambda: False)
     with pytest.raises(OptionError, match="fp16 on processors with arithmetic for it only"):
@@ -90,9 +62,3 @@ def test_a_file_that_is_no_program_is_refused() -> None:
 def test_another_number_of_threads_is_refused_while_pointers_to_the_pool_are_about() -> None:
     done = subprocess.run([sys.executable, "-c", OTHER_THREADS], capture_output=True, text=True, check=True)
     assert "this one has used 1, so it cannot use 2" in done.stdout
-
-
-def test_there_is_no_exporter_to_half_precision() -> None:
-    model = build(network_of()).eval()
-    with pytest.raises(DeviceError, match="modules in fp16 only"):
-        ExecuTorch(precision="fp16").convert(model.plan, model)

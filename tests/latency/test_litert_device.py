@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from mnv2search.errors import DeviceError, OptionError
-from mnv2search.export.arrays import layer_arrays, set_arbitrary
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runner import identity
-from mnv2search.latency.runner.engine import image, quiet
+from mnv2search.latency.runner.engine import quiet
 from mnv2search.latency.runner.identity import computes_in_half
 from mnv2search.latency.runtime import RuntimeDevice
 from mnv2search.latency.runtimes.litert import LiteRt
@@ -36,29 +32,6 @@ class TestLiteRt(DeviceContract):
     def device(self, request: pytest.FixtureRequest) -> Iterator[LatencyDevice]:
         with open_device(request.param) as device:
             yield device
-
-
-@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-5), ("int8", 0.1)])
-def test_the_converter_s_network_answers_as_ours(precision: str, near: float) -> None:
-    pytest.importorskip("litert_torch", reason="litert-torch is not installed")
-    spec = network_of()
-    model = build(spec).eval()
-    set_arbitrary(model)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
-    device = RuntimeDevice(LiteRt(precision=precision))
-    ours = device.output(device.runtime.lower(model.plan, layer_arrays(model)), spec)
-    theirs = device.output(device.runtime.convert(model.plan, model), spec)
-    assert device.runtime.converter.startswith("litert-torch 0")
-    assert np.abs(ours - expected).max() <= near * np.abs(expected).max()
-    assert np.abs(theirs - expected).max() <= near * np.abs(expected).max()
-
-
-def test_one_thread_does_all_of_litert_s_work() -> None:
-    run = RuntimeDevice(LiteRt()).prepare(network_of(width=1.0, resolution=224))
-    thread, process = time.thread_time_ns(), time.process_time_ns()
-    run()
-    assert time.thread_time_ns() - thread > 0.8 * (time.process_time_ns() - process)
 
 
 def test_half_precision_is_refused_without_arithmetic_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,12 +60,6 @@ def test_a_file_that_is_none_is_refused() -> None:
     device = RuntimeDevice(LiteRt())
     with pytest.raises(DeviceError, match="litert refuses the network"):
         device.output(Artifact(files=(("model.tflite", b"nothing of the kind"),)), network_of())
-
-
-def test_there_is_no_converter_to_half_precision() -> None:
-    model = build(network_of()).eval()
-    with pytest.raises(DeviceError, match="no way to fp16"):
-        LiteRt(precision="fp16").convert(model.plan, model)
 
 
 def test_what_a_library_prints_from_its_own_code_is_kept_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

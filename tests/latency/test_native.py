@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from adb_daemon import Daemon, adb_server
 from benchmark_model import write_benchmark_model
+from fake_transport import FakeTransport
 from sshd import Server, serving
 
 from mnv2search.errors import DeviceError, OptionError
@@ -61,23 +62,16 @@ def request() -> BurstRequest:
     return BurstRequest(network_of(resolution=64), burst_ms=1.0, warm_ms=0.0, min_runs=3)
 
 
-class Phone:
+class Phone(FakeTransport):
     """A transport to a phone; `said` is what the program says in turn, or what breaks."""
 
     name = "fake://phone"
 
     def __init__(self, said: Sequence[str | int | Exception] = ()) -> None:
+        super().__init__()
         self.said = list(said)
         self.asked: list[list[str]] = []
-        self.pushed: list[str] = []
-        self.connected = 0
         self.has_program = True
-
-    def connect(self) -> None:
-        self.connected += 1
-
-    def push(self, files: Mapping[str, bytes]) -> None:
-        self.pushed += files
 
     def start(self, command: Sequence[str]) -> Channel:
         raise NotImplementedError
@@ -92,9 +86,6 @@ class Phone:
         if isinstance(said, Exception):
             raise said
         return Completed(said, "", "it broke\n") if isinstance(said, int) else Completed(0, said, "")
-
-    def close(self) -> None:
-        pass
 
 
 def device_on(phone: Phone, *, sleep: Callable[[float], None] = lambda _: None, cores: str = "") -> NativeDevice:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from fake_transport import FakeTransport
 
 from mnv2search.errors import DeviceError
 from mnv2search.latency.hosts.types import Completed, HostLostError
@@ -31,24 +32,16 @@ HELLO = {
 MS = 1_000_000
 
 
-class Board:
+class Board(FakeTransport):
     """A transport and channel in one; `faults` are raised or answered in turn, None lets an answer through."""
 
     name = "fake://board"
 
     def __init__(self, faults: Sequence[object] = ()) -> None:
+        super().__init__()
         self.faults = list(faults)
-        self.pushed: list[str] = []
         self.asked: list[dict[str, Any]] = []
-        self.connected = 0
-        self.closed = 0
         self._answer = ""
-
-    def connect(self) -> None:
-        self.connected += 1
-
-    def push(self, files: Mapping[str, bytes]) -> None:
-        self.pushed += files
 
     def start(self, command: Sequence[str]) -> Board:
         return self
@@ -73,9 +66,6 @@ class Board:
 
     def complaint(self) -> str:
         return ""
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 def device_on(board: Board, sleep: Callable[[float], None] = lambda _: None) -> RemoteDevice:

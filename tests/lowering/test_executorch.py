@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lowering_specs import EXOTIC, lively, mobilenet_v2, small
+from lowering_specs import EXOTIC, small, written
 
-from mnv2search.errors import OptionError
-from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.runner import engine
 from mnv2search.latency.runner.engine import image
 from mnv2search.lowering.executorch.program import executorch_bytes
-from mnv2search.lowering.ranges import ranges_of
-from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import plan
 
@@ -32,13 +28,6 @@ HEADER, MAGIC = 32, b"XH00"
 def _executorch() -> None:
     if find_spec("executorch") is None:
         pytest.skip("ExecuTorch is not installed")
-
-
-def written(spec: ModelSpec, precision: str) -> tuple[bytes, torch.nn.Module]:
-    model = lively(spec)
-    weights = layer_arrays(model)
-    ranges = ranges_of(model.plan, weights) if precision == "int8" else None
-    return executorch_bytes(model.plan, weights, ranges=ranges, half=precision == "fp16"), model
 
 
 def answer(content: bytes, folder: Path, spec: ModelSpec, batch: int = 1) -> Any:
@@ -69,7 +58,7 @@ def graph(content: bytes, folder: Path) -> Any:
 @pytest.mark.parametrize("precision", MODES)
 @pytest.mark.parametrize("spec", EXOTIC.values(), ids=EXOTIC.keys())
 def test_executorch_computes_what_the_module_computes(spec: ModelSpec, precision: str, tmp_path: Path) -> None:
-    content, model = written(spec, precision)
+    content, model = written(executorch_bytes, spec, precision)
     with torch.inference_mode():
         expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
     found = answer(content, tmp_path, spec)
@@ -111,38 +100,13 @@ def test_many_parts_are_joined_five_at_a_time(tmp_path: Path) -> None:
     nodes = graph(executorch_bytes(plan(spec)), tmp_path)["xnodes"]
     joins = [n["xnode_union_type"] for n in nodes if n["xnode_union_type"].startswith("XNNConcatenate")]
     assert joins == ["XNNConcatenate5", "XNNConcatenate3"]
-    content, model = written(spec, "fp32")
+    content, model = written(executorch_bytes, spec, "fp32")
     with torch.inference_mode():
         expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
     assert np.abs(answer(content, tmp_path, spec) - expected).max() <= 1e-5 * np.abs(expected).max()
-
-
-def test_the_weights_are_there_once() -> None:
-    model = build(small(BlockSpec(channels=160), normalizer="none"))
-    parameters = 4 * sum(p.numel() for p in model.parameters())
-    assert parameters < len(executorch_bytes(model.plan, layer_arrays(model))) < parameters + 8000
-
-
-@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.6), ("int8", 0.4)])
-def test_fewer_bits_take_less_room(precision: str, share: float) -> None:
-    spec = small(BlockSpec(channels=160, expansion=3))
-    assert len(written(spec, precision)[0]) < share * len(written(spec, "fp32")[0])
 
 
 @pytest.mark.usefixtures("_executorch")
 def test_several_images_are_computed_at_once(tmp_path: Path) -> None:
     spec = small(BlockSpec(channels=16))
     assert answer(executorch_bytes(plan(spec), batch=3), tmp_path, spec, batch=3).shape[0] == 3
-
-
-def test_the_same_network_gives_the_same_program() -> None:
-    laid_out = plan(small(BlockSpec(channels=16)))
-    assert executorch_bytes(laid_out) == executorch_bytes(laid_out)
-
-
-def test_missing_weights_are_named_for_a_program() -> None:
-    model = build(mobilenet_v2(resolution=96))
-    weights = dict(layer_arrays(model))
-    del weights[1, 1]
-    with pytest.raises(OptionError, match=r"blocks\[0\], layer 1 \(projection\)"):
-        executorch_bytes(model.plan, weights)

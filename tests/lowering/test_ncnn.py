@@ -9,7 +9,7 @@ import pytest
 import torch
 from lowering_specs import EXOTIC, lively, small
 
-from mnv2search.errors import DeviceError, OptionError
+from mnv2search.errors import DeviceError
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import RuntimeDevice
@@ -112,19 +112,6 @@ def test_convolutions_in_a_row_hand_on_integers() -> None:
     laid_out = plan(small(BlockSpec(channels=16)))
     words = ncnn_files(laid_out, ranges=ranges_of(laid_out))[0].decode().split()
     assert [word for word in words if word.startswith("8=")] == ["8=2", "8=102", "8=101", "8=2", "8=2", "8=2"]
-
-
-def test_the_same_network_gives_the_same_files() -> None:
-    laid_out = plan(small(BlockSpec(channels=16)))
-    assert ncnn_files(laid_out) == ncnn_files(laid_out)
-
-
-def test_missing_weights_are_named() -> None:
-    model = build(small(BlockSpec(channels=24)))
-    weights = dict(layer_arrays(model))
-    del weights[1, 1]
-    with pytest.raises(OptionError, match=r"blocks\[0\], layer 1 \(depthwise\)"):
-        ncnn_files(model.plan, weights)
 
 
 def test_a_convolution_that_ncnn_gets_wrong_in_integers_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lowering_specs import EXOTIC, lively, mobilenet_v2, small
+from lowering_specs import EXOTIC, lively, mobilenet_v2, small, written
 
 from mnv2search.errors import OptionError
 from mnv2search.export.arrays import layer_arrays
@@ -15,7 +15,6 @@ from mnv2search.latency.runner.engine import image, quiet
 from mnv2search.lowering.ranges import ranges_of
 from mnv2search.lowering.tflite.emitter import SUPPRESSION
 from mnv2search.lowering.tflite.model import KINDS, OPERATORS, tflite_bytes
-from mnv2search.model.build import build
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.plan import plan
 
@@ -42,13 +41,6 @@ def interpreter(content: bytes) -> Any:
     return made
 
 
-def written(spec: ModelSpec, precision: str) -> tuple[bytes, torch.nn.Module]:
-    model = lively(spec)
-    weights = layer_arrays(model)
-    ranges = ranges_of(model.plan, weights) if precision == "int8" else None
-    return tflite_bytes(model.plan, weights, ranges=ranges, half=precision == "fp16"), model
-
-
 def parsed(schema: Any, content: bytes) -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
 
@@ -61,7 +53,7 @@ def kinds(schema: Any, model: Any) -> list[str]:
 @pytest.mark.parametrize("precision", MODES)
 @pytest.mark.parametrize("spec", EXOTIC.values(), ids=EXOTIC.keys())
 def test_litert_computes_what_the_module_computes(spec: ModelSpec, precision: str) -> None:
-    content, model = written(spec, precision)
+    content, model = written(tflite_bytes, spec, precision)
     with torch.inference_mode():
         expected = model(torch.from_numpy(image(1, spec.resolution))).numpy()
     made = interpreter(content)
@@ -75,7 +67,7 @@ def test_litert_computes_what_the_module_computes(spec: ModelSpec, precision: st
 
 @pytest.mark.parametrize("precision", MODES)
 def test_xnnpack_takes_the_whole_network(precision: str) -> None:
-    content, _ = written(mobilenet_v2(resolution=96), precision)
+    content, _ = written(tflite_bytes, mobilenet_v2(resolution=96), precision)
     details = interpreter(content)._get_ops_details()
     assert [op["op_name"] for op in details].count("DELEGATE") == 1
     delegated = next(op for op in details if op["op_name"] == "DELEGATE")
@@ -155,20 +147,8 @@ def test_weights_are_aligned_for_reading_in_place() -> None:
     assert first % 16 == 0
 
 
-def test_the_weights_are_there_once() -> None:
-    model = build(small(BlockSpec(channels=160), normalizer="none"))
-    parameters = 4 * sum(p.numel() for p in model.parameters())
-    assert parameters < len(tflite_bytes(model.plan, layer_arrays(model))) < parameters + 8000
-
-
-@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.6), ("int8", 0.4)])
-def test_fewer_bits_take_less_room(precision: str, share: float) -> None:
-    spec = small(BlockSpec(channels=160, expansion=3))
-    assert len(written(spec, precision)[0]) < share * len(written(spec, "fp32")[0])
-
-
 def test_half_precision_lets_the_runtime_compute_in_it(schema: Any) -> None:
-    model = parsed(schema, written(small(BlockSpec(channels=16)), "fp16")[0])
+    model = parsed(schema, written(tflite_bytes, small(BlockSpec(channels=16)), "fp16")[0])
     (note,) = model.metadata
     assert note.name == b"reduced_precision_support"
     assert bytes(model.buffers[note.buffer].data) == b"fp16accfp32"
@@ -185,16 +165,3 @@ def test_several_images_are_computed_at_once() -> None:
     made = interpreter(tflite_bytes(plan(spec), batch=3))
     assert made.get_input_details()[0]["shape"].tolist() == [3, *spec.size, 3]
     assert made.get_output_details()[0]["shape"].tolist()[0] == 3
-
-
-def test_the_same_network_gives_the_same_model() -> None:
-    laid_out = plan(small(BlockSpec(channels=16)))
-    assert tflite_bytes(laid_out) == tflite_bytes(laid_out)
-
-
-def test_missing_weights_of_a_layer_are_named() -> None:
-    model = build(small(BlockSpec(channels=24)))
-    weights = dict(layer_arrays(model))
-    del weights[1, 1]
-    with pytest.raises(OptionError, match=r"blocks\[0\], layer 1 \(depthwise\)"):
-        tflite_bytes(model.plan, weights)
