@@ -46,7 +46,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32")
+@options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32")
 @options.network()
 @options.json
 def cost_command(
@@ -71,7 +71,7 @@ def cost_command(
 
 
 @click.command("catalog")
-@click.option("--family", type=NonEmptyText(), metavar="TEXT", help="Only networks whose family contains TEXT.")
+@options.text("--family", metavar="TEXT", help="Only networks whose family contains TEXT.")
 @options.json
 def catalog_command(family: str | None, as_json: bool) -> None:
     """List published networks with their published and our counted figures.
@@ -98,9 +98,9 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
 )
 @click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
-@click.option(
+@options.choice(
     "--precision",
-    type=click.Choice(("fp32", "fp16", "int8")),
+    ("fp32", "fp16", "int8"),
     default="fp32",
     help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite.",
 )
@@ -111,9 +111,9 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     help="Folder of images (at most 128 are used) from which the int8 ranges are computed. Default: the training "
     "images of --data, else random numbers.",
 )
-@click.option(
+@options.choice(
     "--normalization",
-    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    ("imagenet", "tensorflow", "unit"),
     default="imagenet",
     help="Normalization of the calibration images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -143,6 +143,16 @@ def output(command: F) -> F:
     return json(quiet(command))
 
 
+def text(*names: str, metavar: str, help: str, default: str | None = None) -> _Decorator:
+    """An option whose value is a text that is not empty."""
+    return click.option(*names, type=NonEmptyText(), metavar=metavar, default=default, help=help)
+
+
+def choice(name: str, words: Sequence[str], *, help: str | None = None, default: str | None = None) -> _Decorator:
+    """An option whose value is one of some words."""
+    return click.option(name, type=click.Choice(words), default=default, help=help)
+
+
 def seed(help: str = "Seed of all random draws.") -> _Decorator:
     """`--seed`: an integer from 0."""
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)
@@ -184,7 +194,7 @@ def space(
 def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
     weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
-    spec = click.option("--from-spec", type=NonEmptyText(), metavar="SPEC", help=spec_help)
+    spec = text("--from-spec", metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
 

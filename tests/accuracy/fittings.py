@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ STEP = Timed(madds=1.0, step_s=1.0, evaluation_s=0.0)
 
 def fitting_in(
     space: str,
-    band: Sequence[Pick],
+    band: tuple[Pick, ...],
     evaluator: Evaluator,
     *,
     time_s: float | None,

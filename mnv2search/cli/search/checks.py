@@ -16,9 +16,8 @@ from mnv2search.cli.output import emit
 @click.command("verify")
 @options.run_folder
 @options.time()
-@click.option(
+@options.text(
     "--device",
-    type=NonEmptyText(),
     metavar="RUNTIME[:OPTIONS][@HOST]",
     help="Device to measure on (overrides the device of the run).",
 )
@@ -89,7 +88,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @options.data
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
-@click.option("--recipe", type=NonEmptyText(), default="short", metavar="NAME|FILE", help="Of each training.")
+@options.text("--recipe", metavar="NAME|FILE", default="short", help="Of each training.")
 @options.weights("Initial weights of each training (default: random). Give those that the search began with.")
 @options.seed()
 @options.output_dir

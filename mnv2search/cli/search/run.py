@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli import options
-from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
+from mnv2search.cli.options import Count, Duration, Positive
 from mnv2search.cli.output import answer, emit_json, note, stdout_console
 
 if TYPE_CHECKING:
@@ -86,41 +86,33 @@ NOTHING_FITS = 3
     "Search space: a file, mnv2, mnv2-multipliers, mnasnet, proxyless, tiny32, ssdlite or deeplab-513.",
     default="mnv2",
 )
-@click.option(
+@options.choice(
     "--round-to",
-    type=click.Choice(("auto", "1", "2", "4", "8", "16", "32")),
+    ("auto", "1", "2", "4", "8", "16", "32"),
     help="Round channel counts to a multiple of this, after the width multiplier; auto measures which multiple is "
     "fastest (up to a minute on top of --time). Default: the space's own multiple, usually 8.",
 )
 @options.device
-@click.option(
+@options.text(
     "--data",
-    type=NonEmptyText(),
     metavar="DATA",
     help="Your images, see `mnv2search data --help`: search for the networks that are best on them.",
 )
-@click.option(
+@options.text(
     "--accuracy",
-    type=NonEmptyText(),
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
     "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet; with "
     "--data supernet, or for detectors and segmenters train-dense.",
 )
-@click.option(
+@options.text(
     "--from",
     "from_",
-    type=NonEmptyText(),
     metavar="FILE",
     help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
     "network with the same number of rows or stages, or a published checkpoint.",
 )
-@click.option(
-    "--from-spec",
-    type=NonEmptyText(),
-    metavar="SPEC",
-    help="Network to which the published weights in --from belong.",
-)
+@options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")
 @click.option(
     "--finetune/--no-finetune",
     default=None,
@@ -137,12 +129,10 @@ NOTHING_FITS = 3
     "more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. It includes "
     "every training; a time too short for one training of a detector or segmenter is refused.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
+@options.choice("--sampler", SAMPLERS, default="hybrid")
 @options.seed()
-@click.option(
-    "--name", type=NonEmptyText(), metavar="NAME", help="Name of the run's folder (default: from space and budget)."
-)
-@click.option("--resume", type=NonEmptyText(), metavar="NAME", help="Resume an interrupted run.")
+@options.text("--name", metavar="NAME", help="Name of the run's folder (default: from space and budget).")
+@options.text("--resume", metavar="NAME", help="Resume an interrupted run.")
 @click.option(
     "--trust",
     is_flag=True,

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("spec", type=NonEmptyText(), metavar="SPEC")
 @options.data
-@click.option(
+@options.text(
     "--recipe",
-    type=NonEmptyText(),
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
 )
@@ -44,9 +43,9 @@ if TYPE_CHECKING:
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
 @options.folder("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @options.seed()
-@click.option(
+@options.choice(
     "--accelerator",
-    type=click.Choice(("auto", "cpu", "cuda")),
+    ("auto", "cpu", "cuda"),
     default="auto",
     help="Device to train on; auto uses CUDA if it is available.",
 )
@@ -116,18 +115,16 @@ def _reported_once(team: Team) -> Iterator[None]:
 @options.data
 @options.time("Wall time of the training (default: 10m without --epochs).")
 @options.epochs("Number of epochs (instead of --time).")
-@click.option(
+@options.text(
     "--fidelity",
-    type=NonEmptyText(),
-    default="auto",
     metavar="WxR",
+    default="auto",
     help="Scale of widths and resolutions while training, such as 0.5x0.75; auto chooses by the time.",
 )
-@click.option(
+@options.text(
     "--recipe",
-    type=NonEmptyText(),
-    default="auto",
     metavar="NAME|FILE",
+    default="auto",
     help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
 )
 @options.weights(
