@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -19,6 +19,9 @@ from small_networks import YAML
 
 from mnv2search.errors import StoppedError
 from mnv2search.model.weights.network_file import read_network
+
+if TYPE_CHECKING:
+    from mnv2search.workflows.training.train import TrainingRequest
 
 Run = Callable[..., Any]
 # Until a test gives up on another process, however busy the machine is.
@@ -100,21 +103,21 @@ def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, l
         assert "-o" in refused.err
 
 
-def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, tmp_path: Path) -> None:
+def training_request(**fields: Any) -> TrainingRequest:
+    """A training of `mine.yaml` on `photos` by `quick.yaml`, in `out`."""
     from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.training.train import TrainingRequest, train_spec
+    from mnv2search.workflows.training.train import TrainingRequest
+
+    spec, recipe = load_spec("mine.yaml"), load_recipe("quick.yaml")
+    return TrainingRequest(spec=spec, data=Path("photos"), folder=Path("out"), recipe=recipe, **fields)
+
+
+def test_a_training_that_is_gone_on_with_keeps_its_length(run: Run, laid: Path, tmp_path: Path) -> None:
+    from mnv2search.workflows.training.train import train_spec
 
     asked = iter([True] + [False] * 9 + [True])
-    recipe = load_recipe("quick.yaml")
-    request = TrainingRequest(
-        spec=load_spec("mine.yaml"),
-        data=Path("photos"),
-        folder=Path("out"),
-        recipe=recipe,
-        epochs=2,
-        stop=lambda: next(asked, True),
-    )
+    request = training_request(epochs=2, stop=lambda: next(asked, True))
     with pytest.raises(StoppedError, match="while images were being decoded"):
         train_spec(request)
     with pytest.raises(StoppedError, match="run the same command to resume"):
@@ -279,20 +282,10 @@ def test_half_written_files_of_a_killed_training_are_removed(run: Run, laid: Pat
 
 def stopped_after(steps: int, tmp_path: Path) -> None:
     """A training of three epochs in `out` that is stopped after so many steps."""
-    from mnv2search.recipe import load_recipe
-    from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.training.train import TrainingRequest, train_spec
+    from mnv2search.workflows.training.train import train_spec
 
     done = list[int]()
-    recipe = load_recipe("quick.yaml")
-    request = TrainingRequest(
-        spec=load_spec("mine.yaml"),
-        data=Path("photos"),
-        folder=Path("out"),
-        recipe=recipe,
-        on_progress=lambda p: done.append(p.step),
-        stop=lambda: len(done) >= steps,
-    )
+    request = training_request(on_progress=lambda p: done.append(p.step), stop=lambda: len(done) >= steps)
     with pytest.raises(StoppedError):
         train_spec(request)
 
