@@ -80,7 +80,7 @@ MUTANTS = (
         symbol="_burst",
         old="time_ns=request.warm_ms * 1e6",
         new="time_ns=0",
-        tests=("tests/latency/test_torch_cuda.py", "tests/latency"),
+        tests=("tests/latency/test_torch_cuda.py",),
     ),
     Mutant(
         name="an option of `run` is renamed",
