@@ -44,7 +44,7 @@ class ModelSpec(Checked):
         head: classifier, detector or segmenter; None makes a feature extractor.
         channel_divisor: scaled channels are rounded to a multiple of it.
         min_channels: least number of channels after scaling; None takes `head.min_channels` of a detector, else
-        `channel_divisor`.
+            `channel_divisor`.
         keep_stem: the width multiplier does not apply to the stem.
         keep_last: `auto` applies the width multiplier to the last convolution only if it is above 1 (as in the
             published checkpoints), `always` never applies it, `never` applies it.

@@ -121,7 +121,7 @@ class SearchResult:
         sampler_cpu_s: processor time spent on choosing networks; None if the result was read from records.
         predictor_error: cross-validated mean relative error of the latency prediction.
         finalists: networks that have an accuracy and are within the budget by the final measurement: the front
-        and, with shared weights, the best network of every part of the band.
+            and, with shared weights, the best network of every part of the band.
         stopped: number of networks whose training was stopped early; they have no accuracy.
     """
 

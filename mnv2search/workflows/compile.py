@@ -59,7 +59,7 @@ def compile(
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
         output: files to write; the extension of each sets its format.
         weights: file to load. Default: the weights in the file of the spec, or in the `.pt` file beside it, or
-        random.
+            random.
         precision: of the files: ``fp32``, ``fp16`` or ``int8``.
         calibration: folder of images from which int8 ranges are computed.
         normalization: of the calibration images.

@@ -140,4 +140,5 @@ def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> N
     export(SMALL, Path("best.pt"))
     words = examples(name)
     assert words
-    assert [run(*quick(w), *(["--force"] if w[0] == "run" else [])).code for w in words] == [0] * len(words)
+    ends = [run(*quick(w), *(["--force"] if w[0] == "run" else [])) for w in words]
+    assert [one.code for one in ends] == [0] * len(words), [one.err for one in ends]

@@ -111,7 +111,7 @@ def front_rows(
         title,
         zip(ordered, gains, strict=True),
         *(cell for cell in cells if cell[0].title not in left_out),
-        notes=_notes(ordered, accuracy, rivals, left_out),
+        notes=_notes(ordered, accuracy, gains, rivals, left_out),
         stressed=frozenset({0} if ordered else ()),
     )
 
@@ -165,7 +165,11 @@ def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
 
 
 def _notes(
-    front: Sequence[Evaluation], accuracy: Accuracy | None, rivals: Sequence[Evaluation], left_out: Collection[str]
+    front: Sequence[Evaluation],
+    accuracy: Accuracy | None,
+    gains: Sequence[Gain | None],
+    rivals: Sequence[Evaluation],
+    left_out: Collection[str],
 ) -> Iterator[str]:
     if accuracy is not None:
         yield from _accuracy_notes(front, accuracy)
@@ -173,7 +177,7 @@ def _notes(
     if LIKELIHOOD not in left_out:
         yield from _inherited_notes(front)
     if GAIN not in left_out:
-        yield from _gain_notes(rivals)
+        yield from _gain_notes(gains, rivals)
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
@@ -182,6 +186,7 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are not significant"
         )
+        yield "front and ship: accuracies are compared by the lower end of their intervals"
         yield from _beyond_evidence(front)
     if accuracy.kind == "proxy":
         yield accuracy.note
@@ -219,8 +224,9 @@ def _inherited_notes(front: Sequence[Evaluation]) -> Iterator[str]:
     yield from _unused(front)
 
 
-def _gain_notes(rivals: Sequence[Evaluation]) -> Iterator[str]:
-    yield "gain: over the most accurate MobileNetV2 that is not slower, assuming that both are trained alike"
+def _gain_notes(gains: Sequence[Gain | None], rivals: Sequence[Evaluation]) -> Iterator[str]:
+    blank = "" if all(gains) else "; blank: no measured MobileNetV2 is as fast"
+    yield f"gain: over the most accurate MobileNetV2 that is not slower, assuming that both are trained alike{blank}"
     yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})
 
 

@@ -109,7 +109,7 @@ def search(
 
     Raises:
         OptionError: neither `trials` nor `time_s` is given, no training fits the time, a limit is not a number
-        above 0, or the head of the networks does not suit the data.
+            above 0, or the head of the networks does not suit the data.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
     """

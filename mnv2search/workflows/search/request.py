@@ -56,7 +56,7 @@ class RunOptions(TypedDict, total=False):
         trust: with `resume`, open what the folder names even if someone else made it.
         output_dir: folder that holds the folders of runs.
         confirm: compare the front with the official converter of the runtime at the end; None does so, unless a
-        resumed run was started without.
+            resumed run was started without.
         force: start over if the folder holds another run.
     """
 
