@@ -104,8 +104,8 @@ NOTHING_FITS = 3
     type=NonEmptyText(),
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
-    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet; with "
-    "--data supernet, or for detectors and segmenters train-dense.",
+    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet. With --data: "
+    "supernet for classifiers, train-dense for detectors and segmenters.",
 )
 @click.option(
     "--from",
@@ -125,19 +125,19 @@ NOTHING_FITS = 3
     "--finetune/--no-finetune",
     default=None,
     help="Train the best networks separately, with the same number of steps each, and ship the best of them. "
-    "Detectors and segmenters continue from their weights. On by default with --data and a supernet. Uses 35 % of "
-    "--time.",
+    "Detectors and segmenters continue from the weights of the search. On by default with --accuracy supernet. "
+    "Uses 35 % of --time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time, not counting --confirm. Default: 90s, with --data 20m, unless --trials is given. Give 30s or "
-    "more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. It includes "
-    "every training; a time too short for one training of a detector or segmenter is refused.",
+    help="Wall time, every training included, --confirm not. Default: 90s; 20m with --data; no limit with "
+    "--trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the "
+    "budget. A time too short for one training of a detector or segmenter is refused.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="hybrid", help="How the next networks are chosen.")
 @options.seed()
 @click.option(
     "--name", type=NonEmptyText(), metavar="NAME", help="Name of the run's folder (default: from space and budget)."
@@ -154,8 +154,8 @@ NOTHING_FITS = 3
     "--confirm/--no-confirm",
     default=None,
     show_default="confirm",
-    help="At the end, compare the front with the official converter of the runtime. Takes time on top of --time, "
-    "with some converters minutes.",
+    help="At the end, compare each model file of the front with the one that the official converter of the runtime "
+    "writes. Takes time on top of --time, with some converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
