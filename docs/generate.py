@@ -56,7 +56,8 @@ def commands_page() -> str:
         groups.setdefault(_group(command, every[name.partition(" ")[0]][0]), []).append(name)
     lines = [
         *("# Commands", "", NOTE, ""),
-        "Every command of `mnv2search`, with its arguments, options and defaults. `-h` and `--help` print the same.",
+        "Every command of `mnv2search`, with its arguments, options and defaults. `-h` and `--help` print the same "
+        "text.",
         "A time is written `90s`, `2m` or `1h30m`; a count `300000000`, `300M` or `3.4M`. "
         "[Exit codes](exit-codes.md) are the same for all commands.",
         "",

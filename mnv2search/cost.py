@@ -38,8 +38,8 @@ class Cost:
         params_no_bn: without normalizers, as TensorFlow-slim's tables count.
         madds: multiply-adds of convolutions and linear layers; no bias, normalizer, pooling, activation or
             residual addition.
-        peak_activation_bytes: largest over all layers of input + output + a residual still alive + what a detector's
-            or segmenter's head reads later, at batch 1.
+        peak_activation_bytes: the maximum, over all layers, of what is held at once: input, output, residuals
+            still needed, and maps that a detector's or segmenter's head reads later; at batch 1.
         size_bytes: weights with batch norm folded into biases.
     """
 

@@ -32,7 +32,7 @@ def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Cal
 
 
 def hypervolume(points: Iterable[tuple[float, float]], *, reference: tuple[float, float]) -> float:
-    """The area that points of (accuracy, cost) dominate, up to a reference accuracy below and cost above them.
+    """The area between points of (accuracy, cost) and a reference with a lower accuracy and a higher cost.
 
     Points that are not better than the reference in both values, have a NaN, or are dominated add nothing.
 

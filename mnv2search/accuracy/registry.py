@@ -22,8 +22,9 @@ PATHS = ("data", "weights", "weights_spec", "table", "recipe", "folder")
 def open_evaluator(text: str) -> Evaluator:
     """The evaluator that `text` names.
 
-    After a colon come options, ``key=value`` with commas between. For `command`, `python` and `recorded` what is left
-    (or follows ``run=``, ``function=``, ``table=``) is taken as it stands: ``command:timeout_s=60,python train.py
+    After a colon come options, ``key=value`` with commas between. For `command`, `python` and `recorded`,
+    everything after the options is one argument, commas included; ``run=``, ``function=`` or ``table=`` may mark
+    its beginning: ``command:timeout_s=60,python train.py
     {spec}``.
 
     >>> open_evaluator("imagenet").info.kind

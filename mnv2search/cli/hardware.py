@@ -97,7 +97,7 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
 def latency_command(
     specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
 ) -> None:
-    """Measure the latency of each SPEC, all in turn within the same time.
+    """Measure the latency of each SPEC, all interleaved for a fair comparison.
 
     SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
     `mnv2search train` writes it, which holds a spec.

@@ -28,11 +28,11 @@ COMMANDS = {
     "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),
     "scores": (
         "training.analysis",
-        "Correlate training-free scores with counts such as parameters, on networks of a space.",
+        "Show how far training-free scores only reflect counts such as parameters.",
     ),
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
-    "latency": ("hardware", "Measure the latency of specs, in turn."),
+    "latency": ("hardware", "Measure the latency of specs, interleaved for a fair comparison."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
     "front": ("search.run", "Show the Pareto front of a run from its records."),

@@ -126,7 +126,7 @@ def catalog_command(family: str | None, as_json: bool) -> None:
 )
 @options.seed("Seed of random weights.")
 @options.force
-@click.option("--no-fvcore", is_flag=True, help="Skip the count by fvcore, for which the network must be built.")
+@click.option("--no-fvcore", is_flag=True, help="Do not count with fvcore as well, which saves building the network.")
 @options.network(head_output=True)
 @options.output
 def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:

@@ -188,8 +188,8 @@ def _line(progress: SearchProgress) -> str:
         return progress.doing
     total = "" if progress.trials_total is None else f" of {progress.trials_total}"
     parts = [
-        f"{progress.trials}{total} networks of the space evaluated",
-        f"{progress.measured} measured with those of the MobileNetV2 grid",
+        f"{progress.trials}{total} networks of the space",
+        f"{progress.measured} measured in all",
         f"{progress.predicted:,} only predicted",
     ]
     if (best := progress.best) is not None and best.accuracy is not None:

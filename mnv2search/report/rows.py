@@ -150,7 +150,7 @@ def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
     """Why some of the latencies are unreliable, and the remedy."""
     noisy = [latency for latency in latencies if latency.noisy]
     if any(latency.is_hasty for latency in noisy):
-        yield "too few visits to some networks in the time allowed: give more --time"
+        yield "some networks were measured too few times in the time allowed: give more --time"
     if any(not latency.is_hasty for latency in noisy):
         yield "the machine was too noisy for some of these latencies: repeat when it is quiet"
 

@@ -135,7 +135,7 @@ def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Probl
     if at == "resolution" and len(options) == 2:
         height, width = map(text_of, options)
         fix += f"; a rectangle is written {{height: {height}, width: {width}}}"
-    return Problem(at=at, what=f"{name} is a search space, and {at}{more} still has to be chosen", fix=fix)
+    return Problem(at=at, what=f"{name} is a search space, with choices still open: {at}{more}", fix=fix)
 
 
 def flat(blocks: Iterable[ms.BlockSpec]) -> tuple[ms.BlockSpec, ...]:

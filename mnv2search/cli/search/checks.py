@@ -40,8 +40,8 @@ def verify_command(
 ) -> None:
     """Count, build and measure the front of a run again, and report differences.
 
-    FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If that is
-    on another machine and someone else made the folder, choose a device with --device.
+    FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If
+    that device is on another machine and you did not start the run, use --device, or --trust to open it.
 
     Exits with 1 if a count differs or a network is no longer within the budget.
 

@@ -102,8 +102,8 @@ NOTHING_FITS = 3
     "--accuracy",
     metavar="EVALUATOR",
     help="imagenet (an estimate), supernet, train or train-dense (with --data), command:PROGRAM {spec}, "
-    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet; with "
-    "--data supernet, or for detectors and segmenters train-dense.",
+    "python:module:function, recorded:TABLE, or proxy (a score, not an accuracy). Default: imagenet. With --data: "
+    "supernet for classifiers, train-dense for detectors and segmenters.",
 )
 @options.text(
     "--from",
@@ -117,19 +117,19 @@ NOTHING_FITS = 3
     "--finetune/--no-finetune",
     default=None,
     help="Train the best networks separately, with the same number of steps each, and ship the best of them. "
-    "Detectors and segmenters continue from their weights. On by default with --data and a supernet. Uses 35 % of "
-    "--time.",
+    "Detectors and segmenters continue from the weights of the search. On by default with --accuracy supernet. "
+    "Uses 35 % of --time.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time, not counting --confirm. Default: 90s, with --data 20m, unless --trials is given. Give 30s or "
-    "more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the budget. It includes "
-    "every training; a time too short for one training of a detector or segmenter is refused.",
+    help="Wall time, every training included, --confirm not. Default: 90s; 20m with --data; no limit with "
+    "--trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the "
+    "budget. A time too short for one training of a detector or segmenter is refused.",
 )
-@options.choice("--sampler", SAMPLERS, default="hybrid")
+@options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
 @options.text("--name", metavar="NAME", help="Name of the run's folder (default: from space and budget).")
 @options.text("--resume", metavar="NAME", help="Resume an interrupted run.")
@@ -144,15 +144,15 @@ NOTHING_FITS = 3
     "--confirm/--no-confirm",
     default=None,
     show_default="confirm",
-    help="At the end, compare the front with the official converter of the runtime. Takes time on top of --time, "
-    "with some converters minutes.",
+    help="At the end, compare each model file of the front with the one that the official converter of the runtime "
+    "writes. Takes time on top of --time, with some converters minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Prints the network to ship and the Pareto front. Then compares the networks of the front with the files that
+    Prints the Pareto front and the network to ship. Then compares the networks of the front with the files that
     the official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
     no network is within the limits.
 

@@ -39,15 +39,15 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     budget_ms = ship.budget.latency_ms
     margin = budget_ms - ship.latency.ci_high_ms
     yield (
-        f"ship {ship.spec.name}: {measured_text(ship.latency)} ms measured, {margin:.2f} ms "
-        f"({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms at the upper end of its interval"
+        f"ship {ship.spec.name}: {measured_text(ship.latency)} ms measured; the upper end of the interval is "
+        f"{margin:.2f} ms ({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms"
     )
     yield f"  {accuracy_phrase(ship.accuracy)}"
     rivals, grid = result.rivals_of(ship), counted(len(result.baseline), "measured network")
     if (gain := gain_over(ship, rivals)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
-            f"the most accurate that is not slower among {grid} of the MobileNetV2 grid"
+            f"the most accurate network of the MobileNetV2 grid that is not slower ({grid})"
         )
     if not rivals and any(e.accuracy for e in result.baseline):
         yield f"  not compared with MobileNetV2: none of {grid} of its grid is near this latency; give more --time"

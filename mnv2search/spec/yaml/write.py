@@ -28,9 +28,9 @@ _ALWAYS: Mapping[type, frozenset[str]] = {
 
 
 def dumps(value: ModelSpec | SearchSpace) -> str:
-    """The canonical YAML of a spec or search space: `loads` of it gives an equal value.
+    """The canonical YAML of a spec or search space; `loads(dumps(value)) == value`.
 
-    A search space without axes is written as the spec that it is.
+    A search space without axes is written as a plain spec.
     """
     spec = value.template if isinstance(value, SearchSpace) else value
     options = {axis.at: axis.options for axis in value.axes} if isinstance(value, SearchSpace) else {}

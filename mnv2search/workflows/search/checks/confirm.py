@@ -174,8 +174,8 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
             )
         if not one.speeds_agree:
             yield (
-                f"{one.name} differs in latency: ours takes {one.ratio:.3f} ± {one.ratio_half_width:.3f} times as "
-                f"long as theirs; 1 ± {max(EQUAL_SPEED, one.ratio_half_width):.3f} is accepted"
+                f"{one.name} differs in latency: our file takes {one.ratio:.3f} ± {one.ratio_half_width:.3f} times "
+                f"as long as that of the converter; 1 ± {max(EQUAL_SPEED, one.ratio_half_width):.3f} is accepted"
             )
 
 
