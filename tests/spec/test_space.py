@@ -176,7 +176,7 @@ def test_a_star_stands_for_every_index_and_later_entries_win() -> None:
 
 
 def test_what_is_not_named_is_refused_with_how_to_name_it() -> None:
-    with pytest.raises(SpecError, match=r"blocks\[0\].each\[0\].expansion and 1 more still has to be chosen"):
+    with pytest.raises(SpecError, match=r"choices still open: blocks\[0\].each\[0\].expansion and 1 more"):
         resolve_values(EACH, {"width": 1, "blocks[0].repeats": 1})
 
 

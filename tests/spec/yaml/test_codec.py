@@ -512,6 +512,6 @@ def test_a_space_may_be_of_rectangles() -> None:
 def test_two_sides_to_choose_from_are_no_rectangle(tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
     file.write_text(f"{HEAD}blocks: [{{c: 24}}]\nresolution: [1025, 2049]\n", encoding="utf-8")
-    with pytest.raises(SpecError, match="is a search space, and resolution still has to be chosen") as caught:
+    with pytest.raises(SpecError, match="is a search space, with choices still open: resolution") as caught:
         load_spec(file)
     assert "a rectangle is written {height: 1025, width: 2049}" in caught.value.diagnostics[0].hint
