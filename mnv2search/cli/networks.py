@@ -46,7 +46,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
-@options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help="Precision for which memory is counted.")
+@options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help="Precision that memory is counted for.")
 @options.network()
 @options.json
 def cost_command(

@@ -104,7 +104,7 @@ def test_the_tables_of_devices_and_evaluators_have_every_name() -> None:
 
 
 def test_the_page_on_recipes_has_every_recipe() -> None:
-    rows = table_rows(section(REFERENCE / "recipes.md", "Recipes that ship"))
+    rows = table_rows(section(REFERENCE / "recipes.md", "Built-in recipes"))
     assert {row[0].strip("`") for row in rows} == set(recipe_names())
 
 

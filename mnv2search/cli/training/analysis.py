@@ -113,7 +113,7 @@ def _line(prediction: Prediction) -> str:
 @options.seed()
 @options.output
 def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
-    """Correlate training-free scores with depth, multiply-adds and body parameters on networks of SPACE.
+    """Show how far training-free scores only reflect depth, multiply-adds and parameters, on networks of SPACE.
 
     Scores are not accuracies: on another dataset the same score may rank in reverse. Check which counts a score
     correlates with on your space before you search with --accuracy proxy:score=NAME.
