@@ -196,7 +196,7 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 def compiled_results(compiled: Compiled) -> Iterator[str]:
     """A warning about random weights, metrics on test images, and the difference of each file from the network."""
     if compiled.exports and compiled.weights is None:
-        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file in place of the spec"
+        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file instead of the spec"
     if compiled.judged:
         first = compiled.judged[0][1]
         figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)

@@ -32,10 +32,10 @@ class DataDescription:
     """The content of a dataset before a training.
 
     Attributes:
-        images: by split, the number of images with each class.
-        amounts: by split, the number of images, boxes or pixels of each class.
-        void: by split, the number of ignored pixels.
-        empty: by split, the number of images without any object.
+        images: number of images with each class, by split.
+        amounts: number of images, boxes or pixels of each class, by split.
+        void: number of ignored pixels, by split.
+        empty: number of images without any object, by split.
         sides: relative sides of the boxes of each class in ``train``; None without boxes.
         most_boxes: largest number of boxes in an image.
         is_readable_enough: no split has more unreadable images than a training skips.

@@ -161,7 +161,7 @@ def read_report(folder: Path) -> FinetuneReport | None:
     except FileNotFoundError:
         return None
     except (OSError, UnsafeFileError) as error:
-        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
+        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train again") from error
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
@@ -188,7 +188,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
         )
     except ValueError as error:
-        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train anew") from error
+        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train again") from error
 
 
 def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:

@@ -36,7 +36,7 @@ class SearchState:
         rungs: accuracies of trainings at each rung; None if trainings are never stopped early.
         first: picks that were measured for a preparation, before the initial design.
         is_short: a network was left out because there was no time to train it.
-        is_out_of_time: there is no time for the network that the sampler asked for.
+        is_out_of_time: there is no time for the network that the sampler suggested.
 
     Raises:
         OptionError: the space is a single network.

@@ -81,7 +81,7 @@ def ranked_rows(audit: Ranked) -> Rows:
         f"{first.kind} {metric_text(first.metric)} of the search", f"{accuracy_unit(first)} [90 % interval]".strip()
     )
     return rows_of(
-        "The search's accuracies beside trainings of their own",
+        "Accuracies of the search and of separate trainings",
         zip(audit.networks, (metrics.main for metrics in audit.trained), strict=True),
         (NAME, lambda pair: pair[0].spec.name),
         (in_search, lambda pair: accuracy_text(pair[0].accuracy)),

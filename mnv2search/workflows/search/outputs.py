@@ -99,7 +99,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         label="unbeaten",
         others="slower and no more accurate than another",
     )
-    return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")
+    return Picture(title="Accuracy after separate trainings", png=drawn, shows="the trained networks, the budget")
 
 
 def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -> Path:

@@ -29,7 +29,7 @@ WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of `mnv2search run`, with the same names; `DEFAULTS` has those that are not None if left out.
+    """Options of `mnv2search run`, with the same names; `DEFAULTS` has the default values other than None.
 
     Attributes:
         latency_ms: upper limit of the measured latency.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TrainOptions(TypedDict, total=False):
-    """Options of `mnv2search train`, with the same names; `DEFAULTS` has those that are not None if left out.
+    """Options of `mnv2search train`, with the same names; `DEFAULTS` has the default values other than None.
 
     Attributes:
         recipe: name or file of the recipe; by default that of the task.
