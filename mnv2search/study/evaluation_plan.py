@@ -41,7 +41,7 @@ class EvaluationPlan:
     design_reach: float = 1.3
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """Networks of the baseline (`grid`) that may be evaluated; `fitting` is its part within the budget, slowest first."""
+        """Networks of the baseline `grid` to evaluate; `fitting` is its part within the budget, slowest first."""
         del fitting
         return grid
 

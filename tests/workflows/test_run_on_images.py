@@ -206,7 +206,7 @@ def test_the_page_shows_what_trainings_of_their_own_came_to(finetuned: Outcome) 
     text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
     found = finetuned.finetuned
     assert found is not None
-    assert ("Accuracy after trainings of their own" in text) == (len(found.networks) > 1)
+    assert ("Accuracy after separate trainings" in text) == (len(found.networks) > 1)
     assert "grid evaluated" in text
 
 
