@@ -28,12 +28,12 @@ class Budget:
     """Limits of a network; None means no limit.
 
     Attributes:
-        latency_ms: the upper end of the measured interval must not exceed it.
-        latency_min_ms: lower limit of the median.
+        latency_ms: upper limit of the measured latency, including the upper end of its interval.
+        latency_min_ms: lower limit of the median latency.
         params: trainable parameters.
         madds: multiply-adds for one image.
-        peak_activation_bytes: at batch 1.
-        size_bytes: of the weights, with batch norm folded.
+        peak_activation_bytes: peak memory of activations at batch size 1.
+        size_bytes: size of the weights, with batch norm folded.
     """
 
     latency_ms: float
@@ -69,7 +69,7 @@ class Budget:
         return excess
 
     def latency_violation(self, median_ms: float, *, high_ms: float | None = None) -> float:
-        """Relative violation of the latency band; `high_ms` (default the median) must not exceed its top."""
+        """Relative violation of the latency limits; the upper limit applies to `high_ms`, by default the median."""
         over = max(0.0, (median_ms if high_ms is None else high_ms) / self.latency_ms - 1)
         under = max(0.0, 1 - median_ms / self.latency_min_ms) if self.latency_min_ms else 0.0
         return over + under
@@ -81,7 +81,7 @@ class Evaluation:
 
     Attributes:
         latency: None if the counted limits exclude the network.
-        accuracy: None if the network does not fit, so that its accuracy was not determined.
+        accuracy: None if the network does not fit, or if its evaluation was stopped early.
         elapsed_s: wall time of the evaluation.
         curve: intermediate accuracies as (step, value).
         expected: accuracy that a search assumes for an evaluation that was stopped early; never shown.
@@ -112,7 +112,7 @@ class Evaluation:
 
     @property
     def is_feasible(self) -> bool:
-        """Measured, and within every limit by the upper end of its interval."""
+        """Whether the network was measured and is within every limit, including the upper end of its interval."""
         return self.latency is not None and self.latency.kind == "measured" and self.violation == 0.0
 
 
@@ -130,7 +130,7 @@ def evaluate(
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Evaluation:
-    """Evaluate one network: counts first, then latency, then accuracy only if it fits.
+    """Evaluate one network: count, then measure latency, then determine the accuracy if the network fits.
 
     Raises:
         DeviceError: the network cannot be run on the device.
@@ -156,7 +156,7 @@ def completed(
     report: Report = no_report,
     elapsed_s: float = 0.0,
 ) -> Evaluation:
-    """The evaluation of a network of known latency, with its accuracy if it fits.
+    """The evaluation of a network with known latency, including its accuracy if the network fits.
 
     The accuracy is None if `report` stops the evaluator early.
     """

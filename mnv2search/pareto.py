@@ -1,4 +1,4 @@
-"""Fronts of accuracy against cost, and the hypervolume under them."""
+"""Pareto fronts of accuracy against cost, and their hypervolume."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _T = TypeVar("_T")
 def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Callable[[_T], float]) -> tuple[_T, ...]:
     """The non-dominated items, cheapest first.
 
-    An item is dominated by one that is at least as good in both values and better in one. Of items equal in both
-    values, only the first remains. Items with a NaN are left out; infinities are compared like other values.
+    An item is dominated by another that is at least as good in both values and better in one. Of items equal in both
+    values, only the first is kept. Items with a NaN are left out; infinities are compared like other values.
 
     >>> front([(0.7, 9.0), (0.6, 4.0), (0.5, 5.0)], maximise=lambda p: p[0], minimise=lambda p: p[1])
     ((0.6, 4.0), (0.7, 9.0))
@@ -32,7 +32,7 @@ def front(items: Iterable[_T], *, maximise: Callable[[_T], float], minimise: Cal
 
 
 def hypervolume(points: Iterable[tuple[float, float]], *, reference: tuple[float, float]) -> float:
-    """The area between points of (accuracy, cost) and a reference with a lower accuracy and a higher cost.
+    """Area dominated by points of (accuracy, cost), bounded by a reference of lower accuracy and higher cost.
 
     Points that are not better than the reference in both values, have a NaN, or are dominated add nothing.
 

@@ -1,1 +1,1 @@
-"""How good a network is: the value, the evaluators that determine it, and the estimate that needs no data."""
+"""Accuracy of networks: values, evaluators, and an estimate without data."""

@@ -1,4 +1,4 @@
-"""ImageNet top-1 estimated by arithmetic, from a regression on published results and on random trainings.
+"""Estimate ImageNet top-1 by a regression on published results and on trainings of random networks.
 
 The estimate is in logits of top-1. x is log(multiply-adds / 300 M), l is log(resolution / 224 px), and p and d are
 the deviations of log body parameters and log blocks from those of a typical network of the same cost and resolution:
@@ -30,7 +30,7 @@ from mnv2search.untrusted import json_as
 Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 Networks: TypeAlias = "Sequence[Features] | Mapping[str, Array]"
-"""Networks, or one array of shape `(N,)` per numeric field of `Features`."""
+"""Networks, or one array of shape `(N,)` for each numeric field of `Features`."""
 
 
 MADDS_UNIT = 3e8
@@ -39,7 +39,7 @@ DATASET = "imagenet-1k"
 METRIC = "top1"
 # 90 % of a normal distribution lies within this many standard deviations of the mean.
 Z_90 = 1.6448536
-# About one point at 75 %: a precaution, not a measurement, where the tables have no example.
+# About one point at 75 %: a precaution, not a measurement, for properties without an example in the tables.
 UNUSUAL_HALF_WIDTH = 0.053
 # In the order of `Coefficients.mean`.
 TERMS = (
@@ -60,16 +60,16 @@ TERMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What the estimate knows of a network; `features_of` takes it from a plan.
+    """Properties of a network that the estimate depends on; `features_of` computes them from a plan.
 
     Attributes:
-        madds: multiply-adds of one image, with a classifier of 1,000 classes whatever the network has.
+        madds: multiply-adds for one image, with a classifier of 1,000 classes instead of the network's head.
         body_params: trainable parameters without the classifier.
         resolution: side of the input in px.
         se_share: share of the blocks with squeeze-excite, 0 to 1.
-        unexpanded_share: mean, over the stages after the first, of the share of blocks without expansion; a
-            stage is a run of blocks of one output width.
-        unusual: other properties without an example in the tables, in words, or empty.
+        unexpanded_share: share of blocks without expansion, averaged over the stages after the first; a stage is a
+            run of blocks with the same number of output channels.
+        unusual: description of other properties without an example in the tables, or empty.
     """
 
     madds: float
@@ -86,11 +86,11 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficients:
-    """The contents of ``coefficients.json``; logits unless said otherwise.
+    """The contents of ``coefficients.json``, in logits unless stated otherwise.
 
     Attributes:
         mean: w, in the order of `TERMS`.
-        covariance: of w, for a new recipe and a new family of networks.
+        covariance: covariance of w, for a new recipe and a new family of networks.
         curvature: g.
         recipe_sd: standard deviation of the intercept between recipes.
         noise_sd: standard deviation of a single result within its recipe.
@@ -113,7 +113,7 @@ class Coefficients:
 
 
 class Gain(NamedTuple):
-    """An estimated difference of two networks' accuracies, 0 to 1, with its 90 % interval."""
+    """Estimated difference between the accuracies of two networks, as a ratio, with its 90 % interval."""
 
     value: float
     low: float
@@ -127,11 +127,11 @@ def coefficients() -> Coefficients:
 
 
 def estimate(features: Features) -> Accuracy:
-    """The estimated ImageNet top-1 after a standard training, with its 90 % interval.
+    """Estimate ImageNet top-1 after a standard training, with its 90 % interval.
 
-    The half-width is that of a typical network of the same cost (from recipe and noise) plus that of the difference
-    between the two networks. The two are added, not combined in quadrature, because a search tends to pick networks
-    for which both errors are large.
+    The half-width is the sum of two: that of a typical network of the same cost (from recipe and noise), and that of
+    the difference from the typical network. They are added, not combined in quadrature, because a search tends to
+    pick networks for which both errors are large.
 
     >>> mobilenet_v2 = Features(madds=300_774_272, body_params=2_223_872, blocks=17, resolution=224)
     >>> round(estimate(mobilenet_v2).value, 2)
@@ -148,10 +148,10 @@ def estimate(features: Features) -> Accuracy:
 
 
 def gain(candidate: Features, baseline: Features) -> Gain:
-    """How much more accurate `candidate` is than `baseline` after the same training, with its 90 % interval.
+    """Estimate the gain in accuracy of `candidate` over `baseline` after the same training, with its 90 % interval.
 
-    The unknown recipe cancels, so this interval is narrower than that of the difference of two independent estimates.
-    It grows with the distance between the two networks, over all features together.
+    The unknown recipe cancels, so the interval is narrower than that of the difference of two independent estimates.
+    It widens with the distance between the two networks in all features.
     """
     if candidate == baseline:
         return Gain(0.0, 0.0, 0.0)
@@ -175,9 +175,9 @@ def estimate_many(features: Networks) -> Array:
 
 
 def ranking_bound_many(features: Networks) -> Array:
-    """The lower ends of the intervals of `estimate` for many networks, (N,): what a search maximises.
+    """The lower ends of the intervals of `estimate` for many networks, (N,), which a search maximises.
 
-    Given arrays, what makes a network `unusual` cannot be seen: leave such networks out.
+    Arrays have no field for `Features.unusual`: leave such networks out.
     """
     logits, halves = _intervals(features, coefficients())
     return np.asarray(1.0 / (1.0 + np.exp(halves - logits)))
@@ -195,7 +195,7 @@ def terms_many(features: Mapping[str, Array], c: Coefficients) -> Matrix:
 
 
 def extrapolations(features: Features) -> tuple[str, ...]:
-    """Descriptions of the ways in which a network lies outside the published ones."""
+    """Descriptions of the features in which a network is outside the range of published networks."""
     c = coefficients()
     found = []
     params_ratio, blocks_ratio = departures(features)
@@ -220,7 +220,7 @@ def extrapolations(features: Features) -> tuple[str, ...]:
     return tuple(found)
 
 
-# How a feature is named and how its values are written.
+# Wording, number format and unit of each feature.
 _WORDS = {
     "madds": ("{} multiply-adds", "{:.4g} M", 1e6),
     "resolution": ("resolution {}", "{:.0f} px", 1),
@@ -231,7 +231,7 @@ _NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_ker
 
 
 def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
-    """The terms of networks, and those of the typical network of each cost at its best published resolution."""
+    """Terms of networks, and of the typical network of the same cost at its best published resolution."""
     columns = _columns(features)
     own = terms_many(columns, c)
     x = np.log(columns["madds"] / MADDS_UNIT)
@@ -275,7 +275,7 @@ def _share(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
 
 
-# Scales of the distance: of log multiply-adds, log side, log parameters, and the share of squeeze-excite.
+# Scales of the distance in log multiply-adds, log side, log parameters, and share of squeeze-excite.
 UNITS = (0.3, 0.25, 0.5, 0.5)
 # Distance in parameters if a source does not state them.
 UNSTATED = 1.0

@@ -1,4 +1,4 @@
-"""Evaluators of accuracy: the base class with its hooks, and what a search passes to them."""
+"""Base class and protocol of accuracy evaluators, and the values that a search exchanges with them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 
 Method: TypeAlias = Literal["arithmetic", "shared weights", "training"]
-"""Accuracies by arithmetic, with weights that all networks of a space share, or by an evaluation of each network
-that takes time, such as a training."""
+"""Arithmetic, weights shared by all networks of a space, or a slow evaluation of each network, such as a training."""
 
 Report: TypeAlias = Callable[[int, float], None]
-"""Takes a step, counted from 1, and the accuracy after it; may raise `StopEarly`."""
+"""Callback with a step, counted from 1, and the accuracy after that step; may raise `StopEarly`."""
 
 
 class StopEarly(Exception):  # noqa: N818 - a request, not an error
@@ -38,7 +37,7 @@ class StopEarly(Exception):  # noqa: N818 - a request, not an error
 
 @runtime_checkable
 class AccuracyEvaluator(Protocol):
-    """The required methods of an evaluator; `Evaluator` adds optional hooks."""
+    """Protocol of an evaluator; the base class `Evaluator` adds optional hooks."""
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -50,12 +49,12 @@ class AccuracyEvaluator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """What an evaluator may know before the first network is evaluated.
+    """Arguments of a preparation before the first network is evaluated.
 
     Attributes:
-        band: picks that are predicted to fit the budget, without being far below it; sorted by multiply-adds.
-        folder: for work that an interrupted run resumes; None keeps nothing.
-        tell: takes the current activity and its progress, 0 to 1.
+        band: picks that are predicted to fit the budget without being far below it, sorted by multiply-adds.
+        folder: folder of files to resume an interrupted preparation from; None keeps no files.
+        tell: called with the current activity and its progress, 0 to 1.
     """
 
     space: SearchSpace
@@ -74,7 +73,7 @@ class Fitting:
         trainings: the number that fits; None without a time limit.
         least_s: wall time of the shortest useful training.
         wanted_s: wall time of enough whole trainings for a search.
-        told: message for the user before they begin, or empty.
+        told: message for the user before the trainings begin, or empty.
     """
 
     trainings: int | None
@@ -85,24 +84,25 @@ class Fitting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halving:
-    """Steps at which evaluations are compared (`rungs`), and one in how many goes on (`reduction`)."""
+    """Steps at which evaluations are compared (`rungs`), and the reduction factor: one in `reduction` continues."""
 
     rungs: tuple[int, ...]
     reduction: int
 
 
 class Evaluator(ABC):
-    """Determines the accuracy of networks; does not print and does not swallow failures.
+    """Base class of evaluators, which determine the accuracy of networks.
 
-    `info` and `evaluate` are required. Everything else is a hook for a search, and does nothing by default.
+    `info` and `evaluate` are required; all other methods are hooks for a search. An evaluator does not print, and
+    raises an error if it cannot determine an accuracy.
 
     Attributes:
         method: how accuracies are determined, which decides how a search plans its evaluations.
         is_timed: whether `fit` chooses the length of its trainings by the time of the search.
         can_finetune: whether the best networks of a search can be trained further; needs `dataset` and weights.
-        task: that the networks learn; None where nothing is trained.
-        dataset: of the trainings, with all its splits.
-        recipe: of the trainings.
+        task: task that the networks are trained for; None without training.
+        dataset: dataset of the trainings, with all splits.
+        recipe: recipe of the trainings.
         learned: classes and normalization that belong to the weights.
     """
 
@@ -127,7 +127,7 @@ class Evaluator(ABC):
 
         Raises:
             EvaluatorError: the accuracy could not be determined.
-            StopEarly: `report` asked for it.
+            StopEarly: `report` raised it.
         """
 
     # -- before the first evaluation -----------------------------------------------------------------------------
@@ -136,17 +136,17 @@ class Evaluator(ABC):
         """Refuse a space with networks whose accuracy cannot be determined, before anything is measured.
 
         Raises:
-            OptionError: there are such networks.
+            OptionError: the accuracy of some networks cannot be determined.
         """
 
     def lower_bounds(self, plans: Sequence[Plan]) -> NDArray[np.float64]:
-        """Lower end of the accuracy interval of each network by arithmetic, (N,); 0 where it is unknown."""
+        """Lower end of the accuracy interval of each network by arithmetic, (N,); 0 if unknown."""
         import numpy as np
 
         return np.zeros(len(plans))
 
     def prepare(self, preparation: Preparation) -> tuple[str, ...]:
-        """Work for the whole space, such as training shared weights; returns notes for the reader of the results.
+        """Prepare for the whole space, such as by training shared weights; returns notes for the user.
 
         Raises:
             EvaluatorError: the preparation fails.
@@ -157,9 +157,9 @@ class Evaluator(ABC):
     # -- trainings of a search -----------------------------------------------------------------------------------
 
     def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose the length of all trainings, by timing a few steps of some networks.
+        """Choose the length of all trainings by timing a few steps of some networks.
 
-        A training that begins now has to end within `left_s`; None sets no limit.
+        `left_s` returns the time within which a training that begins now must end; None means no limit.
 
         Raises:
             EvaluatorError: the networks cannot be timed.
@@ -168,13 +168,13 @@ class Evaluator(ABC):
         return Fitting(trainings=None)
 
     def expected_s(self, spec: ModelSpec) -> float:
-        """Expected wall time of an evaluation; 0 where it is unknown."""
+        """Expected wall time of an evaluation; 0 if unknown."""
         del spec
         return 0.0
 
     @property
     def halving(self) -> Halving | None:
-        """Steps at which a search stops trainings that fall behind; None finishes every training."""
+        """Successive halving of trainings; None if every training is finished."""
         return None
 
     # -- data and weights, for fine-tuning -----------------------------------------------------------------------
@@ -192,26 +192,26 @@ class Evaluator(ABC):
         raise EvaluatorError(f"there are no shared weights for {spec.name}", hint="use the evaluator supernet")
 
     def keep_weights(self, folder: Path) -> None:  # noqa: B027
-        """From now on, write the weights of every network whose training is finished into a folder."""
+        """Write the weights of every network to a folder when its training is finished, from now on."""
 
     def weights_file(self, spec: ModelSpec) -> Path | None:
-        """File of the weights of a trained network; None where none were kept."""
+        """Weights file of a trained network; None if the weights were not kept."""
         del spec
         return None
 
     def trained_weights(self, spec: ModelSpec) -> Path:
-        """File of the weights of a trained network.
+        """Weights file of a trained network.
 
         Raises:
-            EvaluatorError: none were kept, or the file is gone.
+            EvaluatorError: the weights were not kept, or the file no longer exists.
         """
         if (file := self.weights_file(spec)) is None:
-            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="begin the run anew with --force")
+            raise EvaluatorError(f"the weights of {spec.name} are gone", hint="start the run over with --force")
         return file
 
 
 def as_evaluator(found: AccuracyEvaluator) -> Evaluator:
-    """The evaluator itself, or an adapter for one that does not derive from `Evaluator`."""
+    """The evaluator itself, or an adapter if it does not derive from `Evaluator`."""
     return found if isinstance(found, Evaluator) else _Adapter(found)
 
 
@@ -243,7 +243,7 @@ _HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_w
 
 
 def changed_options(**options: tuple[str, str]) -> str:
-    """``key=value,`` for each option whose (value, default) differ, for the text that opens an evaluator again.
+    """``key=value,`` for each option whose value differs from its default; part of an evaluator's text.
 
     >>> changed_options(metric=("miou", "top1"), dataset=("mine", "mine"))
     'metric=miou,'

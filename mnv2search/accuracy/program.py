@@ -1,4 +1,4 @@
-"""Runs a user's program with a timeout and bounded output, and leaves none of its processes running."""
+"""Run a user's program with a timeout and bounded output, and kill all of its processes at the end."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mnv2search.accuracy import supervisor
 # Bytes kept from the end of each stream: enough for the last line and for the reason of a failure.
 KEPT_BYTES = 1 << 16
 CHUNK = 1 << 16
-# Time for output that another process, such as `tee`, still holds when the program has ended.
+# Time to read output that another process, such as `tee`, still writes after the program has ended.
 DRAIN_S = 0.5
-# Time for the supervisor to kill everything; it gives up after 3 s.
+# Time for the supervisor to kill all processes; the supervisor gives up after 3 s.
 END_S = 5.0
 POLL_S = 0.01
 ROUNDS = 100
@@ -37,7 +37,7 @@ MOST_ENVIRONMENT = 1 << 20
 class Finished(NamedTuple):
     """The result of a program, with the ends of its standard output and standard error.
 
-    `code` is the negative number of the signal that ended it, or None if it killed its supervisor.
+    `code` is the exit code, the negative number of a signal, or None if the program killed its supervisor.
     """
 
     code: int | None
@@ -69,11 +69,11 @@ class _Tail:
 def run_program(words: Sequence[str], *, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> Finished:
     """Run a program without input or shell, and kill every process that it started, including in other sessions.
 
-    When the program itself has ended, its remaining output is read for at most half a second.
+    After the program ends, its remaining output is read for at most half a second.
 
     Raises:
-        OSError: it cannot be started.
-        ProgramTimeoutError: it takes longer.
+        OSError: the program cannot be started.
+        ProgramTimeoutError: the program takes longer than `timeout_s`.
     """
     deadline = clock() + timeout_s
     with _supervised(words) as (status, output, errors):
@@ -138,7 +138,7 @@ def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO
             try:
                 yield status, output, errors
             finally:
-                process.stdin.close()  # a kill of this process closes it too: the supervisor ends everything
+                process.stdin.close()  # makes the supervisor kill everything; also happens if this process is killed
                 try:
                     process.wait(END_S)
                 except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ def _supervised(words: Sequence[str]) -> Iterator[tuple[IO[bytes], IO[bytes], IO
 
 
 def _end_marked(is_meant: Callable[[str], bool]) -> None:
-    """Kill this user's processes with a matching mark, and any that they start meanwhile; needs /proc."""
+    """Kill this user's processes with a matching mark, and any that they start in the meantime; needs /proc."""
     empty = 0
     for _ in range(ROUNDS):
         found = [pid for pid, mark in _marked() if is_meant(mark)]
@@ -157,7 +157,7 @@ def _end_marked(is_meant: Callable[[str], bool]) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         empty = 0 if found else empty + 1
-        if empty == 2:  # twice, because during exec a process has no environment to find the mark in
+        if empty == 2:  # twice, because during exec a process has no environment and so no mark
             return
         time.sleep(POLL_S)
 
@@ -181,7 +181,7 @@ def _is_running(mark: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks, which distinguishes processes with a reused PID."""
+    """Start time of a process in clock ticks, which distinguishes processes that reuse a PID."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):

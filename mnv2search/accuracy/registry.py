@@ -20,19 +20,18 @@ PATHS = ("data", "weights", "weights_spec", "table", "recipe", "folder")
 
 
 def open_evaluator(text: str) -> Evaluator:
-    """The evaluator that `text` names.
+    """Open the evaluator that `text` names.
 
-    After a colon come options, ``key=value`` with commas between. For `command`, `python` and `recorded`,
-    everything after the options is one argument, commas included; ``run=``, ``function=`` or ``table=`` may mark
-    its beginning: ``command:timeout_s=60,python train.py
-    {spec}``.
+    Options follow a colon as ``key=value``, separated by commas. For `command`, `python` and `recorded`, everything
+    after the options is one argument, including commas, as in ``command:timeout_s=60,python train.py {spec}``;
+    ``run=``, ``function=`` or ``table=`` may mark its beginning.
 
     >>> open_evaluator("imagenet").info.kind
     'estimated'
 
     Raises:
-        UnknownNameError: an evaluator or an option that does not exist.
-        OptionError: an option's value cannot be used.
+        UnknownNameError: the evaluator or an option does not exist.
+        OptionError: the value of an option cannot be used.
     """
     name, _, options = text.strip().partition(":")
     factory = plugins.load("evaluator", name)

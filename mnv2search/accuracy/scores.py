@@ -1,6 +1,7 @@
-"""Training-free scores: they rank networks without training, and may reverse the order on another dataset.
+"""Training-free scores, which rank networks with random weights on random images.
 
-Each follows its paper's formula, on random weights and random images.
+A score that ranks networks well on one dataset may reverse the order on another. Each score follows the formula of
+its paper.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 
 Score: TypeAlias = Callable[[ModelSpec, int], float]
-"""Takes a network and a seed."""
+"""Function of a network and a seed."""
 
 WARNING = (
     "a score, no accuracy, and its sign flips between data sets: among networks of equal multiply-adds its "
@@ -43,7 +44,7 @@ def synflow(spec: ModelSpec, seed: int) -> float:
 def naswot(spec: ModelSpec, seed: int) -> float:
     """Diversity of activation patterns over 32 random images; raises as `naswot_of`."""
     images = torch.randn(NASWOT_IMAGES, 3, *spec.size, generator=_generator(seed))
-    return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no switches
+    return naswot_of(build(replace(spec, head=None), seed=seed), images)  # a classifier has no activations
 
 
 def zen(spec: ModelSpec, seed: int) -> float:
@@ -73,7 +74,7 @@ def synflow_of(model: nn.Module, size: Size) -> float:
     are scored by the predictions that a loss is computed on, since `head.output` is not linear.
 
     Raises:
-        EvaluatorError: the sum is not above 0, as of a network with weights of zero.
+        EvaluatorError: the sum is not above 0, for instance because all weights are zero.
 
     Source: Tanaka et al., arXiv 2006.05467, equation 3 and algorithm 1.
     """
@@ -97,7 +98,7 @@ def naswot_of(model: nn.Module, images: Tensor) -> float:
     """Log determinant of the matrix of equal activation states for each pair of images.
 
     Raises:
-        EvaluatorError: no activation of the network switches.
+        EvaluatorError: the network has no activations.
 
     Source: Mellor et al., arXiv 2006.04647, equations 2 and 3.
     """
@@ -158,7 +159,7 @@ def _switches(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _make_linear(module: nn.Module) -> None:
-    """Replace activations by the identity; gates stay."""
+    """Replace activations by the identity, except in squeeze-excite gates."""
     for name, child in module.named_children():
         if isinstance(child, SWITCHES):
             setattr(module, name, nn.Identity())
@@ -179,7 +180,7 @@ class ProxyEvaluator(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the scores mean."""
+        """Meaning of the scores."""
         changed = changed_options(score=(self._name, SCORE)).removesuffix(",")
         name = f"proxy:{changed}" if changed else "proxy"
         return EvaluatorInfo(name=name, kind="proxy", dataset="none", metric=f"{self._name} score", detail=WARNING)

@@ -18,7 +18,7 @@ import time
 
 # Source: Linux, include/uapi/linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
-# Time after which to give up on processes that cannot be killed: of another user, or stuck in the kernel.
+# Time after which to give up on processes that cannot be killed, of another user or stuck in the kernel.
 END_S = 3.0
 POLL_S = 0.01
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _wake_on_signals() -> int:
-    """A file descriptor that becomes readable when a child ends; signals that ask this process to end are ignored."""
+    """Return a file descriptor that becomes readable when a child ends, and ignore termination signals."""
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)
@@ -65,7 +65,7 @@ def _wait(program: int, status: int, woken: int) -> None:
 
 
 def _end(program: int) -> bool:
-    """Kill children, and orphans that become children, until none is left; returns whether none is left."""
+    """Kill children, and orphans that become children, until none is left; returns whether that succeeded."""
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Accuracies with their kind and interval, and a description of what determined them."""
+"""Accuracies with their kind and interval, and descriptions of evaluators."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ if TYPE_CHECKING:
     from mnv2search.tasks.metrics import Metrics
 
 Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorded", "reported"]
-"""How it was determined: by training, with weights of a supernet, from published results, by a score that only
-ranks, looked up in a table, or told by a program of the user's."""
+"""Method: training, weights of a supernet, an estimate from published results, a score that only ranks, a lookup in
+a table, or a report by the user's program or function."""
 
 METRICS = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
-"""How the field writes the metrics that it does not write as we do."""
+"""Usual spelling of metrics that have another name here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """The accuracy of one network, or the score that stands for it.
+    """The accuracy of one network, or a score used instead.
 
     Attributes:
-        value: from 0 to 1; for the kind ``proxy`` any number, which only orders networks.
-        low: lower end of its 90 % interval; equal to `value` if the uncertainty is unknown.
-        metric: what is counted, such as ``top1``.
-        seed: of the training; None if nothing is random.
-        note: a warning for the user, such as that the estimate extrapolates.
-        merit: a number that orders networks better than the accuracy, such as the negative loss, or None.
-        commonest: majority-class accuracy; None if it is unknown.
+        value: accuracy from 0 to 1; for the kind ``proxy`` any number, which only ranks networks.
+        low: lower end of the 90 % interval; equal to `value` if the uncertainty is unknown.
+        high: upper end of the 90 % interval.
+        metric: name of the metric, such as ``top1``.
+        seed: random seed of the evaluation; None if nothing is random.
+        note: warning for the user, for instance that the estimate extrapolates.
+        merit: number that ranks networks better than the accuracy, such as the negative loss, or None.
+        commonest: majority-class accuracy; None if unknown.
     """
 
     value: float
@@ -55,23 +56,23 @@ class Accuracy:
 
     @property
     def rank(self) -> float:
-        """What a search maximises: the merit where there is one, otherwise the lower end of the interval."""
+        """The value that a search maximises: the merit if known, otherwise the lower end of the interval."""
         return self.low if self.merit is None else self.merit
 
     @property
     def beats_commonest(self) -> bool:
-        """Whether the interval lies above the majority-class accuracy, if that is known."""
+        """Whether the interval is above the majority-class accuracy; True if the latter is unknown."""
         return self.commonest is None or self.low > self.commonest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorInfo:
-    """What determines the accuracies of a run.
+    """Description of the evaluator of a run.
 
     Attributes:
-        name: the text that opens the evaluator again.
-        version: of the evaluator; accuracies of different versions are not comparable.
-        classes: that networks must tell apart; None where it does not matter.
+        name: text that opens the evaluator again.
+        version: version of the evaluator; accuracies of different versions are not comparable.
+        classes: number of classes that networks must have; None if any number is allowed.
     """
 
     name: str
@@ -86,7 +87,7 @@ class EvaluatorInfo:
 def accuracy_of(
     metrics: Metrics, *, kind: Kind, dataset: str, seed: int | None, note: str = "", merit: float | None = None
 ) -> Accuracy:
-    """The accuracy of a network by its metrics on images."""
+    """The accuracy of a network from its metrics on images."""
     main = metrics.main
     return Accuracy(
         value=main.value,
@@ -103,7 +104,7 @@ def accuracy_of(
 
 
 def metric_text(metric: str) -> str:
-    """A metric as the field writes it.
+    """The usual spelling of a metric.
 
     >>> metric_text("map"), metric_text("top1")
     ('mAP', 'top1')

@@ -1,4 +1,4 @@
-"""The entry point: finds the command, turns errors into messages and exit codes."""
+"""Entry point: runs the command, and converts errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnv2search.errors import Mnv2SearchError
 
 __all__ = ["cli", "main"]
 
-# In the order in which a user meets them; what each does stands here so that --help need not import them.
+# In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
     "compile": ("networks", "Print the layers of a spec, and export the network."),
@@ -42,7 +42,7 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command's file only when that command is asked for, or listed."""
+    """A group that imports the module of a command only when that command is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _mend_streams() -> None:
-    """A stream that the caller closed swallows what it is given; one that cannot write a letter writes its code."""
+    """Replace closed streams by the null device, and escape characters that a stream cannot encode."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -122,11 +122,11 @@ def _mend_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads it any more (`| head`), or it cannot be written: Python must not try again at exit."""
+    """Redirect stdout to the null device after a failed write (`| head`), so that Python does not retry at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """What schedulers and containers send ends a command as Ctrl-C does: everything finished is kept."""
+    """Handle SIGTERM, which schedulers and containers send, like Ctrl-C: finished work is kept."""
     del number, frame
     raise KeyboardInterrupt

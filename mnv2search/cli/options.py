@@ -1,4 +1,4 @@
-"""Options and value types that several commands share; imports click only."""
+"""Options and parameter types that several commands share; imports only click."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 
 class NonEmptyText(click.ParamType[str]):
-    """A text such as a name; an empty one is an error."""
+    """A text such as a name; an empty text is an error."""
 
     name = "text"
 
@@ -31,19 +31,19 @@ class NonEmptyPath(click.Path):
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path that a text stands for."""
+        """Convert a text to a path."""
         if value == "":
             self.fail("the path is empty", param, ctx)
         return Path(os.fsdecode(super().convert(str(value), param, ctx)))
 
 
 class Duration(click.ParamType[float]):
-    """A time such as 90, 90s, 2m or 1h30m; the value is in seconds."""
+    """A time such as 90, 90s, 2m or 1h30m, converted to seconds."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds that a text stands for."""
+        """Convert a text to seconds."""
         from mnv2search.errors import OptionError  # late: only a given time needs them
         from mnv2search.study.deadline import seconds_of
 
@@ -59,7 +59,7 @@ class Count(click.ParamType[int]):
     name = "count"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The whole number that a text stands for."""
+        """Convert a text to an integer."""
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", str(value).strip())
@@ -77,7 +77,7 @@ class Resolution(click.ParamType[int | tuple[int, int]]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | tuple[int, int]:
-        """The resolution that a text stands for."""
+        """Convert a text to a resolution."""
         from mnv2search.spec.size import resolution_of  # late: the package behind it is heavy
 
         if not re.fullmatch(r"[1-9]\d{0,4}(?:x[1-9]\d{0,4})?", text := str(value).strip()):
@@ -93,7 +93,7 @@ class Positive(click.ParamType[float]):
     name = "number"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number that a text stands for."""
+        """Convert a text to a number."""
         try:
             number = float(str(value))
         except ValueError:
@@ -115,7 +115,7 @@ class _Decorator(Protocol):
 
 
 DEFAULT_DEVICE = "onnxruntime"
-# Those of `mnv2search.spec.heads.outputs`, which would have to be imported.
+# Copied from `mnv2search.spec.heads.outputs`, which takes long to import.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILE = NonEmptyPath(dir_okay=False)
@@ -144,17 +144,17 @@ def output(command: F) -> F:
 
 
 def text(*names: str, metavar: str, help: str, default: str | None = None) -> _Decorator:
-    """An option whose value is a text that is not empty."""
+    """An option whose value is a nonempty text."""
     return click.option(*names, type=NonEmptyText(), metavar=metavar, default=default, help=help)
 
 
 def choice(name: str, words: Sequence[str], *, help: str | None = None, default: str | None = None) -> _Decorator:
-    """An option whose value is one of some words."""
+    """An option whose value is one of `words`."""
     return click.option(name, type=click.Choice(words), default=default, help=help)
 
 
 def seed(help: str = "Seed of all random draws.") -> _Decorator:
-    """`--seed`: an integer from 0."""
+    """`--seed`: an integer of at least 0."""
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
@@ -166,7 +166,7 @@ def time(
 
 
 def epochs(help: str, *, default: int | None = None) -> _Decorator:
-    """`--epochs`: a number from 1."""
+    """`--epochs`: an integer of at least 1."""
     return click.option("--epochs", type=click.IntRange(1), default=default, help=help)
 
 
@@ -192,14 +192,14 @@ def space(
 
 
 def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
-    """`--from` as `from_` and `--from-spec`: first weights, and the network of published ones."""
+    """`--from` as `from_`, and `--from-spec`: initial weights, and the network of published weights."""
     weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
     spec = text("--from-spec", metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 
 
 def device(command: F) -> F:
-    """`--device` and `--precision`: what to measure on; several devices of one kind are joined to a pool."""
+    """`--device` and `--precision`: the device to measure on; several identical devices form a pool."""
     device = click.option(
         "--device",
         type=NonEmptyText(),
@@ -232,9 +232,9 @@ def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, .
 
 
 def network(*, head_output: bool = False) -> _Decorator:
-    """Options that choose or change the network that an argument names.
+    """Options that choose or change the network named by an argument.
 
-    They become `width`, `resolution`, `pick`, `first` and, if asked for, `head_output`.
+    The parameters are `width`, `resolution`, `pick`, `first` and, if requested, `head_output`.
     """
     options = [
         click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),

@@ -1,4 +1,4 @@
-"""Output: the answer on stdout, everything else on stderr.
+"""Write results to stdout, and everything else to stderr.
 
 Only this module writes to these streams. Names and messages may come from untrusted files, programs and devices, so
 all text is escaped here and cannot control the terminal.
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Document: TypeAlias = Mapping[str, object] | Sequence[object]
 
-# Columns of a table that is not drawn on a terminal, so that a pipe gets whole rows.
+# Width in columns if stdout is not a terminal, so that the rows of a table are not wrapped.
 PLAIN_WIDTH = 400
 
 
 def stdout_console() -> Console:
-    """A console for the answer; not a terminal: no colour, and wide enough that rows are not folded."""
+    """A console for results; if stdout is not a terminal, it is wide enough that rows are not wrapped."""
     from mnv2search.cli.console import EscapingConsole
 
     return EscapingConsole(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -44,7 +44,7 @@ def stderr_console() -> Console:
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Print lines of prose on stdout; a terminal gets them broken between words."""
+    """Print lines of prose on stdout, wrapped between words on a terminal."""
     from rich.text import Text
 
     console = stdout_console()
@@ -65,12 +65,12 @@ def emit_json(data: Document) -> None:
 
 
 def emit(document: Document, *parts: Rows | Iterable[str], as_json: bool) -> None:
-    """Print an answer: one JSON document, or its parts, each a table or lines of prose.
+    """Print a result, as one JSON document or as tables and lines of prose.
 
     Args:
-        document: the answer for programs.
-        parts: the answer for people.
-        as_json: whether to print the document.
+        document: the result as a JSON document.
+        parts: the result as tables and lines.
+        as_json: whether to print the document instead of the parts.
     """
     if as_json:
         emit_json(document)
@@ -86,13 +86,13 @@ def emit(document: Document, *parts: Rows | Iterable[str], as_json: bool) -> Non
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Tell something on stderr, unless asked to be quiet."""
+    """Print a message on stderr, unless `quiet`."""
     if not quiet:
         print(_wrapped(escaped(text)), file=sys.stderr)
 
 
 def _wrapped(text: str) -> str:
-    """Text with its lines broken between words where stderr is a terminal, which would break them anywhere."""
+    """The text, wrapped between words if stderr is a terminal, which would wrap it anywhere."""
     if not sys.stderr.isatty():
         return text
     import shutil  # late: only a terminal needs them
@@ -107,7 +107,7 @@ def _wrapped(text: str) -> str:
 
 
 def fail(error: Mnv2SearchError) -> None:
-    """Print an error and its hint on stderr; a spec's diagnostics carry their own."""
+    """Print an error and its hint on stderr; for a `SpecError`, print its diagnostics."""
     from mnv2search.errors import SpecError
 
     if isinstance(error, SpecError):
@@ -119,14 +119,14 @@ def fail(error: Mnv2SearchError) -> None:
 
 
 def fail_usage(error: click.ClickException) -> None:
-    """Print click's error about the command line on stderr."""
+    """Print a usage error of click on stderr."""
     shown = io.StringIO()
     error.show(file=shown)
     note(shown.getvalue().rstrip("\n"))
 
 
 def route_warnings() -> None:
-    """Route Python warnings and the libraries' logs through this module, except Pillow's, which name no file."""
+    """Route Python warnings and library logs through this module; ignore Pillow's warnings, which name no file."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning
     logging.lastResort = _Notes(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Live displays on stderr; nothing is drawn where stderr is not a terminal."""
+"""Progress displays on stderr: bars on a terminal, otherwise at most a line now and then."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ EVALUATING = {
     "calibration": "evaluating first networks",
     "search": "searching",
 }
-# Without a terminal, a line is written at most so often.
+# Shortest interval between two lines if stderr is not a terminal.
 PLAIN_EVERY_S = 10.0
 TRAINING_EVERY_S = 30.0
 
 
 def line_due(every_s: float, *, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
-    """Returns a function that says whether a line is due: at its first call, and then every `every_s` seconds."""
+    """Return a function that returns whether a line is due: at the first call, then every `every_s` seconds."""
     last_s = -math.inf
 
     def is_due() -> bool:
@@ -69,7 +69,7 @@ def line_due(every_s: float, *, clock: Callable[[], float] = time.monotonic) -> 
 def _bar(
     *columns: ProgressColumn, quiet: bool, total: float | None, description: str = ""
 ) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal; yields `rich.progress.Progress.update` for it."""
+    """Show a bar on a terminal; yields its `rich.progress.Progress.update`."""
     console = stderr_console()
     if quiet or not console.is_terminal:
         yield lambda **_: None
@@ -80,7 +80,10 @@ def _bar(
 
 @contextmanager
 def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str = "networks") -> Iterator[OnProgress]:
-    """A bar of finished networks, or other things; yields a callback for their number. A `total` of 0 is unknown."""
+    """Show a bar of finished networks or other `things`; yields a callback for their number.
+
+    A `total` of 0 means unknown.
+    """
     count = TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}")
     with _bar(TextColumn(verb), BarColumn(), count, TimeElapsedColumn(), quiet=quiet, total=total or None) as update:
         yield lambda completed: update(completed=completed)
@@ -88,7 +91,7 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str =
 
 @contextmanager
 def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
-    """A bar of time; yields a callback for the share of the time and the number of measured networks."""
+    """Show a bar of time; yields a callback for the share of the time and the number of measured networks."""
     text = TextColumn("{task.percentage:3.0f} %, {task.description} networks", markup=False)
     columns = (TextColumn("profiling"), BarColumn(), text, TimeRemainingColumn())
     with _bar(*columns, quiet=quiet, total=1.0, description="0") as update:
@@ -97,7 +100,7 @@ def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
 
 @contextmanager
 def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A bar of work; yields a callback for its description and the share of it that is done."""
+    """Show a bar of work; yields a callback for the current activity and the finished share."""
     is_due = line_due(PLAIN_EVERY_S)
     is_plain = not quiet and not stderr_console().is_terminal
     text = TextColumn("{task.description}", markup=False)
@@ -113,7 +116,7 @@ def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
 @contextmanager
 def training(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Yields a callback for the progress of a training: a bar, or a line now and then and after evaluations."""
+    """Show the progress of a training as a bar, or as lines now and then and after evaluations; yields a callback."""
     from mnv2search.report.training import progress_text  # late: only trainings need it
 
     console, is_due = stderr_console(), line_due(TRAINING_EVERY_S)
@@ -142,7 +145,7 @@ def training(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
 
 
 class _TimeLeft(ProgressColumn):
-    """The time that is left, or by how much it is exceeded; it changes even without news of a training."""
+    """The remaining time, or by how much the time is exceeded; updated even without progress reports."""
 
     def render(self, task: Task) -> Text:
         ends_s = task.fields["ends_s"]
@@ -154,7 +157,7 @@ class _TimeLeft(ProgressColumn):
 
 @contextmanager
 def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
-    """Yields a callback for the progress of a search: on a terminal a live panel, elsewhere a line now and then."""
+    """Show the progress of a search as a live panel on a terminal, or as a line now and then; yields a callback."""
     console, is_due = stderr_console(), line_due(PLAIN_EVERY_S)
 
     def write(progress: SearchProgress) -> None:

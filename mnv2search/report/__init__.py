@@ -1,1 +1,1 @@
-"""Evaluations drawn for people: labelled rows with units, rich tables, plots and CSV."""
+"""Format results as text, tables, plots, HTML, CSV and JSON."""

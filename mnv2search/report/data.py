@@ -25,7 +25,7 @@ SMALLEST_ANCHOR = 0.1
 
 
 def data_rows(found: DataDescription) -> Rows:
-    """A row for each class, the most frequent first: numbers of images and boxes, or shares of the pixels."""
+    """A row for each class, most frequent first: numbers of images and boxes, or shares of pixels."""
     dataset = found.dataset
     columns, cells, totals = zip(*_columns(found), strict=True)
     order = sorted(found.listed, key=lambda label: -found.amounts["train"][label])
@@ -39,7 +39,7 @@ def data_rows(found: DataDescription) -> Rows:
 
 
 def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], str], str]]:
-    """The columns, each with its cell for a class and that for all of them."""
+    """The columns, each with a function for the cell of a class, and the cell of the totals."""
     dataset, (_, unit) = found.dataset, AMOUNTS[found.dataset.task]
     is_classified, is_share = dataset.task == "classification", dataset.task == "segmentation"
     yield Column("class", align="right" if is_classified else "left"), lambda label: dataset.classes[label], "all"
@@ -54,7 +54,7 @@ def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], s
 
 
 def data_lines(found: DataDescription) -> Iterator[str]:
-    """Sizes, draws and problems of a dataset."""
+    """Image sizes, random splits and problems of a dataset."""
     dataset = found.dataset
     yield from _size_lines(found)
     if dataset.task == "detection":
@@ -73,7 +73,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
     yield from _fault_lines(dataset.faults)
     if found.repeated:
         are = "is" if len(found.repeated) == 1 else "are"
-        yield f"{counted(len(found.repeated), 'image')} {are} in two parts, which makes figures too good, such as"
+        yield f"{counted(len(found.repeated), 'image')} {are} in two parts, which makes metrics too good, such as"
         yield f"  {found.repeated[0][0]} and {found.repeated[0][1]}"
 
 
@@ -85,7 +85,7 @@ def _size_lines(found: DataDescription) -> Iterator[str]:
 
 
 def data_json(found: DataDescription) -> dict[str, object]:
-    """One document with our field names as keys."""
+    """The description as a JSON document."""
     dataset = found.dataset
     common = {"root": str(dataset.root), "classes": dataset.classes}
     drawn = {"made": dataset.made, "seed": dataset.seed}
@@ -123,7 +123,7 @@ def data_json(found: DataDescription) -> dict[str, object]:
 
 
 def faults_counted(faults: Sequence[Fault]) -> str:
-    """How many images and annotations are skipped, and how many clipped; empty without faults.
+    """Numbers of skipped and of clipped images and annotations; empty without faults.
 
     >>> from pathlib import Path
     >>> torn, long = Fault(Path("a"), "", "torn", of="image"), Fault(Path("b"), "", "too long", "clipped")

@@ -1,4 +1,4 @@
-"""Latencies, predictions and profiles of devices, for people and for programs."""
+"""Latencies, predictions and profiles of devices, as text and JSON."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def audit_rows(audit: Audit) -> Rows:
         (Column("predicted", "ms"), lambda numbered: ms_text(numbered[1].predicted.median_ms)),
         (Column("measured [95 % interval]", "ms"), lambda numbered: measured_text(numbered[1].measured)),
         (Column("error", "%"), lambda numbered: f"{100 * numbered[1].error:+.1f}"),
-        (Column("unlike all learned from", align="left"), lambda numbered: "yes" * numbered[1].extrapolates),
+        (Column("unlike all measured before", align="left"), lambda numbered: "yes" * numbered[1].extrapolates),
     )
 
 
@@ -79,8 +79,8 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     """A summary of the errors."""
     yield device_line(audit.device)
     yield (
-        f"{counted(len(audit.items), 'network')} of {audit.space}, none of them among the {audit.learned_from} "
-        f"learned from; their own 95 % half-width is {100 * audit.half_width:.1f} % (median)"
+        f"{counted(len(audit.items), 'network')} of {audit.space}, not among the {audit.learned_from} that the "
+        f"predictor was fitted to; median half-width of their 95 % intervals: {100 * audit.half_width:.1f} %"
     )
     rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
     yield (
@@ -92,7 +92,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
 
 
 def audit_json(audit: Audit) -> dict[str, object]:
-    """One document with the figures and every network."""
+    """A JSON document with the error metrics and every network."""
     return {
         "device": asdict(audit.device),
         "space": audit.space,
@@ -118,11 +118,11 @@ def audit_json(audit: Audit) -> dict[str, object]:
 
 
 def profile_lines(profile: Profile) -> Iterator[str]:
-    """The number of measured networks, and how well they predict others."""
+    """The number of measured networks, and the prediction error."""
     yield device_line(profile.device)
     yield (
         f"{counted(profile.measured, 'network')} of {', '.join(profile.spaces)} measured in "
-        f"{profile.elapsed_s:.0f} s, {profile.kept} of earlier still hold"
+        f"{profile.elapsed_s:.0f} s, {profile.kept} measured earlier are still valid"
     )
     if profile.dropped_earlier:
         yield "earlier measurements were discarded: they disagree with those of this run (other clock rate or load)"

@@ -1,4 +1,4 @@
-"""Counts, published figures, written files and scores of networks, for people and for programs."""
+"""Counts, published values, exported files and scores of networks, as text and JSON."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def cost_rows(specs: Sequence[ModelSpec], *, precision: Literal["fp32", "fp16", 
 
 
 def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
-    """A row per network: the first published figure of each kind, and our count of the shipped spec."""
+    """A row per network: the first published value of each kind, and our counts."""
 
     def published(field: str, text: Callable[[float], str]) -> Callable[[CatalogEntry], str]:
         return lambda entry: next((text(v) for p in entry.published if (v := getattr(p, field)) is not None), "")
@@ -143,7 +143,7 @@ def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
 
 
 def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
-    """Every published figure with its source, and our count."""
+    """Every published value with its source, and our counts, as JSON."""
     return [
         {
             "name": entry.name,
@@ -160,7 +160,7 @@ def catalog_json(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
 
 
 def compiled_json(compiled: Compiled) -> dict[str, object]:
-    """One document with our field names as keys."""
+    """The results of a compilation as a JSON document."""
     return {
         "name": compiled.plan.spec.name,
         "head_output": output_of(compiled.plan.spec),
@@ -179,7 +179,7 @@ def _judged_json(what: str, metrics: Metrics) -> dict[str, object]:
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
-    """What is good to know of a compilation beside its results."""
+    """Notes on a compilation: the network's output, the count by fvcore, and unreadable images."""
     if text := answer_text(compiled.plan):
         yield text
     if (madds := compiled.fvcore_madds) is not None:
@@ -194,9 +194,9 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 
 
 def compiled_results(compiled: Compiled) -> Iterator[str]:
-    """Whether weights are random, the metrics on test images, and each file with its difference from the network."""
+    """A warning about random weights, metrics on test images, and the difference of each file from the network."""
     if compiled.exports and compiled.weights is None:
-        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file in place of the spec"
+        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file instead of the spec"
     if compiled.judged:
         first = compiled.judged[0][1]
         figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
@@ -218,7 +218,7 @@ def _agreement(report: ExportReport, *, judged: bool) -> str:
             f"{report.tolerance:.0e})"
         )
     text = f"differs from fp32 by {100 * report.rms_relative_difference:.1f} % (root mean square, relative)"
-    if report.same_class is not None and not judged:  # how well it does on test images says more
+    if report.same_class is not None and not judged:  # metrics on test images are more meaningful
         text += f" and names the same class for {100 * report.same_class:.0f} % of {counted(report.images, 'image')}"
     if report.calibration_images is None:
         return text
@@ -240,7 +240,7 @@ SEGMENTED = {
 
 
 def output_lines(specs: Iterable[ModelSpec]) -> Iterator[str]:
-    """A line for each way in which networks answer; none for classifiers.
+    """A line for each `head.output` of the networks; none for classifiers.
 
     >>> from mnv2search.spec.catalog import entry
     >>> list(output_lines([entry("ssdlite_mobilenet_v2").spec]))
@@ -254,14 +254,14 @@ def output_lines(specs: Iterable[ModelSpec]) -> Iterator[str]:
         yield f"latency includes {(DETECTED if detects else SEGMENTED)[output]} (head.output: {output})"
 
 
-# Nine tenths of a normal distribution lie within so many deviations.
+# 90 % of a normal distribution lies within this many standard deviations of the mean.
 Z_90 = 1.645
 
 
 def score_rows(found: ScoreReport) -> Rows:
     """A row per score, with its rank correlations with counts and with the other scores."""
     return rows_of(
-        f"what scores follow on {found.count} networks of {found.space}",
+        f"correlation of scores with counts on {found.count} networks of {found.space}",
         found.scores,
         (Column("score", align="left"), str),
         *((Column(other, "Spearman"), partial(_text, found, other)) for other in _compared(found)),
@@ -282,7 +282,7 @@ def score_lines(found: ScoreReport) -> Iterator[str]:
 
 
 def chance(networks: int) -> float:
-    """The 90 % limit of the rank correlation of unrelated values.
+    """The 90 % limit of the absolute rank correlation of unrelated values.
 
     Source: Fieller, Hartley & Pearson 1957, for the variance 1.06 / (n - 3) of its inverse hyperbolic tangent.
 
@@ -293,7 +293,7 @@ def chance(networks: int) -> float:
 
 
 def score_json(found: ScoreReport) -> dict[str, object]:
-    """One document with the correlations and every value."""
+    """A JSON document with the correlations and every value."""
     return {
         "space": found.space,
         "seed": found.seed,

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other: lines, tables and pictures."""
+"""A report as one self-contained HTML file: lines, tables and pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ td:not(.left), td:first-child { white-space: nowrap; }
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Text, a line each; leading spaces are kept."""
+    """Lines of text; leading spaces are kept."""
 
     title: str
     lines: tuple[str, ...]
@@ -39,7 +39,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A PNG with what it shows in words, for those who cannot see it."""
+    """A PNG, with its alternative text (`shows`)."""
 
     title: str
     png: bytes

@@ -1,4 +1,4 @@
-"""Pictures drawn with matplotlib: accuracy over latency, predictions over measurements, and training curves."""
+"""Plots with matplotlib: accuracy over latency, predictions over measurements, and training curves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INK, MUTED, FRONT, BASE, LIMIT, BAND = "#222222", "#9aa0a6", "#0b57d0", "#c2410c
 
 
 def figure_of(width: float, height: float, *, count: int = 1, dpi: int = 130) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of so many inches with axes beside each other."""
+    """A figure of `width` x `height` inches with `count` axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: it is slow to import
     from matplotlib.figure import Figure
 
@@ -57,10 +57,11 @@ def front_png(
     label: str = "front",
     others: str = "measured during the search",
 ) -> bytes:
-    """A PNG with the front, what it dominates, the budget and the MobileNetV2 grid, all measured on one device.
+    """A PNG with the front, the dominated networks, the budget and the MobileNetV2 grid, all measured on one device.
 
-    The upper axis is what the front is made by: the likelihood, where accuracies are of shared weights. `front` is in
-    order of latency, `baseline` the grid as far as it is shown; `label` names the front, `others` the dominated ones.
+    The vertical axis is the value that ranks the front: the accuracy or, with shared weights, the likelihood. `front`
+    is sorted by latency, `baseline` are the networks of the grid to show; `label` and `others` are the legend entries
+    of the front and of the dominated networks.
     """
     figure, (axes,) = figure_of(9.0, 5.6)
     _scatter(axes, dominated, color=MUTED, marker="o", size=16, label=others)
@@ -154,7 +155,7 @@ def audit_png(audit: Audit) -> bytes:
     widths = [(i.measured.ci_high_ms - i.measured.ci_low_ms) / 2 for i in audit.items]
     colors = [LIMIT if item.extrapolates else FRONT for item in audit.items]
     axes.errorbar(measured, predicted, xerr=widths, fmt="none", ecolor=MUTED, linewidth=0.8)
-    axes.scatter(measured, predicted, s=18, c=colors, zorder=3, label="network (red: unlike all learned from)")
+    axes.scatter(measured, predicted, s=18, c=colors, zorder=3, label="network (red: unlike all measured before)")
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
     axes.set_ylabel("predicted latency, ms")
@@ -170,7 +171,7 @@ def audit_png(audit: Audit) -> bytes:
     return png_of(figure)
 
 
-# Figures by the names that they are recorded under; all of them are shares, shown in percent.
+# Labels of metrics by their names in records; all metrics are ratios, shown in percent.
 FIGURES = {
     "top1": "top-1",
     "map": "mAP, IoU 0.5 to 0.95",
@@ -179,13 +180,13 @@ FIGURES = {
     "ap75": "AP at IoU 0.75",
     "pixels": "pixels right",
 }
-# The name of a metric, which a legend can show.
+# Names of metrics that are accepted from a file and shown in a legend.
 NAME = re.compile(r"\w[\w .-]{0,63}")
 BESIDE = ("ap50", "pixels")
 MAX_HISTORY_BYTES = 256 * 2**20
-# A line of a history with a larger number counts as damaged.
+# A history line with a larger number counts as damaged.
 LARGEST = 1e15
-# End of an axis over the largest value that it shows.
+# Ratio of the end of an axis to the largest value shown.
 MARGIN = 1.06
 
 
@@ -194,7 +195,7 @@ class Evaluated(NamedTuple):
 
     Attributes:
         loss: running mean of the training loss.
-        figures: figures on held-out images by name; the first one selects the best weights.
+        figures: metrics on held-out images by name; the first metric selects the best weights.
     """
 
     step: int
@@ -206,8 +207,8 @@ class History(NamedTuple):
     """The evaluations of a training.
 
     Attributes:
-        evaluations: sorted by step; if an evaluation was repeated, only the last one.
-        damaged: numbers of the lines that do not hold an evaluation.
+        evaluations: evaluations sorted by step; if a step was evaluated again, only the last evaluation.
+        damaged: numbers of the lines that are not evaluations.
     """
 
     evaluations: tuple[Evaluated, ...]
@@ -215,11 +216,11 @@ class History(NamedTuple):
 
 
 def history_of(path: Path) -> History:
-    """The evaluations that a training wrote as JSON lines; an incomplete last line, left by a kill, is ignored.
+    """Read the evaluations that a training wrote as JSON lines; an incomplete last line, left by a kill, is ignored.
 
     Raises:
-        UnsafeFileError: it is not a regular file, or is too large.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: the path is not a regular file, or the file is too large.
+        OSError: the file is missing or cannot be read.
     """
     by_step: dict[int, Evaluated] = {}
     damaged = []
@@ -235,7 +236,7 @@ def history_of(path: Path) -> History:
 
 
 def _evaluation(line: bytes) -> Evaluated:
-    """The evaluation on a line; raises an exception of any type if the line does not hold one."""
+    """Parse the evaluation on a line; raises an exception of any type if the line is not an evaluation."""
     written = json_value(line.decode("utf-8"))
     step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
     if "metric" in figures:
@@ -251,7 +252,7 @@ def _evaluation(line: bytes) -> Evaluated:
 
 
 def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
-    """A PNG with the training loss and the figures on held-out images over the steps."""
+    """A PNG with the training loss and the metrics on held-out images over the steps."""
     figure, (left, right) = figure_of(8.4, 3.6, count=2, dpi=120)
     steps = [one.step for one in history]
     _line(left, steps, [one.loss for one in history], label="training loss")
@@ -268,7 +269,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
 
 
 def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *, metric: str) -> bytes | None:
-    """A PNG with the figures that candidates of a search reached after each epoch; None where none was told of."""
+    """A PNG with the metric of each candidate of a search after each epoch; None if there are no such values."""
     if not any(e.curve for e in (*front, *others)):
         return None
     figure, (axes,) = figure_of(7.14, 3.6, dpi=120)
@@ -293,7 +294,7 @@ def _figures(history: Sequence[Evaluated]) -> dict[str, list[float]]:
 
 
 def from_zero(axes: Axes) -> None:
-    """Both axes from 0 to beyond the largest value: the limits are read once all lines are drawn."""
+    """Let both axes begin at 0 and end beyond the largest value; call it after all lines are drawn."""
     right, top = axes.dataLim.x1, axes.dataLim.y1
     axes.set(xlim=(0, MARGIN * right if right > 0 else 1.0), ylim=(0, MARGIN * top if top > 0 else 1.0))
 

@@ -1,4 +1,4 @@
-"""Values turned into labelled rows of text; every column names its unit, every predicted figure says so."""
+"""Format values as tables of text, with the unit of every column; predicted values are marked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading with its unit; numbers stand right.
+    """A column heading with its unit; numbers are right-aligned.
 
     Attributes:
-        spare: which columns a narrow terminal leaves out, the highest first; 0 is never left out.
+        spare: order in which a narrow terminal leaves columns out, highest first; 0 is never left out.
     """
 
     title: str
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """A table as text: one string a cell, notes below, and which rows to stress."""
+    """A table as text: one string per cell, notes below the table, and indices of emphasized rows (`stressed`)."""
 
     title: str
     columns: tuple[Column, ...]
@@ -50,7 +50,7 @@ def rows_of(
     notes: Iterable[str] = (),
     stressed: frozenset[int] = frozenset(),
 ) -> Rows:
-    """A table with a row for each item; each column comes with the function that gives its cell."""
+    """A table with a row for each item; each column has a function that returns the cell of an item."""
     return Rows(
         title=title,
         columns=tuple(column for column, _ in columns),
@@ -65,7 +65,7 @@ NAME = Column("network", align="left")
 
 
 def millions(count: int) -> str:
-    """A count in millions with three significant digits or more.
+    """A count in millions with at least three significant digits.
 
     >>> millions(300_774_272), millions(1_663_048), millions(59_285_808)
     ('300.8', '1.66', '59.3')
@@ -98,7 +98,7 @@ def measured_text(latency: Latency | None) -> str:
 
 
 def ms_text(value_ms: float) -> str:
-    """A latency without an interval, with as many digits as one that has one.
+    """A latency without an interval, with as many digits as in `measured_text`.
 
     >>> ms_text(123.456), ms_text(0.12)
     ('123.46', '0.120')
@@ -111,7 +111,7 @@ def _digits(value_ms: float) -> int:
 
 
 def plus_minus(value: float, half_width: float) -> str:
-    """A value with its half-width, both to the first digit that the half-width leaves uncertain.
+    """A value with its half-width, both rounded to the first significant digit of the half-width.
 
     >>> plus_minus(0.02345, 0.0031), plus_minus(12.345, 1.9)
     ('0.023 ± 0.003', '12 ± 2')
@@ -121,7 +121,7 @@ def plus_minus(value: float, half_width: float) -> str:
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
-    """An accuracy in percent with its interval, or a score as it is."""
+    """An accuracy in percent with its interval, or a score unchanged."""
     if accuracy is None:
         return "not evaluated"
     if accuracy.kind == "proxy":
@@ -132,7 +132,7 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 
 
 def accuracy_unit(accuracy: Accuracy) -> str:
-    """The unit of `accuracy_text`; a score has none."""
+    """The unit of `accuracy_text`; empty for a score."""
     return "" if accuracy.kind == "proxy" else "%"
 
 
@@ -147,7 +147,7 @@ def accuracy_phrase(accuracy: Accuracy) -> str:
 
 
 def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
-    """Why some of the latencies are unreliable, and the remedy."""
+    """Reasons why some latencies are unreliable, each with a remedy."""
     noisy = [latency for latency in latencies if latency.noisy]
     if any(latency.is_hasty for latency in noisy):
         yield "some networks were measured too few times in the time allowed: give more --time"
@@ -156,10 +156,10 @@ def trouble_lines(latencies: Iterable[Latency]) -> Iterator[str]:
 
 
 def device_text(latencies: Sequence[Latency]) -> str:
-    """One line that describes the device of latencies; the machines of a pool differ in their host only.
+    """One line that describes the device of latencies; the machines of a pool differ only in their host.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no latencies.
     """
     if not latencies:
         raise ValueError("no latencies")
@@ -168,7 +168,7 @@ def device_text(latencies: Sequence[Latency]) -> str:
 
 def device_line(info: DeviceInfo, *, hosts: Sequence[str] = ()) -> str:
     """One line that describes a device, or the pool of devices on `hosts`."""
-    # the networks have arbitrary weights, so that images of the user would not help
+    # the networks have arbitrary weights, so the user's images would not help
     dtype = "int8 with ranges from random images" if info.dtype == "int8" else info.dtype
     where = ", ".join(sorted(dict.fromkeys(hosts or (info.host,))))
     pinned = f" on core{'s' * (not info.pinned.isdigit())} {info.pinned}" if info.pinned else ""

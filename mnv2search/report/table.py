@@ -1,4 +1,4 @@
-"""Rows drawn as rich tables."""
+"""Draw tables with rich."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def drawn(rows: Rows) -> Table:
 
 
 def fitted(rows: Rows, console: Console) -> Rows:
-    """The rows without the spare columns for which the console has no room; a note tells what is left out."""
+    """The rows without the spare columns that do not fit on the console; a note lists these columns."""
     left_out: list[str] = []
     kept = rows
     while _width(kept, console) > console.width and (spare := max(c.spare for c in kept.columns)):
@@ -68,7 +68,7 @@ def _without(values: tuple[T, ...], index: int) -> tuple[T, ...]:
 
 
 def _width(rows: Rows, console: Console) -> int:
-    """How wide the table comes out on the console, which rich 15 does not always bring down to what it measures."""
+    """The width of the drawn table, which with rich 15 may exceed the measured width."""
     lines = Segment.split_lines(console.render(drawn(rows)))
     return max(sum(segment.cell_length for segment in line) for line in lines)
 
@@ -76,8 +76,8 @@ def _width(rows: Rows, console: Console) -> int:
 def draw(rows: Rows, console: Console) -> None:
     """Print the rows and their notes.
 
-    A table that is wider than the console even without its spare columns is printed whole, and the terminal breaks
-    its lines: no number is broken by us. What is not a terminal gets no blanks at the ends of lines.
+    A table that is too wide even without its spare columns is printed whole, so that no number is broken; the
+    terminal wraps the lines. If the output is not a terminal, trailing blanks are removed.
     """
     rows = fitted(rows, console)
     table = drawn(rows)

@@ -1,4 +1,4 @@
-"""Trainings, supernets and fine-tuned networks, for people."""
+"""Results of trainings, supernets and fine-tuning, as text."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
 SHORT = {**METRICS, "top1": "top-1"}
-# By the main metric, the name of the metric of one class.
+# Name of the metric of one class, by the main metric.
 OF_A_CLASS = {"map": "AP, IoU 0.5 to 0.95,", "miou": "IoU"}
 SHOWN = 8
-# Of the boxes of a class, below which its anchors do not fit it.
+# Share of a class's boxes with a matching anchor below which the class is reported.
 FEW_REACHED = 0.5
 
 
 def majority_text(share: float | None) -> str:
-    """The majority-class accuracy, to stand behind a metric; nothing where it is unknown.
+    """The majority-class accuracy, to append to a metric; empty if unknown.
 
     >>> majority_text(0.199)
     ', majority class 19.9 %'
@@ -50,7 +50,7 @@ def majority_text(share: float | None) -> str:
 
 
 def metrics_text(metrics: Metrics) -> str:
-    """The main metric with its interval, the images it rests on, and further metrics."""
+    """The main metric with its interval, the number of images, and further metrics."""
     main = metrics.main
     details = ", ".join(f"{SHORT.get(name, name)} {100 * value:.1f}" for name, value in metrics.details)
     return (
@@ -72,7 +72,7 @@ def progress_text(progress: Progress) -> str:
 
 
 def faults_lines(faults: Sequence[Fault]) -> Iterator[str]:
-    """What is wrong with a dataset, the first few in full."""
+    """Problems of a dataset: their number, and the first few."""
     if faults:
         yield f"{faults_counted(faults)}:"
         yield from (f"  {fault}" for fault in faults[:SHOWN])
@@ -110,7 +110,7 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
 
 
 def _rate(images_per_s: float) -> str:
-    """Training throughput; networks of dense tasks see a few images a second."""
+    """Training throughput, with a decimal below 100 images/s."""
     return f"{images_per_s:.{0 if images_per_s >= 100 else 1}f} images/s"
 
 
@@ -121,7 +121,7 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
         new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
         yield f"first weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
-        yield "first weights: random; those of a classifier (--from) come much further in as many epochs"
+        yield "first weights: random; weights of a classifier (--from) lead to much better results in as many epochs"
 
 
 def _reach_lines(report: TrainingReport) -> Iterator[str]:
@@ -131,13 +131,13 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
         yield f"boxes that some anchor overlaps by half or more: {shares}"
     if few := [name for name, share in known if share < FEW_REACHED]:
         yield (
-            f"  {', '.join(few)}: few are, so little is learned of them; a larger resolution, a smaller "
+            f"  {', '.join(few)}: few boxes match, so these are learned badly; a larger resolution, a smaller "
             "head.smallest_scale or head.reduced_first: false reaches more"
         )
 
 
 def metrics_rows(report: TrainingReport) -> Rows:
-    """A row for each metric: the main one, those that it is made of, and one for each class."""
+    """A row for each metric: the main metric, its parts, and the metric of each class."""
     held_out, test = report.trained.best, report.test
     name = test.main.name
     own = OF_A_CLASS.get(name, name)
@@ -159,7 +159,7 @@ UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both
 
 
 def finetuned_rows(found: Finetuned) -> Rows:
-    """A row for each network that was trained on its own."""
+    """A row for each fine-tuned network."""
     several, is_shortened = len(found.networks) > 1, any(": ended after" in note for note in found.notes)
     first, front = found.held_out[0], {member.spec for member in found.front}
     networks = list(zip(found.networks, found.held_out, strict=True))
@@ -185,7 +185,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
 
 
 def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
-    """Which network to ship, and where its weights are."""
+    """The network to ship, and the path of its weights."""
     best = found.networks[found.best]
     yield (
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
@@ -219,13 +219,13 @@ def supernet_rows(report: SupernetReport) -> Rows:
 
 
 def supernet_lines(report: SupernetReport) -> Iterator[str]:
-    """Notes about the training, and the option to search with it."""
+    """Notes on the training, and the command to search with the supernet."""
     yield from report.notes
     yield f"to search with it: mnv2search run --latency-ms MS --space SPACE --accuracy '{report.evaluator}'"
 
 
 def supernet_json(report: SupernetReport) -> dict[str, object]:
-    """One document with the folder, the notes and the networks."""
+    """A JSON document with the folder, the notes and the networks."""
     return {
         "folder": str(report.folder),
         "evaluator": report.evaluator,

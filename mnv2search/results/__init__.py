@@ -1,1 +1,1 @@
-"""Frozen values that workflows return and reports draw."""
+"""Results of workflows, as frozen values."""

@@ -1,4 +1,4 @@
-"""A front that is verified, and an audit of a search's accuracies."""
+"""Results of verifying a front, and of auditing the accuracies of a search."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mnv2search.tasks.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One member of a front, then and now.
+    """One front member, as recorded and as verified.
 
     Attributes:
-        then: as recorded.
-        cost: counted now.
-        built_params: trainable parameters of the network built now.
-        latency: measured now, on the device of the run.
+        then: recorded evaluation.
+        cost: recounted cost.
+        built_params: trainable parameters of the rebuilt network.
+        latency: latency measured again.
         spec_is_recorded: the file in `front/` still describes the recorded network.
     """
 
@@ -31,12 +31,12 @@ class Check:
 
     @property
     def counts_hold(self) -> bool:
-        """The counts are those recorded, and those of the network built from the file."""
+        """Whether the counts equal those recorded and those of the network built from the file."""
         return self.spec_is_recorded and self.cost == self.then.cost and self.built_params == self.cost.params
 
     @property
     def verdict(self) -> Verdict:
-        """What the new interval says of the budget."""
+        """Whether the new interval fits the budget."""
         return self.latency.verdict(self.then.budget.latency_ms)
 
     @property
@@ -46,7 +46,7 @@ class Check:
 
     @property
     def is_beyond_intervals(self) -> bool:
-        """The old and the new interval do not meet."""
+        """Whether the old and the new interval are disjoint."""
         before = self.then.latency
         return before is not None and (
             self.latency.ci_low_ms > before.ci_high_ms or self.latency.ci_high_ms < before.ci_low_ms
@@ -54,13 +54,13 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """The counts are the same, and nothing says that the network does not fit."""
+        """Whether the counts are the same, and the verdict is not that the network does not fit."""
         return self.counts_hold and self.verdict != "does not fit"
 
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A rank correlation with its 90 % interval over which networks were drawn (bootstrap)."""
+    """A rank correlation with its 90 % bootstrap interval over networks."""
 
     value: float
     low: float
@@ -72,11 +72,11 @@ class Ranked:
     """Separate trainings of networks of a search, beside the accuracies of the search.
 
     Attributes:
-        weights: that all trainings began with; None began with random ones.
-        trained: metrics of each network on held-out images.
-        kendall: tau-b of the search's accuracies with the trained ones.
-        spearman: likewise.
-        by_madds: Spearman of multiply-adds alone with the trained ones, for comparison.
+        weights: initial weights of all trainings; None for random weights.
+        trained: metrics of each trained network on held-out images.
+        kendall: Kendall's tau-b between the accuracies of the search and of the trainings.
+        spearman: Spearman correlation between the same accuracies.
+        by_madds: Spearman correlation between multiply-adds and the trained accuracies, for comparison.
     """
 
     networks: tuple[Evaluation, ...]

@@ -20,7 +20,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiles:
-    """5 %, 50 % and 95 % of the relative sides of boxes: square roots of the share of the image that a box covers."""
+    """5 %, 50 % and 95 % quantiles of the relative sides of boxes: square roots of their share of the image area."""
 
     low: float
     median: float
@@ -32,11 +32,11 @@ class DataDescription:
     """The content of a dataset before a training.
 
     Attributes:
-        images: by split, the number of images with each class.
-        amounts: by split, the number of images, boxes or pixels of each class.
-        void: by split, the number of ignored pixels.
-        empty: by split, the number of images without any object.
-        sides: of the boxes of each class in ``train``; None without boxes.
+        images: number of images with each class, by split.
+        amounts: number of images, boxes or pixels of each class, by split.
+        void: number of ignored pixels, by split.
+        empty: number of images without any object, by split.
+        sides: relative sides of the boxes of each class in ``train``; None without boxes.
         most_boxes: largest number of boxes in an image.
         is_readable_enough: no split has more unreadable images than a training skips.
         repeated: pairs of files with the same content in different splits.

@@ -1,4 +1,4 @@
-"""The results of commands on devices: a profile, an audit of predictions, and a probe."""
+"""Results of profiling and probing a device, and of auditing latency predictions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 
-# The ratio of latencies exceeds that of multiply-adds by this factor.
+# A kernel is ruinous if its latency ratio exceeds its multiply-add ratio by this factor.
 RUINOUS = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The profile of a device: how many networks were measured now, and how many of earlier are still valid (`kept`).
+    """The result of profiling a device.
 
     Attributes:
-        dropped_earlier: earlier measurements disagree with those of today and were dropped.
-        error: mean relative error on these networks, each predicted from the others; None below three.
+        measured: number of newly measured networks.
+        kept: number of networks measured earlier that are still valid.
+        dropped_earlier: earlier measurements disagree with the new ones and were dropped.
+        error: mean relative error on these networks, each predicted from the others; None below three networks.
     """
 
     device: DeviceInfo
@@ -48,7 +50,7 @@ class Audited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The errors of predictions on one device and space, after learning from so many networks."""
+    """Prediction errors on one device and space; the predictor was fitted to `learned_from` networks."""
 
     device: DeviceInfo
     space: str
@@ -66,7 +68,7 @@ class Audit:
         return float(np.median([item.error for item in self.items]))
 
     def within(self, limit: float) -> float:
-        """Share of the networks predicted to within a relative error."""
+        """Share of the networks that are predicted within a relative error."""
         return float(np.mean([abs(item.error) <= limit for item in self.items]))
 
     @property
@@ -81,13 +83,13 @@ class Audit:
 
     @property
     def half_width(self) -> float:
-        """Median relative half-width of the measurements' own 95 % intervals; smaller errors are not significant."""
+        """Median relative half-width of the measured 95 % intervals; smaller errors are not significant."""
         return float(np.median([i.measured.ci_high_ms / i.measured.median_ms - 1 for i in self.items]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelPoint:
-    """The latency of a network whose layers all have so many channels, and that of the trend over channels."""
+    """The latency of a network whose layers all have `channels` channels, and the trend's latency."""
 
     channels: int
     measured: Latency
@@ -101,7 +103,7 @@ class ChannelPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiplePoint:
-    """The relative root mean square error of a model in which channels are computed in blocks of one size."""
+    """The relative RMS error of the latency model that rounds channels up to a multiple."""
 
     multiple: int
     misfit: float
@@ -113,9 +115,9 @@ class KernelPoint:
 
     Attributes:
         kernel: side in px.
-        half_width_ms: of its 95 % interval.
-        ratio: of its latency to that of the smallest kernel.
-        madds_ratio: of its multiply-adds to those of the smallest kernel.
+        half_width_ms: half-width of the 95 % interval.
+        ratio: latency relative to that of the smallest kernel.
+        madds_ratio: multiply-adds relative to those of the smallest kernel.
     """
 
     kernel: int
@@ -126,13 +128,13 @@ class KernelPoint:
 
     @property
     def is_ruinous(self) -> bool:
-        """Whether its latency far exceeds its share of multiply-adds."""
+        """Whether the latency ratio far exceeds the multiply-add ratio."""
         return self.ratio > RUINOUS * self.madds_ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cliff:
-    """A step between two channel counts, with its relative rise in latency and that of the trend."""
+    """A step between two channel counts, with the relative rise of the latency and of the trend (`expected`)."""
 
     below: int
     above: int

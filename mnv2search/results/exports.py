@@ -1,4 +1,4 @@
-"""What a compilation returns: counts, written files, and figures on test images."""
+"""Results of a compilation: counts, exported files, and metrics on test images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
 
 Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
-"""Metrics on the test images: of the network first, then of each file that can be run here."""
+"""Metrics on the test images, first of the network, then of each file that can be run on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Compiled:
-    """The outcome of a compilation.
+    """The result of a compilation.
 
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
@@ -40,15 +40,16 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What was written and how well it agrees with the network on `images` images.
+    """An exported file, and its agreement with the network on `images` images.
 
     Attributes:
-        max_relative_difference: largest difference of an output, over the largest output.
-        tolerance: limit of that difference; in fp16 and int8, of `rms_relative_difference`.
-        rms_relative_difference: root mean square of the difference, over that of the answers.
-        same_class: share of the images whose highest output is the same; None for a map.
+        max_relative_difference: largest difference of an output, relative to the largest output.
+        tolerance: limit of `max_relative_difference` or, in fp16 and int8, of `rms_relative_difference`.
+        rms_relative_difference: RMS difference of the outputs, relative to their RMS.
+        same_class: share of the images with the same predicted class; None for a map.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        calibration_images: that the ranges of the activations come from; 0 for random numbers, None for none needed.
+        calibration_images: number of images that the ranges of activations were computed from; 0 for random numbers,
+            None without calibration.
     """
 
     path: Path

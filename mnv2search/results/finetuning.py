@@ -1,4 +1,4 @@
-"""The results of fine-tuning the best networks of a search, and the file that holds them."""
+"""Results of fine-tuning the best networks of a search, and their file."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 REPORT = "finetune.json"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"
-# Of trainings that see every image many times.
+# Recipe of trainings with many epochs.
 LONG_RECIPE = "modern"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
-    """The results of the trainings.
+    """The results of fine-tuning.
 
     Attributes:
-        networks: in the order in which they were given.
-        held_out: metrics of each on the validation images, by which the search decides.
-        images: seen in each training.
+        networks: networks in the order of the candidates.
+        held_out: validation metrics of each network, which choose the best.
+        images: number of images seen in each training.
         best: index of the most accurate network.
-        test: its metrics on images that played no part in anything before.
-        notes: for the reader of the results, such as that a training had to end early.
-        kept: names of networks that a training did not improve, and that keep what they inherited.
+        test: metrics of the best network on the test images, which were not used before.
+        notes: notes for the user, for instance that a training ended early.
+        kept: names of networks that training did not improve, and that keep their inherited weights.
     """
 
     recipe: str
@@ -59,12 +59,12 @@ class Finetuned:
         )
 
     def kind(self, network: Evaluation) -> Kind:
-        """How the accuracy of a network was determined."""
+        """Kind of a network's accuracy: inherited if the network kept its weights, otherwise trained."""
         return "inherited" if network.spec.name in self.kept else "trained"
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
-        """Their Pareto front by the validation images, fastest first."""
+        """The Pareto front of the networks on the validation images, fastest first."""
         return front_of(self.trained)
 
 
@@ -74,7 +74,7 @@ def training_folder(folder: Path, evaluation: Evaluation) -> Path:
 
 
 def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
-    """All results as JSON values; accuracies are shares of 1."""
+    """All results as JSON values; accuracies are ratios from 0 to 1."""
     main = finetuned.test.main
     return {
         "recipe": finetuned.recipe,
@@ -101,7 +101,7 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
 
 
 def _metrics(known: dict[str, Any], metric: str) -> Metrics:
-    """The metrics of such JSON values; ValueError if they are none of this metric."""
+    """The metrics of values from `_metrics_json`; raises ValueError if they do not have this metric."""
     try:
         if metric != "top1":
             details = [*known.get("details", {}).items()]
@@ -112,12 +112,12 @@ def _metrics(known: dict[str, Any], metric: str) -> Metrics:
 
 
 def shipped_json(finetuned: Finetuned) -> dict[str, object]:
-    """What fine-tuning changes in the JSON of a run: the network to ship, and how that was decided."""
+    """Fields that fine-tuning changes in the JSON of a run: the network to ship, and the results."""
     return {"ship": finetuned.networks[finetuned.best].spec.name, "finetuned": finetuned_json(finetuned)}
 
 
 def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
-    """Measured networks that fit, of which some may have been trained at an earlier end of the run."""
+    """Measured networks that fit, including those that an extended run may have fine-tuned earlier."""
     return tuple(e for e in (*result.dominated, *result.front, *result.finalists) if e.is_feasible)
 
 
@@ -130,11 +130,11 @@ class _Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneReport:
-    """The report file of several trainings: their settings and, once they have ended, their results.
+    """The report file of fine-tuning: settings and, at the end, results.
 
     Attributes:
         steps: number of steps of each training.
-        recipe: the default is the recipe of reports that do not state one.
+        recipe: name of the recipe; reports without a name used the default.
         count: planned number of networks; 0 if the report does not state it.
     """
 
@@ -150,7 +150,7 @@ class FinetuneReport:
 
 
 def read_report(folder: Path) -> FinetuneReport | None:
-    """The report of the trainings in a folder; None if there is none.
+    """Read the report in a folder; returns None if it is missing.
 
     Raises:
         RecordError: the report cannot be read.
@@ -161,11 +161,11 @@ def read_report(folder: Path) -> FinetuneReport | None:
     except FileNotFoundError:
         return None
     except (OSError, UnsafeFileError) as error:
-        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train anew") from error
+        raise RecordError(f"{path} cannot be read: {error}", hint="remove it to train again") from error
 
 
 def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned | None:
-    """The results of the trainings in a folder; None if they have not ended or are of other networks."""
+    """Read the results in a folder; returns None if the trainings have not ended, or are of other networks."""
     report = read_report(folder)
     if report is None or report.test is None:
         return None
@@ -188,7 +188,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
         )
     except ValueError as error:
-        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train anew") from error
+        raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train again") from error
 
 
 def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:

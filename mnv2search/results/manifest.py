@@ -1,4 +1,4 @@
-"""The manifest of a run: what it was asked to do, and its status; and the version of the files of a run."""
+"""The manifest of a run, with its settings and status, and the format version of its files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Format(Struct):
 
 
 def check_format(place: str, content: bytes) -> None:
-    """Refuse a file that another version of this package wrote; check nothing else."""
+    """Refuse a file with another format version; nothing else is checked."""
     try:
         written = json_as(_Format, content).format
     except UnsafeFileError:
@@ -51,14 +51,14 @@ def unreadable(path: Path, error: OSError | UnsafeFileError) -> RecordError:
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 24
-# Status of a run whose folder may still hold files of the run that it replaces.
+# Status of a run whose folder may still contain files of a replaced run.
 STARTING: Final = "starting"
 
 Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Length and method of a search, see `mnv2search.study.types.Settings`, and what follows it."""
+    """Settings of a search, see `mnv2search.study.types.Settings`, and whether to fine-tune and confirm."""
 
     trials: Annotated[int, Meta(ge=1, le=MAX_TRIAL)] | None = None
     time_s: Seconds | None = None
@@ -71,16 +71,16 @@ class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a run was asked to do and with what, so that it can be resumed or repeated.
+    """Settings, environment and status of a run, by which it can be resumed or repeated.
 
     Attributes:
-        command: the words of the command line.
-        versions: of Python and of each package that matters.
+        command: arguments of the command line.
+        versions: versions of Python and of the main packages.
         space: YAML of the search space; `space_hash` is its SHA-256.
-        created_at: ISO 8601, UTC.
-        status: when the manifest was last written; a killed run stays at `running`. While it is `starting`, other
-            files in the folder belong to the run that it replaces.
-        elapsed_s: wall time used by all parts of the run, up to its last record.
+        created_at: time of creation, ISO 8601, UTC.
+        status: status when the manifest was last written; a killed run stays at `running`. If it is `starting`, other
+            files in the folder belong to a replaced run.
+        elapsed_s: wall time used by all parts of the run, up to the last record.
     """
 
     name: str
@@ -112,10 +112,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path | str) -> Manifest:
-    """The manifest of a results folder.
+    """Read the manifest of a results folder.
 
     Raises:
-        RecordError: it is missing, or not one that this version reads.
+        RecordError: the manifest is missing, cannot be read, or has another format version.
     """
     path = Path(folder) / MANIFEST
     if not path.exists():
@@ -132,5 +132,5 @@ def read_manifest(folder: Path | str) -> Manifest:
         return json_as(Manifest, content)
     except UnsafeFileError as error:
         raise RecordError(
-            f"{path}: is not a manifest ({error})", hint="restore the file, or begin the run anew with --force"
+            f"{path}: is not a manifest ({error})", hint="restore the file, or start over with --force"
         ) from error

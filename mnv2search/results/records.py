@@ -1,4 +1,4 @@
-"""Evaluations as lines of JSON in a file: appended so that a kill loses the unfinished line only."""
+"""Evaluations as JSON Lines, appended so that a kill loses only the unfinished line."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
-# Fields of an evaluation that a line has under the same names.
+# Fields of an evaluation that have the same names in a line.
 KEPT = ("cost", "latency", "accuracy", "budget", "seed", "elapsed_s", "curve", "expected")
 Trial = Annotated[int, Meta(ge=-1, le=MAX_TRIAL)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One line: an evaluation, the trial it belongs to, the stage of the run, and how the space chose it.
+    """One line: an evaluation, with its trial, stage of the run, and pick of the space.
 
     Attributes:
         pick: option index on each axis of the space; empty for a network from outside the space.
@@ -100,7 +100,7 @@ class _LineReader:
         picked = None
         if line.pick and self._space is not None:
             picked = replace(resolve(self._space, line.pick), name=line.name)
-            if dumps(picked) == line.spec:  # several times as fast as parsing the text
+            if dumps(picked) == line.spec:  # several times faster than parsing the text
                 self._specs[line.spec] = picked
                 return picked
         spec = self._specs.get(line.spec) or loads(line.spec)
@@ -120,7 +120,7 @@ MAX_BYTES = 1 << 30
 class RecordWriter:
     """Appends records to a file, each flushed to disk before `write` returns.
 
-    A torn last line, as a kill leaves it, is cut off when the file is opened again.
+    An incomplete last line, left by a kill, is removed when the file is opened again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,7 +132,7 @@ class RecordWriter:
         """Append one record.
 
         Raises:
-            RecordError: the disk does not take it; everything before it is kept.
+            WriteError: the record cannot be written; all earlier records are kept.
         """
         line = line_of(record)
         try:
@@ -152,11 +152,11 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
     """The records of a results folder, in the order of writing; an incomplete last line is skipped.
 
     Args:
-        folder: of a run.
-        space: of the run; if given, picks outside the space are refused, and reading is faster.
+        folder: folder of a run.
+        space: space of the run; if given, picks outside the space are refused, and reading is faster.
 
     Raises:
-        RecordError: there is no such file, or a line is not a record; the message starts with ``file:line``.
+        RecordError: the file is missing, or a line is not a record; the message starts with ``file:line``.
     """
     records: list[Record] = []
     for number, _, record in checked_lines(folder, space=space):
@@ -172,10 +172,10 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tup
 def checked_lines(
     folder: Path | str, *, space: SearchSpace | None = None
 ) -> Iterator[tuple[int, bytes, Record | str]]:
-    """The number and content of each complete line of a folder's records, with its record or the error in it.
+    """Yield number, content, and record or error message of each complete line of a folder's records.
 
     Raises:
-        RecordError: there is no such file, or another version of this package wrote it.
+        RecordError: the file is missing, or has another format version.
     """
     path = Path(folder) / EVALUATIONS
     try:

@@ -10,7 +10,7 @@ COUNTED = ("depth", "multiply-adds", "body parameters")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreReport:
-    """Scores of some networks of a space; the values of each network in turn, by the names of scores and counts."""
+    """Scores and counts of some networks of a space: `values` has one tuple over networks for each name."""
 
     space: str
     seed: int
@@ -19,11 +19,11 @@ class ScoreReport:
 
     @property
     def count(self) -> int:
-        """Networks that were scored."""
+        """Number of scored networks."""
         return len(self.values[COUNTED[0]])
 
     def spearman(self, one: str, other: str) -> float | None:
-        """Rank correlation of two of the values; None where one of them is the same throughout."""
+        """Rank correlation of two scores or counts; None if one of them is constant."""
         from scipy.stats import spearmanr  # late: half a second
 
         pair = self.values[one], self.values[other]

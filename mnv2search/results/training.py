@@ -1,4 +1,4 @@
-"""The report of a training with its JSON, a trained supernet, and predictions."""
+"""Results of training a network or a supernet, and of prediction."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mnv2search.training.progress import Trained
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrainingReport:
-    """The outcome of a training, in a folder with ``best.pt``, ``training.json`` and ``report.html``.
+    """The result of a training, in a folder with ``best.pt``, ``training.json`` and ``report.html``.
 
     Attributes:
-        spec: that was trained, with the classes of the data.
-        trained: the training; its metrics are those on the validation images, which chose the weights.
-        test: metrics on images that played no part in it.
-        inheritance: what came over from other weights, or None.
+        spec: trained network, with the classes of the data.
+        trained: training, with the metrics on the validation images, which chose the weights.
+        test: metrics on the test images.
+        inheritance: number of parameters inherited from initial weights, or None.
         unreadable: images that were left out.
         faults: annotations and images that were skipped or clipped.
-        reach: of the boxes of each class to learn from, the share that some anchor overlaps by half or more; None for
-            a class without boxes, and nothing without anchors.
+        reach: share of each class's training boxes that some anchor overlaps with an IoU of at least 0.5; None for a
+            class without boxes, and empty without anchors.
     """
 
     spec: ModelSpec
@@ -116,7 +116,7 @@ class SupernetReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The prediction for an image, in the order of the scores, and the PNG file that shows it."""
+    """The prediction for an image, highest score first, and the PNG file with the prediction drawn."""
 
     image: Path
     drawn: Path

@@ -1,1 +1,1 @@
-"""The search: what to evaluate next, under a measured budget."""
+"""Search for accurate networks within a measured budget."""

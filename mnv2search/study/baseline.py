@@ -1,4 +1,4 @@
-"""The yardstick of every search: MobileNetV2 itself over its width x resolution grid."""
+"""The baseline of every search: MobileNetV2 over its width x resolution grid."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mnv2search.spec.space import SearchSpace
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 
-# Below this side the network's total stride of 32 leaves next to nothing; stem and second row then keep stride 1.
+# Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
 
 def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     """MobileNetV2 at every width and resolution, with the space's head, padding and activation.
 
-    Spaces for images of at most 64 px use the space's own resolutions and the usual changes for such images:
-    stride 1 in the stem and in the second row. Spaces of rectangular images use their own size and smaller ones.
+    For images of at most 64 px, the resolutions are those of the space, and the stem and the second row have stride
+    1, as usual for such images. For rectangular images, the sizes are that of the space and smaller ones.
     """
     sides = next((axis.options for axis in space.axes if axis.at == "resolution"), (space.template.resolution,))
     own = tuple(side for side in sides if isinstance(side, int)) or (space.template.resolution,)
@@ -48,7 +48,7 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
 
 
 def _resolutions(template: ModelSpec) -> tuple[Resolution, ...]:
-    """Squares, or shares of a rectangle. Source of its rounding: tensorflow/models, deeplab/model.py."""
+    """Square resolutions, or scaled rectangles. Source of the rounding: tensorflow/models, deeplab/model.py."""
     if isinstance(template.resolution, int):
         return RESOLUTIONS
     shares = [side / max(RESOLUTIONS) for side in RESOLUTIONS]

@@ -24,10 +24,11 @@ from mnv2search.study.hybrid.surrogate import IntArray
 
 T = TypeVar("T")
 
-# The upper end of a measured interval must fit, so a prediction has to leave room for half of one.
+# The upper end of a measured interval must fit, so a prediction leaves room for half an interval.
 HEADROOM = 0.015
 # Picks whose features are cached, at about 1 kB each; more than the sampler considers between two fits.
 REMEMBERED = 20_000
+# Fewest picks of a band, if the space has as many.
 FEWEST = 50
 
 
@@ -47,9 +48,9 @@ LARGE_KERNEL = 5
 
 
 def features_of(laid_out: Plan) -> tuple[float, ...]:
-    """The features of a network, in the order of `FEATURES`; the classifier is left out.
+    """The features of a network without its classifier, in the order of `FEATURES`.
 
-    Blocks at the same side are a stage: blocks spread evenly over stages are worth more than as many in one.
+    Blocks of the same output size form a stage: blocks spread evenly over stages help more than as many in one.
     """
     columns = zip(*(_counts(unit) for unit in laid_out.features), strict=True)
     madds, params, activations, depthwise_madds, blocks, large_kernels, log_hidden, log_expansion = map(sum, columns)
@@ -89,7 +90,7 @@ def _counts(unit: Unit) -> tuple[float, ...]:
 
 
 class _Figures:
-    """The constant features of picks, one row per pick; the plans would take several times as much memory."""
+    """Features of picks that never change, one row per pick; plans would take several times as much memory."""
 
     def __init__(self) -> None:
         self.rows: dict[Pick, int] = {}
@@ -110,13 +111,13 @@ class _Figures:
 
 
 class Candidates:
-    """Describes picks of a space for a sampler, with latencies as the predictor has learned them so far.
+    """Describes picks of a space for a sampler, with the latencies that the predictor currently predicts.
 
     Args:
-        space: whose picks are described.
-        budget: against which violations are predicted.
-        evaluator: gives lower bounds if its method is arithmetic.
-        predictor: of latency on the device.
+        space: search space of the picks.
+        budget: limits for predicted violations.
+        evaluator: source of lower bounds if its method is arithmetic.
+        predictor: latency predictor of the device.
         least: share of the latency budget below which a network counts as infeasible.
     """
 
@@ -138,11 +139,11 @@ class Candidates:
         self.predicted = 0
 
     def spec(self, pick: Pick, *, name: str) -> ModelSpec:
-        """The network of a pick under a name of its own."""
+        """The network of a pick, renamed."""
         return replace(resolve(self.space, pick), name=name)
 
     def check_bounds(self) -> None:
-        """Compute the bound of every option on its own, so that errors come before anything is measured.
+        """Compute the bound of every single option, so that errors occur before anything is measured.
 
         Raises:
             EvaluatorError: an option has no bound.
@@ -158,7 +159,7 @@ class Candidates:
         self._bounds.lower_bounds([plan(resolve(self.space, pick)) for pick in sorted(picks)])
 
     def describe(self, picks: IntArray) -> Description:
-        """The description of picks, (N, axes)."""
+        """Describe picks, (N, axes)."""
         figures = self._looked_up(list(map(tuple, picks.tolist())))
         cost, _ = self._predictor.predict_features(figures["latency"])
         violation = figures["violation"] + [self._budget.latency_violation(float(ms) * (1 + HEADROOM)) for ms in cost]
@@ -172,16 +173,16 @@ class Candidates:
         )
 
     def spread(self, picks: Sequence[Pick], *, count: int, top: float = 1.3) -> tuple[Pick, ...]:
-        """`count` of the picks, spread evenly over predicted latency up to `top` times the budget."""
+        """Choose `count` picks, spread evenly over predicted latencies up to `top` times the budget."""
         cost = self.describe(np.array(picks)).cost
         order = [int(i) for i in np.argsort(cost)]
         within = [i for i in order if cost[i] <= top * self._budget.latency_ms] or order[:count]
         return tuple(picks[place] for place in evenly(within, count))
 
     def band(self, picks: Sequence[Pick], *, count: int = 1000) -> tuple[Pick, ...]:
-        """At most `count` picks that are predicted to fit, by multiply-adds.
+        """At most `count` picks that are predicted to fit, sorted by multiply-adds.
 
-        If more fit, they are thinned evenly; if hardly any does, the nearest to the budget make up `FEWEST`.
+        If more fit, they are thinned evenly; if fewer than `FEWEST` fit, the picks nearest to the budget are added.
         """
         described = self.describe(np.array(picks))
         assert described.violation is not None
@@ -219,7 +220,7 @@ class Candidates:
 
 
 def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
-    """At most `count` of the items, from the first to the last at even distances.
+    """At most `count` of the items, evenly spaced from the first to the last.
 
     >>> evenly("abcdefg", 3), evenly("ab", 5)
     (('a', 'd', 'g'), ('a', 'b'))
@@ -229,7 +230,7 @@ def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
 
 
 def by_halves(picks: Sequence[T]) -> tuple[T, ...]:
-    """The items from the last on in bit-reversed order: every prefix is spread over all of them.
+    """The items in bit-reversed order, last item first, so that every prefix is spread over all items.
 
     >>> by_halves([(0,), (1,), (2,), (3,)])
     ((3,), (1,), (2,), (0,))

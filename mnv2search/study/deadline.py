@@ -1,4 +1,4 @@
-"""The clock of a search, and the shares of its time."""
+"""The time limit of a search, and its division into phases."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mnv2search.errors import OptionError
 
 
 class Shares(NamedTuple):
-    """Shares of the whole time at which a phase has to end; the rest is for the final side-by-side measurement.
+    """Shares of the whole time at which each phase ends; the rest is for the final side-by-side measurement.
 
-    A training that takes longer than expected has to end at `stop`.
+    A training that takes longer than expected ends at `stop`.
     """
 
     baseline: float
@@ -24,12 +24,12 @@ class Shares(NamedTuple):
 
 
 PLAIN = Shares(baseline=0.2, calibration=0.3, preparation=0.3, search=0.7)
-# Of a search whose evaluator has to prepare itself, such as to train weights that all networks share.
+# Shares of a search whose evaluator needs preparation, such as training weights that all networks share.
 PREPARED = Shares(baseline=0.12, calibration=0.17, preparation=0.62, search=0.9)
 
 
 class Deadline:
-    """The clock of one search of `time_s` seconds (None: no limit), of which `spent_s` were used up before."""
+    """The time limit of one search, `time_s` seconds (None: no limit), of which `spent_s` are already used."""
 
     def __init__(self, time_s: float | None, *, clock: Callable[[], float], spent_s: float = 0.0) -> None:
         self.clock = clock
@@ -47,11 +47,11 @@ class Deadline:
         return None if self.time_s is None else max(0.0, self.time_s - self.elapsed_s)
 
     def until(self, share: float) -> float | None:
-        """Seconds to that share of the whole time; None without a limit."""
+        """Seconds until a share of the whole time has passed; None without a limit."""
         return None if self.time_s is None else max(0.0, share * self.time_s - self.elapsed_s)
 
     def passed(self, share: float) -> bool:
-        """Whether that share of the whole is over."""
+        """Whether a share of the whole time has passed."""
         return self.until(share) == 0.0
 
 
@@ -62,7 +62,7 @@ def seconds_of(time: float | str | None) -> float | None:
     (5400.0, 90.0, 2.0, None)
 
     Raises:
-        OptionError: it is not a time above 0.
+        OptionError: the time cannot be parsed, or is not above 0.
     """
     if time is None or (isinstance(time, int | float) and time > 0):
         return None if time is None else float(time)
@@ -71,12 +71,12 @@ def seconds_of(time: float | str | None) -> float | None:
         raise OptionError(f"{time!r} is not a time", hint="write 90s, 2m or 1h30m")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     if (total := 3600 * hours + 60 * minutes + seconds) <= 0:
-        raise OptionError(f"{time!r} is no time at all", hint="write 90s, 2m or 1h30m")
+        raise OptionError(f"{time!r} is not above 0", hint="write 90s, 2m or 1h30m")
     return total
 
 
 def time_text(seconds: float) -> str:
-    """A time as the command line takes it, rounded up: to ten seconds, and to minutes from two on.
+    """Format a time for the command line, rounded up to 10 s or, above 110 s, to minutes.
 
     >>> time_text(72), time_text(90.5), time_text(130), time_text(4000)
     ('80s', '100s', '3m', '1h7m')

@@ -1,4 +1,4 @@
-"""The search itself: its phases, in order, over one state."""
+"""Run the phases of a search in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnv2search.study.types import SearchResult
 
 
 class Search(SearchState):
-    """One search over one space on one device; arguments as of `SearchState`."""
+    """One search over one space on one device; for the arguments see `SearchState`."""
 
     def run(self) -> SearchResult:
         """Search until trials or time are used up, then measure the front side by side.
@@ -36,14 +36,14 @@ class Search(SearchState):
         if self.plan.is_prepared:
             self.notes += order_notes(self.networks, self.candidates.describe, cards=self.space.cards)
         if self.is_short and not self.rated:
-            self.notes += ("no network was trained: none of those measured fits, and the time is too short for more",)
+            self.notes += ("no network was trained: no measured network fits, and the time is too short for more",)
         measure_finalists(self)
         return self.result()
 
     def prepare(self) -> tuple[str, ...]:
-        """Let the evaluator prepare itself in the whole time, and search nothing; returns its notes."""
+        """Prepare the evaluator, with the whole time for it, without searching; returns notes for the user."""
         return prepare(self)
 
     def save_to_cache(self) -> None:
-        """Keep what was learned about the device for later processes; an `OSError` if that fails."""
+        """Save the measurements of the device for later processes; raises `OSError` if that fails."""
         self.latency.save()

@@ -1,4 +1,4 @@
-"""How a search spends its time on accuracies: by arithmetic, with shared weights, or with a training each."""
+"""Plan the time of a search by its evaluation method: arithmetic, shared weights, or separate trainings."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.deadline import PLAIN, PREPARED, Deadline, Shares, time_text
 
-# For the final side-by-side measurement and the files of the results, of the time, and at most.
+# Share of the time for the final side-by-side measurement and the output files, and its maximum.
 FINAL_SHARE, FINAL_MOST_S = 0.15, 60.0
 BASELINE_SHARE = 0.1
-# By how much trainings may last longer than expected before they are shortened.
+# Share of the time by which trainings may exceed their expected end before they are shortened.
 SLACK_SHARE = 0.03
-# Of the time, what is for trainings at least, once the grid is measured and a few steps are timed.
+# Least share of the time for trainings, after the grid is measured and a few steps are timed.
 TRAINING_SHARE = 0.65
-# MobileNetV2 is trained as often as one training in so many.
+# One training in this many is for MobileNetV2.
 TRAININGS_A_RIVAL = 4
-# Networks of the baseline whose accuracy is evaluated where that takes time, and that are measured beside the front.
+# Most baseline networks that are trained if evaluations take time, and that are measured beside the front.
 RIVALS = 3
 
 
 class EvaluationPlan:
-    """The plan for accuracies by arithmetic, and the base of the other two.
+    """The plan for accuracies by arithmetic, and base class of the other plans.
 
     Attributes:
-        shares: of the time, at which the phases end.
-        takes_time: evaluations take time, so networks are evaluated one by one and report on their way.
+        shares: shares of the time at which the phases end.
+        takes_time: evaluations take time, so networks are evaluated one by one and report intermediate accuracies.
         has_exact_baseline: the accuracy of every network of the baseline is known.
-        is_prepared: the evaluator prepares itself for a region of the space, outside of which it is not trusted.
-        design_reach: multiple of the latency budget up to which the first networks are spread.
+        is_prepared: the evaluator is prepared for a region of the space, and trusted only there.
+        design_reach: multiple of the latency budget up to which the initial design is spread.
     """
 
     shares: Shares = PLAIN
@@ -41,7 +41,7 @@ class EvaluationPlan:
     design_reach: float = 1.3
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """Networks of the baseline (`grid`) whose accuracy may be evaluated; `fitting` ones come slowest first."""
+        """Networks of the baseline `grid` to evaluate; `fitting` is its part within the budget, slowest first."""
         del fitting
         return grid
 
@@ -54,7 +54,7 @@ class EvaluationPlan:
         """Choose the length of trainings; returns notes for the user.
 
         Raises:
-            OptionError: no training fits into the time, and there was none before (`has_some`).
+            OptionError: no training fits into the time, and none was finished earlier (`has_some`).
             EvaluatorError: the networks cannot be timed.
         """
         del preparation, has_some
@@ -66,12 +66,12 @@ class EvaluationPlan:
         return True
 
     def is_answered_by(self, evaluation: Evaluation) -> bool:
-        """Whether a search that evaluated this network may end for want of time."""
+        """Whether a search that is out of time may end after evaluating this network."""
         return (evaluation.latency if self.has_exact_baseline else evaluation.accuracy) is not None
 
 
 class SharedWeightsPlan(EvaluationPlan):
-    """The plan for an evaluator that trains weights for all networks of a space first."""
+    """The plan for an evaluator that first trains shared weights for all networks of a space."""
 
     shares = PREPARED
     has_exact_baseline = False
@@ -79,13 +79,13 @@ class SharedWeightsPlan(EvaluationPlan):
     design_reach = 1.0
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """None: the networks of the baseline are not in the space."""
+        """No networks: the baseline is not in the space, so the shared weights do not apply to it."""
         del grid, fitting
         return ()
 
 
 class TrainingPlan(EvaluationPlan):
-    """The plan for evaluations that take time, such as a training each.
+    """The plan for evaluations that take time, such as separate trainings.
 
     `noted` is called with messages before the first training; the search has a `share` of the run's time.
     """
@@ -102,18 +102,18 @@ class TrainingPlan(EvaluationPlan):
         self.shares = shares_of(deadline.time_s) if evaluator.is_timed else PLAIN
 
     def rivals(self, grid: Sequence[ModelSpec], fitting: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """The slowest that fit."""
+        """The slowest baseline networks that fit."""
         del grid
         return fitting[:RIVALS]
 
     def evaluates_rival(self, number: int, spec: ModelSpec) -> bool:
-        """Whether there is time for it: for one where the time is not known, or for one training in four."""
+        """Whether there is time to evaluate a rival: one training in four, or one if their number is unknown."""
         if self._fitting.trainings is None:
             return number < 1 or not self._deadline.passed(self.shares.baseline)
         return number < self._fitting.trainings // TRAININGS_A_RIVAL and self.has_time_for([spec])
 
     def fit(self, preparation: Preparation, *, has_some: bool) -> tuple[str, ...]:
-        """Let a timed evaluator choose how long its trainings are."""
+        """Let a timed evaluator choose the length of its trainings."""
         if not self._evaluator.is_timed:
             return ()
         from mnv2search.training.throughput import WANTED  # late: it loads torch, as timed evaluators do
@@ -128,14 +128,14 @@ class TrainingPlan(EvaluationPlan):
         if not fitting.trainings and not has_some:
             raise OptionError(
                 f"there is no time for a single training in {time_s:g} s: {fitting.told}",
-                hint=f"give --time {time_text(one)} for the least that is of any use, or {time_text(enough)} or more "
+                hint=f"give --time {time_text(one)} for a single short training, or {time_text(enough)} or more "
                 "for a search; smaller networks (--latency-ms, --space) are trained faster",
             )
-        notes, more = [fitting.told], f"--time {time_text(enough)} or more would be enough for whole ones"
+        notes, more = [fitting.told], f"--time {time_text(enough)} or more would be enough for complete trainings"
         if fitting.trainings < WANTED:
-            notes.append(f"so few trainings are little for a search: what it finds is a first guess; {more}")
+            notes.append(f"these are few trainings for a search: its result is a first guess; {more}")
         elif enough > time_s:
-            notes.append(f"networks that were trained so briefly are hard to tell apart; {more}")
+            notes.append(f"after such short trainings, networks are hard to compare; {more}")
         for text in notes:
             self._noted(text)
         return tuple(notes)
@@ -151,7 +151,7 @@ class TrainingPlan(EvaluationPlan):
 def plan_of(
     evaluator: Evaluator, deadline: Deadline, *, noted: Callable[[str], None], share: float
 ) -> EvaluationPlan:
-    """The plan for the method of an evaluator; arguments as of `TrainingPlan`."""
+    """The plan for the method of an evaluator; for the arguments see `TrainingPlan`."""
     if evaluator.method == "arithmetic":
         return EvaluationPlan()
     if evaluator.method == "shared weights":
@@ -160,7 +160,7 @@ def plan_of(
 
 
 def shares_of(time_s: float | None) -> Shares:
-    """How the time of a search is divided in which every network is trained.
+    """Shares of the time of a search in which every network is trained.
 
     >>> shares = shares_of(120)
     >>> shares.search, shares.stop
@@ -175,5 +175,5 @@ def shares_of(time_s: float | None) -> Shares:
 
 
 def needed_s(elapsed_s: float, trainings_s: float) -> float:
-    """Time of a whole search that leaves so much for trainings; `elapsed_s` was used up before they could begin."""
+    """Time of a whole search that leaves `trainings_s` for trainings; `elapsed_s` were used before they began."""
     return max((elapsed_s + trainings_s) / (1 - FINAL_SHARE), trainings_s / TRAINING_SHARE)

@@ -1,4 +1,4 @@
-"""Latency in a search: measurements, the predictor that learns from them, and the cache of earlier runs."""
+"""Latency in a search: measurements, the predictor fitted to them, and the cache of earlier runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.study.candidates import by_halves
 
-# While searching a network need not be measured as closely as at the end.
+# Networks are measured less precisely during the search than at the end.
 SEARCH_CLOSENESS = Closeness(half_width=0.05, min_visits=3, max_visits=12)
-# Networks that tell how long a device takes to load and visit one, and the fewest that anything is learned from.
+# Networks that are used to time a visit including loading; also the fewest networks of an initial design.
 FEW = 4
-# Of these, networks that are chosen for being far apart; the others for being near the budget.
+# Number of these that are chosen far apart; the others are chosen near the budget.
 SPREAD = 2
 TINY_MS = 1e-6
-# Of the budget, that a network of the baseline best takes: a prediction from so few may be off by as much as is left.
+# Preferred share of the budget of a baseline network; the margin is for the error of a prediction from few networks.
 RIVAL_SHARE = 0.85
 
 
@@ -31,8 +31,8 @@ class LatencyModel:
     """Measures networks against a budget, loosely until `begin_anew` is called.
 
     Attributes:
-        predictor: learns from what was measured.
-        visit_s: time in which the device loads a network and visits it, once `affordable` has determined it.
+        predictor: latency predictor fitted to the measurements.
+        visit_s: time that the device takes to load and visit a network; 0 until `affordable` has determined it.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class LatencyModel:
     def affordable(
         self, specs: Sequence[ModelSpec], *, time_s: float | None, on_progress: Callable[[int], None]
     ) -> tuple[ModelSpec, ...]:
-        """Those of the networks, in their order, that there is time to visit once, and a few in any case.
+        """Choose the networks that there is time to visit once, at least a few, and keep their order.
 
-        A device may take seconds for each, to record a graph or to build an engine. This is timed on a few: the last,
-        one in the middle, and those predicted to be nearest to the budget from below. Of the others, those near the
-        budget come first: the network to ship is compared with them.
+        A device may take seconds per network to record a graph or to build an engine. This is timed on a few: the
+        last, one in the middle, and networks predicted to be slightly below the budget. The others are chosen by
+        nearness to the budget, since the network to ship is compared with them.
 
         Raises:
             DeviceError: the device cannot run a network.
@@ -71,14 +71,14 @@ class LatencyModel:
             return tuple(specs)
         begin = self._clock()
         few = list(by_halves(specs)[:SPREAD])
-        self.measure(few[:1], time_s=0.0, on_progress=on_progress)  # work that a device does once is done now
+        self.measure(few[:1], time_s=0.0, on_progress=on_progress)  # so that one-time work of the device is not timed
         middle = self._clock()
         while True:
             latencies = self.measure(few, time_s=0.0, on_progress=on_progress)
             self.predictor.fit([(spec, found.median_ms) for spec, found in zip(few, latencies, strict=True)])
             others = [spec for spec in specs if spec not in few]
             predicted, _ = self.predictor.predict_many([plan(spec) for spec in others])
-            # nearest first to a little below the budget
+            # sorted by distance from a little below the budget
             distances = np.abs(np.log(np.maximum(predicted, TINY_MS) / (RIVAL_SHARE * self._budget_ms)))
             others = [others[place] for place in np.argsort(distances, kind="stable")]
             if len(few) == FEW:
@@ -90,7 +90,7 @@ class LatencyModel:
         return tuple(spec for spec in specs if spec in chosen)
 
     def room(self, time_s: float | None, *, most: int) -> int:
-        """How many networks there is time to visit once, `most` at most."""
+        """Number of networks that there is time to visit once, at most `most`."""
         if time_s is None or not self.visit_s or most * self.visit_s <= time_s:
             return most
         return max(0, int(time_s / self.visit_s))
@@ -100,7 +100,7 @@ class LatencyModel:
         self._measurer = self._new(None)
 
     def save(self) -> None:
-        """Keep what was learned about the device for later processes; an `OSError` if that fails."""
+        """Save the measurements of the device for later processes; raises `OSError` if that fails."""
         if self._cache is not None and self._measurer.reference_ms is not None:
             self._cache.save(
                 self._device.info, reference_ms=self._measurer.reference_ms, observations=self.predictor.observations

@@ -1,4 +1,4 @@
-"""Phases of a search, in the order in which the engine runs them; their errors are those of `Search.run`."""
+"""Phases of a search, in the order in which the engine runs them; `Search.run` documents their errors."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from mnv2search.study.storage.journal import Asked, Journal, distributions_of
 from mnv2search.study.supernet_reliability import smoothed
 from mnv2search.study.types import Evaluated, Phase, Stage
 
-# Networks of the initial design, and random picks among which they are chosen.
+# Networks of the initial design, and random picks from which they are chosen.
 FIRST_PICKS = 12
 FIRST_DRAWS = 200
-# Random picks among which an evaluator's preparation finds those near the budget.
+# Random picks from which the band of a preparation is chosen.
 BAND_DRAWS = 4000
-# Accuracy that is gained up to this multiple of the budget counts: the slowest network that fits is the one to ship,
-# so it has to be worth as much as a faster one.
+# Multiple of the budget that bounds the hypervolume: with the budget itself as the bound, the slowest networks that
+# fit, of which one is shipped, would gain next to nothing.
 COUNTS_TO = 2.0
 
 
@@ -56,12 +56,12 @@ def evaluate_network(
 ) -> Evaluation:
     """Complete one evaluation and record it; a training that falls behind others is stopped.
 
-    `latency` is None where counted limits exclude the network, `pick` is empty for one of the baseline, and the
-    accuracy is determined only if `rated`.
+    `latency` is None if counted limits exclude the network, `pick` is empty for baseline networks, and the accuracy
+    is determined only if `rated`.
     """
     begin, seed = state.deadline.elapsed_s, state.settings.seed
     is_told = rated and state.plan.takes_time
-    # the baseline is compared with, so its trainings are all finished
+    # trainings of the baseline are never stopped, since it is compared with
     rungs = None if stage == "baseline" else state.rungs
     watch = rungs.watch(latency.median_ms) if rungs and latency else None
 
@@ -87,7 +87,7 @@ def evaluate_network(
         expected = rungs.expected(watch.curve) if found.accuracy is None else None
         found = replace(found, curve=watch.curve, expected=expected)
     if stage == "baseline" and state.plan.has_exact_baseline and found.accuracy is None:
-        # a rival at equal latency counts as one even where another limit excludes it
+        # a baseline network counts as a rival even if another limit than latency excludes it
         found = replace(found, accuracy=state.evaluator.evaluate(spec, seed=seed, report=no_report))
     found = replace(found, elapsed_s=state.deadline.elapsed_s - begin)
     state.keep(Evaluated(trial=state.next_trial if pick else -1, stage=stage, pick=pick, evaluation=found))
@@ -95,7 +95,7 @@ def evaluate_network(
 
 
 def measure_baseline(state: SearchState) -> None:
-    """Measure MobileNetV2's grid, and determine as many of its accuracies as there is time for."""
+    """Measure the MobileNetV2 grid, and determine as many of its accuracies as there is time for."""
     end = state.plan.shares.baseline
     whole = [spec for spec in baseline_grid(state.space) if spec not in state.baseline]
     grid = state.latency.affordable(
@@ -110,7 +110,7 @@ def measure_baseline(state: SearchState) -> None:
     measured = dict(zip(grid, latencies, strict=True))
     fitting = [spec for spec in grid if measured[spec].verdict(state.budget.latency_ms) == "fits"]
     rivals = state.plan.rivals(grid, sorted(fitting, key=lambda spec: -measured[spec].median_ms))
-    # networks without a training are recorded first: an interruption loses trainings alone
+    # networks that are not trained are recorded first, so that an interruption loses only trainings
     for spec in (spec for spec in grid if spec not in rivals):
         evaluate_network(state, spec, measured[spec], stage="baseline", rated=False)
     _fit_trainings(state)
@@ -131,9 +131,9 @@ def _fit_trainings(state: SearchState) -> None:
 
 
 def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
-    """Let the evaluator prepare itself for networks that fit the budget; returns its notes.
+    """Prepare the evaluator for networks that fit the budget; returns notes for the user.
 
-    The preparation is over at `until`, a share of the whole time.
+    The preparation ends at `until`, a share of the whole time.
     """
     if not state.plan.is_prepared:
         return ()
@@ -151,7 +151,7 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
 
 
 def open_journal(state: SearchState) -> Journal:
-    """The study with its sampler and the evaluations of an earlier part of the run."""
+    """Open the study, with its sampler and the evaluations of an earlier part of the run."""
     settings = state.settings
     sampler = make_sampler(
         settings.sampler,
@@ -173,7 +173,7 @@ def evaluate_initial_design(state: SearchState, journal: Journal) -> None:
     wanted = min(count, state.settings.trials or count) - len(state.networks)
     if wanted <= 0:
         return
-    # those of a preparation are measured already
+    # picks of a preparation are already measured
     picks = evenly([pick for pick in state.first if pick not in state.networks], wanted)
     if not picks:
         drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - set(state.networks))
@@ -181,10 +181,10 @@ def evaluate_initial_design(state: SearchState, journal: Journal) -> None:
     ordered = by_halves(picks)
     for group in [(pick,) for pick in ordered] if state.plan.takes_time else [picks]:
         if state.is_over and any(map(state.plan.is_answered_by, state.networks.values())):
-            return  # however little time there is, a front or a refusal rests on a measurement
+            return  # only now: at least one network must be measured for a front or a refusal
         if not state.has_time_for(group):
             state.is_short = True
-            continue  # a smaller one may still be trained
+            continue  # a smaller network may still be trained
         time_s = state.deadline.until(state.plan.shares.calibration)
         evaluations = evaluate_picks(state, group, stage="calibration", time_s=time_s)
         for pick, evaluation in zip(group, evaluations, strict=True):
@@ -196,7 +196,7 @@ def _design_size(state: SearchState) -> int:
 
 
 def search(state: SearchState, journal: Journal) -> None:
-    """Evaluate what the sampler asks for, in batches measured side by side, until trials or time are used up."""
+    """Evaluate picks of the sampler, in batches measured side by side, until trials or time are used up."""
     while not state.is_over:
         asked = _ask(state, journal)
         if not state.has_time_for([question.pick for question in asked]):
@@ -210,7 +210,7 @@ def search(state: SearchState, journal: Journal) -> None:
 
 
 def _ask(state: SearchState, journal: Journal) -> list[Asked]:
-    """New picks, as many as are measured side by side; a repeated one is answered from memory."""
+    """Ask for new picks to measure side by side; known results of repeated picks are reported at once."""
     settings = state.settings
     room = 1 if settings.sampler != "hybrid" or state.plan.takes_time else settings.batch
     if settings.trials is not None:
@@ -224,7 +224,7 @@ def _ask(state: SearchState, journal: Journal) -> list[Asked]:
 
 
 def measure_finalists(state: SearchState) -> None:
-    """Measure the best networks afresh, side by side with the best of the baseline; no earlier latency is reused."""
+    """Measure the best networks again, side by side with the best of the baseline; no earlier latency is reused."""
     budget, seed = state.budget, state.settings.seed
     of_region, rated = state.plan.is_prepared, state.rated
     if of_region:  # inherited accuracies are smoothed over all networks

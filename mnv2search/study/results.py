@@ -1,4 +1,4 @@
-"""From finished evaluations to the result of a search."""
+"""The result of a search from its finished evaluations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.study.types import Evaluated, SearchResult
 
-# The part of the budget below which a network is too small to be what the user asks for.
+# Share of the latency budget at which the region of interest begins.
 REGION_BEGINS = 0.35
-# Measured side by side at the end; more would leave too little time for each.
+# Most networks measured side by side at the end; more would leave too little time for each.
 FINALISTS = 14
-# Parts of the region of interest, of equal ratios of latency, and how many of each are among the finalists.
+# Slots of the region of interest, of equal latency ratios, and the number of finalists from each.
 SLOTS, OF_SLOT = 5, 2
 
 
 def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) -> SearchResult:
-    """The result of these evaluations, in order; a later one of the same network replaces an earlier one.
+    """The result of evaluations in order; a later evaluation of a network replaces an earlier one.
 
-    The front consists of the last side-by-side measurement alone. A run that is interrupted after it was resumed
-    keeps the front that it had. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
+    The front consists only of networks of the last side-by-side measurement. A run that is resumed and interrupted
+    keeps its earlier front. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
     """
     space, final, baseline = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
@@ -62,12 +62,12 @@ def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], 
 
 
 def rank_of(evaluation: Evaluation) -> float:
-    """The value that a search maximises (`Accuracy.rank`); 0 where no accuracy is known."""
+    """The value that a search maximises (`Accuracy.rank`); 0 if the accuracy is unknown."""
     return evaluation.accuracy.rank if evaluation.accuracy is not None else 0.0
 
 
 def median_ms_of(evaluation: Evaluation) -> float:
-    """Measured median in ms, which a search minimises; infinite where nothing was measured."""
+    """Measured median latency in ms, which a search minimises; infinite if not measured."""
     return evaluation.latency.median_ms if evaluation.latency is not None else float("inf")
 
 
@@ -77,9 +77,9 @@ def front_of(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
 
 
 def reference_of(baseline: Iterable[Evaluation], *, budget_ms: float) -> tuple[float, float] | None:
-    """Accuracy and latency that bound the region of interest: what a far smaller MobileNetV2 reaches, the budget.
+    """Accuracy of a far smaller MobileNetV2 and latency budget, which bound the region of interest.
 
-    None leaves it to the sampler, where the baseline has no accuracies.
+    None, if the baseline has no such accuracy, leaves the bounds to the sampler.
     """
     limit_ms = REGION_BEGINS * budget_ms
     small = [e for e in baseline if e.accuracy is not None and median_ms_of(e) <= limit_ms]
@@ -87,10 +87,10 @@ def reference_of(baseline: Iterable[Evaluation], *, budget_ms: float) -> tuple[f
 
 
 def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bool) -> tuple[Evaluation, ...]:
-    """The networks to measure again, side by side: the front, of the region of interest alone if that has enough.
+    """The networks to measure again, side by side: the front or, if large enough, its part in the region of interest.
 
-    With `of_region`, smaller networks count only if the region has none, since little training favours them, and the
-    best of every slot of the region are added: trainings of their own may put them on the front.
+    With `of_region`, faster networks count only if the region has none, since short training favours them, and the
+    best of every slot of the region are added, because separate trainings may put them on the front.
     """
 
     def within(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -107,7 +107,7 @@ def finalists_of(known: Sequence[Evaluation], *, budget_ms: float, of_region: bo
 
 
 def slots_of(evaluations: Iterable[Evaluation], *, count: int = SLOTS) -> tuple[tuple[Evaluation, ...], ...]:
-    """Networks of the region of interest in slots of equal ratios of latency, fastest first, best of each first."""
+    """Networks of the region of interest in slots of equal latency ratios, fastest slot first, best network first."""
     slots: list[list[Evaluation]] = [[] for _ in range(count)]
     for evaluation in evaluations:
         share = median_ms_of(evaluation) / evaluation.budget.latency_ms
@@ -118,7 +118,7 @@ def slots_of(evaluations: Iterable[Evaluation], *, count: int = SLOTS) -> tuple[
 
 
 def thinned(members: Sequence[Evaluation], most: int) -> tuple[Evaluation, ...]:
-    """At most that many members: the slowest, which are the most accurate, densely, the others spread evenly."""
+    """At most `most` members: half of them the slowest and most accurate, the others spread evenly."""
     if len(members) <= most:
         return tuple(members)
     slow = most // 2

@@ -1,4 +1,4 @@
-"""Optuna samplers of accuracy (maximised) against cost (minimised): ours, and plain ones for comparison."""
+"""Optuna samplers that maximise accuracy and minimise cost: the hybrid one, and Optuna's own for comparison."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.study.hybrid.candidates import Describe
 from mnv2search.study.hybrid.strategy import HybridStrategy, Limits
 
-VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 where its constraint holds
+VIOLATION = "violation"  # user attribute of a trial: a list of floats, each at most 0 if its constraint holds
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -30,15 +30,15 @@ Choice = tuple[int, ...]
 class HybridSampler(BaseSampler):
     """`HybridStrategy` as a sampler of Optuna studies that maximise accuracy and minimise cost.
 
-    Trials that are finished before the first one is sampled are replayed then; later ones are learned from
-    `after_trial`, so no trial makes it read the study. If the attribute `VIOLATION` of a trial is above 0, its cost
-    and violation are learned, but not its accuracy. A trial that failed without a violation is not asked for again.
+    Trials that are already finished when the first trial is sampled are replayed once; later trials are learned in
+    `after_trial`, without reading the study. If the attribute `VIOLATION` of a trial is above 0, its cost and
+    violation are learned, but not its accuracy. A trial that failed without a violation is not suggested again.
 
     Args:
         space: distributions by parameter name, categorical or integer, in the order of the index tuples.
 
     Raises:
-        OptionError: a distribution of another kind.
+        OptionError: a distribution is neither categorical nor integer.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class HybridSampler(BaseSampler):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Learn from a trial that ends."""
+        """Learn from a finished trial."""
         del study
         with self._lock:
             if self._replayed is not None and trial.number in self._replayed:
@@ -131,7 +131,7 @@ class HybridSampler(BaseSampler):
             self._tell(trial, trial.state, trial.values)
 
     def _tell(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> Choice | None:
-        """Report a trial to the strategy; the index tuple, or None if there is nothing to learn."""
+        """Report a trial to the strategy; returns its index tuple, or None if there is nothing to learn."""
         if not self._space.keys() <= trial.params.keys():
             return None
         choice = self.choice(trial.params)
@@ -155,14 +155,14 @@ def make_sampler(
     describe: Describe | None = None,
     **limits: Unpack[Limits],
 ) -> BaseSampler:
-    """The sampler of a name in `SAMPLERS`; each handles constraints by the user attribute `VIOLATION`.
+    """The sampler with a name in `SAMPLERS`; all of them read constraints from the user attribute `VIOLATION`.
 
-    `space` (distributions by parameter name), `describe` and `limits` are for `hybrid` alone. `nsga2` has a
+    `space` (distributions by parameter name), `describe` and `limits` are used by `hybrid` only. `nsga2` has a
     population of 20, and `tpe` is multivariate.
 
     Raises:
         UnknownNameError: no sampler has the name.
-        OptionError: `hybrid` without a space or a description.
+        OptionError: `hybrid` has no space or no description.
     """
     if name == "hybrid":
         if space is None or describe is None:
@@ -179,8 +179,8 @@ def make_sampler(
     if name not in plain:
         raise UnknownNameError("sampler", name, SAMPLERS)
     with warnings.catch_warnings():
-        # multivariate and GPSampler are experimental; 5.0 would have the trial itself carry its constraints, which
-        # 4 cannot
+        # multivariate and GPSampler are experimental; Optuna 5.0 expects constraints on the trial itself, which
+        # Optuna 4 does not support
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.simplefilter("ignore", FutureWarning)
         return plain[name]()
@@ -208,7 +208,7 @@ def _card(name: str, distribution: BaseDistribution) -> int:
 
 
 def _is_ordinal(distribution: BaseDistribution) -> bool:
-    """Whether neighbouring options are alike: integers, or three and more numbers in rising order."""
+    """Whether neighbouring options are similar: integers, or three or more numbers in increasing order."""
     if isinstance(distribution, CategoricalDistribution):
         numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
         return 2 < len(numbers) == len(distribution.choices) and numbers == sorted(numbers)

@@ -1,4 +1,4 @@
-"""State of a search, which its phases share: every evaluation so far, and the time that is left."""
+"""State shared by the phases of a search: every evaluation so far, and the remaining time."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class SearchState:
     """State of one search over one space on one device.
 
     Args:
-        spent_s: time that was used up before, such as by reading images.
+        spent_s: time that was already used, for instance to read images.
 
     Attributes:
-        next_trial: number of the next network of the space, above all known ones, even if some records were lost.
+        next_trial: number of the next network of the space, above all known numbers even if records were lost.
         networks: evaluations of networks of the space.
-        baseline: evaluations of MobileNetV2's grid.
-        rungs: accuracies that trainings reached at each rung; None where every training is finished.
+        baseline: evaluations of the MobileNetV2 grid.
+        rungs: accuracies of trainings at each rung; None if trainings are never stopped early.
         first: picks that were measured for a preparation, before the initial design.
         is_short: a network was left out because there was no time to train it.
-        is_out_of_time: there is no time for the network that the sampler asked for.
+        is_out_of_time: there is no time for the network that the sampler suggested.
 
     Raises:
         OptionError: the space is a single network.
@@ -84,7 +84,7 @@ class SearchState:
     # -- evaluations ---------------------------------------------------------------------------------------------
 
     def keep(self, item: Evaluated) -> None:
-        """Keep one evaluation, and hand it to the listener."""
+        """Keep one evaluation, and pass it to the listener."""
         self._add(item)
         self.listener.evaluated(item)
 
@@ -98,7 +98,7 @@ class SearchState:
             self._climb(item.evaluation)
 
     def restart_rungs(self) -> None:
-        """Ask the evaluator where its rungs are, again where the length of its trainings has changed."""
+        """Create the rungs of successive halving, again when the length of trainings changes."""
         halving = self.evaluator.halving
         self.rungs = None if halving is None else Rungs(halving)
         for evaluation in self.networks.values():
@@ -140,11 +140,11 @@ class SearchState:
     # -- networks ------------------------------------------------------------------------------------------------
 
     def draw(self, random: Random, count: int) -> set[Pick]:
-        """Random picks of the space, `count` at most."""
+        """Random picks of the space, at most `count`."""
         return {canonical(self.space, random_pick(self.space, random)) for _ in range(count)}
 
     def named(self, picks: Sequence[Pick]) -> list[ModelSpec]:
-        """The networks of picks that are evaluated next, named by their number."""
+        """The networks of picks to evaluate next, named by their number."""
         return [
             self.candidates.spec(pick, name=f"{self.space.name}-{self.next_trial + i:04d}")
             for i, pick in enumerate(picks)
@@ -157,12 +157,12 @@ class SearchState:
         return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
 
     def learn(self) -> None:
-        """Fit the predictor of latency to everything measured."""
+        """Fit the latency predictor to all measurements."""
         if measured := self.measured:
             self.latency.predictor.fit(measured)
 
     def preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
-        """What an evaluator knows before the first network; `until` is a share of the whole time."""
+        """Arguments of an evaluator's preparation, which ends at `until`, a share of the whole time."""
         return Preparation(
             space=self.space,
             band=band,
@@ -183,9 +183,9 @@ class SearchState:
         return self.is_exhausted or out_of_trials or out_of_time or not self.room(1)
 
     def room(self, most: int) -> int:
-        """How many networks there is time to measure before the final measurement, `most` at most."""
+        """Number of networks that there is time to measure before the final measurement, at most `most`."""
         finalists = finalists_of(self.rated, budget_ms=self.budget.latency_ms, of_region=self.plan.is_prepared)
-        # the reference is loaded anew too
+        # the reference is loaded again too
         left_s, final_s = self.deadline.left_s, (len(finalists) + RIVALS + 1) * self.latency.visit_s
         by_share = self.latency.room(self.deadline.until(self.plan.shares.search), most=most)
         return min(by_share, self.latency.room(None if left_s is None else left_s - final_s, most=most))
@@ -201,7 +201,7 @@ class SearchState:
         return max(0, self.candidates.predicted - len(self.networks))
 
     def tell_progress(self, phase: Phase, *, doing: str = "", share: float = 0.0) -> None:
-        """Tell the listener where the search stands."""
+        """Report progress to the listener."""
         self.listener.progress(
             Progress(
                 phase=phase,

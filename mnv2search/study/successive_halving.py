@@ -1,7 +1,7 @@
 """Successive halving: trainings that fall behind those of networks of similar latency are stopped early.
 
-Optuna prunes no study of two objectives, and a slow network should not be the measure of a fast one. So the rule of
-its `SuccessiveHalvingPruner` is applied among the networks that a candidate has to beat: those about as fast.
+Optuna does not prune studies with two objectives, and a fast network should not be compared with a slow one. So the
+rule of Optuna's `SuccessiveHalvingPruner` is applied among networks of similar latency.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 from mnv2search.accuracy.evaluator import Halving, StopEarly
 
 Curve = tuple[tuple[int, float], ...]
-"""Accuracies reported on the way, each as (step, value)."""
+"""Intermediate accuracies as (step, value)."""
 
-# A candidate's rivals are networks at most this much slower, which is the closeness of a measurement in a search, ...
+# A candidate's rivals are networks at most this much slower, the precision of measurements in a search, ...
 SLOWER = 1.05
 # ... and at most this much faster: much faster ones are weaker, and would make every slow candidate look good.
 FASTER = 0.75
@@ -28,14 +28,14 @@ class _Seen(NamedTuple):
 
 
 class Watch:
-    """Listens to one training, and stops it at a rung where too many rivals were better."""
+    """Receives the accuracies of one training, and stops it at a rung at which too many rivals were better."""
 
     def __init__(self, rungs: Rungs, median_ms: float) -> None:
         self._rungs, self._median_ms = rungs, median_ms
         self.curve: Curve = ()
 
     def __call__(self, step: int, value: float) -> None:
-        """Takes the accuracy after a step; raises `StopEarly` if the training is no longer worth its time."""
+        """Record the accuracy after a step; raises `StopEarly` to end a training that has fallen behind."""
         self.curve += ((step, value),)
         if self._rungs.is_behind(self._median_ms, step, value):
             raise StopEarly(f"at step {step}")
@@ -52,13 +52,13 @@ class Rungs:
         self._seen: list[_Seen] = []
 
     def watch(self, median_ms: float) -> Watch:
-        """A report for the training of a network of this latency."""
+        """A `report` callback for the training of a network with this latency."""
         return Watch(self, median_ms)
 
     def is_behind(self, median_ms: float, step: int, value: float) -> bool:
-        """Whether a network is not among the best at a rung, of which the first ⌊(n + 1) / reduction⌋ of n + 1 go on.
+        """Whether a network falls behind at a rung: the best ⌊(n + 1) / reduction⌋ of it and its n rivals continue.
 
-        Networks of equal accuracy go on together; as long as none goes on by this rule, all do.
+        Networks of equal accuracy continue together. While this number is 0, all networks continue.
         """
         if step not in self._halving.rungs:
             return False
@@ -71,13 +71,13 @@ class Rungs:
         return climbing > 0 and sum(rival > value for rival in rivals) >= climbing
 
     def add(self, median_ms: float, curve: Sequence[tuple[int, float]], final: float | None) -> None:
-        """Record a training that has ended, with the lower end of its accuracy, or None if it was stopped early."""
+        """Record a training that ended, with the lower end of its final accuracy, or None if it was stopped early."""
         self._seen.append(_Seen(median_ms, dict(curve), final))
 
     def expected(self, curve: Sequence[tuple[int, float]]) -> float:
-        """The accuracy to assume for a training that was stopped, in the search only; it is never shown.
+        """The accuracy that the search assumes for a stopped training; the value is never shown.
 
-        It is the last accuracy times the median growth of the trainings that went on from there.
+        It is the last accuracy times the median growth of the trainings that continued beyond that step.
         """
         step, value = curve[-1]
         grown = [

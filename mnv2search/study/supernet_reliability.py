@@ -1,4 +1,4 @@
-"""Rank reliability of accuracies with shared weights, and smoothing over all of them."""
+"""Rank reliability and smoothing of accuracies with shared weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnv2search.spec.space import Pick
 from mnv2search.study.hybrid.candidates import Describe, Description
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Surrogate
 
-# Fewer networks tell nothing of a correlation.
+# With fewer networks, a correlation is meaningless.
 FEWEST = 16
 FOLDS = 5
 # Below this a predictor of inherited accuracies is not trusted. See docs/explanation/shared-weights.md.
@@ -23,7 +23,7 @@ LEAST_CORRELATION = 0.6
 def held_out_correlation(
     choices: IntArray, described: Description, accuracies: FloatArray, *, cards: tuple[int, ...], seed: int = 0
 ) -> float | None:
-    """Spearman correlation of accuracies (N,) with those predicted from the other networks; None for too few.
+    """Spearman correlation of accuracies (N,) with their cross-validated predictions; None if there are too few.
 
     `choices` are option indices, (N, D); `cards` the numbers of options.
     """
@@ -46,8 +46,9 @@ def smoothed_values(
 ) -> FloatArray:
     """Accuracies (N,) smoothed by a surrogate over choices and counted features.
 
-    A front of noisy values consists of overestimates; smoothing shrinks them towards their neighbours. On
-    NAS-Bench-Macro, 128 networks with inherited weights: 0.972 of the true front's hypervolume instead of 0.968.
+    A front of noisy values consists of overestimates; smoothing shrinks them towards their neighbours. With 128
+    networks of NAS-Bench-Macro and inherited weights, the front reaches 0.972 of the true hypervolume instead of
+    0.968.
     """
     surrogate = Surrogate(cards=cards, warped=False, steady=True)
     inputs = described.inputs(choices)
@@ -57,7 +58,7 @@ def smoothed_values(
 
 
 def smoothed(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: tuple[int, ...]) -> list[Evaluation]:
-    """Networks with an accuracy, in their order, with smoothed merits; as they are where they are too few."""
+    """Networks with an accuracy, in order, with smoothed merits; unchanged if there are too few."""
     rated = {pick: e for pick, e in known.items() if e.accuracy is not None}
     given = [e.accuracy.merit for e in rated.values() if e.accuracy is not None]
     merits = np.array([merit for merit in given if merit is not None])
@@ -81,9 +82,7 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
     if len(values) >= FEWEST:
         found = held_out_correlation(picks, describe(picks), np.array(list(values.values())), cards=cards)
     if found is None:
-        return (
-            f"{len(values)} networks with an accuracy are too few, or too alike, to say how far their order holds",
-        )
+        return (f"{len(values)} networks with an accuracy are too few, or too similar, to rate their order",)
     text = f"rank correlation of accuracies with those predicted from the other networks: {found:.2f}"
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
     return (text + weak,)

@@ -18,7 +18,7 @@ Phase = Literal["baseline", "calibration", "preparation", "search", "final", "fi
 Stage = Literal["baseline", "calibration", "search", "final", "final-baseline"]
 
 
-# Of the latency of a network, that a measured network of an incomplete grid takes to count as its rival.
+# Least share of a network's latency that a network of an incomplete grid must have to count as its rival.
 NEAR = 0.7
 
 
@@ -27,11 +27,11 @@ class Settings:
     """How long and how to search.
 
     Attributes:
-        trials: networks of the space to evaluate; None leaves the end to `time_s`.
-        time_s: wall time for everything, the final side-by-side measurement included; None leaves it to `trials`.
+        trials: number of networks of the space to evaluate; None if only `time_s` limits the search.
+        time_s: wall time for everything, including the final measurement; None if only `trials` limits the search.
         sampler: `hybrid`, or one of Optuna's for comparison.
         batch: networks that are measured side by side before the sampler learns from them.
-        share: part of the run's time that `time_s` is, for messages.
+        share: share of the run's time that `time_s` represents, for messages.
     """
 
     trials: int | None = None
@@ -52,7 +52,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """Files that a search keeps between processes; by default none.
+    """Files and earlier evaluations that a search keeps between processes; by default none.
 
     Attributes:
         previous: evaluations of an earlier part of the same run, which are not repeated.
@@ -68,7 +68,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One finished evaluation; `trial` is -1 and `pick` empty for a network from outside the space."""
+    """One finished evaluation; for a network outside the space, `trial` is -1 and `pick` is empty."""
 
     trial: int
     stage: Stage
@@ -81,9 +81,9 @@ class Progress:
     """Progress of a search, with the most accurate network within the budget so far (`best`).
 
     Attributes:
-        left_s: time that is left; None without a time limit.
+        left_s: remaining time; None without a time limit.
         doing: current activity of a preparation.
-        share: of the preparation that is done, 0 to 1.
+        share: finished share of the preparation, 0 to 1.
     """
 
     phase: Phase
@@ -109,14 +109,14 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SearchResult:
-    """The end of a search.
+    """Result of a search.
 
     Attributes:
         front: non-dominated networks of the space, all within the budget by the final measurement; fastest first.
-        baseline: the MobileNetV2 width x resolution grid on the same device, as far as it was measured.
+        baseline: networks of the MobileNetV2 width x resolution grid that were measured on the same device.
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None if nothing fits.
-        closest: the network that exceeds the counted limits least, among those that they excluded.
+        closest: among networks excluded by counted limits, the one with the smallest violation.
         predicted: networks whose latency was only predicted; None if the result was read from records.
         sampler_cpu_s: processor time spent on choosing networks; None if the result was read from records.
         predictor_error: cross-validated mean relative error of the latency prediction.
@@ -143,7 +143,7 @@ class SearchResult:
     has_whole_baseline: bool = True
 
     def rivals_of(self, evaluation: Evaluation) -> tuple[Evaluation, ...]:
-        """The baseline, if a network may be compared with it: it is whole, or has a network near it in latency."""
+        """The baseline, if it is complete or has a network of similar latency to compare with; otherwise empty."""
         own_ms = 0.0 if evaluation.latency is None else evaluation.latency.median_ms
         latencies_ms = [e.latency.median_ms for e in self.baseline if e.latency is not None]
         if self.has_whole_baseline or any(NEAR * own_ms <= ms <= own_ms for ms in latencies_ms):

@@ -1,4 +1,4 @@
-"""First weights of a network from a trained one of different width, depth, kernels or expansion."""
+"""Initialize a network with the weights of a trained one of different width, depth, kernels or expansion."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.space import origins
 
 Map: TypeAlias = Tensor
-"""(C,) for each channel of the new network its channel in the old one, or -1."""
+"""(C,) index in the old network of each channel of the new network, or -1."""
 ROW = "blocks["
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """The extent of an inheritance, in parameters; `new_blocks` without counterpart begin close to the identity."""
+    """Number of inherited parameters and of all; `new_blocks` have no counterpart and begin close to the identity."""
 
     inherited: int
     parameters: int
@@ -41,26 +41,26 @@ class Inheritance:
 
     @property
     def share(self) -> float:
-        """Share of the parameters that was inherited."""
+        """Share of inherited parameters."""
         return self.inherited / self.parameters
 
 
 def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     """Fill a network with the weights of another; weights without counterpart keep their values.
 
-    Rows of the specs correspond in their order, and so do the blocks of a row. If the numbers of rows differ, the
-    stages correspond: a row with the channels of the row before and without a stride belongs to the same stage.
+    Rows of the specs correspond in order, and so do the blocks of a row. If the numbers of rows differ, stages
+    correspond instead: a row with the channels of the previous row and stride 1 belongs to the same stage.
 
-    A narrower network takes the channels with the largest weights, the same ones in all blocks of a row; a wider one
-    takes all of them and adds its own random ones, which are not read at first. Depthwise kernels are cropped or
-    padded with zeros. Further blocks of a row repeat its last one with a last norm of zero, so that they are the
-    identity at first.
+    A narrower network inherits the channels with the largest weights, the same in all blocks of a row; a wider
+    network inherits all channels and adds random ones, which later layers do not read at first. Depthwise kernels are
+    cropped or padded with zeros. Additional blocks of a row repeat the last block with a zero-initialized last norm,
+    so that they begin as the identity.
 
     Raises:
         WeightsError: the specs have different numbers of stages.
 
-    Source: channels by the L1 norm of their weights: Li et al., arXiv 1608.08710; a last norm of zero: Goyal et al.,
-    arXiv 1706.02677, section 5.1.
+    Source: channels by the L1 norm of their weights: Li et al., arXiv 1608.08710; zero-initialized last norm: Goyal
+    et al., arXiv 1706.02677, section 5.1.
     """
     if not corresponds(new.spec, old.spec):
         raise WeightsError(
@@ -73,10 +73,10 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
 
 
 def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
-    """The network of a `.pt` or `.pt2` file of ours, or one with published weights.
+    """The network of a `.pt` or `.pt2` file of ours, or that of `spec` with published weights.
 
     Raises:
-        WeightsError: there is no such file, or its weights do not fit the spec.
+        WeightsError: the file is missing, or its weights do not fit the spec.
         TrainingError: a file of ours cannot be read.
     """
     if not weights.is_file():
@@ -89,12 +89,12 @@ def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
 
 
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
-    """Whether a network can inherit from another: they have as many rows or as many stages."""
+    """Whether a network can inherit from another: both have as many rows, or as many stages."""
     return len(new.blocks) == len(old.blocks) or stages(new)[-1:] == stages(old)[-1:]
 
 
 def stages(spec: ModelSpec) -> list[int]:
-    """For each row the number of its stage, from 0."""
+    """The stage of each row, counted from 0."""
     found: list[int] = []
     for number, block in enumerate(spec.blocks):
         goes_on = number > 0 and block.stride == 1 and block.channels == spec.blocks[number - 1].channels
@@ -103,12 +103,12 @@ def stages(spec: ModelSpec) -> list[int]:
 
 
 def places_of(laid_out: Plan, numbers: Sequence[int]) -> dict[str, list[int]]:
-    """Indices of the units without the head, by the row that they belong to, or else by their kind."""
+    """Indices of the units without the head, by row number or, outside of rows, by kind."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, (unit, at) in enumerate(zip(laid_out.units, laid_out.at, strict=True)):
         if unit.kind != "classifier" and not unit.name:
             place: str = unit.kind
-            if at.startswith(ROW):  # the blocks of a row that differ have addresses below the row's
+            if at.startswith(ROW):  # blocks of a row that differ have longer addresses
                 place = f"{ROW}{numbers[int(at[len(ROW) : at.index(']')])]}]"
             found[place].append(index)
     return found
@@ -136,7 +136,7 @@ class _Inheriting:
         )
 
     def _row(self, units: Sequence[int], olds: Sequence[int], entering: Map) -> Map:
-        """Fill the blocks of a row; returns its channels, which all its blocks share."""
+        """Fill the blocks of a row; returns the row's output channels, which all of its blocks share."""
         importance = torch.stack([self.old.importance(unit) for unit in olds]).sum(0)
         leaving = _chosen(importance, self.new.width(units[-1]))
         for number, unit in enumerate(units):
@@ -216,14 +216,14 @@ class _Inheriting:
             self.inherited += 2 * int(known.sum())
 
     def _fill(self, new: nn.Conv2d | nn.Linear, old: nn.Conv2d | nn.Linear, outs: Map, ins: Map | None) -> None:
-        """Weights and bias of a convolution; `ins` is None for a depthwise one."""
+        """Fill weights and bias of a layer; `ins` is None for a depthwise convolution."""
         known_out = outs >= 0
         weight = _resized(old.weight, new.weight.shape[-1]) if new.weight.ndim == 4 else old.weight
         rows = weight[outs.clamp(min=0)]
         known = known_out.view(-1, *[1] * (weight.ndim - 1)).expand_as(new.weight)
         if ins is not None:
             rows = rows[:, ins.clamp(min=0)]
-            # inputs without counterpart are not read at first
+            # zero weights for inputs without counterpart
             rows = rows * (ins >= 0).view(1, -1, *[1] * (weight.ndim - 2))
         new.weight.copy_(torch.where(known, rows, new.weight))
         self.inherited += int(known.sum())
@@ -255,7 +255,7 @@ class _Layers:
 
 
 def _norms(bound: BoundLayer) -> Tensor:
-    """(C,) importance of each output of a layer: the mean absolute weight, scaled as its norm scales it."""
+    """(C,) importance of each output of a layer: the mean absolute weight, scaled by the norm."""
     weights = torch.cat([conv.weight.flatten(1).abs().mean(1) for conv in convolutions(bound.conv)])
     if isinstance(bound.norm, nn.BatchNorm2d):
         deviation = (bound.norm.running_var + bound.norm.eps).sqrt() if bound.norm.running_var is not None else 1.0
@@ -273,7 +273,7 @@ def _hidden_importance(kept: Mapping[Role, BoundLayer]) -> Tensor:
 
 
 def _chosen(importance: Tensor, count: int) -> Map:
-    """The most important channels in their order, padded with -1."""
+    """The most important channels in ascending order, padded with -1."""
     if count >= len(importance):
         return torch.cat([torch.arange(len(importance)), torch.full((count - len(importance),), -1)])
     return importance.topk(count).indices.sort().values
@@ -287,11 +287,11 @@ def _resized(weight: Tensor, kernel: int) -> Tensor:
 def inherit_shared(net: ElasticNet, old: MobileNet) -> Inheritance:
     """Fill shared weights from a trained network; weights without counterpart keep their values.
 
-    The largest network of the space inherits. Then the channels between expansion and projection are sorted by
-    importance, which does not change its output: smaller networks take the first ones.
+    The largest network of the space inherits. Then its channels between expansion and projection are sorted by
+    importance, which does not change the output: smaller networks take the first channels.
 
     Raises:
-        WeightsError: the space has another number of rows than the network.
+        WeightsError: the space and the network do not correspond, or the repeats of a row have different options.
 
     Source: channels in order of importance: Cai et al., arXiv 1908.09791, section 3.3.
     """

@@ -14,19 +14,20 @@ from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
 from mnv2search.supernet.inheritance import corresponds, places_of, stages
 
 RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
-# The network may cost this much more than the largest of the band.
+# Largest cost of the network, relative to the largest network of the band.
 DEARER = 1.2
 ROUNDS = 4
 
 
 def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) -> Pick:
-    """The pick whose network has most weights in common with another network, relative to the weights of both.
+    """Find the pick whose network has the largest `likeness` to another network, by coordinate ascent.
 
-    Found by coordinate ascent from every width. The resolution is the largest at which the network costs little more
-    than the largest of the band, or else the smallest. The other network has as many rows or stages as the space's.
+    The ascent starts from every width. The resolution is the largest at which the network costs at most 1.2 times as
+    much as the largest of the band, or else the smallest. The other network must have as many rows or stages as the
+    networks of the space.
     """
     other, axes = plan(old), space.axes
-    # the number of blocks comes last, when each block is as similar to the other network's as it can be
+    # numbers of blocks come last, after each block has become as similar as possible
     sized = sorted(
         (index for index, axis in enumerate(axes) if axis.at not in (RESOLUTION, WIDTH)),
         key=lambda index: axes[index].at.endswith(REPEATS),
@@ -40,7 +41,7 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
 
 
 def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan) -> tuple[Pick, float]:
-    """A pick after every change of a single axis that increases the likeness, and its likeness."""
+    """The pick after all changes of single axes that increase the likeness, and its likeness."""
 
     def likeness_of(pick: Pick) -> float:
         return likeness(plan(resolve(space, pick)), other, rows=origins(space, pick))
@@ -59,9 +60,9 @@ def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan)
 
 
 def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
-    """Intersection over union of the weights of two networks, 0 to 1; rows, or else stages, correspond.
+    """Intersection over union of the weights of two networks, 0 to 1, matched by rows or else by stages.
 
-    `rows` gives for each row of the new network the number of the row that it counts as; by default its own.
+    `rows` are the numbers to use for the rows of the new network, by default 0, 1, 2 and so on.
     """
     rows = rows or range(len(new.spec.blocks))
     firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]
@@ -89,7 +90,7 @@ def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:
 def _shared(one: Unit, other: Unit) -> int:
     ours, theirs = ({layer.role: layer for layer in unit.layers} for unit in (one, other))
     if ("expansion" in ours) != ("expansion" in theirs):
-        return 0  # their channels do not correspond
+        return 0  # channels do not correspond
     return sum(_weights(layer, theirs[role]) for role, layer in ours.items() if role in theirs)
 
 

@@ -1,4 +1,4 @@
-"""Proxy scale: networks are trained at a reduced width and resolution if the time is short."""
+"""Reduced width and resolution for training if the time is short (proxy scale)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mnv2search.spec.plan import plan
 
 # Resolutions are rounded to a multiple of this in px.
 SIDE_STEP = 8
-# Below this width channels are rounded up to 8 in so many layers that networks of different widths become alike.
+# Below this width, channels are rounded up to 8 in so many layers that different widths become equal.
 LEAST_WIDTH = 0.25
-# The last map must keep this side in px, or kernels see nothing but padding.
+# Smallest side of the last feature map in px; below, kernels see little but padding.
 LEAST_LAST_PX = 2
 
 
 class Fidelity(NamedTuple):
-    """Factors of a network's width and resolution while it is trained."""
+    """Factors of a network's width and resolution during training."""
 
     width: float = 1.0
     resolution: float = 1.0
@@ -34,7 +34,7 @@ class Fidelity(NamedTuple):
         return "full size" if self.is_full else f"width x {self.width:g}, resolution x {self.resolution:g}"
 
 
-# In descending order; fewer pixels change the order of networks less than fewer channels.
+# In descending order; a reduced resolution changes the ranking of networks less than a reduced width.
 FIDELITIES: tuple[Fidelity, ...] = (
     Fidelity(),
     Fidelity(1.0, 0.75),
@@ -52,14 +52,14 @@ WHOLE_WIDTHS: tuple[Fidelity, ...] = (Fidelity(), Fidelity(1.0, 0.75), Fidelity(
 
 
 class Choice(NamedTuple):
-    """A fidelity, and the number of images that a training at it is expected to see."""
+    """A fidelity, and the number of images that a training at this fidelity is expected to see."""
 
     fidelity: Fidelity
     images: float
 
 
 def reduced(spec: ModelSpec, fidelity: Fidelity) -> ModelSpec:
-    """The network at a fidelity; square inputs only, unless the fidelity is full.
+    """The network at a fidelity; a reduced fidelity requires square inputs.
 
     >>> from mnv2search.spec.yaml.codec import load_spec
     >>> small = reduced(load_spec("mobilenet_v2_1.0_224"), Fidelity(0.5, 0.5))
@@ -88,10 +88,10 @@ def choose_fidelity(
     passes: float,
     fidelities: Sequence[Fidelity] = FIDELITIES,
 ) -> Choice:
-    """The highest fidelity at which a training in that time sees enough images, or else the lowest.
+    """Choose the highest fidelity at which a training of `time_s` sees enough images, or else the lowest.
 
-    Fidelities are in descending order, the speed is in multiply-adds of forward passes, and `passes` is the average
-    number of networks that see an image. No network becomes narrower than a width of 0.25 by this.
+    `fidelities` are in descending order, `madds_per_s` counts forward multiply-adds, and `passes` is the average
+    number of networks that see an image. No network is reduced below a width of 0.25.
     """
     found = Choice(fidelities[0], 0.0)
     narrowest = min(spec.width for spec in networks)
@@ -101,7 +101,7 @@ def choose_fidelity(
         try:
             madds = sum(cost_of(reduced(spec, fidelity)).madds for spec in networks) / len(networks)
         except SpecError:
-            continue  # too narrow, or too little is left of the map
+            continue  # too narrow, or the feature map is too small
         found = Choice(fidelity, time_s * madds_per_s / (madds * passes))
         if found.images >= images:
             break

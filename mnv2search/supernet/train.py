@@ -1,4 +1,4 @@
-"""Training all networks of a space at once, in one set of weights."""
+"""Train all networks of a space at once, with shared weights."""
 
 from __future__ import annotations
 
@@ -28,29 +28,31 @@ from mnv2search.training.progress import State
 from mnv2search.training.throughput import training_rate
 from mnv2search.training.trainer import Trainer
 
-# Of the time, what is planned with: no evaluation has to fit into the rest.
+# Share of the time to plan with: no evaluation has to fit into the rest.
 TIME_SHARE = 0.97
-# Points of the rest of a training at which the networks of a step are counted, to tell how long it will be.
+# Points in the rest of a training at which the networks of a step are counted, to estimate its duration.
 LOOKED_AHEAD = 32
 CHECKPOINT_S = 20.0
-# Of what all but the teacher learn, from the labels; the rest from the teacher's outputs, which say little at first.
+# Weight of the labels in the loss of the students; the rest is distillation from the teacher, whose outputs are
+# uninformative at first.
 LABEL_SHARE = 0.5
 
 
-# The largest, the smallest, and one or more between.
+# Networks in a step: the largest, the smallest, and at least one between.
 PASSES = 3
-# Of a training that begins with one trained network, the share in which that network is trained alone; its passes.
+# In a training that begins with one trained network, the share in which only that network is trained, and the mean
+# number of networks in a step.
 ALONE = 0.6
 SHRINKING_PASSES = ALONE + 2 * (1 - ALONE)
-# Of the picks, in order of their multiply-adds, that count as the largest, and as the smallest.
+# Share of the picks, sorted by multiply-adds, that counts as the largest, and share that counts as the smallest.
 END_SHARE = 0.02
-# A training that sees every image less often than this learns nothing by heart: cutting and mirroring only cost it
-# (rank correlation 0.86 in place of 0.89 after 32,000 images of 42,500).
+# A training with fewer epochs does not overfit, so cropping and mirroring only harm it (rank correlation 0.86 instead
+# of 0.89 after 32,000 images of 42,500).
 FEW_EPOCHS = 3.0
 
 
 class Sandwich:
-    """Draws one of the largest networks, one of the smallest, and random ones, of picks in order of multiply-adds.
+    """Draws one of the largest networks, one of the smallest, and random ones, from picks sorted by multiply-adds.
 
     Source: Yu and Huang, arXiv 1903.05134.
     """
@@ -68,10 +70,10 @@ class Sandwich:
 
 
 class Shrinking:
-    """Draws the network that trained weights belong to, first alone, and then together with any other.
+    """Draws the network of the initial weights, first alone, and then together with a random one.
 
-    It adapts first, because every other network that is trained from its weights before spoils them for all; the
-    others then learn from its outputs at the low rate of the end of a training.
+    This network adapts first, because training others earlier would spoil its weights for all networks; the others
+    then learn from its outputs at the low learning rates at the end of the training.
 
     Source: the largest network first, then smaller ones: Cai et al., arXiv 1908.09791, section 3.3.
     """
@@ -80,12 +82,12 @@ class Shrinking:
         self._teacher, self._picks = teacher, tuple(picks)
 
     def __call__(self, rng: random.Random, share: float) -> Sequence[Pick]:
-        """The networks of one step, the teacher first, when a share of the training is over."""
+        """The networks of a step, teacher first, after a share of the training."""
         return [self._teacher] if share < ALONE else [self._teacher, rng.choice(self._picks)]
 
 
 def suited(recipe: Recipe, *, epochs: float) -> Recipe:
-    """The recipe without cutting, shifting and mirroring where images are seen only a few times."""
+    """The recipe, without cropping, shifting and mirroring if images are seen only a few times."""
     if epochs >= FEW_EPOCHS:
         return recipe
     return replace(recipe, least_area=1.0, shift_px=0, mirror=False)
@@ -94,14 +96,14 @@ def suited(recipe: Recipe, *, epochs: float) -> Recipe:
 def by_madds(
     space: SearchSpace, picks: Sequence[Pick], *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
 ) -> tuple[Pick, ...]:
-    """The picks in order of their networks' multiply-adds."""
+    """The picks sorted by the multiply-adds of their networks."""
     return tuple(sorted(picks, key=lambda pick: cost_of(change(resolve(space, pick))).madds))
 
 
 def step_rate(space: SearchSpace, picks: Sequence[Pick], *, device: str = "cpu", most_s: float = math.inf) -> float:
-    """Multiply-adds (of one evaluation) per second of training, by a few passes forward and back.
+    """Forward multiply-adds per second of training, by a few forward and backward passes.
 
-    The smallest networks are timed and, if the time allows, a middle one and the largest, which use a machine better.
+    The smallest networks are timed and, if the time allows, a medium one and the largest, which use a machine better.
     """
     net = ElasticNet(space).to(device)
     order = by_madds(space, picks)
@@ -114,14 +116,14 @@ class Draw(Protocol):
     """Selects the networks that a step trains."""
 
     def __call__(self, rng: random.Random, share: float) -> Sequence[Pick]:
-        """The networks of one step, when a share of the training is over; the first teaches the others."""
+        """The networks of a step, after a share of the training; the first is the teacher of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetTrained:
-    """The outcome of a training of shared weights; seconds, passes and losses are those of this process.
+    """The result of a training of shared weights; seconds, passes and losses are those of this process.
 
-    `images` is the number drawn in all of them, `passes` that of images times networks that saw them.
+    `images` is the number of images over all processes; `passes` counts each image once per network that saw it.
     """
 
     steps: int
@@ -139,12 +141,11 @@ def train_supernet(
 ) -> SupernetTrained:
     """Train shared weights, or resume a training that stopped in the job's folder.
 
-    Each step takes one batch, which all of its networks see. The first learns from the labels, the others half from
-    them and half from its outputs (in-place distillation); one step of the optimizer follows for all of them.
+    All networks of a step see the same batch. The first learns from the labels, the others half from the labels and
+    half from the outputs of the first (in-place distillation); one optimizer step follows.
 
-    The weights are trained in place, on batches with a side in px; networks of other resolutions see them scaled. Of
-    the recipe, mixing, operations on images and running means of weights play no part. A checkpoint with another
-    `identity` is refused.
+    The weights are trained in place, on batches with a side of `side` px, scaled for networks of other resolutions.
+    Mixup, RandAugment and EMA of the recipe are ignored. A checkpoint with another `identity` is refused.
 
     Raises:
         OptionError: neither steps nor a time is given, or the folder holds another training.
@@ -230,7 +231,7 @@ def backpropagate(
     label_smoothing: float = 0.0,
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
 ) -> float:
-    """Add the gradients of a batch, averaged over some networks; the loss of the first one, which teaches the others.
+    """Add the gradients of a batch, averaged over networks, of which the first is the teacher; returns its loss.
 
     The images (N, 3, S, S) are normalised, and `scale` is applied to every loss.
     """
@@ -249,10 +250,10 @@ def backpropagate(
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """Set the batch norm statistics of a model to the mean of some batches (N, 3, S, S); the model in eval mode.
+    """Set the batch norm statistics of a model to the mean over batches (N, 3, S, S); returns it in eval mode.
 
-    Shared weights have no statistics that suit every network: without this, a member of a supernet ranks no better
-    than by chance.
+    Shared statistics do not suit every network: without recalibration, the ranking of networks is no better than
+    chance.
 
     Source: Yu et al., arXiv 1903.05134, section 3.2.
     """

@@ -1,1 +1,1 @@
-"""What a network learns: losses and metrics of each task."""
+"""Tasks: datasets, losses, metrics and predictions of classification, detection and segmentation."""

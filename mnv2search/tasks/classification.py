@@ -1,4 +1,4 @@
-"""Classification of images: cross-entropy, and top-1 accuracy."""
+"""Image classification: cross-entropy and top-1 accuracy."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
 
 EVALUATION_BATCH = 128
 ALONE = Share()
-# Classes of a prediction.
+# Number of classes in a prediction.
 TOP = 5
 
 
 class Classification(Task[Dataset, Pixels, Batch]):
-    """Which class an image shows."""
+    """Image classification."""
 
     name = "classification"
     metric = "top1"
@@ -45,19 +45,19 @@ class Classification(Task[Dataset, Pixels, Batch]):
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002
-        """The images of folders of classes, or of a table."""
+        """Read images in folders of classes, or in a table."""
         return read_dataset(source, "classification", seed=seed, unpack_to=image_folder())
 
     def parts(self, data: Dataset, wanted: Wanted) -> Parts[Pixels]:
-        """Images decoded at the network's size; where they are no larger than that, they are shifted and not cut."""
+        """Images decoded at the network's size; images that are not larger are shifted instead of cropped."""
         spec, recipe, splits, on_progress = wanted
         return prepare(data, side=square_side(spec), recipe=recipe, splits=splits, on_progress=on_progress)
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
-        """That of the recipe.
+        """The batch size of the recipe.
 
         Raises:
-            DataError: there are fewer images.
+            DataError: there are fewer images than in a batch.
         """
         if count < recipe.batch:
             raise DataError(
@@ -67,11 +67,11 @@ class Classification(Task[Dataset, Pixels, Batch]):
         return recipe.batch
 
     def batches(self, examples: Pixels, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[Batch]:
-        """Batches cut and mirrored at random."""
+        """Randomly cropped and mirrored batches."""
         return training_batches(examples, Transform.of(recipe, square_side(spec)), epoch)
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
-        """Cross-entropy, of images mixed in pairs if the recipe says so; half of it is with a teacher's output."""
+        """Cross-entropy, with mixup if the recipe sets it; with a teacher, half of the loss is distillation."""
         recipe, labels = step.recipe, batch.labels.to(step.device)
         images = batch.images.to(step.device, non_blocking=True)
         if recipe.randaugment:
@@ -93,7 +93,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
         return loss
 
     def metrics(self, model: MobileNet, examples: Pixels, evaluation: Evaluation) -> Metrics:
-        """Top-1 accuracy and loss on the middle of every image."""
+        """Top-1 accuracy and loss on the center crop of every image."""
         learned, run, device, part, stop = evaluation
         transform = Transform(side=square_side(model.spec), normalization=learned.normalization)
         return classify(run or model, examples, transform, device=device, part=part, stop=stop)
@@ -103,7 +103,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
         return replace(examples, labels=examples.labels[: self.tries])
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
-        """The likeliest classes of the centre of the image."""
+        """The most probable classes of the center crop of an image."""
         logits = outputs_of(model, _center(picture, model.spec.size), learned.normalization)[0]
         scores, numbers = logits.softmax(0).topk(min(TOP, len(logits)))
         found = [
@@ -112,7 +112,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
         return drawn(picture, found, numbers.tolist())
 
     def check_teacher(self, teacher: MobileNet, spec: ModelSpec, path: Path) -> None:
-        """Refuse a teacher of other classes, or of another size where it has only one."""
+        """Refuse a teacher with other classes, or with another fixed input size."""
         head = teacher.spec.head
         both = isinstance(head, Classifier) and isinstance(spec.head, Classifier)
         if not both or head.classes != spec.head.classes:  # type: ignore[union-attr]
@@ -124,7 +124,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
 
 
 def _center(picture: Image, size: Size) -> Image:
-    """The central crop that classifiers are evaluated on."""
+    """The center crop on which classifiers are evaluated."""
     scale = min(picture.width / size.width, picture.height / size.height) * CROP
     width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
@@ -141,12 +141,12 @@ def classify(
     part: Share = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
-    """Top-1 accuracy and loss of what gives logits of images, such as a network in evaluation mode.
+    """Top-1 accuracy and loss of a function from images to logits, such as a network in evaluation mode.
 
-    `run` gives logits (N, classes) of normalised images; of the transform, only side and normalisation are used.
+    `run` returns logits (N, classes) of normalised images; of the transform, only side and normalisation are used.
 
     Raises:
-        StoppedError: it was asked to stop.
+        StoppedError: `stop` returned True.
     """
     right, loss, count = 0.0, 0.0, len(pixels)
     own = range(part.rank, count, part.size)

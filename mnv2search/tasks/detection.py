@@ -1,4 +1,4 @@
-"""Detection of objects: class and box losses over anchors, and mean average precision by COCO's own program."""
+"""Object detection: class and box losses over anchors, and mean average precision with pycocotools."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from mnv2search.tasks.task import Step
 
 # Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
 MATCHED_IOU = 0.5
-# Negatives for a positive, and at least for an image; of two that overlap more than this only the harder one counts.
+# Hard negatives per positive, fewest per image, and the IoU above which only the harder of two negatives is used.
 NEGATIVES, LEAST_NEGATIVES, SAME_IOU = 3, 3, 0.99
 
 
 class Targets(NamedTuple):
-    """What a detector should answer for one image.
+    """Targets of a detector for one image.
 
     Attributes:
-        boxes: (A, 4) encoded boxes; zeros where there is no object.
-        classes: (A,) 0 for background, else 1 more than the class.
+        boxes: (A, 4) encoded boxes; zeros for background.
+        classes: (A,) 0 for background, otherwise the class plus 1.
     """
 
     boxes: Tensor
@@ -44,7 +44,7 @@ class Targets(NamedTuple):
 
 
 class Detection(SceneTask):
-    """Which objects are where in an image."""
+    """Object detection."""
 
     name = "detection"
     metric = "map"
@@ -63,7 +63,7 @@ class Detection(SceneTask):
     def metrics_of(
         self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
     ) -> Metrics:
-        """Mean average precision over IoU 0.5 to 0.95; what a file leaves to its reader is done as the network does.
+        """Mean average precision over IoU 0.5 to 0.95; missing decoding and suppression of boxes are added.
 
         Raises:
             MissingExtraError: pycocotools is not installed.
@@ -76,7 +76,7 @@ class Detection(SceneTask):
         return _average_precision(outputs, loaded, classes)
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:
-        """The boxes of at least a score."""
+        """The boxes with a score of at least `least_score`."""
         head = _head(model)
         rows = head.detections(head.boxes_of(outputs_of(model, picture, learned.normalization)))[0]
         rows = rows[rows[:, 4] >= max(least_score, 1e-9)]
@@ -89,7 +89,7 @@ class Detection(SceneTask):
         return drawn(picture, found, numbers)
 
     def reach(self, model: MobileNet, examples: LoadedScenes, classes: int) -> tuple[float | None, ...]:
-        """Of the boxes of each class, the share that some anchor overlaps by half or more; None without boxes."""
+        """Share of each class's boxes that some anchor overlaps with an IoU of at least 0.5; None without boxes."""
         anchors = _head(model).anchors.cpu()
         found = torch.cat([reached(corners, anchors) for corners in examples.corners if len(corners)]).float()
         labels = torch.tensor([label for scene in examples.scenes for label in scene.labels])
@@ -99,9 +99,8 @@ class Detection(SceneTask):
 def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Tensor) -> Tensor:
     """Sigmoid cross-entropy of the classes of positives and hard negatives, plus smooth L1 of the boxes of positives.
 
-    The sum is divided by the number of positives, or by one without any, so that images without objects are learned
-    from too. Predictions (N, A, 4 + classes + 1) are those of `MobileNet.predictions`; anchors (A, 4) have centres
-    and sides.
+    The sum is divided by the number of positives, but at least by 1, so that images without objects contribute too.
+    Predictions (N, A, 4 + classes + 1) are those of `MobileNet.predictions`; anchors (A, 4) are centres and sides.
 
     Source: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
     """
@@ -122,12 +121,12 @@ def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Ten
 
 
 def matched(corners: Tensor, anchors: Tensor) -> Tensor:
-    """(A,) for every anchor the number of the object that it is to find, or -1 for none.
+    """(A,) index of the object matched with each anchor, or -1 for none.
 
-    An anchor takes the object that it overlaps most, if by half or more. The anchor that overlaps an object most
-    takes it in any case; where it does so for several, it takes the first of them.
+    An anchor is matched with the object of highest IoU, if the IoU is at least 0.5. In addition, every object is
+    matched with its anchor of highest IoU; if several objects have the same best anchor, the first object is matched.
 
-    Corners (M, 4) are those of the objects, anchors (A, 4) have centres and sides.
+    Corners (M, 4) are those of the objects; anchors (A, 4) are centres and sides.
 
     Source: tensorflow/models, object_detection/matchers/argmax_matcher.py with `force_match_for_each_row`.
     """
@@ -143,14 +142,14 @@ def matched(corners: Tensor, anchors: Tensor) -> Tensor:
 
 
 def reached(corners: Tensor, anchors: Tensor) -> Tensor:
-    """(M,) whether some anchor overlaps an object by half or more, so that it is learned from by more than one."""
+    """(M,) whether some anchor overlaps each object with an IoU of at least 0.5."""
     return ious(corners, as_corners(anchors)).amax(dim=1) >= MATCHED_IOU
 
 
 def targets_of(corners: Tensor, labels: Tensor, anchors: Tensor) -> Targets:
     """The targets of one image.
 
-    Corners (M, 4) are relative to the image's sides, labels (M,) count from 0, anchors (A, 4) have centres and sides.
+    Corners (M, 4) are relative to the image's sides, labels (M,) count from 0, anchors (A, 4) are centres and sides.
     """
     found = matched(corners, anchors)
     if not len(corners):
@@ -161,12 +160,12 @@ def targets_of(corners: Tensor, labels: Tensor, anchors: Tensor) -> Targets:
 
 
 def hard_negatives(losses: Tensor, classes: Tensor, corners: Tensor) -> Tensor:
-    """(A,) whether an anchor is among the negatives that one image is learned from: those of the greatest loss.
+    """(A,) whether each anchor is one of the hard negatives of an image: the negatives with the largest loss.
 
-    There are three for each positive, and three at least. Of negatives whose predicted boxes are all but the same
-    only the first counts. All positives are learned from; TensorFlow leaves out those that repeat one another.
+    There are three per positive, and at least three. Of negatives with nearly equal predicted boxes, only the first
+    is used. All positives contribute to the loss; TensorFlow leaves out nearly equal positives too.
 
-    Losses (A,) are those of the classes, targets (A,) are 0 for background, and corners (A, 4) are predicted.
+    Losses (A,) are those of the classes, `classes` (A,) are 0 for background, and corners (A, 4) are predicted.
 
     Source: tensorflow/models, object_detection/core/losses.py, `HardExampleMiner`.
     """
@@ -176,7 +175,7 @@ def hard_negatives(losses: Tensor, classes: Tensor, corners: Tensor) -> Tensor:
     order = torch.where(classes == 0, losses, -torch.inf).argsort(descending=True)[:negatives]
     taken = 0
     while taken < wanted and len(order):
-        # As many as are missing at a time; those that repeat what was taken make room for the next.
+        # take as many as are missing; duplicates of boxes already taken are dropped, and the loop continues
         part, order = order[: wanted - taken], order[wanted - taken :]
         repeats = ious(corners[part], corners[part]).tril(-1) > SAME_IOU
         if taken:
@@ -193,7 +192,7 @@ def _head(model: MobileNet) -> SsdLiteHead:
 
 
 def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
-    """Of detections (M, 6)."""
+    """COCO metrics of detections (M, 6)."""
     try:
         from pycocotools.coco import COCO  # late: it is an extra
         from pycocotools.cocoeval import COCOeval
@@ -222,7 +221,7 @@ def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[st
 
 
 def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, object]]:
-    """Detections of one image as COCO writes them, in px of the image itself."""
+    """Detections of one image in COCO's format, in px of the original image."""
     width, height = loaded.scenes[number].size
     scale = torch.tensor([width, height, width, height])
     entries = []

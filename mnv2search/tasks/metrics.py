@@ -1,4 +1,4 @@
-"""Metrics of a network on images, with their intervals, and the form in which files hold them."""
+"""Metrics of a network on images, with intervals, and their conversion for files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Z_90 = 1.645
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A share, the larger the better, with its 90 % interval.
+    """A ratio, larger is better, with its 90 % interval.
 
     Attributes:
         name: ``top1``, ``map`` (mean average precision over IoU 0.5 to 0.95), ``miou`` (mean intersection over
-            union), or the name that another task gives it.
+            union), or the name of another task's metric.
         value: 0 to 1.
     """
 
@@ -35,13 +35,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """How well a network does on some images.
+    """Metrics of a network on some images.
 
     Attributes:
-        main: the metric by which networks and weights are compared.
-        majority: majority-class accuracy, the share of the most common class; None where it is unknown or means
-            nothing.
-        details: further metrics by name, such as ``ap50`` or one for each class.
+        main: metric by which networks and weights are compared.
+        count: number of images.
+        majority: majority-class accuracy, the share of the most common class; None if unknown or meaningless.
+        details: further metrics by name, such as ``ap50`` or the metric of each class.
     """
 
     main: Metric
@@ -56,7 +56,7 @@ class Metrics:
 
     @property
     def beats_majority(self) -> bool:
-        """Whether the interval lies above the majority-class accuracy, if that is known."""
+        """Whether the interval is above the majority-class accuracy; True if the latter is unknown."""
         return self.majority is None or self.main.low > self.majority
 
 
@@ -81,7 +81,7 @@ def share(name: str, value: float, count: int) -> Metric:
 
 @dataclass(frozen=True, slots=True)
 class _Top1:
-    """How files hold the metrics of a classifier."""
+    """The metrics of a classifier in files."""
 
     top1: float
     loss: float | None
@@ -95,7 +95,7 @@ class _Top1:
 
 @dataclass(frozen=True, slots=True)
 class _Other:
-    """How files hold the metrics of another task; old ones have no interval."""
+    """The metrics of another task in files; old files have no interval."""
 
     metric: Annotated[str, Meta(max_length=64)]
     value: float
@@ -119,12 +119,12 @@ def _stored(metrics: Metrics) -> _Top1 | _Other:
 
 
 def record_of(metrics: Metrics) -> dict[str, object]:
-    """The JSON object that histories and reports hold."""
+    """The metrics as a JSON object, for histories and reports."""
     return asdict(_stored(metrics))
 
 
 def metrics_of_record(record: Mapping[str, object]) -> Metrics:
-    """The metrics of such an object.
+    """The metrics of an object from `record_of`.
 
     >>> metrics_of_record({"metric": "map", "value": 0.25, "details": [["ap50", 0.5]], "count": 12}).main.name
     'map'
@@ -140,12 +140,12 @@ def metrics_of_record(record: Mapping[str, object]) -> Metrics:
 
 
 def tuple_of(metrics: Metrics) -> tuple[object, ...]:
-    """The tuple that checkpoints hold."""
+    """The metrics as a tuple, for checkpoints."""
     return astuple(_stored(metrics))
 
 
 def metrics_of_tuple(values: Sequence[object]) -> Metrics:
-    """The metrics of such a tuple.
+    """The metrics of a tuple from `tuple_of`.
 
     Raises:
         ValueError: a value is missing, out of its range, or has another type.

@@ -1,4 +1,4 @@
-"""The prediction of a network for one image, and the image with the prediction drawn into it."""
+"""Predictions of a network for one image, and drawing them into the image."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Colour: TypeAlias = tuple[int, int, int]
 Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 MOST_BOXES = 30
-"""More than these hide the image."""
-# A hundred different colours, the neighbours far apart: steps of the golden angle around the circle.
+"""Most boxes that are drawn; more would hide the image."""
+# Hue difference of successive classes, the golden angle: a hundred colours differ, and successive ones differ most.
 HUE_STEP = 0.381966
 MASK_SHARE = 0.5
-# Height of letters relative to the shorter side of the image, and its limits in px.
+# Height of text relative to the shorter side of the image, and its limits in px.
 LETTERS, SMALLEST_PX, LARGEST_PX = 1 / 28, 11, 40
 MARGIN_PX = 2
 # Longest label in a picture, in characters.
 LONGEST_LABEL = 80
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-# Above this luminance, 0 to 255, letters are black. Source of the weights: ITU-R BT.601.
+# Text is black above this luminance, 0 to 255. Source of the weights: ITU-R BT.601.
 LIGHT, LUMINANCE = 140, (0.299, 0.587, 0.114)
 
 
@@ -60,7 +60,7 @@ class Found:
 
 
 class Predicted(NamedTuple):
-    """What is found in an image, in the order of the scores, and a picture that shows it."""
+    """Predicted classes of an image, highest score first, and a picture with the predictions drawn."""
 
     found: tuple[Found, ...]
     picture: Image.Image
@@ -68,7 +68,7 @@ class Predicted(NamedTuple):
 
 @torch.no_grad()
 def outputs_of(model: MobileNet, picture: Image.Image, normalization: str) -> Tensor:
-    """The network's predictions, of batch size 1, for an image stretched to its input size."""
+    """The network's predictions, with batch size 1, for an image resized to its input size."""
     size = model.spec.size
     pixels = np.asarray(picture.resize((size.width, size.height), Image.Resampling.BILINEAR)).copy()
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
@@ -81,10 +81,10 @@ def drawn(
     numbers: Sequence[int] | None = None,
     mask: NDArray[np.int64] | None = None,
 ) -> Predicted:
-    """The prediction with a copy of the image, in which the first `MOST_BOXES` boxes and a mask (H, W) are drawn.
+    """Draw the first `MOST_BOXES` boxes, or a mask (H, W), into a copy of the image.
 
-    Each has the colour of its class, whose numbers are given. What is found is in descending order of the scores; the
-    text of a box is written outside of it if there is room, and that of the rest in the upper left corner.
+    `found` is sorted by descending score; colours are chosen by class `numbers`. The label of a box is outside of the
+    box if there is room; labels without a box are in the upper left corner.
     """
     if mask is None:
         shown = picture.copy()
@@ -97,7 +97,7 @@ def drawn(
     boxed = [(one.box, colour, one) for colour, one in coloured if one.box is not None][:MOST_BOXES]
     for (x0, y0, x1, y1), colour, _ in boxed:
         pen.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=2)
-    for box, colour, one in reversed(boxed):  # the best lies on top
+    for box, colour, one in reversed(boxed):  # the best is on top
         text = _line(one)
         _write(pen, _place(box, pen.textbbox((0, 0), text, font=font), picture), text, font, colour)
     for line, (colour, one) in enumerate((colour, one) for colour, one in coloured if one.box is None):
@@ -112,7 +112,7 @@ def _line(found: Found) -> str:
 
 
 def _place(box: Box, letters: Box, picture: Image.Image) -> tuple[float, float]:
-    """Above the box, or else below it, or else in its upper corner; never beyond the right side."""
+    """Position of a label: above the box, else below, else in its upper corner; never beyond the right side."""
     x0, y0, _, y1 = box
     width, height = letters[2] + 2 * MARGIN_PX, letters[3] + 2 * MARGIN_PX
     x = max(0.0, min(x0, picture.width - width))
@@ -122,7 +122,7 @@ def _place(box: Box, letters: Box, picture: Image.Image) -> tuple[float, float]:
 
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: Font, colour: Colour) -> None:
-    """Write a text on a background of that colour."""
+    """Write a text on a coloured background."""
     inside = at[0] + MARGIN_PX, at[1] + MARGIN_PX
     x0, y0, x1, y1 = pen.textbbox(inside, text, font=font)
     pen.rectangle((x0 - MARGIN_PX, y0 - MARGIN_PX, x1 + MARGIN_PX, y1 + MARGIN_PX), fill=colour)

@@ -1,4 +1,4 @@
-"""What detection and segmentation have in common: scenes, their batches, and a network's output for each of them."""
+"""Base class of detection and segmentation: scenes, batches, and the outputs of a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mnv2search.tasks.task import OF_DENSE_TASKS, Evaluation, Step, Task, Wanted
 EVALUATION_BATCH = 16
 
 Outputs: TypeAlias = Iterator[tuple[int, Tensor]]
-"""Number of each scene with the output for it."""
+"""Number and output of each scene."""
 
 
 class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
@@ -39,11 +39,11 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     length = OF_DENSE_TASKS
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:
-        """Scenes of a folder or a tar."""
+        """Read the scenes of a folder or a tar."""
         return read_dataset(source, self.name, seed=seed, unpack_to=image_folder(), void=void)
 
     def parts(self, data: Dataset, wanted: Wanted) -> Parts[LoadedScenes]:
-        """Scenes that are decoded when they are first needed."""
+        """Scenes that are decoded on first use."""
         size = wanted.spec.size
         loaded = {split: LoadedScenes(data.part(split), size=size, void=data.void) for split in wanted.splits}
         return Parts(examples=loaded, recipe=wanted.recipe)
@@ -55,17 +55,17 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
         recipe: Recipe,  # noqa: ARG002
         epoch: Epoch,
     ) -> Generator[SceneBatch]:
-        """Batches of whole scenes, which are augmented with the loss."""
+        """Batches of whole scenes; `loss` augments them."""
         return scene_batches(examples, epoch)
 
     def loss(self, step: Step, batch: SceneBatch) -> Tensor:
-        """The loss of scenes that are mirrored, cut and coloured at random."""
+        """The loss of randomly mirrored, cropped and colour-jittered scenes."""
         moved = augment_scenes(batch, step.recipe)
         images = normalised(moved.images.to(step.device), step.recipe.normalization)
         return self.loss_of(step.forward(images), moved, step)
 
     def metrics(self, model: MobileNet, examples: LoadedScenes, evaluation: Evaluation) -> Metrics:
-        """Metrics on scenes, compared with their annotations at the scenes' own sizes."""
+        """Metrics on scenes, compared with the annotations at original size."""
         outputs = _outputs(evaluation.run or model.predictions, examples, evaluation)
         is_answer = evaluation.run is not None
         return self.metrics_of(outputs, model, examples, evaluation.learned.classes, is_answer=is_answer)
@@ -86,7 +86,7 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     def metrics_of(
         self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
     ) -> Metrics:
-        """Metrics of predictions, or of the network's answer in the form that its `head.output` says."""
+        """Metrics of predictions or, with `is_answer`, of outputs in the format of `head.output`."""
 
 
 def _outputs(run: Callable[[Tensor], Tensor], loaded: LoadedScenes, evaluation: Evaluation) -> Outputs:

@@ -1,4 +1,4 @@
-"""Semantic segmentation: cross-entropy of pixels, and mean IoU by torchmetrics."""
+"""Semantic segmentation: pixel-wise cross-entropy, and mean IoU with torchmetrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mnv2search.tasks.task import Step
 
 
 class Segmentation(SceneTask):
-    """Which class every pixel of an image belongs to."""
+    """Semantic segmentation."""
 
     name = "segmentation"
     metric = "miou"
@@ -39,7 +39,7 @@ class Segmentation(SceneTask):
         *,
         is_answer: bool,  # noqa: ARG002
     ) -> Metrics:
-        """Mean IoU of logits (C, H, W), or of classes (H, W), which are enlarged to the masks' size as they are.
+        """Mean IoU of logits (C, H, W) or classes (H, W), enlarged to the size of the masks.
 
         Raises:
             MissingExtraError: torchmetrics is not installed.
@@ -71,7 +71,7 @@ class Segmentation(SceneTask):
         return segmentation_loss(predictions, batch.masks.to(step.device))
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
-        """The class of every pixel; the largest class comes first."""
+        """The class of every pixel; classes are sorted by area, largest first."""
         outputs = outputs_of(model, picture, learned.normalization)
         mask = classes_at(outputs[0], (picture.height, picture.width)).numpy()
         shares = np.bincount(mask.ravel()) / mask.size
@@ -81,9 +81,9 @@ class Segmentation(SceneTask):
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Mean cross-entropy over the pixels that are not void; 0 if all are.
+    """Mean cross-entropy over the pixels that are not void; 0 if all pixels are void.
 
-    Logits (N, classes, H, W) at the size of the network's map are enlarged to that of the masks (N, S, S) of classes.
+    Logits (N, classes, H, W) at the network's output stride are enlarged to the size of the masks (N, S, S).
 
     Source: tensorflow/models, deeplab/utils/train_utils.py, `add_softmax_cross_entropy_loss_for_each_scale`.
     """

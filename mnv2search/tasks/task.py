@@ -1,4 +1,4 @@
-"""A task: what networks with one kind of head learn, on which data, by which loss and by which metric."""
+"""Base class of tasks: dataset, loss, metrics and predictions of networks with one kind of head."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from mnv2search.tasks.prediction import Predicted
 
 
 class Data(Protocol):
-    """A dataset in three splits without a common image."""
+    """A dataset in three disjoint splits."""
 
     @property
     def root(self) -> Path:
-        """Folder or file that it was read from."""
+        """Folder or file of the dataset."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of what is told apart, in the order of the labels."""
+        """Names of the classes, in the order of the labels."""
 
     @property
     def fingerprint(self) -> str:
-        """Hex digits that differ where a file, an annotation or a split does."""
+        """Hash in hex digits that depends on every file, annotation and split."""
 
     def part(self, split: Split) -> Sequence[object]:
         """The examples of a split."""
@@ -54,11 +54,11 @@ B = TypeVar("B")
 
 
 class Step(NamedTuple):
-    """A training step as a loss sees it.
+    """Arguments of a loss in one training step.
 
     Attributes:
-        forward: predictions in float32 of normalised images (N, 3, H, W), computed in the precision of the training.
-        number: of the step, from 0.
+        forward: returns float32 predictions of normalised images (N, 3, H, W), computed in the training's precision.
+        number: number of the step, from 0.
         teacher: network whose outputs are half of the target, or None.
     """
 
@@ -81,7 +81,7 @@ class Share:
 
 
 class Wanted(NamedTuple):
-    """The parts of a dataset that are to be prepared, and for which network; see `Task.prepare`."""
+    """Arguments of `Task.parts`; see `Task.prepare`."""
 
     spec: ModelSpec
     recipe: Recipe
@@ -90,13 +90,13 @@ class Wanted(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """How a network is evaluated.
+    """Arguments of an evaluation.
 
     Attributes:
-        learned: classes and normalisation of its training.
-        run: what answers normalised images in its place, such as an exported file; None evaluates the network.
-        share: of this process; a task that does not distribute evaluates everything.
-        stop: asked before every batch whether to stop, where a process is alone.
+        learned: classes and normalisation of the network's training.
+        run: function of normalised images to evaluate instead, such as an exported file; None evaluates the network.
+        share: share of this process; a task that does not distribute evaluates everything.
+        stop: called before every batch if there is only one process; True stops the evaluation.
     """
 
     learned: Learned
@@ -107,13 +107,15 @@ class Evaluation(NamedTuple):
 
 
 class SearchLength(NamedTuple):
-    """The default length of the trainings of a search: at least so many epochs and steps.
+    """The default length of the trainings of a search.
 
     Attributes:
-        useful_steps: to which a training is shortened at most, from random and from given weights.
-        evaluations: of a training, at most.
-        first_rung_steps: before which candidates are not compared, from random and from given weights; None compares
-            after 1 epoch, after as many epochs as the reduction factor, its square, and so on.
+        epochs: fewest epochs.
+        steps: fewest steps.
+        useful_steps: fewest steps of a shortened training, from random and from given weights.
+        evaluations: largest number of evaluations in a training.
+        first_rung_steps: steps before which candidates are not compared, from random and from given weights; None
+            compares after 1 epoch, and then whenever the epochs are a power of the reduction factor.
     """
 
     epochs: int
@@ -123,24 +125,27 @@ class SearchLength(NamedTuple):
     first_rung_steps: tuple[int, int] | None
 
 
-# With fewer steps there is little to compare classifiers by. A detector from random weights finds next to nothing
-# at first, and all candidates look alike; from the weights of a classifier 60 steps led to an mAP of 6.5 % and 150 to
-# 22.8 %, 30 to 2.4 % (docs/research/2026-11-25-detector-training.md). Its evaluation on a small dataset takes as long
-# as an epoch.
+# Classifiers differ little after fewer steps. A detector from random weights detects next to nothing at first, and
+# all candidates look alike; from the weights of a classifier, the mAP was 2.4 % after 30 steps, 6.5 % after 60 and
+# 22.8 % after 150 (docs/research/2026-11-25-detector-training.md). On a small dataset, an evaluation of a detector
+# takes as long as an epoch.
 OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
 class Task(ABC, Generic[D, E, B]):
-    """What networks with one kind of head learn; an instance has no state.
+    """A task, for networks with one kind of head; an instance has no state.
 
     Attributes:
-        name: of the task, as an entry point of the group ``mnv2search.tasks`` names it.
+        name: name of the task, which for a plug-in is its entry point in the group ``mnv2search.tasks``.
+        metric: name of the main metric.
+        head: type of the networks' head.
+        recipe: name of the default recipe.
         unused: settings of a recipe that the task ignores; a recipe that sets one is refused.
-        packages: that training needs; they come with the extra ``train``.
-        tries: examples whose evaluation tells how long that of all takes.
-        evaluations: during a training, at most, apart from the last.
-        length: of the trainings of a search.
+        packages: packages required for training, which are in the extra ``train``.
+        tries: number of examples by which an evaluation is timed.
+        evaluations: largest number of evaluations in a training, before the last.
+        length: length of the trainings of a search.
         distributes: several processes can train a network together.
         distills: a network can learn from the outputs of a teacher.
     """
@@ -159,12 +164,12 @@ class Task(ABC, Generic[D, E, B]):
 
     @abstractmethod
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> D:
-        """The dataset of a folder or file.
+        """Read the dataset of a folder or file.
 
-        `void` is the mask value to ignore, for tasks that have masks; splits are drawn by the seed.
+        `void` is the mask value to ignore, for tasks with masks; `seed` determines random splits.
 
         Raises:
-            DataError: it cannot be learned from.
+            DataError: the dataset cannot be trained on.
         """
 
     def prepare(
@@ -176,12 +181,12 @@ class Task(ABC, Generic[D, E, B]):
         splits: Sequence[Split] = SPLITS,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Parts[E]:
-        """Some splits, ready for a network.
+        """Prepare some splits for a network.
 
-        `on_progress` is called with the number of images decoded.
+        `on_progress` is called with the number of decoded images.
 
         Raises:
-            DataError: too many images are broken, or they take too much room.
+            DataError: too many images are unreadable, or the images take too much memory or disk space.
         """
         return self.parts(data, Wanted(spec, recipe, splits, on_progress))
 
@@ -191,11 +196,11 @@ class Task(ABC, Generic[D, E, B]):
 
     @abstractmethod
     def batches(self, examples: E, spec: ModelSpec, recipe: Recipe, epoch: Epoch) -> Generator[B]:
-        """An epoch of full batches in random order for a network; the same ones for the same seed."""
+        """An epoch of full batches in random order for a network; equal seeds give equal batches."""
 
     @abstractmethod
     def loss(self, step: Step, batch: B) -> Tensor:
-        """The loss of a batch, augmented as the recipe says; torch's generator may be drawn from."""
+        """The loss of a batch, augmented by the recipe; torch's random generator may be used."""
 
     def evaluate(
         self,
@@ -208,10 +213,10 @@ class Task(ABC, Generic[D, E, B]):
         share: Share = Share(),
         stop: Callable[[], bool] = lambda: False,
     ) -> Metrics:
-        """Metrics of a network on its device, as `Evaluation` says; it is left in the mode that it was in.
+        """Metrics of a network on its device; the network's training mode is restored. See `Evaluation`.
 
         Raises:
-            StoppedError: it was asked to stop.
+            StoppedError: `stop` returned True.
             MissingExtraError: a package that computes the metrics is not installed.
         """
         was_training = model.training
@@ -223,7 +228,7 @@ class Task(ABC, Generic[D, E, B]):
 
     @abstractmethod
     def metrics(self, model: MobileNet, examples: E, evaluation: Evaluation) -> Metrics:
-        """The result of `evaluate`, of a network in evaluation mode and without gradients."""
+        """The result of `evaluate`; the network is in evaluation mode, without gradients."""
 
     def some(self, examples: E) -> E:
         """The first `tries` examples."""
@@ -233,12 +238,12 @@ class Task(ABC, Generic[D, E, B]):
         """The network with the classes of the data.
 
         Raises:
-            OptionError: it has another head.
+            OptionError: the network has another head.
         """
         return with_classes(spec, len(data.classes), head=cast("Telling", self.head))
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
-        """Images in a batch where there are so many to learn from."""
+        """Batch size for a number of training images."""
         return min(recipe.batch, count)
 
     def check(self, recipe: Recipe) -> None:
@@ -261,15 +266,15 @@ class Task(ABC, Generic[D, E, B]):
         """Refuse a teacher that does not suit a network.
 
         Raises:
-            TrainingError: the two have other classes or sizes.
+            TrainingError: classes or sizes of the two differ.
         """
 
     def faults(self, data: D) -> Sequence[Fault]:  # noqa: ARG002
-        """What is wrong with the data and was skipped or clipped."""
+        """Annotations and images that were skipped or clipped."""
         return ()
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
-        """The prediction for one image, and the image with it drawn, such as by `mnv2search.tasks.prediction.drawn`.
+        """The prediction for one image, and the image with the prediction drawn; `drawn` makes both.
 
         `picture` is an RGB image of any size; boxes with less than `least_score` are left out.
 
@@ -279,7 +284,7 @@ class Task(ABC, Generic[D, E, B]):
         raise OptionError(f"{self.name} has no predictions to draw", hint="define predict in its task")
 
     def reach(self, model: MobileNet, examples: E, classes: int) -> tuple[float | None, ...]:  # noqa: ARG002
-        """Of the objects of each class, the share that the network's anchors fit; nothing without anchors."""
+        """Share of each class's objects that the network's anchors match; empty without anchors."""
         return ()
 
 
@@ -287,10 +292,10 @@ AnyTask: TypeAlias = Task[Any, Any, Any]
 
 
 def named_task(name: str) -> AnyTask:
-    """The task of that name, built in or an entry point of the group ``mnv2search.tasks``.
+    """The task with a name, built in or an entry point of the group ``mnv2search.tasks``.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: there is no such task.
     """
     return cast("AnyTask", plugins.load("task", name)())
 
@@ -299,7 +304,7 @@ def task_of(spec: ModelSpec) -> AnyTask:
     """The task of a network, by its head.
 
     Raises:
-        OptionError: it has no head, or one of no task.
+        OptionError: the network has no head, or no task has this kind of head.
     """
     for name in plugins.names("task"):
         task = named_task(name)

@@ -1,1 +1,1 @@
-"""What plug-ins and tests need: strategies for values, and one contract class for each protocol."""
+"""Test helpers for plug-ins: Hypothesis strategies, and one contract class for each protocol."""

@@ -1,6 +1,6 @@
-"""What every plug-in has to keep to, as pytest classes: subclass one, give it a fixture, and run pytest.
+"""Contract tests of plug-ins, as pytest classes: subclass one, define its fixture, and run pytest.
 
-A latency device of your own is held to the same laws as ours by
+To test your own latency device:
 
     class TestMine(DeviceContract):
         @pytest.fixture
@@ -23,7 +23,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import BurstRequest, LatencyDevice, RunnerDevice
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 
-# For a comparison that a factor of ten decides.
+# Short, since the compared latencies differ by a factor of ten.
 TIME_S = 1.0
 
 
@@ -39,15 +39,15 @@ def network_of(*, width: float = 0.35, resolution: int = 96, repeats: int = 1) -
 
 
 class DeviceContract:
-    """Laws of a `LatencyDevice`; a subclass provides the fixture `device`."""
+    """Contract of a `LatencyDevice`; a subclass defines the fixture `device`."""
 
     def test_its_name_opens_an_equal_device(self, device: LatencyDevice) -> None:
-        """`info.name` is the text that opens it again."""
+        """`info.name` is the text that opens the device again."""
         with open_device(device.info.name) as again:
             assert again.info == device.info
 
     def test_what_it_measures_is_measured_on_it(self, device: LatencyDevice) -> None:
-        """A measurement is positive, inside its interval, and says where it was taken."""
+        """A measurement is positive, inside its interval, and names the device."""
         latency = device.measure(network_of())
         assert latency.kind == "measured"
         assert latency.device == device.info
@@ -55,13 +55,13 @@ class DeviceContract:
         assert latency.samples + latency.dropped > 0
 
     def test_a_far_larger_network_takes_longer(self, device: LatencyDevice) -> None:
-        """A network of a hundred times the multiply-adds is slower."""
+        """A network with a hundred times the multiply-adds is slower."""
         networks = (network_of(), network_of(width=1.4, resolution=224, repeats=3))
         small, large = Measurer(device).measure(networks, time_s=TIME_S)
         assert small.ci_high_ms < large.ci_low_ms
 
     def test_a_runner_runs_again_and_again(self, device: LatencyDevice) -> None:
-        """Preparing gives something that can be called any number of times."""
+        """A prepared network can be run any number of times."""
         spec = network_of()
         if isinstance(device, RunnerDevice):
             run = device.prepare(spec)
@@ -73,10 +73,10 @@ class DeviceContract:
 
 
 class EvaluatorContract:
-    """Laws of an `AccuracyEvaluator`; a subclass provides the fixture `evaluator`."""
+    """Contract of an `AccuracyEvaluator`; a subclass defines the fixture `evaluator`."""
 
     def test_its_accuracies_mean_what_it_says(self, evaluator: AccuracyEvaluator) -> None:
-        """Kind, metric and data set are those of `info`; the value lies in its interval, that between 0 and 1.
+        """Kind, metric and dataset equal those of `info`; the value is in its interval, within 0 to 1.
 
         Only a score, of the kind ``proxy``, may be any number.
         """
@@ -90,16 +90,16 @@ class EvaluatorContract:
         assert accuracy.kind == "proxy" or (accuracy.low >= 0 and accuracy.high <= 1)
 
     def test_equal_seeds_give_equal_accuracies(self, evaluator: AccuracyEvaluator) -> None:
-        """What is drawn is drawn from the seed."""
+        """All random numbers depend on the seed."""
         first, second = (evaluator.evaluate(network_of(), seed=7, report=no_report) for _ in range(2))
         assert first == second
 
 
 class ExporterContract:
-    """Laws of an `Exporter`; a subclass provides the fixture `exporter`."""
+    """Contract of an `Exporter`; a subclass defines the fixture `exporter`."""
 
     def test_what_it_writes_computes_the_same(self, exporter: Exporter, tmp_path: Path) -> None:
-        """The file is there, is as large as reported, and differs by no more than the tolerance."""
+        """The file exists, has the reported size, and differs by at most the tolerance."""
         target = tmp_path / f"network{exporter.suffix}"
         report = exporter.export(network_of(), weights=None, to=target, seed=0)
         assert report.path == target
@@ -107,13 +107,13 @@ class ExporterContract:
         assert report.max_relative_difference <= report.tolerance
 
     def test_it_leaves_nothing_else_behind(self, exporter: Exporter, tmp_path: Path) -> None:
-        """No temporary file stays beside the target."""
+        """No temporary file is left beside the target."""
         target = tmp_path / f"network{exporter.suffix}"
         exporter.export(network_of(), weights=None, to=target, seed=0)
         assert list(tmp_path.iterdir()) == [target]
 
     def test_a_folder_that_is_not_there_leaves_no_file(self, exporter: Exporter, tmp_path: Path) -> None:
-        """A target that cannot be written raises the package's own error."""
+        """A target that cannot be written raises `ExportError`."""
         from mnv2search.errors import ExportError
 
         with pytest.raises(ExportError):

@@ -30,14 +30,14 @@ _INTRUDERS = (
 
 
 def names() -> st.SearchStrategy[str]:
-    """Names of networks and spaces: any text that the rules allow, up to 24 characters."""
+    """Valid names of networks and spaces, up to 24 characters."""
     printable = st.characters(codec="utf-8", exclude_characters="/\\").filter(str.isprintable)
     return st.text(printable, min_size=1, max_size=24).filter(lambda name: name_problem(name) is None)
 
 
 @st.composite
 def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
-    """Valid rows; plain ones set nothing but expansion, channels, repeats, stride and kernel."""
+    """Valid rows; plain rows set only expansion, channels, repeats, stride and kernel."""
     values: dict[str, object] = {
         "channels": draw(st.sampled_from([8, 16, 24, 32, 40, 64])),
         "expansion": draw(st.sampled_from([1, 2, 3, 4.5, 6])),
@@ -53,7 +53,7 @@ def block_specs(draw: st.DrawFn, *, is_plain: bool = False) -> ms.BlockSpec:
 
 
 def _reconciled(values: dict[str, object]) -> dict[str, object]:
-    """The settings of a row without those that do not go with the others."""
+    """The settings of a row without incompatible ones."""
     dropped: tuple[str, ...] = ()
     if values.get("operator") == "fused":
         dropped = ("depthwise_location", "split_expansion", "split_projection", "depthwise_multiplier")
@@ -86,7 +86,7 @@ _BLOCK_OPTIONS: dict[str, st.SearchStrategy[object]] = {
 def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_resolution: int = 64) -> ms.ModelSpec:
     """Valid networks, small enough to build.
 
-    Plain networks set only what the paper's Table 2 sets, and take squares. Sides are in px.
+    Plain networks set only the columns of the paper's Table 2, and have square inputs. Sides are in px.
     """
     blocks = draw(st.lists(block_specs(is_plain=is_plain), min_size=1, max_size=max_rows))
     values: dict[str, object] = {
@@ -113,7 +113,7 @@ def specs(draw: st.DrawFn, *, is_plain: bool = False, max_rows: int = 4, max_res
 
 @st.composite
 def dense_specs(draw: st.DrawFn) -> ms.ModelSpec:
-    """Valid networks with a detector's or a segmenter's head, small enough to build."""
+    """Valid detectors and segmenters, small enough to build."""
     base = draw(specs(max_rows=3))
     head = draw(_detectors() | _segmenters())
     size = Size(*(max(own, MIN_DETECTOR_SIDE) for own in base.size))
@@ -181,7 +181,7 @@ _MODEL_OPTIONS: dict[str, st.SearchStrategy[object]] = {
 
 @st.composite
 def search_spaces(draw: st.DrawFn, *, is_plain: bool = False) -> SearchSpace:
-    """Valid search spaces with at least one axis, choices for each repeat among them."""
+    """Valid search spaces with at least one axis; some have separate choices for each repeat."""
     template = draw(specs(is_plain=is_plain, max_rows=3))
     axes = [Axis(at="width", options=_options(draw, template.width, [0.3, 0.6, 1.1], least=1))]
     if isinstance(template.resolution, int) and draw(st.booleans()):
@@ -217,7 +217,7 @@ def picks(space: SearchSpace) -> st.SearchStrategy[tuple[int, ...]]:
 
 @st.composite
 def edits(draw: st.DrawFn, text: str) -> str:
-    """`text` with one token deleted, doubled, replaced by an intruder, or swapped with the next."""
+    """`text` with one token deleted, doubled, replaced or preceded by an intruder, or swapped with the next."""
     tokens = _TOKEN.findall(text)
     at = draw(st.integers(0, len(tokens) - 1))
     kind = draw(st.sampled_from(["delete", "double", "replace", "insert", "swap"]))

@@ -1,1 +1,1 @@
-"""The training loop: optimizers, precision, several processes, throughput, checkpoints."""
+"""The training loop, with optimizers, precision, distributed training, throughput and checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to resume, in a file without code."""
+"""Checkpoints, from which a training resumes; loading one runs no code."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_JSON_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A training between two steps; fields without a description are those of `State`.
+    """A training between two steps; other fields are described in `State`.
 
     Attributes:
-        job: identity of the training; another one cannot resume from this checkpoint.
+        job: identity of the training; no other training can resume from this checkpoint.
         best: metrics of the best evaluation as a tuple, or None before the first.
-        averaged: state dict of the running mean of the weights, or None.
+        averaged: state dict of the running mean of the weights (EMA), or None.
         half: whether convolutions are computed in half precision.
         scaler: state dict of the gradient scaler in float16; otherwise None.
     """
@@ -56,20 +56,20 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write it whole or not at all; on a `TrainingError`, the last one is kept."""
+    """Write a checkpoint atomically; if that fails, the previous checkpoint is kept and `TrainingError` is raised."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     write_whole(path, torch_bytes({"mnv2search_checkpoint": FORMAT, **content}))
 
 
 def write_network(path: Path, model: torch.nn.Module, *, learned: Learned | None = None) -> None:
-    """Write weights and spec of a network, as `mnv2search compile -o NET.pt`; a `TrainingError` if that fails."""
+    """Write weights and spec of a network, as `mnv2search compile -o NET.pt`; raises `TrainingError` on failure."""
     assert isinstance(model, MobileNet)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_whole(path, torch_bytes({**told_of(model.spec, learned), "state_dict": state}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint of a file, None without a file, or a `TrainingError` for anything else."""
+    """Read a checkpoint; returns None if the file is missing, raises `TrainingError` if it cannot be read."""
     if not path.exists():
         return None
     try:
@@ -90,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Turn errors while a checkpoint is loaded into a model and an optimizer into a `TrainingError`."""
+    """Raise errors of loading a checkpoint into a model and an optimizer as `TrainingError`."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -108,19 +108,19 @@ def _fits(value: object, hint: object) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a `TrainingError` if that fails."""
+    """Write a file atomically; raises `TrainingError` on failure."""
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"{path} cannot be written: {str(error).splitlines()[0]}",
-            hint="make room, and run the same command again",
+            hint="free some space, and run the same command again",
         ) from error
 
 
 def read_json(kind: type[T], path: Path) -> T | None:
-    """A small value of a JSON file, None without a file, or a `TrainingError` for anything else."""
+    """Read a small JSON file; returns None if it is missing, raises `TrainingError` if it cannot be read."""
     if not path.exists():
         return None
     try:

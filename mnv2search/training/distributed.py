@@ -1,6 +1,7 @@
-"""Several processes that train one network together, as torchrun starts them.
+"""Distributed training by several processes started with torchrun.
 
-What they exchange goes through torch.distributed: gloo on CPUs, NCCL on GPUs. A process alone exchanges nothing.
+The processes communicate by torch.distributed, with gloo on CPUs and NCCL on GPUs. A single process does not
+communicate.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from torch import distributed, nn
 from mnv2search.errors import Mnv2SearchError, OptionError
 
 T = TypeVar("T")
-# The first process of a machine decodes the images, or evaluates at the end, while the others wait.
+# Timeout while the first process of a machine decodes the images, or evaluates at the end, and the others wait.
 PATIENCE = timedelta(hours=2)
 
 
 class OtherProcessError(Mnv2SearchError):
-    """Another process of the team has failed, and reported why."""
+    """Another process of the team failed, and reported the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
-    """This process (`rank`) among `size` that train together; rank 0 leads: it alone writes and reports."""
+    """This process (`rank`) of `size` processes that train together; only rank 0, the leader, writes and reports."""
 
     rank: int = 0
     size: int = 1
@@ -36,11 +37,11 @@ class Team:
 
     @property
     def is_leader(self) -> bool:
-        """Whether it writes files and reports progress."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def shared(self, network: nn.Module) -> nn.Module:
-        """The network with gradients that are the mean over all processes, and the leader's weights."""
+        """Wrap a network to start from the leader's weights and to average gradients over all processes."""
         if self.size == 1:
             return network
         placed = torch.device(self.device)
@@ -55,13 +56,13 @@ class Team:
         return tuple(added.tolist())
 
     def take_buffers(self, network: nn.Module) -> None:
-        """Take over the leader's running statistics of batch norm, which differ between processes until then."""
+        """Copy the leader's batch norm statistics, which differ between processes."""
         if self.size > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, 0)
 
     def agreed(self, make: Callable[[], T]) -> T:
-        """The leader's value in every process; if it fails, the others raise an `OtherProcessError`."""
+        """The leader's value in every process; if the leader fails, the others raise `OtherProcessError`."""
         made, failure = _tried(make) if self.is_leader else (None, None)
         self._refuse(failure)
         values = [made]
@@ -70,9 +71,9 @@ class Team:
         return values[0]  # type: ignore[return-value]
 
     def in_turn(self, make: Callable[[], T]) -> T:
-        """A value that each process makes, first the first of each machine, whose files the others then find.
+        """Compute a value in the first process of each machine, then in the others, which find its files.
 
-        If a first one fails, the others raise an `OtherProcessError`.
+        If a first process fails, the others raise `OtherProcessError`.
         """
         made, failure = _tried(make) if self.local_rank == 0 else (None, None)
         self._refuse(failure)
@@ -92,18 +93,18 @@ ALONE = Team()
 
 
 def own_device() -> str:
-    """Device of torch for a process that trains alone: CUDA if it is available."""
+    """The torch device of a single process: CUDA if available."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager
 def joined(accelerator: str) -> Iterator[Team]:
-    """The team that torchrun made this process part of, or this process alone.
+    """Join the team of processes started by torchrun; without torchrun, yields a team of one process.
 
     `accelerator` is ``cpu``, ``cuda``, or ``auto``, which takes CUDA if it is available.
 
     Raises:
-        OptionError: there is no CUDA device, or there are fewer than processes on this machine.
+        OptionError: there is no CUDA device, or fewer CUDA devices than processes on this machine.
     """
     is_cuda = torch.cuda.is_available() if accelerator == "auto" else accelerator == "cuda"
     if is_cuda and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The learner that a training loop trains, and the settings of one training."""
+"""The interface between the training loop and a model, and the settings of one training."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Settings of one training: its place, length and callbacks.
+    """Settings of one training: folder, length and callbacks.
 
     Attributes:
-        folder: for ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
-        data: fingerprint of the dataset; a checkpoint of another one is refused.
-        team: processes that train together, each on its share of every batch; the leader alone writes and reports.
-        precision: of the convolutions (autocast); None takes half precision if a trial shows that it is clearly
-            faster: bfloat16, or float16 on a GPU without bfloat16. A resumed training keeps its own.
-        epochs: overrides the recipe's.
-        steps: overrides epochs.
-        time_s: wall time, overrides epochs: the number of steps is planned by the speed of the first ones, and
-            reduced if later ones are slower.
-        limit_s: wall time limit of the steps or epochs; there are fewer if they do not fit.
-        after: later evaluations for which time is reserved, in units of one on the validation images.
-        evaluations: during the training, at most, apart from the last; None takes the task's.
+        folder: folder of ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
+        data: fingerprint of the dataset; a checkpoint with another fingerprint is refused.
+        team: processes that train together, each on its share of every batch; only the leader writes and reports.
+        precision: precision of the convolutions (autocast); None takes half precision if a trial shows that it is
+            clearly faster: bfloat16, or float16 on a GPU without bfloat16. A resumed training keeps its precision.
+        epochs: number of epochs (overrides the recipe).
+        steps: number of steps (overrides epochs).
+        time_s: wall time (overrides epochs): the number of steps is planned by the speed of the first steps, and
+            reduced if later steps are slower.
+        limit_s: wall time limit of `steps` or `epochs`, which are shortened if they do not fit.
+        after: evaluations after the training for which time is reserved, in units of a validation.
+        evaluations: largest number of evaluations before the last; None takes that of the task.
         on_note: called if the best weights are lost, or the time is too short for a training.
-        stop: polled after every step and between the batches of an evaluation; a checkpoint is written on a stop.
+        stop: polled after every step and between the batches of an evaluation; on a stop, a checkpoint is written.
     """
 
     folder: Path
@@ -67,13 +67,13 @@ class Job:
 
 
 class Learner(ABC, Generic[B]):
-    """A model with its batches, its gradient and its evaluation.
+    """A model with its batches, gradients and evaluation, for the training loop.
 
     Attributes:
         epoch_steps: batches in an epoch.
-        identity: distinguishes the training from others; a checkpoint of another is refused.
+        identity: values that identify the training; a checkpoint with others is refused.
         what: noun for messages.
-        evaluations: during a training, at most, apart from the last; 0 for a learner that is not evaluated.
+        evaluations: largest number of evaluations before the last; 0 disables evaluation.
         time_share: share of the time to plan with.
         checkpoint_s: longest time between two checkpoints.
     """
@@ -91,22 +91,25 @@ class Learner(ABC, Generic[B]):
 
     @abstractmethod
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
-        """The batches of an epoch from number `first` on; with `ahead`, made before they are needed."""
+        """The batches of an epoch, starting with number `first`; with `ahead`, they are prefetched."""
 
     @abstractmethod
     def backward(self, model: nn.Module, batch: B, state: State, scaler: torch.amp.GradScaler) -> float:
-        """Add the gradient of a batch, scaled, to the weights' gradients; the loss."""
+        """Add the scaled gradient of a batch to the gradients of the weights; returns the loss."""
 
     def evaluate(self, model: nn.Module, *, stop: Callable[[], bool]) -> Metrics:
-        """Metrics on the validation images, unless `evaluations` is 0; a `StoppedError` if `stop` asked for it."""
+        """Metrics on the validation images; raises `StoppedError` if `stop` returns True.
+
+        Not called if `evaluations` is 0.
+        """
         raise NotImplementedError
 
     def evaluate_some(self, model: nn.Module) -> float:
-        """Evaluate on a few validation images; their share of all."""
+        """Evaluate on a few validation images; returns their share of all validation images."""
         raise NotImplementedError
 
     def work(self, share: float) -> float:  # noqa: ARG002
-        """Mean work of a step in the rest of a training, of which a share is over, in units of `last_work`."""
+        """Mean work of a remaining step after a share of the training, in units of `last_work`."""
         return 1.0
 
     @property

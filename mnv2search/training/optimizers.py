@@ -1,4 +1,4 @@
-"""Optimizers, learning rates and running means of weights, by a recipe."""
+"""Optimizers, learning rate schedules, and running means of weights (EMA) of a recipe."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mnv2search.recipe import Recipe
 
 
 class RmsPropTf(Optimizer):
-    """TensorFlow's RMSProp, which slim's learning rates and epsilon 1.0 are meant for.
+    """TensorFlow's RMSProp, for which slim's learning rates and epsilon of 1.0 are chosen.
 
-    Unlike torch's, epsilon is inside the root, the mean of squares starts at 1, and the learning rate is part of the
-    momentum. Weight decay is added to the gradient.
+    Unlike in torch, epsilon is inside the square root, the mean of squares starts at 1, and the learning rate is part
+    of the momentum. Weight decay is added to the gradient.
 
     Source: tensorflow/core/kernels/training_ops.cc, ApplyRMSProp.
     """
@@ -33,7 +33,7 @@ class RmsPropTf(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; `closure` computes the loss anew where it is given."""
+        """Take one step; `closure`, if given, recomputes the loss."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -57,7 +57,7 @@ class RmsPropTf(Optimizer):
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """The recipe's optimizer over two groups: the weights that decay, and all else."""
+    """The recipe's optimizer with two parameter groups: weights with weight decay, and all others."""
     decaying = [p for kind, p in _weights(model) if kind == "weight" and p.ndim > 1]
     kept = {id(p) for p in decaying}
     groups = [
@@ -72,14 +72,14 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def learning_rate(recipe: Recipe, *, step: int, steps: int, epoch_steps: float, batch: int) -> float:
-    """The rate of a step, counted from 0.
+    """The learning rate of a step, counted from 0.
 
     >>> recipe = Recipe(lr=0.2, lr_batch=64, batch=64, schedule="cosine")
     >>> [round(learning_rate(recipe, step=s, steps=10, epoch_steps=5, batch=64), 3) for s in (0, 5)]
     [0.2, 0.1]
     """
     highest = recipe.lr * batch / recipe.lr_batch
-    # a short training rises for a fifth of it at most
+    # the warm-up takes at most a fifth of the training
     rising = min(recipe.warmup_epochs * epoch_steps, steps / 5)
     if step < rising:
         return highest * (step + 1) / (rising + 1)
@@ -100,19 +100,19 @@ def _weights(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
             yield "depthwise" if module.depthwise else "weight", module.weight
 
 
-# Batch norm's running figures forget over a window of this share of the steps at most: with slim's momentum of 0.003
-# a training of a few hundred steps would be evaluated with the figures of its beginning.
+# Largest window of batch norm's running statistics, as a share of the steps: with slim's momentum of 0.003, a
+# training of a few hundred steps would be evaluated with the statistics of its beginning.
 NORM_WINDOW = 0.05
 
 
 class RunningMean:
-    """The running mean of a model's weights and of its batch norm statistics.
+    """The running mean (EMA) of a model's weights and batch norm statistics.
 
-    The mean is changed in place; the tensors of the model have to keep their identity.
+    The mean is updated in place; the tensors of the model must not be replaced.
     """
 
     def __init__(self, averaged: nn.Module, model: nn.Module) -> None:
-        mean, new = averaged.state_dict(), model.state_dict()  # made once: it takes longer than moving the mean
+        mean, new = averaged.state_dict(), model.state_dict()  # made once, since this takes longer than an update
         real = [name for name, tensor in mean.items() if tensor.is_floating_point()]
         counts = [name for name in mean if name not in set(real)]
         self._mean, self._new = [mean[n] for n in real], [new[n] for n in real]
@@ -120,14 +120,14 @@ class RunningMean:
 
     @torch.no_grad()
     def move(self, decay: float) -> None:
-        """One step towards the model; counts are taken over."""
+        """Move the mean one step towards the model; counts are copied."""
         torch._foreach_lerp_(self._mean, self._new, 1 - decay)
-        if self._mean_counts:  # networks without batch norm count nothing
+        if self._mean_counts:  # empty without batch norm
             torch._foreach_copy_(self._mean_counts, self._new_counts)
 
 
 def set_momentum(model: nn.Module, steps: int) -> None:
-    """Let batch norm forget over a share of the steps at most."""
+    """Raise the momentum of batch norm so that its window is at most `NORM_WINDOW` of the steps."""
     least = min(1.0, 1 / (NORM_WINDOW * steps))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum < least:
@@ -135,7 +135,7 @@ def set_momentum(model: nn.Module, steps: int) -> None:
 
 
 def set_dropout(model: nn.Module, share: float | None) -> None:
-    """Drop this share before the classifier; None leaves the model's own."""
+    """Set the dropout probability before the classifier; None keeps that of the model."""
     if share is not None:
         for module in model.modules():
             if isinstance(module, nn.Dropout):

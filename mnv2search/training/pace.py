@@ -7,34 +7,34 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-# A training by time: so many steps tell how fast it goes, or as many as fit into this share of the time, but two.
+# Trial of a training by time: steps that are timed, or as many as fit into this share of the time, at least two.
 TRIAL_STEPS = 24
 TRIAL_SHARE = 0.1
-# Of the time, what is planned with; the rest is for what cannot be foreseen.
+# Share of the time to plan with; the rest is for delays.
 TIME_SHARE = 0.9
-# Of the time for steps and evaluations, what evaluations take at most, apart from the last.
+# Largest share of the time for steps and evaluations that evaluations take, apart from the last.
 JUDGING_SHARE = 0.25
 
 
 class Plan(NamedTuple):
-    """The number of steps of a training, and of those from one evaluation to the next (`every`)."""
+    """The number of steps of a training, and of steps from one evaluation to the next (`every`)."""
 
     steps: int
     every: int
 
 
 class Pace:
-    """Speed of a training and, with a time limit, its number of steps, with evaluations considered.
+    """Speed of a training including evaluations and, with a time limit, its number of steps.
 
     Args:
-        first: steps that were done before.
+        first: steps done earlier.
         time_s: time limit, or None.
         begin: start of the time, by `clock`; None takes now.
-        epoch_steps: there are so many steps, or a multiple of them, between two evaluations.
-        evaluations: at most, in the whole training, apart from the last.
-        after: evaluations after the training, in units of one on the validation images.
+        epoch_steps: steps of an epoch; the steps between two evaluations are a multiple.
+        evaluations: largest number of evaluations before the last.
+        after: evaluations after the training, in units of a validation.
         time_share: share of the time to plan with.
-        work: mean work of a step in the rest of a training, of which a share is over.
+        work: mean work of a remaining step, by the finished share of the training.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Pace:
         return self._clock() - self.begin
 
     def stepped(self, step: int, work: float = 1.0) -> None:
-        """Count a finished step, and its work."""
+        """Record a finished step, and its work."""
         if self._warm:
             self._worked += work
         else:
@@ -73,7 +73,7 @@ class Pace:
             self._first, self._since = step, self._clock()  # the first step is slow
 
     def judged(self, seconds: float) -> None:
-        """Count an evaluation, with its seconds."""
+        """Record the duration of an evaluation."""
         if self._warm:
             self._since += seconds
         self._judging_s += seconds
@@ -81,12 +81,12 @@ class Pace:
         self.has_worked = True
 
     def expect(self, seconds: float, *, took_s: float) -> None:
-        """Expected duration of an evaluation, until there is one; determining it took `took_s`."""
+        """Set the expected duration of an evaluation, until the first; determining it took `took_s`."""
         self._since += took_s
         self._expected_s = seconds
 
     def per_s(self, step: int) -> float:
-        """Steps a second, without the evaluations."""
+        """Steps per second, without evaluations."""
         return (step - self._first) / max(self._clock() - self._since, 1e-9)
 
     @property
@@ -95,7 +95,7 @@ class Pace:
         return self._judging_s / self._judged if self._judged else self._expected_s
 
     def is_tried(self, step: int) -> bool:
-        """Whether there were enough steps to plan with."""
+        """Whether there were enough steps to plan by."""
         if self._time_s is None or step <= self._first or not self._warm:
             return False
         return step - self._first >= TRIAL_STEPS or self.elapsed_s >= TRIAL_SHARE * self._time_s
@@ -110,7 +110,7 @@ class Pace:
         return self._work(share) / work_per_s
 
     def plan(self, step: int, steps: int = 0) -> Plan:
-        """The plan for the time that is left after `step` of `steps` planned ones (0: none planned yet)."""
+        """Plan the remaining time after `step` of `steps` planned steps (0: not planned yet)."""
         assert self._time_s is not None
         left_s = self._time_share * self._time_s - self.least_s
         step_s = self._step_s(step / steps if steps else 0.0)
@@ -124,7 +124,7 @@ class Pace:
         return Plan(step + steps, every)
 
     def shortened(self, step: int, plan: Plan) -> Plan:
-        """The plan, or a shorter one where it does not fit into the time any more."""
+        """The plan, or a shorter plan if it no longer fits into the time."""
         left = plan.steps - step
         if self._time_s is None or left <= 0:
             return plan

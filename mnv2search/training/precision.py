@@ -10,7 +10,7 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 
 def half_of(device: str) -> Precision:
-    """The half precision that suits a device: bfloat16, but float16 on a GPU without arithmetic for it.
+    """The half precision of a device: bfloat16, or float16 on a GPU without bfloat16 arithmetic.
 
     >>> half_of("cpu")
     'bfloat16'
@@ -21,7 +21,7 @@ def half_of(device: str) -> Precision:
 
 
 def scaler_of(precision: Precision, device: str) -> torch.amp.GradScaler:
-    """A scaler that keeps small gradients from vanishing in float16, and does nothing in other precisions.
+    """A gradient scaler, which prevents underflow in float16 and is disabled in other precisions.
 
     Source: Micikevicius et al., arXiv 1710.03740, section 3.2.
     """
@@ -29,6 +29,6 @@ def scaler_of(precision: Precision, device: str) -> torch.amp.GradScaler:
 
 
 def autocast(precision: Precision, device: str) -> torch.autocast:
-    """A context in which convolutions are computed in a precision."""
+    """A context that computes convolutions in the given precision."""
     lower = torch.float16 if precision == "float16" else torch.bfloat16
     return torch.autocast(torch.device(device).type, lower, enabled=precision != "float32")

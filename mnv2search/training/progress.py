@@ -1,4 +1,4 @@
-"""The state of a training, the progress that it reports, and its outcome."""
+"""State, progress and result of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Progress:
     """The progress of a training.
 
     Attributes:
-        steps: in all; 0 while unknown.
+        steps: total number of steps; 0 while unknown.
         epoch: counted from 1.
         loss: running mean of the training loss.
         evaluated: metrics on the validation images, after an evaluation.
@@ -31,13 +31,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """The outcome of a training.
+    """The result of a training.
 
     Attributes:
-        best: metrics of the best evaluation, on the validation images; it took place after `best_step`.
-        epochs: completed, as a fraction.
-        seconds: of training and evaluation, over all processes that worked on it one after another.
-        images_per_s: of training, in the last process that made a step.
+        best: validation metrics of the best evaluation, which followed `best_step`.
+        epochs: completed epochs, with fraction.
+        seconds: time of training and evaluation, including earlier parts of a resumed training.
+        images_per_s: training throughput, in the last process that took a step.
         resumed_at: first step of this process; 0 for a new training.
     """
 
@@ -54,7 +54,7 @@ class Trained:
 
     @property
     def was_finished(self) -> bool:
-        """Whether there was nothing left to do."""
+        """Whether the training was already finished before."""
         return 0 < self.resumed_at == self.steps
 
 
@@ -63,11 +63,12 @@ class State:
     """The variable state of a training.
 
     Attributes:
-        steps: in all; 0 while unknown.
-        every: steps from one evaluation to the next; 0 if the length of an epoch decides.
+        steps: total number of steps; 0 while unknown.
+        every: steps from one evaluation to the next; 0 if determined by the length of an epoch.
         is_unjudged: the evaluation after the last step is missing.
         time_s: requested time, or None.
-        seconds: of earlier processes, as `images_per_s`.
+        seconds: training time of earlier processes.
+        images_per_s: throughput of earlier processes.
     """
 
     step: int = 0
@@ -85,6 +86,6 @@ class State:
 
 
 def history_record(progress: Progress) -> dict[str, object]:
-    """A line of a training's history."""
+    """The record of a training's history for one progress report."""
     evaluated = None if progress.evaluated is None else record_of(progress.evaluated)
     return asdict(replace(progress, evaluated=None)) | {"evaluated": evaluated}

@@ -1,4 +1,4 @@
-"""Training speed of this machine, and the durations and lengths of trainings by it."""
+"""Training speed of this machine, and the expected durations and lengths of trainings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mnv2search.errors import StoppedError
 from mnv2search.spec.plan import Plan
 from mnv2search.training.precision import Precision
 
-# Trainings below which a search is none: they are made shorter, down to what is useful at all, until so many fit.
+# Smallest useful number of trainings in a search: trainings are shortened, within limits, until this many fit.
 WANTED = 4
-# Lengths that are looked at.
+# Number of lengths that are tried.
 LENGTHS = 1000
-# Less of a training says nothing of how long one takes.
+# Fewest steps of a training from which the duration of later ones is estimated.
 LEAST_STEPS = 10
-# Images of a pass that is timed.
+# Images in a timed pass.
 BATCH = 32
-# Steps that are timed in each precision, and how much faster half precision has to be: without arithmetic for it, it
-# is ten times slower, and a tenth is not worth its rounding.
+# Timed steps in each precision, and the largest ratio of times at which half precision is chosen: without hardware
+# support it is ten times slower, and saving a tenth is not worth the rounding errors.
 HALF_TRIALS = 3
 HALF_FASTER = 0.85
-# Slower than this many times a step in single precision, there is no need to try again.
+# If a step in half precision is slower than this many steps in single precision, the trial ends.
 HALF_HOPELESS = 2.0
 
 
@@ -40,9 +40,10 @@ class Timed(NamedTuple):
 
 
 class Speed:
-    """Expected durations: linear in multiply-adds through one or two timed networks, scaled by finished trainings.
+    """Expected durations of trainings, interpolated in multiply-adds and scaled by finished trainings.
 
-    The network with fewer multiply-adds comes first; with one, durations of larger networks are proportional.
+    One or two networks are timed, of which the smaller is first; after one, durations of larger networks are
+    proportional to multiply-adds.
 
     >>> speed = Speed([Timed(100, 1.0, 2.0), Timed(200, 1.5, 3.0)])
     >>> speed.training_s(150, steps=10, evaluations=2)
@@ -64,7 +65,7 @@ class Speed:
         return self._scale * self._unscaled_s(madds, steps, evaluations)
 
     def took(self, seconds: float, *, madds: float, steps: int, evaluations: int) -> None:
-        """Scale later expectations by the duration of a training, whole or not."""
+        """Scale later expectations by the duration of a training, finished or not."""
         if steps >= LEAST_STEPS:
             self._scale = seconds / self._unscaled_s(madds, steps, evaluations)
 
@@ -92,11 +93,11 @@ class TrainingLength(NamedTuple):
 def chosen_length(
     training_s: Callable[[int], float], *, asked: int, least: int, time_s: float, wanted: int = WANTED
 ) -> TrainingLength:
-    """The longest trainings, of at most so many steps, of which as many as are wanted fit into a time.
+    """Choose the longest trainings, of at most `asked` steps, of which `wanted` fit into a time.
 
-    Where that would make them too short, it is the longest of which as many fit as of the shortest.
+    If fewer than `wanted` trainings of `least` steps fit, the longest trainings are chosen of which as many fit.
 
-    `training_s` gives the wall time of a training of so many steps; one of fewer than `least` steps is useless.
+    `training_s` returns the wall time of a training by its steps; trainings of fewer than `least` steps are useless.
 
     >>> chosen_length(lambda steps: steps, asked=150, least=60, time_s=700)
     TrainingLength(steps=150, fitting=4)
@@ -119,7 +120,7 @@ def chosen_length(
 
 
 def evaluations_of(steps: int, *, epoch_steps: int, most: float) -> int:
-    """How many evaluations a training makes: after an epoch or several, and at its end.
+    """Number of evaluations of a training: after every epoch or every few epochs, and at the end.
 
     >>> evaluations_of(150, epoch_steps=25, most=4), evaluations_of(60, epoch_steps=25, most=4)
     (3, 3)
@@ -135,10 +136,10 @@ def training_rate(
     most_s: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Multiply-adds (of one evaluation) in a second of training here, by a pass forward and back of each network.
+    """Forward multiply-adds per second of training on this machine, by a forward and backward pass of each network.
 
-    `networks` are functions from images (N, 3, H, W) to logits with their plans, the cheapest first, which only warms
-    up. Networks expected to take longer than `most_s` are left out.
+    `networks` are functions from images (N, 3, H, W) to logits with their plans, cheapest first; the first is only
+    for warm-up. Networks expected to exceed `most_s` are left out.
     """
     done, spent_s, left_s = 0.0, 0.0, most_s
     for number, (net, laid_out) in enumerate(networks):
@@ -167,12 +168,12 @@ def fastest(
     is_over: Callable[[], bool] = lambda: False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Precision:
-    """Half precision if its steps are clearly faster than in single precision, by a few of each in turn.
+    """Half precision if a few alternating steps show that it is clearly faster than single precision.
 
-    `is_over` is polled after every step (no time for more), `stop` before every step.
+    `is_over` is polled after every step and ends the trial; `stop` is polled before every step.
 
     Raises:
-        StoppedError: `stop` asked for it.
+        StoppedError: `stop` returned True.
     """
     seconds: dict[Precision, list[float]] = {"float32": [], half: []}
     for precision in ("float32", half) * HALF_TRIALS:

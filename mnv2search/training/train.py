@@ -1,4 +1,4 @@
-"""The training of a network for a task."""
+"""Train a network for a task."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def train(
     """Train a network, or resume a training that stopped in the job's folder.
 
     The model is trained in place. The best weights on the `held_out` examples are kept, and written with the names of
-    the classes. A teacher is distilled from for half of the loss.
+    the classes. With a teacher, half of the loss is distillation.
 
     Raises:
-        StoppedError: it was asked to stop before the first evaluation.
+        StoppedError: the training was asked to stop before the first evaluation.
         OptionError: the folder holds another training, the recipe does not suit the task, or a batch cannot be
             divided among the processes.
         DataError: there are too few examples.
@@ -79,7 +79,7 @@ def time_training(
     device: str = "cpu",
     clock: Callable[[], float] = time.monotonic,
 ) -> Timed:
-    """Wall time of a step and of an evaluation, by a few of each; the network is useless afterwards.
+    """Measure the wall time of a training step and of an evaluation; the network is useless afterwards.
 
     Raises:
         DataError: there are too few examples.

@@ -1,4 +1,4 @@
-"""The training loop of every learner: steps, evaluations, checkpoints, and exact resumption."""
+"""The training loop: steps, evaluations, checkpoints, and exact resumption."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from mnv2search.training.throughput import fastest
 
 LAST, BEST = "last.ckpt", "best.pt"
 UNKNOWN_STEPS = 1_000_000
-# Steps that are timed, after a first one.
+# Steps that are timed, after a warm-up step.
 TIMED_STEPS = 3
-# Parts of the state that a checkpoint holds as they are.
+# Fields of the state that a checkpoint stores unchanged.
 SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
 
 
@@ -40,9 +40,9 @@ def own_draws(device: str) -> Iterator[None]:
 
 
 class Trainer(Generic[B]):
-    """Trains a learner; all random numbers depend on the seed and the number of the step alone.
+    """Trains a learner; all random numbers depend only on the seed and the number of the step.
 
-    A resumed training makes the same steps as an uninterrupted one on the same machine with as many threads.
+    A resumed training takes the same steps as an uninterrupted one on the same machine with as many threads.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -59,7 +59,7 @@ class Trainer(Generic[B]):
         self.pace = self._new_pace(job.clock())
 
     def run(self) -> Trained | None:
-        """Train to the end, or resume; None for a learner that is not evaluated. Errors are those of `train`."""
+        """Train to the end, or resume; returns None for a learner that is not evaluated. Raises as `train`."""
         self._begin()
         state, resumed_at = self.state, self.state.step
         self.shared = self.job.team.shared(self.model)
@@ -90,7 +90,7 @@ class Trainer(Generic[B]):
         )
 
     def seconds(self) -> tuple[float, float]:
-        """Wall time of a step and of a whole evaluation, by a few of each; the model is useless afterwards."""
+        """Measure the wall time of a step and of an evaluation; the model is useless afterwards."""
         self._set_precision("float32")
         self.state.steps = 1 + TIMED_STEPS
         clock = self.job.clock
@@ -145,12 +145,12 @@ class Trainer(Generic[B]):
             named = ", ".join("set of images" if key == "data" else key for key in different)
             raise OptionError(
                 f"{folder} holds a {self.learner.what} with another {named}",
-                hint="resume with what it was begun with, or give another folder",
+                hint="resume with the original settings, or give another folder",
             )
         return saved if saved.best is None else self._without_lost_weights(saved)
 
     def _without_lost_weights(self, saved: Checkpoint) -> Checkpoint:
-        """The checkpoint, without its best metrics if `best.pt`, which holds their weights, cannot be read."""
+        """The checkpoint, without its best metrics if their weights in `best.pt` cannot be read."""
         try:
             read_network(self.job.folder / BEST)
         except (WeightsError, SpecError) as error:
@@ -179,9 +179,9 @@ class Trainer(Generic[B]):
         self.scaler = scaler_of(precision, self.job.device)
 
     def _fastest(self) -> Precision:
-        """Half precision if a few steps in it are clearly faster than in single precision.
+        """Half precision if a few steps show that it is clearly faster than single precision.
 
-        It is tried on GPUs too: a small network waits for the host, which has more to do where numbers are converted.
+        Half precision is timed on GPUs too: a small network waits for the host, which must also launch conversions.
         """
         job, learner = self.job, self.learner
         tried = copy.deepcopy(self.model)
@@ -207,7 +207,7 @@ class Trainer(Generic[B]):
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _steps(self) -> bool:
-        """Make all steps that are left; whether a stop was requested before the last."""
+        """Take all remaining steps; returns whether a stop was requested before the last."""
         job, state = self.job, self.state
         written, stopped = job.clock(), False
         with closing(self._batches_left()) as batches:
@@ -261,7 +261,7 @@ class Trainer(Generic[B]):
     def descend(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
     ) -> float:
-        """One step of an optimizer, skipped if gradients in float16 are not finite; the loss before it."""
+        """Take one optimizer step, skipped if float16 gradients are not finite; returns the loss before the step."""
         if not model.training:
             model.train()
         optimizer.zero_grad(set_to_none=True)
@@ -276,7 +276,7 @@ class Trainer(Generic[B]):
     # -- length --------------------------------------------------------------------------------------------------
 
     def _set_length(self) -> None:
-        """Plan the steps that fit into the time by the leader's pace, and fewer if it slows down."""
+        """Plan the steps that fit into the time by the leader's speed, and fewer if it decreases."""
         state, pace, team = self.state, self.pace, self.job.team
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
@@ -298,7 +298,7 @@ class Trainer(Generic[B]):
 
     def _expect(self) -> None:
         clock, begin = self.job.clock, self.job.clock()
-        self.learner.evaluate_some(self._shown)  # loads what evaluates
+        self.learner.evaluate_some(self._shown)  # warm-up
         warm = clock()
         share = self.learner.evaluate_some(self._shown)
         ended = clock()
@@ -316,7 +316,7 @@ class Trainer(Generic[B]):
         return self.model if self.averaged is None else self.averaged
 
     def _evaluate(self) -> Metrics | None:
-        """Metrics on the validation images, None without them or if stopped; writes the best weights so far."""
+        """Metrics on the validation images, or None if not evaluated or stopped; writes the best weights so far."""
         state, shown, job = self.state, self._shown, self.job
         if not self.evaluations:
             return None
@@ -339,7 +339,7 @@ class Trainer(Generic[B]):
         state, pace = self.state, self.pace
         seconds = state.seconds + (pace.elapsed_s if pace.has_worked else 0.0)
         self.timed = seconds, pace.per_s(state.step) * self.learner.batch or state.images_per_s
-        if not self.job.team.is_leader or not state.steps:  # of an unknown length, there is little to lose yet
+        if not self.job.team.is_leader or not state.steps:  # while the length is unknown, little would be lost
             return
         write_checkpoint(
             self.job.folder / LAST,

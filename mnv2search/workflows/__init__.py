@@ -1,1 +1,1 @@
-"""What each command does from beginning to end, free of the command line."""
+"""The commands as Python functions, independent of the command line."""

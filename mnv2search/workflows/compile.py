@@ -1,4 +1,4 @@
-"""A spec laid out, counted twice, written in the formats asked for, and evaluated with the files."""
+"""Count, export and evaluate the network of a spec."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def compile(
     Args:
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
         output: files to write; the extension of each sets its format.
-        weights: file to load. Default: the weights in the file of the spec, or in the `.pt` file beside it, or
-            random.
-        precision: of the files: ``fp32``, ``fp16`` or ``int8``.
+        weights: weights file to load; by default the weights in the file of the spec, those in the `.pt` file
+            beside it, or random ones.
+        precision: precision of the files: ``fp32``, ``fp16`` or ``int8``.
         calibration: folder of images from which int8 ranges are computed.
-        normalization: of the calibration images.
+        normalization: normalization of the calibration images.
         data: images to evaluate the network and the files on.
-        seed: of random weights.
+        seed: random seed of the weights, if they are random.
         force: overwrite existing files.
-        no_fvcore: skip the count by fvcore, for which the network must be built.
-        width: multiplier (overrides the file's).
-        resolution: side, or height and width (overrides the file's).
-        head_output: output of a detector or segmenter (overrides the file's).
+        no_fvcore: skip the count by fvcore, which builds the network.
+        width: width multiplier (overrides the file).
+        resolution: side, or height and width (overrides the file).
+        head_output: output of a detector or segmenter (overrides the file).
         pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
-        on_note: called with a message about the weights that are used.
+        on_note: called with a message about the weights.
 
     Raises:
         Mnv2SearchError: a file cannot be written, or an option does not suit the network.
@@ -89,7 +89,7 @@ def compile(
     _check_files(files)
     own = Path(spec) if isinstance(spec, str | Path) and str(spec).endswith(SAVED) else None
     if own is not None and (weights is not None or first or any((pick, width, resolution))):
-        raise OptionError(f"{spec} holds its own spec and weights", hint="leave out what would change them")
+        raise OptionError(f"{spec} holds its own spec and weights", hint="leave out options that change them")
     network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)
     found = path_of(weights) or own or _weights_beside(spec, network, files.outputs, on_note)
     if head_output is not None:
@@ -103,7 +103,7 @@ def _weights_beside(
     outputs: Sequence[Path],
     on_note: Callable[[str], None],
 ) -> Path | None:
-    """The weights file beside a spec file, if files are written and it holds that very network."""
+    """The weights file beside a spec file, if files are written and both specify the same network."""
     if not isinstance(spec, str | Path) or not outputs or not str(spec).endswith((".yaml", ".yml")):
         return None
     beside = Path(spec).with_suffix(".pt")
@@ -119,7 +119,7 @@ def _weights_beside(
     if held != network:
         on_note(f"{beside} beside the spec holds another network: the weights are random")
         return None
-    on_note(f"weights: {beside}, which stands beside the spec")
+    on_note(f"weights: {beside}, found beside the spec")
     return beside
 
 
@@ -151,7 +151,10 @@ def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvco
 
 
 def _check_memory(laid_out: Plan, *, is_written: bool, is_built: bool) -> None:
-    """Refuse a network that takes more memory than there is: itself, its arrays and the file, and two images."""
+    """Refuse a network that does not fit in memory.
+
+    Writing files takes three copies of the weights (network, arrays, file) and two images.
+    """
     from mnv2search.model.memory import check_memory
 
     if is_written:
@@ -161,7 +164,7 @@ def _check_memory(laid_out: Plan, *, is_written: bool, is_built: bool) -> None:
 
 
 def _fvcore_count(laid_out: Plan, seed: int) -> int:
-    """The multiply-adds by fvcore, which must be those of the plan."""
+    """Count multiply-adds with fvcore, and check that the plan has as many."""
     from mnv2search.model.build import build
     from mnv2search.model.fvcore_count import fvcore_madds
 
@@ -200,7 +203,10 @@ def _is_dense(spec: ModelSpec) -> bool:
 
 
 def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
-    """Images cut as for evaluation: of classifiers the middle, of scenes the whole, and of those for learning."""
+    """Calibration images, preprocessed as for evaluation: a center crop for classifiers, otherwise the whole image.
+
+    If `source` is a dataset for detection or segmentation, only its training images are used.
+    """
     from mnv2search.export.calibration import calibration_images
 
     if not _is_dense(spec):
@@ -213,7 +219,7 @@ def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibrati
     except DataError:
         if not source.is_dir():
             raise
-        # images on their own: nothing but their pixels is needed
+        # a plain folder of images: calibration needs no annotations
         return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
     files = [scene.path for scene in scenes.train]
     return calibration_images(source, files=files, size=spec.size, normalization=normalization, whole=True)
@@ -228,12 +234,14 @@ def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
 
 
 def _check_files(files: _Files) -> None:
-    """Refuse options that do not go together and files that cannot be written; loads no package of networks."""
+    """Refuse options that contradict each other and files that cannot be written, before torch is loaded."""
     from mnv2search.export import check_suffix
 
     outputs, precision, calibration = files.outputs, files.precision, files.calibration
     if not outputs and (precision != "fp32" or calibration is not None):
-        raise OptionError("precision and calibration are of written files, and none is asked for", hint="add -o FILE")
+        raise OptionError(
+            "precision and calibration apply only to written files, and none is requested", hint="add -o FILE"
+        )
     if calibration is not None and precision != "int8":
         raise OptionError(f"{precision} needs no images to calibrate with", hint="add --precision int8")
     for path in outputs:
@@ -245,13 +253,13 @@ def _check_files(files: _Files) -> None:
         if not os.access(path.parent, os.W_OK):
             raise OptionError(f"the folder of {path} cannot be written to", hint="choose another folder")
     if len(set(outputs)) < len(outputs):
-        raise OptionError("the same file is asked for twice", hint="give each -o another name")
+        raise OptionError("the same output file is given twice", hint="give each -o another name")
 
 
 def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files) -> Callable[[], Judged]:
-    """A function that evaluates a network and its written files by the metric of its task.
+    """Return a function that evaluates a network and its written files by the metric of its task.
 
-    Everything is checked first, so that no file is written for an evaluation that cannot be done.
+    The network and the data are checked here, before any file is written.
     """
     if weights is None:
         raise OptionError("the network has random weights: there is nothing to evaluate", hint="give --weights")
@@ -267,7 +275,7 @@ def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files)
     dataset = task.read(data)
     if spec.head.classes != len(dataset.classes):
         raise OptionError(
-            f"{spec.name} does not tell the {len(dataset.classes)} classes of {data} apart",
+            f"{spec.name} has {spec.head.classes} classes, and {data} has {len(dataset.classes)}",
             hint="give the images that it was trained on",
         )
     learned = Learned(classes=dataset.classes, normalization=files.normalization)

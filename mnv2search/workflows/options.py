@@ -1,4 +1,4 @@
-"""Options of the commands as keywords of Python functions: networks by name, paths and numbers."""
+"""Convert options of the commands, given as keyword arguments, to networks and paths."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
 F = TypeVar("F", bound=Callable[..., object])
-# Endings of files that hold a spec beside its weights.
+# Suffixes of files that contain a spec and its weights.
 SAVED = (".pt", ".pt2")
 
 
 def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
-    """Shows the keys of a `TypedDict`, which a function takes as `options`, in its signature and documentation."""
+    """Show the keys of a `TypedDict` passed as `**options` in the signature and docstring of a function."""
 
     def shown(function: F) -> F:
         signature = inspect.signature(function)
@@ -61,14 +61,14 @@ def chosen_spec(
     resolution: Resolution | None = None,
     head_output: str | None = None,
 ) -> ModelSpec:
-    """The network of a file, bundled name, spec or space, with every choice of a search space made.
+    """The network of a file, bundled name, spec or search space, with the choices of a search space made.
 
     `source` may be ``-`` for standard input. `pick` are options of a search space, each as ``AT=VALUE``; with
-    `first`, the first option is taken wherever nothing is picked. The other arguments replace values of the file.
+    `first`, every choice that is not picked takes its first option. The other arguments override the file.
 
     Raises:
         SpecError: the file has problems, or is a search space with choices left open.
-        WeightsError: a `.pt` or `.pt2` file is none of ours.
+        WeightsError: a `.pt` or `.pt2` file was not written by mnv2search.
         OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
     """
     if isinstance(source, ModelSpec | SearchSpace):
@@ -86,10 +86,10 @@ def chosen_spec(
 
 
 def saved_spec(name: str) -> ModelSpec | None:
-    """The spec that a `.pt` or `.pt2` file of ours holds beside its weights; None of other names.
+    """The spec in a `.pt` or `.pt2` file of ours; None for other names and for missing files.
 
     Raises:
-        WeightsError: it is no such file.
+        WeightsError: the file was not written by mnv2search.
     """
     if not name.endswith(SAVED) or not Path(name).exists():
         return None

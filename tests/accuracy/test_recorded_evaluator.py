@@ -49,7 +49,7 @@ def test_a_network_without_a_row_is_an_error_with_near_names(tmp_path: Path) -> 
         ("name,value\none,nan\n", "value nan"),
         ('name,value\n"one,0.5\n', "a.csv:2: is not CSV"),
         ("name,value\n,0.5\n", "neither a name nor a hash"),
-        ("name,value\none,0.5\none,0.6\n", "a.csv:3: name 'one' was there before"),
+        ("name,value\none,0.5\none,0.6\n", "a.csv:3: name 'one' has another value in an earlier row"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, text: str, what: str) -> None:

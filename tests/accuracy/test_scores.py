@@ -221,7 +221,7 @@ def test_scores_of_a_space_are_shown(run: Run) -> None:
     assert set(told["spearman"]) == {"synflow", "naswot"}
     assert set(told["spearman"]["naswot"]) == {"depth", "multiply-adds", "body parameters", "synflow", "naswot"}
     shown = run("scores", "tiny32", "-n", "4", "--score", "synflow")
-    assert "what scores follow on 4 networks of tiny32" in shown.out
+    assert "correlation of scores with counts on 4 networks of tiny32" in shown.out
     assert "a score, no accuracy, and its sign flips" in " ".join(shown.out.split())
     done = run("scores", "tiny32", "--score", "zne")
     assert (done.code, "did you mean zen?" in done.err) == (2, True)

@@ -121,7 +121,7 @@ def test_the_evaluator_opens_by_its_own_name(tmp_path: Path) -> None:
         ("task=detection,epochs=-1", "epochs is -1"),
         ("task=detection,halving=1", "halving is 1"),
         ("task=detection,weights=gone.pt", "there is no file gone.pt"),
-        ("task=detection,weights=published.pth", "published.pth says nothing of its network"),
+        ("task=detection,weights=published.pth", "published.pth does not name its network"),
         ("task=detection,recipe=modern", "which detection does not use"),
     ],
 )
@@ -219,7 +219,7 @@ def test_trainings_are_as_long_as_the_time_allows(
     assert f"{steps} steps takes about {steps} s" in found.told
     assert evaluator.expected_s(ONE) == steps
     assert ("shortened from 150 steps" in found.told) == (trainings > 0 and steps < 150)
-    assert ("the least that is of any use" in found.told) == (trainings == 0)
+    assert ("the shortest useful length" in found.told) == (trainings == 0)
 
 
 def test_rungs_follow_the_length_of_the_trainings(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_random_numbers_are_called_so(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--precision", "int8"], "none is asked for"),
+        (["--precision", "int8"], "none is requested"),
         (["-o", "net.onnx", "--calibration", "."], "needs no images to calibrate with"),
         (["-o", "net.pt", "--precision", "int8"], ".pt files hold fp32, not int8"),
         (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing is no folder"),

@@ -31,7 +31,7 @@ def test_a_square_has_one_side() -> None:
 
 
 def test_no_accuracy_is_estimated_for_rectangles() -> None:
-    with pytest.raises(EvaluatorError, match="this one takes 224 x 448 px"):
+    with pytest.raises(EvaluatorError, match="this network takes 224 x 448 px"):
         features_of(plan(WIDE))
 
 

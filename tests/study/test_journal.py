@@ -152,7 +152,7 @@ def test_optuna_holds_for_infeasible_what_exceeds_the_budget(known: Known) -> No
 def test_a_study_of_another_space_is_made_anew(path: Path, known: Known) -> None:
     statement = "UPDATE trial_params SET distribution_json = replace(distribution_json, '224', '225')"
     noted = notes_after_edit(path, known, statement)
-    assert noted == ["study.sqlite3 cannot be read (it is of another space): it is rebuilt from the records"]
+    assert noted == ["study.sqlite3 cannot be read (it belongs to another space): it is rebuilt from the records"]
 
 
 def test_a_study_goes_on_without_loading_its_trials_through_optuna(

@@ -131,7 +131,7 @@ def test_a_time_without_a_single_training_is_refused_with_the_time_that_would_do
     with pytest.raises(OptionError, match="no time for a single training in 120 s: one takes 300 s") as refused:
         searched(evaluator, time_s=120.0, heard=heard)
     assert evaluator.limits_s == []
-    assert "--time 8m for the least" in refused.value.hint
+    assert "--time 8m for a single short training" in refused.value.hint
     assert "or 31m or more for a search" in refused.value.hint
     assert heard.items, "what was measured is kept for a run that goes on for longer"
     assert searched(Trains(Clock(), takes_s=300.0), time_s=480.0).front

@@ -176,10 +176,10 @@ def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: 
     done = run(*wider, "--from", "small/best.pt", "-o", "wide")
     assert done.code == 0, done.err
     assert "of the parameters came over, the classifier too" in " ".join(done.out.split())
-    assert "begins with random weights" not in done.err
+    assert "is used, with random weights" not in done.err
     named = run("train", "small/best.pt", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1", "-o", "anew")
     assert named.code == 0, named.err
-    assert "begins with random weights; --from small/best.pt takes those in it" in " ".join(named.err.split())
+    assert "is used, with random weights; --from small/best.pt uses its weights" in " ".join(named.err.split())
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
     perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
     found = trained_on([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
     assert found.held_out[0].main.value == 1.0
-    assert "no better for it" in found.notes[-1]
+    assert "not improved by training" in found.notes[-1]
     assert found.weights.read_bytes() == evaluator.trained_weights(candidate.spec).read_bytes()
 
 
@@ -161,5 +161,5 @@ def test_what_cannot_be_trained_on_is_told(
     (tmp_path / "finetune.json").write_text("[]", encoding="utf-8")
     with pytest.raises(RecordError, match=r"finetune\.json cannot be read"):
         trained_on(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)
-    with pytest.raises(OptionError, match="without a time"):
+    with pytest.raises(OptionError, match="needs a time limit"):
         run_job(replace(request_of_run, settings=Settings(trials=3), name="other"), on_progress=lambda _: None)

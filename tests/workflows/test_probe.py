@@ -127,7 +127,7 @@ def test_a_run_rounds_channels_as_asked(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, [*RUN, "--round-to", "32"])
     assert done.exit_code == 0, done.output
-    assert "rounded to multiples of 32, as asked" in done.stderr
+    assert "rounded to multiples of 32, as requested" in done.stderr
     assert "divisor: 32" in (tmp_path / "results/one/space.yaml").read_text()
     assert "divisor: 32" in (tmp_path / "results/one/ship.yaml").read_text()
 
@@ -145,7 +145,7 @@ def test_a_run_that_goes_on_keeps_what_the_device_said(tmp_path: Path, monkeypat
     monkeypatch.setattr(probe_module, "_trend", sixteen)
     first = CliRunner().invoke(cli, [*RUN, "--round-to", "auto"])
     assert first.exit_code == 0, first.output
-    assert "rounded to multiples of 16, as the device likes it" in first.stderr
+    assert "rounded to multiples of 16, the fastest on this device" in first.stderr
     again = CliRunner().invoke(cli, [*RUN[:6], "6", *RUN[7:], "--round-to", "auto"])
     assert again.exit_code == 0, again.output
     assert asked == 1

@@ -87,7 +87,7 @@ def test_a_space_that_was_learned_whole_cannot_be_audited() -> None:
         predictor = LatencyPredictor(device.info)
         everything = candidates_of([space] * 10, seed=0)
         predictor.fit([(spec, 1.0 + i) for i, spec in enumerate(everything)])
-        with pytest.raises(OptionError, match="every network of mnv2-multipliers was learned from"):
+        with pytest.raises(OptionError, match="already fitted to every network of mnv2-multipliers"):
             unseen(space, predictor, count=3, seed=0)
 
 
@@ -100,7 +100,7 @@ def test_the_lines_of_an_audit_name_device_figures_and_counts() -> None:
     found = audit(device=DEVICE, space="mnv2", count=3)
     lines = "\n".join(audit_lines(found))
     assert "simulated 1 on none (local), 1 thread, fp32" in lines
-    assert "3 networks of mnv2, none of them among the 0 learned from" in lines
+    assert "3 networks of mnv2, not among the 0 that the predictor was fitted to" in lines
     assert f"mean error {100 * found.mean_error:.1f} %" in lines
 
 

@@ -206,7 +206,7 @@ def test_the_page_shows_what_trainings_of_their_own_came_to(finetuned: Outcome) 
     text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
     found = finetuned.finetuned
     assert found is not None
-    assert ("Accuracy after trainings of their own" in text) == (len(found.networks) > 1)
+    assert ("Accuracy after separate trainings" in text) == (len(found.networks) > 1)
     assert "grid evaluated" in text
 
 
@@ -330,7 +330,7 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     found = finetune(request)
     assert found is not None
     assert found.kept == (one.spec.name,)
-    assert "no better for it" in found.notes[-1]
+    assert "not improved by training" in found.notes[-1]
     assert read_learned(found.weights) == first.learned
     kept, inherited = read_network(found.weights).state_dict(), first.member(one.spec).state_dict()
     assert all(torch.equal(kept[name], inherited[name]) for name in inherited)

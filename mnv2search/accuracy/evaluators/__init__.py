@@ -1,1 +1,1 @@
-"""One module per way of determining an accuracy."""
+"""The built-in evaluators, one per module."""

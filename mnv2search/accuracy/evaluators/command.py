@@ -1,4 +1,4 @@
-"""The accuracy that a program of the user's prints."""
+"""Accuracy printed by a user's program."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ METRIC, DATASET = "top1", "the command's own"
 
 
 class CommandEvaluator(Evaluator):
-    """Runs a program with the path of a spec and reads one JSON number from the last line it prints.
+    """Runs a program with the path of a spec, and reads the accuracy from its last line of output.
 
-    The last line of its standard output is a number from 0 to 1, or an object with `value` and optionally `low` and
-    `high`, the ends of a 90 % interval. The program gets no input and is started without a shell. When it ends or
+    The last line of standard output is a number from 0 to 1, or a JSON object with `value` and optionally `low` and
+    `high`, the ends of a 90 % interval. The program has no input and is started without a shell. When it ends or
     times out, or when this process is killed, all processes that it started are killed. If it fails, the end of its
     standard error is shown.
 
     Args:
-        run: the program and its arguments; ``{spec}`` becomes the path of a YAML file (appended where absent),
-            ``{seed}`` the seed.
-        timeout_s: time for one network in seconds.
-        metric: what the number is.
+        run: program and its arguments; ``{spec}`` is replaced by the path of a YAML file (appended if absent), and
+            ``{seed}`` by the seed.
+        timeout_s: time limit for one network in seconds.
+        metric: name of the metric that the program prints.
+        dataset: name of the dataset that the program uses.
     """
 
     def __init__(self, *, run: str, timeout_s: float = 600.0, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -63,7 +64,7 @@ class CommandEvaluator(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the numbers mean, as far as can be known."""
+        """Meaning of the accuracies."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         name = f"command:timeout_s={self._timeout_s:g},{changed}run={self._run}"
         detail = f"printed by {self._words[0]}"
@@ -71,7 +72,7 @@ class CommandEvaluator(Evaluator):
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
         """The number that the program prints for `spec`."""
-        del report  # a program's last line is its only report
+        del report  # a program has no intermediate accuracies
         with tempfile.TemporaryDirectory(prefix="mnv2search-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "spec.yaml"
             path.write_text(codec.dumps(spec), encoding="utf-8")
@@ -111,7 +112,7 @@ class CommandEvaluator(Evaluator):
     def _failed(self, what: str, complaint: str) -> EvaluatorError:
         tail = escaped("\n".join(complaint.strip().splitlines()[-STDERR_LINES:])[-STDERR_CHARACTERS:])
         return EvaluatorError(
-            f"the command {self._words[0]!r} {what}" + (f"; its last words:\n{tail}" if tail else ""),
+            f"the command {self._words[0]!r} {what}" + (f"; the end of its standard error:\n{tail}" if tail else ""),
             hint='its last line must be a number from 0 to 1, or {"value": …, "low": …, "high": …}',
         )
 

@@ -1,4 +1,4 @@
-"""ImageNet top-1 without data: an estimate from published results, never a measurement."""
+"""ImageNet top-1 without data, estimated from published results."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SMALLEST_STRIDE = 16
 USUAL_STRIDE = 32
 GATES = ("squeeze", "excite")
 LARGE_KERNEL = 5
-# Stands for units that are no blocks: there is nothing unusual about it.
+# Block used for units that are not blocks; it has no unusual properties.
 PLAIN = BlockSpec(channels=8)
 USUAL_ACTIVATIONS = ("relu6", "relu", "none")
 
 
 class ImagenetEvaluator(Evaluator):
-    """Estimates ImageNet top-1 by arithmetic, some microseconds a network; needs no options."""
+    """Estimates ImageNet top-1 by arithmetic, in microseconds per network; has no options."""
 
     method: Method = "arithmetic"
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the estimates mean."""
+        """Meaning of the estimates."""
         detail = "ImageNet top-1 after a standard training, estimated from published results; not measured"
         dataset, metric = estimate.DATASET, estimate.METRIC
         return EvaluatorInfo(name="imagenet", kind="estimated", dataset=dataset, metric=metric, detail=detail)
@@ -47,19 +47,19 @@ class ImagenetEvaluator(Evaluator):
         return estimate.estimate(features_of(plan(spec)))
 
     def check_space(self, space: SearchSpace) -> None:
-        """Refuse a space of other networks than classifiers, or of small images; looks at each option on its own."""
+        """Refuse a space of detectors or segmenters, or of small images; each option is checked separately."""
         others = [(at, index) for at, axis in enumerate(space.axes) for index in range(1, len(axis.options))]
         for at, index in [(0, 0), *others]:
             pick = [index if place == at else 0 for place in range(len(space.axes))]
             try:
                 features_of(plan(resolve(space, pick)))
             except SpecError:
-                continue  # options that do not go together are no network
+                continue  # incompatible options do not make a network
             except EvaluatorError as error:
                 raise OptionError(error.message, hint=error.hint) from error
 
     def lower_bounds(self, plans: Sequence[Plan]) -> Array:
-        """The lower ends of the intervals that `evaluate` would give, (N,), about 30 us a network."""
+        """The lower ends of the intervals of `evaluate`, (N,), in about 30 us per network."""
         return estimate.ranking_bound_many([features_of(laid_out) for laid_out in plans])
 
 
@@ -72,8 +72,8 @@ def features_of(laid_out: Plan) -> Features:
     5
 
     Raises:
-        EvaluatorError: the resolution is below 96 px or no square, the total stride below 16, or the head no
-            classifier.
+        EvaluatorError: the resolution is below 96 px or not square, the total stride is below 16, or the head is not
+            a classifier.
     """
     units = laid_out.features
     stride = math.prod(unit.stride for unit in units)
@@ -111,7 +111,7 @@ class _Counts(NamedTuple):
 
 @lru_cache(maxsize=16_384)
 def _counts(unit: Unit) -> _Counts:
-    """One unit's part; units recur from network to network. Squeeze-excite counts by its share alone."""
+    """Counts of a unit without its squeeze-excite layers; cached, since units recur across networks."""
     layers = [layer for layer in unit.layers if layer.role not in GATES]
     spatial = [layer.kernel for layer in layers if layer.kernel > 1]
     return _Counts(
@@ -143,7 +143,7 @@ def _unusual(unit: Unit) -> list[str]:
 
 
 def _unexpanded_share(blocks: list[_Counts]) -> float:
-    """Mean over the stages after the first of the share of blocks without expansion."""
+    """Share of blocks without expansion, averaged over the stages after the first."""
     stages = [[not count.is_expanded for count in run] for _, run in groupby(blocks, key=lambda count: count.c_out)]
     later = stages[1:]
     return sum(sum(stage) / len(stage) for stage in later) / max(1, len(later))
@@ -153,9 +153,9 @@ def _checked_side(laid_out: Plan, stride: int) -> int:
     side, network = laid_out.spec.resolution, laid_out.spec.name
     hint = "give images (--data), or ask a program: --accuracy 'command:PROGRAM {spec}'"
     if laid_out.dense:
-        why = "its head detects or segments and classifies nothing"
+        why = "its head is not a classifier"
     elif not isinstance(side, int):
-        why = f"it is made of networks for squares, and this one takes {laid_out.spec.size} px"
+        why = f"it is based on networks with square inputs, and this network takes {laid_out.spec.size} px"
         hint = "write its resolution as one number, or ask a program: --accuracy 'command:PROGRAM {spec}'"
     elif side >= SMALLEST_SIDE_PX and stride >= SMALLEST_STRIDE:
         return side

@@ -1,4 +1,4 @@
-"""The length of the trainings of a search: as requested, or as long as its time allows."""
+"""Length of the trainings of a search: as requested, or as long as the time allows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mnv2search.spec.space import resolve
 from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.throughput import WANTED, Speed, Timed, chosen_length
 
-# Networks that are timed: of those near the budget by their multiply-adds, the ones at these places from 0 to 1.
+# Quantiles, by multiply-adds, of the networks near the budget that are timed.
 TIMED_PLACES = (0.25, 0.9)
-# Of the time, after which no further one is.
+# Share of the time after which no further network is timed.
 TIMING_SHARE = 0.1
 FILE = "length.json"
 
@@ -36,20 +36,20 @@ class StepCount:
     evaluations: int = 0
 
     def update(self, step: int, *, is_evaluated: bool) -> None:
-        """Record the current step, and an evaluation after it."""
+        """Record the current step, and whether an evaluation follows it."""
         self.steps, self.evaluations = step, self.evaluations + is_evaluated
 
 
 class Length:
-    """The length of every training of one search, and the time that one takes.
+    """The length of all trainings of one search, and their expected time.
 
     Args:
         asked: steps of a training that is not shortened.
-        least: fewest steps to which one is shortened.
-        evaluations: gives the evaluations that a training of so many steps makes.
+        least: fewest steps of a shortened training.
+        evaluations: returns the number of evaluations for a number of steps.
 
     Attributes:
-        left_s: time by which a training that begins now has to end; None sets no limit.
+        left_s: returns the time within which a training that begins now must end; None means no limit.
     """
 
     def __init__(self, *, asked: int, least: int, evaluations: Callable[[int], int]) -> None:
@@ -60,15 +60,18 @@ class Length:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a training has as many steps as were asked for."""
+        """Whether a training has as many steps as requested."""
         return self.steps == self._asked
 
     def fit(
         self, preparation: Preparation, timed: Callable[[ModelSpec], Timed], *, left_s: Callable[[], float | None]
     ) -> Fitting:
-        """Choose the length of all trainings; a resumed run keeps the length that it began with.
+        """Choose the length of all trainings; a resumed run keeps its original length.
 
-        `timed` gives the speed of a network. Raises an `EvaluatorError` for a file that cannot be read or written.
+        `timed` measures the speed of a network.
+
+        Raises:
+            EvaluatorError: the file of the length cannot be read or written.
         """
         file = None if preparation.folder is None else preparation.folder / FILE
         known = None if file is None else read_length(file)
@@ -105,7 +108,7 @@ class Length:
 
     @contextmanager
     def timing(self, spec: ModelSpec) -> Generator[StepCount]:
-        """Expect the next training to go as fast as the one in this context."""
+        """Time the training in this context, for the expected time of later ones."""
         begin, done = time.monotonic(), StepCount()
         try:
             yield done
@@ -128,17 +131,17 @@ class Length:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LengthFile:
-    """The content of the file that an earlier part of the run wrote."""
+    """The content of the file with the length of trainings."""
 
     steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 
 
 def read_length(file: Path) -> int | None:
-    """Steps of every training of an earlier part of the run; None where there was none."""
+    """Steps of every training in an earlier part of the run; None if there was none."""
     try:
         found = read_json(_LengthFile, file)
     except TrainingError as error:
-        raise EvaluatorError(error.message, hint="begin anew with --force") from error
+        raise EvaluatorError(error.message, hint="start over with --force") from error
     return None if found is None else found.steps
 
 
@@ -152,10 +155,10 @@ def _write(file: Path, steps: int) -> None:
 def _length_text(fitting: int, steps: int, asked: int, time_s: float, training_s: Callable[[int], float]) -> str:
     takes = f"{steps} steps takes about {training_s(steps):.0f} s here, near the budget"
     if not fitting:
-        least = ", the least that is of any use" if steps < asked else ""
+        least = ", the shortest useful length" if steps < asked else ""
         return f"one of {takes}{least}, and {time_s:.0f} s are left for it"
     count = f"{fitting} of that length fit" if fitting > 1 else "one fits"
-    said = f"a training of {takes}: {count} into the {time_s:.0f} s that there are for trainings"
+    said = f"a training of {takes}: {count} into the {time_s:.0f} s for trainings"
     if steps < asked:
         said += f"; it was shortened from {asked} steps, of {training_s(asked):.0f} s"
     return said

@@ -1,4 +1,4 @@
-"""The accuracy that a Python function of the user's returns."""
+"""Accuracy returned by a user's Python function."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class PythonEvaluator(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the numbers mean, as far as can be known."""
+        """Meaning of the accuracies."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         name, detail = f"python:{changed}{self._name}", f"returned by {self._name}"
         return EvaluatorInfo(name=name, kind="reported", dataset=self._dataset, metric=self._metric, detail=detail)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report | None = None) -> Accuracy:
-        """The number that the function returns; its exceptions become the cause of an `EvaluatorError`."""
+        """The accuracy that the function returns; exceptions of the function are raised as `EvaluatorError`."""
         del report
         try:
             found = self._function(spec, seed)
             value = found if isinstance(found, Accuracy) else _ratio(found)
         except (StopEarly, KeyboardInterrupt):
             raise
-        except BaseException as error:  # sys.exit() in a function does not end the run
+        except BaseException as error:  # also SystemExit, so that sys.exit() does not end the run
             raise EvaluatorError(
                 f"{self._name} raised {described(error)}",
                 hint="it is called with (spec, seed); call it with this spec on its own",
@@ -74,7 +74,7 @@ def _ratio(found: object) -> float | None:
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an exception, even if printing it raises another one.
+    """Type and text of an exception, even if converting it to text raises another exception.
 
     >>> described(SystemExit())
     'SystemExit'
@@ -83,7 +83,7 @@ def described(error: BaseException) -> str:
 
 
 def shown(value: object, text: Callable[[object], str] = repr) -> str:
-    """A value as short, printable text for a message, even if converting it to text raises an exception."""
+    """Short printable text of a value for a message, even if converting it to text raises an exception."""
     try:
         return escaped(text(value)[:SHOWN])
     except KeyboardInterrupt:
@@ -105,7 +105,7 @@ def _found(name: str) -> Callable[[ModelSpec, int], object]:
 
 
 def _imported(where: str, attribute: str) -> object:
-    """The attribute of a module; anything raised by the import becomes an error of the option."""
+    """The attribute of a module; any exception of the import is raised as `OptionError`."""
     try:
         module = _module(where)
         if not hasattr(module, attribute):
@@ -113,7 +113,7 @@ def _imported(where: str, attribute: str) -> object:
         return getattr(module, attribute)
     except (OptionError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a module may raise anything, SystemExit too
+    except BaseException as error:  # a module may raise anything, including SystemExit
         is_absent = isinstance(error, ImportError)
         hint = "install it, or write the path of a file" if is_absent else "import it on its own to see where"
         why = shown(error, str) if is_absent else described(error)

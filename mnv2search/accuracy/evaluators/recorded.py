@@ -1,4 +1,4 @@
-"""Accuracies looked up in a table of the user's."""
+"""Accuracy looked up in a user's table."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ METRIC, DATASET = "top1", "the table's own"
 
 
 class RecordedEvaluator(Evaluator):
-    """Looks networks up in a CSV file or in a file of JSON lines (``.jsonl``).
+    """Looks up networks in a CSV or JSON Lines (``.jsonl``) file.
 
-    Each row has a `value` from 0 to 1, optionally `low` and `high`, and a `name` (of the spec) or a `hash` (its
-    `content_hash`, which does not depend on the name) or both.
+    Each row has a `value` from 0 to 1, optionally `low` and `high`, and the `name` or the `hash` of a spec or both;
+    for the hash see `content_hash`.
     """
 
     def __init__(self, *, table: str, metric: str = METRIC, dataset: str = DATASET) -> None:
@@ -56,12 +56,12 @@ class RecordedEvaluator(Evaluator):
         for key in keys:
             if self._found.setdefault(key, (value, low, high)) != (value, low, high):
                 raise RecordError(
-                    f"{where}: {key[0]} {key[1]!r} was there before with another value", hint="keep one row"
+                    f"{where}: {key[0]} {key[1]!r} has another value in an earlier row", hint="keep one row"
                 )
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the numbers mean, as far as can be known."""
+        """Meaning of the accuracies."""
         changed = changed_options(metric=(self._metric, METRIC), dataset=(self._dataset, DATASET))
         name, detail = f"recorded:{changed}{self._table}", f"looked up in {self._table}"
         return EvaluatorInfo(name=name, kind="recorded", dataset=self._dataset, metric=self._metric, detail=detail)
@@ -81,7 +81,7 @@ class RecordedEvaluator(Evaluator):
 
 
 def content_hash(spec: ModelSpec) -> str:
-    """Twelve hex digits of everything but the name."""
+    """Hash of a spec without its name, as twelve hex digits."""
     return hashlib.sha256(codec.dumps(replace(spec, name="x")).encode()).hexdigest()[:12]
 
 

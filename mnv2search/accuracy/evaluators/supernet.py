@@ -1,4 +1,4 @@
-"""Accuracy with inherited weights: one training for all networks of a space, then each evaluated with its part."""
+"""Accuracy with inherited weights, from one training for all networks of a space."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from mnv2search.supernet.train import recalibrate
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 
-# From random weights, and from given ones, which a high rate would destroy.
+# Recipes from random weights, and from given weights, which a high learning rate would destroy.
 RECIPE, FROM_WEIGHTS = "supernet", "adapt"
 RECALIBRATION_IMAGES = 256
 AUTO = "auto"
 
 
 class SupernetEvaluator(Evaluator):
-    """Trains weights that all networks of a space share, and evaluates each with its part of them.
+    """Trains weights that all networks of a space share, and evaluates each network with its part of the weights.
 
-    The test images play no part. Accuracies are of kind ``inherited``: they rank networks, and differ from what a
-    network reaches when it is trained on its own.
+    The test images are not used. Accuracies are of kind ``inherited``: they rank networks, and differ from the
+    accuracies of separately trained networks.
 
     Args:
         data: path of the images; see `mnv2search.data.reading.read_dataset`.
-        recipe: name or path of one; ``auto`` takes ``supernet`` or, with first weights, ``adapt``.
+        recipe: name or path of a recipe; ``auto`` takes ``supernet`` or, with initial weights, ``adapt``.
         epochs: passes over the images; 0 trains for the time that the search allows.
-        fidelity: scale of width and resolution while training, such as ``0.5x0.75``; ``auto`` chooses by the time.
-        folder: of a supernet by `mnv2search supernet`; empty trains one for the search.
-        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
-            empty for random ones.
+        fidelity: scale of width and resolution during training, such as ``0.5x0.75``; ``auto`` chooses by the time.
+        folder: folder of a supernet from `mnv2search supernet`; empty trains a supernet for the search.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
+            empty for random weights.
         weights_spec: the network that published weights belong to; empty takes the name of the space.
     """
 
@@ -87,7 +87,7 @@ class SupernetEvaluator(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """The meaning of the accuracies."""
+        """Meaning of the accuracies."""
         dataset, options = self.dataset, self._options
         changed = changed_options(
             recipe=(self._recipe_name, AUTO),
@@ -114,7 +114,7 @@ class SupernetEvaluator(Evaluator):
 
     @property
     def fidelity(self) -> Fidelity:
-        """The scale of the trained networks; an `EvaluatorError` if nothing is trained yet."""
+        """The scale of the trained networks; raises `EvaluatorError` if nothing is trained yet."""
         return self._trained().state.fidelity
 
     def is_full_size(self) -> bool:
@@ -133,7 +133,7 @@ class SupernetEvaluator(Evaluator):
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights and recalibrated batch norms.
 
-        Its merit, the geometric mean of the probabilities of the right classes, orders networks with less noise.
+        The merit, the geometric mean of the probabilities of the correct classes, ranks networks with less noise.
         """
         model, supernet = self.member(spec), self._trained()
         transform = Transform(side=square_side(model.spec), normalization=supernet.recipe.normalization)
@@ -145,7 +145,7 @@ class SupernetEvaluator(Evaluator):
         return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
 
     def member(self, spec: ModelSpec) -> MobileNet:
-        """A network with its part of the weights at the fidelity of the training, in evaluation mode."""
+        """A network with its part of the shared weights, at the fidelity of the training, in evaluation mode."""
         supernet, device = self._trained(), self._options.device
         net, pixels = supernet.net, supernet.train
         pick = pick_of(net.space, with_classes(spec, len(self.dataset.classes)))

@@ -1,4 +1,4 @@
-"""The training of a supernet before a search: its scale, its length, and its first weights."""
+"""Training of a supernet before a search: scale, length, and initial weights."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from mnv2search.training.trainer import LAST
 ENOUGH_IMAGES = 20_000
 # The fidelity is lowered until this many images fit into the time.
 WANTED_IMAGES = 25_000
-# The same for given weights, which are adapted.
+# The same two numbers for given weights, which are adapted.
 ENOUGH_TO_ADAPT, WANTED_TO_ADAPT = 5_000, 5_000
 # Share of the preparation's time for adapting weights; the rest is better spent on evaluating more networks.
 ADAPTING_SHARE = 0.75
 # Passes over the images if no time is given.
 EPOCHS = 20
-# Share of the training's time for a few steps that tell its speed.
+# Share of the training's time for timing a few steps.
 TIMING_SHARE = 0.03
 
 
@@ -61,9 +61,9 @@ STATE = "supernet.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The state of a supernet's training; steps and images are 0 until it ends.
+    """The state of a supernet's training; steps and images are 0 until the training ends.
 
-    `epochs` are the expected passes over the images, `side` that of the batches in px.
+    `epochs` are the expected passes over the images, and `side` is the side of the batches in px.
     """
 
     fidelity: Fidelity
@@ -80,26 +80,27 @@ class State:
 
 
 def read_state(folder: Path) -> State | None:
-    """The state in a folder, or None; a `TrainingError` if it cannot be read."""
+    """The state in a folder, or None; raises `TrainingError` if the file cannot be read."""
     return read_json(State, folder / STATE)
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a folder holds a supernet whose training is finished; raises as `read_state`."""
+    """Whether a folder contains a supernet whose training is finished; raises as `read_state`."""
     state = read_state(folder)
     return state is not None and state.steps > 0 and (folder / LAST).exists()
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Write the state to a folder; a `TrainingError` if that fails."""
+    """Write the state to a folder; raises `TrainingError` if that fails."""
     write_whole(folder / STATE, (json.dumps(asdict(state)) + "\n").encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetOptions:
-    """How a supernet is trained; see the options of `SupernetEvaluator`.
+    """Options of a supernet's training; see `SupernetEvaluator`.
 
-    `fidelity` None chooses by the time, `epochs` 0 trains for the time, and empty `weights` are random ones.
+    If `fidelity` is None, it is chosen by the time; if `epochs` is 0, the time limits the training; if `weights` is
+    empty, the initial weights are random.
     """
 
     recipe: Recipe
@@ -112,7 +113,7 @@ class SupernetOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSupernet:
-    """Shared weights, with the images to recalibrate batch norms with and to evaluate on."""
+    """Shared weights, with the images for recalibrating batch norms (`train`) and for evaluation (`val`)."""
 
     net: ElasticNet
     state: State
@@ -153,7 +154,7 @@ class _Preparing:
         if options.weights:
             spec = load_spec(options.weights_spec) if options.weights_spec else space.template
             self.source = network_of(Path(options.weights), spec)
-        # the network of the space that is most like the one that the weights belong to
+        # the network of the space that is most similar to the network of the weights
         self.teacher = None if self.source is None else nearest_subnet(space, self.source.spec, band=self.band)
 
     def train(self, folder: Path) -> TrainedSupernet:
@@ -199,13 +200,13 @@ class _Preparing:
         fidelity, epochs = options.fidelity or Fidelity(), float(options.epochs or EPOCHS)
         if not options.epochs and self.time_s is not None:
             fidelity, images = self._timed(self.time_s)
-            epochs = max(images, 1) / len(self.dataset.train)  # one batch is trained on, however little time there is
+            epochs = max(images, 1) / len(self.dataset.train)  # at least one batch is used
         trained: Sequence[Pick] = self.band if teacher is None else (*self.band, teacher)
         side = max(square_side(reduced(resolve(self.space, pick), fidelity)) for pick in trained)
         return State(fidelity=fidelity, epochs=epochs, side=side)
 
     def _timed(self, time_s: float) -> Choice:
-        """The fidelity that suits a time by the speed of a few steps, and the images that fit."""
+        """Choose the fidelity, and the number of images that fit, by the time and the speed of a few steps."""
         space, options = self.space, self.options
         some = random.Random(self.seed).sample(list(self.band), min(32, len(self.band)))
         self.preparation.tell("timing a few steps", 0.0)
@@ -256,7 +257,7 @@ class _Preparing:
         notes = [f"the supernet saw {state.images:,} images at {state.fidelity}, {state.seconds:.0f} s of training"]
         enough = ENOUGH_TO_ADAPT if self.options.weights else ENOUGH_IMAGES
         if state.images < enough:
-            more = "give more --time" if is_new else "to train it further, begin anew (--force) with more --time"
+            more = "give more --time" if is_new else "to train it further, start over (--force) with more --time"
             notes.append(f"fewer than {enough:,} images: the order of its networks is weak evidence; {more}")
         return notes
 

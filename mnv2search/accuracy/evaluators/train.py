@@ -1,4 +1,4 @@
-"""Accuracy by training each network on the user's data: honest and slow."""
+"""Accuracy by training each network on the user's data."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from mnv2search.training.train import time_training, train
 from mnv2search.training.trainer import BEST
 
 TASK, HALVING, VOID_VALUE = "classification", 3, 255
-# Tasks whose evaluator has a name of its own in the manifests of runs.
+# Tasks whose evaluator is called train-dense in the manifests of runs.
 DENSE = ("detection", "segmentation")
 
 
 class TrainEvaluator(Evaluator):
     """Trains every network with the same recipe, and evaluates it on validation images.
 
-    The test images of the dataset play no part.
+    The test images of the dataset are not used.
 
     Args:
         data: path of the dataset; see `mnv2search data --help`.
-        task: name of what the networks learn: `classification`, `detection`, `segmentation`, or that of a plug-in.
-        epochs: of training; 0 takes the default of the task, or fewer steps in a search whose time is short.
-        recipe: name or path of one; empty takes the default of the task.
+        task: name of the task: `classification`, `detection`, `segmentation`, or that of a plug-in.
+        epochs: epochs of a training; 0 takes the default of the task, or fewer steps if a search has little time.
+        recipe: name or path of a recipe; empty takes the default of the task.
         void: mask value to ignore.
-        halving: reduction factor of successive halving among the candidates of a search; 0 trains each to the end
+        halving: reduction factor of successive halving among the candidates of a search; 0 finishes every training
             (`study.successive_halving`).
-        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
-            empty begins with random ones.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
+            empty for random weights.
         weights_spec: the network that published weights belong to.
     """
 
@@ -58,7 +58,7 @@ class TrainEvaluator(Evaluator):
     dataset: Data
     recipe: Recipe
     tasks: ClassVar[tuple[str, ...]] = ()
-    """Tasks that it trains for; any if empty."""
+    """Supported tasks; any task if empty."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class TrainEvaluator(Evaluator):
         self._kept_in = folder
 
     def weights_file(self, spec: ModelSpec) -> Path | None:
-        """File of the weights of a trained network; None where none were kept."""
+        """Weights file of a trained network; None if the weights were not kept."""
         if self._kept_in is None:
             return None
         file = _file_in(self._kept_in, spec)
@@ -122,7 +122,7 @@ class TrainEvaluator(Evaluator):
 
     @property
     def halving(self) -> Halving | None:
-        """The epochs after which a search compares candidates; None if all are trained to the end."""
+        """The epochs after which a search compares candidates; None if every training is finished."""
         if not self._reduction:
             return None
         return Halving(rungs=tuple(sorted(set(self._rungs()))), reduction=self._reduction)
@@ -139,7 +139,7 @@ class TrainEvaluator(Evaluator):
 
     @property
     def info(self) -> EvaluatorInfo:
-        """What the accuracies mean."""
+        """Meaning of the accuracies."""
         data, name = self.dataset, _name_of(self.task)
         task = "" if self.task.name == TASK else f"task={self.task.name},"
         length = f"{self.epochs} epochs" if self._length.is_whole else f"{self._length.steps} steps"
@@ -159,7 +159,7 @@ class TrainEvaluator(Evaluator):
         )
 
     def fit(self, preparation: Preparation, *, left_s: Callable[[], float | None]) -> Fitting:
-        """Choose the length of all trainings; a resumed run keeps the length that it began with."""
+        """Choose the length of all trainings; a resumed run keeps its original length."""
         return self._length.fit(preparation, self._timed, left_s=left_s)
 
     def expected_s(self, spec: ModelSpec) -> float:
@@ -177,7 +177,7 @@ class TrainEvaluator(Evaluator):
         return self.task.prepare(self.dataset, spec, self.recipe, splits=("train", "val"))
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-        """The accuracy after the training; `report` is called after every evaluation, with the epoch from 1."""
+        """The accuracy after training; `report` is called after every evaluation with the epoch, counted from 1."""
         if not isinstance(spec.head, self.task.head):
             raise EvaluatorError(
                 f"{spec.name} is not for {self.task.name}", hint="search a space whose head is for the data's task"
@@ -186,7 +186,7 @@ class TrainEvaluator(Evaluator):
         parts, model, notes = self._parts(spec), build(spec, seed=seed), list[str]()
         if self._first is not None and corresponds(spec, self._first.spec):
             inherit(model, self._first)
-        elif self._first is not None:  # as MobileNetV2, the yardstick of a space with other stages
+        elif self._first is not None:  # such as MobileNetV2, the baseline of a space with other stages
             notes.append(f"{spec.name} has other stages than the first weights and was trained from random ones")
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
@@ -202,7 +202,7 @@ class TrainEvaluator(Evaluator):
                 limit_s=self._length.left_s(),
                 device=self._device,
                 evaluations=self.task.length.evaluations,
-                precision="float32",  # a trial of speed may end one way today and another tomorrow
+                precision="float32",  # choosing the precision by speed would not be reproducible
                 on_progress=progressed,
             )
             train_part, val, classes = parts.examples["train"], parts.examples["val"], self.dataset.classes
@@ -219,7 +219,7 @@ class TrainEvaluator(Evaluator):
 
 
 class TrainDenseEvaluator(TrainEvaluator):
-    """The evaluator `train-dense`, by which runs with detectors or segmenters are recorded."""
+    """The evaluator `train-dense`, for detectors and segmenters."""
 
     tasks = DENSE
 
@@ -261,7 +261,7 @@ def _first_network(weights: str, weights_spec: str, *, evaluator: str) -> Mobile
     path = Path(weights)
     if path.suffix != ".pt" and not weights_spec:
         raise OptionError(
-            f"evaluator {evaluator}: {weights} says nothing of its network",
+            f"evaluator {evaluator}: {weights} does not name its network",
             hint="name the published network that the weights belong to: --from-spec, or weights_spec=",
         )
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""`mnv2search verify` and `mnv2search audit`: check the front of a run, and the accuracies of its search."""
+"""The commands `verify` and `audit`: check the front of a run, and the accuracies of its search."""
 
 from __future__ import annotations
 

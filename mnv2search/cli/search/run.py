@@ -1,4 +1,4 @@
-"""`mnv2search run` and `mnv2search front`: search a space within a measured latency budget, and show a run."""
+"""The commands `run` and `front`: search a space within a measured latency budget, and show a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def front_command(folder: Path, as_json: bool) -> None:
 
 
 def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
-    """Print the answer of a run: a document, or tables and what to ship."""
+    """Print the result of a run: a JSON document, or tables and the network to ship."""
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.table import draw
     from mnv2search.report.training import finetuned_lines, finetuned_rows
@@ -175,7 +175,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         note(text)
 
     try:
-        # what a user's function prints belongs to the conversation, not to the answer
+        # output of a user's function goes to stderr, since stdout is for results
         with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
             request = request_of(given, command=("mnv2search", *sys.argv[1:]))
             from mnv2search.workflows.search.run import run  # later: it takes seconds to load
@@ -185,7 +185,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         if folder:
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {resume_command(folder[0])}")
         else:
-            note("interrupted before anything was begun")
+            note("interrupted before the run began")
         sys.exit(130)
     show(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned, as_json=as_json)
     if outcome.result.front and outcome.already_finished and not as_json:
@@ -199,13 +199,13 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
 
 
 def _is_given(context: click.Context, name: str) -> bool:
-    """Whether an option is on the command line; --precision is part of the device."""
+    """Whether an option is on the command line; --precision counts as part of --device."""
     names = (name, "precision") if name == "device" else (name,)
     return any(context.get_parameter_source(one) is ParameterSource.COMMANDLINE for one in names)
 
 
 def resume_command(folder: Path) -> str:
-    """The command line that goes on with the run in a folder."""
+    """The command line that resumes the run in a folder."""
     if folder.parent == Path("results"):
         return f"mnv2search run --resume {shlex.quote(folder.name)}"
     if folder.parent == Path():  # a name alone would be looked for in results
@@ -214,7 +214,7 @@ def resume_command(folder: Path) -> str:
 
 
 def _confirm(outcome: Outcome, *, quiet: bool) -> None:
-    """Compare front and trained networks with the converter's; a failure is told, and changes nothing."""
+    """Compare front and trained networks with files of the runtime's converter; a failure is only reported."""
     from mnv2search.cli.progress import measuring
     from mnv2search.report.rows import counted
     from mnv2search.workflows.search.api import confirm_outcome
@@ -245,4 +245,4 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
         note(confirmation_line(found.confirmations), quiet=quiet)
         for line in disagreements(found.confirmations):
             note(f"  {line}", quiet=quiet)
-        note(f"  every figure: {outcome.folder / CONFIRMATION}", quiet=quiet)
+        note(f"  all values: {outcome.folder / CONFIRMATION}", quiet=quiet)

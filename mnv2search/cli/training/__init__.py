@@ -1,1 +1,1 @@
-"""Commands that train or use trained weights."""
+"""Commands on datasets, trainings and trained weights."""

@@ -1,4 +1,4 @@
-"""`mnv2search data`, `predict` and `scores`: describe images, draw predictions, correlate scores."""
+"""The commands `data`, `predict` and `scores`: describe datasets, draw predictions, correlate scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mnv2search train` and `mnv2search supernet`: train a network, or weights that networks share."""
+"""The commands `train` and `supernet`: train a network, or weights that networks share."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Un
     with joined(given["accelerator"]) as team, _reported_once(team):
         request = training_request(spec, data, given, team)
         if request.weights is None and team.is_leader and spec.endswith(SAVED):
-            note(f"{spec} names the network alone, which begins with random weights; --from {spec} takes those in it")
+            note(f"only the spec of {spec} is used, with random weights; --from {spec} uses its weights")
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
         emit(report_json(report), training_lines(report), as_json=as_json)
@@ -92,7 +92,7 @@ def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
 
 @contextmanager
 def _reported_once(team: Team) -> Iterator[None]:
-    """Let only the first process of each machine report errors, which all of its processes meet."""
+    """Let only the first process of each machine report an error, since all of its processes raise it."""
     from mnv2search.errors import Mnv2SearchError, StoppedError
     from mnv2search.training.distributed import OtherProcessError
 
@@ -167,10 +167,10 @@ def supernet_command(
 
 @contextmanager
 def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether a signal has asked to stop after the step, with a checkpoint.
+    """Handle signals; yields a function that returns whether to stop after the current step, with a checkpoint.
 
-    A second signal ends a single process at once. With several processes it does not, since one Ctrl-C arrives twice,
-    from the terminal and from torchrun; torchrun kills a process that takes too long.
+    A second signal ends a single process at once. It does not end one of several processes, since one Ctrl-C arrives
+    twice, from the terminal and from torchrun; torchrun kills a process that takes too long.
     """
     asked = False
 
@@ -191,7 +191,7 @@ def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def told_what_is_kept(folder: Path) -> Iterator[None]:
-    """When a training in `folder` is interrupted immediately, say what is kept and how to resume."""
+    """Report what is kept and how to resume, if a training in `folder` is ended by KeyboardInterrupt."""
     from mnv2search.training.trainer import LAST
 
     try:

@@ -1,1 +1,1 @@
-"""The results of a search, for people and for programs."""
+"""The results of a search, as text and JSON."""

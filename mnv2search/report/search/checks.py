@@ -1,4 +1,4 @@
-"""A front that is verified, and an audit of a search's accuracies."""
+"""Results of verifying a front, and of auditing the accuracies of a search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def verified_rows(checks: Sequence[Check]) -> Rows:
-    """A row per member of the front: its latency then and now, and the change."""
+    """A row per front member: the recorded latency, the new one, and the change."""
     return rows_of(
         "verified",
         checks,
@@ -43,7 +43,7 @@ def verified_rows(checks: Sequence[Check]) -> Rows:
 
 
 def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
-    """The outcome in one or two lines."""
+    """A summary in one or two lines."""
     counts = sum(check.counts_hold for check in checks)
     verdicts = [check.verdict for check in checks]
     moved = sum(check.is_beyond_intervals for check in checks)
@@ -56,7 +56,7 @@ def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def verified_json(checks: Sequence[Check]) -> list[dict[str, object]]:
-    """A document per member of the front."""
+    """A JSON document per front member."""
     return [
         {
             "name": check.then.spec.name,
@@ -74,14 +74,14 @@ def verified_json(checks: Sequence[Check]) -> list[dict[str, object]]:
 
 
 def ranked_rows(audit: Ranked) -> Rows:
-    """A row for each network that was trained, in the order of the search's accuracies."""
+    """A row for each trained network, in the order of the search's accuracies."""
     first = audit.networks[0].accuracy
     assert first is not None
     in_search = Column(
         f"{first.kind} {metric_text(first.metric)} of the search", f"{accuracy_unit(first)} [90 % interval]".strip()
     )
     return rows_of(
-        "The search's accuracies beside trainings of their own",
+        "Accuracies of the search and of separate trainings",
         zip(audit.networks, (metrics.main for metrics in audit.trained), strict=True),
         (NAME, lambda pair: pair[0].spec.name),
         (in_search, lambda pair: accuracy_text(pair[0].accuracy)),
@@ -91,7 +91,7 @@ def ranked_rows(audit: Ranked) -> Rows:
 
 
 def ranked_lines(audit: Ranked) -> Iterator[str]:
-    """The rank correlations and what they rest on."""
+    """The rank correlations, and how the networks were trained."""
     count = len(audit.networks)
     yield f"Kendall {_text(audit.kendall)}, Spearman {_text(audit.spearman)} over {count} networks, 90 % intervals"
     yield f"multiply-adds alone: Spearman {audit.by_madds:.2f}"

@@ -1,4 +1,4 @@
-"""A Pareto front as a table and as comma-separated values, with the gain over MobileNetV2."""
+"""A Pareto front as a table and as CSV, with the gain over MobileNetV2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
 
 
 class Gain(NamedTuple):
-    """A difference in accuracy, 0 to 1, with its 90 % interval, and the network it is taken against."""
+    """A difference in accuracy, as a ratio, with its 90 % interval and the network compared with."""
 
     value: float
     low: float
@@ -36,7 +36,7 @@ class Gain(NamedTuple):
 
 
 def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evaluation | None:
-    """The most accurate network of the baseline that is measured no slower and was weighed by the same evaluator."""
+    """The most accurate baseline network that is not slower and whose accuracy has the same kind."""
     if evaluation.accuracy is None or evaluation.latency is None:
         return None
     kind, limit_ms = evaluation.accuracy.kind, evaluation.latency.median_ms
@@ -49,17 +49,17 @@ def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evalua
 
 
 def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | None:
-    """The gain over the best rival; None where there is none, or where scores stand for accuracies.
+    """The gain over the best rival; None if there is no rival, or if scores are used instead of accuracies.
 
-    Two estimates share the unknown training recipe, so their difference has an interval of its own, narrower than
-    those of the two; other accuracies are taken as independent.
+    Two estimates share the unknown training recipe, so the interval of their difference is computed separately and is
+    narrower; other accuracies are treated as independent.
     """
     rival = best_rival(evaluation, baseline)
     if rival is None:
         return None
     own, other = evaluation.accuracy, rival.accuracy
     if own is None or other is None or own.kind == "proxy":
-        return None  # differences of scores are no points of accuracy
+        return None  # a difference of scores is not a difference in accuracy
     if own.kind == "estimated":
         from mnv2search.accuracy.estimate import gain
         from mnv2search.accuracy.evaluators.imagenet import features_of
@@ -75,7 +75,7 @@ def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | 
 
 GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
-# A front of inherited accuracies that leaves more of the budget unused says so.
+# Share of the budget below which a front of inherited accuracies is reported to leave budget unused.
 USED_SHARE = 0.75
 
 
@@ -87,7 +87,7 @@ def front_rows(
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
 
-    `rivals_of` are the networks of the baseline that one of the front may be compared with.
+    `rivals_of` returns the baseline networks that a network of the front may be compared with.
     """
     ordered = sorted(front, key=rank_of, reverse=True)
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
@@ -103,7 +103,7 @@ def front_rows(
         (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
         (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
     ]
-    left_out = {GAIN} if not any(gains) else set()  # as with shared weights, which the baseline has no part in
+    left_out = {GAIN} if not any(gains) else set()  # for instance with shared weights, which exclude the baseline
     if accuracy is None or accuracy.kind != "inherited":
         left_out.add(LIKELIHOOD)
     rivals = max(map(rivals_of, ordered), key=len, default=())
@@ -117,7 +117,7 @@ def front_rows(
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
-    """That much of the budget is left: only some networks are evaluated."""
+    """A note if the slowest network of the front leaves much of the budget unused."""
     used = max((median_ms_of(e) / e.budget.latency_ms for e in front), default=1.0)
     if used < USED_SHARE:
         yield (
@@ -154,7 +154,7 @@ def _gain_text(gain: Gain | None) -> str:
 
 
 def _beyond_evidence(front: Sequence[Evaluation]) -> Iterable[str]:
-    """Lines that name the networks outside the published range, and the features concerned."""
+    """Lines with the networks outside the published range, and the features concerned."""
     names: dict[str, list[str]] = {}
     for evaluation in front:
         if evaluation.accuracy is not None and evaluation.accuracy.note:
@@ -258,7 +258,8 @@ COLUMNS: dict[str, Callable[[Evaluation, Accuracy, Latency], object]] = {
 def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) -> str:
     """The text of `front.csv`; `ship` is the network to ship.
 
-    Accuracies are shares of 1, and scores are headed as such; so are likelihoods, which only inherited weights have.
+    Accuracies and likelihoods are ratios from 0 to 1; only inherited accuracies have a likelihood. Columns of scores
+    are called scores.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The end of a run for people and for programs."""
+"""The result of a run, as text and JSON."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mnv2search.untrusted import file_name
 if TYPE_CHECKING:
     from mnv2search.accuracy.estimate import PublishedResult
 
-# Accuracies this close, 0 to 1, are next to equal: half of what the estimate calls no evidence.
+# Difference of accuracies, as a ratio, that counts as negligible: half of what the estimate calls not significant.
 NEXT_TO = 0.005
-# Ratio to the rival's cost from which a cost is reported.
+# A cost is reported if it is at least this many times that of the rival.
 DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
@@ -32,7 +32,7 @@ def run_rows(result: SearchResult) -> Rows:
 
 
 def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
-    """The straight answer: which network to ship, by how much it fits, and where the files are."""
+    """The network to ship, its margin to the budget, and the paths of the files."""
     ship = result.ship
     if ship is None or ship.latency is None or ship.accuracy is None:
         return
@@ -103,7 +103,7 @@ def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
 
 
 def _shared(folder: Path, name: str) -> str:
-    """Where the network's part of the shared weights is, or that there is none of its size."""
+    """The path of the network's part of the shared weights, or why there is none."""
     train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
     if own.is_file():
         return (
@@ -125,10 +125,10 @@ def _weights(folder: Path) -> str:
 
 
 def _alternative(result: SearchResult) -> Iterator[str]:
-    """The fastest member that is clearly faster than what is shipped and next to as accurate, where there is one."""
+    """The fastest front member that is clearly faster than the network to ship and almost as accurate, if any."""
     ship = result.ship
     if ship is None or ship.latency is None or ship.accuracy is None or ship.accuracy.kind in ("proxy", "inherited"):
-        return  # such figures only rank
+        return  # such values only rank
     # the front is ordered by latency, fastest first
     for other in result.front:
         if other.latency is None or other.accuracy is None:
@@ -150,7 +150,7 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
 
 
 def status_lines(status: str) -> Iterator[str]:
-    """A line that says that a run with a front is not finished; none if it is."""
+    """A line if a run with a front is not finished; otherwise none."""
     if status == "running":
         yield "this run is still running: the front is from its last final measurement"
     elif status == "interrupted":
@@ -220,7 +220,7 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
 
 
 def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
-    """One document with the front, the network to ship, the baseline and the effort."""
+    """A JSON document with the front, the network to ship, the baseline and the effort."""
     return {
         "folder": str(folder),
         "status": status,
@@ -259,7 +259,7 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, ob
 
 
 def effort_text(result: SearchResult) -> str:
-    """How many networks were evaluated, and how long all of it took."""
+    """The number of evaluated networks and the total time."""
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     others = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only predicted"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""

@@ -1,4 +1,4 @@
-"""Candidate networks and their descriptions: random ones spread over cost, and offspring of the best."""
+"""Generate and describe candidates: random networks spread over cost, and offspring of the best ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Cheap knowledge of N networks.
+    """Properties of N networks that are cheap to compute.
 
     Attributes:
-        cost: the objective to minimise, (N,), above 0: exact or predicted.
+        cost: objective to minimise, (N,), above 0: exact or predicted.
         features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
-        prior: an estimate of the accuracy in its unit, (N,), or None; its weight is learned.
-        violation: predicted excess over the constraints, (N,), 0 where all fit, or None without constraints.
-        identity: equal for equal networks under different choices, (N,), or None.
+        prior: estimated accuracy, (N,), in the unit of accuracies, or None; its weight is learned.
+        violation: predicted constraint violation, (N,), 0 if all constraints hold, or None without constraints.
+        identity: hash of each network, (N,), equal if different choices result in the same network, or None.
     """
 
     cost: FloatArray
@@ -41,7 +41,7 @@ class Description:
 
     @staticmethod
     def joined(parts: Sequence[Description]) -> Description:
-        """One description of the networks of several, in order."""
+        """Concatenate descriptions."""
         columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
         known = {name: values for name, values in columns.items() if all(v is not None for v in values)}
         return Description(**{name: np.concatenate(values) for name, values in known.items()})
@@ -52,7 +52,7 @@ Describe = Callable[[IntArray], Description]
 
 
 def checked_describe(describe: Describe) -> Describe:
-    """The function with a check that all costs are above 0, and all values finite and complete."""
+    """Wrap `describe` in a check that all costs are above 0, and all values finite and complete."""
 
     def described(choices: IntArray) -> Description:
         description = describe(choices)
@@ -75,11 +75,11 @@ BoolArray = NDArray[np.bool_]
 Merit = Callable[[IntArray, Description], FloatArray]
 
 _GENERATIONS = 6
-_FIRST_GENERATIONS = 24  # of the first call, if there is a prior
-_OFFSPRING = 200  # of a generation, before those seen are dropped
+_FIRST_GENERATIONS = 24  # in the first call, if there is a prior
+_OFFSPRING = 200  # per generation, before known candidates are dropped
 _NICHES, _PER_NICHE = 30, 3  # parents of a generation, chosen at each cost
 _DESIGN_POOL = 1_000
-_ROUNDS = 4  # of evolution towards feasible candidates, if few random ones are feasible
+_ROUNDS = 4  # rounds of evolution towards feasible candidates, if few random ones are feasible
 _LARGEST_BIAS = 3.0  # log odds of an option, at the ends of the cost
 _MATE_DISTANCE = 4  # in parents, by order of cost
 
@@ -97,7 +97,7 @@ class Pool:
 
     @staticmethod
     def joined(parts: list[Pool]) -> Pool:
-        """All candidates of several pools, in order."""
+        """Concatenate pools."""
         return Pool(
             choices=np.concatenate([part.choices for part in parts]),
             description=Description.joined([part.description for part in parts]),
@@ -108,7 +108,7 @@ IsNew = Callable[[Pool], BoolArray]
 
 
 class CandidateGenerator:
-    """Generates candidates of a space too large to enumerate; `cards` are the options per dimension."""
+    """Generates candidates of a space too large to enumerate; `cards` are the numbers of options per dimension."""
 
     def __init__(self, *, cards: tuple[int, ...], describe: Describe, rng: np.random.Generator) -> None:
         self._cards, self._describe, self._rng = cards, describe, rng
@@ -116,7 +116,7 @@ class CandidateGenerator:
         self._elite = np.zeros((0, len(cards)), dtype=np.int64)
 
     def diverse(self, weights: Merit, is_new: IsNew) -> Pool:
-        """Random new candidates over all costs; if few are feasible, also offspring of the most feasible."""
+        """Random new candidates of all costs; if few are feasible, also offspring of the most feasible ones."""
         pool = self._new_candidates(self._cost_biased(_DESIGN_POOL), is_new)
         for _ in range(_ROUNDS):
             fits = weights(pool.choices, pool.description)
@@ -128,9 +128,10 @@ class CandidateGenerator:
         return pool
 
     def evolved(self, parents: IntArray, merit: Merit, is_new: IsNew) -> Pool:
-        """New candidates of an evolution: generations of the best by merit at each cost, and random ones.
+        """New candidates by evolution from the best by merit at each cost, and random ones.
 
-        The elite of the last generation are parents again in the next call. `parents`, (N, D), come cheapest first.
+        The elite of the last generation is kept as parents for the next call. `parents`, (N, D), are sorted cheapest
+        first.
         """
         parents = self._with_elite(parents)
         pool = self._new_candidates(
@@ -157,7 +158,7 @@ class CandidateGenerator:
         return both[np.argsort(self._describe(both).cost, kind="stable")]
 
     def _new_candidates(self, choices: IntArray, is_new: IsNew, *, known: Pool | None = None) -> Pool:
-        """The distinct new ones of these index tuples, without those of a known pool."""
+        """The distinct new candidates among index tuples, without the candidates of a known pool."""
         choices = np.unique(choices, axis=0)
         if known is not None:
             old = set(map(tuple, known.choices.tolist()))
@@ -179,7 +180,7 @@ class CandidateGenerator:
         return np.stack(columns, axis=1).astype(np.int64)
 
     def _offspring(self, parents: IntArray) -> IntArray:
-        """Mutated crossovers of parents near each other in cost; parents come cheapest first."""
+        """Mutated crossovers of parents of similar cost; parents are sorted cheapest first."""
         rng, shape = self._rng, (_OFFSPRING, len(self._cards))
         first = rng.integers(len(parents), size=_OFFSPRING)
         reach = rng.integers(-_MATE_DISTANCE, _MATE_DISTANCE + 1, size=_OFFSPRING)
@@ -201,7 +202,7 @@ def all_choices(cards: tuple[int, ...]) -> IntArray:
 
 
 def best_in_niches(cost: FloatArray, merit: FloatArray, *, niches: int, each: int) -> IntArray:
-    """Rows of the `each` best by merit in every niche of log cost, cheapest niche first.
+    """Rows of the best by merit in every niche of log cost, `each` per niche, cheapest niche first.
 
     >>> best_in_niches(np.array([1.0, 1.1, 9.0]), np.array([0.2, 0.5, 0.1]), niches=2, each=1).tolist()
     [1, 2]
@@ -215,10 +216,10 @@ def best_in_niches(cost: FloatArray, merit: FloatArray, *, niches: int, each: in
 
 
 def stratified_design(rng: np.random.Generator, description: Description, count: int) -> list[int]:
-    """Rows of a design: from each stratum of log cost, the candidate most distant from those chosen.
+    """Rows of a design: from each stratum of log cost, the candidate farthest from those already chosen.
 
-    With a prior, only the better half of a stratum by it is considered. There are fewer rows than `count` if the
-    candidates do not suffice.
+    With a prior, only the half of a stratum with the higher prior is considered. There are fewer rows than `count` if
+    there are too few candidates.
     """
     log_cost = np.log(description.cost)
     edges = np.linspace(log_cost.min(), log_cost.max(), count + 1)

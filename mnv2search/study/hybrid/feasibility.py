@@ -1,4 +1,4 @@
-"""Probability that candidates fit the constraints."""
+"""Probability that candidates satisfy the constraints."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from mnv2search.study.hybrid.history import History
 from mnv2search.study.hybrid.surrogate import FloatArray, Inputs, IntArray, Surrogate
 
 MIN_PROBABILITY = 0.2  # weight below which a candidate is chosen only if there is no other
-_PREDICTED_INFEASIBLE = 1e-3  # weight of a candidate with a predicted violation, before any is observed
-_TARGET_DECREASE = 0.3  # of the log violation, relative to the least one, while no network is feasible
+_PREDICTED_INFEASIBLE = 1e-3  # weight of a candidate with a predicted violation, before a violation is observed
+_TARGET_DECREASE = 0.3  # decrease of the log violation below the smallest, while no network is feasible
 _MOST_FITTED = 128
 
 
 class Feasibility:
     """Weights between 0 and 1 for candidates.
 
-    Until a violation is observed, the predicted one is used. From then on a surrogate is fitted to the observed ones,
-    with the prediction as its prior. While no network is feasible, a weight is the probability of a violation well
-    below the least one observed.
+    Until a violation is observed, predicted violations are used. From then on a surrogate is fitted to the observed
+    violations, with the prediction as its prior. While no network is feasible, a weight is the probability of a
+    violation well below the smallest observed one.
     """
 
     def __init__(self, *, cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> None:
         self._surrogate = Surrogate(cards=cards, ordinal=ordinal, warped=False)
-        self._scale = 0.0  # median observed violation; 0 before any
-        self._least = 0.0  # least observed violation while no network is feasible, then 0
+        self._scale = 0.0  # median observed violation; 0 before the first
+        self._least = 0.0  # smallest observed violation while no network is feasible, then 0
 
     def learn(self, history: History, describe: Describe) -> None:
-        """Fit to the latest evaluations, half of them infeasible if there are as many."""
+        """Fit to the latest evaluations, up to half of them infeasible."""
         violations = history.violations
         broken, fitting = np.flatnonzero(violations > 0), np.flatnonzero(violations <= 0)
         if not len(broken):
@@ -40,7 +40,7 @@ class Feasibility:
         self._surrogate.fit(self._inputs(choices, describe(choices)), self._clipped(violations[chosen]))
 
     def weights(self, choices: IntArray, description: Description) -> FloatArray:
-        """The probability of each candidate, (N,), to be feasible."""
+        """Probability that each candidate is feasible, (N,)."""
         if self._scale > 0.0:
             predicted = self._surrogate.predict(self._inputs(choices, description), noisy=True)
             middle, above = self._surrogate.values(predicted, np.array([0.0, 1.0])).T

@@ -26,14 +26,14 @@ class ParetoFront:
         before = np.maximum.accumulate(np.concatenate([[floor], accuracies[:-1]])) if len(costs) else accuracies
         better = accuracies > before
         self.costs, self.accuracies, self._floor, self._ceiling = costs[better], accuracies[better], floor, ceiling
-        # step j holds between edges j and j + 1
+        # step j is between edges j and j + 1
         self._edges = np.concatenate([[-np.inf], self.costs, [ceiling]])
         self._levels = np.concatenate([[floor], self.accuracies])
         widths = np.diff(self._edges[1:])
         self._area = np.concatenate([[0.0], np.cumsum(self.accuracies * widths)])
 
     def with_points(self, costs: FloatArray, accuracies: FloatArray) -> ParetoFront:
-        """The front with more networks evaluated."""
+        """The front with more evaluated networks."""
         return ParetoFront(
             np.concatenate([self.costs, costs]),
             np.concatenate([self.accuracies, accuracies]),
@@ -102,8 +102,8 @@ class History:
     def reference(self, *, first: int, ceiling: float | None = None) -> tuple[float, float]:
         """Accuracy and cost that bound the region of interest, from the `first` networks with an accuracy.
 
-        Nobody ships from the lower quarter of the initial design, and nothing is searched beyond its most expensive
-        member.
+        The lower quartile of accuracy is the lower bound; without a `ceiling`, 1.05 times the highest cost is the
+        upper bound.
         """
         design = self.rated[:first]
         floor = float(np.quantile(self.accuracies[design], 0.25))

@@ -1,9 +1,10 @@
 """The default search strategy: Bayesian optimization of expected hypervolume improvement with evolved candidates.
 
-A dozen networks spread over cost come first. Then, in small batches: a Gaussian process is fitted to the evaluations
-(`surrogate`), candidates evolve from the front and are ranked by its mean, and those with the largest expected
-hypervolume improvement are chosen greedily, each with the predictions for those before it on the front. The cost of a
-candidate is known from its description, so only the accuracy is uncertain.
+The initial design is a dozen networks spread over cost. For each of the small batches that follow, a Gaussian
+process is fitted to the evaluations (`surrogate`), candidates are evolved from the front and ranked by the predicted
+mean, and the candidates with the largest expected hypervolume improvement are chosen greedily: the predicted accuracy
+of each is added to the front before the next is chosen. The cost of a candidate is known from its description, so
+only the accuracy is uncertain.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mnv2search.study.hybrid.history import NODES, History, ParetoFront, expecte
 from mnv2search.study.hybrid.surrogate import FloatArray, IntArray, Prediction, Surrogate
 
 _FIRST_DESIGN = 12  # networks before the first prediction
-_FEWEST_RATED = 3  # accuracies that a fit needs
+_FEWEST_RATED = 3  # accuracies required for a fit
 _EARLY = 50  # evaluations up to which batches are small
 _EARLY_BATCH = 4
 _ENUMERABLE = 10_000  # networks of the largest space that is enumerated
@@ -44,17 +45,17 @@ Choice = tuple[int, ...]
 
 
 class SpaceExhausted(Mnv2SearchError, RuntimeError):  # noqa: N818  (an end, not a fault)
-    """Every network of the space has been asked for."""
+    """Every network of the space has already been suggested."""
 
 
 class Limits(TypedDict, total=False):
     """Limits of a search.
 
     Attributes:
-        batch: networks asked for between two fits, 8 by default.
-        budget: expected evaluations in all, if known; the initial design takes a quarter of it at most.
+        batch: networks suggested between two fits, 8 by default.
+        budget: expected total number of evaluations, if known; the initial design takes at most a quarter.
         reference: accuracy and cost that bound the region of interest; by default taken from the initial design.
-        ceiling: the cost that bounds it if there is no `reference`; by default taken from the initial design.
+        ceiling: upper bound of cost if there is no `reference`; by default taken from the initial design.
     """
 
     batch: int
@@ -64,15 +65,15 @@ class Limits(TypedDict, total=False):
 
 
 class HybridStrategy:
-    """Asks for distinct index tuples, and learns from their accuracy and cost.
+    """Suggests distinct index tuples, and learns from their accuracy and cost.
 
     Args:
-        describe: describes index tuples (N, D) before evaluation; may change between calls.
-        ordinal: per dimension, whether neighbouring options are alike; none by default.
+        describe: describes index tuples (N, D) before evaluation; descriptions may change between calls.
+        ordinal: for each dimension, whether neighbouring options are similar; by default no dimension is ordinal.
 
     Raises:
-        OptionError: a dimension without options, a batch below 1, or, from any method, a description with a cost
-            that is not above 0 or a value that is not finite.
+        OptionError: a dimension has no options, the batch is below 1, or (raised by any method) a described cost is
+            not above 0 or a described value is not finite.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class HybridStrategy:
         self._queue: deque[Choice] = deque()
 
     def ask(self) -> Choice:
-        """The next network to evaluate, never one asked for or told before.
+        """Suggest the next network to evaluate; a network that was suggested or reported before is never repeated.
 
         Raises:
             SpaceExhausted: no network is left.
@@ -117,13 +118,13 @@ class HybridStrategy:
         return choice
 
     def tell(self, choice: Choice, accuracy: float | None, cost: float, violation: float = 0.0) -> None:
-        """Report an evaluation, whether it was asked for or not.
+        """Report the evaluation of a network, whether or not it was suggested.
 
         The accuracy is None if the network violates a constraint, the cost is in the unit of the described cost, and
         the violation is at most 0 if the network is feasible.
 
         Raises:
-            OptionError: a value that is not finite, or an index outside its dimension.
+            OptionError: a value is not finite, or an index is out of range.
         """
         if len(choice) != len(self._cards) or any(not 0 <= i < n for i, n in zip(choice, self._cards, strict=True)):
             raise OptionError(f"choice is {choice}", hint=f"give an index below each of {self._cards}")
@@ -141,7 +142,7 @@ class HybridStrategy:
         self._history.add(choice, accuracy=accuracy, cost=cost, violation=violation)
 
     def forget(self, choice: Choice) -> None:
-        """Stop waiting for a network that will not be reported; it is not asked for again."""
+        """Stop waiting for a network that will not be reported; the network is not suggested again."""
         self._pending.pop(choice, None)
 
     def _next_batch(self) -> list[Choice]:
@@ -162,7 +163,7 @@ class HybridStrategy:
             self._unidentified.clear()
 
     def _initial_design(self, count: int) -> list[Choice]:
-        """A design over log cost among candidates that are probably feasible."""
+        """Choose a design over log cost from candidates that are probably feasible."""
         pool = self._all_unseen() or self._generator.diverse(self._feasibility.weights, self._is_new)
         self._check_not_empty(pool)
         weights = self._feasibility.weights(pool.choices, pool.description)
@@ -179,10 +180,10 @@ class HybridStrategy:
         choices = history.choices(fitted)
         known = self._describe(choices)
         surrogate.fit(known.inputs(choices), history.accuracies[fitted])
-        # the smoothed front: a lucky evaluation would hide candidates that are as good
+        # use a smoothed front: a lucky evaluation would hide candidates that are as good
         smoothed = surrogate.values(surrogate.predict(known.inputs(choices)), np.zeros(1))[:, 0]
         front = ParetoFront(history.costs[fitted], smoothed, reference=reference)
-        # correct a constant factor of the described costs, as of a latency predictor at first
+        # correct a constant factor of the described costs, such as that of a latency predictor at first
         factor = float(np.median(history.costs[fitted] / known.cost))
         pool = self._all_unseen() or self._generator.evolved(
             history.choices(history.nearest_to_front(front, _PARENTS)), self._merit, self._is_new
@@ -200,7 +201,7 @@ class HybridStrategy:
         return mean - 10.0 * (self._feasibility.weights(choices, description) < MIN_PROBABILITY)
 
     def _shortlist(self, pool: Pool, front: ParetoFront) -> IntArray:
-        """Rows of the candidates whose uncertainty is predicted: the best at each cost, and overall."""
+        """Rows of the candidates whose uncertainty is predicted: the best at each cost, and the best overall."""
         if len(pool.choices) <= _NICHES * _PER_NICHE:
             return np.arange(len(pool.choices))
         cost, merit = pool.description.cost, self._merit(pool.choices, pool.description)
@@ -228,12 +229,12 @@ class HybridStrategy:
     def _check_not_empty(self, pool: Pool) -> None:
         if not len(pool.choices):
             raise SpaceExhausted(
-                f"no network was found that is not among the {len(self._seen)} asked for",
+                f"the space is exhausted: no network was found besides the {len(self._seen)} suggested before",
                 hint="widen the space to search on",
             )
 
     def _is_new(self, pool: Pool) -> BoolArray:
-        """Which candidates, (N,), are unseen, under these choices or equivalent ones."""
+        """Whether each candidate, (N,), is unseen under its own choices and equivalent ones."""
         new = np.array([choice not in self._seen for choice in map(tuple, pool.choices.tolist())], dtype=bool)
         if pool.description.identity is not None:
             new &= ~np.isin(pool.description.identity, np.array(sorted(self._identities), dtype=np.int64))
@@ -250,7 +251,7 @@ class HybridStrategy:
 def _greedy_batch(
     front: ParetoFront, described: Description, accuracy: FloatArray, weights: FloatArray, batch: int
 ) -> list[int]:
-    """Rows with the largest expected gain, each chosen with the means of those before it on the front."""
+    """Choose rows of largest expected gain greedily, adding the mean of each to the front before the next choice."""
     cost, middle = described.cost, accuracy[:, len(NODES) // 2]
     free = np.ones(len(cost), dtype=bool)
     picks: list[int] = []
@@ -258,7 +259,7 @@ def _greedy_batch(
         likely = free & (weights >= MIN_PROBABILITY)
         rows = np.flatnonzero(likely if likely.any() else free)
         gain = weights[rows] * expected_gain(front, cost[rows], accuracy[rows])
-        if not gain.any():  # no gain is left: take the nearest to the front
+        if not gain.any():  # take the candidate nearest to the front
             gain = accuracy[rows, -1] - front.level(cost[rows])
         pick = int(rows[gain.argmax()])
         picks.append(pick)

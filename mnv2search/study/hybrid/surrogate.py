@@ -1,9 +1,9 @@
 """A Gaussian process over choices and generic features, for tens to hundreds of evaluated networks.
 
-The covariance adds, with amplitudes fitted to the data: a linear and a smooth term in the generic features (learned
-from a handful of evaluations), an additive and an interacting term in the choices (learned from hundreds), a linear
-term in a prior estimate (weighted by how well it predicts), and noise. Values are warped towards their top, where the
-front is, when the likelihood says so.
+The covariance is a sum of terms whose amplitudes are fitted to the data: a linear and a smooth term in the generic
+features (learned from a handful of evaluations), an additive and an interacting term in the choices (learned from
+hundreds), a linear term in a prior estimate (weighted by how well it predicts), and noise. Values are warped to
+stretch the top, where the front is, if that increases the likelihood.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WEAK_PRIOR = HyperPrior(
     mean=np.log(np.array([1.0, 0.3, 1.0, 0.1, 0.3, 0.5, 1.0, 0.01])),
     sd=np.array([1.5, 1.5, 0.7, 1.5, 1.5, 0.7, 1.5, 1.5]),
 )
-# A few dozen values determine hyperparameters poorly: those of the highest likelihood overfit.
+# A few dozen values determine hyperparameters poorly: maximum likelihood overfits.
 STRONG_PRIOR = HyperPrior(
     mean=np.log(np.array([0.12, 0.5, 2.0, 0.04, 0.1, 0.92, 1.0, 0.05])),
     sd=np.array([0.5, 0.5, 0.25, 0.5, 0.5, 0.25, 1.5, 1.0]),
@@ -120,9 +120,9 @@ def _evidence(
     return value, gradient - away / prior.sd
 
 
-_WARPS = (0.1, 0.4, 1.6, np.inf)  # warped tried, in units of the spread of the values; inf is no warp
-_FIT_STEPS, _REFIT_STEPS = 12, 4  # steps of a fit up the likelihood; each fit starts where the last ended
-_MANY = 120  # values from which hyperparameters move little
+_WARPS = (0.1, 0.4, 1.6, np.inf)  # warps to try, in standard deviations of the values; inf is no warp
+_FIT_STEPS, _REFIT_STEPS = 12, 4  # steps of likelihood ascent; each fit starts from the previous hyperparameters
+_MANY = 120  # number of values from which hyperparameters change little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,20 +136,20 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Mean and standard deviation in warped units, (N,) each; `Surrogate.values` gives values."""
+    """Mean and standard deviation in warped units, (N,) each; `Surrogate.values` converts them."""
 
     mean: FloatArray
     sd: FloatArray
 
 
 class Surrogate:
-    """A Gaussian process fitted to at most a few hundred values; the caller bounds their number.
+    """A Gaussian process for at most a few hundred values; the caller limits their number.
 
     Args:
-        ordinal: per dimension, whether neighbouring options are alike; none by default.
-        warped: whether values may be stretched towards their top.
-        steady: a strong prior of the hyperparameters. From a few dozen values it ranks others better, but a search
-            that exploits its predictions finds less.
+        ordinal: for each dimension, whether neighbouring options are similar; by default no dimension is ordinal.
+        warped: whether the top of the values may be stretched.
+        steady: use a strong prior of the hyperparameters. With a few dozen values, it ranks other networks better,
+            but a search that relies on the predictions finds worse networks.
     """
 
     def __init__(
@@ -179,11 +179,11 @@ class Surrogate:
         self._weights = inverse_root.T @ (inverse_root @ target)
 
     def predict_mean(self, inputs: Inputs) -> FloatArray:
-        """Means alone, (N,), in warped units: sufficient for ranking, and cheaper."""
+        """Predicted means, (N,), in warped units: cheaper than `predict`, and sufficient for ranking."""
         return self._grams(self._embedded(inputs), self._rows).covariance(self._log_hyper) @ self._weights
 
     def predict(self, inputs: Inputs, *, noisy: bool = False) -> Prediction:
-        """Mean and standard deviation at N networks, of the latent value or (`noisy`) of one observation."""
+        """Predict mean and standard deviation for N networks, of the latent value or (`noisy`) of one observation."""
         rows = self._embedded(inputs)
         covariance = self._grams(rows, self._rows).covariance(self._log_hyper)
         h = np.exp(self._log_hyper)
@@ -246,9 +246,9 @@ class Surrogate:
 
 
 def _codes(cards: tuple[int, ...], ordinal: tuple[bool, ...]) -> FloatArray:
-    """A vector per option whose inner products are similarities; equal choices have 1, summed over dimensions.
+    """A vector for each option; inner products, summed over dimensions, are similarities, and 1 for equal choices.
 
-    Nominal options are orthogonal (one-hot); ordinal ones are thermometer codes, whose similarity falls linearly.
+    Nominal options are one-hot codes; ordinal options are thermometer codes, whose similarity decreases linearly.
     """
     width = max(cards)
     rows = np.zeros((sum(cards), width))

@@ -1,1 +1,1 @@
-"""The Optuna study of a run, in memory and as a SQLite file."""
+"""The Optuna study of a run, in memory and in a SQLite file."""

@@ -1,4 +1,4 @@
-"""The Optuna study of a run: sampled in memory, copied to SQLite a whole trial at a time."""
+"""The Optuna study of a run: sampled in memory, and copied to SQLite one whole trial at a time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid.strategy import SpaceExhausted
 from mnv2search.study.storage.study_file import DIRECTIONS, StoredTrial, StudyFile, UnreadableStudyError
 
-# Where Optuna 5 keeps what a constraints function returned; a trial that was not asked for has to bring it along.
+# System attribute in which Optuna 5 stores constraint values; trials added without `ask` must set it themselves.
 CONSTRAINTS = "constraints"
-# A sampler that repeats itself this often has nothing new to say.
+# Repeated picks in one batch after which the sampler counts as exhausted.
 MAX_REPEATS = 500
-# Stands where no accuracy was asked for, since Optuna wants a number; the violation rules such a trial out.
+# Value of an undetermined accuracy, since Optuna requires a number; the violation marks such a trial as infeasible.
 NO_ACCURACY = 0.0
 
 
@@ -35,7 +35,7 @@ def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 class _Shared(dict[str, BaseDistribution]):
-    """Distributions that all trials of a study share; Optuna would copy them for each trial, 12 kB."""
+    """Distributions shared by all trials of a study; Optuna would copy 12 kB for each trial."""
 
     def __deepcopy__(self, memo: object) -> _Shared:
         return self
@@ -86,7 +86,10 @@ class Journal:
         return Asked(self._pick(trial.params), trial)
 
     def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
-        """At most `room` picks that are not known, and whether there are no more; known ones are told at once."""
+        """Ask for at most `room` unknown picks; returns them, and whether the sampler is exhausted.
+
+        Results of known picks are reported at once.
+        """
         new: dict[Pick, Asked] = {}
         repeats = 0
         try:
@@ -104,7 +107,7 @@ class Journal:
         return list(new.values()), repeats >= MAX_REPEATS
 
     def tell(self, asked: Asked, evaluation: Evaluation, *, is_repeat: bool = False) -> None:
-        """Report the outcome of a pick that was asked for; the file gets no second trial of a repeated one."""
+        """Report the result of a pick from `ask`; a repeated pick is not stored in the file again."""
         for key, value in _attributes(evaluation).items():
             asked.trial.set_user_attr(key, value)
         trial = self._study.tell(asked.trial, _values(evaluation))
@@ -112,7 +115,7 @@ class Journal:
             self._store(trial)
 
     def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
-        """A trial that was not asked for."""
+        """Add a trial that did not come from `ask`."""
         trial = self._trial(pick, evaluation)
         self._study.add_trial(trial)
         self._store(trial)
@@ -122,7 +125,7 @@ class Journal:
             self._file.append(trial)
 
     def _restore(self, path: Path, made: list[FrozenTrial], noted: Callable[[str], None]) -> list[FrozenTrial]:
-        """The trials of the file and those that it lacks, or those of the records if the file does not match them."""
+        """The trials of the records, completed from the file; adds missing trials to the file, or rebuilds it."""
         if not path.exists():
             self._file = StudyFile.create(path, made)
             return made
@@ -138,7 +141,7 @@ class Journal:
             return made
         for trial in made[len(stored) :]:
             self._store(trial)  # recorded, but killed before it was stored in the study
-        for kept, trial in zip(stored, made, strict=False):  # as it was asked for, with what the sampler knew of it
+        for kept, trial in zip(stored, made, strict=False):  # with the choices and attributes of the sampler
             trial.params, trial.system_attrs = self._params(self._stored_pick(kept)), kept.system_attrs
         return made
 

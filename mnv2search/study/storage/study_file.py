@@ -26,13 +26,13 @@ DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "mini
 
 
 class UnreadableStudyError(ValueError):
-    """A study file is damaged or holds something else; the message says what is wrong."""
+    """A study file is damaged or has other content; the message is the reason."""
 
 
 class StoredTrial(NamedTuple):
-    """A trial of a study file, with the index of the option of each parameter.
+    """A trial of a study file, with the option index of each parameter.
 
-    `state` is the name of an `optuna.trial.TrialState`; the sampler keeps its own attributes in `system_attrs`.
+    `state` is the name of an `optuna.trial.TrialState`; `system_attrs` are attributes of the sampler.
     """
 
     state: str
@@ -60,7 +60,7 @@ class StudyFile:
 
     @classmethod
     def open(cls, path: Path, distributions: Mapping[str, BaseDistribution]) -> tuple[StudyFile, list[StoredTrial]]:
-        """The file and its trials; reading 3,000 of them takes about a second, through Optuna a minute.
+        """Open a file and read its trials; 3,000 trials take about a second, compared with a minute in Optuna.
 
         Raises:
             UnreadableStudyError: the file is missing, cannot be read, or has other distributions.
@@ -80,7 +80,7 @@ class StudyFile:
 
     @classmethod
     def create(cls, path: Path, trials: Iterable[FrozenTrial]) -> StudyFile:
-        """A new file, which replaces an existing one.
+        """Create a file, and replace an existing one.
 
         Raises:
             WriteError: the file cannot be written.
@@ -111,7 +111,7 @@ class StudyFile:
 
 
 def _trials(database: sqlite3.Connection, distributions: Mapping[str, BaseDistribution]) -> list[StoredTrial]:
-    """The trials in their order, without the objects that Optuna makes for each."""
+    """The trials in order, without creating Optuna's objects for each."""
     found = {
         trial_id: StoredTrial(state=state, values=[], indices={}, user_attrs={}, system_attrs={})
         for trial_id, state in database.execute("SELECT trial_id, state FROM trials ORDER BY number")
@@ -125,7 +125,7 @@ def _trials(database: sqlite3.Connection, distributions: Mapping[str, BaseDistri
             getattr(found[trial_id], f"{kind}_attrs")[key] = json.loads(text)
     stored = set(database.execute("SELECT DISTINCT param_name, distribution_json FROM trial_params"))
     if not stored <= {(name, distribution_to_json(one)) for name, one in distributions.items()}:
-        raise UnreadableStudyError("it is of another space")
+        raise UnreadableStudyError("it belongs to another space")
     return list(found.values())
 
 
@@ -137,7 +137,7 @@ def _write_error(error: Exception) -> WriteError:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of the innermost error, which has the reason; the outer ones only have SQL."""
+    """The first line of the innermost error, which has the reason; the outer errors only have SQL."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,1 +1,1 @@
-"""Devices: measure, profile, probe, audit of predictions."""
+"""Measure, profile and probe devices, and audit latency predictions."""

@@ -1,4 +1,4 @@
-"""The multiples of channels and the kernels that are fast on a device."""
+"""Find the channel multiples and kernel sizes that are fast on a device."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.results.devices import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 
-# Channels of all layers: some that are a multiple of 4 and no more, some of 8, of 16 and of 32.
+# Channels of all layers: multiples of 4 only, of 8, of 16 and of 32.
 CHANNELS = (48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96)
 MULTIPLES = (4, 8, 16, 32)
-# The rounding of the family, which stays unless there is evidence against it.
+# Multiple used by MobileNets, kept unless another one fits much better.
 USUAL = 8
 KERNELS = (3, 5, 7)
 KERNEL_CHANNELS = 64
-# Blocks in a row, so that stem and start-up hardly count.
+# Blocks in a row: enough to make the time of the stem and of start-up negligible.
 REPEATS = 8
 RESOLUTION = 56
 CLOSENESS = Settings(half_width=0.01, min_visits=20, max_visits=60)
-# Another size of blocks than the usual one must leave less unexplained, by this factor.
+# A multiple other than the usual one is chosen only if its residual is at most this fraction of the usual one's.
 CONVINCING = 0.6
-# A step that exceeds the trend by so much is a cliff.
+# A step whose relative rise exceeds that of the trend by more than this is a cliff.
 CLIFF = 0.06
 NETWORKS = len(CHANNELS) + len(KERNELS)
 
@@ -38,10 +38,10 @@ NETWORKS = len(CHANNELS) + len(KERNELS)
 def probe(
     device: LatencyDevice | str, *, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> Probe:
-    """Measure small networks side by side that differ in channels, and some that differ in their kernels.
+    """Measure small networks that differ in channels or kernels, side by side.
 
     No visit begins after `time_s`; `on_progress` is called after every visit with the number of finished networks.
-    Text that opens a device is opened and closed here.
+    A device given as text is opened and closed here.
 
     Raises:
         DeviceError: the device cannot be used, or refuses a network.
@@ -91,9 +91,9 @@ def _network(channels: int, *, kernel: int = 3, depthwise: bool = True) -> Model
 
 
 def _trend(measured: Sequence[Latency]) -> tuple[NDArray[np.float64], tuple[MultiplePoint, ...], int]:
-    """The trend of the best size of blocks, how well each size does, and the size that is chosen.
+    """Return the trend of the chosen multiple, the misfit of each multiple, and the chosen multiple.
 
-    For each size the latency is fitted by a power of the channels, rounded up to it.
+    For each multiple, a power law of the channels, rounded up to the multiple, is fitted to the latencies.
     """
     y = np.log([latency.median_ms for latency in measured])
     fits: dict[int, tuple[float, NDArray[np.float64]]] = {}
@@ -130,7 +130,7 @@ def _half_width_ms(latency: Latency) -> float:
 
 
 def _cliffs(points: Sequence[ChannelPoint]) -> tuple[Cliff, ...]:
-    """Steps that rise by more than the trend, by a share that matters, largest first."""
+    """Steps that rise by considerably more than the trend, largest first."""
     cliffs = []
     for before, after in itertools.pairwise(points):
         rise = after.measured.median_ms / before.measured.median_ms - 1

@@ -1,4 +1,4 @@
-"""Networks measured on a device: side by side, for the profile of the device, and to compare predictions."""
+"""Measure networks side by side, profile a device, and audit its latency predictions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 
-# Networks of each space among which those to measure are chosen.
+# Random networks of each space from which the networks to measure are chosen.
 DRAWN = 400
-# Measured between two choices: side by side, so that a slow moment hits all alike.
+# Networks chosen at a time and measured side by side, so that a slowdown affects all of them alike.
 BATCH = 12
-# Share of the time; the rest is for saving and for networks that take longer than the first ones.
+# Share of the time for measurements; the rest is for saving and for networks slower than the first ones.
 USED = 0.97
 CLOSENESS = Settings(half_width=0.02, min_visits=8, max_visits=24)
 # A measurement with a larger half-width is not used.
 VAGUE = 0.1
-# The predictor remembers no more.
+# Maximum number of networks that the predictor keeps.
 MOST_NETWORKS = 600
 
 
@@ -42,7 +42,7 @@ def profile_device(
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Profile:
-    """Measure networks of the spaces for a time, and keep them for every later prediction on the device.
+    """Measure networks of the spaces for a given time, and cache the results for later predictions on the device.
 
     `refresh` forgets earlier measurements. `on_progress` is called with the share of the time that has passed and the
     number of measured networks.
@@ -86,10 +86,10 @@ def build_profile(
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[tuple[ModelSpec, float]], float, float | None]:
-    """Measure batches of networks, each chosen as the most informative for the predictor, and teach it.
+    """Fit the predictor to measured batches of the networks that are most informative for it.
 
     Returns (network, latency in ms) of each measured network, the wall time in s, and the level of the reference in
-    ms. Networks in `without`, such as those of a test, are not measured.
+    ms. Networks in `without`, such as a test set, are not measured.
     """
     if not spaces:
         raise OptionError("there is no space to profile the device for", hint="give --space, such as mnv2")
@@ -128,7 +128,7 @@ def candidates_of(spaces: Sequence[SearchSpace], *, seed: int) -> list[ModelSpec
 def measure_together(
     specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
 ) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
-    """The latency of every network from one interleaved run, and notes on faults that do not affect it.
+    """Measure every network in one interleaved run; returns the latencies, and notes on problems with the cache.
 
     No new visit begins after `time_s`; None measures until every interval is narrow enough.
 
@@ -147,7 +147,7 @@ def measure_together(
 
 
 AUDIT_CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
-# Draws for each network that is asked for, before a space counts as exhausted.
+# Draws for each requested network, before a space counts as exhausted.
 DRAWS = 50
 
 
@@ -162,11 +162,11 @@ def audit(
 ) -> Audit:
     """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
 
-    At most `count` networks are taken: a space may have fewer that were not learned from. No visit begins after
-    `time_s`; `on_progress` is called after every visit with the number of finished networks.
+    At most `count` networks are taken, none of which the predictor was fitted to. No visit begins after `time_s`;
+    `on_progress` is called after every visit with the number of finished networks.
 
     Raises:
-        OptionError: the space has no network that was not learned from.
+        OptionError: the predictor was fitted to every network of the space.
         DeviceError: the device cannot be used, or refuses a network.
     """
     loaded, cache = load_space(space), LatencyCache()
@@ -186,7 +186,7 @@ def audit(
 
 
 def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
-    """Random networks of a space that the predictor has not learned from."""
+    """Random networks of a space that the predictor was not fitted to."""
     generator = random.Random(f"audit {seed}")
     specs: dict[ModelSpec, None] = {}
     for _ in range(DRAWS * count):
@@ -196,5 +196,7 @@ def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed:
         if len(specs) == count:
             break
     if not specs:
-        raise OptionError(f"every network of {space.name} was learned from", hint="audit another space")
+        raise OptionError(
+            f"the predictor was already fitted to every network of {space.name}", hint="audit another space"
+        )
     return tuple(specs)

@@ -1,1 +1,1 @@
-"""A search: run, resume, verify, ship."""
+"""Run, resume and verify a search, and ship its networks."""

@@ -1,4 +1,4 @@
-"""A search from Python: as the command line runs it, or with nothing written."""
+"""Search from Python, with a results folder as on the command line, or without writing files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(
         EvaluatorError: an accuracy cannot be determined.
     """
     request = request_of(options)
-    # what a search needs takes seconds to load: mistakes in the options are told before
+    # late: loading takes seconds, and mistakes in the options are reported before
     from mnv2search.workflows.search.run import run as run_request
 
     return confirm_outcome(run_request(request, on_progress=on_progress, on_note=on_note))
@@ -53,10 +53,10 @@ def confirm_outcome(
     on_begin: Callable[[str, int], None] = lambda _converter, _count: None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """The outcome with `confirmations` of front and trained networks, or with a note that says why there are none.
+    """Add `confirmations` of the front and the trained networks to an outcome, or a note on why there are none.
 
-    `on_begin` is called with the converter and the number of networks before the first one, since it takes long, and
-    `on_progress` after every network with the number of those that are done.
+    `on_begin` is called before the first network with the converter and the number of networks, since a comparison
+    takes long; `on_progress` is called after every network with the number of finished networks.
     """
     from mnv2search.errors import DeviceError
     from mnv2search.workflows.search.checks.confirm import confirm_front
@@ -104,7 +104,7 @@ def search(
         trials: networks to evaluate.
         time_s: wall time for everything.
         sampler: ``hybrid``, or one of Optuna's.
-        seed: of every random choice.
+        seed: random seed of the search.
         listener: called with every finished evaluation.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Fine-tuning of the best networks of a search, all for as many steps, and the weights that a search ships."""
+"""Fine-tune the best networks of a search, all for the same number of steps, and ship weights."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
 from mnv2search.workflows.search.outputs import front_path, write_spec
 
-# A training is given so many seconds, however little is left.
+# Every training gets this much time, however little is left.
 LEAST_S = 1.0
 
 
 def finetune(
     request: Finetuning, *, on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None
 ) -> Finetuned | None:
-    """Train networks for as many steps each, and choose one by the validation images; None without time for it.
+    """Train all networks for the same number of steps, and choose the best on the validation images.
 
-    The network of the longest training is trained first, for its share of the time; the others take as many steps. A
-    network that its training does not improve keeps its weights; one whose training does not fit into the time any
-    more is left out. `on_progress` is called with the name of a network and the progress of its training.
+    The network with the longest training is trained first, for its share of the time, and sets the number of steps
+    of the others. A network that does not improve keeps its weights; a network whose training does not fit into the
+    remaining time is left out. `on_progress` is called with the name of a network and the progress of its training.
+    Returns None if there is too little time for any training.
 
     Raises:
-        RecordError: there is nothing to choose from, or the report of an interrupted run cannot be read.
-        DataError: the data cannot be learned from.
+        RecordError: there are no candidates, or the report of an interrupted run cannot be read.
+        DataError: the data cannot be trained on.
         TrainingError: a training fails.
     """
     if not request.candidates:
@@ -53,7 +54,7 @@ def finetune(
 
 
 class _Trainings:
-    """The trainings of a plan, which have to be done by a time of the request's clock."""
+    """The trainings of a plan, which must finish at time `ends` of the request's clock."""
 
     def __init__(
         self, request: Finetuning, plan: Plan, ends: float, on_progress: Callable[[str, Progress], None]
@@ -67,7 +68,7 @@ class _Trainings:
         self.kept: list[str] = []
 
     def run(self) -> Finetuned | None:
-        """All trainings; None if the first one shows that there is too little time for any."""
+        """Run all trainings; returns None if the first one shows that there is too little time for any."""
         plan = self.plan
         for place, evaluation in enumerate(plan.order):
             name, own = evaluation.spec.name, training_folder(self.folder, evaluation)
@@ -76,7 +77,7 @@ class _Trainings:
                 continue
             done = self._trained(place, left_s)
             if self.steps is None:
-                if done.steps * self.batch < plan.fewest_images:  # slower than a few steps had said
+                if done.steps * self.batch < plan.fewest_images:  # slower than a few steps had suggested
                     shutil.rmtree(own)
                     return None
                 self.steps = done.steps
@@ -114,7 +115,7 @@ class _Trainings:
         return train(plan.begin(spec), task, train_part, val, parts.recipe, job, classes=data.classes)
 
     def _kept(self, evaluation: Evaluation, trained: Metrics) -> Metrics | None:
-        """The metrics that a network had before, if it keeps its weights because a training did not improve it."""
+        """The previous metrics of a network if it keeps its weights because training did not improve it."""
         had, evaluator, spec = evaluation.accuracy, self.request.evaluator, evaluation.spec
         if had is None or evaluator is None or had.value <= trained.main.value:
             return None
@@ -127,7 +128,7 @@ class _Trainings:
         else:
             return None
         self.notes.append(
-            f"{spec.name}: no better for it ({100 * trained.main.value:.1f} %); it keeps the weights it had"
+            f"{spec.name}: not improved by training ({100 * trained.main.value:.1f} %); the earlier weights are kept"
         )
         loss = None if trained.loss is None else 0.0 if had.merit is None else -math.log(had.merit)
         main = share(trained.main.name, had.value, trained.count)
@@ -169,16 +170,16 @@ class _Trainings:
 
 
 def _merit(metrics: Metrics) -> tuple[bool, float]:
-    """The main metric, or the loss where that does not beat the majority-class accuracy."""
+    """The main metric, or the loss if the main metric does not beat the majority-class accuracy."""
     if metrics.beats_majority or metrics.loss is None:
         return True, metrics.main.value
     return False, -metrics.loss
 
 
 def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
-    """Write the weights of each member of the front beside its spec, and those of the network to ship as ``ship.pt``.
+    """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of an earlier front are removed, and those of networks that are not on this one.
+    Weights of an earlier front and of networks that are not on this front are removed.
     """
     sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
@@ -196,14 +197,14 @@ def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> No
 
 
 def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
-    """Write the shared weights of each member of a run's front beside its spec."""
+    """Write the shared weights of each front member beside its spec."""
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
         write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
 
 
 def ship_finetuned(folder: Path, found: Finetuned) -> None:
-    """Make the best fine-tuned network the one to ship (``ship.yaml``, ``ship.pt``), and keep all in ``front``."""
+    """Write the best fine-tuned network to ``ship.yaml`` and ``ship.pt``, and all of them to ``front``."""
     for evaluation in found.trained:
         write_spec(front_path(folder, evaluation), evaluation)
         trained = training_folder(found.weights.parent.parent, evaluation) / BEST

@@ -1,4 +1,4 @@
-"""Which of the best networks of a search are trained further, for how long, and from which weights."""
+"""Plan which of the best networks of a search are trained further, for how long, and from which weights."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from mnv2search.training.train import time_training
 
 # Networks to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
-# Of the time, what is not planned with: the test images, and what cannot be foreseen.
+# Share of the time kept in reserve, for the evaluation on the test images and for delays.
 SPARE_SHARE = 0.1
-# Of trainings that see every image less often than this; longer ones take another.
+# Recipe of trainings shorter than this many epochs; longer ones use `LONG_RECIPE`.
 SHORT_RECIPE, LONG_EPOCHS = "short", 20
-# Trainings that see fewer images decide nothing, so that there are fewer of them; one that sees less is of no use.
+# If each training would see fewer images than the first, fewer networks are trained; a training that would see
+# fewer images than the second is useless.
 LEAST_IMAGES, FEWEST_IMAGES = 2_000, 500
-# Passes that tell how fast this machine is, before anything else is done, and what they take of the time at most.
+# Passes to time this machine before anything else is done, and their largest share of the time.
 TIMED, TIMING_SHARE = 4, 0.05
-# Of the time, after which no further images are decoded.
+# Share of the time after which images of no further size are decoded.
 DECODING_SHARE = 0.5
 
 
@@ -46,11 +47,11 @@ class Finetuning:
 
     Attributes:
         candidates: networks to choose from; the best first, after a search that trained every network.
-        evaluator: of the search; networks begin with its weights. None begins with random ones.
-        folder: gets a folder for each network; an interrupted run resumes there.
-        time_s: wall time for all of them, decoding and the final metrics included.
-        recipe: after a search with shared weights, of every training; None takes ``short`` or, where every image will
-            be seen 20 times or more, ``modern``.
+        evaluator: evaluator of the search, whose weights the networks begin with; None begins with random weights.
+        folder: parent of the folder of each training; an interrupted run resumes there.
+        time_s: wall time for all trainings, including decoding and the final metrics.
+        recipe: recipe of every training after a search with shared weights; None takes ``modern`` for 20 epochs or
+            more, otherwise ``short``.
     """
 
     candidates: Sequence[Evaluation]
@@ -71,14 +72,14 @@ class Finetuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is trained further, and how.
+    """Networks to train further, and how.
 
     Attributes:
-        order: networks, those of the longest trainings first.
-        expected_s: of the training of a network, up to a common factor.
-        factor: of `expected_s`; 0 while it is unknown.
-        steps: of every training; None until the first one has found how many fit.
-        fewest_images: a first training that sees fewer is of no use.
+        order: networks, longest training first.
+        expected_s: duration of the training of a network, up to a common factor.
+        factor: factor of `expected_s`; 0 while it is unknown.
+        steps: steps of every training; None until the first training has determined how many fit.
+        fewest_images: the first training is useless if it sees fewer images.
     """
 
     order: Sequence[Evaluation]
@@ -93,7 +94,7 @@ class Plan:
 
 
 def plan_of(request: Finetuning) -> Plan | None:
-    """The trainings, or None without time for any."""
+    """The plan of the trainings, or None if there is too little time."""
     evaluator = request.evaluator
     if evaluator is not None and evaluator.method == "training":
         return _plan_by_search(request, evaluator)
@@ -101,16 +102,16 @@ def plan_of(request: Finetuning) -> Plan | None:
 
 
 def best_of(front: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
-    """The most accurate networks of a front, the best first."""
+    """The most accurate networks of a front, best first."""
     known = [e for e in front if e.accuracy is not None]
     return tuple(sorted(known, key=rank_of, reverse=True)[:count])
 
 
 def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -> tuple[Evaluation, ...]:
-    """Those of the networks measured side by side that are worth trainings of their own, fastest first.
+    """Choose the finalists to train separately, fastest first.
 
-    The order of accuracies with shared weights is noisy, and favours networks that learn fast; so these are not the
-    first of that order but the first of every slot of latency, and then the best of the others.
+    The ranking by shared weights is noisy and favours networks that learn fast. So the best network of every latency
+    slot is taken, and then the best of the others.
     """
     slots = slots_of(finalists, count=count)
     chosen = [slot[0] for slot in slots if slot]
@@ -122,7 +123,7 @@ def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -
 
 
 def _plan_by_search(request: Finetuning, evaluator: Evaluator) -> Plan:
-    """Train networks further, as many as can be trained for as long as in the search at least."""
+    """Plan to train as many networks as can be trained for at least as long as in the search."""
     task, data, recipe, candidates = request.task, request.data, evaluator.recipe, request.candidates
     assert recipe is not None
     begun = read_report(request.folder)
@@ -141,14 +142,14 @@ def _plan_by_search(request: Finetuning, evaluator: Evaluator) -> Plan:
         factor=0.0,
         begin=lambda spec: read_network(evaluator.trained_weights(spec)),
         steps=None if begun is None else begun.steps,
-        seed=request.seed + 1,  # other draws than those of the search's training
+        seed=request.seed + 1,  # other random numbers than in the trainings of the search
     )
 
 
 def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *, time_s: float) -> int:
-    """How many networks can be trained for as long as in the search at least; one in any case.
+    """Number of networks that can be trained for at least as long as in the search; at least 1.
 
-    `candidates` are the best first, with the duration of the training of each in the search.
+    `candidates` are sorted best first; `expected_s` are the durations of their trainings in the search.
     """
     fitting = [n for n in range(1, len(candidates) + 1) if sum(expected_s[:n]) <= (1 - SPARE_SHARE) * time_s]
     return max(fitting, default=1)
@@ -158,7 +159,7 @@ def affordable(candidates: Sequence[Evaluation], expected_s: Sequence[float], *,
 
 
 def _plan_by_timing(request: Finetuning) -> Plan | None:
-    """Train networks from inherited weights, as many as see enough images each."""
+    """Plan to train as many networks as can each see enough images, from inherited weights."""
     begin, begun, time_s = request.clock(), read_report(request.folder), request.time_s
     if begun is None and _most_images(request) < FEWEST_IMAGES:
         return None
@@ -199,7 +200,7 @@ def _first_recipe(request: Finetuning, begun: FinetuneReport | None) -> Recipe:
 def _decoded(
     request: Finetuning, candidates: Sequence[Evaluation], recipe: Recipe, *, ends: float
 ) -> dict[Size, Parts[Sized]]:
-    """Data ready for networks of each size, the size of the longest training first, until the time is over."""
+    """Decode the data for networks of each size, longest training first, until the time is over."""
     decoded: dict[Size, Parts[Sized]] = {}
     for spec in (e.spec for e in _longest_first(candidates)):
         if not decoded or (spec.size not in decoded and request.clock() < ends):
@@ -215,7 +216,7 @@ def _inheriting(spec: ModelSpec, request: Finetuning) -> MobileNet:
 
 
 def _most_images(request: Finetuning) -> float:
-    """Images that the cheapest network sees if it takes all of the time, by a few passes forward and back."""
+    """Estimate the images that the cheapest network could see in the time, from a few forward and backward passes."""
     cheapest, device = _longest_first(request.candidates)[-1].spec, own_device()
     timed = (build(cheapest).to(device), plan(cheapest))
     rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * request.time_s, clock=request.clock)
@@ -227,7 +228,7 @@ def _longest_first(networks: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _speed(request: Finetuning, networks: Sequence[Evaluation], decoded: Mapping[Size, Parts[Sized]]) -> Speed:
-    """The speed of trainings here, by a few steps of the cheapest and, if there is time, of the dearest network."""
+    """Measure the training speed by a few steps of the cheapest and, if there is time, the costliest network."""
     clock, timed, device = request.clock, list[Timed](), own_device()
     begin = clock()
     dearest, *others = _longest_first(networks)
@@ -243,7 +244,7 @@ def _speed(request: Finetuning, networks: Sequence[Evaluation], decoded: Mapping
 def _as_many_as_learn(
     candidates: Sequence[Evaluation], speed: Speed, *, batch: int, time_s: float
 ) -> tuple[Sequence[Evaluation], int]:
-    """As many networks, one at least, as see enough images each in the time, and the steps of each that fit."""
+    """Choose as many networks as can each see enough images, at least one, and the steps of each that fit."""
     for count in range(len(candidates), 1, -1):
         some = candidates_of(candidates, count=count)
         steps = _steps_of(some, speed, time_s=time_s)

@@ -1,4 +1,4 @@
-"""The folder of a run: for one process and one command alone, and repaired where its records are damaged."""
+"""Open, lock, clear and repair the folder of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mnv2search.workflows.search.shipping import BEFORE, FINETUNE
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"
-# What an evaluator keeps for itself, such as the weights of a supernet.
+# Folder of an evaluator's own files, such as the weights of a supernet.
 WORK = "work"
 
 
@@ -84,9 +84,9 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone.
+    """Create the folder if it is missing, and lock it for this process.
 
-    One that was made is removed where the run fails before anything was found out.
+    A folder created here is removed if the run fails before it has any results.
     """
     with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
         try:
@@ -98,7 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a run's folder, its manifest last, so that a kill leaves either a run or an empty folder."""
+    """Remove a run's folder, manifest last, so that a kill leaves either a run or an empty folder."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -81,7 +81,7 @@ def is_running(folder: Path) -> bool:
 
 
 def evaluated_of(record: Record) -> Evaluated:
-    """A record as the search knows it."""
+    """A record, converted for the search."""
     return Evaluated(trial=record.trial, stage=record.stage, pick=record.pick, evaluation=record.evaluation)
 
 
@@ -140,7 +140,7 @@ def remaining_settings(
 ) -> Settings | None:
     """The settings of the remaining search; None if earlier parts of the run completed it.
 
-    The time of `settings` is the run's, `whole_s`, or a share of it; `held_s` is the time that it was last given.
+    The time of `settings` is that of the run, `whole_s`, or a share; `held_s` is the time previously requested.
     """
     used_s, has_ended = manifest.elapsed_s, manifest.status in ENDED
     if has_ended:

@@ -1,4 +1,4 @@
-"""The files that a finished run leaves beside its records."""
+"""Write the output files of a finished run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PAGE = "report.html"
 
 
 def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None:
-    """Write `front/*.yaml`, `ship.yaml`, `front.csv` and `front.png`, each whole or not at all.
+    """Write `front/*.yaml`, `ship.yaml`, `front.csv` and `front.png`, each atomically.
 
     Raises:
-        RecordError: the disk does not take them.
+        RecordError: a file cannot be written.
     """
     kept = {front_path(folder, evaluation) for evaluation in result.front}
     for evaluation in result.front:
@@ -47,9 +47,9 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
 def write_report(
     folder: Path, result: SearchResult, *, budget: Budget, detail: str = "", finetuned: Finetuned | None = None
 ) -> None:
-    """Write `report.html`: what to ship, the front as a table and as a picture, and how the trainings went.
+    """Write `report.html`: what to ship, the front as a table and a plot, and training curves.
 
-    `detail` is what the accuracies rest on. Where networks were trained on their own, `front.csv` gets their results.
+    `detail` says how the accuracies were determined. If networks were fine-tuned, their results go to `front.csv`.
     """
     if not result.front:
         (folder / PAGE).unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         label="unbeaten",
         others="slower and no more accurate than another",
     )
-    return Picture(title="Accuracy after trainings of their own", png=drawn, shows="the trained networks, the budget")
+    return Picture(title="Accuracy after separate trainings", png=drawn, shows="the trained networks, the budget")
 
 
 def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -> Path:
@@ -108,7 +108,7 @@ def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -
 
 
 def write_spec(path: Path, evaluation: Evaluation) -> None:
-    """Write a network with its figures as comments."""
+    """Write a spec, with latency and accuracy as comments."""
     accuracy = evaluation.accuracy
     lines = [f"# measured latency {measured_text(evaluation.latency)} ms, 95 % interval"]
     if evaluation.latency is not None:

@@ -1,4 +1,4 @@
-"""The options of a search, as the command line names them, and the request that they make."""
+"""Options of a search, named as on the command line, and their conversion to a request."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
 
-# What `Request.round_to` is to let the device decide.
+# Value of `Request.round_to` that lets the device decide.
 AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
-# What may stand beside `resume`; everything else is in the folder's manifest.
+# Options allowed with `resume`; all others are in the folder's manifest.
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of `mnv2search run`, with the same names; `DEFAULTS` has those that are not None if left out.
+    """Options of `mnv2search run`, with the same names; `DEFAULTS` has the default values other than None.
 
     Attributes:
         latency_ms: upper limit of the measured latency.
@@ -39,9 +39,9 @@ class RunOptions(TypedDict, total=False):
         peak_kb: upper limit of peak activation memory in kB, fp32.
         size_kb: upper limit of weights in kB, fp32.
         space: file or bundled name of the search space, or a space.
-        round_to: multiple to which channel counts are rounded, or ``auto``; None keeps the space's own.
+        round_to: multiple to which channel counts are rounded, or ``auto``; None keeps that of the space.
         device: see `open_device`; several form a pool.
-        precision: of weights and activations; None takes that of `device`.
+        precision: precision of weights and activations; None takes that of `device`.
         data: images to search on.
         accuracy: see `open_evaluator`; None chooses by `data` and the task of the space.
         from_: initial weights for an evaluator that trains (``--from``).
@@ -50,13 +50,13 @@ class RunOptions(TypedDict, total=False):
         trials: networks to evaluate.
         time: wall time in seconds, or text such as ``90s``, ``20m`` or ``1h30m``.
         sampler: ``hybrid``, or one of Optuna's.
-        seed: of every random choice.
-        name: of the run's folder; None makes one from space, budget and device.
+        seed: random seed of the search.
+        name: name of the run's folder; None makes a name from space, budget and device.
         resume: name or folder of an interrupted run to continue.
         trust: with `resume`, open what the folder names even if someone else made it.
         output_dir: folder that holds the folders of runs.
-        confirm: compare the front with the official converter of the runtime at the end; None does so, unless a
-            resumed run was started without.
+        confirm: compare the front with the official converter of the runtime at the end; None does so unless a
+            resumed run was started without it.
         force: start over if the folder holds another run.
     """
 
@@ -100,14 +100,14 @@ DEFAULTS: RunOptions = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run is asked to do; see `RunOptions`.
+    """Settings of a run; see `RunOptions`.
 
     Attributes:
         root: folder that holds the folders of runs.
-        command: the words of the command line, for the manifest.
-        finetunes: at the end, train the most accurate networks of the front on their own, and ship the best of these.
+        command: arguments of the command line, for the manifest.
+        finetunes: at the end, fine-tune the most accurate networks of the front separately, and ship the best.
         confirms: at the end, compare the front with the runtime's own converter.
-        round_to: `AUTO` asks the device; None leaves the space's own.
+        round_to: multiple of channels; `AUTO` probes the device, None keeps that of the space.
     """
 
     space: str | SearchSpace
@@ -125,10 +125,10 @@ class Request:
 
 
 def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
-    """The request of some options, checked as far as that is cheap; `command` is the command line, for the manifest.
+    """Convert options to a request, with cheap checks; `command` is the command line, for the manifest.
 
     Raises:
-        OptionError: options contradict each other, or something is missing.
+        OptionError: options contradict each other, or a required option is missing.
         UnknownNameError: a space, a device or an evaluator is not known.
         RecordError: there is no run to resume, or it is not trusted.
     """
@@ -175,7 +175,7 @@ def _budget(options: RunOptions) -> Budget:
 
 
 def evaluator_of(options: RunOptions) -> str:
-    """The text that opens the evaluator: of the given name, or of what suits data and space."""
+    """Text that opens the evaluator with the given name, or else the default one for data and space."""
     name, _, text = (options.get("accuracy") or _default_evaluator(options)).partition(":")
     _check_evaluator(options, name)
     if name == "train" and "task=" not in text and options.get("space") != "-" and (task := _task(options)):
@@ -195,7 +195,7 @@ def _check_evaluator(options: RunOptions, name: str) -> None:
     weights, weights_spec = options.get("from_"), options.get("from_spec")
     if (weights or weights_spec) and name not in ("supernet", "train-dense"):
         raise OptionError(
-            "--from is for a search on images, by shared weights or by train-dense", hint="add --data DATA"
+            "--from applies only to a search on images with supernet or train-dense", hint="add --data DATA"
         )
     if weights_spec and not weights:
         raise OptionError(
@@ -204,7 +204,7 @@ def _check_evaluator(options: RunOptions, name: str) -> None:
 
 
 def _default_evaluator(options: RunOptions) -> str:
-    """With data, shared weights for classifiers, and a training each for detectors and segmenters."""
+    """The default evaluator: with data, a supernet for classifiers, separate trainings for other networks."""
     if options.get("data") is None:
         return "imagenet"
     head = _space_of(options).template.head
@@ -214,7 +214,7 @@ def _default_evaluator(options: RunOptions) -> str:
 
 
 def _task(options: RunOptions) -> str:
-    """The task of the networks of a space, by their head; empty for classifiers, which `train` takes by default."""
+    """Name of the task that suits the head of a space; empty for classifiers, the default of `train`."""
     template = _space_of(options).template
     if template.head is None or type(template.head) is Classifier:
         return ""
@@ -229,7 +229,7 @@ def _space_of(options: RunOptions) -> SearchSpace:
 
 
 def _check_names(options: RunOptions, device: str, evaluator: str) -> None:
-    """Refuse a space, a device or an evaluator that is not known, before anything heavy is loaded."""
+    """Refuse an unknown space, device or evaluator before heavy packages are loaded."""
     if options["space"] != "-":  # it can be read only once
         _space_of(options)
     asked = [("evaluator", evaluator.partition(":")[0])]
@@ -268,15 +268,15 @@ def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) ->
 
 
 def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bool = False) -> Request:
-    """The request that a folder's manifest recorded, so that a run continues by its name; `settings` replace its own.
+    """Request to resume the run of a folder, from its manifest; `settings` override those of the manifest.
 
     With `trusts`, the folder may run programs, connect to machines and read data even if someone else made it.
 
     Raises:
-        RecordError: there is no manifest that can be read, or it is not trusted.
+        RecordError: the manifest is missing, cannot be read, or is not trusted.
     """
     manifest = read_manifest(folder)
-    from mnv2search.workflows.search.log import space_of_run  # late: a missing folder is told at once
+    from mnv2search.workflows.search.log import space_of_run  # late: a missing folder is reported at once
     from mnv2search.workflows.search.trust import check_trust
 
     if not trusts:
@@ -307,7 +307,7 @@ def space_of_evaluator(space: SearchSpace, evaluator: AccuracyEvaluator) -> Sear
     """The space with the classes of the evaluator's data, if it has any.
 
     Raises:
-        OptionError: the networks have another head than the data asks for.
+        OptionError: the head of the networks does not suit the data.
     """
     if isinstance(evaluator, Evaluator) and evaluator.task is not None:
         return SearchSpace(template=evaluator.task.fitted(space.template, evaluator.dataset), axes=space.axes)

@@ -1,4 +1,4 @@
-"""A run from beginning to end: a folder, a search whose every finished evaluation is kept, and its results."""
+"""Run a search in a results folder, or resume it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
-# Time for a device to say which multiple of channels it likes.
+# Time to probe which multiple of channels is fast on a device.
 PROBE_S = 60.0
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
 
@@ -48,10 +48,10 @@ class Outcome:
     """Results of a run, and the folder that holds them.
 
     Attributes:
-        already_finished: nothing was left to do; the results are those of before.
-        finetuned: results of training the most accurate networks of the front on their own.
-        notes: what did not work, though the run did.
-        confirmations: the front compared with the runtime's own converter; empty where it was not.
+        already_finished: the run was finished before; the results are the earlier ones.
+        finetuned: results of fine-tuning the most accurate networks of the front separately.
+        notes: problems that did not stop the run.
+        confirmations: comparisons of the front with the runtime's own converter; empty if there was none.
     """
 
     folder: Path
@@ -74,11 +74,11 @@ def run(
     on_note: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Run, or go on with a run that was interrupted; see `mnv2search.workflows.search.api.run`.
+    """Run a search, or resume an interrupted one; see `mnv2search.workflows.search.api.run`.
 
-    Every finished evaluation is on disk before the next begins, so that an interruption loses at most the unfinished
-    ones; KeyboardInterrupt is passed on after the manifest says so. `on_folder` is called as soon as the folder is
-    known, `on_note` with what a user has to know before the search goes on, such as how many trainings fit.
+    Every finished evaluation is on disk before the next begins, so that an interruption loses only unfinished
+    evaluations. KeyboardInterrupt marks the manifest as interrupted and is raised again. `on_folder` is called as
+    soon as the folder is known; `on_note` is called with messages for the user, such as how many trainings fit.
     """
     space = load_space(request.space) if isinstance(request.space, str) else request.space
     name = default_name(space, request) if request.name is None else request.name
@@ -87,7 +87,7 @@ def run(
     folder = request.root / name
     with open_device(request.device) as device:
         space = _rounded(space, request, device, folder)
-        began_s = clock()  # reading images is inside the time
+        began_s = clock()  # reading images counts
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
@@ -108,7 +108,7 @@ def run(
 def default_name(space: SearchSpace, request: Request) -> str:
     """A folder name from space, budget and device.
 
-    Names are made of letters, digits, dots and dashes alone, whatever the user's texts hold.
+    Other characters than letters, digits, dots, dashes and underscores are replaced.
     """
     words = [Path(space.name).name, f"{request.budget.latency_ms:g}ms"]
     if request.device != "onnxruntime":
@@ -120,7 +120,7 @@ def default_name(space: SearchSpace, request: Request) -> str:
 
 
 def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder: Path) -> SearchSpace:
-    """The space with its channels rounded as asked; a run that goes on keeps what the device said when it began."""
+    """The space with its channels rounded as requested; a resumed run keeps the multiple found when it began."""
     divisor = request.round_to
     if divisor == AUTO:
         if (folder / MANIFEST).exists() and not request.force:
@@ -135,7 +135,7 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
 def _rounding(request: Request, space: SearchSpace) -> tuple[str, ...]:
     if request.round_to is None:
         return ()
-    why = "as the device likes it" if request.round_to == AUTO else "as asked"
+    why = "the fastest on this device" if request.round_to == AUTO else "as requested"
     return (f"scaled channels are rounded to multiples of {space.template.channel_divisor}, {why}",)
 
 
@@ -157,7 +157,7 @@ def _searched(
     left = remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
     goes_beyond = left is not None and manifest.status in ENDED
     if goes_beyond:
-        manifest = replace(manifest, status="running")  # until its new end, also after a kill
+        manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
         result = result_of(previous, grid=len(baseline_grid(space)), elapsed_s=log.earlier_s)
@@ -236,11 +236,11 @@ def _finished(
 
 
 def _saved(search: Search) -> tuple[str, ...]:
-    """Keep what was learned of the device; a cache that cannot be written is no reason to fail."""
+    """Save the measurements of the device to the cache; returns notes, instead of failing, if that is impossible."""
     try:
         search.save_to_cache()
     except OSError as error:
-        return (f"the latency cache cannot be written ({error}): the next run learns this device anew",)
+        return (f"the latency cache cannot be written ({error}): the next run measures this device again",)
     return ()
 
 

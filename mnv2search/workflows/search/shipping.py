@@ -1,4 +1,4 @@
-"""The end of a search that has weights: they are written beside the front, and the best networks are fine-tuned."""
+"""Write weights beside the front at the end of a search, and fine-tune the best networks."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 FINETUNE = "finetune"
-# Trainings of a run that goes on beyond its end, until longer ones take their place.
+# Earlier trainings of an extended run, until longer ones replace them.
 BEFORE = "finetune.before"
-# Of the time, for training the best networks on their own.
+# Share of the time for fine-tuning.
 FINETUNE_SHARE = 0.35
-# Of the time for it, without which it is not begun; trainings that were interrupted get so many seconds in any case.
+# Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
 
 def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
-    """Refuse to train the best networks where it cannot be done.
+    """Refuse fine-tuning if it is impossible.
 
     Raises:
-        OptionError: there are no weights to go on from, or there is no time to divide.
+        OptionError: the evaluator has no weights to begin with, or no time is set.
         MissingExtraError: a package is not installed.
     """
     if not evaluator.can_finetune:
         raise OptionError(
-            f"{evaluator.info.name} has no weights, and so no images, to train networks on after the search",
+            f"{evaluator.info.name} has no weights and no images to fine-tune networks with",
             hint="give --data, or leave out --finetune",
         )
     if settings.time_s is None:
-        raise OptionError("without a time there is none to divide among trainings", hint="add --time 20m")
-    check_package("kornia", feature="training the best networks on their own", extra="train")
+        raise OptionError("--finetune needs a time limit", hint="add --time 20m")
+    check_package("kornia", feature="fine-tuning the best networks", extra="train")
 
 
 def settings_of_search(settings: Settings) -> Settings:
-    """What is left of the time for the search, where the best networks are trained after it."""
+    """Settings of a search that leaves time for fine-tuning."""
     if settings.time_s is None:
         return settings
     return replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s, share=1 - FINETUNE_SHARE)
@@ -61,14 +61,14 @@ def train_best(
     seed: int,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Finetuned | None, tuple[str, ...]]:
-    """Write weights beside the front, as far as the evaluator has them, and train the best networks further.
+    """Write weights beside the front if the evaluator has them, and fine-tune the best networks.
 
-    Returns the outcome, and notes on why there is none though it was requested. The `deadline` is that of the whole
-    run; None trains nothing.
+    Returns the results of fine-tuning, and notes on why there is none although it was requested. The `deadline` is
+    that of the whole run; None trains nothing.
 
     Raises:
-        DataError: the images cannot be learned from.
-        TrainingError: a training fails, or the disk does not take the weights.
+        DataError: the images cannot be trained on.
+        TrainingError: a training fails, or the weights cannot be written.
     """
     _write_weights(folder, result, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
@@ -137,13 +137,13 @@ def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> 
     if evaluator.method == "training":
         ship_trained(folder, result, evaluator)
         return
-    (folder / "ship.pt").unlink(missing_ok=True)  # a copy, of what an earlier end of the run shipped
+    (folder / "ship.pt").unlink(missing_ok=True)  # shipped when the run was finished before
     if result.front and evaluator.is_full_size():
         write_inherited(folder, result.front, evaluator)
 
 
 def set_aside(folder: Path) -> None:
-    """Keep what networks were trained to at an earlier end of a run, until longer trainings take its place."""
+    """Move earlier trainings of an extended run aside, until longer ones replace them."""
     own, before = folder / FINETUNE, folder / BEFORE
     if (own / REPORT).exists():
         shutil.rmtree(before, ignore_errors=True)
@@ -151,7 +151,7 @@ def set_aside(folder: Path) -> None:
 
 
 def _without(folder: Path, result: SearchResult, deadline: Deadline) -> tuple[Finetuned | None, tuple[str, ...]]:
-    """No trainings, and why; those of an earlier end of the run hold."""
+    """Restore earlier trainings of an extended run, if any, and return a note on why there are no new ones."""
     own, before = folder / FINETUNE, folder / BEFORE
     if before.exists():
         shutil.rmtree(own, ignore_errors=True)

@@ -23,7 +23,7 @@ FOLDER = "trusted"
 
 
 def remember(manifest: Manifest) -> tuple[str, ...]:
-    """Trust folders of this run from now on; returns notes for the user if that cannot be stored."""
+    """Trust folders of this run from now on; returns a note if the digest cannot be stored."""
     if not _effects(manifest):
         return ()
     path = _path(manifest)
@@ -38,7 +38,7 @@ def remember(manifest: Manifest) -> tuple[str, ...]:
 def check_trust(folder: Path, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
     """Refuse a folder that does more than measure locally, unless this user started its run on this machine.
 
-    `evaluates` tells whether its evaluator is opened too.
+    `evaluates` is True if its evaluator is opened too.
 
     Raises:
         RecordError: the folder is not trusted; the message lists what its manifest asks for.

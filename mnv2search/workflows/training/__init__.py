@@ -1,1 +1,1 @@
-"""Trainings and predictions on the user's images."""
+"""Training and prediction on the user's images."""

@@ -1,4 +1,4 @@
-"""A training from Python, and the options of `mnv2search train` as its request."""
+"""Train a network from Python, with the options of `mnv2search train`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class TrainOptions(TypedDict, total=False):
-    """Options of `mnv2search train`, with the same names; `DEFAULTS` has those that are not None if left out.
+    """Options of `mnv2search train`, with the same names; `DEFAULTS` has the default values other than None.
 
     Attributes:
-        recipe: name or file; by default that of the task.
+        recipe: name or file of the recipe; by default that of the task.
         epochs: number of epochs (overrides the recipe).
-        time: of the training (overrides epochs): seconds, or text such as ``30m``.
+        time: duration of the training in seconds, or text such as ``30m`` (overrides the epochs of the recipe).
         from_: initial weights.
         from_spec: network to which the published weights of `from_` belong.
         distill: teacher checkpoint for distillation.
         void: mask value to ignore.
         output: folder of the training; ``results/NAME-trained`` by default.
-        seed: of every random choice.
+        seed: random seed of the training.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
-        width: multiplier (overrides the file's).
-        resolution: side, or height and width (overrides the file's).
+        width: width multiplier (overrides the file).
+        resolution: side, or height and width (overrides the file).
         pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
     """
@@ -75,7 +75,7 @@ def train(
         spec: a network or a search space, its file or its published name.
         data: images; see `mnv2search data --help`.
         options: see `TrainOptions`.
-        on_note: called with messages about faults of the data and about the folder.
+        on_note: called with messages about problems in the data and about the folder.
 
     Raises:
         Mnv2SearchError: an option, the data or the weights do not suit the network, or the training fails.
@@ -90,7 +90,7 @@ def train(
 def training_request(
     spec: ModelSpec | SearchSpace | str | Path, data: str | Path, given: TrainOptions, team: Team
 ) -> TrainingRequest:
-    """The request of some options, for one of the processes that train together."""
+    """Convert options to a request, for one process of a team."""
     from mnv2search.workflows.training.train import TrainingRequest  # late: it loads torch
 
     options: TrainOptions = {**DEFAULTS, **given}

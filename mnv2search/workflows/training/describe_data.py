@@ -34,9 +34,9 @@ def describe_data(
     workers: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> DataDescription:
-    """Describe a dataset, see `mnv2search.data.reading.read_dataset`; the task ``auto`` is chosen by the layout.
+    """Read every image of a dataset and describe them; see `mnv2search.data.reading.read_dataset`.
 
-    `on_progress` is called with the number of images read.
+    The task ``auto`` is chosen by the layout. `on_progress` is called with the number of images read.
 
     Raises:
         DataError: the dataset cannot be trained on.

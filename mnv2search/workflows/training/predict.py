@@ -1,4 +1,4 @@
-"""Predictions of a trained network, drawn into the images."""
+"""Draw the predictions of a trained network into images."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def predict(
 ) -> tuple[Prediction, ...]:
     """Draw the predictions of a network into images, as `mnv2search predict` does.
 
-    Class names and normalization are those of the network's file, or else of the ``training.json`` beside it. Images
-    of folders and subfolders are taken; ``NAME-predicted.png`` in `output` begins with the name of the subfolder and,
-    of several folders, with that of the folder.
+    Class names and normalization are read from the network's file, or else from the ``training.json`` beside it.
+    Folders are searched with their subfolders. Output files are named ``NAME-predicted.png``, prefixed by the name of
+    the subfolder and, if there are several folders, by that of the folder.
 
     Args:
         model: a `.pt` or `.pt2` file of ours.
         images: files and folders.
         output: folder of the drawn images.
-        score: least score of boxes that are shown, 0 to 1.
-        normalization: of the images; by default as in training.
+        score: minimum score of the boxes to draw, 0 to 1.
+        normalization: normalization of the images; by default as in training.
         force: replace files that exist.
-        on_unreadable: called with the error of each image that cannot be read; None stops at the first.
+        on_unreadable: called with the error of each image that cannot be read; None raises the first error.
 
     Raises:
         WeightsError: the network cannot be read.
@@ -103,7 +103,7 @@ def _write(shown: Image.Image, to: Path) -> None:
 
 
 def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path, Path]:
-    """The output file of each image, and the image."""
+    """Mapping of output files to images."""
     targets: dict[Path, Path] = {}
     several = sum(given.is_dir() for given in images) > 1
     for given in images:
@@ -122,7 +122,7 @@ def _targets(images: Sequence[Path], folder: Path, *, force: bool) -> dict[Path,
 
 
 def _images_of(given: Path, folder: Path, *, prefix: str) -> list[tuple[Path, str]]:
-    """An image, or those of a folder except earlier output, each with a name that tells its subfolder."""
+    """An image, or the images of a folder except earlier output, each with a name that includes its subfolder."""
     if not given.exists():
         raise DataError(f"{given} cannot be read: there is no such file", hint="give image files or folders")
     if not given.is_dir():
@@ -148,7 +148,7 @@ def _learned(model: Path, network: MobileNet) -> Learned:
             names = tuple(map(class_name, report["classes"]))
             return Learned(classes=names, normalization=report["recipe"]["normalization"])
     except (OSError, ValueError, LookupError, TypeError):
-        pass  # there is no report, or it is of no use
+        pass  # the report is missing or unusable
     return Learned(classes=numbered(head.classes), normalization="imagenet")
 
 

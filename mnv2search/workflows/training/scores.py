@@ -14,7 +14,7 @@ from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, canonical, random_pick, resolve
 
 FEWEST = 4
-# Draws for each network that is asked for, before a space counts as exhausted.
+# Draws for each requested network, before a space counts as exhausted.
 DRAWS = 50
 
 
@@ -26,12 +26,12 @@ def score_space(
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> ScoreReport:
-    """Score different networks drawn from a space, or all networks of a smaller one.
+    """Score distinct random networks of a space, or all networks of a small one.
 
     Raises:
-        UnknownNameError: there is no such score in `mnv2search.accuracy.scores.SCORES`.
+        UnknownNameError: a score is not in `mnv2search.accuracy.scores.SCORES`.
         OptionError: there are too few networks for a rank correlation.
-        EvaluatorError: a network lacks what a score rests on.
+        EvaluatorError: a score cannot be computed for a network.
     """
     for name in scores:
         if name not in SCORES:
@@ -55,7 +55,7 @@ def score_space(
 
 
 def _drawn(space: SearchSpace, count: int, seed: int) -> list[ModelSpec]:
-    """So many different networks, or as many as there are."""
+    """Distinct random networks, up to `count`."""
     generator = random.Random(seed)
     picks: dict[tuple[int, ...], None] = {}
     for _ in range(DRAWS * count):

@@ -1,4 +1,4 @@
-"""Training of a supernet for several searches."""
+"""Train a supernet for several searches."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def train_shared_weights(
 ) -> SupernetReport:
     """Train the weights that all networks of a space share, or resume the training in `folder`.
 
-    See `SupernetEvaluator` for `fidelity`, `recipe` and the first weights. The training takes `epochs` passes over
-    the images, or `time_s`, 10 minutes if neither is given. With `latency_ms`, the budget of a later search on
-    `device`, only networks that fit it are trained, some of which are measured. `tell` is called with the current
-    activity, and its progress from 0 to 1.
+    See `SupernetEvaluator` for `fidelity`, `recipe` and the initial weights. The training takes `epochs` passes over
+    the images, or `time_s`; 10 minutes if neither is given. With `latency_ms`, the budget of a later search on
+    `device`, some networks are measured, and only networks within the budget are trained. `tell` is called with the
+    current activity and its progress from 0 to 1.
 
     Raises:
         SpecError: the space has problems.
-        DataError: the images cannot be learned from.
+        DataError: the images cannot be trained on.
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """

@@ -1,4 +1,4 @@
-"""A network trained from beginning to end: data, first weights, training, and the final metrics."""
+"""Train a network: data, initial weights, training, and the final metrics."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ REPORT = "training.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """What to train, on what, and for how long; see `mnv2search.workflows.training.api.TrainOptions`.
+    """Settings of a training; see `mnv2search.workflows.training.api.TrainOptions`.
 
     Attributes:
-        spec: its head gets the classes of the data.
-        weights: first weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
+        spec: network, whose head gets the classes of the data.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
-        team: this process, with its device, among those that train together; the leader alone writes.
+        team: processes that train together, with the rank and device of this one; only the leader writes.
         on_progress: called after every step.
-        on_note: called with faults of the data, what the folder already holds, and a time that is too short.
-        stop: asked after every step; a process alone asks while images are decoded and between batches of
-            evaluations too.
+        on_note: called with messages about problems in the data, an existing training and a time that is too short.
+        stop: called after every step, and stops the training if it returns True; if there is only one process, it
+            is also called while images are decoded and between batches of evaluations.
     """
 
     spec: ModelSpec
@@ -75,11 +75,11 @@ def train_spec(request: TrainingRequest) -> TrainingReport:
     The weights with the best metric on the validation images are kept, and evaluated once on the test images.
 
     Raises:
-        StoppedError: it was asked to stop; the work so far is kept.
+        StoppedError: the training was asked to stop; the work so far is kept.
         OptionError: the network has no task, the recipe or an option does not suit it, or the folder holds another
             training.
         OtherProcessError: another process of the team failed.
-        Mnv2SearchError: the data cannot be learned from, the weights do not fit, or the training fails.
+        Mnv2SearchError: the data cannot be trained on, the weights do not fit, or the training fails.
     """
     task = task_of(request.spec)
     _check(request, task)
@@ -88,7 +88,7 @@ def train_spec(request: TrainingRequest) -> TrainingReport:
 
 
 def _check(request: TrainingRequest, task: AnyTask) -> None:
-    """Refuse options that the task does not have, before anything is read."""
+    """Refuse options that the task does not support, before anything is read."""
     task.check(_recipe(request, task))
     if request.team.size > 1 and not task.distributes:
         raise OptionError(f"several processes cannot train for {task.name} together", hint="leave out torchrun")
@@ -183,7 +183,7 @@ class _Run:
         return self.task.evaluate(best, test, learned, device=device, stop=self._stops_alone)
 
     def _stops_alone(self) -> bool:
-        """Whether a process alone is asked to stop; a team stops between two steps only."""
+        """Whether to stop a training with one process; several processes stop only between two steps."""
         return self.team.size == 1 and self.request.stop()
 
 
@@ -201,7 +201,7 @@ def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
 
 @contextmanager
 def _locked(folder: Path, team: Team = ALONE) -> Iterator[None]:
-    """For one team of processes alone, of which only the leader writes to it."""
+    """Lock the folder for one team of processes."""
     with ExitStack() as stack:
         lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
         team.agreed(lambda: stack.enter_context(lock))
@@ -209,7 +209,7 @@ def _locked(folder: Path, team: Team = ALONE) -> Iterator[None]:
 
 
 def _check_existing(request: TrainingRequest, *, epoch_steps: int) -> None:
-    """Note that the folder already holds a training; refuse another length of a finished one."""
+    """Note that the folder already holds a training; refuse another length if that training is finished."""
     folder, epochs, time_s = request.folder, request.epochs, request.time_s
     held = read_checkpoint(folder / LAST)
     if held is None:

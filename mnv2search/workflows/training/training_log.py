@@ -99,7 +99,7 @@ def write_page(
     parts: Sequence[Part] = (),
     on_note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes tell which lines are no use."""
+    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes report damaged log lines."""
     shown: list[Part] = [Lines(title="Results", lines=tuple(lines))]
     evaluations = _evaluations(folder / HISTORY, on_note)
     if evaluations:

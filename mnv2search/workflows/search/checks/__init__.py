@@ -1,1 +1,1 @@
-"""Checks of a finished run: measured anew, held against the runtime's own converter and against trainings."""
+"""Checks of a finished run: repeated measurements, the runtime's own converter, and the ranking by trainings."""

@@ -1,4 +1,4 @@
-"""What was measured, held against the runtime's own converter: equal answers, and equal speed."""
+"""Compare measured networks with files of the runtime's own converter, in output and speed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 CONFIRMATION = "confirmation.json"
-# Largest root mean square of the difference to the PyTorch network, over that of its answer. Rounding of single
-# precision stays below 1e-5; eight bits a weight and activation leave errors of some percent in a network whose
-# weights are arbitrary.
+# Largest accepted RMS difference from the output of the PyTorch network, relative to the RMS of that output.
+# Rounding in single precision stays below 1e-5; 8-bit weights and activations cause errors of some percent in a
+# network with arbitrary weights.
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.35}
 # Two artifacts are equally fast if their ratio is this close to 1, or 1 is within its interval.
 EQUAL_SPEED = 0.03
@@ -44,38 +44,38 @@ MIN_RUNS = 3
 
 @runtime_checkable
 class ArtifactDevice(Protocol):
-    """A device that runs the artifacts it is given."""
+    """A device that runs given artifacts."""
 
     @property
     def info(self) -> DeviceInfo:
-        """What it is."""
+        """Description of the device."""
         ...
 
     @property
     def runtime(self) -> Runtime:
-        """How its artifacts are made."""
+        """Runtime for which the artifacts are made."""
         ...
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """What an artifact answers to the fixed image."""
+        """Output of an artifact for the fixed image."""
         ...
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of a burst of each, in the order given."""
+        """(wall, CPU) time in ns of each run, by burst, in the given order."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """One network through our writer and through the runtime's own converter.
+    """Comparison of our artifact of a network with that of the runtime's own converter.
 
     Attributes:
-        converter: what made the other artifact, with its version.
-        difference: of our artifact's answer from the PyTorch network's, root mean square, relative.
-        converter_difference: of the converter's artifact, alike.
-        tolerance: of both.
-        ratio: latency of our artifact over that of the converter's, interleaved.
-        ratio_half_width: half of its 95 % interval.
+        converter: name and version of the converter.
+        difference: relative RMS difference of our artifact's output from that of the PyTorch network.
+        converter_difference: the same of the converter's artifact.
+        tolerance: largest accepted value of either difference.
+        ratio: latency of our artifact over that of the converter's artifact, measured interleaved.
+        ratio_half_width: half-width of the ratio's 95 % interval.
     """
 
     name: str
@@ -88,26 +88,26 @@ class Confirmation:
 
     @property
     def answers_agree(self) -> bool:
-        """Both artifacts answer as the PyTorch network does."""
+        """Whether the outputs of both artifacts agree with that of the PyTorch network."""
         return self.difference <= self.tolerance and self.converter_difference <= self.tolerance
 
     @property
     def speeds_agree(self) -> bool:
-        """The two artifacts are equally fast, as far as can be told."""
+        """Whether the latencies of the two artifacts agree within the uncertainty."""
         return abs(self.ratio - 1) <= max(EQUAL_SPEED, self.ratio_half_width)
 
 
 def can_confirm(device: LatencyDevice) -> bool:
-    """Whether the device runs artifacts that a converter of its runtime could have made."""
+    """Whether the device runs artifacts, and its runtime has a converter to compare with."""
     return isinstance(device, ArtifactDevice) and type(device.runtime).convert is not Runtime.convert
 
 
 def confirm(
     device: LatencyDevice, specs: Sequence[ModelSpec], *, on_progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Confirmation, ...]:
-    """Each network lowered by us and by the runtime's converter, compared in answer and speed on the device.
+    """Compare our artifact of each network with that of the runtime's converter, in output and speed on the device.
 
-    `on_progress` is called after every network with the number of those that are done.
+    `on_progress` is called after every network with the number of finished networks.
     """
     if not isinstance(device, ArtifactDevice):
         raise DeviceError(f"device {device.info.name} runs no artifacts: there is no converter to compare with")
@@ -126,20 +126,20 @@ def confirm_front(
     on_begin: Callable[[str], None] = lambda _: None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[Confirmation, ...] | None:
-    """Confirm the front of a run and write `confirmation.json` into its folder; None where there is no converter.
+    """Confirm the front of a run and write `confirmation.json` into its folder; None if there is no converter.
 
-    `on_begin` is called with the converter before the first network, since it takes long.
+    `on_begin` is called with the converter before the first network, since a comparison takes long.
 
     Raises:
-        DeviceError: the converter is missing or refuses a network, or the device does.
-        RecordError: the disk does not take the file.
+        DeviceError: the converter is missing, or the converter or the device refuses a network.
+        RecordError: the file cannot be written.
     """
-    # of a pool, any member speaks for all: they are alike
+    # the devices of a pool are alike, so the first is enough
     with open_device(device.split(SEPARATOR, maxsplit=1)[0]) as opened:
         if isinstance(opened, NativeDevice):
             raise DeviceError(
-                "a benchmark program does not tell what a network answers",
-                hint="with python=PATH in place of binary=PATH it would be",
+                "a benchmark program does not return the outputs of a network",
+                hint="use python=PATH instead of binary=PATH",
             )
         if not isinstance(opened, ArtifactDevice) or not can_confirm(opened):
             return None
@@ -150,10 +150,10 @@ def confirm_front(
 
 
 def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
-    """What the comparison says of all networks, in one line.
+    """Summary of the comparison of all networks, in one line.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are no confirmations.
     """
     agree = sum(c.answers_agree and c.speeds_agree for c in confirmations)
     worst = max(max(c.difference, c.converter_difference) for c in confirmations)
@@ -165,7 +165,7 @@ def confirmation_line(confirmations: Sequence[Confirmation]) -> str:
 
 
 def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
-    """A line for each network that does not agree: in what, by how much, and how much would be accepted."""
+    """A line for each disagreement, with the difference and the accepted difference."""
     for one in confirmations:
         if not one.answers_agree:
             yield (
@@ -180,7 +180,7 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
 
 
 def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:
-    """Write them as JSON, whole or not at all."""
+    """Write confirmations as JSON, atomically."""
     rows = [asdict(c) | {"answers_agree": c.answers_agree, "speeds_agree": c.speeds_agree} for c in confirmations]
     write_text(path, json.dumps(rows, indent=2) + "\n")
 
@@ -223,7 +223,7 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> fl
 
 
 def _ratio(device: ArtifactDevice, spec: ModelSpec, ours: Artifact, theirs: Artifact) -> tuple[float, float]:
-    """Latency of the one over the other, from bursts in turn, with half of its 95 % interval."""
+    """Latency ratio of two artifacts from alternating bursts, and the half-width of its 95 % interval."""
     by_cpu = device.info.threads == 1
     both = [(artifact, BurstRequest(spec, BURST_MS, WARM_MS, MIN_RUNS)) for artifact in (ours, theirs)]
     bursts = device.time_artifacts(both * ROUNDS)
@@ -233,5 +233,5 @@ def _ratio(device: ArtifactDevice, spec: ModelSpec, ours: Artifact, theirs: Arti
     kept = logs[cut : len(logs) - cut]
     mean = sum(kept) / len(kept)
     spread = math.sqrt(sum((x - mean) ** 2 for x in kept) / (len(kept) - 1))
-    # the trimmed part holds about three fifths of the scatter, so the interval is widened to the whole of it
+    # the trimmed part has about three fifths of the scatter, so the interval is widened to make up for it
     return math.exp(mean), 2.0 * 1.6 * spread / math.sqrt(len(kept))

@@ -1,4 +1,4 @@
-"""How far the accuracies of a search rank networks as trainings of their own do."""
+"""Rank correlation between the accuracies of a search and those of separately trained networks."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ def rank(
     weights_spec: ModelSpec | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Ranked:
-    """Train some networks of a run on their own, all by the same recipe, and compare the order.
+    """Train some networks of a run separately, all with the same recipe, and compare the two rankings.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run, so that an interrupted audit resumes. The test images play no part. `from_`, the first weights of every
-    training, is a `.pt` file of ours with any network of as many rows or stages, or published ones of the network
+    run, so that an interrupted audit resumes. The test images are not used. `from_`, the initial weights of every
+    training, is a `.pt` file of ours with any network of as many rows or stages, or published weights of the network
     `weights_spec`. `on_progress` is called with the name of a network and the progress of its training.
 
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
-        RecordError: the folder has no run, or too few networks with an accuracy.
+        RecordError: the folder contains no run, or the run has too few networks with an accuracy.
         Mnv2SearchError: the images or the weights cannot be used, or a training fails.
     """
     if members < FEWEST:
-        raise OptionError(f"{members} networks say nothing of an order", hint=f"train {FEWEST} or more")
+        raise OptionError(f"{members} networks are too few to compare rankings", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
     images = Classification().read(data, seed=seed)
     first = None if from_ is None else network_of(from_, weights_spec or chosen[0].spec)
@@ -117,7 +117,7 @@ def _trained(spec: ModelSpec, images: Dataset, recipe: Recipe, job: Job, *, firs
 
 
 def ranked_json(found: Ranked) -> dict[str, object]:
-    """All figures as JSON values."""
+    """The results as JSON values."""
     return {
         "epochs": found.epochs,
         "recipe": found.recipe,
@@ -138,7 +138,7 @@ def ranked_json(found: Ranked) -> dict[str, object]:
 
 
 def _known(folder: Path) -> list[Evaluation]:
-    """Networks of the space with an accuracy, each once, the newest evaluation of it."""
+    """The newest evaluation of each network of the space that has an accuracy."""
     found: dict[Pick, Evaluation] = {}
     for record in read_records(folder):
         item = evaluated_of(record)
@@ -158,7 +158,7 @@ def _spread(known: Sequence[Evaluation], count: int) -> tuple[Evaluation, ...]:
 
 
 def _correlation(of: Correlation, one: Values, other: Values) -> float:
-    """A rank correlation; 0 where either is the same for all networks, so that nothing is said of an order."""
+    """A rank correlation; 0 if either value is the same for all networks."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(of(one, other)[0])

@@ -1,4 +1,4 @@
-"""A front held against the present: its counts, its networks, its latencies."""
+"""Verify a front: recount its networks, rebuild them, and measure them again."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def verify(
     time_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[Check, ...]:
-    """Recount, rebuild and measure every member of a front again, side by side, on the device of the run by default.
+    """Recount, rebuild and measure every network of a front again, side by side, by default on the run's device.
 
     With `trusts`, the device that the manifest names is opened even if someone else made the folder.
 
     Raises:
-        RecordError: the folder is not that of a finished run, a file of `front/` is not in its records, or the device
-            of the run is elsewhere and the folder is not trusted.
+        RecordError: the folder has no finished run, a file of `front/` is not in the records of the run, or the run's
+            device is not local and the folder is not trusted.
         SpecError: a file of `front/` has problems.
         DeviceError: the device of the run cannot be used.
     """
@@ -93,7 +93,9 @@ def _specs(files: Sequence[Path], recorded: Mapping[str, Evaluation]) -> list[Mo
     names = [spec.name for spec in specs]
     for file, name in zip(files, names, strict=True):
         if name not in recorded or names.count(name) > 1:
-            raise RecordError(f"{file}: is not the front's {name} of the records", hint="remove it, or restore it")
+            raise RecordError(
+                f"{file}: {name} is not on the front of the records, or occurs twice", hint="remove it, or restore it"
+            )
     if missing := sorted(recorded.keys() - set(names)):
         raise RecordError(f"{files[0].parent}: {missing[0]}.yaml is missing", hint="restore it")
     return specs
