@@ -16,7 +16,7 @@ WIDE = replace(entry("mobilenet_v2").spec, resolution=(224, 448))
 
 
 def test_a_classifier_of_rectangles_is_not_trained() -> None:
-    with pytest.raises(OptionError, match="images of 224 x 448 px, but images for classifiers are cropped to squares"):
+    with pytest.raises(OptionError, match="224 x 448 px, but images for classifiers are cropped to squares"):
         with_classes(WIDE, 10)
 
 
