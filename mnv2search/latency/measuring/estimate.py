@@ -146,6 +146,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
     shrunk towards the prior slope. The level is the trimmed mean of the results, in which a quiet visit has more
     weight than a disturbed one. The median of an inference is this level times the median-to-level ratio of an
     undisturbed burst, which is a low quantile of the bursts' ratios.
+
     `undisturbed_ms` comes from `reference_level_ms`; `earlier` is the number of earlier processes it is based on.
     """
     slowdowns = [math.log(v.reference_ms / undisturbed_ms) for v in visits]

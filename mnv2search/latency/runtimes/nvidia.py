@@ -85,6 +85,7 @@ class NvidiaDevice(MeasuredDevice, ABC):
     Between any two runs, outside of the timing, the cache is overwritten, so that weights are read from memory, as in
     a program that does other work between inferences. Before the first run, and after a pause, a network runs until
     its time no longer changes, because clocks rise under load.
+
     If `gpu` is None, the device uses the first GPU that PyTorch sees. A latency is for all images of a batch;
     `precision` is one of `dtypes`; `tf32` rounds factors in fp32 to ten bits of mantissa, for tensor cores.
 
