@@ -92,7 +92,7 @@ def test_ranges_of_other_images_are_refused(suffix: str, weights: Path, tmp_path
             return {key: (low / 30, high / 30) for key, (low, high) in found.items()}
 
     to = tmp_path / f"net{suffix}"
-    with pytest.raises(ExportError, match="in int8 what was written") as raised:
+    with pytest.raises(ExportError, match="in int8 the file written") as raised:
         export(PLAIN, to, weights=weights, precision=Elsewhere(kind="int8", images=pictures()))
     assert "calibrate on images" in raised.value.hint
     assert not to.exists()
