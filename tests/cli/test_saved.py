@@ -55,7 +55,7 @@ def test_weights_without_a_spec_are_refused(run: Run, saved: str, tmp_path: Path
     torch.save({"w": torch.zeros(1)}, tmp_path / "w.pt")
     done = run(command, "w.pt", *(["one.png"] if command == "predict" else []))
     assert done.code == 2
-    assert "holds no spec beside its weights" in done.err
+    assert "contains no spec for its weights" in done.err
 
 
 @pytest.mark.parametrize(
