@@ -45,7 +45,7 @@ class HeadUnit(nn.Module):
 
 
 class DenseHead(nn.Module, ABC):
-    """A head built from its plan, with dropout before the predictor; subclasses compute the network's output."""
+    """A head built from its plan, with dropout in its join; subclasses compute the network's output."""
 
     predictor_deviation: float
     """Standard deviation of the normal distribution for initialising predictors."""

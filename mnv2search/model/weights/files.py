@@ -57,10 +57,10 @@ def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
     """
     hint = "save model.state_dict() with torch.save"
     if not isinstance(found, Mapping):
-        raise WeightsError(f"{path} holds {type(found).__name__}, not a state dict", hint=hint)
+        raise WeightsError(f"{path} contains {type(found).__name__}, not a state dict", hint=hint)
     for name, value in found.items():
         if not isinstance(name, str):
-            raise WeightsError(f"{path} holds no state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
+            raise WeightsError(f"{path} is not a state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
         if isinstance(value, UnreadTensor):
             raise WeightsError(
                 f"the weights of {path} cannot be read: {shortened(name)} is a tensor {value.kind}",
@@ -68,7 +68,7 @@ def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
             )
         if not isinstance(value, Tensor | np.ndarray):
             raise WeightsError(
-                f"{path} holds no state dict: {shortened(name)} is {type(value).__name__}, not a tensor", hint=hint
+                f"{path} is not a state dict: {shortened(name)} is {type(value).__name__}, not a tensor", hint=hint
             )
     return dict(found)
 
