@@ -123,8 +123,8 @@ def test_what_is_not_used_of_a_table_is_told(tree: Path, tmp_path: Path) -> None
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
     images = read_dataset(tmp_path / "set", "classification", unpack_to=tmp_path / "unpacked")
     assert images.left_out == (
-        "the part extra: not known what for",
-        "9 images of the part test: they have no class",
+        "the split extra: its purpose is unknown",
+        "9 images of the split test: they have no class",
     )
     assert images.made == (("test", "train"), ("val", "train"))
 

@@ -32,7 +32,7 @@ def entries(folder: Path) -> list[Path]:
     """The visible entries of a folder, sorted by name.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the folder cannot be read.
     """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -44,7 +44,7 @@ def folders_in(folder: Path) -> list[Path]:
     """The subfolders of a folder, including links to folders, sorted by name.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the folder cannot be read.
     """
     return [path for path in entries(folder) if path.is_dir()]
 

@@ -220,17 +220,17 @@ def _written(parts: Mapping[str, datasets.Dataset], table: _Source, folder: Path
     for name, dataset in parts.items():
         split: Split | None = SPLIT_NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
         if split is None or split in rows:
-            left_out.append(f"the part {name}: {'there is another of its kind' if split else 'not known what for'}")
+            left_out.append(f"the split {name}: {'it repeats another split' if split else 'its purpose is unknown'}")
             continue
         columns = columns_of(dataset.features, image=table.image, label=table.label, source=table.place)
         found, unlabelled = writer.write(split, dataset, columns)
         if unlabelled:
             many = "they have" if unlabelled > 1 else "it has"
-            left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the part {name}: {many} no class")
+            left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the split {name}: {many} no class")
         if found:
             rows[split] = found
     if "train" not in rows or columns is None:
-        raise DataError(f"{table.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
+        raise DataError(f"{table.place} has no usable split", hint=f"it has {', '.join(parts)}; add train")
     return _index(rows, columns, left_out)
 
 

@@ -28,7 +28,7 @@ class LoweredExporter(ABC):
 
     def check(self, spec: ModelSpec) -> None:
         """Refuse a network that the format does not support or that cannot be compared; see `CheckingExporter`."""
-        del spec  # a format that holds every network, in a runtime that is always there
+        del spec  # a format for every network, whose runtime is always installed
 
     @abstractmethod
     def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:

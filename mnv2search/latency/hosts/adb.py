@@ -144,7 +144,7 @@ class AdbChannel(LineChannel):
             raise HostLostError(f"the connection to {self._name} broke ({error})") from error
 
     def complaint(self) -> str:
-        """The end of what the program wrote to its standard error."""
+        """The end of the program's standard error."""
         return self._transport.complaint()
 
     def close(self) -> None:

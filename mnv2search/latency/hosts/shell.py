@@ -37,7 +37,7 @@ class ShellTransport(ABC):
         """Copy a file to the name `part` and run the shell line `then`, which checks its size and renames it."""
 
     def push(self, files: Mapping[str, bytes]) -> None:
-        """Copy files into the work folder, except those that exist there."""
+        """Copy files into the work folder, except files that already exist there."""
         for name in files:
             if not FILE.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid name for a file on another machine")

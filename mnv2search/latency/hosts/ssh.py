@@ -202,7 +202,7 @@ class ProgramChannel(LineChannel):
             raise HostLostError(f"the connection to {self._name} broke ({self.complaint() or error})") from error
 
     def complaint(self) -> str:
-        """The end of what the program wrote to its standard error."""
+        """The end of the program's standard error."""
         self._listener.join(timeout=END_S)
         return " / ".join(self._complaints)
 

@@ -17,7 +17,7 @@ COLDEST_C, HOTTEST_C = -20.0, 150.0
 
 
 class Identity(TypedDict, total=False):
-    """The properties of a machine; those that the system does not report are empty or None."""
+    """The properties of a machine; unknown properties are empty or None."""
 
     processor: str
     machine: str

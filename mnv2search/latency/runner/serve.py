@@ -130,7 +130,7 @@ def prune(folder: str, most_bytes: int) -> None:
 
 
 def main(questions: IO[str], answers: IO[str], folder: str) -> None:
-    """Answer every line of `questions` on a line of `answers`."""
+    """Write the response to every line of `questions` to a line of `answers`."""
     server = Server(folder)
     for line in questions:
         answers.write(json.dumps(server.answer(json.loads(line))) + "\n")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-# The names that litert-torch gives the only entry point.
+# The names of litert-torch's only entry point.
 SIGNATURE, ENTRY = "serving_default", "args_0"
 
 

@@ -61,7 +61,7 @@ def read_spec(path: Path) -> ModelSpec:
     """The spec in such a file, without building the network.
 
     Raises:
-        WeightsError: as `read_network`.
+        WeightsError: as for `read_network`.
     """
     return _spec_of(_content(path), path)
 
@@ -70,7 +70,7 @@ def read_learned(path: Path) -> Learned | None:
     """The metadata of the weights in such a file; None if it has none.
 
     Raises:
-        WeightsError: as `read_network`.
+        WeightsError: as for `read_network`.
     """
     told = _content(path).get("learned")
     if told is None:

@@ -41,12 +41,12 @@ def with_output(spec: ModelSpec, output: str) -> ModelSpec:
     head = spec.head
     if not isinstance(head, SsdLite | DeepLab):
         raise OptionError(
-            f"the output of the head is to be {output!r}, but {spec.name} neither detects nor segments",
+            f"the requested output of the head is {output!r}, but {spec.name} neither detects nor segments",
             hint="leave it out, or give a network with head: ssdlite or head: deeplab",
         )
     does, known = ("detects", DETECTOR_OUTPUTS) if isinstance(head, SsdLite) else ("segments", SEGMENTER_OUTPUTS)
     if output not in known:
-        what = f"the output of the head is to be {output!r}, but {spec.name} {does}"
+        what = f"the requested output of the head is {output!r}, but {spec.name} {does}"
         raise OptionError(what, hint=f"use {', '.join(known)}")
     return replace(spec, head=changed(head, {"output": output}))
 

@@ -99,8 +99,8 @@ def _read(path: Path) -> ModelSpec | SearchSpace:
     if path.suffix in BINARY or NUL in data[:SNIFFED]:
         raise OptionError(
             f"{path} is not a spec: it is not text",
-            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; where a "
-            "network is asked for, the best.pt of a training will do",
+            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; "
+            "commands that need a network also accept the best.pt of a training",
         )
     return loads(decoded(data, file=str(path)), file=str(path))
 
