@@ -15,7 +15,7 @@ TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path next to `path` and renames it to `path` at the end; on an error, the old file is kept.
+    """Yield a temporary path next to `path` and rename it to `path` at the end; on an error, the old file is kept.
 
     A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in its name.
 

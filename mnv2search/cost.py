@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds, file size and peak activation memory, by arithmetic on the plan."""
+"""Parameters, multiply-adds, file size and peak activation memory, computed from the plan."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Precision = Literal["fp32", "fp16", "int8"]
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 # Every integer up to here is exact as a float.
 MAX_COUNT = 2**53
-# More than the largest spec that the rules allow counts to, and a float holds it.
+# Larger than any count of a valid spec, and within the range of a float.
 MAX_COST = 10**30
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse counts that are negative or implausibly large.
+    """Raise an error for counts that are negative or implausibly large.
 
     Raises:
         ValueError: a count is out of range.
@@ -31,16 +31,16 @@ def check_counts(**counts: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a network costs for one image.
+    """The cost of a network for one image.
 
     Attributes:
-        params: trainable parameters as PyTorch counts them, batch-norm scale and shift included.
-        params_no_bn: without normalizers, as TensorFlow-slim's tables count.
-        madds: multiply-adds of convolutions and linear layers; no bias, normalizer, pooling, activation or
+        params: number of trainable parameters as PyTorch counts them, including batch-norm scale and shift.
+        params_no_bn: number of parameters without normalizers, as in TensorFlow-slim's tables.
+        madds: multiply-adds of convolutions and linear layers, without bias, normalizer, pooling, activation and
             residual addition.
-        peak_activation_bytes: the maximum, over all layers, of what is held at once: input, output, residuals
-            still needed, and maps that a detector's or segmenter's head reads later; at batch 1.
-        size_bytes: weights with batch norm folded into biases.
+        peak_activation_bytes: maximum over all layers of the memory for input, output, residuals still needed, and
+            maps that a detector's or segmenter's head reads later; at batch 1.
+        size_bytes: size of the weights with batch norm folded into biases.
     """
 
     params: int
@@ -54,7 +54,7 @@ class Cost:
 
 
 class UnitCost(NamedTuple):
-    """The same for one unit, with the peak in elements."""
+    """The cost of one unit, with the peak in elements."""
 
     params: int
     params_no_bn: int
@@ -85,7 +85,7 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
 
 @lru_cache(maxsize=16_384)
 def unit_cost(unit: Unit) -> UnitCost:
-    """The cost of one unit; units recur from network to network, so it is remembered."""
+    """The cost of one unit, cached because units recur in many networks."""
     params = bare = folded = madds = 0
     for layer in unit.layers:
         weights = layer.weights
@@ -99,12 +99,12 @@ def unit_cost(unit: Unit) -> UnitCost:
 
 
 def layer_params(layer: Layer) -> int:
-    """Trainable parameters of one layer with its normalizer."""
+    """The number of trainable parameters of one layer with its normalizer."""
     return layer.weights + layer.c_out * (layer.bias + 2 * (layer.normalizer != "none"))
 
 
 def _waiting_elements(laid_out: Plan) -> list[int]:
-    """For every unit, the elements that wait beside it for the units of a dense head to read them."""
+    """For every unit, the elements kept in memory meanwhile for the units of a dense head."""
     made: dict[str, tuple[int, int]] = {}
     for index, unit in enumerate(laid_out.units):
         place = unit.name or f"layer_{index + 1}"
@@ -128,7 +128,7 @@ def _alive_elements(unit: Unit) -> list[int]:
     residual = unit.c_in * unit.size_in.area if unit.shortcut != "none" else 0
     alive: list[int] = []
     gated = 0
-    if unit.kind in ("pooling", "resize"):  # what they read or write is larger than what their layers see
+    if unit.kind in ("pooling", "resize"):  # their input and output are larger than those of their layers
         alive.append(unit.c_in * unit.size_in.area + unit.c_out * unit.size_out.area)
     for index, layer in enumerate(unit.layers):
         if layer.role == "squeeze":

@@ -1,4 +1,4 @@
-"""The errors of this package, with messages, hints and exit codes."""
+"""The exceptions of this package, with messages, hints and exit codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One broken rule, at an address such as ``blocks[2].stride``, or an empty one for the whole file."""
+    """One broken rule, at an address such as ``blocks[2].stride``; an empty address means the whole file."""
 
     at: str
     what: str
@@ -18,7 +18,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """A problem at a place in a file; line and column count from 1, 0 means the place is unknown."""
+    """A problem at a position in a file; line and column count from 1, and 0 means unknown."""
 
     at: str
     message: str
@@ -43,11 +43,11 @@ MOST_SHOWN = 12
 
 
 class Mnv2SearchError(Exception):
-    """Base of every error this package raises on purpose.
+    """The base class of every exception that this package raises on purpose.
 
     Args:
-        message: what happened, lower case, with the actual value.
-        hint: how to fix it; printed on a separate line.
+        message: description of the problem, lower case, with the actual value.
+        hint: advice for fixing the problem, printed on a separate line.
     """
 
     exit_code: int = 1
@@ -59,7 +59,7 @@ class Mnv2SearchError(Exception):
 
 
 class SpecError(Mnv2SearchError, ValueError):
-    """A spec or search space breaks rules; carries every problem found, not only the first."""
+    """A spec or search space breaks rules; the error contains every problem, not only the first."""
 
     exit_code = 2
 
@@ -85,7 +85,7 @@ class OptionError(Mnv2SearchError, ValueError):
 
 
 class UnknownNameError(Mnv2SearchError, LookupError):
-    """A name that is not known, with the nearest names that are; without any, those `listed` or all known ones."""
+    """A name is unknown; the hint has the nearest known names, or else those in `listed` or all known names."""
 
     exit_code = 2
 
@@ -114,10 +114,10 @@ class MissingExtraError(Mnv2SearchError, ImportError):
 
 
 def check_package(package: str, *, feature: str, extra: str) -> None:
-    """Check, before the work begins and without importing it, that a package is installed.
+    """Check that a package is installed, without importing it.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the package is not installed.
     """
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(feature=feature, package=package, extra=extra)
@@ -128,7 +128,7 @@ class DeviceError(Mnv2SearchError, RuntimeError):
 
 
 class LatencyError(DeviceError, ValueError):
-    """A latency of a device, file or prediction is not a time above 0."""
+    """A latency from a device, file or prediction is not a time above 0."""
 
 
 class EvaluatorError(Mnv2SearchError, RuntimeError):
@@ -136,21 +136,21 @@ class EvaluatorError(Mnv2SearchError, RuntimeError):
 
 
 class ExportError(Mnv2SearchError, RuntimeError):
-    """A network could not be written, or the file does not compute the same."""
+    """A network could not be written, or the file does not compute the same outputs."""
 
 
 class DataError(Mnv2SearchError, ValueError):
-    """Images cannot be read, or cannot be learned from."""
+    """Images cannot be read, or are not usable for training."""
 
     exit_code = 2
 
 
 class TrainingError(Mnv2SearchError, RuntimeError):
-    """A training cannot begin or go on."""
+    """A training cannot start or continue."""
 
 
 class StoppedError(TrainingError):
-    """A training was asked to stop before there was an answer."""
+    """A training was stopped before it had a result."""
 
     exit_code = 130
 
@@ -168,13 +168,13 @@ class WeightsError(Mnv2SearchError, ValueError):
 
 
 class WriteError(RecordError):
-    """Results cannot be written to the disk; those written before are kept."""
+    """Results cannot be written to the disk; earlier results are kept."""
 
     exit_code = 1
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
-    """The known names most like `name`, best first.
+    """The known names most similar to `name`, best first.
 
     >>> nearest("expansoin", ["expansion", "kernel"])
     ('expansion',)

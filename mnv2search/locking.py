@@ -17,15 +17,15 @@ LOCK = ".lock"
 
 @contextmanager
 def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
-    """Lock a folder for this process, creating it if necessary; yields whether it was created.
+    """Lock a folder for this process, creating it if necessary; yields whether the folder was created.
 
     The lock is released when the process ends, even if it is killed. Temporary files of killed processes are removed,
     and a folder that was created is removed again if it is still empty at the end.
 
-    `busy` names another process that has locked it, such as "another run"; `hint` says how to choose another folder.
+    `busy` names the other process in messages, such as "another run"; `hint` says how to choose another folder.
 
     Raises:
-        RecordError: another process has locked the folder, or it cannot be written to.
+        RecordError: another process has locked the folder, or the folder cannot be written to.
     """
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -44,10 +44,10 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
 
 
 def _remove_if_empty(folder: Path, created: Sequence[Path]) -> None:
-    """Remove the folder, and the parents that were created for it, if it holds nothing but its lock."""
+    """Remove the folder, and the parents that were created for it, if it contains only its lock."""
     if folder.exists() and os.listdir(folder) != [LOCK]:
         return
-    with contextlib.suppress(OSError):  # files that another process has put there meanwhile are kept
+    with contextlib.suppress(OSError):  # files of another process are kept
         (folder / LOCK).unlink(missing_ok=True)
         for path in created:
             if path.exists():
@@ -55,7 +55,7 @@ def _remove_if_empty(folder: Path, created: Sequence[Path]) -> None:
 
 
 def _opened(folder: Path) -> int:
-    """A locked descriptor of the lock file; a symbolic link or a named pipe in its place is not opened."""
+    """A locked descriptor of the lock file; a symbolic link or a named pipe instead of the file is not opened."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -67,7 +67,7 @@ def _opened(folder: Path) -> int:
         except OSError:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the process that held it has removed the folder
+        os.close(descriptor)  # the process that held the lock has removed the folder
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""Names that stand for devices, hosts, evaluators, heads, tasks and exporters: built-in, then entry points."""
+"""Registry of devices, hosts, evaluators, heads, tasks and exporters by name: built-in, then entry points."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "python": "mnv2search.accuracy.evaluators.python:PythonEvaluator",
         "recorded": "mnv2search.accuracy.evaluators.recorded:RecordedEvaluator",
     },
-    "head": {},  # those that ship are in `mnv2search.spec.heads.registry`
+    "head": {},  # the built-in heads are in `mnv2search.spec.heads.registry`
     "task": {
         "classification": "mnv2search.tasks.classification:Classification",
         "detection": "mnv2search.tasks.detection:Detection",
@@ -63,14 +63,14 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Every name of a kind (`device`, `host`, `evaluator`, `head`, `task`, `exporter`), built-in ones first."""
+    """Every name of a kind (`device`, `host`, `evaluator`, `head`, `task`, `exporter`), built-in names first."""
     built_in = tuple(BUILT_IN[kind])
     found = sorted(e.name for e in entry_points(group=f"mnv2search.{kind}s"))
     return built_in + tuple(n for n in found if n not in built_in)
 
 
 def load(kind: str, name: str) -> Factory:
-    """The factory that `name` stands for; entry points are looked at only when the built-in table lacks it.
+    """The factory with a name; entry points are searched only if the built-in table lacks the name.
 
     Raises:
         UnknownNameError: neither the table nor an entry point of the group ``mnv2search.<kind>s`` has the name.
@@ -84,7 +84,7 @@ def load(kind: str, name: str) -> Factory:
 
 
 def imported(target: str) -> Factory:
-    """What ``package.module:attribute`` names; the module is imported."""
+    """The object named by ``package.module:attribute``, whose module is imported."""
     module, _, attribute = target.partition(":")
     return cast(Factory, getattr(importlib.import_module(module), attribute))
 
@@ -92,11 +92,13 @@ def imported(target: str) -> Factory:
 def checked_options(factory: Factory, options: Mapping[str, str], *, owner: str) -> dict[str, Option]:
     """Text options such as ``{"threads": "1"}``, converted to the types of the factory's keyword-only parameters.
 
-    These are annotated `int`, `float`, `bool` or `str`; messages name the owner, such as ``device onnxruntime``.
+    The parameters are annotated `int`, `float`, `bool` or `str`; messages name the owner, such as
+
+    ``device onnxruntime``.
 
     Raises:
-        UnknownNameError: an option the factory does not have.
-        OptionError: a value that does not convert, or an option without a default is missing.
+        UnknownNameError: the factory does not have an option.
+        OptionError: a value cannot be converted, or an option without a default is missing.
     """
     parameters = inspect.signature(factory).parameters
     known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}

@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained, as flat YAML files."""
+"""Recipes: the settings of a training, as flat YAML files."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(Checked):
-    """How a network is trained.
+    """The settings of a training.
 
     Attributes:
-        name: of the file without its ending.
-        optimizer: ``sgd`` with Nesterov's momentum, ``adamw``, or ``rmsprop-tf``: TensorFlow's, with epsilon inside
-            the root and the rate inside the momentum.
-        lr: learning rate at its highest, for a batch of `lr_batch`, and in proportion to the batch.
-        momentum: of ``sgd`` and ``rmsprop-tf``.
-        rms_decay: of the mean of squares of ``rmsprop-tf``.
-        epsilon: of ``adamw`` and ``rmsprop-tf``.
-        schedule: ``cosine`` to nothing, or ``exponential``: times `decay_rate` every `decay_epochs`.
-        warmup_epochs: over which the rate rises from nothing.
-        weight_decay: of the weights of convolutions and of the classifier; not of depthwise ones, norms and biases.
-        batch: images a step.
+        name: name of the file without its suffix.
+        optimizer: ``sgd`` with Nesterov momentum, ``adamw``, or ``rmsprop-tf`` (TensorFlow's RMSProp, with epsilon
+            inside the root and the learning rate inside the momentum).
+        lr: peak learning rate for a batch of `lr_batch`; scaled in proportion to the batch.
+        momentum: momentum of ``sgd`` and ``rmsprop-tf``.
+        rms_decay: decay of the mean of squares of ``rmsprop-tf``.
+        epsilon: epsilon of ``adamw`` and ``rmsprop-tf``.
+        schedule: ``cosine`` to 0, or ``exponential``, which multiplies by `decay_rate` every `decay_epochs`.
+        warmup_epochs: number of epochs in which the learning rate rises from 0.
+        weight_decay: weight decay of convolutions and the classifier, but not of depthwise weights, norms and biases.
+        batch: images per step.
         epochs: passes over the images.
         label_smoothing: share of the target that is spread over all classes.
-        ema: decay of the running mean of the weights that is evaluated and kept; 0 keeps the weights themselves.
-        clip_norm: of the gradient; 0 does not clip.
-        dropout: before the classifier; None leaves it as the spec says.
-        least_area: share of an image that a random cut keeps at least; 1 takes the middle.
-        mirror: swap left and right of half of the images.
-        shift_px: cut after padding by so many px in place of random areas; 0 does not.
-        randaugment: operations of RandAugment on each image.
-        magnitude: of these operations, 0 to 30.
-        mixup: alpha of mixup; 0 does not mix.
-        normalization: of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
+        ema: decay of the moving average of the weights, which is evaluated and kept; 0 keeps the weights themselves.
+        clip_norm: maximum norm of the gradient; 0 does not clip.
+        dropout: dropout rate before the classifier; None takes the spec's.
+        least_area: minimum share of an image that a random crop keeps; 1 takes the centre.
+        mirror: whether half of the images are flipped horizontally.
+        shift_px: padding in px before a random crop of the original size, instead of a random area; 0 is off.
+        randaugment: number of RandAugment operations on each image.
+        magnitude: magnitude of these operations, 0 to 30.
+        mixup: alpha of mixup; 0 is off.
+        normalization: normalisation of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
     """
 
     name: Annotated[str, Pattern(r"[\s\S]*", "")] = "custom"
@@ -87,24 +87,24 @@ class Recipe(Checked):
             raise SpecError([replace(one, message=f"recipe: {one.message}") for one in error.diagnostics]) from None
 
     def dumps(self) -> str:
-        """The recipe as YAML, every value written out."""
+        """The recipe as YAML, with every value."""
         return yaml.safe_dump({k: v for k, v in asdict(self).items() if k != "name"}, sort_keys=False)
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that ship."""
+    """The names of the shipped recipes."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def load_recipe(path_or_name: str) -> Recipe:
-    """A recipe that ships, by its name, or one from a file.
+    """A shipped recipe by name, or a recipe from a file.
 
     >>> load_recipe("slim").optimizer
     'rmsprop-tf'
 
     Raises:
-        UnknownNameError: there is no such recipe.
-        SpecError: the file has mistakes; each with its place.
+        UnknownNameError: no shipped recipe has this name.
+        SpecError: the file has errors; each is listed with its position.
     """
     path = Path(path_or_name)
     if path_or_name not in recipe_names() and path.is_dir():

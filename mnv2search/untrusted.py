@@ -1,4 +1,4 @@
-"""Guards for everything that comes from outside: files, names and text that others wrote."""
+"""Safe handling of untrusted input: files, names and text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 T = TypeVar("T")
-# A file name may take 255 bytes on common file systems; this leaves room for numbers and suffixes.
+# Common file systems allow names of 255 bytes; this leaves room for numbers and suffixes.
 MAX_NAME_BYTES = 180
 DIGEST_DIGITS = 8
 BLOCK_BYTES = 1 << 20
@@ -21,17 +21,17 @@ SPACE_SEPARATOR = "Zs"
 
 
 class UnsafeFileError(ValueError):
-    """A file cannot be read safely; the message says why, without the path."""
+    """A file cannot be read safely; the message states the reason, without the path."""
 
 
 def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
     """A regular file of at most `max_bytes`, opened for reading.
 
-    Named pipes and devices are refused without blocking.
+    Named pipes and devices raise an error without blocking.
 
     Raises:
-        UnsafeFileError: it is not a regular file, or is larger.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: the path is not a regular file, or the file is larger.
+        OSError: the file is missing or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -46,7 +46,7 @@ def open_regular(path: Path | str, *, max_bytes: int) -> BinaryIO:
 
 
 def is_regular(path: Path | str) -> bool:
-    """Whether a regular file has this name, which may be any text; links are followed."""
+    """Whether a path, which may be any text, is a regular file; links are followed."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -57,24 +57,24 @@ def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
     """The content of a regular file of at most `max_bytes`.
 
     Raises:
-        UnsafeFileError: it is not a regular file, or is larger.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: the path is not a regular file, or the file is larger.
+        OSError: the file is missing or cannot be read.
     """
     with open_regular(path, max_bytes=max_bytes) as file:
         content = bytearray()  # grows with the actual size, not the maximum
         while block := file.read(min(BLOCK_BYTES, max_bytes + 1 - len(content))):
             content += block
-    if len(content) > max_bytes:  # it has grown since
+    if len(content) > max_bytes:  # the file has grown since the check
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
     return bytes(content)
 
 
 def read_text(path: Path | str, *, max_bytes: int) -> str:
-    """The UTF-8 text of such a file, without a byte-order mark.
+    """The UTF-8 text of a regular file of at most `max_bytes`, without a byte-order mark.
 
     Raises:
-        UnsafeFileError: as `read_bytes`, or it is not UTF-8.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: as for `read_bytes`, or the file is not UTF-8.
+        OSError: the file is missing or cannot be read.
     """
     content = read_bytes(path, max_bytes=max_bytes)
     try:
@@ -85,20 +85,20 @@ def read_text(path: Path | str, *, max_bytes: int) -> str:
 
 
 def read_json(path: Path | str, *, max_bytes: int, finite: bool = True) -> Any:
-    """The value in a JSON file; numbers are finite unless the caller checks them.
+    """The value in a JSON file; with `finite`, numbers must be finite.
 
     Raises:
-        UnsafeFileError: as `read_text`, or it is not JSON, is nested too deeply, or holds NaN or infinity.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: as for `read_text`, or the text is not JSON, is nested too deeply, or has NaN or infinity.
+        OSError: the file is missing or cannot be read.
     """
     return json_value(read_text(path, max_bytes=max_bytes), finite=finite)
 
 
 def json_value(text: str, *, finite: bool = True) -> Any:
-    """The value of a JSON text; numbers are finite unless the caller checks them.
+    """The value of a JSON text; with `finite`, numbers must be finite.
 
     Raises:
-        UnsafeFileError: it is not JSON, is nested too deeply, or holds NaN or infinity.
+        UnsafeFileError: the text is not JSON, is nested too deeply, or has NaN or infinity.
     """
     try:
         if not finite:
@@ -123,7 +123,7 @@ def json_as(kind: type[T], text: bytes | str) -> T:
     1.0
 
     Raises:
-        UnsafeFileError: it is not JSON, is nested too deeply, or is not of that type.
+        UnsafeFileError: the text is not JSON, is nested too deeply, or does not match the type.
     """
     import msgspec  # late: start-up must not pay for it
 
@@ -142,9 +142,9 @@ def json_as(kind: type[T], text: bytes | str) -> T:
 def file_name(text: str) -> str:
     """A file name, without a suffix, for any text: the text itself if it is a valid file name.
 
-    Unsuitable characters become dashes. If the text had to be changed, a digest of it is added, so that two texts do
-    not share a name. The result has no separator, does not start with a dot or a dash, and has at most
-    `MAX_NAME_BYTES` bytes.
+    Unsuitable characters become dashes. If the text is changed, its digest is appended, so that two texts never have
+    the same name. The result has no separator, does not start with a dot or a dash, and has at most `MAX_NAME_BYTES`
+    bytes.
 
     >>> file_name("mnv2-0031")
     'mnv2-0031'
@@ -164,7 +164,7 @@ def file_name(text: str) -> str:
 def escaped(text: str) -> str:
     r"""The text with every unprintable character written as an escape; line breaks, tabs and spaces stay.
 
-    What a terminal acts on (control characters) or what hides other text (direction marks) is then only shown.
+    Control characters and direction marks then have no effect on a terminal.
 
     >>> print(escaped("a\x1b]52;c;AAAA\x07b"))
     a\x1b]52;c;AAAA\x07b

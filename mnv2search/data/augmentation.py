@@ -13,15 +13,15 @@ from mnv2search.data.transforms import normalised
 from mnv2search.errors import MissingExtraError
 from mnv2search.recipe import NORMALIZATIONS, Recipe
 
-# Least share of an object that a crop leaves; objects with less are dropped.
+# Minimum share of an object that remains after a crop; other objects are dropped.
 LEAST_VISIBLE = 0.3
 COLOUR_SHARE = 0.8
-# Least ratio of a crop's aspect to that of the image; the largest is its inverse.
+# Minimum ratio of a crop's aspect to that of the image; the maximum is its inverse.
 LEAST_RATIO = 0.75
 
 
 def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalization: str) -> Tensor:
-    """Normalised images (N, 3, S, S) after some operations drawn from torch's generator, of magnitude 0 to 30.
+    """Normalised images (N, 3, S, S) after random operations (by torch's generator) of magnitude 0 to 30.
 
     Raises:
         MissingExtraError: kornia is not installed.
@@ -35,7 +35,7 @@ def rand_augment(images: Tensor, *, operations: int, magnitude: int, normalizati
 
 
 def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
-    """A batch with colours, flips and crops drawn from torch's generator; boxes and masks follow the images.
+    """A batch with random colours, flips and crops (by torch's generator), applied to images, boxes and masks.
 
     Raises:
         MissingExtraError: kornia is not installed.
@@ -47,7 +47,7 @@ def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
     if recipe.mirror:
         steps.append(aug.RandomHorizontalFlip(p=0.5))
     if recipe.least_area < 1:
-        # width over height in px of the stretched images: an aspect other than theirs changes the shape of objects
+        # width over height in px of the resized images: any other aspect changes the shape of objects
         ratio = (LEAST_RATIO * width / height, width / height / LEAST_RATIO)
         steps.append(aug.RandomResizedCrop((height, width), scale=(recipe.least_area, 1.0), ratio=ratio))
     if batch.masks is not None:

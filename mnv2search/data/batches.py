@@ -1,4 +1,4 @@
-"""Batches of images with labels, boxes or masks, made ahead of their use; the same ones for the same seed."""
+"""Prefetched batches of images with labels, boxes or masks, reproducible by the seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mnv2search.data.transforms import Transform, center_crop, crop_all, random_
 from mnv2search.recipe import NORMALIZATIONS
 
 T = TypeVar("T")
-# Threads that make batches for a GPU; on a CPU, the network itself needs the cores.
+# Number of threads that prepare batches for a GPU; on a CPU, the network needs the cores.
 MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """How many batches wait at most, the threads that make them, and whether they are in pinned memory."""
+    """Prefetching settings: maximum number of waiting batches, number of threads, and use of pinned memory."""
 
     ahead: int = 4
     workers: int = 1
@@ -38,7 +38,7 @@ ONE_THREAD = Feed()
 
 
 def feed_of(device: str) -> Feed:
-    """The settings for a device of torch.
+    """The prefetching settings for a torch device.
 
     >>> feed_of("cpu")
     Feed(ahead=4, workers=1, pinned=False)
@@ -50,12 +50,12 @@ def feed_of(device: str) -> Feed:
 
 
 class Epoch(NamedTuple):
-    """One pass over the examples, or the rest of it.
+    """One pass over the examples, or the rest of a pass.
 
     Attributes:
-        number: of the epoch, from 0.
-        first: number of the first batch that is made.
-        share: (i, n) makes the i-th of n parts of every batch.
+        number: index of the epoch, from 0.
+        first: index of the first batch.
+        share: (i, n) yields the i-th of n parts of every batch.
     """
 
     batch: int
@@ -74,11 +74,11 @@ class Batch(NamedTuple):
 
 
 def training_batches(pixels: Pixels, transform: Transform, epoch: Epoch) -> Generator[Batch]:
-    """One epoch of full batches in random order; the remaining images are left out.
+    """One epoch of full batches in random order; the remaining images are skipped.
 
-    All draws depend on the seed, the epoch and the number of the batch alone, so that an epoch can be resumed. A
-    share has the crops of the whole batch; an image and its mirror position in the batch, with which mixup mixes it,
-    are in the same part.
+    All draws depend only on the seed, the epoch and the index of the batch, so that an epoch can be resumed. A share
+    uses the crops of the whole batch. An image and its mixup partner, at the mirrored position of the batch, are in
+    the same part.
     """
     batch, seed, epoch_number, first, share, feed = epoch
     order = _order(len(pixels), epoch)
@@ -86,7 +86,7 @@ def training_batches(pixels: Pixels, transform: Transform, epoch: Epoch) -> Gene
     def make(number: int) -> Batch:
         generator = np.random.default_rng([seed, epoch_number, number])
         chosen = order[number * batch : (number + 1) * batch]
-        # drawn for the whole batch, so that each part has the crops of the whole
+        # drawn for the whole batch, so that the crops do not depend on the share
         crops = [random_crop(int(high), int(wide), transform, generator) for high, wide in pixels.shapes[chosen]]
         own = [place for place in range(batch) if min(place, batch - 1 - place) % share[1] == share[0]]
         images = [pixels.image(int(chosen[place])) for place in own]
@@ -99,7 +99,7 @@ def training_batches(pixels: Pixels, transform: Transform, epoch: Epoch) -> Gene
 def evaluation_batches(
     pixels: Pixels, transform: Transform, *, batch: int, indices: Sequence[int] | None = None, feed: Feed = ONE_THREAD
 ) -> Generator[Batch]:
-    """The centre of every image, or of those with some indices, in order; the last batch may be smaller."""
+    """The centre crops of all images, or of the images at `indices`, in order; the last batch may be smaller."""
     chosen = np.arange(len(pixels)) if indices is None else np.asarray(indices)
 
     def make(number: int) -> Batch:
@@ -111,14 +111,14 @@ def evaluation_batches(
 
 
 def scene_batches(scenes: LoadedScenes, epoch: Epoch) -> Generator[SceneBatch]:
-    """One epoch of full batches in random order; the remaining scenes are left out."""
+    """One epoch of full batches in random order; the remaining scenes are skipped."""
     order, batch = _order(len(scenes), epoch), epoch.batch
     for number in range(epoch.first, len(scenes) // batch):
         yield scenes.batch(order[number * batch : (number + 1) * batch].tolist())
 
 
 def made_ahead(make: Callable[[int], T], numbers: Iterable[int], feed: Feed) -> Generator[T]:
-    """``make(number)`` of every number, in order.
+    """The results of ``make(number)`` for every number, in order.
 
     >>> list(made_ahead(lambda n: n * n, range(5), Feed(ahead=3, workers=2)))
     [0, 1, 4, 9, 16]
@@ -144,6 +144,6 @@ def _order(count: int, epoch: Epoch) -> np.ndarray[tuple[int, ...], np.dtype[np.
 
 def _batch(images: Tensor, labels: object, transform: Transform, *, pinned: bool) -> Batch:
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in NORMALIZATIONS[transform.normalization])
-    normalised = images.div_(255.0).sub_(mean).div_(deviation)  # in place: this takes a good part of the time
+    normalised = images.div_(255.0).sub_(mean).div_(deviation)  # in place: this is a large part of the time
     made = Batch(normalised.contiguous(memory_format=torch.channels_last), torch.as_tensor(labels, dtype=torch.long))
     return Batch(made.images.pin_memory(), made.labels.pin_memory()) if pinned else made

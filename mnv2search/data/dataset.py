@@ -1,4 +1,4 @@
-"""A dataset: images with their annotations in three splits, and the faults of its files."""
+"""Datasets: images with their annotations in three splits, and the faults of their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnv2search.errors import DataError
 
 Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-# What folders and tables call their splits.
+# Names of splits in folders and tables.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -23,14 +23,14 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-# Names of classes are cut to this length.
+# Names of classes are truncated to this length.
 LONGEST_NAME = 255
 
 Corners: TypeAlias = tuple[float, float, float, float]
 
 
 class Fault(NamedTuple):
-    """A problem of a file or, with `entry`, of such as ``annotation 7`` in it, and its consequence."""
+    """A problem of a file, or of an `entry` in the file such as ``annotation 7``, with its consequence."""
 
     file: Path
     entry: str
@@ -47,10 +47,10 @@ class Example:
     """An image with its annotations.
 
     Attributes:
-        labels: classes from 0: one for a classified image, one per box for detection.
+        labels: class indices from 0: one for a classified image, one per box for detection.
         boxes: corners in px.
         mask: file with the class of each pixel.
-        size: width and height in px; (0, 0) for classification, where images are not read beforehand.
+        size: width and height in px; (0, 0) for classification, whose images are not read in advance.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Example:
 
 
 class SplitFiles(NamedTuple):
-    """The content of one split, as a reader returns it; `entries` is the number of annotations that were checked."""
+    """The content of one split as returned by a reader; `entries` is the number of checked annotations."""
 
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
@@ -81,14 +81,14 @@ class Dataset:
     """Images with annotations in three disjoint splits.
 
     Attributes:
-        val: to select checkpoints and networks by.
-        test: for the final figures only.
+        val: validation split, for the selection of checkpoints and networks.
+        test: test split, only for the final metrics.
         task: ``classification``, ``detection`` or ``segmentation``.
         made: splits that were drawn at random, as (split, source).
-        tests_val: the source has no test split, and its validation split serves as `test`.
+        tests_val: whether the validation split of the source is used as `test`, because the source has no test split.
         void: mask value to ignore.
         others: number of files that are not images.
-        left_out: other unused parts of the source, each with its reason.
+        left_out: other unused parts of the source, each with the reason.
     """
 
     root: Path

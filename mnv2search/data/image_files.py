@@ -1,4 +1,4 @@
-"""Untrusted image files, opened within limits and decoded only by the decoders of four formats."""
+"""Reading of untrusted image files, within limits and only by the decoders of four formats."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from PIL.JpegImagePlugin import JpegImageFile
 from mnv2search.untrusted import UnsafeFileError, open_regular
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-# Pillow's names. Its other decoders start programs (EPS), or read formats that are rare in datasets.
+# Pillow's names. Its other decoders start programs (EPS) or read formats that are rare in datasets.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-# Images of a 50-megapixel phone camera, which take 200 MB in Pillow, and as much again to convert.
+# Size of an image from a 50-megapixel phone camera, which takes 200 MB in Pillow, and as much again to convert.
 MAX_PIXELS = 8192 * 6144
 # The limit of JPEG, the most common format.
 MAX_SIDE_PX = 65_535
-# More than a BMP file, which is not compressed, needs for `MAX_PIXELS`.
+# More than the size of an uncompressed BMP file with `MAX_PIXELS`.
 MAX_FILE_BYTES = 2**28
 # Larger images are decoded one at a time, so that memory does not grow with the number of threads.
 LARGE_PIXELS = 2**24
 LARGE = threading.RLock()
 LONGEST_REASON = 120
-# Scans of a progressive JPEG; about ten are usual.
+# Maximum number of scans of a progressive JPEG; about ten are usual.
 MAX_SCANS = 100
 # A marker that is neither an escaped byte of pixel data nor a restart marker.
 MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
@@ -43,11 +43,12 @@ def opened_image(
 ) -> Iterator[Image.Image]:
     """The decoded image of a file or of its content.
 
-    A JPEG may be decoded faster at a lower resolution, with at least twice the sides of `draft_px`; `upright` rotates
-    it as its EXIF data says. RGB has 8 bits per channel and no transparency; otherwise the mode of the file is kept.
+    With `draft_px`, a JPEG may be decoded faster at a lower resolution, with sides of at least twice this size.
+    `upright` applies the rotation in the EXIF data. With `as_rgb`, the image has 8 bits per channel and no
+    transparency; otherwise it keeps the mode of the file.
 
     Raises:
-        UnsafeFileError: it is missing, not a regular file, not one of `FORMATS`, beyond a limit, or broken.
+        UnsafeFileError: the file is missing, not a regular file, not one of `FORMATS`, beyond a limit, or broken.
     """
     with _header(source) as image, _turn(image, draft_px):
         with _refusals():
@@ -62,7 +63,7 @@ def checked_size(path: Path) -> tuple[int, int]:
     """Width and height of an image that can be decoded.
 
     Raises:
-        UnsafeFileError: as `opened_image`.
+        UnsafeFileError: as for `opened_image`.
     """
     with _header(path) as image:
         size = image.size
@@ -72,7 +73,7 @@ def checked_size(path: Path) -> tuple[int, int]:
 
 
 def image_sizes(paths: Iterable[Path | None]) -> dict[Path | None, tuple[int, int] | str]:
-    """Width and height of each image, or why it cannot be used; every image is decoded to check it."""
+    """Width and height of each image, or the reason why it cannot be used; every image is decoded for this check."""
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return dict(zip(unique, pool.map(_size_or_reason, unique), strict=True))
@@ -89,7 +90,7 @@ def _size_or_reason(path: Path | None) -> tuple[int, int] | str:
 
 @contextmanager
 def _header(source: Path | bytes) -> Iterator[Image.Image]:
-    """An image whose header is read and whose size is within the limits."""
+    """The image with its header read and its size checked."""
     with ExitStack() as stack:
         with _refusals():
             file = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source, max_bytes=MAX_FILE_BYTES)
@@ -107,7 +108,7 @@ def _header(source: Path | bytes) -> Iterator[Image.Image]:
 
 
 def _check_scans(content: bytes) -> None:
-    """Refuse a progressive JPEG with many scans: each takes few bytes, but is decoded over the whole image."""
+    """Refuse a progressive JPEG with many scans: each has few bytes, but is decoded over the whole image."""
     scans, at = 0, 2
     while (found := MARKER.search(content, at)) is not None and found[1] != END_OF_IMAGE:
         scans += found[1] == START_OF_SCAN
@@ -117,7 +118,7 @@ def _check_scans(content: bytes) -> None:
 
 
 def _turn(image: Image.Image, draft_px: int | None) -> AbstractContextManager[object]:
-    """The lock to hold while an image is decoded, so that large images wait for one another; sets a JPEG's draft."""
+    """The lock for decoding an image, so that large images are decoded one at a time; also sets a JPEG's draft."""
     whole = image.width * image.height if "progressive" in image.info else 0  # decoded in memory as a whole
     if draft_px is not None:
         with _refusals():
@@ -127,7 +128,7 @@ def _turn(image: Image.Image, draft_px: int | None) -> AbstractContextManager[ob
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn every exception that Pillow raises for a hostile file into one error type."""
+    """Convert every exception that Pillow raises for a hostile file to UnsafeFileError."""
     try:
         yield
     except UnsafeFileError:
@@ -149,8 +150,8 @@ def _reason(error: Exception) -> str:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip all above 255
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         values = np.asarray(image) >> 8
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    image.info.pop("transparency", None)  # Pillow warns of palettes with it
+    image.info.pop("transparency", None)  # Pillow warns about transparency in palettes
     return image.convert("RGB")

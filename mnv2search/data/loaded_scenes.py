@@ -21,7 +21,7 @@ from mnv2search.untrusted import UnsafeFileError
 # Value of the pixels of masks that losses and metrics ignore.
 VOID = 255
 UNCHANGED = "do not change the dataset during a training"
-# Limit of the decoded images that are kept in memory.
+# Maximum size of the decoded images in memory.
 MOST_CACHED_BYTES = 1_500_000_000
 
 
@@ -30,9 +30,9 @@ class SceneBatch(NamedTuple):
 
     Attributes:
         images: (N, 3, H, W), 0 to 1.
-        corners: for each image (M, 4) boxes relative to the image's sides; empty for a segmentation.
-        labels: for each image (M,).
-        masks: (N, H, W) numbers of classes; None for a detection.
+        corners: boxes of each image, (M, 4), relative to the image's sides; empty for segmentation.
+        labels: class indices of each image, (M,).
+        masks: class indices, (N, H, W); None for detection.
     """
 
     images: Tensor
@@ -42,7 +42,7 @@ class SceneBatch(NamedTuple):
 
 
 class LoadedScenes:
-    """The examples of a split, stretched to the network's size when first needed, and kept while there is room."""
+    """The examples of a split, resized to the network's size at first use and cached up to a maximum size."""
 
     def __init__(self, scenes: Sequence[Example], *, size: Size, void: int) -> None:
         self.scenes, self.size, self.void = tuple(scenes), size, void
@@ -52,7 +52,7 @@ class LoadedScenes:
         return len(self.scenes)
 
     def batch(self, indices: Sequence[int]) -> SceneBatch:
-        """Some examples without augmentation."""
+        """The examples at `indices`, without augmentation."""
         pixels, masks = zip(*(self._decoded(int(index)) for index in indices), strict=True)
         images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
         scenes = [self.scenes[int(index)] for index in indices]
@@ -65,11 +65,11 @@ class LoadedScenes:
 
     @property
     def corners(self) -> tuple[Tensor, ...]:
-        """For each example (M, 4) boxes relative to the image's sides."""
+        """The boxes of each example, (M, 4), relative to the image's sides."""
         return tuple(_corners(scene) for scene in self.scenes)
 
     def truth(self, index: int) -> NDArray[np.uint8]:
-        """(H, W) the mask of an example at its own size, with `VOID` for ignored pixels."""
+        """The mask (H, W) of an example at its original size, with `VOID` for ignored pixels."""
         path = self.scenes[index].mask
         found = None if path is None else mask_of(path)
         if found is None:

@@ -1,4 +1,4 @@
-"""Cache of decoded and scaled images on disk, as plain bytes that are read as fast as memory."""
+"""A cache of decoded and scaled images on disk, as plain bytes that are read as fast as memory."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from mnv2search.untrusted import UnsafeFileError
 
 Bytes: TypeAlias = NDArray[np.uint8]
 FORMAT = 1
-# Longer pictures are trimmed to this aspect, so that one panorama does not fill the disk.
+# Images are cropped to this aspect ratio, so that a panorama does not fill the disk.
 LONGEST = 2.0
-# Share of a part's images that may be unreadable; one image always may.
+# Maximum share of unreadable images of a split; one unreadable image is always allowed.
 UNREADABLE_SHARE = 0.02
 MOST_BYTES = 20e9
 DONE = "index.json"
@@ -33,7 +33,7 @@ DONE = "index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """Decoded images of one split, with labels (N,), and heights and widths (N, 2)."""
+    """Decoded images of one split, with labels (N,) and shapes (N, 2) as height and width."""
 
     short_px: int
     labels: NDArray[np.int64]
@@ -62,13 +62,13 @@ def decoded(
     part: str = "",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pixels:
-    """The images, scaled to a short side; decoded once and then read from the cache.
+    """The images, scaled to a short side, decoded once and then read from the cache.
 
-    The least recently used entries of the cache in `folder` make room. `part` names the split in errors, and
-    `on_progress` is called with the number of decoded images.
+    If the cache in `folder` is full, its least recently used entries are removed. `part` names the split in errors,
+    and `on_progress` is called with the number of decoded images.
 
     Raises:
-        DataError: too many images are broken, or they take more room than the cache may.
+        DataError: too many images are broken, or they exceed the size of the cache.
     """
     target = folder / _key(examples, short_px)
     if not (target / DONE).exists():
@@ -123,7 +123,7 @@ def _write(
     unreadable_share: float,
     on_progress: Callable[[int], None],
 ) -> None:
-    """Write an entry of the cache beside its place, and rename it."""
+    """Write an entry of the cache to a temporary folder, and rename it."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     count = len(examples)
     try:
@@ -152,7 +152,7 @@ def _write(
 def _write_values(
     path: Path, images: Iterable[tuple[Example, Bytes | None]], count: int, on_progress: Callable[[int], None]
 ) -> tuple[list[tuple[int, int, int, int]], list[Path]]:
-    """Write the pixels to a file; (label, height, width, offset) of each image, and the files that are broken."""
+    """Write the pixels to a file; returns (label, height, width, offset) of each image, and the broken files."""
     rows: list[tuple[int, int, int, int]] = []
     broken: list[Path] = []
     offset = 0
@@ -178,7 +178,7 @@ def _each(
 
 
 def read_pixels(path: Path, short_px: int) -> Bytes | None:
-    """One image, (H, W, 3), scaled to a short side; None where it cannot be read."""
+    """One image, (H, W, 3), scaled to a short side; None if it cannot be read."""
     try:
         with opened_image(path, draft_px=short_px, upright=True) as picture:
             return _scaled(picture, short_px)

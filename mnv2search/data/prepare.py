@@ -1,4 +1,4 @@
-"""Splits of a classification dataset, decoded at the size that a network needs."""
+"""Preparation of a classification dataset: splits decoded at the size of a network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mnv2search.data.transforms import CROP
 from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
-# Number of images sampled to find the typical image size of a dataset.
+# Number of images sampled for the typical image size of a dataset.
 LOOKED_AT = 64
-# Images that are no larger than the network's input are shifted by this share of it instead of cropped.
+# Images up to the size of the network's input are shifted by this share of the size, instead of cropped.
 SHIFT = 1 / 8
 
 
@@ -30,7 +30,7 @@ E = TypeVar("E", bound=Sized)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts(Generic[E]):
-    """Splits made ready for a network, the recipe as it suits small images, and the files that are left out."""
+    """Splits prepared for a network, the recipe adapted to small images, and the unreadable files."""
 
     examples: Mapping[Split, E]
     recipe: Recipe
@@ -45,12 +45,12 @@ def prepare(
     splits: Sequence[Split],
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Parts[Pixels]:
-    """Decode some splits for a network whose input has a side in px.
+    """Decode splits for a network with an input of `side` px.
 
     `on_progress` is called with the number of decoded images of a split.
 
     Raises:
-        DataError: too many images, or all of a class in a split, are broken, or they take too much room.
+        DataError: too many images, or all images of a class in a split, are broken; or they exceed the cache.
     """
     small = _short_px(images.train) <= side
     short_px = side if small else math.ceil(side / CROP)
@@ -67,7 +67,7 @@ def prepare(
 
 
 def _short_px(examples: Sequence[Example]) -> float:
-    """Median short side of some of the images; infinite where none can be read."""
+    """Median short side of a sample of the images; infinite if none can be read."""
     found = []
     for example in examples[:: max(1, len(examples) // LOOKED_AT)]:
         with contextlib.suppress(UnsafeFileError):

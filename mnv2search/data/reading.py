@@ -1,4 +1,4 @@
-"""A dataset from a folder, an archive or a table, whatever its layout."""
+"""Reading of a dataset from a folder, an archive or a table, in any supported layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LAYOUTS = {
 def read_dataset(
     source: Path, task: str, *, seed: int = 0, unpack_to: Path | None = None, void: int = 255
 ) -> Dataset:
-    """The dataset of a folder, a tar of one, a parquet file, or ``hf:NAME`` on the Hugging Face hub.
+    """The dataset in a folder, a tar of a folder, a parquet file, or ``hf:NAME`` on the Hugging Face hub.
 
     Classification reads class folders (``CLASS/*.jpg``, or ``train/CLASS/*.jpg`` with ``test`` or ``val`` beside) and
     tables, see `mnv2search.data.readers.tables`. Detection reads COCO's JSON (one file in each of `train`, `val` and
@@ -43,7 +43,7 @@ def read_dataset(
     `void` is the mask value to ignore.
 
     Raises:
-        DataError: there is no such dataset, or it cannot be trained on.
+        DataError: the dataset does not exist, or is not usable for training.
         MissingExtraError: a table needs a package that is not installed.
     """
     parts = _classified(source, unpack_to) if task == "classification" else _annotated(source, task, unpack_to, void)
@@ -51,7 +51,7 @@ def read_dataset(
 
 
 def task_of_layout(source: Path, *, unpack_to: Path | None = None) -> str | None:
-    """The task that the annotations of a folder or a tar are for; None without annotations.
+    """The task of the annotations in a folder or a tar; None without annotations.
 
     Raises:
         DataError: the tar cannot be unpacked.
@@ -68,7 +68,7 @@ def task_of_layout(source: Path, *, unpack_to: Path | None = None) -> str | None
 
 
 def image_folder() -> Path:
-    """The cache of unpacked and decoded images, beside the latencies in the user's cache folder."""
+    """The folder for unpacked and decoded images, next to the latencies in the user's cache folder."""
     if chosen := os.environ.get("MNV2SEARCH_CACHE"):
         return Path(chosen) / "images"
     base = os.environ.get("XDG_CACHE_HOME")
@@ -85,20 +85,20 @@ def _classified(source: Path, unpack_to: Path | None) -> dict[Split, SplitFiles]
             hint = "give a folder with one folder per class"
             if not root.exists() and not root.is_absolute() and len(root.parts) == 2:
                 hint += f", or {HUB}{root.as_posix()} for a set of that name on the Hugging Face hub"
-            what = "is no folder of images" if root.exists() else "does not exist"
+            what = "is not a folder of images" if root.exists() else "does not exist"
             raise DataError(f"{source} {what}", hint=hint)
         parts = read_class_folders(root)
     classes = parts["train"].classes
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders of classes"
-        raise DataError(f"{source} holds {found}", hint=f"lay it out as {LAYOUTS['classification']}")
+        raise DataError(f"{source} contains {found}", hint=f"lay it out as {LAYOUTS['classification']}")
     return parts
 
 
 def _annotated(source: Path, task: str, unpack_to: Path | None, void: int) -> dict[Split, SplitFiles]:
     root = dataset_root(source, unpack_to)
     if not root.is_dir():
-        raise DataError(f"{source} is no folder", hint=f"give a folder with {LAYOUTS[task]}")
+        raise DataError(f"{source} is not a folder", hint=f"give a folder with {LAYOUTS[task]}")
     root = _inner_folder(root)
     _check_layout(source, root, task)
     parts = _boxes(root) if task == "detection" else _masks(root, void)
@@ -120,7 +120,7 @@ def _has_boxes(root: Path) -> bool:
 
 
 def _check_layout(source: Path, root: Path, task: str) -> None:
-    """Refuse a dataset without annotations for the task, and say what it looks like."""
+    """Refuse a dataset without annotations for the task; the error names the task that it looks like."""
     boxes, masks = _has_boxes(root), _has_masks(root, FOLDERS)
     if boxes if task == "detection" else masks:
         return
@@ -179,7 +179,7 @@ def _listed_voc(root: Path, file: Path) -> SplitFiles:
 
 
 def _aligned(parts: dict[Split, SplitFiles]) -> dict[Split, SplitFiles]:
-    """The splits with the classes of train, where theirs are a subset of them."""
+    """The splits with the classes of train, if their classes are a subset."""
     train = parts["train"].classes if "train" in parts else ()
     if not all(set(part.classes) <= set(train) for part in parts.values()):
         return parts
@@ -204,7 +204,7 @@ def _masks(root: Path, void: int) -> dict[Split, SplitFiles]:
 
 
 def _inner_folder(root: Path) -> Path:
-    """The folder with the splits: an archive often holds one folder with everything."""
+    """The folder with the splits, since an archive often contains a single folder with everything."""
     for _ in range(MOST_DEPTH):
         inside = entries(root)
         if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in SPLIT_NAMES:

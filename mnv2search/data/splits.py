@@ -11,15 +11,15 @@ from pathlib import Path
 from mnv2search.data.dataset import SPLITS, Dataset, Example, Fault, Split, SplitFiles
 from mnv2search.errors import DataError
 
-# Shares that are drawn from train where the source has no such split.
+# Shares drawn from train for the splits that the source lacks.
 DRAWN_SHARES: dict[Split, float] = {"test": 0.2, "val": 0.15}
-# A split with a larger share of faults is refused: it is more likely read in a wrong way.
+# A split with a larger share of faults is refused, because it is probably read in the wrong layout.
 MOST_BROKEN = 0.5
 SHOWN = 5
 
 
 def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: int, void: int = 255) -> Dataset:
-    """A dataset of the splits that were read, with at least ``train``.
+    """A dataset from the splits of a reader, which include at least ``train``.
 
     A validation split without a test split becomes the test split, and validation is drawn by the seed. For
     classification, a draw takes the same share of every class.
@@ -58,7 +58,7 @@ def assemble(root: Path, task: str, parts: Mapping[Split, SplitFiles], *, seed: 
 def _draw_missing(
     splits: dict[Split, Sequence[Example]], root: Path, classes: Sequence[str] | None, generator: random.Random
 ) -> tuple[tuple[Split, Split], ...]:
-    """Draw the splits that are missing from train, of every class the same share; returns (split, source) of each."""
+    """Draw missing splits from train, with the same share of every class; returns (split, source) of each."""
     missing = [split for split in DRAWN_SHARES if split not in splits]
     for split in missing:
         groups = _whole(root, splits["train"]) if classes is None else _by_class(classes, splits["train"])
@@ -82,13 +82,13 @@ def _check_broken(root: Path, split: Split, part: SplitFiles) -> None:
     if len(lost) > MOST_BROKEN * (usable + len(lost)):
         raise DataError(
             f"{len(lost)} of {usable + len(lost)} images of {split} in {root} are missing or broken:\n{_shown(lost)}",
-            hint="give the images, or check that the layout is what the reader takes it for",
+            hint="add or repair the images, or check that the layout is the one for this reader",
         )
     skipped = [fault for fault in part.faults if fault.done == "skipped" and fault.of == "annotation"]
     if part.entries and len(skipped) > MOST_BROKEN * part.entries:
         raise DataError(
             f"{len(skipped)} of {part.entries} annotations of {split} in {root} are broken:\n{_shown(skipped)}",
-            hint="mend them, or check that the layout is what the reader takes it for",
+            hint="repair them, or check that the layout is the one for this reader",
         )
     if usable < 2 and split == "train":
         raise DataError(f"{root} has {usable} usable image{'s' * (usable != 1)} in train", hint="give more")
@@ -108,7 +108,7 @@ def _by_class(classes: Sequence[str], examples: Sequence[Example]) -> list[list[
     for label, own in sorted(groups.items()):
         if len(own) < 2:
             raise DataError(
-                f"the class {classes[label]} has {len(own)} image, too few to be divided",
+                f"the class {classes[label]} has {len(own)} image, too few to be split",
                 hint="add some, or remove it",
             )
     return [own for _, own in sorted(groups.items())]
@@ -116,14 +116,14 @@ def _by_class(classes: Sequence[str], examples: Sequence[Example]) -> list[list[
 
 def _whole(root: Path, examples: Sequence[Example]) -> list[Sequence[Example]]:
     if len(examples) < 3:
-        raise DataError(f"{root} has too few images to be divided ({len(examples)})", hint="give more")
+        raise DataError(f"{root} has too few images to be split ({len(examples)})", hint="give more")
     return [examples]
 
 
 def _draw(
     groups: Sequence[Sequence[Example]], share: float, generator: random.Random
 ) -> tuple[list[Example], list[Example]]:
-    """Two splits, the second with this share of every group and at least one example of it."""
+    """Two splits, the second with `share` of every group, but at least one example."""
     rest: list[Example] = []
     drawn: list[Example] = []
     for group in groups:

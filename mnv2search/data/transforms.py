@@ -1,4 +1,4 @@
-"""Crops, shifts and flips of decoded images, as tensors."""
+"""Crops, shifts and flips that convert decoded images to tensors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch.nn import functional
 from mnv2search.data.pixels import Bytes
 from mnv2search.recipe import NORMALIZATIONS, Recipe
 
-# Images are stored with a short side of the network's side over this, and evaluated on their centre.
+# Images are cached with a short side of the network's side over this, and evaluated on their centre.
 CROP = 0.875
 CROP_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
-    """How images become tensors with a side in px.
+    """The conversion of images to tensors with sides of `side` px.
 
     Attributes:
         normalization: name of one of `NORMALIZATIONS`.
-        least_area: least share of an image that a random crop keeps; 1 takes the centre as for evaluation.
-        aspect: largest ratio of a random crop's longer side to its shorter.
-        shift_px: pad by this and crop at random instead of cropping a random area, as usual for images of 32 px; 0
-            does not.
+        least_area: minimum share of an image that a random crop keeps; 1 takes the centre as for evaluation.
+        aspect: maximum ratio of a random crop's longer side to its shorter side.
+        shift_px: padding before a random crop of the original size, instead of a crop of a random area, as usual for
+            images of 32 px; 0 is off.
     """
 
     side: int
@@ -52,7 +52,7 @@ class Transform:
 
 
 class Crop(NamedTuple):
-    """The part of an image to take, or for a shift its place in the padded image."""
+    """The part of an image to take or, for a shift, its position in the padded image."""
 
     top: int
     left: int
@@ -62,7 +62,7 @@ class Crop(NamedTuple):
 
 
 def normalised(images: Tensor, normalization: str) -> Tensor:
-    """Images (N, 3, H, W) from 0 to 1 as the network expects them, in channels_last."""
+    """Images (N, 3, H, W) from 0 to 1, normalised as the network expects, in channels_last."""
     mean, deviation = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in NORMALIZATIONS[normalization])
     return ((images - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
@@ -80,7 +80,7 @@ def random_crop(height: int, width: int, transform: Transform, generator: np.ran
 
 
 def crop_all(images: Sequence[Bytes], transform: Transform, crops: Sequence[Crop]) -> Tensor:
-    """The crop of every image, (N, 3, S, S), 0 to 255."""
+    """The crop of every image, (N, 3, S, S), from 0 to 255."""
     side = transform.side
     if transform.shift_px and all(image.shape[:2] == (side, side) for image in images):
         return _shift_all(np.stack(images), transform.shift_px, crops)
@@ -88,7 +88,7 @@ def crop_all(images: Sequence[Bytes], transform: Transform, crops: Sequence[Crop
 
 
 def center_crop(image: Bytes, side: int, short_px: int) -> Tensor:
-    """The centre of an image that a network is evaluated on, (3, S, S), 0 to 255."""
+    """The centre crop of an image for evaluation, (3, S, S), from 0 to 255."""
     height, width = image.shape[:2]
     size = min(height, width) if short_px <= side else round(min(height, width) * CROP)
     top, left = (height - size) // 2, (width - size) // 2
@@ -96,7 +96,7 @@ def center_crop(image: Bytes, side: int, short_px: int) -> Tensor:
 
 
 def _shift_all(images: Bytes, shift_px: int, crops: Sequence[Crop]) -> Tensor:
-    """As `_crop`, for images (N, S, S, 3) of the network's size, with fewer calls, which take most of the time."""
+    """Like `_crop` for images (N, S, S, 3) of the network's size, but faster because of fewer calls."""
     side, around = images.shape[1], (shift_px, shift_px)
     padded = np.pad(images, ((0, 0), around, around, (0, 0)))
     shifted = np.empty_like(images)
@@ -107,7 +107,7 @@ def _shift_all(images: Bytes, shift_px: int, crops: Sequence[Crop]) -> Tensor:
 
 
 def _crop(image: Bytes, transform: Transform, crop: Crop) -> Tensor:
-    """The crop of an image, (3, S, S), 0 to 255."""
+    """The crop of an image, (3, S, S), from 0 to 255."""
     rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
     if transform.shift_px:
         whole = center_crop(image, transform.side, transform.side)

@@ -1,4 +1,4 @@
-"""Networks written to files that other programs read, each loaded again and compared before it is kept."""
+"""Export of networks to files for other programs; each file is loaded and compared before it is kept."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ if TYPE_CHECKING:
     from mnv2search.spec.model_spec import ModelSpec
 
 
-# Which of our formats hold a precision, for hints.
-HOLDING = {"int8": ".tflite, .onnx and .pte files hold int8", "fp16": ".tflite files hold fp16"}
+# Formats that support a precision, for hints.
+HOLDING = {"int8": ".tflite, .onnx and .pte files support int8", "fp16": ".tflite files support fp16"}
 
 
 class Exporter(Protocol):
-    """A format of files; the entry-point group ``mnv2search.exporters`` takes more, named by their suffix."""
+    """A file format; packages add formats to the entry-point group ``mnv2search.exporters``, named by the suffix."""
 
     suffix: str
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the network, loads what was written and compares the two.
+        """Write the network, load the file and compare the two.
 
-        An exporter that has `precisions`, a tuple of their names, takes the `Precision` to write in too.
+        An exporter with `precisions`, a tuple of their names, also takes a `Precision`.
 
         Raises:
-            ExportError: the file cannot be written or computes something else; then nothing is left behind.
+            ExportError: the file cannot be written or computes something else; no file is left behind.
             WeightsError: the weights do not fit.
         """
 
 
 @runtime_checkable
 class CheckingExporter(Protocol):
-    """An exporter that can say without any work that it cannot write a network."""
+    """An exporter that can check quickly whether it can write a network."""
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuses what its files cannot hold, or what cannot be compared here.
+        """Refuse a network that the format does not support, or that cannot be compared on this machine.
 
         Raises:
-            OptionError: its files cannot hold the network.
+            OptionError: the format does not support the network.
             MissingExtraError: the runtime is not installed.
         """
 
 
 @runtime_checkable
 class LoadingExporter(Protocol):
-    """An exporter whose files can be run here."""
+    """An exporter whose files can be run by this package."""
 
     def load(self, path: Path) -> Run:
-        """What the network of a file computes: logits (N, classes) of images (N, 3, S, S)."""
+        """The function of the network in a file: logits (N, classes) of images (N, 3, S, S)."""
 
 
 def loaded(path: Path) -> Run | None:
-    """What the network of a written file computes; None where files of its format are not run here."""
+    """The function of the network in a written file; None if files of its format cannot be run."""
     exporter = _exporter(path)
     return exporter.load(path) if isinstance(exporter, LoadingExporter) else None
 
 
 def check_suffix(to: Path) -> None:
-    """Refuse a file whose ending no exporter has, by an UnknownNameError; imports none of them."""
+    """Raise an UnknownNameError if no exporter has the file's suffix, without importing any exporter."""
     known = plugins.names("exporter")
     if to.suffix.removeprefix(".") not in known:
         raise UnknownNameError("export format", to.suffix or to.name, (f".{name}" for name in known))
@@ -77,12 +77,12 @@ def _exporter(to: Path) -> Exporter:
 
 
 def check_export(spec: ModelSpec, to: Path, *, precision: str) -> None:
-    """Refuse what cannot be written, before anything is built.
+    """Check whether a network can be written, before anything is built.
 
     Raises:
         UnknownNameError: no format has the suffix.
-        OptionError: the format has no such precision, or cannot hold the network.
-        MissingExtraError: the runtime that the file is compared in is not installed.
+        OptionError: the format does not support the precision or the network.
+        MissingExtraError: the runtime for the comparison is not installed.
     """
     exporter = _exporter(to)
     _check_precision(exporter, precision)
@@ -99,15 +99,15 @@ def export(
     force: bool = False,
     precision: Precision | None = None,
 ) -> ExportReport:
-    """Writes the network of `spec` in the format that the suffix of `to` names.
+    """Write the network of `spec` in the format given by the suffix of `to`.
 
-    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in. Weights come from a file that
-    `mnv2search.model.weights.load.load_weights` reads; None draws untrained ones from `seed`, as the images for the
-    comparison are. A file that exists is replaced only with `force`.
+    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in. `weights` is a file for
+    `mnv2search.model.weights.load.load_weights`; None draws random weights from `seed`, which also seeds the images
+    for the comparison. An existing file is replaced only with `force`.
 
     Raises:
         UnknownNameError: no format has the suffix.
-        OptionError: the format has no such precision.
+        OptionError: the format does not support the precision.
         ExportError: the file exists, cannot be written or computes something else.
         WeightsError: the weights do not fit.
     """
@@ -125,5 +125,5 @@ def _check_precision(exporter: Exporter, kind: str) -> None:
     precisions: tuple[str, ...] = getattr(exporter, "precisions", ("fp32",))
     if kind not in precisions:
         raise OptionError(
-            f"{exporter.suffix} files hold {' or '.join(precisions)}, not {kind}", hint=HOLDING.get(kind, "")
+            f"{exporter.suffix} files support {' or '.join(precisions)}, not {kind}", hint=HOLDING.get(kind, "")
         )

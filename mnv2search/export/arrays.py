@@ -1,4 +1,4 @@
-"""The weights of a torch network as the arrays that lowering takes."""
+"""Conversion of a torch network's weights to the arrays for lowering."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mnv2search.model.build import MobileNet
 
 
 def layer_arrays(model: MobileNet) -> NetworkArrays:
-    """The arrays of every layer of the plan; an even split comes in its parts, as an uneven one."""
+    """The arrays of every layer of the plan; both even and uneven splits are separate parts."""
     return {address: _arrays(bound) for address, bound in model.bound()}
 
 
 def set_arbitrary(model: MobileNet) -> None:
-    """Give a network the arbitrary weights that are measured, which keep its maps at unit scale whatever its depth.
+    """Set the arbitrary weights used for measuring, which keep activations at unit scale at any depth.
 
-    An untrained network of PyTorch's or slim's making answers with numbers near zero, which compare badly.
+    Networks initialised like PyTorch's or slim's have outputs near zero, which are unsuitable for comparison.
     """
     with torch.no_grad():
         for place, (_, bound) in enumerate(model.bound()):

@@ -1,4 +1,4 @@
-"""Images of a folder as the tensors a network takes, for finding the ranges of its activations."""
+"""Calibration images: images of a folder as network inputs, for the ranges of activations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mnv2search.spec.size import Size
 from mnv2search.untrusted import UnsafeFileError
 
 MOST_IMAGES = 128
-# Images are scaled until they hold the network's size over this, and the middle is cut out.
+# Images are scaled to the network's size divided by this, and then centre-cropped.
 # Source: torchvision's and slim's evaluation of 224 px networks at 256 px.
 CROP = 0.875
-# A picture with a larger aspect ratio is trimmed first.
+# Images with a larger aspect ratio are cropped first.
 LONGEST = 16
 BILINEAR = Image.Resampling.BILINEAR
 BROKEN_SHARE = 0.1
-# Folders beside photographs whose images are none.
+# Folders of data sets whose images are not photographs.
 MASKS = frozenset({"masks", "annotations", "segmentationclass", "segmentationobject"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """Images for quantisation, (N, 3, H, W), normalised, and the files that could not be read."""
+    """Normalised images for quantisation, (N, 3, H, W), and the files that could not be read."""
 
     images: Floats
     broken: tuple[Path, ...] = ()
@@ -48,15 +48,14 @@ def calibration_images(
     seed: int = 0,
     whole: bool = False,
 ) -> Calibration:
-    """Some images of a folder and those below it, drawn at random, cut and normalised as for evaluation.
+    """Random images of a folder and its subfolders, cropped and normalised as for evaluation.
 
-    At most `count` are drawn from `files`, or where there are none from the folder `source` by their endings. The
+    At most `count` images are drawn from `files` or, if it is empty, from the image files in `source`. The
     normalization is ``imagenet`` (its mean and deviation), ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1). With
-    `whole`, all of an image is stretched to the size, as detectors and segmenters see it, and folders of masks are
-    left out.
+    `whole`, the full image is resized to the size, as for detectors and segmenters, and folders of masks are skipped.
 
     Raises:
-        OptionError: there are no images, or more than a tenth cannot be read, or there is no such normalisation.
+        OptionError: there are no images, more than a tenth cannot be read, or the normalisation is unknown.
     """
     files = files or _images_below(source, whole=whole)
     if normalization not in NORMALIZATIONS:
@@ -71,23 +70,23 @@ def calibration_images(
             f"{len(broken)} of {len(chosen)} images of {source} cannot be read, such as {broken[0]}",
             hint="remove or repair them",
         )
-    # stacking keeps the layout of pictures, channels last, which some runtimes read as if it were channels first
+    # stacking keeps the channels-last layout of images, which some runtimes misread as channels first
     return Calibration(images=np.ascontiguousarray(np.stack(found), np.float32), broken=broken)
 
 
 def _images_below(folder: Path, *, whole: bool) -> list[Path]:
     if not folder.is_dir():
-        raise OptionError(f"{folder} is no folder", hint="give a folder of images")
+        raise OptionError(f"{folder} is not a folder", hint="give a folder of images")
     files = [f for f in files_below(folder) if f.suffix.lower() in SUFFIXES]
     if whole:
         files = [f for f in files if MASKS.isdisjoint(p.lower() for p in f.relative_to(folder).parts[:-1])]
     if not files:
-        raise OptionError(f"{folder} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
+        raise OptionError(f"{folder} contains no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
     return files
 
 
 def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path, Floats | None]]:
-    """Each file with its pixels, (3, H, W) between 0 and 1; None where it cannot be read."""
+    """Each file with its pixels, (3, H, W) from 0 to 1, or None if it cannot be read."""
     for file in files:
         try:
             with opened_image(file, upright=not whole) as picture:
@@ -99,9 +98,9 @@ def _read(files: list[Path], size: Size, *, whole: bool) -> Iterator[tuple[Path,
 
 
 def _middle(picture: Image.Image, size: Size) -> Image.Image:
-    """The centre crop of a picture, after scaling it to cover the size divided by `CROP`."""
+    """The centre crop of an image, after scaling it to cover the size divided by `CROP`."""
     wide, high = round(size.width / CROP), round(size.height / CROP)
-    if max(picture.size) > LONGEST * min(picture.size):  # scaling it as a whole could fill the memory
+    if max(picture.size) > LONGEST * min(picture.size):  # scaling the whole image could exhaust the memory
         side = LONGEST * min(picture.size)
         left, top = max(0, (picture.width - side) // 2), max(0, (picture.height - side) // 2)
         picture = picture.crop((left, top, min(picture.width, left + side), min(picture.height, top + side)))

@@ -1,4 +1,4 @@
-"""Writing a file beside its target, comparing what it computes, and only then renaming it."""
+"""Checked writing: a temporary file is compared with the network before it is renamed to its target."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mnv2search.spec.model_spec import ModelSpec
 Run = Callable[[Tensor], Tensor]
 
 BATCHES = (1, 2)
-# Images of the calibration that the written network is compared on, at most.
+# Maximum number of calibration images for the comparison.
 MOST_COMPARED = 32
-# Below this the answers of a deep untrained network are lost in denormal numbers, which runtimes round to zero.
+# Below this, outputs of a deep untrained network are denormal numbers, which runtimes round to zero.
 SMALLEST_OUTPUT = 1e-30
 
 
 class Difference(NamedTuple):
-    """Between a network and what was written of it; infinite where shapes differ or a number is not finite.
+    """The difference between a network and its written file; infinite if shapes differ or a value is not finite.
 
-    `largest` is that of any output, over the largest output; `rms` the root mean square, over that of the answers;
-    `same_class` the share of the images whose highest output is the same, None for a map.
+    `largest` is the maximum difference over the largest output; `rms` is the root mean square of the difference over
+    that of the outputs; `same_class` is the share of images with the same highest output, None for a map.
     """
 
     largest: float
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 
 
 def network(spec: ModelSpec, *, weights: Path | None, seed: int) -> MobileNet:
-    """The network in evaluation mode, with the weights of a file or untrained ones."""
+    """The network in evaluation mode, with weights from a file or random weights."""
     model = build(spec, seed=seed)
     if weights is not None:
         load_weights(model, weights)
@@ -58,10 +58,10 @@ def write_checked(
     precision: Precision = FP32,
     reference: Run | None = None,
 ) -> ExportReport:
-    """Writes a file, loads it with `load`, compares it with the network and renames it to `to`.
+    """Write a file, load it with `load`, compare it with the network and rename it to `to`.
 
-    `reference` is what the file is to compute; None takes the network itself. A file that does not hold what was
-    written to it is not loaded.
+    `reference` is the expected function of the file; None takes the network. A file whose content differs from
+    `content` is not loaded.
 
     Raises:
         ExportError: the file cannot be written, or differs by more than the precision explains.
@@ -70,7 +70,7 @@ def write_checked(
     try:
         beside.write_bytes(content)
         if beside.read_bytes() != content:
-            raise ExportError(f"{beside} does not hold what was just written to it", hint="check the disk")
+            raise ExportError(f"{beside} differs from what was just written to it", hint="check the disk")
         found = difference(model, load(beside), seed=seed, precision=precision, reference=reference)
         size_bytes = beside.stat().st_size
         accept(found, precision, to)
@@ -78,7 +78,7 @@ def write_checked(
     except OSError as error:
         raise ExportError(f"{to} cannot be written: {error.strerror or error}", hint="check the folder") from error
     finally:
-        with contextlib.suppress(OSError):  # a folder that cannot be written to says so even of what is not there
+        with contextlib.suppress(OSError):  # a read-only folder raises an error even if the file does not exist
             beside.unlink(missing_ok=True)
     calibrated = 0 if precision.images is None else len(precision.images)
     return ExportReport(
@@ -95,25 +95,25 @@ def write_checked(
 
 
 def accept(found: Difference, precision: Precision, to: Path) -> None:
-    """Refuse what differs by more than the precision explains, by an ExportError."""
+    """Raise an ExportError if a difference is larger than the precision explains."""
     if precision.kind == "fp32" and not found.largest <= precision.accepted:
         raise ExportError(
-            f"what was written to {to} differs from the network by {found.largest:.2g} of its largest output",
-            hint=f"at most {precision.accepted:g} is accepted; nothing was kept: report this with the spec",
+            f"the file written to {to} differs from the network by {found.largest:.2g} of its largest output",
+            hint=f"at most {precision.accepted:g} is accepted; the file was removed: report this with the spec",
         )
     if precision.kind != "fp32" and not found.rms <= precision.accepted:
         raise ExportError(
-            f"in {precision.kind} what was written to {to} differs from the network by {found.rms:.2g} of its "
-            "answers (root mean square)",
-            hint=f"at most {precision.accepted:g} is accepted; nothing was kept: calibrate on images like those of "
-            "training (--calibration), or keep to fp32",
+            f"in {precision.kind} the file written to {to} differs from the network by {found.rms:.2g} of its "
+            "outputs (root mean square)",
+            hint=f"at most {precision.accepted:g} is accepted; the file was removed: calibrate on images like those "
+            "of training (--calibration), or use fp32",
         )
 
 
 def difference(
     model: MobileNet, run: Run, *, seed: int, precision: Precision = FP32, reference: Run | None = None
 ) -> Difference:
-    """How far `run` computes from `model`, on images of the calibration where there are any, else on random ones."""
+    """The difference between `run` and `model` on calibration images if there are any, else on random images."""
     expect: Run = model if reference is None else reference
     if precision.images is not None:
         batches = [torch.from_numpy(precision.images[:1]), torch.from_numpy(precision.images[1:MOST_COMPARED])]

@@ -1,4 +1,4 @@
-"""In which numbers a network is written, and what finds the ranges of its activations."""
+"""The precision of an exported network, with the images for the ranges of its activations."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 PRECISIONS = ("fp32", "fp16", "int8")
-# Largest difference from the network that is accepted, by precision. In fp32 it is the largest of any output, over
-# the largest output; single precision in another order of summation stays below 1e-5. In fp16 and int8 it is the
-# root mean square of the difference over that of the answer: eight bits cost some percent, and far more in a network
-# whose activations spread widely.
+# Largest accepted difference from the network, by precision. In fp32 it is the maximum difference over the largest
+# output; another order of summation in single precision stays below 1e-5. In fp16 and int8 it is the root mean square
+# of the difference over that of the output: eight bits cost some percent, and far more in a network whose activations
+# have a wide range.
 ACCEPTED = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.35}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Precision:
-    """Numbers to write a network in.
+    """The precision of an exported network.
 
     Args:
-        kind: ``fp32``; ``fp16``; or ``int8``: weights by channel, activations by tensor, input and output in single
-            precision.
-        images: to find the ranges of activations on, (N, 3, S, S), normalised as in training; None takes random ones,
-            which is good enough to measure latency and not to ship.
+        kind: ``fp32``, ``fp16``, or ``int8`` with weights per channel, activations per tensor, and input and output
+            in single precision.
+        images: calibration images, (N, 3, S, S), normalised as in training; None takes random images, which suffice
+            for measuring latency but not for deployment.
 
     Raises:
-        OptionError: no such kind, or images for one that needs none.
+        OptionError: unknown kind, or images for a kind that needs none.
     """
 
     kind: str = "fp32"
@@ -47,11 +47,11 @@ class Precision:
 
     @property
     def accepted(self) -> float:
-        """Largest difference from the network that is accepted: see `ExportReport`."""
+        """The largest accepted difference from the network; see `ExportReport`."""
         return ACCEPTED[self.kind]
 
     def ranges(self, network: Plan, weights: NetworkArrays) -> Ranges | None:
-        """The ranges of the network's tensors, or None where they are not needed."""
+        """The ranges of the network's tensors, or None if they are not needed."""
         if self.kind != "int8":
             return None
         from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime

@@ -1,1 +1,1 @@
-"""Latency: devices, the one measuring loop, and its prediction."""
+"""Latency: devices, the measuring loop, and prediction."""

@@ -1,4 +1,4 @@
-"""Bases of devices, and the machine that this process runs on."""
+"""Base classes of devices, and the machine of this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mnv2search.spec.model_spec import ModelSpec
 
 
 class SystemClock:
-    """The wall clock, and the time that the calling thread spent on a processor.
+    """The wall clock, and the CPU time of the calling thread.
 
-    One inference at one thread runs in the thread that asks for it, so its CPU time leaves out whatever other
-    threads of this process do meanwhile.
+    A single-threaded inference runs in the calling thread, so its CPU time excludes the other threads of this
+    process.
     """
 
     wall_ns = staticmethod(time.perf_counter_ns)
@@ -29,20 +29,20 @@ class SystemClock:
 
 @lru_cache(maxsize=1)
 def processors() -> int:
-    """How many of the machine's processors this process may use."""
+    """The number of the machine's processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=1)
 def processor() -> str:
-    """The model of the processor, as exactly as the system tells it."""
+    """The model of the processor, as precisely as the system reports it."""
     return identity.processor()
 
 
 def check_options(
     device: str, precisions: Iterable[str], *, precision: str, threads: int = 1, batch: int = 1
 ) -> None:
-    """Refuse `threads` or `batch` below 1 and an unknown precision, by an OptionError."""
+    """Raise an OptionError for `threads` or `batch` below 1 and for an unknown precision."""
     if threads < 1 or batch < 1:
         raise OptionError(f"device {device}: threads is {threads}, batch is {batch}", hint="use 1 or more of each")
     if precision not in precisions:
@@ -50,7 +50,7 @@ def check_options(
 
 
 def check_threads(device: str, threads: int, cores: int, machine: str = "this machine") -> None:
-    """Refuse more threads than the machine has processors, by an OptionError."""
+    """Raise an OptionError for more threads than the machine has processors."""
     if threads > cores:
         raise OptionError(
             f"device {device}: threads is {threads}, but {machine} has {cores} processors",
@@ -65,14 +65,14 @@ def options_text(*, batch: int, precision: str) -> list[str]:
 
 
 class NetworkMeasurer(Protocol):
-    """A `Measurer`, or that of a pool."""
+    """A `Measurer` or a `PoolMeasurer`."""
 
     def measure(self, specs: Sequence[ModelSpec], *, fresh: bool = False) -> tuple[Latency, ...]:
         """The latency of every network."""
 
 
 class MeasuredDevice:
-    """A base for every device: it has a measurer, which it frees when it is closed."""
+    """The base of every device, with a measurer that is freed when the device is closed."""
 
     _info: DeviceInfo
     _measurer: NetworkMeasurer | None = None
@@ -86,7 +86,11 @@ class MeasuredDevice:
         return Measurer(cast("LatencyDevice", self))
 
     def measure(self, spec: ModelSpec) -> Latency:
-        """The latency of the network, measured now; a DeviceError if it is refused, or the device is lost."""
+        """The latency of the network, measured now.
+
+        Raises:
+            DeviceError: the runtime refuses the network, or the device is lost.
+        """
         if self._measurer is None:
             self._measurer = self._new_measurer()
         return self._measurer.measure([spec], fresh=True)[0]
@@ -100,11 +104,11 @@ class MeasuredDevice:
         self._close()
 
     def _close(self) -> None:
-        """Free what the device holds."""
+        """Free the device's resources."""
 
 
 class Device(MeasuredDevice, ABC):
-    """A base for devices that run networks in this process; a subclass describes itself and loads networks."""
+    """The base of devices that run networks in this process; a subclass describes itself and loads networks."""
 
     def __init__(self, info: DeviceInfo) -> None:
         self._info = info
@@ -112,7 +116,7 @@ class Device(MeasuredDevice, ABC):
 
     @property
     def clock(self) -> Clock:
-        """The clocks to time its runners with."""
+        """The clocks that time its runners."""
         return self._clock
 
     @abstractmethod

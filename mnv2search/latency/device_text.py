@@ -1,4 +1,4 @@
-"""Texts that open devices: `name[:key=value,...][@scheme://host]`, and several of them for a pool."""
+"""Texts that open devices, `name[:key=value,...][@scheme://host]`, and texts of several devices for a pool."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from mnv2search.errors import OptionError
 
 SEPARATOR = " + "
-"""Stands between the devices of a pool."""
+"""Separates the devices of a pool."""
 
 
 def device_text(devices: str | Sequence[str], precision: str | None) -> str:
-    """The text of one device or a pool, each with the precision if one is given.
+    """The text of one device or a pool, each device with the precision if one is given.
 
     Raises:
-        OptionError: a device asks for another precision.
+        OptionError: a device already has another precision.
     """
     texts = devices.split(SEPARATOR) if isinstance(devices, str) else devices
     return SEPARATOR.join(text if precision is None else with_precision(text, precision) for text in texts)
@@ -27,7 +27,7 @@ def with_precision(text: str, precision: str) -> str:
     ('litert:precision=int8', 'litert:threads=2,precision=int8@ssh://pi')
 
     Raises:
-        OptionError: the text asks for another one.
+        OptionError: the text already has another precision.
     """
     address, at, host = text.partition("@")
     name, _, options = address.partition(":")

@@ -22,7 +22,7 @@ from mnv2search.latency.types import LatencyDevice
 __all__ = ["Availability", "available", "device_effects", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
-# Options that place a runtime on a machine, and the devices that they are for.
+# Options for the placement of a runtime on a machine, and the devices that take them.
 PLACING = {
     "cores": "runtimes that load artifacts",
     "python": "other machines",
@@ -35,7 +35,7 @@ PLACING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether a device can be opened here, with the version of its runtime, or the reason and a remedy."""
+    """Whether a device can be opened on this machine, with the version of its runtime, or the reason and a hint."""
 
     name: str
     version: str
@@ -44,7 +44,7 @@ class Availability:
 
 
 def open_device(text: str) -> LatencyDevice:
-    """The device that `text` names; a context manager.
+    """The device named by `text`; a context manager.
 
     >>> with open_device("simulated:seed=3") as device:
     ...     device.info.name
@@ -55,8 +55,8 @@ def open_device(text: str) -> LatencyDevice:
             ``onnxruntime:cores=big@ssh://pi@board:22``; several, joined by `` + ``, form a pool.
 
     Raises:
-        UnknownNameError: no such device or host, or it has no such option.
-        OptionError: an option's value does not fit.
+        UnknownNameError: unknown device, host or option.
+        OptionError: an option has an unsupported value.
         MissingExtraError: a required package is not installed.
         DeviceError: the runtime, or the machine, cannot be used.
     """
@@ -84,7 +84,7 @@ def open_device(text: str) -> LatencyDevice:
 
 
 def device_effects(text: str) -> tuple[str, ...]:
-    """The side effects of opening a device: plug-ins that it loads and connections that it makes.
+    """The side effects of opening a device: plug-ins to load and connections to make.
 
     >>> device_effects("onnxruntime:threads=2")
     ()
@@ -102,7 +102,7 @@ def device_effects(text: str) -> tuple[str, ...]:
 
 
 def _pool(texts: Sequence[str]) -> LatencyDevice:
-    """The devices as one; if one cannot be opened, none stays open."""
+    """A pool of the devices; if one cannot be opened, the others are closed."""
     with ExitStack() as stack:
         members: list[LatencyDevice] = []
         for text in texts:
@@ -117,7 +117,7 @@ def _remote(opened: object, host: str, placing: Mapping[str, str], text: str) ->
     scheme, separator, place = host.partition("://")
     if not separator:
         raise OptionError(
-            f"device {text!r} is on the host {host!r}, but not said how to reach it", hint=f"write @ssh://{host}"
+            f"device {text!r} is on the host {host!r}, which has no scheme", hint=f"write @ssh://{host}"
         )
     if not isinstance(opened, Runtime):
         raise OptionError(
@@ -139,17 +139,15 @@ def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native |
     if not runtime.native:
         raise OptionError(
             f"device {text!r} has the option binary, but no benchmark program of {runtime.name} is known",
-            hint="leave it out, and name a Python over there with python=PATH",
+            hint="leave it out, and name a Python on that machine with python=PATH",
         )
     if "python" in placing:
-        raise OptionError(
-            f"device {text!r} has both of the options binary and python", hint="give the one that shall measure"
-        )
+        raise OptionError(f"device {text!r} has both of the options binary and python", hint="leave out one of them")
     return cast("Native", pkgutil.resolve_name(runtime.native)())
 
 
 def available() -> tuple[Availability, ...]:
-    """Every known device, and whether it can be opened here."""
+    """The availability of every known device on this machine."""
     return tuple(_availability(name) for name in plugins.names("device"))
 
 

@@ -1,4 +1,4 @@
-"""Runtimes: how networks become files, and what loads them, on this machine or another."""
+"""Runtimes: conversion of networks to files, and devices that load these on this machine."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 
 
 class Runtime(ABC):
-    """How networks become artifacts of one runtime; needs the runtime itself only where an artifact is loaded.
+    """Conversion of networks to artifacts of one runtime, which must be installed only for loading artifacts.
 
-    `threads` are those within one operator, `batch` the images per inference, and the precision of weights and
-    activations is one of `precisions`; an OptionError refuses others.
+    `threads` is the number of threads within one operator, `batch` the images per inference, and `precision` (of
+    weights and activations) one of `precisions`; other values raise an OptionError.
     """
 
     name: ClassVar[str]
-    """The name that opens it, such as ``litert``."""
+    """The name in device texts, such as ``litert``."""
     engine: ClassVar[str]
-    """Module that loads its artifacts: see `mnv2search.latency.runner.engines`."""
+    """The module that loads its artifacts; see `mnv2search.latency.runner.engines`."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Names of the files of an artifact."""
+    """The names of the files of an artifact."""
     delegate: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     native: ClassVar[str] = ""
     """The class of its own benchmark program, as ``module:name``; see `mnv2search.latency.remote.native.Native`."""
     extra: ClassVar[str] = ""
-    """The optional dependency of ours that installs it."""
+    """The optional dependency of mnv2search that installs the runtime."""
     converters: ClassVar[tuple[str, str]] = ("", "")
-    """The converter that `convert` uses, and the quantizer besides; ``{package}`` stands for a package's version."""
+    """The converter and the quantizer that `convert` uses; ``{package}`` stands for a package's version."""
 
     def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
         check_options(self.name, self.precisions, precision=precision, threads=threads, batch=batch)
@@ -60,15 +60,15 @@ class Runtime(ABC):
 
     @abstractmethod
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
-        """The network as files, written straight from the plan; None as weights takes arbitrary ones.
+        """The network as files, written directly from the plan; None takes arbitrary weights.
 
-        A DeviceError says which block the runtime cannot run, and why.
+        A DeviceError states which block the runtime cannot run, and why.
         """
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
         """The network as files from the runtime's own converter, for comparison with `lower`.
 
-        `module` is the PyTorch network of the plan in evaluation mode. A DeviceError says that the converter is not
+        `module` is the PyTorch network of the plan in evaluation mode. A DeviceError means that the converter is not
         installed, or refuses the network.
         """
         raise DeviceError(
@@ -85,7 +85,7 @@ class Runtime(ABC):
         return Artifact(files=tuple(zip(self.files, contents, strict=True)))
 
     def _ranges(self, network: Plan, weights: NetworkArrays | None) -> Ranges | None:
-        """From random images; None in other precisions than integers."""
+        """The ranges of the network's tensors on random images; None unless the precision is an integer type."""
         if self.precision != "int8":
             return None
         from mnv2search.lowering.ranges import ranges_of  # late: it loads ONNX Runtime
@@ -94,13 +94,13 @@ class Runtime(ABC):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that open it again, as ``key=value``."""
+        """The options that open the runtime again, as ``key=value``."""
         return (f"threads={self.threads}", *options_text(batch=self.batch, precision=self.precision))
 
     def info(
         self, identity: identity.Identity, *, version: str, pinned: str, options: Sequence[str], host: str = "local"
     ) -> DeviceInfo:
-        """The description of this runtime on a machine; `options` are the device's besides the runtime's own."""
+        """The description of this runtime on a machine; `options` are those of the device, not of the runtime."""
         return DeviceInfo(
             name=f"{self.name}:{','.join((*self.options, *options))}{'' if host == 'local' else f'@{host}'}",
             hardware=identity["processor"],
@@ -120,12 +120,12 @@ class Runtime(ABC):
         )
 
     def settings(self, spec: ModelSpec) -> runner.Settings:
-        """The settings that the engine gets besides the files."""
+        """The settings that are passed to the engine with the files."""
         return {"threads": self.threads, "batch": self.batch, "size": list(spec.size), "precision": self.precision}
 
 
 def _with_versions(text: str) -> str:
-    """The text with versions in place of ``{package}``, or without these if a package is not installed."""
+    """The text with versions instead of ``{package}``, or without the versions if a package is not installed."""
     try:
         return re.sub(r"\{(.+?)\}", lambda match: metadata.version(match[1]), text)
     except metadata.PackageNotFoundError:
@@ -140,11 +140,11 @@ def not_installed(what: str, extra: str, error: ImportError) -> DeviceError:
 class RuntimeDevice(Device):
     """A runtime on this machine.
 
-    The opening thread is pinned to `cores` until the device is closed: ``big``, or numbers such as ``4-7``.
+    The opening thread is pinned to `cores`, ``big`` or numbers such as ``4-7``, until the device is closed.
 
     Raises:
         DeviceError: the runtime is not installed.
-        OptionError: more threads than processors, no such cores, or a precision that this processor does not have.
+        OptionError: more threads than processors, unknown cores, or a precision that this processor does not support.
     """
 
     def __init__(self, runtime: Runtime, *, cores: str = "") -> None:
@@ -178,7 +178,7 @@ class RuntimeDevice(Device):
         return self._loaded(self.runtime.lower(plan(spec)), spec).run
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
-        """The output of the artifact of a network for the fixed image; a DeviceError if it is refused."""
+        """The output of a network's artifact for the fixed image; a DeviceError if the runtime refuses it."""
         return np.asarray(self._loaded(artifact, spec).output(), np.float32)
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:

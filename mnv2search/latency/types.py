@@ -1,4 +1,4 @@
-"""Latencies, the devices they were measured on, and the protocols of devices."""
+"""Latencies, descriptions of devices, and the protocols of devices."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mnv2search.spec.model_spec import ModelSpec
 Kind: TypeAlias = Literal["measured", "predicted"]
 Verdict: TypeAlias = Literal["fits", "does not fit", "undecided"]
 
-# Fields that may change from day to day without making latencies incomparable.
+# Fields that may change from day to day while latencies remain comparable.
 PASSING = frozenset({"system", "temperature_c"})
 
-# Fewer visits than this do not show how noisy a machine is.
+# Minimum number of visits for judging the noise of a machine.
 FEW_VISITS = 5
 
 Runner: TypeAlias = Callable[[], None]
@@ -31,18 +31,18 @@ class DeviceInfo:
     """The device that a latency was measured on.
 
     Attributes:
-        name: the text for `open_device` that opens the same device, such as ``onnxruntime:threads=1``.
+        name: text that opens the same device by `open_device`, such as ``onnxruntime:threads=1``.
         hardware: model of the processor.
-        host: the machine, ``local`` for this one.
-        dtype: of weights and activations, such as ``fp32``.
+        host: machine, ``local`` for this one.
+        dtype: data type of weights and activations, such as ``fp32``.
         batch: images per inference.
         delegate: execution provider, backend or delegate of the runtime.
-        system: the operating system and its version.
-        machine: model of the board or phone, if it is known.
+        system: operating system and its version.
+        machine: model of the board or phone, if known.
         cores: number of processors of the machine.
-        pinned: processors that the inference is pinned to, such as ``4-7``; empty if it is not.
-        governor: the policy for the clock rate of the processors, such as ``performance``.
-        temperature_c: of the machine when it was opened, if it can be read.
+        pinned: processors that the inference is pinned to, such as ``4-7``; empty if it is not pinned.
+        governor: policy for the clock rate of the processors, such as ``performance``.
+        temperature_c: temperature of the machine when the device was opened, if it can be read.
     """
 
     name: str
@@ -66,7 +66,7 @@ class DeviceInfo:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits that stay the same as long as latencies may be compared.
+        """Twelve hex digits, equal for devices whose latencies are comparable.
 
         >>> from dataclasses import replace
         >>> info = DeviceInfo(name="simulated", hardware="none", runtime="simulated", runtime_version="1")
@@ -82,17 +82,17 @@ class Latency:
     """The latency of one network on one device.
 
     Attributes:
-        median_ms: of one inference, undisturbed by other work on the machine.
-        ci_low_ms: lower end of its 95 % interval.
+        median_ms: median of one inference, undisturbed by other work on the machine.
+        ci_low_ms: lower end of the median's 95 % interval.
         p90_ms: 90th percentile of the undisturbed inferences.
-        samples: number of inferences that were used; 0 for a prediction.
-        dropped: number of inferences that were discarded because other work interrupted them.
+        samples: number of inferences used; 0 for a prediction.
+        dropped: number of inferences discarded because other work interrupted them.
         taken_at: end of the measurement, ISO 8601 in UTC.
-        noisy: the interval is unreliable, mostly because the machine was noisy.
+        noisy: whether the interval is unreliable, mostly because the machine was noisy.
         visits: number of bursts at different times; None for a prediction, and in records of earlier versions.
 
     Raises:
-        LatencyError: a time is not finite or not above 0, or the median lies outside of its interval.
+        LatencyError: a time is not finite or not above 0, or the median is outside of its interval.
     """
 
     median_ms: float
@@ -117,11 +117,11 @@ class Latency:
 
     @property
     def is_hasty(self) -> bool:
-        """Unreliable because of too few visits, however noisy the machine was."""
+        """Whether the latency is unreliable because of too few visits, regardless of noise."""
         return self.noisy and self.visits is not None and self.visits < FEW_VISITS
 
     def verdict(self, budget_ms: float) -> Verdict:
-        """Whether the whole interval lies within the budget, beyond it, or neither.
+        """The verdict on a budget: the whole interval fits, the whole interval does not fit, or undecided.
 
         >>> info = DeviceInfo(name="simulated", hardware="none", runtime="simulated", runtime_version="1")
         >>> ten = Latency(median_ms=10, ci_low_ms=9.8, ci_high_ms=10.3, p90_ms=11, samples=50, dropped=0,
@@ -138,10 +138,10 @@ class Clock(Protocol):
     """Two clocks that never go backwards."""
 
     def wall_ns(self) -> int:
-        """Time that passed, in ns."""
+        """Elapsed time in ns."""
 
     def cpu_ns(self) -> int:
-        """Time that this thread spent on a processor, in ns."""
+        """CPU time of this thread in ns."""
 
 
 class BurstRequest(NamedTuple):
@@ -160,10 +160,9 @@ class BurstRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """The statistics of a burst that a program timed itself, by the wall clock.
+    """The statistics of a burst that a benchmark program timed itself, by the wall clock.
 
-    They are the minimum or a low quantile; the median, or the mean if the program reports none; and a high quantile
-    or the maximum.
+    They are the minimum or a low quantile; the median, or else the mean; and a high quantile or the maximum.
     """
 
     count: int
@@ -180,7 +179,7 @@ Runs: TypeAlias = Sequence[tuple[int, int]] | RunSummary
 
 
 class Device(Protocol):
-    """A runtime on a machine; a context manager that frees it at the end."""
+    """A runtime on a machine; a context manager that frees its resources at the end."""
 
     @property
     def info(self) -> DeviceInfo:
@@ -200,7 +199,7 @@ class RunnerDevice(Device, Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The clocks to time its runners with."""
+        """The clocks that time its runners."""
 
     def prepare(self, spec: ModelSpec) -> Runner:
         """The network loaded with arbitrary weights, ready to run.
@@ -212,7 +211,7 @@ class RunnerDevice(Device, Protocol):
 
 @runtime_checkable
 class BurstDevice(Device, Protocol):
-    """A device that times bursts itself: it is on another machine, or has clocks of its own."""
+    """A device that times bursts itself, because it is on another machine or has its own clocks."""
 
     @property
     def round_trip(self) -> int:
@@ -221,12 +220,12 @@ class BurstDevice(Device, Protocol):
     def bursts(self, requests: Sequence[BurstRequest]) -> Sequence[Runs]:
         """(wall, CPU) time in ns of the runs of each request, timed in the order given, or their summary.
 
-        Both are the same if the CPU time means nothing.
+        The two times are equal if CPU time is not meaningful.
 
         Raises:
-            DeviceError: the runtime refuses a network, or the device cannot be reached for good.
+            DeviceError: the runtime refuses a network, or the device is permanently unreachable.
         """
 
 
 LatencyDevice: TypeAlias = RunnerDevice | BurstDevice
-"""A runtime on a machine that networks can be measured on."""
+"""A device that networks can be measured on."""

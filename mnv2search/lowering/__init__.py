@@ -1,1 +1,1 @@
-"""Artifacts a runtime can load, written straight from the plan."""
+"""Artifacts of runtimes, written directly from the plan."""

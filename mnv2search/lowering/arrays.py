@@ -1,4 +1,4 @@
-"""Arrays of layers: arbitrary ones, for networks of which only the speed matters, and folded ones."""
+"""Arrays of layers: arbitrary weights, for measuring speed, and weights with batch norm folded."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BIAS_SCALE = 0.1
 
 
 def arbitrary_arrays(layer: Layer, *, place: int, fold: bool) -> LayerArrays:
-    """Random arrays for `layer` that keep activations near unit scale, whatever the depth.
+    """Random arrays for `layer` that keep activations near unit scale at any depth.
 
     Zeros, denormals and infinities run at other speeds than the values of a trained network, so weights follow
-    He's rule. They are cut from one pool of normal numbers: drawing every weight anew would cost more than
-    building the graph.
+    He initialisation. They are slices of one pool of normal numbers, because drawing every weight separately would
+    take longer than building the graph.
 
-    `place` is that of the layer in the network, so that equal layers get unequal weights; `fold` leaves batch
-    norm out, as if it had been folded. Source: arXiv 1502.01852, equation 10.
+    `place` is the layer's position in the network, so that equal layers get different weights; `fold` omits batch
+    norm, as if it had been folded. Source: arXiv 1502.01852, equation 10.
     """
     parts = layer.parts or ((layer.c_in, layer.c_out),)
     offset = place * 7919
@@ -51,7 +51,7 @@ def _pool() -> Floats:
 
 
 def _cut(offset: int, count: int, scale: float) -> Floats:
-    """`count` numbers of the pool from `offset` on, round and round, times `scale`."""
+    """`count` numbers of the pool from `offset` on, cyclically, times `scale`."""
     pool = _pool()
     numbers = np.empty(count, np.float32)
     filled, start = 0, offset % POOL
@@ -63,7 +63,7 @@ def _cut(offset: int, count: int, scale: float) -> Floats:
 
 
 def folded(arrays: LayerArrays, *, eps: float) -> LayerArrays:
-    """The layer with its batch norm folded into weight and bias; others come back as they are.
+    """The layer with its batch norm folded into weight and bias; a layer without batch norm is returned unchanged.
 
     >>> one = np.ones(1, np.float32)
     >>> layer = LayerArrays(weight=(3 * one.reshape(1, 1, 1, 1),), gamma=one, beta=one, mean=one, var=one / 4)

@@ -1,4 +1,4 @@
-"""The one walk over a plan that every writer of files takes: units, layers, joins, gates and shortcuts in order."""
+"""The traversal of a plan that all file writers share: units, layers, joins, gates and shortcuts in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnv2search.spec.size import Size
 
 # Source: the default of torch.nn.GroupNorm.
 GROUP_NORM_EPS = 1e-5
-# Activations that cut a tensor to its range at most.
+# Activations that at most clip a tensor to its range.
 RELUS = ("none", "relu", "relu6")
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ T = TypeVar("T")
 class Convolution(NamedTuple):
     """A convolution, or one part of a split one; its weight is (outputs, inputs / groups, k, k).
 
-    `activation` may be computed with it, and is none where a norm stands between; `is_vector` says that its input is
-    a pooled map.
+    `activation` can be fused with the convolution, and is none if a norm is in between; `is_vector` means that the
+    input is a pooled map.
     """
 
     layer: Layer
@@ -41,44 +41,44 @@ class Convolution(NamedTuple):
 
 
 class Emitter(Protocol[T]):
-    """Adds the steps of a network to a file in the making; `T` stands for a tensor.
+    """A builder that adds the steps of a network to a file; `T` represents a tensor.
 
-    A `key` names the range of what a step makes; see `mnv2search.lowering.ranges.ranges_of`.
+    A `key` names the range of a step's output; see `mnv2search.lowering.ranges.ranges_of`.
     """
 
     def begin(self, name: str) -> None:
-        """Begin a unit, which is called ``layer_3``, ``classifier`` or as its head calls it."""
+        """Begin a unit, named ``layer_3``, ``classifier`` or as in its head."""
         del name  # most files have no names for units
 
     def keep(self, key: Key, tensor: T) -> T:  # noqa: ARG002
-        """The tensor, after what its range asks for."""
+        """The tensor after the operations that its range requires."""
         return tensor
 
     def aligned(self, tensor: T, key: Key) -> T:  # noqa: ARG002
-        """A tensor that is about to be joined with others."""
+        """A tensor prepared for concatenation with others."""
         return tensor
 
     def is_cut(self, layer: Layer) -> bool:
-        """Whether the parts of a split convolution are convolutions of their own; else they are groups of one."""
+        """Whether the parts of a split convolution are separate convolutions instead of groups of one."""
         return len(set(layer.parts)) > 1
 
     def image(self) -> T:
         """The input."""
 
     def enlarged(self, tensor: T, own: Size, channels: int, size: Size) -> T:
-        """A map of `own` size and so many channels on another size, bilinear with corners on corners."""
+        """A map of `own` size resized to `size`, bilinearly with aligned corners."""
 
     def concatenated(self, tensors: list[T], key: Key) -> T:
-        """Maps side by side in channels."""
+        """Maps concatenated by channels."""
 
     def slices(self, tensor: T, sizes: list[int]) -> Iterable[T]:
-        """The parts of a map cut along its channels."""
+        """The parts of a map split along its channels."""
 
     def pooled(self, tensor: T, key: Key, *, flat: bool) -> T:
-        """Global average pool, for the classifier alone `flat`."""
+        """The global average pool; `flat` only for the classifier."""
 
     def spread(self, tensor: T, size: Size) -> T:
-        """A pooled map on all places of a map."""
+        """A pooled map broadcast to a size."""
 
     def gated(self, tensor: T, gate: T, key: Key) -> T:
         """A map with each channel multiplied."""
@@ -87,28 +87,28 @@ class Emitter(Protocol[T]):
         """The sum of a block's input and its output."""
 
     def shrunk(self, tensor: T, stride: int, size: Size) -> T:
-        """A map averaged over windows of `stride`, to `size`."""
+        """A map average-pooled over windows of `stride`, to `size`."""
 
     def widened(self, tensor: T, missing: int) -> T:
-        """A map with so many channels of zeros more."""
+        """A map with `missing` additional channels of zeros."""
 
     def linear(self, arrays: LayerArrays, tensor: T, key: Key) -> T:
         """The classifier on pooled features."""
 
     def convolution(self, convolution: Convolution, tensor: T, key: Key) -> T:
-        """A convolution; a part of one is kept under the key of the whole."""
+        """A convolution; a part of a split one has the key of the whole."""
 
     def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: T, key: Key) -> T:
-        """A group norm of a tensor that was kept; the key is that of its output."""
+        """A group norm of a tensor after `keep`; the key is that of its output."""
 
     def activated(self, layer: Layer, arrays: LayerArrays, tensor: T, key: Key) -> T:
-        """The activation of a layer, and the tensor kept; what a convolution took in is left out."""
+        """The activation of a layer, followed by `keep`; an activation fused into a convolution is omitted."""
 
 
 def emit(plan: Plan, weights: NetworkArrays | None, emitter: Emitter[T]) -> dict[str, T]:
-    """Add a network to what an emitter writes; returns its tensors by the names of endpoints, the answer last.
+    """Emit a network; returns its tensors by the names of endpoints, with the network's output last.
 
-    Batch norm is folded into the convolutions; where `weights` are None, they are arbitrary ones.
+    Batch norm is folded into the convolutions; if `weights` is None, arbitrary weights are used.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
@@ -171,7 +171,7 @@ class _Walk(Generic[T]):
         self.known[f"{name}/output"] = self.known[name] = _Known(self.tensor, unit.c_out, unit.size_out)
 
     def _joined(self, unit: Unit) -> T:
-        """What a unit of a head reads: several maps side by side in channels, the smaller ones enlarged."""
+        """The input of a head's unit: its maps concatenated by channels, the smaller ones enlarged."""
         size, key = unit.size_out if unit.kind == "resize" else unit.size_in, (self.index, "joined")
         read = [self.known[name] for name in unit.reads]
         if len(read) > 1:
@@ -183,7 +183,7 @@ class _Walk(Generic[T]):
         return tensors[0] if len(read) == 1 else self.emitter.keep(key, self.emitter.concatenated(tensors, key))
 
     def _shortcut(self, unit: Unit, tensor: T) -> T:
-        """The unit's input, average-pooled and zero-padded in channels where the shapes ask for it."""
+        """The unit's input, average-pooled and zero-padded in channels if the shapes differ."""
         if unit.shortcut == "identity":
             return tensor
         if unit.stride > 1:
@@ -209,7 +209,7 @@ class _Walk(Generic[T]):
         return emitter.activated(layer, arrays, tensor, made)
 
     def _convolution(self, layer: Layer, arrays: LayerArrays, key: Key, activation: str, *, is_vector: bool) -> T:
-        """The convolution, in parts where they are unequal."""
+        """The convolution, in separate parts if they are unequal."""
         emitter, weights = self.emitter, arrays.weight
         if len(weights) > 1 and not emitter.is_cut(layer):
             weights = (np.concatenate(weights),)
@@ -228,7 +228,7 @@ class _Walk(Generic[T]):
 
 
 def refuse_choice(spec: ModelSpec, what: str) -> None:
-    """Refuse a network that chooses among its answers: by non-maximum suppression, or the class of each pixel.
+    """Refuse a network with non-maximum suppression, or with the class of each pixel as output.
 
     `what` names the kind of file, such as ``ncnn``.
 
@@ -238,12 +238,12 @@ def refuse_choice(spec: ModelSpec, what: str) -> None:
     head = spec.head
     if isinstance(head, SsdLite) and head.output == "detections":
         raise OptionError(
-            f"{what} cannot hold the non-maximum suppression of {spec.name}",
-            hint="ask for boxes (--head-output boxes) and suppress outside of it; .onnx and .tflite hold it",
+            f"{what} does not support the non-maximum suppression of {spec.name}",
+            hint="request boxes (--head-output boxes) and suppress outside of it; .onnx and .tflite support it",
         )
     if isinstance(head, DeepLab) and head.output == "classes":
         raise OptionError(
             f"{what} cannot choose the class of each pixel of {spec.name}",
-            hint="ask for resized logits (--head-output resized) and take the highest outside of it; .onnx and "
-            ".tflite hold the choice",
+            hint="request resized logits (--head-output resized) and take the highest outside of it; .onnx and "
+            ".tflite support the choice",
         )

@@ -10,17 +10,17 @@ from flatbuffers.builder import Builder
 from numpy.typing import NDArray
 
 Field: TypeAlias = tuple[str, float]
-"""A number with its type, as Builder's methods call it: ``("Int32", 3)``."""
+"""A number with its type as named in Builder's methods, such as ``("Int32", 3)``."""
 
 
 class Flatbuffer:
-    """Writes tables, innermost first as a flatbuffer wants them; `room` are the bytes to begin with."""
+    """A writer of tables, innermost first, as flatbuffers require; `room` is the initial size in bytes."""
 
     def __init__(self, room: int) -> None:
         self._builder = Builder(room)
 
     def table(self, slots: int, offsets: Mapping[int, int], fields: Mapping[int, Field] | None = None) -> int:
-        """A table of so many slots: offsets of what was written before, and numbers that are always there."""
+        """A table with `slots` slots, from offsets of objects written before and numbers that are always stored."""
         builder = self._builder
         builder.StartObject(slots)
         for slot, offset in offsets.items():
@@ -48,7 +48,7 @@ class Flatbuffer:
         return int(builder.EndVector())
 
     def raw(self, chunks: Sequence[NDArray[np.generic]], alignment: int) -> int:
-        """A vector of the bytes of all of them, each copied once."""
+        """A vector of the bytes of all chunks, each copied once."""
         builder = self._builder
         total = sum(chunk.nbytes for chunk in chunks)
         builder.StartVector(1, total, alignment)
@@ -61,6 +61,6 @@ class Flatbuffer:
         return int(builder.EndVector())
 
     def finished(self, root: int, identifier: str) -> bytes:
-        """The whole of it, with the identifier of its schema."""
+        """The finished buffer, with the identifier of its schema."""
         self._builder.Finish(root, identifier.encode())
         return bytes(self._builder.Output())

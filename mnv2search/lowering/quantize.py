@@ -12,12 +12,12 @@ from mnv2search.lowering.types import Floats
 
 Key: TypeAlias = tuple[int, int | str]
 Ranges: TypeAlias = Mapping[Key, tuple[float, float]]
-"""(smallest, largest) value of each tensor that is quantised; see `mnv2search.lowering.ranges`."""
+"""(smallest, largest) value of each quantised tensor; see `mnv2search.lowering.ranges`."""
 
 LOWEST, HIGHEST = -128, 127
-# Of a scale: ONNX Runtime and XNNPACK refuse denormal numbers, and so does division by them.
+# Smallest scale: ONNX Runtime and XNNPACK refuse denormal numbers, and dividing by them overflows.
 SMALLEST_SCALE = 1e-12
-# A bias is a 32-bit integer at the scale of input times weight; half of the integers are left to what is added to it.
+# A bias is a 32-bit integer at the scale of input times weight; half of its range is left for the products.
 LARGEST_BIAS = 2.0**30
 
 
@@ -33,7 +33,7 @@ class PerChannel(NamedTuple):
 
 
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of signed eight-bit integers that cover `low` to `high` and hold zero exactly.
+    """Scale and zero point of signed eight-bit integers that cover `low` to `high` and represent zero exactly.
 
     >>> scale_and_zero(0.0, 255.0), scale_and_zero(-64.0, 63.5)
     ((1.0, -128), (0.5, 0))
@@ -46,15 +46,15 @@ def scale_and_zero(low: float, high: float) -> tuple[float, int]:
 
 
 def per_channel(weight: Floats, bias: Floats | None = None, *, input_scale: float = 1.0) -> PerChannel:
-    """The weight of a convolution in symmetric integers, and its bias as they need it.
+    """The weight of a convolution in symmetric integers, and its bias at the matching scales.
 
-    A channel whose weights are next to nothing keeps its bias: its scale is as large as the bias asks for.
+    For a channel with tiny weights, the scale is large enough to represent the bias.
 
     >>> found = per_channel(np.array([[[[1.27]]], [[[0.0]]]], np.float32), np.array([1, 2], np.float32))
     >>> found.values.ravel().tolist(), found.bias.tolist()
     ([127, 0], [100, 1073741824])
 
-    `weight` is (outputs, ...), `bias` (outputs,), and `input_scale` that of what the convolution reads.
+    `weight` is (outputs, ...), `bias` is (outputs,), and `input_scale` is the scale of the convolution's input.
     """
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     scales = np.maximum(largest / HIGHEST, SMALLEST_SCALE)

@@ -1,4 +1,4 @@
-"""The range of every tensor of a network over some images, for quantisation to eight bits."""
+"""Ranges of a network's tensors on images, for quantisation to eight bits."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mnv2search.lowering.types import Floats, NetworkArrays
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-# Drawn from the standard normal distribution where no images are given.
+# Number of standard normal images if no images are given.
 RANDOM_IMAGES = 2
 ERRORS_ONLY = 3
 
 
 def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Floats | None = None) -> Ranges:
-    """The smallest and the largest value of each tensor, zero among them, in single precision by ONNX Runtime.
+    """The smallest and the largest value of each tensor (including 0), computed in fp32 by ONNX Runtime.
 
-    The keys are (index of the unit, what), where what is
+    The keys are (index of the unit, tensor), where the tensor is
 
     - the index of a layer: its output after its activation;
-    - ``"2.linear"``: what the activation of layer 2 reads, if that is no ReLU;
-    - ``"2.sigmoid"``: the sigmoid of what the SiLU of layer 2 reads;
-    - ``"2.convolution"``: what the group norm of layer 2 reads;
+    - ``"2.linear"``: the input of the activation of layer 2, unless the activation is a ReLU;
+    - ``"2.sigmoid"``: the sigmoid within the SiLU of layer 2;
+    - ``"2.convolution"``: the input of the group norm of layer 2;
     - ``"squeezed"``: the pooled input of a gate or of the classifier;
-    - ``"gated"``: after the multiplication by a gate;
+    - ``"gated"``: the product with a gate;
     - ``"shortcut"``: the pooled or padded input of the unit that is added;
-    - ``"sum"``: after that addition;
+    - ``"sum"``: the sum with this input;
 
     and (-1, "image") for the input.
 
-    Images are (N, 3, H, W), else an OptionError is raised; None takes `RANDOM_IMAGES` ones, the same every time.
+    Images of another shape than (N, 3, H, W) raise an OptionError; None takes `RANDOM_IMAGES` fixed random images.
     """
     size = plan.spec.size
     if images is None:
@@ -53,12 +53,12 @@ def ranges_of(plan: Plan, weights: NetworkArrays | None = None, *, images: Float
 
 
 def random_images(size: Size, count: int = RANDOM_IMAGES) -> Floats:
-    """Images of standard normal numbers, (N, 3, H, W), the same every time."""
+    """Fixed images of standard normal numbers, (N, 3, H, W)."""
     return np.random.default_rng(0).standard_normal((count, 3, *size), dtype=np.float32)
 
 
 def random_batches(size: Size, batch: int) -> Floats:
-    """The random images, and as many more as fill the last batch: (batches, N, 3, H, W)."""
+    """The random images, with more images to fill the last batch: (batches, N, 3, H, W)."""
     count = -(-RANDOM_IMAGES // batch)
     return random_images(size, count * batch).reshape(count, batch, 3, *size)
 
@@ -66,7 +66,7 @@ def random_batches(size: Size, batch: int) -> Floats:
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    # The layouts of the last level take longer to make than they save on a few images.
+    # The layout optimisations of the last level take longer than they save on a few images.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = ERRORS_ONLY
     return options

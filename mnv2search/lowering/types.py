@@ -1,4 +1,4 @@
-"""What goes into a lowering and comes out: the weights of a network as arrays, and the files of a runtime."""
+"""Input and output of a lowering: the weights of a network as arrays, and the files of a runtime."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LayerArrays:
     """The arrays of one layer of the plan, with its normalizer.
 
     Attributes:
-        weight: one array per part of a split convolution, else one; each (outputs, inputs / groups, k, k), and
-            (classes, inputs) for the classifier.
-        bias: (outputs,), over all parts, as the others are.
+        weight: one array per part of a split convolution, else one array; each is (outputs, inputs / groups, k, k),
+            or (classes, inputs) for the classifier.
+        bias: bias, (outputs,) over all parts, like the following arrays.
         gamma: scale of the normalizer; `beta` is its shift.
         mean: running mean of a batch norm, None for a group norm; `var` is its running variance.
     """
@@ -46,7 +46,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """Forty hex digits that differ where the files do.
+        """Forty hex digits that identify the content of the files.
 
         >>> Artifact(files=(("model.onnx", b"1"),)).digest == Artifact(files=(("model.onnx", b"2"),)).digest
         False
@@ -58,6 +58,6 @@ class Artifact:
         return found.hexdigest()[:40]
 
     def write(self, folder: Path) -> None:
-        """Write the files into a folder that is there."""
+        """Write the files into an existing folder."""
         for name, content in self.files:
             (folder / name).write_bytes(content)

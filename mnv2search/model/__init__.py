@@ -1,1 +1,1 @@
-"""Torch modules from a plan, and weights in and out under published key layouts; import its modules by name."""
+"""Torch modules from a plan, and reading and writing of weights in published key layouts; import modules by name."""

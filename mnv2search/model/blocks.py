@@ -1,4 +1,4 @@
-"""Modules of one unit of a plan, with torchvision's parameter names."""
+"""Torch modules of one unit of a plan, with torchvision's parameter names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Shortcut, Unit
 
-# Only these two run in place, as torchvision's do: the backward pass of the others needs their input.
+# Only these two run in place, as in torchvision: the backward pass of the others needs their input.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu6": lambda: nn.ReLU6(inplace=True),
     "relu": lambda: nn.ReLU(inplace=True),
@@ -37,7 +37,7 @@ class BoundLayer(NamedTuple):
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution whose map is padded unevenly at opposite sides."""
+    """A convolution with unequal padding at opposite sides."""
 
     def __init__(self, layer: Layer, *, groups: int) -> None:
         sides = (layer.c_in, layer.c_out, layer.kernel, layer.stride)
@@ -50,7 +50,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 class SplitConv2d(nn.Module):
-    """A 1x1 convolution in uneven parts: part i sees only the i-th slice of the channels.
+    """A 1x1 convolution in unequal parts: part i reads only the i-th slice of the channels.
 
     Source: tensorflow/models, research/slim/nets/mobilenet/conv_blocks.py, `split_conv`.
     """
@@ -61,13 +61,13 @@ class SplitConv2d(nn.Module):
         self.parts = nn.ModuleList(nn.Conv2d(c_in, c_out, 1, bias=layer.bias) for c_in, c_out in layer.parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The parts' outputs, side by side in channels."""
+        """The concatenated outputs of the parts."""
         slices = split(x, self.sizes, dim=1)
         return cat([part(piece) for part, piece in zip(self.parts, slices, strict=True)], dim=1)
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate computed from the pooled map; parameter names are torchvision's.
+    """A module that scales every channel by a gate computed from the pooled map, with torchvision's parameter names.
 
     Source: torchvision, ops/misc.py, `SqueezeExcitation`; tensorflow/models, conv_blocks.py, `squeeze_excite`.
     """
@@ -86,7 +86,7 @@ class SqueezeExcite(nn.Module):
 
 
 def convolution(layer: Layer) -> nn.Module:
-    """The convolution of a layer, without norm and activation; even splits are a grouped convolution."""
+    """The convolution of a layer, without norm and activation; an even split is a grouped convolution."""
     if len(set(layer.parts)) > 1:
         return SplitConv2d(layer)
     groups = len(layer.parts) or layer.groups
@@ -97,14 +97,14 @@ def convolution(layer: Layer) -> nn.Module:
 
 
 def convolutions(conv: nn.Module) -> tuple[nn.Conv2d | nn.Linear, ...]:
-    """The plain convolutions that a layer's module is made of: its parts, or itself."""
+    """The plain convolutions in a layer's module: its parts, or the module itself."""
     if isinstance(conv, SplitConv2d):
         return tuple(cast(nn.Conv2d, part) for part in conv.parts)
     return (cast(nn.Conv2d, conv),)
 
 
 def conv_norm_act(layer: Layer, batch_norm: BatchNorm) -> list[nn.Module]:
-    """Convolution, norm and activation of a layer, without those that the layer has not."""
+    """The convolution, norm and activation of a layer, as far as the layer has them."""
     modules = [convolution(layer)]
     if layer.normalizer == "batch":
         modules.append(nn.BatchNorm2d(layer.c_out, eps=batch_norm.eps, momentum=batch_norm.momentum))
@@ -118,8 +118,8 @@ def conv_norm_act(layer: Layer, batch_norm: BatchNorm) -> list[nn.Module]:
 class Block(nn.Module):
     """One inverted residual or fused block.
 
-    The projection's modules lie flat in `conv` and those of every other layer in a sequence of their own, which
-    makes the parameter names torchvision's.
+    To match torchvision's parameter names, the projection's modules are directly in `conv`, and those of every other
+    layer in a separate sequence.
 
     Source: torchvision, models/mobilenetv2.py, `InvertedResidual`.
     """
@@ -131,7 +131,7 @@ class Block(nn.Module):
         self.stride = unit.stride
         self.new_channels = unit.c_out - unit.c_in
         modules: list[nn.Module] = []
-        # Index in `conv` after which the tensor has a name, and that of the first module of each layer.
+        # Index in `conv` -> name of the tensor after it; and the index of the first module of each layer.
         self.taps: dict[int, str] = {}
         self.starts: list[int] = []
         for layer in unit.layers:
@@ -180,7 +180,7 @@ class Block(nn.Module):
 
 
 def carried(x: Tensor, shortcut: Shortcut, stride: int, new_channels: int) -> Tensor:
-    """What a shortcut adds: the input, where need be pooled to the new size and with zeros as new channels."""
+    """The input as added by a shortcut, average-pooled to the new size and zero-padded in channels if needed."""
     if shortcut == "pad":
         if stride > 1:
             x = functional.avg_pool2d(x, stride, ceil_mode=True, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Boxes: between corners and what a detector predicts, how far two overlap, and which of many remain."""
+"""Box arithmetic: encoding and decoding, intersection over union, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import Tensor
 
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH
 
-# Sides are at least this share of the image where their logarithm is taken.
+# Minimum side, as a share of the image, for taking its logarithm.
 SMALLEST_SIDE = 1e-6
 
 
 def as_corners(boxes: Tensor) -> Tensor:
-    """(..., 4) corners (x0, y0, x1, y1) of boxes given as (x, y, width, height) about their centres."""
+    """(..., 4) corners (x0, y0, x1, y1) of boxes given as (x of centre, y of centre, width, height)."""
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
 
 
 def as_centres(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes (x, y, width, height) about their centres from corners."""
+    """(..., 4) boxes (x of centre, y of centre, width, height) from corners."""
     return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
 def encoded(corners: Tensor, anchors: Tensor) -> Tensor:
-    """What a detector should predict for boxes.
+    """The target prediction of a detector for boxes.
 
-    Corners are (..., 4), and anchors (..., 4) about their centres.
+    Corners are (..., 4), and anchors are (..., 4) as centre and size.
 
     Source: tensorflow/models, object_detection/box_coders/faster_rcnn_box_coder.py.
     """
@@ -38,7 +38,7 @@ def encoded(corners: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decoded(predicted: Tensor, anchors: Tensor) -> Tensor:
-    """(..., 4) corners of what was predicted, within the image.
+    """(..., 4) corners of the predicted boxes, clipped to the image.
 
     >>> anchor = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
     >>> decoded(torch.zeros(1, 4), anchor)
@@ -51,12 +51,12 @@ def decoded(predicted: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _scales(like: Tensor) -> Tensor:
-    """The coder's scales (4,), filled in where they are needed: a CUDA graph cannot copy them from the host."""
+    """The coder's scales (4,), created by fills, because a CUDA graph cannot copy them from the host."""
     return torch.stack([like.new_full((), scale) for scale in CODER_SCALES])
 
 
 def ious(ones: Tensor, others: Tensor) -> Tensor:
-    """(..., N, M) intersection over union of boxes (..., N, 4) and (..., M, 4) by corners; 0 where both are empty.
+    """(..., N, M) intersection over union of boxes (..., N, 4) and (..., M, 4) by corners; 0 if both are empty.
 
     >>> ious(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 3.0, 1.0]]))
     tensor([[0.3333]])
@@ -70,10 +70,10 @@ def ious(ones: Tensor, others: Tensor) -> Tensor:
 
 
 def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, most: int) -> Tensor:
-    """Scores (C, N) of the boxes (N, 4) of one image, with those set to 0 that non-maximum suppression leaves out.
+    """Scores (C, N) of the boxes (N, 4) of one image, with 0 for boxes removed by non-maximum suppression.
 
-    Boxes of at most `score` are left out. Class by class, the best box that is left is kept and those that overlap it
-    more than `iou` go, until `most` are kept or none is left. All classes take a step at a time.
+    Boxes with a score of at most `score` are removed. For each class, the best remaining box is kept and boxes that
+    overlap it by more than `iou` are removed, until `most` are kept or none remains. All classes step simultaneously.
     """
     overlaps = ious(corners, corners) > iou
     left = torch.where(scores > score, scores, 0.0)
@@ -81,7 +81,7 @@ def suppressed(scores: Tensor, corners: Tensor, *, score: float, iou: float, mos
     classes = torch.arange(len(scores), device=scores.device)
     for _ in range(min(most, scores.shape[1])):
         best, at = left.max(dim=1)
-        # A CUDA graph cannot end early: it takes all the steps, of which those after the last box change nothing.
+        # A CUDA graph cannot end early: it runs all steps, and steps after the last box change nothing.
         if not (scores.is_cuda and torch.cuda.is_current_stream_capturing()) and not bool((best > 0).any()):
             break
         kept[classes, at] = torch.where(best > 0, best, kept[classes, at])

@@ -1,4 +1,4 @@
-"""A torch module from a plan."""
+"""Building of a torch module from a plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ InitScheme = Literal["torchvision", "slim"]
 
 
 class MobileNet(nn.Module):
-    """A network of the MobileNetV2 family, made from its plan.
+    """A network of the MobileNetV2 family, built from its plan.
 
     With the default settings the names, order and shapes of the state dict are those of torchvision's `mobilenet_v2`.
 
@@ -49,16 +49,16 @@ class MobileNet(nn.Module):
 
     @property
     def spec(self) -> ModelSpec:
-        """What the network was made from."""
+        """The spec of the network."""
         return self.plan.spec
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, H, W), or the last map (N, C, H', W') without a head.
 
-        For what a detector or a segmenter answers see `finished` of its head.
+        For the output of a detector or a segmenter, see `finished` of its head.
 
         Raises:
-            OptionError: TensorFlow's padding was worked out for another size.
+            OptionError: the images have another size, but the network is laid out for one size only.
         """
         if self.head is not None:
             return self.head.finished(self.predictions(x), (x.shape[-2], x.shape[-1]))
@@ -69,10 +69,10 @@ class MobileNet(nn.Module):
         return cast(Tensor, self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1)))
 
     def predictions(self, x: Tensor) -> Tensor:
-        """What a loss is computed on, of images (N, 3, H, W).
+        """The input of a loss, for images (N, 3, H, W).
 
-        Of a classifier that is what `forward` gives; of a detector the encoded boxes and logits of every anchor; of
-        a segmenter the logits on the size of its map.
+        For a classifier, it is the output of `forward`; for a detector, the encoded boxes and logits of every anchor;
+        for a segmenter, the logits at the size of its map.
         """
         if self.head is None:
             return cast(Tensor, self(x))
@@ -85,7 +85,7 @@ class MobileNet(nn.Module):
         Names are those of `Plan.endpoints`, such as ``layer_15/expansion_output``; images are (N, 3, H, W).
 
         Raises:
-            UnknownNameError: a name that the network does not have.
+            UnknownNameError: the network has no endpoint with this name.
         """
         wanted, known = list(names), self.plan.endpoints()
         for name in wanted:
@@ -104,7 +104,7 @@ class MobileNet(nn.Module):
         return {name: found[name] for name in wanted}
 
     def bound(self) -> Iterator[tuple[tuple[int, int], BoundLayer]]:
-        """Every layer of the plan at its (unit, layer) index, with the modules that compute it."""
+        """Every layer of the plan with its (unit, layer) index and its modules."""
         for index, (unit, module) in enumerate(zip(self.plan.features, self.features, strict=True)):
             if isinstance(module, Block):
                 yield from (((index, number), bound) for number, bound in enumerate(module.bound()))
@@ -118,7 +118,7 @@ class MobileNet(nn.Module):
             yield (len(self.features) + number, layer_number), bound
 
     def _read(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """The tensors of those names in the features and the classifier; nothing after the last is computed."""
+        """The named tensors in the features and the classifier; nothing after the last of them is computed."""
         found: dict[str, Tensor] = {}
         for computed in self._stages(x):
             found |= {name: tensor for name, tensor in computed.items() if name in names}
@@ -150,10 +150,10 @@ class MobileNet(nn.Module):
 def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
     """The network of a spec or plan in training mode, initialised as torchvision does.
 
-    The global generator is not touched; without a seed, the operating system gives one.
+    The global generator is not changed; without a seed, the operating system provides one.
 
     Raises:
-        OptionError: its weights need more memory than there is.
+        OptionError: the weights need more memory than is available.
     """
     laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
     check_memory(laid_out)
@@ -163,10 +163,10 @@ def build(spec: ModelSpec | Plan, *, seed: int | None = None) -> MobileNet:
 
 
 def initialize(model: MobileNet, scheme: InitScheme = "torchvision", *, seed: int | None = None) -> MobileNet:
-    """`model` with new weights, in place; without a seed, the operating system gives one.
+    """`model` with new weights, in place; without a seed, the operating system provides one.
 
-    `torchvision` is Kaiming normal over the fan out, and N(0, 0.01) for the classifier; `slim` is a normal of 0.09,
-    cut at two deviations. The predictors of dense heads are drawn as TensorFlow draws them in both.
+    `torchvision` is Kaiming normal over the fan out, and N(0, 0.01) for the classifier; `slim` is a normal with
+    deviation 0.09, truncated at two deviations. In both, predictors of dense heads are initialised as in TensorFlow.
 
     Source: torchvision, models/mobilenetv2.py; tensorflow/models, mobilenet.py, `training_scope`.
     """
@@ -209,7 +209,7 @@ def _fill(module: nn.Conv2d | nn.Linear, scheme: InitScheme, generator: torch.Ge
 
 
 def _depends_on_size(laid_out: Plan) -> bool:
-    """Whether anchors fix the size, or a strided layer padded in TensorFlow's way: it tells odd sides from even."""
+    """Whether the network fixes the image size, by anchors or by TensorFlow's padding of strided layers."""
     spec = laid_out.spec
     if spec.head is not None and spec.head.fixes_size:
         return True

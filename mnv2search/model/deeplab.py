@@ -12,7 +12,7 @@ from mnv2search.spec.plan import Plan
 
 
 class DeepLabHead(DenseHead):
-    """Branches, their join, a decoder where there is one, and the logits; dropout after the join."""
+    """Branches, the projection of their concatenation, dropout, an optional decoder, and the logits."""
 
     # Source: tensorflow/models, deeplab/model.py, `get_branch_logits`.
     predictor_deviation = 0.01
@@ -22,11 +22,11 @@ class DeepLabHead(DenseHead):
         self.spec = head
 
     def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """(N, classes, H, W): logits, on the size of the map that they were computed on."""
+        """(N, classes, H, W) logits, at the size of the map that they were computed on."""
         return tensors["head/logits"]
 
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
-        """As `output` says: the logits as they are or at the image's size, or (N, H, W) the highest one's number."""
+        """The output in the form `output`: logits, logits at the image's size, or (N, H, W) class indices."""
         if self.spec.output == "logits":
             return predictions
         resized = enlarged(predictions, size)

@@ -1,4 +1,4 @@
-"""What the heads of detectors and segmenters have in common: units that read endpoints and one another."""
+"""The base class of the heads of detectors and segmenters: units that read endpoints and other units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnv2search.model.blocks import BoundLayer, conv_norm_act
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import Plan, Unit
 
-# Logits that are upsampled at once: 256 MB.
+# Number of logits that are upsampled at once: 256 MB.
 MOST_VALUES = 2**26
 
 
@@ -28,7 +28,7 @@ class HeadUnit(nn.Module):
         self.layers = nn.ModuleList(nn.Sequential(*conv_norm_act(layer, batch_norm)) for layer in unit.layers)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
-        """The unit's output for what it reads, maps of shape (N, C, H, W)."""
+        """The unit's output for its inputs, maps of shape (N, C, H, W)."""
         largest = max((tuple(x.shape[-2:]) for x in inputs), key=lambda size: size[0] * size[1])
         y = torch.cat([enlarged(x, largest) for x in inputs], dim=1) if len(inputs) > 1 else inputs[0]
         if self.unit.kind == "pooling":
@@ -45,10 +45,10 @@ class HeadUnit(nn.Module):
 
 
 class DenseHead(nn.Module, ABC):
-    """A head as its plan has it, with dropout of a join's channels; subclasses turn its outputs into answers."""
+    """A head built from its plan, with dropout in its join; subclasses compute the network's output."""
 
     predictor_deviation: float
-    """Of the normal distribution that the weights of predictors are drawn from."""
+    """Standard deviation of the normal distribution for initialising predictors."""
 
     def __init__(self, laid_out: Plan, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -61,10 +61,10 @@ class DenseHead(nn.Module, ABC):
         self.wanted = frozenset(name for unit in laid_out.dense for name in unit.reads if name not in made)
 
     def reset(self) -> None:
-        """Set what is neither a weight nor a statistic."""
+        """Set buffers that are neither weights nor statistics."""
 
     def tensors(self, endpoints: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The output of every unit by its name."""
+        """The output of every unit, by name."""
         found = dict(endpoints)
         for module in self.units:
             unit = cast(HeadUnit, module).unit
@@ -72,17 +72,17 @@ class DenseHead(nn.Module, ABC):
         return {name: tensor for name, tensor in found.items() if name not in endpoints}
 
     def bound(self) -> Iterator[tuple[int, BoundLayer]]:
-        """Every layer with its modules, and the number of its unit in the head."""
+        """Every layer with its modules and the index of its unit in the head."""
         for number, module in enumerate(self.units):
             yield from ((number, bound) for bound in cast(HeadUnit, module).bound())
 
     @abstractmethod
     def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """What a loss is computed on, from the outputs of the units."""
+        """The input of a loss, from the outputs of the units."""
 
     @abstractmethod
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:
-        """The network's answer, as the spec's `output` asks for it; `size` is the image's height and width."""
+        """The network's output in the form of the spec's `output`; `size` is the image's height and width."""
 
 
 def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -107,7 +107,7 @@ def classes_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A map of another height and width, bilinear with corners on corners; the same map where it has them."""
+    """A map resized bilinearly with aligned corners; the same map if it already has this size."""
     if tuple(x.shape[-2:]) == size:
         return x
     return functional.interpolate(x, size=list(size), mode="bilinear", align_corners=True)

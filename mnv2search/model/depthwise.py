@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose weights learn fast on processors, also with kernels larger than 3 x 3."""
+"""Depthwise convolutions that train fast on CPUs, also with kernels larger than 3 x 3."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 TILE = 3
-# oneDNN has no fast code either for what ends in maps of this side in px or less.
+# oneDNN has no fast code for output maps of this side in px or less, either.
 SLOW_OUT = 2
-# Numbers of a map that are worked on at once, so that they stay in the cache.
+# Number of map values that are processed at once, so that they stay in the cache.
 MOST_AT_ONCE = 1_000_000
 
 
 def depthwise(x: Tensor, weight: Tensor, *, stride: int, pad: int) -> Tensor:
     """A depthwise convolution of maps (N, C, S, S) with kernels (C, 1, k, k).
 
-    Computes what `torch.nn.functional.conv2d` computes. On a processor, kernels that reach beyond the map lose the
-    part that only ever sees padding, and the gradient of a kernel larger than 3 x 3 is put together from gradients of
-    3 x 3 kernels: oneDNN 3.12 (with torch 2.13) has fast code for those alone, and is two to ten times slower for
-    others.
+    The result equals that of `torch.nn.functional.conv2d`. On a CPU, kernels that reach beyond the map lose the part
+    that only reads padding, and the gradient of a kernel larger than 3 x 3 is assembled from gradients of 3 x 3
+    kernels, because oneDNN 3.12 (with torch 2.13) is two to ten times slower for other kernels.
     """
     kernel = weight.shape[-1]
     if x.device.type == "cpu":
@@ -62,8 +61,8 @@ class _Depthwise(torch.autograd.Function):
 def _tiled(x: Tensor, gradient: Tensor, kernel: int, stride: int) -> Tensor:
     """The gradient (C, 1, k, k) of the kernels.
 
-    Maps and gradients are laid among zeros, wide enough apart that a map shifted by some px is the same memory read
-    from another place on; each shift gives a tile of 3 x 3.
+    Maps and gradients are stored with enough zeros in between that a shifted map is the same memory at another
+    offset; each shift yields a tile of 3 x 3.
     """
     count, channels, side, _ = x.shape
     out, reach = gradient.shape[-1], kernel // 2

@@ -1,4 +1,4 @@
-"""One set of weights for every network of a search space: each takes its part of them."""
+"""Weights shared by all networks of a search space: each network uses a part of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan, Unit, plan
 from mnv2search.spec.space import Axis, Pick, SearchSpace, canonical, origins, resolve
 
-# Of the classifier's weights, as `mnv2search.model.build.initialize` draws them.
+# Deviation of the classifier's weights, as in `mnv2search.model.build.initialize`.
 CLASSIFIER_DEVIATION = 0.01
 
 _ACT: dict[str, Callable[[Tensor], Tensor]] = {
-    # in place, for a norm's gradient needs what the norm was given and not what it gave
+    # in place, because the gradient of a norm needs its input, not its output
     "relu6": lambda x: functional.relu6(x, inplace=True),
     "relu": lambda x: functional.relu(x, inplace=True),
     "hard_swish": functional.hardswish,
@@ -36,7 +36,7 @@ assert _ACT.keys() == ACTIVATIONS.keys()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Located:
-    """A network of a space, with the name of the place of each of its units among the shared weights."""
+    """A network of a space, with the name of each unit's slot in the shared weights."""
 
     plan: Plan
     slots: tuple[str, ...]
@@ -45,9 +45,9 @@ class Located:
 def located(
     space: SearchSpace, pick: Pick, *, change: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
 ) -> Located:
-    """The network of a pick: the r-th block that a row of the template makes stands at that row's r-th place.
+    """The network of a pick; the r-th block of a template's row has the r-th slot of the row.
 
-    `change` is applied to the spec before it is laid out, such as to another width; its rows must stay.
+    `change` is applied to the spec before its layout, for example to change the width; it must keep the rows.
     """
     spec = change(resolve(space, pick))
     laid_out = plan(spec)
@@ -65,10 +65,10 @@ def located(
 
 
 def smallest_and_largest(space: SearchSpace) -> tuple[Pick, Pick]:
-    """The picks with the least and the greatest option of every axis of numbers; other axes take their first."""
+    """The picks with the smallest and the largest option of every numeric axis; other axes take their first."""
     ends = []
     for axis in space.axes:
-        # a stride takes away what it is larger by
+        # a larger stride makes the network smaller
         sign = -1 if axis.at.endswith("stride") else 1
         values = [sign * option for option in _numbers(axis)]
         ends.append((values.index(min(values)), values.index(max(values))) if values else (0, 0))
@@ -76,13 +76,13 @@ def smallest_and_largest(space: SearchSpace) -> tuple[Pick, Pick]:
 
 
 def _numbers(axis: Axis) -> list[float]:
-    """The options of an axis of numbers; none of another one."""
+    """The options of a numeric axis; empty for other axes."""
     numbers = [option for option in axis.options if isinstance(option, int | float) and not isinstance(option, bool)]
     return numbers if len(numbers) == len(axis.options) else []
 
 
 class SharedWeights(nn.Module):
-    """The weights of one layer at its largest; None where it has not."""
+    """The weights of one layer at its largest size; None for weights that the layer does not have."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class SharedWeights(nn.Module):
         self.norm_bias = nn.Parameter(torch.zeros(layer.c_out)) if normed else None
 
     def of(self, layer: Layer) -> Tensor:
-        """The part of the weights that a layer takes: its first channels, the middle of the kernel."""
+        """The part of the weights for a layer: the first channels and the centre of the kernel."""
         weight = self.weight[: layer.c_out]
         if layer.groups == 1:
             weight = weight[:, : layer.c_in]
@@ -105,20 +105,20 @@ class SharedWeights(nn.Module):
 
 
 class ElasticNet(nn.Module):
-    """Weights shared by all networks of a space, as wide, deep and with as large kernels as the largest needs them.
+    """A supernet: weights shared by all networks of a space, with the width, depth and kernels of the largest.
 
-    A narrower layer takes the first channels, a smaller kernel the middle, a shallower row its first blocks, and a
-    network of another resolution the same weights on other images. Batch norms work with the figures of the batch:
-    a network that is to be evaluated gets figures of its own, see `member`.
+    A narrower layer takes the first channels, a smaller kernel the centre, a shallower row its first blocks, and a
+    network of another resolution the same weights. Batch norms use the statistics of the batch; for evaluation, a
+    network gets separate running statistics, see `member`.
 
-    Every spec is changed by `change`, see `located`.
+    `change` is applied to every spec, see `located`.
 
     Raises:
         OptionError: networks of the space have layers whose parts cannot be shared.
 
     Source: shared slices: Yu et al., arXiv 1812.08928 and 1903.05134; kernels and depth: Cai et al., arXiv
     1908.09791; resolution: Yu et al., arXiv 2003.11142. The last batch norms of residual blocks do not begin at zero
-    as there: in trainings of minutes that costs rank correlation (0.74 in place of 0.86 after 32,000 images).
+    as there: in trainings of minutes, zeros reduce the rank correlation (0.74 instead of 0.86 after 32,000 images).
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ElasticNet(nn.Module):
         return located(self.space, pick, change=self.change)
 
     def forward(self, x: Tensor, network: Located) -> Tensor:
-        """Logits (N, classes) of images (N, 3, H, W) of the network's resolution, or its last map."""
+        """Logits (N, classes), or the last map, of images (N, 3, H, W) of the network's resolution."""
         for unit, slot in zip(network.plan.units, network.slots, strict=True):
             weights = cast(nn.ModuleDict, self.slots[slot])
             if unit.kind == "classifier":
@@ -163,7 +163,7 @@ class ElasticNet(nn.Module):
         return x
 
     def member(self, network: Located) -> MobileNet:
-        """A network on its own with a copy of its weights; its batch norms' running figures are still to be found."""
+        """A stand-alone network with a copy of its weights; the running statistics of its batch norms are not set."""
         model = build(network.plan, seed=0)
         with torch.no_grad():
             for own, shared in self._pairs(network, model):
@@ -171,13 +171,13 @@ class ElasticNet(nn.Module):
         return model
 
     def adopt(self, network: Located, model: MobileNet) -> None:
-        """Take the weights of a network on its own into the shared ones; the inverse of `member`."""
+        """Copy the weights of a stand-alone network into the shared weights; the inverse of `member`."""
         with torch.no_grad():
             for own, shared in self._pairs(network, model):
                 shared.copy_(own)
 
     def _pairs(self, network: Located, model: MobileNet) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each weight of a network on its own, and the part of the shared ones that it is a copy of."""
+        """Each weight of a stand-alone network, and the corresponding part of the shared weights."""
         for (index, _), bound in model.bound():
             outputs = slice(bound.layer.c_out)
             weights = cast(nn.ModuleDict, self.slots[network.slots[index]])
@@ -204,14 +204,14 @@ class ElasticNet(nn.Module):
 
 
 def _role(unit: Unit, layer: Layer) -> str:
-    """The name of a layer's weights within its slot; a fused block's expansion is another one than a pointwise."""
+    """The name of a layer's weights within its slot; a fused expansion and a pointwise expansion have two names."""
     if unit.block is not None and unit.block.operator == "fused" and layer.role == "expansion":
         return "fused"
     return layer.role
 
 
 def _extreme_picks(space: SearchSpace) -> Iterator[Pick]:
-    """Picks whose layers are the largest, once with every option of the axes that are not of numbers."""
+    """Picks with the largest layers, covering every option of the axes that are not numeric."""
     _, largest = smallest_and_largest(space)
     yield largest
     for index, axis in enumerate(space.axes):
@@ -220,13 +220,13 @@ def _extreme_picks(space: SearchSpace) -> Iterator[Pick]:
             for option in range(len(axis.options)):
                 yield canonical(space, (*largest[:index], option, *largest[index + 1 :]))
         elif axis.at.endswith(("stride", "expansion")):
-            # without an expansion a block adds its input where with one it may not, and the other way round
+            # whether a block adds its input can depend on its having an expansion
             smallest = numbers.index(min(numbers))
             yield canonical(space, (*largest[:index], smallest, *largest[index + 1 :]))
 
 
 def _union(one: Layer | None, other: Layer) -> Layer:
-    """A layer as large as two."""
+    """A layer large enough for two layers."""
     if other.parts:
         raise OptionError(
             f"a split {other.role} cannot be shared between networks",
@@ -262,7 +262,7 @@ def _unit(x: Tensor, unit: Unit, weights: nn.ModuleDict, eps: float) -> Tensor:
 
 
 def _layer(x: Tensor, layer: Layer, shared: SharedWeights, eps: float) -> Tensor:
-    """Convolution, norm with the batch's own figures, activation."""
+    """Convolution, norm with the batch's statistics, and activation."""
     pad = layer.pad
     if not pad.is_even:
         x, pad = functional.pad(x, (pad.left, pad.right, pad.top, pad.bottom)), NO_PAD

@@ -1,4 +1,4 @@
-"""A network as it is deployed: batch norms folded into the convolutions before them."""
+"""Folding of batch norms into the convolutions before them, for deployment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fold(model: MobileNet) -> MobileNet:
 
 
 def _fold_layer(conv: nn.Module, norm: nn.BatchNorm2d, into: nn.Module) -> None:
-    """Writes the convolution that computes `norm(conv(x))` in evaluation mode; worked out in double precision."""
+    """Set `into` to the convolution equal to `norm(conv(x))` in evaluation mode, computed in double precision."""
     if norm.running_mean is None or norm.running_var is None:
         raise OptionError("a batch norm without running statistics cannot be folded", hint="train with statistics")
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)

@@ -1,4 +1,4 @@
-"""The multiply-adds of a built network as fvcore counts them, to stand beside our own count."""
+"""The multiply-adds of a built network as counted by fvcore, for comparison with our count."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mnv2search.model.build import MobileNet
 
 
 def fvcore_madds(model: MobileNet) -> int:
-    """The convolution and linear entries of fvcore's count for one image; its norm and pooling entries are left out.
+    """The convolution and linear entries of fvcore's count for one image, without its norm and pooling entries.
 
     Source: fvcore, nn/flop_count.py: one multiply-add counts as one operation.
     """
     with warnings.catch_warnings():
-        # fvcore 0.1.5 scripts a loss function at import, and traces. Both are deprecated: torch 2.13 says so by a
-        # DeprecationWarning, torch 2.14 by a FutureWarning.
+        # fvcore 0.1.5 scripts a loss function at import, and traces. Both are deprecated, by a DeprecationWarning in
+        # torch 2.13 and by a FutureWarning in torch 2.14.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         from fvcore.nn import FlopCountAnalysis
 

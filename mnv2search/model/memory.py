@@ -1,4 +1,4 @@
-"""A check that a network fits in memory, made before anything is allocated."""
+"""A check that a network fits in memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.l
 
 
 def memory_bytes() -> int:
-    """Memory of this machine, or the limit of the container that this process runs in."""
+    """The memory of this machine, or the limit of the container of this process, in bytes."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CONTAINER_LIMITS:
         with suppress(OSError, ValueError):  # no such file, or its content is "max"
@@ -24,12 +24,12 @@ def memory_bytes() -> int:
 
 
 def check_memory(laid_out: Plan, *, copies: int = 1, images: int = 0, available_bytes: int | None = None) -> None:
-    """Refuse a network whose weights and feature maps need more memory than there is.
+    """Check that the weights and feature maps of a network fit in memory.
 
-    So many copies of the weights are in memory and so many images computed at once.
+    `copies` is the number of copies of the weights, and `images` the number of images computed at once.
 
     Raises:
-        OptionError: it needs more.
+        OptionError: the network needs more memory than is available.
     """
     cost = cost_of(laid_out)
     needed = copies * cost.params * BYTES["fp32"] + images * cost.peak_activation_bytes

@@ -1,4 +1,4 @@
-"""The head of a detector: boxes and scores for every anchor, and what remains of them."""
+"""The head of a detector: boxes and scores for every anchor, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnv2search.spec.plan import Plan
 
 
 class SsdLiteHead(DenseHead):
-    """Extra layers and predictors; anchors are kept beside the weights and not among them."""
+    """Extra layers and predictors; anchors are buffers that are not part of the state dict."""
 
     anchors: Tensor
     # Source: ssdlite_mobilenet_v2_coco.config, `conv_hyperparams`.
@@ -29,21 +29,21 @@ class SsdLiteHead(DenseHead):
         self.register_buffer("anchors", torch.empty(len(self._places), 4), persistent=False)
 
     def reset(self) -> None:
-        """Put the anchors in place."""
+        """Set the anchors."""
         self.anchors = torch.tensor(self._places)
 
     def predictions(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """(N, A, 4 + classes + 1): for every anchor the encoded box, then the logits, the background's first."""
+        """(N, A, 4 + classes + 1): for every anchor the encoded box, then the logits with the background first."""
         outputs = self.spec.classes + 1
         boxes = torch.cat([_rows(tensors[f"head/boxes_{i + 1}"], 4) for i in range(self.maps)], dim=1)
         scores = torch.cat([_rows(tensors[f"head/scores_{i + 1}"], outputs) for i in range(self.maps)], dim=1)
         return torch.cat([boxes, scores], dim=2)
 
     def finished(self, predictions: Tensor, size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        """As `output` says: the predictions; or boxes; or detections.
+        """The output in the form `output`: predictions, boxes or detections.
 
         Boxes are (N, A, 4 + classes): corners over the image's sides, then scores. Detections are
-        (N, detections, 6): corners, score and class from 0, best first; rows of score 0 stand for none.
+        (N, detections, 6): corners, score and class from 0, best first, padded with rows of score 0.
         """
         if self.spec.output == "raw":
             return predictions
@@ -56,14 +56,14 @@ class SsdLiteHead(DenseHead):
         return torch.cat([corners, scores], dim=2)
 
     def detections(self, boxes: Tensor) -> Tensor:
-        """(N, detections, 6): what non-maximum suppression leaves of boxes (N, A, 4 + classes), best first."""
+        """(N, detections, 6): boxes (N, A, 4 + classes) after non-maximum suppression, best first."""
         return torch.stack([self._detections(one[:, :4], one[:, 4:]) for one in boxes])
 
     def _detections(self, corners: Tensor, scores: Tensor) -> Tensor:
         """(detections, 6) of one image, from its boxes (A, 4) and scores (A, classes)."""
         head = self.spec
         kept = suppressed(scores.T, corners, score=head.score_threshold, iou=head.iou_threshold, most=head.detections)
-        # Of equal scores the first comes first, as in the runtimes; topk would not promise that.
+        # Equal scores keep their order, as in the runtimes; topk does not guarantee this.
         best, at = (t[: head.detections] for t in kept.flatten().sort(descending=True, stable=True))
         rows = torch.cat([corners[at % len(corners)], best[:, None], (at // len(corners))[:, None]], dim=1)
         rows = torch.where(best[:, None] > 0, rows, 0.0)

@@ -1,4 +1,4 @@
-"""The files that ship with the package: search spaces, and published networks with their published figures."""
+"""The files that ship with the package: search spaces, and networks with their published metrics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mnv2search.spec.yaml.read import loads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedFigures:
-    """What one source printed about a network; None where it says nothing.
+    """The metrics that one source published for a network; None if the source does not state a metric.
 
     Attributes:
         source: project, commit and file, or paper and table.
-        weights: which trained weights, where the source tells several apart.
+        weights: name of the trained weights, if the source has several.
         top1: ImageNet accuracy, 0 to 1, as `top5`.
-        params: as printed, so rounded, in the source's own way of counting, as `madds`.
-        latency_ms: of one image.
-        note: how the source counts, where it says.
+        params: parameter count as published: rounded, and counted the source's way; likewise `madds`.
+        latency_ms: latency for one image.
+        note: how the source counts, if stated.
     """
 
     source: str
@@ -43,10 +43,10 @@ class CatalogEntry:
     """A published network.
 
     Attributes:
-        family: such as ``MobileNetV2``.
-        width: in place of that of its spec's file, or None; so is `resolution`.
-        architecture: where the rows come from.
-        published: the figures of each source.
+        family: name of the family, such as ``MobileNetV2``.
+        width: width multiplier that overrides the spec file, or None; likewise `resolution`.
+        architecture: source of the rows.
+        published: published metrics, one entry per source.
     """
 
     name: str
@@ -60,7 +60,7 @@ class CatalogEntry:
 
     @property
     def spec(self) -> ModelSpec:
-        """The network itself, read when asked for."""
+        """The network, read from its file on each access."""
         spec = _spec_of(self.file)
         return replace(
             spec,
@@ -76,7 +76,7 @@ class CatalogEntry:
 
 
 def search_spaces_dir() -> Path:
-    """The folder of shipped spaces: inside an installed package, or beside it in a source checkout."""
+    """The folder of shipped spaces, inside an installed package or beside it in a source checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "search_spaces"
     return inside if inside.is_dir() else package.parent / "search_spaces"
@@ -84,13 +84,13 @@ def search_spaces_dir() -> Path:
 
 @lru_cache(maxsize=1)
 def bundled_files() -> dict[str, Path]:
-    """Name to file of every shipped search space."""
+    """The file of every shipped search space, by name."""
     return {path.stem: path for path in sorted(search_spaces_dir().glob("*.yaml"))}
 
 
 @lru_cache(maxsize=1)
 def catalog() -> tuple[CatalogEntry, ...]:
-    """Every published network that ships, family by family."""
+    """Every published network that ships, ordered by family."""
     folder = search_spaces_dir() / "published"
     figures: dict[str, list[PublishedFigures]] = {}
     for row in _rows(folder / "figures.csv"):
@@ -116,10 +116,10 @@ def names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> CatalogEntry:
-    """The entry of a name.
+    """The catalog entry with a name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no entry has this name.
     """
     for one in catalog():
         if one.name == name:

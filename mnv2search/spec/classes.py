@@ -1,4 +1,4 @@
-"""Networks and spaces for the classes of some data."""
+"""Networks and spaces with the number of classes of a data set."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite, 
 from mnv2search.spec.space import SearchSpace
 
 Telling: TypeAlias = type[Classifier] | type[SsdLite] | type[DeepLab]
-"""Heads that tell classes apart."""
+"""Heads that predict classes."""
 
 HEAD_OF_METRIC: dict[str, Telling] = {"top1": Classifier, "map": SsdLite, "miou": DeepLab}
 NAMES: dict[Telling, str] = {Classifier: "classifier", SsdLite: "detector's head", DeepLab: "segmenter's head"}
 
 
 def with_classes(spec: ModelSpec, classes: int, *, head: Telling = Classifier) -> ModelSpec:
-    """The network with so many classes.
+    """The network with another number of classes.
 
     Raises:
-        OptionError: it has another head, or classifies images that are no squares.
+        OptionError: the network has another head, or is a classifier whose images are not square.
     """
     if head is Classifier:
         square_side(spec)
@@ -30,9 +30,9 @@ def with_classes(spec: ModelSpec, classes: int, *, head: Telling = Classifier) -
 
 
 def space_with_classes(space: SearchSpace, classes: int, *, head: Telling = Classifier) -> SearchSpace:
-    """The space whose networks have so many classes.
+    """The space with another number of classes in all its networks.
 
     Raises:
-        OptionError: they have another head.
+        OptionError: the networks have another head.
     """
     return SearchSpace(template=with_classes(space.template, classes, head=head), axes=space.axes)

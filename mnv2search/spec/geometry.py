@@ -1,4 +1,4 @@
-"""Arithmetic of channels and sizes: rounding, splitting, padding, and where strides become dilation."""
+"""Arithmetic of channels and sizes: rounding, splitting, padding, and replacing strides by dilation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnv2search.spec.size import Pad, Size
 
 
 def make_divisible(value: float, divisor: int, minimum: int | None = None) -> int:
-    """`value` rounded to a multiple of `divisor`, never below `minimum` and never more than 10 % down.
+    """`value` rounded to a multiple of `divisor`, at least `minimum` and reduced by at most 10 %.
 
     >>> [make_divisible(v, 8) for v in (11.2, 5.6, 8.4, 12, 18)]
     [16, 8, 8, 16, 24]
@@ -22,7 +22,7 @@ def make_divisible(value: float, divisor: int, minimum: int | None = None) -> in
 
 
 def split_channels(total: int, ways: int, divisor: int) -> tuple[int, ...]:
-    """`total` channels cut into `ways` multiples of `divisor`, uneven where they must be.
+    """`total` channels split into `ways` multiples of `divisor`, unequal only if necessary.
 
     >>> split_channels(24, 2, 8), split_channels(40, 3, 8), split_channels(160, 3, 8)
     ((16, 8), (16, 16, 8), (56, 56, 48))
@@ -38,7 +38,7 @@ def split_channels(total: int, ways: int, divisor: int) -> tuple[int, ...]:
 
 
 def placements(strides: Iterable[int], output_stride: int | None) -> Iterator[tuple[int, int]]:
-    """Stride and dilation that each stride is built with; past `output_stride`, strides become dilation.
+    """The stride and dilation of every layer as built; past `output_stride`, strides become dilation.
 
     >>> list(placements([2, 2, 2, 1], 4))
     [(2, 1), (2, 1), (1, 1), (1, 2)]
@@ -56,10 +56,10 @@ def placements(strides: Iterable[int], output_stride: int | None) -> Iterator[tu
 
 
 def padded(padding: str, size: Size, kernel: int, stride: int, dilation: int) -> tuple[Pad, Size]:
-    """Zeros added around a map, and the size of the output.
+    """The zero padding around a map, and the output size.
 
     Raises:
-        SpecError: padding valid leaves no pixels.
+        SpecError: with padding valid, no pixel remains.
 
     Source: TensorFlow's SAME and VALID; PyTorch's `Conv2d`.
     """

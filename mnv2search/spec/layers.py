@@ -1,4 +1,4 @@
-"""The parts of a plan: layers, and the units that they make up."""
+"""The parts of a plan: units and their layers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ NO_PAD, POINT = Pad(0, 0, 0, 0), Size(1, 1)
 
 
 class Layer(NamedTuple):
-    """One convolution (or the classifier's linear layer) with all its numbers.
+    """One convolution, or the classifier's linear layer, with its channels, size and options.
 
-    A named tuple and not a dataclass: a search lays out millions of them, and this builds three times faster.
+    A named tuple rather than a dataclass: a search plans millions of layers, and a named tuple is built three times
+    faster.
 
     Attributes:
-        role: what the layer is for; a fused block's k x k convolution is its expansion. In the heads of detectors
-            and segmenters, a `pointwise` has kernel 1, a `convolution` more, and a `predictor` gives answers.
+        role: purpose of the layer; a fused block's k x k convolution is its expansion. In the heads of detectors
+            and segmenters, a `pointwise` has kernel 1, a `convolution` a larger kernel, and a `predictor` computes
+            outputs of the network.
         kernel: side of the kernel in px.
-        parts: (inputs, outputs) of each part of a split convolution; empty where it is not split.
+        parts: (inputs, outputs) of each part of a split convolution; empty if the convolution is not split.
         normalizer: `batch`, `group` or `none`.
-        activation: an activation, or `sigmoid` or `hard_sigmoid` for a gate.
+        activation: activation name, or `sigmoid` or `hard_sigmoid` for a gate.
     """
 
     role: Role
@@ -55,7 +57,7 @@ class Layer(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """Weights of the kernel, without bias and norm."""
+        """The number of kernel weights, without bias and norm."""
         dense = sum(i * o for i, o in self.parts) if self.parts else self.c_in * self.c_out // self.groups
         return self.kernel * self.kernel * dense
 
@@ -64,16 +66,16 @@ class Unit(NamedTuple):
     """The stem, one block, the last convolution, or a part of the head.
 
     Attributes:
-        kind: which of them. Before a `classifier` comes a global average pool; of a `pooling` too, and its output is
-            spread over the map again. A `resize` has no layers: it enlarges bilinearly, corners on corners.
-        layers: in the order of computation; `squeeze` and `excite` act on the pooled hidden tensor and their
-            result is multiplied onto it.
-        stride: as built, after output-stride rewriting.
+        kind: kind of the unit. A `classifier` and a `pooling` begin with a global average pool; a `pooling` then
+            broadcasts its output over the map. A `resize` has no layers: it enlarges bilinearly with aligned corners.
+        layers: layers in the order of computation; `squeeze` and `excite` act on the pooled hidden tensor, which is
+            then multiplied by their result.
+        stride: stride as built, after output-stride rewriting.
         shortcut: `identity`, `pad` (pooled and zero-padded input) or `none`.
-        block: the row it comes from, or None.
-        name: of a part of a detector or segmenter, such as ``head/extra_1``; else empty.
-        reads: endpoints that are its input, the smaller ones enlarged to its size and all joined by channels; empty
-            reads the unit before.
+        block: row of the unit, or None.
+        name: name of a part of a detector or segmenter, such as ``head/extra_1``; else empty.
+        reads: input endpoints, the smaller ones enlarged to the unit's size and all concatenated by channels; if
+            empty, the unit reads the previous one.
     """
 
     kind: UnitKind
@@ -90,7 +92,7 @@ class Unit(NamedTuple):
 
 
 class Style(NamedTuple):
-    """What the layers of a unit have in common."""
+    """Options common to the layers of a unit."""
 
     padding: str
     normalizer: str
@@ -119,7 +121,7 @@ def make_layer(
     groups: int = 1,
     parts: Parts = (),
 ) -> Layer:
-    """The layer that reads a map of `size`, padded in its style; one without a normalizer has a bias."""
+    """The layer for an input map of `size`, padded as `style` says; a layer without a normalizer has a bias."""
     padding, normalizer, activation = style
     pad, out = (NO_PAD, size) if window is ONE else padded(padding, size, *window)
     numbers = (c_in, c_out, *window, groups, parts, pad, size, out)
@@ -142,15 +144,15 @@ def whole(c_in: int, c_out: int, window: Window, size: Size, style: Style) -> La
 
 
 def predictor(c_in: int, c_out: int, window: Window, size: Size, style: Style) -> Layer:
-    """A convolution with bias alone, whose output is the answer."""
+    """A convolution with bias and without norm, whose output is an output of the network."""
     return make_layer("predictor", c_in, c_out, size, Style(style.padding, "none", "none"), window=window)
 
 
 def check_unit(unit: Unit) -> Unit:
-    """The unit itself, if its layers are within limits and can run.
+    """The unit itself, after checks that its layers are within limits and can run.
 
     Raises:
-        SpecError: a layer has more channels than are planned, or a group norm without groups of several values.
+        SpecError: a layer has too many channels, or a group norm whose groups have a single value.
     """
     for layer in unit.layers:
         if problem := _layer_problem(layer):
@@ -160,7 +162,7 @@ def check_unit(unit: Unit) -> Unit:
 
 
 def _layer_problem(layer: Layer) -> tuple[str, str] | None:
-    # The classifier's outputs are classes, which have a limit of their own.
+    # The classifier's outputs are classes, which have a separate limit.
     channels = layer.c_in if layer.role == "classifier" else max(layer.c_in, layer.c_out)
     if channels > MAX_CHANNELS:
         return f"{channels} channels", f"at most {MAX_CHANNELS} are planned: use less width, expansion or channels"

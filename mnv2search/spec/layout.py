@@ -1,4 +1,4 @@
-"""Units of the features, laid out layer by layer: channels, sizes, strides, paddings and shortcuts."""
+"""Layer-by-layer layout of the feature units: channels, sizes, strides, paddings and shortcuts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def classifier_unit(c_in: int, outputs: int, size: Size) -> Unit:
 def block_unit(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, size: Size, style: Style) -> Unit:
     """One block of a row.
 
-    Stride and dilation are as built, and `style` is the network's, from which the row may differ.
+    Stride and dilation are as built; `style` is the network's, which the row may override.
 
     Raises:
         SpecError: the block cannot be laid out; addresses are relative to the row.
@@ -82,7 +82,7 @@ def block_unit(block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: i
 
 
 class _BlockLayers:
-    """The layers of one block; `depth` and `size` are those of the tensor that the next one reads."""
+    """The layers of one block; `depth` and `size` describe the tensor that the next layer reads."""
 
     def __init__(
         self, block: BlockSpec, c_in: int, c_out: int, stride: int, dilation: int, size: Size, style: Style

@@ -1,7 +1,7 @@
-"""The description of a network of the MobileNetV2 family, and the one walk that lays it out.
+"""The description of a network of the MobileNetV2 family, and the code that lays it out.
 
-A value that exists is valid: constructing one lays out every layer and raises `SpecError` with what is wrong.
-Nothing else in the package works out a channel count, a size, a padding or a dilation.
+A value that exists is valid: the constructor lays out every layer and raises `SpecError` with all problems.
+No other code in the package computes a channel count, a size, a padding or a dilation.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ class ModelSpec(Checked):
     """A network, described by its rows of blocks; `mnv2search.spec.plan.plan` derives its layers.
 
     Attributes:
-        name: for people and file names.
-        blocks: the rows of the paper's Table 2.
+        name: name in messages and file names.
+        blocks: rows of blocks, as in the paper's Table 2.
         width: width multiplier; scales stem, blocks and last convolution.
-        resolution: side of the square input in px, or height and width where they differ.
+        resolution: side of the square input in px, or height and width if they differ.
         stem: first convolution.
         last_channels: outputs of the last 1x1 convolution before width; None builds none.
         head: classifier, detector or segmenter; None makes a feature extractor.
-        channel_divisor: scaled channels are rounded to a multiple of it.
-        min_channels: least number of channels after scaling; None takes `head.min_channels` of a detector, else
+        channel_divisor: scaled channels are rounded to a multiple of this number.
+        min_channels: minimum number of channels after scaling; None takes `head.min_channels` of a detector, else
             `channel_divisor`.
         keep_stem: the width multiplier does not apply to the stem.
         keep_last: `auto` applies the width multiplier to the last convolution only if it is above 1 (as in the
             published checkpoints), `always` never applies it, `never` applies it.
         output_stride: input side over the final map's side; further strides become dilation. None: no limit.
         padding: `symmetric` (PyTorch), `same` (TensorFlow: surplus at bottom and right), or `valid`.
-        activation: of stem, expansion, depthwise and last convolution.
-        normalizer: after every convolution; `none` gives every convolution a bias.
+        activation: activation of stem, expansion, depthwise and last convolution.
+        normalizer: normalizer after every convolution; with `none`, every convolution has a bias.
         batch_norm: constants of the normalizer `batch`.
-        layout: every unit with its address, derived from the other fields.
+        layout: units with their addresses, derived from the other fields.
 
     Source: arXiv 1801.04381, Table 2; tensorflow/models, research/slim/nets/mobilenet/mobilenet_v2.py.
     """
@@ -86,7 +86,7 @@ class ModelSpec(Checked):
         return size_of(self.resolution)
 
     def problems(self) -> Iterator[Problem]:
-        """Too many layers, or strides that `output_stride` cannot change."""
+        """Problems of too many layers, or of strides that contradict `output_stride`."""
         units = sum(block.repeats for block in self.blocks) + 2
         if not self.blocks:
             yield Problem(at="blocks", what="blocks is empty", fix="write at least one row")
@@ -125,7 +125,7 @@ def _strides(spec: ModelSpec) -> list[int]:
 
 
 def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
-    """Every unit with its address in the spec, in an order in which they can be computed.
+    """Every unit with its address in the spec, in a valid order of computation.
 
     Raises:
         SpecError: a unit cannot be laid out.
@@ -162,7 +162,7 @@ def _laid_out(spec: ModelSpec) -> tuple[tuple[str, Unit], ...]:
 
 
 def _scaling(spec: ModelSpec) -> Callable[[int], int]:
-    """Channels by the width multiplier, rounded."""
+    """The function that multiplies channels by the width multiplier and rounds them."""
     minimum = spec.min_channels
     if minimum is None and spec.head is not None:
         minimum = spec.head.backbone_minimum()
@@ -170,19 +170,19 @@ def _scaling(spec: ModelSpec) -> Callable[[int], int]:
 
 
 def _below(at: str, inner: str) -> str:
-    """The address of what a unit at `at` is refused for; addresses are relative to it in rows alone."""
+    """The full address of a problem in the unit at `at`; only in rows is `inner` relative to `at`."""
     return f"{at}.{inner}" if inner and at.startswith("blocks") else inner or at
 
 
 def square_side(spec: ModelSpec) -> int:
-    """The side in px of a classifier's images, which are cut to squares.
+    """The side in px of a classifier's images, which are cropped to squares.
 
     Raises:
-        OptionError: height and width of its input differ.
+        OptionError: height and width of the input differ.
     """
     if isinstance(spec.resolution, int):
         return spec.resolution
     raise OptionError(
-        f"{spec.name} takes images of {spec.size} px, but classifiers get their images cut to squares",
+        f"{spec.name} takes images of {spec.size} px, but images for classifiers are cropped to squares",
         hint="write its resolution as one number; detectors and segmenters take any height and width",
     )

@@ -1,4 +1,4 @@
-"""A network laid out: its units, their addresses, and the tensors that can be asked for."""
+"""The layout of a network: its units, their addresses, and its named tensors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Plan:
     """The layers of a network: `units[i]` is slim's ``layer_{i + 1}``; the units of the head come last.
 
     Attributes:
-        units: in the order of computation.
-        at: address in the spec of each unit, such as ``stem`` or ``blocks[2]``.
+        units: units in the order of computation.
+        at: address of each unit in the spec, such as ``stem`` or ``blocks[2]``.
     """
 
     spec: ModelSpec
@@ -31,7 +31,7 @@ class Plan:
 
     @property
     def classifier(self) -> Unit | None:
-        """The unit that pools and answers with a linear layer, or None for another head or none."""
+        """The unit of global pooling and a linear layer, or None without a classifier."""
         return self.units[-1] if self.units[-1].kind == "classifier" else None
 
     @property
@@ -45,10 +45,10 @@ class Plan:
         return self.spec.head.norm_of(own) if unit.name and self.spec.head is not None else own
 
     def endpoints(self) -> tuple[str, ...]:
-        """Names of the tensors that can be asked for, in order of computation.
+        """Names of the tensors that can be requested, in the order of computation.
 
         Source: tensorflow/models, mobilenet.py, `mobilenet_base`; ``layer_2/expansion_output`` does not exist
-        where t is 1.
+        if t is 1.
         """
         return tuple(_endpoints(self))
 

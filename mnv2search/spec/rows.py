@@ -1,4 +1,4 @@
-"""The rows of a network, its first convolution and its batch norm, with the rules that tie their fields together."""
+"""The rows of a network, its first convolution and its batch norm, with the rules that relate their fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from mnv2search.errors import Problem
 from mnv2search.spec.rules import Channels, Checked, Kernel, Range, Stride
 
-# Layers of slim's counting that are planned at most, which keeps a plan within memory.
+# Maximum number of layers (as slim counts them), which keeps a plan within memory.
 MAX_UNITS = 512
 
 Activation = Literal["relu6", "relu", "hard_swish", "silu", "none"]
@@ -52,26 +52,26 @@ class BlockSpec(Checked):
     Attributes:
         expansion: t, the factor from the block's input width to its hidden width; 1 builds no expansion.
         channels: c, output channels before the width multiplier.
-        repeats: n.
-        stride: s of the first repeat, 1 or 2.
-        kernel: k of the depthwise convolution (of the expansion in a fused block), odd.
-        dilation: of the depthwise convolution, in all repeats.
+        repeats: n, the number of blocks.
+        stride: s, stride of the first repeat, 1 or 2.
+        kernel: k, side of the depthwise kernel (of the expansion in a fused block), odd.
+        dilation: dilation of the depthwise convolution, in all repeats.
         expand_to: number of hidden channels (overrides `expansion`).
-        expand_divisor: the hidden width is rounded to a multiple of it.
+        expand_divisor: the hidden width is rounded to a multiple of this number.
         operator: `fused` replaces expansion and depthwise by one full k x k convolution.
-        residual: `auto` adds the input if the stride is 1 and widths are equal; `pad` adds it always, average-pooled
-            and zero-padded in channels if needed; `off` never adds it.
+        residual: `auto` adds the input if the stride is 1 and the widths are equal; `pad` always adds the input,
+            average-pooled and zero-padded in channels if needed; `off` never adds it.
         split_expansion: number of groups of the 1x1 expansion; each group sees only its part of the input.
         split_projection: number of groups of the 1x1 projection.
         split_divisor: the channels of every group are a multiple of it.
-        transform: what is applied to the hidden tensor before the projection.
+        transform: operation on the hidden tensor before the projection.
         depthwise_location: position of the depthwise convolution; `none` builds none.
         depthwise_multiplier: depthwise outputs per input channel.
-        activation: after expansion and depthwise; None takes the model's.
-        depthwise_activation: after the depthwise alone; None takes `activation`.
-        projection_activation: after the projection.
-        normalizer: None takes the model's.
-        padding: None takes the model's.
+        activation: activation after expansion and depthwise; None takes the model's.
+        depthwise_activation: activation after the depthwise; None takes `activation`.
+        projection_activation: activation after the projection.
+        normalizer: normalizer of the row; None takes the model's.
+        padding: padding of the row; None takes the model's.
 
     Source: tensorflow/models, research/slim/nets/mobilenet/conv_blocks.py, `expanded_conv`.
     """
@@ -99,12 +99,12 @@ class BlockSpec(Checked):
     padding: Padding | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """Settings of a row that do not go together."""
+        """Problems of settings that contradict each other."""
         if self.stride > 1 and self.dilation > 1:
             yield self._clash(
                 "dilation",
                 f"in a row of stride {self.stride}",
-                "a convolution cannot do both: put the stride in a row of its own, or set output_stride",
+                "a convolution cannot do both: put the stride in a separate row, or set output_stride",
             )
         if self.depthwise_location == "none":
             yield from self._missing_depthwise_problems()

@@ -1,8 +1,7 @@
-"""Rules of single fields, read from their annotations, as problems with an address and a fix.
+"""Rules of single fields, read from their annotations; a broken rule is a problem with an address and a fix.
 
-A value is a frozen dataclass. The type of a field says what it takes: a number, a `Literal` word, a boolean, text,
-another value or a tuple of these, and None where the type says so. `Annotated` adds a range, a list of numbers or a
-pattern.
+A value is a frozen dataclass. The type of a field is a number, a `Literal` word, a boolean, text, another value or a
+tuple of these, possibly optional. `Annotated` adds a range, a list of numbers or a pattern.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ MAX_LISTED = 16
 OUTPUT_STRIDES = (2, 4, 8, 16, 32)
 # Common file systems allow 255 bytes; this leaves room for suffixes and temporary names.
 MAX_NAME_BYTES = 120
-# The names of a space's networks add a dash and a number.
+# The names of a space's networks append a dash and a number.
 MAX_SPACE_NAME_BYTES = MAX_NAME_BYTES - 10
-# Characters of a value that messages show, and of a word that are compared with the known ones.
+# Maximum characters of a value in messages, and of a word in the comparison with known words.
 MAX_SHOWN, MAX_WORD = 40, 120
 
 
 class Range(NamedTuple):
-    """The least and the largest number; `is_open` excludes the least, `is_odd` every even one."""
+    """The smallest and the largest number; `is_open` excludes the smallest, `is_odd` excludes even numbers."""
 
     least: float
     most: float
@@ -41,21 +40,21 @@ NO_RANGE = Range(0, 0)
 
 
 class Options(NamedTuple):
-    """The few numbers that a field takes, and the fix for any other."""
+    """The allowed numbers of a field, and the fix for any other number."""
 
     numbers: tuple[int, ...]
     fix: str
 
 
 class Pattern(NamedTuple):
-    """The regular expression that a text matches as a whole, and the fix for any other."""
+    """The regular expression that the whole text must match, and the fix for any other text."""
 
     pattern: str
     fix: str
 
 
 class Entries(NamedTuple):
-    """The fewest and the most entries of a tuple."""
+    """The minimum and maximum number of entries of a tuple."""
 
     fewest: int
     most: int = MAX_LISTED
@@ -68,13 +67,13 @@ Stride = Annotated[int, Options((1, 2), "use 1 to keep the resolution or 2 to ha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a field takes.
+    """The allowed values of a field.
 
     Attributes:
-        kind: of its value, or of every entry of a tuple; a `part` is another value.
-        entries: of a tuple; None for a single value.
-        options: in place of a range.
-        pattern: of a text; a text without one is a name.
+        kind: kind of the value, or of every entry of a tuple; a `part` is another dataclass.
+        entries: allowed number of entries of a tuple; None for a single value.
+        options: allowed numbers, instead of a range.
+        pattern: pattern of a text; a text without a pattern is a name.
     """
 
     kind: Literal["integer", "real", "word", "boolean", "text", "part"]
@@ -88,12 +87,12 @@ class Rule:
 
     @property
     def is_number(self) -> bool:
-        """Whether it takes numbers."""
+        """Whether the field takes numbers."""
         return self.kind in ("integer", "real")
 
 
 def rules_of(kind: type) -> Mapping[str, Rule]:
-    """The rule of every field of a dataclass, by name, in order."""
+    """The rule of every field of a dataclass, by name, in the order of the fields."""
     return _cached_rules(kind)
 
 
@@ -131,7 +130,7 @@ def _rule(hint: object) -> Rule:
 
 
 def built(kind: Callable[..., T], values: Mapping[str, object]) -> T:
-    """The value of a class from its fields, whose types its own rules check.
+    """A value of a class from its fields, whose types are checked by the rules of the class.
 
     Raises:
         SpecError: with every broken rule.
@@ -140,12 +139,12 @@ def built(kind: Callable[..., T], values: Mapping[str, object]) -> T:
 
 
 def changed(value: T, values: Mapping[str, object]) -> T:
-    """The value with other fields, as `built`."""
+    """The value with other fields; the counterpart of `built`."""
     return replace(value, **values)  # type: ignore[type-var]
 
 
 class Checked:
-    """A value whose rules are checked when it is constructed."""
+    """A value that checks its rules in the constructor."""
 
     __slots__ = ()
 
@@ -159,7 +158,7 @@ class Checked:
             raise SpecError.from_problems(problems)
 
     def problems(self) -> Iterable[Problem]:
-        """The broken rules that tie several fields together."""
+        """The broken rules that relate several fields."""
         return ()
 
 
@@ -176,7 +175,7 @@ def _field_problems(value: object) -> Iterator[Problem]:
 
 
 def _size_problems(kind: type, size: tuple[object, ...]) -> Iterator[Problem]:
-    """The broken rules of a resolution of a height and a width."""
+    """The broken rules of a resolution given as height and width."""
     if len(size) != 2 or size[0] == size[1]:
         fix = "give a height and a width" if len(size) != 2 else f"write {_shown(size[0])}, the side of the square"
         yield Problem(at="resolution", what=f"resolution is {_shown(size)}", fix=fix)
@@ -198,7 +197,7 @@ def _list_problems(kind: type, name: str, values: object) -> Iterator[Problem]:
 
 
 def list_length_problem(kind: type, name: str, length: int) -> Problem | None:
-    """The problem of a tuple with too few or too many entries, or None."""
+    """The problem of a tuple with too few or too many entries, else None."""
     fewest, most = rules_of(kind)[name].entries or Entries(0)
     if fewest <= length <= most:
         return None
@@ -206,7 +205,7 @@ def list_length_problem(kind: type, name: str, length: int) -> Problem | None:
 
 
 def field_problem(kind: type, name: str, value: object) -> Problem | None:
-    """The broken rule of one field on its own, or of one entry of a tuple; None where it is kept.
+    """The broken rule of one field, or of one entry of a tuple; None if the value is valid.
 
     >>> from mnv2search.spec.rows import BlockSpec
     >>> field_problem(BlockSpec, "stride", 3).fix
@@ -271,7 +270,7 @@ _FIXES: Mapping[str, Callable[[Rule, object], str]] = {
 
 
 def name_problem(name: object, *, max_bytes: int = MAX_NAME_BYTES) -> Problem | None:
-    r"""The problem of the name of a network or space, which becomes a file name, or None.
+    r"""The problem of the name of a network or space, else None; names become file names.
 
     >>> name_problem("mnv2-0031") is None
     True

@@ -1,11 +1,11 @@
-"""How large images and maps are."""
+"""Sizes of images and maps."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
 Resolution: TypeAlias = int | tuple[int, int]
-"""As specs have it: the side of a square, or height and width, in px."""
+"""The form of a size in a spec: the side of a square, or height and width, in px."""
 
 
 class Size(NamedTuple):
@@ -25,21 +25,21 @@ class Size(NamedTuple):
 
     @property
     def is_square(self) -> bool:
-        """Whether one number says it."""
+        """Whether height and width are equal."""
         return self.height == self.width
 
     @property
     def resolution(self) -> Resolution:
-        """As specs have it."""
+        """The size as a spec writes it."""
         return self.height if self.is_square else (self.height, self.width)
 
     @property
     def word(self) -> str:
-        """Without blanks, such as ``1025x2049``; see `resolution_of`."""
+        """The size as a word without blanks, such as ``1025x2049``; see `resolution_of`."""
         return str(self).replace(" ", "")
 
     def strided(self, stride: int) -> Size:
-        """What a stride leaves of a padded map."""
+        """The size of a padded map after a stride."""
         return Size(-(-self.height // stride), -(-self.width // stride))
 
     def __str__(self) -> str:
@@ -56,12 +56,12 @@ class Pad(NamedTuple):
 
     @property
     def is_even(self) -> bool:
-        """Whether opposite sides have as many."""
+        """Whether opposite sides have equal padding."""
         return self.top == self.bottom and self.left == self.right
 
 
 def size_of(resolution: Resolution) -> Size:
-    """The size that a resolution stands for.
+    """The size of a resolution.
 
     >>> size_of(224)
     Size(height=224, width=224)
@@ -70,13 +70,13 @@ def size_of(resolution: Resolution) -> Size:
 
 
 def resolution_of(text: str) -> Resolution:
-    """The resolution that a text stands for.
+    """The resolution that a text spells.
 
     >>> resolution_of("224"), resolution_of("1025x2049"), resolution_of("224x224")
     (224, (1025, 2049), 224)
 
     Raises:
-        ValueError: it is neither a number nor two with an x between them.
+        ValueError: the text is neither a number nor two numbers separated by an x.
     """
     height, by, width = text.partition("x")
     return Size(int(height), int(width if by else height)).resolution

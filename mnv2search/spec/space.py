@@ -1,4 +1,4 @@
-"""Search spaces: a spec with choices where a scalar would stand, and what a pick of options resolves to."""
+"""Search spaces: specs with choices instead of single values, and the network of each pick of options."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Axis:
     """One choice of a search space.
 
     Attributes:
-        at: the address, such as ``width``, ``blocks[1].stride`` or, for the second repeat of a row that chooses for
-            each repeat on its own, ``blocks[1].each[1].expansion``.
-        options: two or more different values in the order in which they were written.
+        at: address, such as ``width``, ``blocks[1].stride`` or, for the second repeat of a row that chooses for
+            each repeat separately, ``blocks[1].each[1].expansion``.
+        options: two or more different values in the order of the file.
     """
 
     at: str
@@ -37,8 +37,8 @@ class SearchSpace:
     """A spec with axes. A pick, one option index for each of `axes`, describes a network.
 
     Attributes:
-        template: the network of all first options; a row with choices for each repeat is still one row.
-        axes: sorted by the fields of `ModelSpec`, then row by row.
+        template: network of all first options; a row with choices for each repeat is still one row.
+        axes: axes in the order of the fields of `ModelSpec`, then by row.
     """
 
     template: ModelSpec
@@ -54,7 +54,7 @@ class SearchSpace:
 
     @property
     def name(self) -> str:
-        """The name of the space, which every network resolved from it bears too."""
+        """The name of the space and of every network resolved from it."""
         return self.template.name
 
     @property
@@ -64,12 +64,12 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """The number of picks; where fewer repeats leave axes of later repeats idle, picks coincide."""
+        """The number of picks; some coincide, because fewer repeats leave the axes of later repeats unused."""
         return math.prod(self.cards)
 
     @property
     def distinct(self) -> int:
-        """The number of canonical picks, which differ in at least one option that is used."""
+        """The number of canonical picks, any two of which differ in at least one used option."""
         count = math.prod(len(options) for _, _, _, options in self._layout.top)
         for row in self._layout.rows:
             own = math.prod(len(options) for _, _, options in row.own)
@@ -80,9 +80,9 @@ class SearchSpace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """A row of the template ready for resolving; compared by identity, so that remembering blocks is cheap.
+    """A row of the template prepared for `resolve`; compared by identity, so that caching blocks is cheap.
 
-    `own` and `each[i]` hold (axis, field, options); without `each`, the axis of repeats is among `own`.
+    `own` and `each[i]` contain (axis, field, options); without `each`, the axis of repeats is in `own`.
     """
 
     template: BlockSpec
@@ -129,7 +129,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
 
     Raises:
         OptionError: the pick does not have exactly one valid index for each axis.
-        SpecError: the options do not go together.
+        SpecError: the options do not form a valid network.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> template = ModelSpec(name="s", blocks=(BlockSpec(channels=24, stride=2),))
@@ -165,7 +165,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
 
 
 def _changed(value: object, section: str, chosen: Mapping[str, Scalar]) -> object:
-    """A section's value with other fields, or with another extra layer of a head."""
+    """The value of a section with other fields, or with another extra layer of a head."""
     extra = section.partition(".extras[")[2]
     if not extra or not isinstance(value, SsdLite):
         return changed(value, chosen)
@@ -209,24 +209,24 @@ def _block(row: _Row, own: Pick, repeat: int, each: Pick) -> BlockSpec:
 
 
 def origins(space: SearchSpace, pick: Sequence[int]) -> tuple[int, ...]:
-    """For every row of the resolved network the row of the template that it comes from."""
+    """The index of the template's row for every row of the resolved network."""
     counts = [_repeats(row, pick) or 1 for row in space._layout.rows]
     return tuple(number for number, count in enumerate(counts) for _ in range(count))
 
 
 def _repeats(row: _Row, pick: Sequence[int]) -> int:
-    """The repeats of a row that chooses for each of them, or 0."""
+    """The number of repeats of a row that chooses for each repeat, else 0."""
     return row.repeats[0 if row.repeats_axis is None else pick[row.repeats_axis]] if row.each else 0
 
 
 def _idle(space: SearchSpace, pick: Sequence[int]) -> set[int]:
-    """The axes that the repeats leave unused."""
+    """The axes of repeats that the pick does not build."""
     rows = [row for row in space._layout.rows if row.each]
     return {axis for row in rows for repeat in row.each[_repeats(row, pick) :] for axis, _, _ in repeat}
 
 
 def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
-    """`pick` with index 0 for every axis that its repeats leave idle: picks that differ only there become equal."""
+    """`pick` with index 0 for every unused axis, so that picks of the same network become equal."""
     _check_pick(space, pick)
     indices = list(pick)
     for axis in _idle(space, pick):
@@ -235,7 +235,7 @@ def canonical(space: SearchSpace, pick: Sequence[int]) -> Pick:
 
 
 def random_pick(space: SearchSpace, rng: random.Random) -> Pick:
-    """A canonical pick with every used option drawn evenly on its own."""
+    """A canonical pick with every used option drawn uniformly and independently."""
     return canonical(space, [rng.randrange(card) for card in space.cards])
 
 
@@ -245,16 +245,16 @@ def resolve_values(
     *,
     rest: Literal["first", "refuse"] = "refuse",
 ) -> ModelSpec:
-    """The network that takes the named options.
+    """The network with the named options.
 
-    Each value stands at an address, as itself or as its text. An index may be ``*`` for all, as in
-    ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one. `rest` says whether axes that are not
-    named take their first option.
+    `values` maps an address to a value or to its text. An index may be ``*`` for all, as in
+    ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one. With `rest="first"`, every axis
+    without an entry takes its first option.
 
     Raises:
-        UnknownNameError: no such axis.
-        OptionError: not one of its options.
-        SpecError: an axis that the network uses is not named, or the options do not go together.
+        UnknownNameError: no axis has this address.
+        OptionError: the value is not an option of its axis.
+        SpecError: an axis that the network uses has no entry, or the options do not form a valid network.
     """
     chosen: dict[int, int] = {}
     for at, value in values.items():
@@ -281,7 +281,7 @@ def _option_index(axis: Axis, value: Scalar) -> int:
 
 
 def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
-    """The canonical pick that makes the network `spec` (names aside), or None where the space lacks it.
+    """The canonical pick of the network `spec` (its name is ignored), or None if the space lacks it.
 
     Rows are compared repeat by repeat, so that a row of two repeats equals two rows of one.
     """
@@ -301,7 +301,7 @@ def pick_of(space: SearchSpace, spec: ModelSpec) -> Pick | None:
 
 
 def _same_elsewhere(one: object, other: object, chosen: set[str], prefix: str = "") -> bool:
-    """Whether two values of one type agree in all fields, those of their sections too, but the chosen ones."""
+    """Whether two values of one type, sections included, agree in all fields except the chosen fields."""
     if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
         owner = prefix.removesuffix(".")
         pairs = enumerate(zip(one, other, strict=True))
@@ -317,7 +317,7 @@ def _same_elsewhere(one: object, other: object, chosen: set[str], prefix: str = 
 
 
 def _match_rows(rows: Sequence[_Row], blocks: Sequence[BlockSpec], indices: list[int]) -> bool:
-    """Whether some options of `rows` make exactly `blocks` (one repeat each); writes them into `indices`."""
+    """Whether some options of `rows` yield exactly `blocks` (one repeat each); writes the options into `indices`."""
     failed: set[tuple[int, int]] = set()
 
     def match(number: int, start: int) -> bool:

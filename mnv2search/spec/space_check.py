@@ -1,4 +1,4 @@
-"""Which options of a search space cannot be taken: found without resolving every pick."""
+"""Search for unusable options of a search space, without resolving every pick."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mnv2search.spec import space_rules
 from mnv2search.spec.model_spec import BlockSpec
 from mnv2search.spec.space import Axis, Pick, SearchSpace, origins, resolve
 
-# Layers laid out at most while checking a space; bounds the time for a hostile file to seconds.
+# Maximum number of layers planned by the check of a space; a hostile file takes seconds at most.
 _CHECKED_LAYERS = 100_000
 _ROW = re.compile(r"blocks\[(\d+)\]")
 
 
 def pick_problems(space: SearchSpace) -> Iterator[Problem]:
-    """Problems of each option taken alone (the rest at first options, all repeats used), or else of extreme picks.
+    """Problems of each option alone (all other axes at their first options, all repeats used), else of extreme picks.
 
-    A pick that breaks a rule in a way not seen here makes `resolve` raise `SpecError` later.
+    If a pick breaks a rule that this check does not reach, `resolve` raises `SpecError` later.
     """
     deepest = tuple(_best(axis, max) if axis.at.endswith(".repeats") else 0 for axis in space.axes)
     layers = sum(block.repeats for block in _rows_of(space, deepest)) + 2
@@ -39,7 +39,7 @@ def pick_problems(space: SearchSpace) -> Iterator[Problem]:
 
 
 def _rows_of(space: SearchSpace, pick: Pick) -> tuple[BlockSpec, ...]:
-    """The rows of a pick, or of the template where the pick is refused."""
+    """The rows of a pick, or of the template if the pick is not valid."""
     try:
         return resolve(space, pick).blocks
     except SpecError:
@@ -55,7 +55,7 @@ def _best(axis: Axis, pick: Callable[[list[float]], float]) -> int:
 
 
 def _picks(space: SearchSpace, deepest: Pick) -> Iterator[tuple[Pick, str]]:
-    """Picks to try, each with the address that is to blame; empty where it is several together."""
+    """Picks to try, each with the address that a failure is attributed to; empty if it concerns several axes."""
     for i, axis in enumerate(space.axes):
         for option in range(len(axis.options)):
             if option != deepest[i]:

@@ -1,4 +1,4 @@
-"""Addresses of choices, and the rules that the axes of a search space obey."""
+"""Addresses of choices, and the rules for the axes of a search space."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _WHOLE = ("name", "blocks", "stem", "head", "batch_norm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A place in a spec, taken apart.
+    """The parsed address of a field in a spec.
 
     Attributes:
         each: index of the repeat.
         section: `stem`, `head`, `batch_norm`, `head.extras[1]` or empty.
         extra: index of a detector's extra layer.
-        order: sorts addresses as the fields of the values stand.
+        order: sort key by the order of the fields.
     """
 
     row: int | None
@@ -44,7 +44,7 @@ class Address:
 
     @property
     def kinds(self) -> tuple[type, ...]:
-        """The classes that may have the field."""
+        """The classes that can have the field."""
         if self.row is not None:
             return (ms.BlockSpec,)
         if self.extra is not None:
@@ -54,7 +54,7 @@ class Address:
         return ({"stem": ms.Stem, "batch_norm": ms.BatchNorm}.get(self.section, ms.ModelSpec),)
 
     def owner(self, spec: ms.ModelSpec) -> object:
-        """The value of `spec` that has the field, or None where there is none."""
+        """The part of `spec` that has the field, or None if there is none."""
         if self.row is not None:
             return spec.blocks[self.row] if self.row < len(spec.blocks) else None
         if self.extra is not None:
@@ -72,7 +72,7 @@ def address_of(at: str) -> Address:
     2
 
     Raises:
-        ValueError: it has not the form of an address, or names a field that does not exist.
+        ValueError: `at` does not have the form of an address, or its field does not exist.
     """
     found = _ADDRESS.fullmatch(at)
     if found is None:
@@ -89,14 +89,14 @@ def address_of(at: str) -> Address:
 
 
 def _choosable(kinds: Iterable[type]) -> list[str]:
-    """The fields of some classes that are no lists."""
+    """The fields of the classes, except lists."""
     rules = [item for kind in kinds for item in rules_of(kind).items()]
     listed = {field for field, rule in rules if rule.entries is not None}
     return list(dict.fromkeys(field for field, _ in rules if field not in listed))
 
 
 def matches(pattern: str, at: str) -> bool:
-    """Whether `at` is meant by `pattern`, in which an index may be ``*``.
+    """Whether `at` matches `pattern`, in which an index may be ``*``.
 
     >>> matches("blocks[*].kernel", "blocks[3].kernel")
     True
@@ -105,7 +105,7 @@ def matches(pattern: str, at: str) -> bool:
 
 
 def text_of(value: Scalar) -> str:
-    """A scalar as YAML and the command line spell it."""
+    """A scalar as written in YAML and on the command line."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -128,7 +128,7 @@ def is_text_of(text: str, option: Scalar) -> bool:
 
 
 def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Problem:
-    """The problem of a search space where a network is needed, with how to choose."""
+    """The problem of a search space where a network is needed; its fix says how to choose."""
     at, options = axes[0]
     more = f" and {len(axes) - 1} more" if len(axes) > 1 else ""
     fix = f"choose with --pick {at}={text_of(options[0])}, or take every first option with --first"
@@ -139,7 +139,7 @@ def unpicked(name: str, axes: Sequence[tuple[str, tuple[Scalar, ...]]]) -> Probl
 
 
 def flat(blocks: Iterable[ms.BlockSpec]) -> tuple[ms.BlockSpec, ...]:
-    """The rows written out, one repeat a row, the stride in the first of each."""
+    """The rows expanded to one repeat each; only the first repeat of a row has its stride."""
     single: list[ms.BlockSpec] = []
     for block in blocks:
         first = block if block.repeats == 1 else replace(block, repeats=1)
@@ -220,7 +220,7 @@ def _first_problems(template: ms.ModelSpec, axes: Sequence[tuple[str, tuple[Scal
 
 
 def _each_problems(template: ms.ModelSpec, axes: dict[str, tuple[Scalar, ...]]) -> Iterator[Problem]:
-    """Every repeat of a row chooses among the same options, and a field is chosen by row or by repeat."""
+    """Problems of repeats with different options, and of a field chosen both by row and by repeat."""
     for row, name in sorted(
         {(a.row, a.field) for a in map(address_of, axes) if a.row is not None and a.each is not None}
     ):

@@ -46,7 +46,7 @@ def test_other_files_that_are_no_text_are_told_apart(run: Run, tmp_path: Path, c
     (tmp_path / name).write_bytes(b"\x08\x00ab" * 600_000)
     done = run(command, name)
     assert done.code == 2
-    assert f"{name} holds no spec: it is no text" in done.out + done.err
+    assert f"{name} is not a spec: it is not text" in done.out + done.err
     assert "best.pt" in done.out + done.err
 
 
@@ -55,7 +55,7 @@ def test_weights_without_a_spec_are_refused(run: Run, saved: str, tmp_path: Path
     torch.save({"w": torch.zeros(1)}, tmp_path / "w.pt")
     done = run(command, "w.pt", *(["one.png"] if command == "predict" else []))
     assert done.code == 2
-    assert "holds no spec beside its weights" in done.err
+    assert "contains no spec for its weights" in done.err
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_mask_that_is_odd_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "train" / "masks" / "000.png"
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\n")
     (fault,) = read_dataset(tmp_path, "segmentation").faults
-    assert (fault.file, fault.what) == (file, "it is no mask of numbers (grey or with a palette)")
+    assert (fault.file, fault.what) == (file, "it is not a mask of class indices (grey or with a palette)")
 
 
 def test_names_that_are_not_utf_8_are_read_and_shown(run: Run, tmp_path: Path) -> None:

@@ -172,4 +172,4 @@ def test_the_folder_of_a_class_without_images_is_told(tmp_path: Path) -> None:
     (root / "unicorn").mkdir()
     found = read_dataset(root, "classification")
     assert "unicorn" not in found.classes
-    assert found.left_out == (f"the folder {root / 'unicorn'}, which holds no images",)
+    assert found.left_out == (f"the folder {root / 'unicorn'}, which contains no images",)

@@ -234,7 +234,7 @@ def test_a_mask_of_another_size_is_skipped(tmp_path: Path) -> None:
     [
         (np.full((48, 64), 9, np.uint8), "the class id 9 is not below 3, the number of classes, and not void (255)"),
         (np.full((48, 64), 255, np.uint8), "every pixel is void"),
-        (np.zeros((48, 64, 3), np.uint8), "it is no mask of numbers (grey or with a palette)"),
+        (np.zeros((48, 64, 3), np.uint8), "it is not a mask of class indices (grey or with a palette)"),
     ],
 )
 def test_a_bad_mask_is_skipped(tmp_path: Path, mask: np.ndarray, what: str) -> None:
@@ -258,7 +258,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, task: Any) -> Non
     draw_scene(tmp_path / "a" / "1.png", 0)
     with pytest.raises(DataError):
         read_dataset(tmp_path, task)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_dataset(tmp_path / "missing", task)
 
 

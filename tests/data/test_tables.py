@@ -123,8 +123,8 @@ def test_what_is_not_used_of_a_table_is_told(tree: Path, tmp_path: Path) -> None
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
     images = read_dataset(tmp_path / "set", "classification", unpack_to=tmp_path / "unpacked")
     assert images.left_out == (
-        "the part extra: not known what for",
-        "9 images of the part test: they have no class",
+        "the split extra: its purpose is unknown",
+        "9 images of the split test: they have no class",
     )
     assert images.made == (("test", "train"), ("val", "train"))
 
@@ -187,7 +187,7 @@ def test_a_column_that_there_is_none_of(query: str, says: str, ambiguous: Path, 
 
 def test_one_class_only(tree: Path, tmp_path: Path) -> None:
     table([row for row in rows(tree) if row[1] == "red"]).to_parquet(tmp_path / "mine.parquet")
-    with pytest.raises(DataError, match="holds only the class red"):
+    with pytest.raises(DataError, match="contains only the class red"):
         read_dataset(tmp_path / "mine.parquet", "classification", unpack_to=tmp_path / "unpacked")
 
 
@@ -254,7 +254,7 @@ def test_the_hub_without_a_network_is_an_error_and_no_traceback(tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 2
-    assert "hf:nobody/nothing cannot be had from the Hugging Face hub" in " ".join(done.stderr.split())
+    assert "hf:nobody/nothing cannot be downloaded from the Hugging Face hub" in " ".join(done.stderr.split())
     assert "hint: check the network" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 

@@ -57,7 +57,7 @@ def test_many_broken_files_are_refused(folder: Path) -> None:
         calibration_images(folder, size=size_of(16))
 
 
-@pytest.mark.parametrize(("name", "match"), [("nowhere", "is no folder"), ("empty", "holds no images")])
+@pytest.mark.parametrize(("name", "match"), [("nowhere", "is not a folder"), ("empty", "contains no images")])
 def test_a_folder_without_images_is_refused(tmp_path: Path, name: str, match: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match=match):

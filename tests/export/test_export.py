@@ -113,7 +113,7 @@ def test_state_dict_file_holds_the_spec_and_no_code(tmp_path: Path) -> None:
 
 def test_state_dict_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "net.pt")
-    with pytest.raises(WeightsError, match=r"net\.pt holds no spec"):
+    with pytest.raises(WeightsError, match=r"net\.pt contains no spec"):
         read_network(tmp_path / "net.pt")
 
 

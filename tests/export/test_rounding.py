@@ -92,7 +92,7 @@ def test_ranges_of_other_images_are_refused(suffix: str, weights: Path, tmp_path
             return {key: (low / 30, high / 30) for key, (low, high) in found.items()}
 
     to = tmp_path / f"net{suffix}"
-    with pytest.raises(ExportError, match="in int8 what was written") as raised:
+    with pytest.raises(ExportError, match="in int8 the file written") as raised:
         export(PLAIN, to, weights=weights, precision=Elsewhere(kind="int8", images=pictures()))
     assert "calibrate on images" in raised.value.hint
     assert not to.exists()
@@ -109,7 +109,7 @@ def test_half_precision_halves_the_file(weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".pt", "int8"), (".py", "fp16"), (".onnx", "fp16")])
 def test_a_format_without_the_precision_says_so(suffix: str, kind: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=f"{suffix} files hold .*, not {kind}"):
+    with pytest.raises(OptionError, match=f"{suffix} files support .*, not {kind}"):
         export(PLAIN, tmp_path / f"net{suffix}", precision=Precision(kind=kind))
 
 
@@ -147,8 +147,8 @@ def test_random_numbers_are_called_so(run: Run, tmp_path: Path) -> None:
     [
         (["--precision", "int8"], "none is requested"),
         (["-o", "net.onnx", "--calibration", "."], "needs no images to calibrate with"),
-        (["-o", "net.pt", "--precision", "int8"], ".pt files hold fp32, not int8"),
-        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing is no folder"),
+        (["-o", "net.pt", "--precision", "int8"], ".pt files support fp32, not int8"),
+        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing is not a folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Run, words: list[str], says: str, tmp_path: Path) -> None:

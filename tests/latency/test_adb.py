@@ -125,5 +125,5 @@ def test_a_serial_number_that_is_none_is_refused(serial: str) -> None:
 
 @pytest.mark.parametrize("name", ["../escape", "-rf", "a;b", "/etc/passwd"])
 def test_a_file_name_that_is_no_hash_is_refused(phone: Daemon, adb: str, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="is no name for a file"):
+    with pytest.raises(ValueError, match="is not a valid name for a file"):
         transport_of(phone, adb, tmp_path).push({name: b""})

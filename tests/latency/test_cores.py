@@ -63,7 +63,7 @@ def test_a_local_device_keeps_to_its_cores_until_it_is_closed() -> None:
         ("onnxruntime:cores=little", "cores is 'little'"),
         ("onnxruntime:python=python3", "has the option python, which is for other machines"),
         ("simulated:cores=0", "has the option cores, which is for runtimes"),
-        ("onnxruntime@board", "not said how to reach it"),
+        ("onnxruntime@board", "which has no scheme"),
         ("simulated@ssh://board", "runs in this process only"),
     ],
 )

@@ -134,7 +134,7 @@ def test_torch_runs_a_dense_network(spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (detector(output="detections"), "cannot hold the non-maximum suppression of detector"),
+        (detector(output="detections"), "does not support the non-maximum suppression of detector"),
         (segmenter(output="classes"), "cannot choose the class of each pixel of segmenter"),
     ],
     ids=["detections", "classes"],

@@ -112,7 +112,7 @@ def test_runs_that_take_equally_long() -> None:
 
 @pytest.mark.parametrize("said", ["", UNTIMED, f"{UNTIMED}count=0\n", f"{UNTIMED}count=7 min=3\n"])
 def test_a_program_that_says_something_else_is_told_of(said: str) -> None:
-    with pytest.raises(DeviceError, match="does not talk like benchmark_model") as raised:
+    with pytest.raises(DeviceError, match="has other output than benchmark_model") as raised:
         device_on(Phone([said])).bursts([request()])
     assert raised.value.hint == "the option binary is the path of benchmark_model"
 
@@ -167,7 +167,7 @@ def test_a_program_that_fails_says_why() -> None:
 
 
 def test_cores_that_the_phone_lacks() -> None:
-    with pytest.raises(OptionError, match="cores is '7', but those that may be used are 0-2"):
+    with pytest.raises(OptionError, match="cores is '7', but the allowed processors are 0-2"):
         device_on(Phone(), cores="7")
 
 

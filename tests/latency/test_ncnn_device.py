@@ -70,7 +70,7 @@ def test_files_that_are_none_are_refused() -> None:
 
 def test_the_converter_for_integers_is_said_to_be_missing() -> None:
     model = build(network_of()).eval()
-    with pytest.raises(DeviceError, match="ncnn2int8, come in no Python package"):
+    with pytest.raises(DeviceError, match="ncnn2int8, are not in any Python package"):
         Ncnn(precision="int8").convert(model.plan, model)
 
 

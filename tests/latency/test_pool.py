@@ -137,7 +137,7 @@ def test_the_text_of_a_pool_opens_it_again() -> None:
 
 
 def test_a_device_twice_is_refused() -> None:
-    with pytest.raises(OptionError, match="is there twice"):
+    with pytest.raises(OptionError, match="is given twice"):
         open_device("simulated + simulated")
 
 

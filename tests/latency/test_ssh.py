@@ -143,7 +143,7 @@ def test_a_machine_that_stays_away_ends_the_measurement_and_says_how_to_go_on(se
     patience = Patience(total_s=30.0, sleep=sleep, clock=lambda: now[0])
     with RemoteDevice(OnnxRuntime(), transport_of(server), python=sys.executable, patience=patience) as device:
         server.stop()
-        with pytest.raises(DeviceError, match=r"has been away for .* minutes") as raised:
+        with pytest.raises(DeviceError, match=r"has been unreachable for .* minutes") as raised:
             device.bursts([request()])
     assert "run the same command again" in raised.value.hint
 
@@ -247,7 +247,7 @@ def test_an_address_that_ssh_could_misread_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("name", ["../escape", "a/b/c", "-rf", "a;b", "a/$(b)", "/etc/passwd", ""])
 def test_a_file_name_that_is_no_hash_is_refused(running: Server, name: str) -> None:
-    with pytest.raises(ValueError, match="is no name for a file"):
+    with pytest.raises(ValueError, match="is not a valid name for a file"):
         transport_of(running).push({name: b""})
 
 

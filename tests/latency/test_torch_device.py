@@ -64,7 +64,7 @@ def test_a_precision_of_the_processor_is_measured(
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize(
-    ("capabilities", "reason"), [({"avx2": True}, "does not compute in it"), ({}, "does not tell torch")]
+    ("capabilities", "reason"), [({"avx2": True}, "does not support it"), ({}, "does not report to torch")]
 )
 def test_a_precision_that_the_processor_lacks_is_refused(
     precision: str, capabilities: dict[str, bool], reason: str, monkeypatch: pytest.MonkeyPatch

@@ -65,8 +65,8 @@ def test_one_thread_does_all_of_the_work(runtime: type[XnnpackRuntime]) -> None:
 @pytest.mark.parametrize(
     ("runtime", "message"),
     [
-        pytest.param(ExecuTorch, "modules in fp16 only", marks=needs_executorch, id="executorch"),
-        pytest.param(LiteRt, "no way to fp16", marks=needs_litert, id="litert"),
+        pytest.param(ExecuTorch, "only for modules in fp16", marks=needs_executorch, id="executorch"),
+        pytest.param(LiteRt, "cannot convert to fp16", marks=needs_litert, id="litert"),
     ],
 )
 def test_there_is_no_converter_to_half_precision(runtime: type[XnnpackRuntime], message: str) -> None:

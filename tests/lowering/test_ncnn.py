@@ -117,6 +117,6 @@ def test_convolutions_in_a_row_hand_on_integers() -> None:
 def test_a_convolution_that_ncnn_gets_wrong_in_integers_is_refused() -> None:
     laid_out = plan(small(BlockSpec(channels=24, depthwise_multiplier=8)))
     Ncnn().lower(laid_out)
-    with pytest.raises(DeviceError, match=r"blocks\[0\] in int8: .* 8 outputs a channel") as caught:
+    with pytest.raises(DeviceError, match=r"blocks\[0\] in int8: .* 8 outputs per channel") as caught:
         Ncnn(precision="int8").lower(laid_out)
     assert "fp32" in caught.value.hint

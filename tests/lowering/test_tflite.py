@@ -156,7 +156,7 @@ def test_half_precision_lets_the_runtime_compute_in_it(schema: Any) -> None:
 
 def test_integers_and_half_precision_exclude_each_other() -> None:
     laid_out = plan(small(BlockSpec(channels=16)))
-    with pytest.raises(OptionError, match="half precision or in integers"):
+    with pytest.raises(OptionError, match="half precision and integers exclude each other"):
         tflite_bytes(laid_out, ranges=ranges_of(laid_out), half=True)
 
 

@@ -71,8 +71,8 @@ def test_a_whole_module_state_is_read(tmp_path: Path, is_zip: bool) -> None:
 CHANGED_CONTENT: Mapping[str, tuple[dict[str, Any], str]] = {
     "number for a spec": ({"spec": 7}, "the spec in .* is int, not text"),
     "no spec": ({"spec": None}, "is NoneType, not text"),
-    "no state dict": ({"state_dict": None}, "holds NoneType, not a state dict"),
-    "list for a state dict": ({"state_dict": [1]}, "holds list, not a state dict"),
+    "no state dict": ({"state_dict": None}, "contains NoneType, not a state dict"),
+    "list for a state dict": ({"state_dict": [1]}, "contains list, not a state dict"),
     "integer keys": ({"state_dict": {1: torch.zeros(1)}}, "one of its keys is 1"),
     "text for a tensor": ({"state_dict": {FIRST: "x"}}, f"{FIRST} is str, not a tensor"),
     "meta": ({"state_dict": {FIRST: torch.zeros(1, device="meta")}}, f"{FIRST} is a tensor without values"),

@@ -260,7 +260,7 @@ def test_a_layer_that_a_layout_cannot_name_is_missing() -> None:
 
 
 def test_unknown_names_are_shown() -> None:
-    with pytest.raises(WeightsError, match=r"the weights follow no layout that is known; they are named conv\.w"):
+    with pytest.raises(WeightsError, match=r"the weights follow no known layout; they are named conv\.w"):
         load_weights(build(EXOTIC["plain"], seed=0), {"conv.w": torch.zeros(1)})
 
 

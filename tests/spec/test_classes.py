@@ -16,7 +16,7 @@ WIDE = replace(entry("mobilenet_v2").spec, resolution=(224, 448))
 
 
 def test_a_classifier_of_rectangles_is_not_trained() -> None:
-    with pytest.raises(OptionError, match="images of 224 x 448 px, but classifiers get their images cut to squares"):
+    with pytest.raises(OptionError, match="224 x 448 px, but images for classifiers are cropped to squares"):
         with_classes(WIDE, 10)
 
 
@@ -36,5 +36,5 @@ def test_no_accuracy_is_estimated_for_rectangles() -> None:
 
 
 def test_rectangles_are_not_made_smaller_for_a_training() -> None:
-    with pytest.raises(OptionError, match="cut to squares"):
+    with pytest.raises(OptionError, match="cropped to squares"):
         reduced(WIDE, Fidelity(0.5, 0.5))

@@ -82,7 +82,7 @@ def test_a_program_of_torch_sees_what_its_weights_see(spec: ModelSpec, tmp_path:
 def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
     _, image = files(CLASSIFIER, tmp_path)
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "other.pt2")
-    with pytest.raises(WeightsError, match="does not say which network it holds"):
+    with pytest.raises(WeightsError, match="does not describe its network"):
         predict(tmp_path / "other.pt2", [image], output=tmp_path / "out")
 
 

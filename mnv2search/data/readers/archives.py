@@ -1,4 +1,4 @@
-"""Tar archives, unpacked once into the cache within limits."""
+"""Unpacking of tar archives into the cache, once and within limits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mnv2search.data.readers.folders import MOST_DEPTH, MOST_PATH_BYTES, check_s
 from mnv2search.errors import DataError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-# A tar beyond this is no set of images for one machine, or means harm.
+# A larger tar is too large for one machine, or hostile.
 MOST_TAR_BYTES = 200e9
-# Images are compressed already, so a large dataset unpacks to hardly more than the size of its archive.
+# Images are already compressed, so a large dataset unpacks to little more than the size of its archive.
 MOST_RATIO, FREE_BYTES = 100, 4e9
-# Size of a header, such as a long name, which tarfile reads at once.
+# Maximum size of a header, such as a long name, which tarfile reads at once.
 MOST_HEADER_BYTES = 2**20
 COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -32,7 +32,7 @@ COMPRESSIONS: tuple[tuple[bytes, Callable[..., object]], ...] = (
 
 
 def dataset_root(source: Path, unpack_to: Path | None) -> Path:
-    """The source, or the folder that it is unpacked to if it is a tar.
+    """The source itself, or the folder of its unpacked files if it is a tar.
 
     Raises:
         DataError: the path cannot be read, or the archive cannot be unpacked.
@@ -42,10 +42,10 @@ def dataset_root(source: Path, unpack_to: Path | None) -> Path:
 
 
 def unpacked(source: Path, folder: Path | None) -> Path:
-    """A folder with the files of a tar, unpacked once.
+    """The folder with the files of a tar, unpacked once.
 
     Raises:
-        DataError: there is no such file, it is not a valid tar archive, or it cannot be written to disk.
+        DataError: the file is missing or not a valid tar archive, or its files cannot be written to disk.
     """
     if folder is None:
         raise DataError(f"{source} is a tar", hint="unpack it, or give a folder to unpack it to")
@@ -70,13 +70,13 @@ def unpacked(source: Path, folder: Path | None) -> Path:
                 hint="free some space there, or set MNV2SEARCH_CACHE to another folder",
             ) from error
         raise _unsound(source, error) from error  # gzip and bz2 raise it, without errno, for damaged data
-    except Exception as error:  # tarfile raises nearly anything on a hostile file, RecursionError too
+    except Exception as error:  # tarfile raises nearly any error for a hostile file, even RecursionError
         raise _unsound(source, error) from error
     return target
 
 
 class _Archive:
-    """The bytes of a tar archive; refuses to read a header large enough to fill the memory."""
+    """The bytes of a tar archive; refuses to read a header that is large enough to exhaust the memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -89,7 +89,7 @@ class _Archive:
 
 
 def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
-    """Unpack a tar beside the target, and put it there as a whole."""
+    """Unpack a tar to a temporary folder, and rename it to the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.", suffix=".part") as beside:
         part = Path(beside) / "files"
@@ -117,7 +117,7 @@ def _unpack(source: Path, target: Path, *, most_bytes: float) -> None:
 
 
 def _uncompressed(source: Path) -> BinaryIO:
-    """The uncompressed bytes of a tar archive, whatever its compression."""
+    """The uncompressed bytes of a tar archive with any compression."""
     with source.open("rb") as file:
         first = file.read(8)
     opened = next((opened for mark, opened in COMPRESSIONS if first.startswith(mark)), None)

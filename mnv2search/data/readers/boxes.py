@@ -17,7 +17,7 @@ from mnv2search.untrusted import UnsafeFileError, is_regular, read_bytes, read_j
 # The largest annotation file of COCO has 470 MB, that of LVIS 1.2 GB.
 MAX_JSON_BYTES = 2**31
 MAX_XML_BYTES = 2**24
-# Largest coordinate in px; no image is larger.
+# Largest coordinate in px, beyond the size of any image.
 LARGEST = 1e9
 # Longest path of a file, and longest value shown in a message, in characters.
 LONGEST_NAME, LONGEST_SHOWN = 1024, 60
@@ -35,11 +35,11 @@ class _Coco(NamedTuple):
 
 
 _Box: TypeAlias = tuple[Corners, int]
-"""Corners in px, and the label."""
+"""Corners in px, and label."""
 
 
 def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corners | None, str]:
-    """The corners clipped to the image, or None for an unusable box, and the fault if there is one.
+    """The corners clipped to the image (None for an unusable box), and the fault if there is one.
 
     >>> checked_box((-5, 0, 10, 10), (20, 20))
     ((0.0, 0.0, 10.0, 10.0), 'the box (-5, 0, 10, 10) reaches beyond the image of 20 x 20 px')
@@ -65,11 +65,11 @@ def checked_box(corners: Sequence[object], size: tuple[int, int]) -> tuple[Corne
 def read_coco(file: Path, *, root: Path | None = None) -> SplitFiles:
     """The examples of a JSON file with `images`, `annotations` and `categories`.
 
-    Images are looked for next to the file, in the folder `images` next to it, and at the path in `file_name`, but
-    never outside the dataset, by default the parent of the file's folder. Crowd annotations are skipped.
+    Images are searched next to the file, in the folder `images` next to it, and at the path in `file_name`, but never
+    outside of `root`, the dataset's folder, by default the parent of its folder. Crowd annotations are skipped.
 
     Raises:
-        DataError: the file is no such JSON.
+        DataError: the file is not COCO's JSON.
     """
     content = _coco(file)
     labels = {key: number for number, (key, _) in enumerate(content.categories)}
@@ -194,7 +194,7 @@ def _is_list(entries: object) -> bool:
 
 
 def _by_image(file: Path, content: _Coco, faults: list[Fault]) -> Mapping[object, list[tuple[Fault, _Entry]]]:
-    """The annotations of each image without those of crowds, by its id."""
+    """The annotations of each image, by its id, without crowd annotations."""
     found: dict[object, list[tuple[Fault, _Entry]]] = defaultdict(list)
     known = {image["id"] for image in content.images if _is_id(image.get("id"))}
     for number, one in enumerate(content.annotations):

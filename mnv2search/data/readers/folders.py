@@ -15,10 +15,10 @@ MOST_DEPTH, MOST_PATH_BYTES = 32, 1024
 
 
 def check_source(source: Path) -> None:
-    """Refuse a path that the file system rejects, such as one that is too long or without permission.
+    """Refuse a path that the file system rejects, such as a path that is too long or without permission.
 
     Raises:
-        DataError: the file system rejects it.
+        DataError: the file system rejects the path.
     """
     try:
         source.stat()
@@ -29,10 +29,10 @@ def check_source(source: Path) -> None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """The entries of a folder that are not hidden, sorted by name.
+    """The visible entries of a folder, sorted by name.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the folder cannot be read.
     """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -44,7 +44,7 @@ def folders_in(folder: Path) -> list[Path]:
     """The subfolders of a folder, including links to folders, sorted by name.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the folder cannot be read.
     """
     return [path for path in entries(folder) if path.is_dir()]
 
@@ -66,12 +66,12 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether this is a regular file that lies in a folder after all links are resolved."""
+    """Whether a path is a regular file inside of a folder, after resolving all links."""
     return is_regular(path) and path.resolve().is_relative_to(folder.resolve())
 
 
 def read_class_folders(root: Path) -> dict[Split, SplitFiles]:
-    """The images of class folders by split; without split folders, all of them are in ``train``.
+    """The images of class folders by split; without split folders, all images are in ``train``.
 
     Raises:
         DataError: there are split folders but no ``train``, or class folders beside split folders.
@@ -85,17 +85,17 @@ def read_class_folders(root: Path) -> dict[Split, SplitFiles]:
             classes,
             tuple(Example(path, labels[name]) for name in sorted(by_class) for path in by_class[name]),
             others=others,
-            left_out=tuple(f"the folder {folder}, which holds no images" for folder in empty),
+            left_out=tuple(f"the folder {folder}, which contains no images" for folder in empty),
         )
         for split, (by_class, others, empty) in found.items()
     }
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """The folders that are named like a split.
+    """The folders named like a split.
 
     Raises:
-        DataError: two folders are for the same split.
+        DataError: two folders have names of the same split.
     """
     found: dict[Split, Path] = {}
     for folder in folders_in(root):
@@ -108,7 +108,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
 
 
 def _dataset_folder(root: Path) -> Path:
-    """The folder with the classes or splits: an archive often holds one folder with everything."""
+    """The folder with the classes or splits, since an archive often contains a single folder with everything."""
     for _ in range(MOST_DEPTH):
         inside = entries(root)
         folders = [path for path in inside if path.is_dir()]
@@ -125,12 +125,12 @@ def _split_folders(root: Path) -> dict[Split, Path]:
         return {"train": root}
     first = next(iter(splits.values())).name
     if "train" not in splits:
-        raise DataError(f"{root} has {first}/ but no train/", hint="add it, or leave out the parts")
+        raise DataError(f"{root} has {first}/ but no train/", hint="add it, or leave out the splits")
     stray = [path for path in folders_in(root) if path not in splits.values()]
     if stray:
         raise DataError(
-            f"{root} has parts ({first}/) and {stray[0].name}/ beside them",
-            hint="move every class into the parts",
+            f"{root} has splits ({first}/) and {stray[0].name}/ beside them",
+            hint="move every class into the splits",
         )
     return splits
 

@@ -1,4 +1,4 @@
-"""Reader of masks: a folder of images, and one of masks with the same names and the class of each pixel."""
+"""Reader of masks: a folder of images, and a folder of masks with the same names and the class of each pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_NAMES_BYTES = 2**26
 
 
 def mask_of(path: Path) -> NDArray[np.uint8] | None:
-    """(H, W) the class of each pixel, or None for a file that is broken or has colours instead of numbers."""
+    """The class of each pixel (H, W), or None for a file that is broken or has colours instead of indices."""
     try:
         with opened_image(path, as_rgb=False) as opened:
             if opened.mode not in ("L", "P", "1"):
@@ -32,14 +32,14 @@ def mask_of(path: Path) -> NDArray[np.uint8] | None:
 
 
 def named_classes(folders: Sequence[Path]) -> tuple[str, ...] | None:
-    """The class names of the first ``classes.txt`` in some folders, one per line, or None."""
+    """The class names in the first ``classes.txt`` of the folders, one per line, or None."""
     for folder in folders:
         file = folder / NAMES_FILE
         if is_regular(file):
             names = [class_name(line.strip()) for line in text_lines(file) if line.strip()]
             if len(names) < 2 or len(set(names)) < len(names):
                 raise DataError(
-                    f"{file} has {len(names)} names", hint="write two names or more, each once, one a line"
+                    f"{file} has {len(names)} names", hint="write two or more different names, one per line"
                 )
             return tuple(names)
     return None
@@ -49,7 +49,7 @@ def text_lines(file: Path) -> list[str]:
     """The lines of a file of names.
 
     Raises:
-        DataError: it is not text, or cannot be read.
+        DataError: the file is not text, or cannot be read.
     """
     try:
         return read_text(file, max_bytes=MAX_NAMES_BYTES).splitlines()
@@ -64,10 +64,10 @@ def text_lines(file: Path) -> list[str]:
 def read_masks(folder: Path, *, void: int, classes: tuple[str, ...] | None) -> SplitFiles:
     """The examples of a folder with `images` and `masks`, or `JPEGImages` and `SegmentationClass`.
 
-    Without names, classes are named by their numbers.
+    Without names, classes are named by their indices.
 
     Raises:
-        DataError: there are no such folders.
+        DataError: the folder does not have such folders.
     """
     if not (pairs := mask_folders(folder)):
         raise DataError(
@@ -98,7 +98,7 @@ def _without_counterpart(
 
 
 def mask_folders(folder: Path, names: Sequence[tuple[str, str]] = FOLDERS) -> list[tuple[Path, Path]]:
-    """The pairs of a folder of images and one of masks, in a folder."""
+    """The pairs of an image folder and a mask folder in `folder`."""
     pairs = [(folder / images, folder / masks) for images, masks in names]
     return [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
 
@@ -109,7 +109,7 @@ def _images_in(folder: Path) -> dict[str, Path]:
 
 
 def _fault(example: Example, numbers: frozenset[int], classes: int, void: int) -> Fault | None:
-    """The fault of the numbers in a mask."""
+    """The fault of the class indices in a mask, or None."""
     assert example.mask is not None
     beyond = sorted(number for number in numbers if number >= classes and number != void)
     if beyond:
@@ -119,12 +119,12 @@ def _fault(example: Example, numbers: frozenset[int], classes: int, void: int) -
 
 
 def _example(image: Path, mask: Path, size: tuple[int, int] | str) -> tuple[Example, frozenset[int]] | Fault:
-    """An image with its mask and the numbers in it, or the fault of one of the two."""
+    """An image with its mask and the mask's class indices, or the fault of one of the files."""
     numbers = mask_of(mask)
     if isinstance(size, str):
         return Fault(image, "", size, of="image")
     if numbers is None:
-        return Fault(mask, "", "it is no mask of numbers (grey or with a palette)")
+        return Fault(mask, "", "it is not a mask of class indices (grey or with a palette)")
     if (numbers.shape[1], numbers.shape[0]) != size:
         what = f"it has {numbers.shape[1]} x {numbers.shape[0]} px, and its image {size[0]} x {size[1]} px"
         return Fault(mask, "", what)
@@ -132,7 +132,7 @@ def _example(image: Path, mask: Path, size: tuple[int, int] | str) -> tuple[Exam
 
 
 def _numbers(folder: Path, found: Sequence[frozenset[int]], void: int) -> tuple[str, ...]:
-    """Names of the numbers in masks, from 0 to the largest."""
+    """Names of the class indices in masks, from 0 to the largest."""
     numbers = {number for one in found for number in one} - {void}
     if len(numbers) < 2:
         raise DataError(f"{folder} has masks of {len(numbers)} class", hint="segmentation needs two classes or more")

@@ -1,4 +1,4 @@
-"""The columns of a table with the images and their classes."""
+"""Selection of the columns of a table with the images and their classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 IMAGE_NAMES = ("image", "img", "images", "picture")
 LABEL_NAMES = ("label", "labels", "class", "target", "category")
-# Types of `datasets.Value` that name a class.
+# Types of `datasets.Value` for classes.
 CLASS_TYPES = (
     "string",
     "large_string",
@@ -30,14 +30,14 @@ UNKNOWN_LABEL = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Names of the columns with images and classes, and the names of numbered classes if the table has them."""
+    """The names of the image and class columns, and the names of the classes if the table has them."""
 
     image: str
     label: str
     names: tuple[str, ...] | None
 
     def rows(self, dataset: datasets.Dataset, *, folder: Path | None) -> Iterator[tuple[bytes, object | None]]:
-        """Each encoded image, empty if missing, and its class or None; rows may name files in the table's folder."""
+        """Each encoded image (empty if missing) with its class or None; rows may name files in the table's folder."""
         import datasets
 
         chosen = dataset.select_columns([self.image, self.label])
@@ -56,10 +56,10 @@ class Columns:
 
 
 def columns_of(features: Mapping[str, object] | None, *, image: str, label: str, source: str) -> Columns:
-    """The columns with images and classes, by name if given, or else by the types of `datasets` and usual names.
+    """The image and class columns, by name if given, or else by the types of `datasets` and usual names.
 
     Raises:
-        DataError: there is no such column, or several that may be meant.
+        DataError: there is no suitable column, or there are several.
     """
     import datasets
 
@@ -78,7 +78,7 @@ def columns_of(features: Mapping[str, object] | None, *, image: str, label: str,
 
 
 def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], source: str) -> str:
-    """The requested name, the only one, or the only usual one."""
+    """The requested column, else the only suitable column, else the only one with a usual name."""
     if wanted and wanted not in found:
         raise DataError(
             f"{source} has no column {wanted} that may be the {what}", hint=f"it has {', '.join(found) or 'none'}"
@@ -98,7 +98,7 @@ def _chosen(what: str, wanted: str, found: Sequence[str], usual: Sequence[str], 
 
 
 def _holds_bytes(kind: object) -> bool:
-    """Plain bytes, or a struct of bytes and a path, as `datasets` stores images."""
+    """Whether a column contains plain bytes, or a struct of bytes and a path, as `datasets` stores images."""
     if isinstance(kind, dict):
         return "bytes" in kind and _holds_bytes(kind["bytes"])
     return getattr(kind, "dtype", None) in ("binary", "large_binary")

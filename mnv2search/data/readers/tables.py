@@ -1,6 +1,6 @@
 """Reader of images in tables: parquet files, saved Hugging Face datasets, and datasets of the Hugging Face hub.
 
-The library `datasets` reads them. The encoded images are written to files once, as if they came from a folder.
+The library `datasets` reads them. The encoded images are written to files once, and then used like those of a folder.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 HUB = "hf:"
 PARQUET = ".parquet"
-# What `datasets` writes into the folder of a set of parts, and into that of one part.
+# Files that `datasets` writes into the folder of a set of splits, and into the folder of one split.
 SAVED = ("dataset_dict.json", "state.json")
 INDEX = "index.json"
 PER_FOLDER = 10_000
-# As of a tar: beyond this it is no set of images for one machine.
+# A larger table, like a larger tar, is too large for one machine.
 MOST_BYTES = 200e9
 
 
@@ -53,15 +53,15 @@ class _Source:
     @property
     def hint(self) -> str:
         if self.is_remote:
-            return f"check the name and, where the set has several, the configuration: {HUB}OWNER/NAME:CONFIG"
-        return "give a sound parquet file, a folder of them, or one that save_to_disk of datasets wrote"
+            return f"check the name and, if the set has several, the configuration: {HUB}OWNER/NAME:CONFIG"
+        return "give a valid parquet file, a folder of such files, or a folder written by datasets' save_to_disk"
 
     def unreadable(self, error: BaseException) -> DataError:
         return DataError(f"{self.place} cannot be read as a table: {_first_line(error)}", hint=self.hint)
 
 
 def is_table(source: Path) -> bool:
-    """Whether this names a table: by prefix or suffix, or by what `datasets` or a writer of parquet left there."""
+    """Whether a source is a table, by its prefix or suffix, or by files of `datasets` or parquet in its folder."""
     place = _source(source).place
     if place.startswith(HUB) or place.lower().endswith(PARQUET):
         return True
@@ -75,12 +75,12 @@ def is_table(source: Path) -> bool:
 def read_table(source: Path, folder: Path | None) -> dict[Split, SplitFiles]:
     """The images of a table by split, written to files in a folder once.
 
-    The source is a parquet file, a folder of them, a folder that ``save_to_disk`` of `datasets` wrote, or
-    ``hf:OWNER/NAME`` with ``:CONFIG`` to choose a configuration. ``?label=COLUMN`` and ``?image=COLUMN`` (with ``&``
+    The source is a parquet file, a folder of parquet files, a folder written by ``save_to_disk`` of `datasets`, or
+    ``hf:OWNER/NAME``, with ``:CONFIG`` to choose a configuration. ``?label=COLUMN`` and ``?image=COLUMN`` (with ``&``
     between) choose columns.
 
     Raises:
-        DataError: the table cannot be read, has no images or no classes, or the disk does not take them.
+        DataError: the table cannot be read, has no images or no classes, or its images cannot be written to disk.
         MissingExtraError: `datasets` is not installed.
     """
     if folder is None:
@@ -135,7 +135,7 @@ def _files(place: Path) -> list[Path]:
 
 
 def _mark(table: _Source, files: Sequence[Path]) -> str:
-    """A name that differs where a file or a chosen column does."""
+    """A name that identifies the content of the files and the chosen columns."""
     found = hashlib.sha256(f"{table.image}\0{table.label}".encode())
     for path in files:
         stat = path.stat()
@@ -144,7 +144,7 @@ def _mark(table: _Source, files: Sequence[Path]) -> str:
 
 
 def _parts(table: _Source, folder: Path) -> dict[str, datasets.Dataset]:
-    """The splits of a table by their own names, each a dataset of `datasets`."""
+    """The splits of a table by their names in the table, each a dataset of `datasets`."""
     import datasets
 
     place = Path(table.place)
@@ -163,18 +163,18 @@ def _parts(table: _Source, folder: Path) -> dict[str, datasets.Dataset]:
             )
     except ConnectionError as error:
         raise DataError(
-            f"{table.place} cannot be had from the Hugging Face hub: {_first_line(error)}",
+            f"{table.place} cannot be downloaded from the Hugging Face hub: {_first_line(error)}",
             hint="check the network, or download the set and give its folder",
         ) from error
-    except Exception as error:  # datasets and pyarrow raise nearly anything on a damaged file
+    except Exception as error:  # datasets and pyarrow raise nearly any error for a damaged file
         raise table.unreadable(error) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
 def _by_split(folder: Path) -> dict[str, list[str]]:
-    """The parquet files of a folder by split, as their names tell.
+    """The parquet files of a folder by split, according to their names.
 
-    If it were given the folder itself, `datasets` would follow a README.md in it, even to other hosts.
+    If `datasets` were given the folder itself, it would follow links in its README.md, even to other hosts.
     """
     from datasets.data_files import DataFilesDict, get_data_patterns
 
@@ -183,7 +183,7 @@ def _by_split(folder: Path) -> dict[str, list[str]]:
 
 
 def _write(parts: Mapping[str, datasets.Dataset], table: _Source, target: Path) -> None:
-    """Write every image to a file of its own, and an index of what they show."""
+    """Write every image to a separate file, and an index with their classes."""
     beside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _write(parts: Mapping[str, datasets.Dataset], table: _Source, target: Path) 
 
 
 class _Index(TypedDict):
-    """The classes, the (row, label) of the images of each split, and what was left out."""
+    """The classes, the (row, label) of the images of each split, and the unused parts."""
 
     classes: list[str]
     parts: dict[Split, list[tuple[int, int]]]
@@ -212,7 +212,7 @@ class _Index(TypedDict):
 
 
 def _written(parts: Mapping[str, datasets.Dataset], table: _Source, folder: Path) -> _Index:
-    """Write the images; the index of them."""
+    """Write the images and return their index."""
     left_out: list[str] = []
     rows: dict[Split, list[tuple[int, object]]] = {}
     columns: Columns | None = None
@@ -220,17 +220,17 @@ def _written(parts: Mapping[str, datasets.Dataset], table: _Source, folder: Path
     for name, dataset in parts.items():
         split: Split | None = SPLIT_NAMES.get(name.lower(), "train" if len(parts) == 1 else None)
         if split is None or split in rows:
-            left_out.append(f"the part {name}: {'there is another of its kind' if split else 'not known what for'}")
+            left_out.append(f"the split {name}: {'it repeats another split' if split else 'its purpose is unknown'}")
             continue
         columns = columns_of(dataset.features, image=table.image, label=table.label, source=table.place)
         found, unlabelled = writer.write(split, dataset, columns)
         if unlabelled:
             many = "they have" if unlabelled > 1 else "it has"
-            left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the part {name}: {many} no class")
+            left_out.append(f"{unlabelled} image{'s' * (unlabelled > 1)} of the split {name}: {many} no class")
         if found:
             rows[split] = found
     if "train" not in rows or columns is None:
-        raise DataError(f"{table.place} has no part to learn from", hint=f"it has {', '.join(parts)}; add train")
+        raise DataError(f"{table.place} has no usable split", hint=f"it has {', '.join(parts)}; add train")
     return _index(rows, columns, left_out)
 
 
@@ -253,7 +253,7 @@ class _ImageWriter:
     def write(
         self, split: Split, dataset: datasets.Dataset, columns: Columns
     ) -> tuple[list[tuple[int, object]], int]:
-        """Write the images of a split; (row, class) of each, and the number of images without a class."""
+        """Write the images of a split; returns (row, class) of each, and the number of images without a class."""
         found: list[tuple[int, object]] = []
         unlabelled = 0
         for row, (encoded, label) in enumerate(columns.rows(dataset, folder=self.around)):
@@ -302,7 +302,7 @@ def quiet() -> Iterator[None]:
     hub_level = hub.level
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # it logs errors that we raise
-    hub.setLevel(logging.ERROR)  # it warns of every attempt before it fails
+    hub.setLevel(logging.ERROR)  # it logs a warning for every attempt before it fails
     try:
         yield
     finally:

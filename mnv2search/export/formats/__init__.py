@@ -1,1 +1,1 @@
-"""One exporter a file; `mnv2search.plugins` names them by suffix."""
+"""Exporters, one module each; `mnv2search.plugins` lists them by suffix."""

@@ -1,4 +1,4 @@
-"""The base of exporters whose files are written straight from the plan."""
+"""The base class of exporters whose files are written directly from the plan."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LoweredExporter(ABC):
     precisions: ClassVar[tuple[str, ...]]
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuse what the format cannot hold or what cannot be compared here; see `CheckingExporter`."""
-        del spec  # a format that holds every network, in a runtime that is always there
+        """Refuse a network that the format does not support or that cannot be compared; see `CheckingExporter`."""
+        del spec  # a format for every network, whose runtime is always installed
 
     @abstractmethod
     def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:
@@ -36,16 +36,16 @@ class LoweredExporter(ABC):
 
     @abstractmethod
     def run(self, source: Path | bytes) -> Run:
-        """The function that a file, or its content, computes."""
+        """The function computed by a file or by its content."""
 
     def load(self, path: Path) -> Run:
-        """The function that the network of a file computes."""
+        """The function computed by the network in a file."""
         return self.run(path)
 
     def export(
         self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int, precision: Precision = FP32
     ) -> ExportReport:
-        """Write a file, load it and compare it with the network; raises what `check` does besides."""
+        """Write a file, load it and compare it with the network; also raises the errors of `check`."""
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
@@ -64,13 +64,13 @@ class LoweredExporter(ABC):
 def _choice_of(
     model: MobileNet, to: Path, *, seed: int, precision: Precision, run: Callable[[Plan], Run]
 ) -> Run | None:
-    """What a file with non-maximum suppression, or of classes, is to compute; None where it gives out numbers.
+    """The expected function of a file with non-maximum suppression or class maps; None for other files.
 
-    Which of two boxes or classes with nearly the same score is chosen hangs on the last bit. So the boxes, or the
-    logits of every pixel, that the same format computes are compared with the network's, and the choice with that of
-    the network from these.
+    The choice between two boxes or classes with nearly the same score depends on the last bit. Therefore the boxes,
+    or the logits of every pixel, of the same format are compared with the network's, and the choice is compared with
+    the network's choice from these.
 
-    `run` gives what a file of the same format computes for a network that has the weights of `model`.
+    `run` returns the function of a file in the same format, for a network with the weights of `model`.
     """
     twin_spec = _without_choice(model.spec)
     if twin_spec is None:

@@ -1,4 +1,4 @@
-"""An ExecuTorch program, written straight from the plan."""
+"""An ExecuTorch program, written directly from the plan."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mnv2search.spec.plan import Plan
 
 
 class ExecuTorchExporter(LoweredExporter):
-    """`.pte`: batch norm folded, all of it in the XNNPACK delegate, one image at a time."""
+    """`.pte`: batch norm folded, the whole network in the XNNPACK delegate, one image at a time."""
 
     suffix = ".pte"
     precisions = ("fp32", "int8")
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuse a head that chooses among its answers, and a missing runtime."""
+        """Raise an error for a head that selects boxes or classes, and for a missing runtime."""
         refuse_choice(spec, PROGRAM)
         _library()
 
@@ -38,14 +38,14 @@ class ExecuTorchExporter(LoweredExporter):
         return executorch_bytes(plan, arrays, ranges=ranges)
 
     def run(self, source: Path | bytes) -> Run:
-        """The function that the program of a file computes."""
+        """The function computed by the program of a file."""
         library = _library()
-        with quiet():  # it says what it finds out about the processor
+        with quiet():  # it prints properties of the processor
             program = library._load_for_executorch(str(source))
 
         def run(images: Tensor) -> Tensor:
-            with quiet():  # the first run too
-                # ExecuTorch 1.5 takes the numbers in the order in which they lie in memory
+            with quiet():  # the first run prints too
+                # ExecuTorch 1.5 ignores strides
                 answers = [program.forward((image.contiguous(),))[0] for image in torch.split(images, 1)]
             return torch.cat(answers)
 
@@ -55,7 +55,7 @@ class ExecuTorchExporter(LoweredExporter):
 def _library() -> ModuleType:
     try:
         with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls functions that torch 2.13 deprecates
             from executorch.extension.pybindings import portable_lib  # late: it is an extra
     except ImportError as error:
         raise MissingExtraError(feature="checking a .pte file", package="executorch", extra="executorch") from error

@@ -23,22 +23,22 @@ class ExportedProgramExporter:
     suffix = SUFFIX
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the program, loads it and compares the two."""
+        """Write the program, load it and compare the two."""
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
         content = _program_bytes(model, told_of(spec, learned_beside(weights)))
 
         def load(_: Path) -> Run:
-            # torch.export.load runs code from its input: it gets the bytes that this process made, never a file
+            # torch.export.load runs code from its input: it only gets bytes that this process made, never a file
             return torch.export.load(io.BytesIO(content)).module()
 
         return write_checked(model, to, seed=seed, content=content, load=load)
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuses non-maximum suppression, which cannot be traced."""
+        """Refuse non-maximum suppression, which cannot be traced."""
         if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
             raise OptionError(
-                f"{self.suffix} cannot hold the non-maximum suppression of {spec.name}",
+                f"{self.suffix} does not support the non-maximum suppression of {spec.name}",
                 hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
             )
 

@@ -1,4 +1,4 @@
-"""An ONNX graph, written straight from the plan."""
+"""An ONNX graph, written directly from the plan."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnnxExporter(LoweredExporter):
         return onnx_int8_bytes(plan, arrays, ranges=ranges, batch=None)
 
     def run(self, source: Path | bytes) -> Run:
-        """The function that a graph computes."""
+        """The function computed by a graph."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

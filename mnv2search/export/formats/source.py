@@ -1,4 +1,4 @@
-"""A readable Python module of the network, with no dependency but torch."""
+"""A readable Python module of the network, which depends only on torch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Plan
 from mnv2search.spec.size import Size
 
-# A line "%if WORD" begins a part, "%else" another in its place, and "%end" ends it.
+# A line "%if WORD" begins a part, "%else" its alternative, and "%end" ends the part.
 TEMPLATE = Path(__file__).with_name("standalone_module.txt")
 NAMES = "The names of the parameters are those of torchvision's `mobilenet_v2`"
-# Output of a head -> what the module's answer is called.
+# Output of a head -> name of the module's output.
 ANSWERS = {"raw": "predictions", "resized": "logits"}
 
 
 class SourceExporter:
-    """`.py`: the layers as a table and the classes they need; it loads the weights of the `.pt` of the same spec."""
+    """`.py`: the layers as a table, and the classes they need; loads the weights from the `.pt` of the same spec."""
 
     suffix = ".py"
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the module, runs it with the network's weights and compares the two."""
+        """Write the module, run it with the network's weights and compare the two."""
         model = network(spec, weights=weights, seed=seed)
         text = source_text(model.plan, only_size=model.only_size)
         load = partial(_run, text, model)
@@ -40,9 +40,9 @@ class SourceExporter:
 
 
 def _run(text: str, model: MobileNet, path: Path) -> Run:
-    """The network that an exported module creates, with the weights of `model`; `path` is for tracebacks only.
+    """The network created by an exported module, with the weights of `model`; `path` is only for tracebacks.
 
-    The module runs in its own namespace and is not imported, so that no bytecode is cached next to it.
+    The module runs in a separate namespace and is not imported, so that no bytecode is cached next to it.
     """
     namespace: dict[str, object] = {"__name__": path.stem, "__file__": str(path)}
     exec(compile(text, path, "exec"), namespace)
@@ -57,7 +57,7 @@ def _run(text: str, model: MobileNet, path: Path) -> Run:
 
 
 def source_text(plan: Plan, *, only_size: Size | None) -> str:
-    """A Python module whose `network()` makes the network of `plan`; None as `only_size` takes images of any size."""
+    """A Python module whose `network()` creates the network of `plan`, for images of `only_size` (None for any)."""
     words, spec = {*_layer_words(plan), *_words(plan, only_size)}, plan.spec
     own_eps = isinstance(spec.head, DeepLab) and "batch_norm" in words
     head_norms = {layer.normalizer for unit in head_units(plan) for layer in unit.layers}
@@ -117,7 +117,7 @@ def _words(plan: Plan, only_size: Size | None) -> Iterator[str]:
 
 
 def _shown(words: Collection[str]) -> Iterator[str]:
-    """The lines of the template outside the parts of other words."""
+    """The lines of the template, without the parts of words that are not in `words`."""
     shown = [True]
     for line in TEMPLATE.read_text(encoding="utf-8").splitlines(keepends=True):
         match line.split():

@@ -28,7 +28,7 @@ def head_units(plan: Plan) -> tuple[Unit, ...]:
 
 
 def tables(plan: Plan) -> Iterator[str]:
-    """The table of the layers of the features, and that of a dense head: a row for each convolution."""
+    """The tables of the layers of the features and of a dense head, with a row for each convolution."""
     lines = [
         "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding at",
         "# top, bottom, left and right, norm and activation. A convolution without norm has a bias.",
@@ -42,7 +42,7 @@ def tables(plan: Plan) -> Iterator[str]:
 
 
 def _table(name: str, units: Sequence[Unit]) -> Iterator[str]:
-    """Aligned columns."""
+    """A table with aligned columns."""
     rows = [(str(number), *_cells(layer)) for number, unit in enumerate(units, start=1) for layer in unit.layers]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, COLUMNS, strict=True)]
     yield "# fmt: off"
@@ -56,7 +56,7 @@ def _table(name: str, units: Sequence[Unit]) -> Iterator[str]:
 
 
 def _aligned(cell: str, width: int) -> str:
-    """A cell with its comma; numbers stand right, words left."""
+    """A cell with its comma; numbers are right-aligned, words left-aligned."""
     return f"{cell.rjust(width)}," if cell.isdigit() else f"{cell},".ljust(width + 1)
 
 
@@ -68,7 +68,7 @@ def _cells(layer: Layer) -> tuple[str, ...]:
 
 
 def constants(plan: Plan, only_size: Size | None) -> Iterator[str]:
-    """Lines of what the tables do not say."""
+    """Lines of the constants that are not in the tables."""
     spec = plan.spec
     layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
     used = sorted({layer.activation for layer in layers} - {"none"})
@@ -137,7 +137,7 @@ def _detector_constants(plan: Plan, head: SsdLite) -> Iterator[str]:
 
 
 def endpoints_inside(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:
-    """Number of a block -> (modules of it up to there, name) of each endpoint inside that a dense head reads."""
+    """Index of a block -> (number of its modules before it, name) of each endpoint inside that a dense head reads."""
     wanted = {name for unit in plan.dense for name in _endpoints_of(plan, unit) if "/" in name}
     found: dict[int, tuple[tuple[int, str], ...]] = {}
     for number, unit in enumerate(plan.features, start=1):
@@ -149,7 +149,7 @@ def endpoints_inside(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:
 
 
 def _endpoints_of(plan: Plan, unit: Unit) -> list[str]:
-    """Names of the endpoints that a unit reads; the output of a block goes by the block's own name."""
+    """The names of the endpoints that a unit reads; the output of a block has the block's name."""
     heads = {other.name for other in plan.dense}
     return [name if name in heads else name.removesuffix("/output") for name in unit.reads]
 

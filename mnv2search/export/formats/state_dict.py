@@ -1,4 +1,4 @@
-"""Weights with the spec they belong to."""
+"""Weights with their spec."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mnv2search.spec.model_spec import ModelSpec
 
 
 class StateDictExporter:
-    """`.pt`: a dict of the state dict, the spec's YAML text and the format's version, free of code."""
+    """`.pt`: a dict of the state dict, the spec's YAML text and the format's version, without code."""
 
     suffix = ".pt"
 
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
-        """Writes the dict, builds the network anew from it and compares the two."""
+        """Write the dict, build the network again from it and compare the two."""
         model = network(spec, weights=weights, seed=seed)
         content = torch_bytes({**told_of(spec, learned_beside(weights)), "state_dict": model.state_dict()})
         return write_checked(model, to, seed=seed, content=content, load=self.load)

@@ -1,4 +1,4 @@
-"""A TFLite model, written straight from the plan."""
+"""A TFLite model, written directly from the plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TfliteExporter(LoweredExporter):
     precisions = ("fp32", "fp16", "int8")
 
     def check(self, spec: ModelSpec) -> None:  # noqa: ARG002
-        """Refuse nothing but a missing runtime."""
+        """Raise an error only if the runtime is missing."""
         _litert()
 
     def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:
@@ -35,10 +35,10 @@ class TfliteExporter(LoweredExporter):
         return tflite_bytes(plan, arrays, ranges=ranges, half=precision.kind == "fp16")
 
     def run(self, source: Path | bytes) -> Run:
-        """The function that a model computes."""
+        """The function computed by a model."""
         model = {"model_path": str(source)} if isinstance(source, Path) else {"model_content": source}
         interpreter = _litert().Interpreter(**model, num_threads=1)
-        with quiet():  # it says that it uses XNNPACK
+        with quiet():  # it prints that it uses XNNPACK
             interpreter.allocate_tensors()
         (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
 

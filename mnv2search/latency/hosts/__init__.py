@@ -1,1 +1,1 @@
-"""How files and a program reach another machine, and how its answers come back; one module a kind of connection."""
+"""Transports of files, programs and their output to and from other machines; one module per kind of connection."""

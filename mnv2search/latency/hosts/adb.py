@@ -1,7 +1,7 @@
-"""An Android device over the user's adb server, so that the cable stays shared with everything else that uses it.
+"""An Android device over the user's adb server, so that other programs can use the cable at the same time.
 
-The library is adbutils: it speaks to the server as the ``adb`` program does, brings a server along where none is
-installed, and is kept up. adb-shell, which speaks the wire protocol itself, would have to take the cable for itself.
+The library is adbutils: it talks to the server like the ``adb`` program, ships a server in case none is installed,
+and is maintained. adb-shell implements the wire protocol itself and would need exclusive use of the cable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The folder of an Android device that the shell user may write to and run programs from.
 WORK = "/data/local/tmp/mnv2search"
 CONNECT_S = 10.0
-# States that a device is in for a moment while it connects.
+# Transient states of a connecting device.
 PASSING = frozenset({"connecting", "authorizing", "offline"})
 SETTLE_S = 3.0
 CHUNK = 1 << 16
@@ -35,7 +35,7 @@ COMPLAINT = "runner.err"
 class AdbTransport(ShellTransport):
     """A device by its serial number as ``adb devices`` lists it, or by ``host:port`` if it listens on the network.
 
-    The server is the ``host:port`` of adb's; empty takes adb's own default.
+    `server` is the ``host:port`` of the adb server; empty takes adb's default.
     """
 
     def __init__(self, serial: str, *, work: str = WORK, server: str = "") -> None:
@@ -85,14 +85,14 @@ class AdbTransport(ShellTransport):
         return AdbChannel(connection, self)
 
     def complaint(self) -> str:
-        """What the last started program wrote to its standard error."""
+        """The standard error of the last started program."""
         try:
             return self._inside(f"tail -n 20 {COMPLAINT}", timeout_s=COMMAND_S).output.strip().replace("\n", " / ")
         except HostLostError:
             return ""
 
     def close(self) -> None:
-        """Forget the device; the server keeps its connection, which others may use."""
+        """Drop the device; the server keeps its connection, which other programs may use."""
         self._device = None
 
     def _attached(self) -> dict[str, str]:
@@ -109,7 +109,7 @@ class AdbTransport(ShellTransport):
         del given  # adb copies files by its own protocol
         assert self._device is not None
         with self._failing("does not answer"):
-            # in a shell of its own, since `exit` would take the one that reports the code along
+            # in a separate shell, since `exit` would also end the one that reports the exit code
             done = self._device.shell2(f"sh -c {shlex.quote(line)}", timeout=timeout_s)
         return Completed(done.returncode, done.output, "")
 
@@ -144,7 +144,7 @@ class AdbChannel(LineChannel):
             raise HostLostError(f"the connection to {self._name} broke ({error})") from error
 
     def complaint(self) -> str:
-        """The end of what the program wrote to its standard error."""
+        """The end of the program's standard error."""
         return self._transport.complaint()
 
     def close(self) -> None:

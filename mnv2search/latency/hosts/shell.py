@@ -1,4 +1,4 @@
-"""The bases of transports to a machine with a POSIX shell and a work folder, and of programs that run there."""
+"""Base classes of transports to a machine with a POSIX shell and a work folder, and of programs there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*
 
 
 class ShellTransport(ABC):
-    """Copies files into the work folder and runs programs there.
+    """A transport that copies files into the work folder and runs programs there.
 
-    Shell lines are made of quoted words, and of names that `FILE` matches. The `name` opens the transport again.
+    Shell lines consist of quoted words and of names that match `FILE`. The `name` opens the transport again.
     """
 
     def __init__(self, name: str, work: str) -> None:
@@ -30,17 +30,17 @@ class ShellTransport(ABC):
 
     @abstractmethod
     def _shell(self, line: str, *, timeout_s: float, given: bytes = b"") -> Completed:
-        """Run a shell line, with `given` as its standard input where the connection has one."""
+        """Run a shell line, with `given` as its standard input if the connection supports one."""
 
     @abstractmethod
     def _copy(self, name: str, content: bytes, *, part: str, then: str) -> None:
-        """Copy a file to the name `part`, and run the shell line `then`, which checks its size and renames it."""
+        """Copy a file to the name `part` and run the shell line `then`, which checks its size and renames it."""
 
     def push(self, files: Mapping[str, bytes]) -> None:
-        """Copy files into the work folder, except those that exist there."""
+        """Copy files into the work folder, except files that already exist there."""
         for name in files:
             if not FILE.fullmatch(name):
-                raise ValueError(f"{name!r} is no name for a file on another machine")
+                raise ValueError(f"{name!r} is not a valid name for a file on another machine")
         names = shlex.join(files)
         folders = shlex.join({name.rpartition("/")[0] for name in files} - {""})
         mkdir = f"mkdir -p {folders}; " if folders else ""
@@ -63,7 +63,7 @@ class ShellTransport(ABC):
 
 
 class LineChannel(ABC):
-    """A channel to a program on the machine `name`, whose lines a thread of its own reads."""
+    """A channel to a program on the machine `name`; a separate thread reads the program's lines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -72,7 +72,7 @@ class LineChannel(ABC):
 
     @abstractmethod
     def _received(self) -> Iterable[str]:
-        """The lines, until the program ends; an OSError or a ValueError ends them too."""
+        """The lines, until the program ends or reading raises an OSError or a ValueError."""
 
     def _reason(self) -> str:
         """The reason why the connection broke, if the program gave one."""

@@ -1,4 +1,4 @@
-"""Another machine over the system's own ``ssh``: the user's configuration, keys, agent and known hosts apply."""
+"""Another machine over the system's ``ssh`` program, with the user's configuration, keys, agent and known hosts."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.hosts.shell import COMMAND_S, LineChannel, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
-# Below the home folder over there; an absolute path is taken as it is.
+# Relative to the home folder on the machine; an absolute path is used unchanged.
 WORK = ".cache/mnv2search"
 CONNECT_S = 15
-# A connection over which nothing comes for 3 times this long is dead.
+# A connection without any data for 3 times this long is dead.
 ALIVE_S = 10
 SSH_FAILED = 255
-# Bytes a second that a slow link manages, for the time limit of a copy.
+# Bytes per second of a slow link, for the time limit of a copy.
 SLOWEST_LINK = 100_000
-# Of what the program wrote to its standard error.
+# Number of lines of the program's standard error that are kept.
 KEPT_LINES = 20
 END_S = 3.0
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
-# Messages of ssh about lasting faults, and what to do. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
+# Messages of ssh about permanent errors, with hints. Source: OpenSSH 9.2, sshconnect.c and ssh.c.
 FINAL = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is another than before: find out why, then ssh-keygen -R",
+        "its host key has changed: find out why, then run ssh-keygen -R",
     ),
     ("Host key verification failed", "its host key is not known: connect once with {ssh} to check and accept it"),
     ("No host key is known", "its host key is not known: connect once with {ssh} to check and accept it"),
     ("Permission denied", "ssh needs a key or an agent that works without a question: try {ssh} -o BatchMode=yes"),
     ("Too many authentication failures", "name the key in {config} (IdentityFile, IdentitiesOnly)"),
     ("Could not resolve hostname", "check the name of the host"),
-    ("Bad configuration option", "mend {config}"),
+    ("Bad configuration option", "fix {config}"),
 )
 
 
 class SshTransport(ShellTransport):
-    """A connection that all commands share, and a work folder in the user's home over there.
+    """A connection that all commands share, and a work folder in the user's home on the machine.
 
-    It never asks a question (`BatchMode`) and refuses hosts whose key is not known (`StrictHostKeyChecking`). The
-    address is ``[user@]host[:port]``, with an IPv6 address in brackets; the file `config` takes the place of the
-    user's configuration.
+    The connection never prompts (`BatchMode`) and rejects hosts with an unknown key (`StrictHostKeyChecking`). The
+    address is ``[user@]host[:port]``, with an IPv6 address in brackets; the file `config` replaces the user's
+    configuration.
     """
 
     def __init__(self, address: str, *, config: str = "", work: str = WORK) -> None:
@@ -63,7 +63,7 @@ class SshTransport(ShellTransport):
     def connect(self) -> None:
         """Connect, or connect again, and make the work folder."""
         self.close()
-        # Unix sockets take 100 characters at most, so the folder is near the root and not below a user's.
+        # Paths of Unix sockets have at most 100 characters, so the folder is near the root, not in a user's folder.
         self._sockets = tempfile.TemporaryDirectory(prefix="mnv2s-", dir="/tmp")
         work = shlex.quote(self._work)
         try:
@@ -138,12 +138,12 @@ class SshTransport(ShellTransport):
         words += ["-p", str(self._port)] if self._port else []
         for key, value in options.items():
             words += ["-o", f"{key}={value}"]
-        # The user's own shell over there may be any; this much all of them understand alike.
+        # The user's login shell on the machine is unknown; every shell interprets this line in the same way.
         return [*words, "--", self._target, f"exec sh -c {shlex.quote(line)}"]
 
 
 def _parsed(address: str) -> tuple[str, str, int]:
-    """User, host and port of an address, none of which ssh could take for an option."""
+    """User, host and port of an address, checked so that ssh cannot mistake them for options."""
     hint = "write ssh://user@host or ssh://user@host:port"
     user, at, rest = address.rpartition("@")
     if rest.startswith("["):
@@ -170,9 +170,9 @@ def _failure(name: str, errors: str, *, config: str = "") -> DeviceError:
 
 
 class ProgramChannel(LineChannel):
-    """A channel over a local program, such as ``ssh``, that runs in a session of its own.
+    """A channel over a local program, such as ``ssh``, that runs in a separate session.
 
-    Ctrl-C on the terminal therefore reaches us and not the program, which is ended by closing its input.
+    Ctrl-C on the terminal therefore interrupts this process but not the program, which ends when its input is closed.
     """
 
     def __init__(self, command: Sequence[str], *, name: str) -> None:
@@ -202,12 +202,12 @@ class ProgramChannel(LineChannel):
             raise HostLostError(f"the connection to {self._name} broke ({self.complaint() or error})") from error
 
     def complaint(self) -> str:
-        """The end of what the program wrote to its standard error."""
+        """The end of the program's standard error."""
         self._listener.join(timeout=END_S)
         return " / ".join(self._complaints)
 
     def close(self) -> None:
-        """Close its input, and end it where that does not."""
+        """Close the program's input, and terminate the program if it does not end."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()

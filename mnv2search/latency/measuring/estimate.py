@@ -1,4 +1,4 @@
-"""The latency of a network, with its interval, from visits on a machine that other work may disturb."""
+"""Estimation of a network's latency and its interval from visits on a machine that other work may disturb."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import NamedTuple
 
 from mnv2search.latency.types import Runs, RunSummary
 
-# The level of a burst is a low quantile of its runs: other work on the machine only ever adds.
+# The level of a burst is a low quantile of its runs, because other work on the machine can only add time.
 LEVEL_QUANTILE = 0.1
-# A preempted run: the wall clock went on for this much longer than the CPU clock.
+# A run counts as preempted if its wall time exceeds its CPU time by this share.
 PREEMPTED_SHARE = 0.05
 PREEMPTED_NS = 50_000
-# Of several processes, the level that counts: low, because some saw no quiet moment; not the lowest, because that one
-# would go on falling with every process.
+# The quantile of the levels of several processes: low, because some processes saw no quiet moment; not the minimum,
+# because the minimum would continue to fall with every process.
 QUIET_PROCESS = 0.25
-# What a network slows down by where the reference slows down by 1, both as logarithms: where the slope starts from,
-# and how much variation of the reference outweighs that start. Fitted to 300 random networks under changing load; see
+# Prior of the slope: slow-down of a network per slow-down of the reference, both as logarithms; and the variation of
+# the reference that outweighs this prior. Fitted to 300 random networks under changing load; see
 # docs/research/2026-11-24-latency-estimators.md.
 SYMPATHY = 0.45
 SYMPATHY_WEIGHT = 2.0
-# Half-width for every unit of slow-down that had to be taken off.
+# Half-width for every unit of slow-down that was subtracted.
 SYMPATHY_ERROR = 0.2
-# A visit counts the less the slower the reference was beside it: by a factor of e for so much, as a logarithm.
+# The weight of a visit falls by a factor of e for this slow-down of the reference around it, as a logarithm.
 # Weighting brought the spread of 40 processes from 5.6, 9.1 and 10.3 % to 4.6, 5.9 and 7.7 %; see
 # docs/research/2026-11-24-latency-estimators.md.
 QUIET_SCALE = 0.03
-# The share of the visits' weight that is left out at either end.
+# The share of the visits' weight that is trimmed at either end.
 TRIM = 0.2
-# What is known of the scatter of visits in general, worth three visits.
+# Prior of the standard deviation of visits, with the weight of three visits.
 PRIOR_SD = 0.03
 PRIOR_VISITS = 3
-# Half-width that no number of visits in one process gets under: two processes differ by so much.
+# Minimum half-width from one process, whatever the number of visits: two processes differ by this much.
 PROCESS_HALF_WIDTH = 0.022
-# What is added to that in the first process on a device, which cannot know whether it has seen the machine quiet;
-# each further process that is remembered brings it down.
+# Additional half-width in the first process on a device, which cannot know whether the machine was ever quiet; each
+# remembered process reduces it.
 FIRST_PROCESS_HALF_WIDTH = 0.03
 NOISY_SLOWDOWN = 0.25
 NOISY_DROPPED = 0.5
@@ -46,8 +46,8 @@ NOISY_HALF_WIDTH = 0.06
 class Visit(NamedTuple):
     """One burst of a network between two bursts of the reference.
 
-    `level_ms` is the low quantile of the runs, and `reference_ms` that of the reference, mean of before and after.
-    `dropped` are the preempted runs that were discarded; `preempted` are all, discarded or not.
+    `level_ms` is the low quantile of the runs, and `reference_ms` the mean of the low quantiles of the reference
+    before and after. `dropped` counts the preempted runs that were discarded, `preempted` all preempted runs.
     """
 
     level_ms: float
@@ -63,8 +63,8 @@ class Estimate(NamedTuple):
     """A latency without its device: see `mnv2search.latency.types.Latency`.
 
     Attributes:
-        half_width: of the 95 % interval, relative.
-        scatter: the part of it that more visits can reduce.
+        half_width: relative half-width of the 95 % interval.
+        scatter: part of the half-width that more visits can reduce.
     """
 
     median_ms: float
@@ -100,7 +100,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def level_ms(runs: Runs, *, by_cpu: bool) -> float:
-    """The low quantile of a burst, by CPU time or by the clock on the wall."""
+    """The low quantile of a burst, by CPU time or by wall time."""
     if isinstance(runs, RunSummary):
         return runs.low_ms
     return quantile([(cpu if by_cpu else wall) / 1e6 for wall, cpu in runs], LEVEL_QUANTILE)
@@ -109,8 +109,8 @@ def level_ms(runs: Runs, *, by_cpu: bool) -> float:
 def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
     """The statistics of a burst of at least one run, with the level of the reference around it.
 
-    With `by_cpu`, the runs used one thread, so that their CPU time counts and shows which were preempted. If fewer
-    than three runs were undisturbed, the CPU time of all is used.
+    With `by_cpu`, the runs used one thread, so that their CPU time is used and shows which runs were preempted. If
+    fewer than three runs were undisturbed, the CPU time of all runs is used.
     """
     if isinstance(runs, RunSummary):
         return Visit(runs.low_ms, runs.median_ms, runs.p90_ms, reference_ms, runs.count, dropped=0, preempted=0)
@@ -132,7 +132,7 @@ def visit_of(runs: Runs, reference_ms: float, *, by_cpu: bool) -> Visit:
 
 
 def reference_level_ms(here: Sequence[float], earlier: Sequence[float] = ()) -> float:
-    """The level of the reference on an undisturbed machine, by its levels in this process, one a burst.
+    """The level of the reference on an undisturbed machine, from its levels in this process, one per burst.
 
     `earlier` are the results of this function in earlier processes.
     """
@@ -143,11 +143,11 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
     """The latency on an undisturbed machine.
 
     Part of the reference's slow-down is subtracted from each visit, in logarithms: by the slope of these visits,
-    shrunk towards the slope of networks in general. The level is the trimmed mean of the results, in which a quiet
-    visit has more weight than a disturbed one. The median of an inference is that level times a low quantile of the
-    bursts' ratios of median to level, which is the ratio of an undisturbed burst.
+    shrunk towards the prior slope. The level is the trimmed mean of the results, in which a quiet visit has more
+    weight than a disturbed one. The median of an inference is this level times the median-to-level ratio of an
+    undisturbed burst, which is a low quantile of the bursts' ratios.
 
-    `undisturbed_ms` comes from `reference_level_ms`, and rests on so many `earlier` processes besides this one.
+    `undisturbed_ms` comes from `reference_level_ms`; `earlier` is the number of earlier processes it is based on.
     """
     slowdowns = [math.log(v.reference_ms / undisturbed_ms) for v in visits]
     seen = [math.log(v.level_ms) for v in visits]
@@ -172,7 +172,7 @@ def estimate(visits: Sequence[Visit], undisturbed_ms: float, *, earlier: int = 0
 
 
 def _slope(slowdowns: Sequence[float], seen: Sequence[float]) -> float:
-    """How much of the reference's slow-down these visits share, between nothing and all."""
+    """The share of the reference's slow-down in these visits, from 0 to 1."""
     mean_x, mean_y = fmean(slowdowns), fmean(seen)
     together = sum((x - mean_x) * (y - mean_y) for x, y in zip(slowdowns, seen, strict=True))
     alone = sum((x - mean_x) ** 2 for x in slowdowns)
@@ -180,9 +180,9 @@ def _slope(slowdowns: Sequence[float], seen: Sequence[float]) -> float:
 
 
 def _sampling_half_width(levels: Sequence[float], weights: Sequence[float]) -> float:
-    """Half of the 95 % interval of a weighted mean over visits, with what is known of visits in general."""
+    """Half of the 95 % interval of a weighted mean over visits, with the prior of their scatter."""
     total = sum(weights)
-    # Kish's effective number of visits: so many of equal weight would say as much.
+    # Kish's effective sample size: the number of visits of equal weight with the same information.
     count = total**2 / sum(w**2 for w in weights)
     mean = fmean(levels, weights)
     squares = count * fmean([(y - mean) ** 2 for y in levels], weights)
@@ -194,7 +194,7 @@ def _sampling_half_width(levels: Sequence[float], weights: Sequence[float]) -> f
 
 
 def _trimmed_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The weighted mean of the values, without those that hold the first and the last `TRIM` of the weight."""
+    """The weighted mean of the values, with a share `TRIM` of the weight trimmed at either end."""
     low, high = TRIM * sum(weights), (1 - TRIM) * sum(weights)
     below = kept = total = 0.0
     for value, weight in sorted(zip(values, weights, strict=True)):

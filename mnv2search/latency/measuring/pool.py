@@ -1,4 +1,4 @@
-"""Several equal devices that share the work and are compared with one another."""
+"""Pools of equal devices, which share the work and are compared with one another."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ LOG = logging.getLogger("mnv2search.latency")
 
 # Properties that the members of a pool must have in common.
 ALIKE = ("hardware", "machine", "runtime", "runtime_version", "threads", "pinned", "dtype", "batch", "delegate")
-# Every member measures these first. A small and a large network besides the reference: a board with slow memory shows
-# on the large one only.
+# Every member measures these first: a small and a large network besides the reference, because slow memory shows only
+# on a large network.
 ANCHORS = (
     REFERENCE,
     ModelSpec(name="anchor-small", width=0.35, resolution=96, blocks=MOBILENET_V2_BLOCKS),
     ModelSpec(name="anchor-large", width=1.0, resolution=224, blocks=MOBILENET_V2_BLOCKS),
 )
-# A member disagrees when it is off by more than this beyond its own interval.
+# A member disagrees if it deviates by more than this beyond its own interval.
 DISAGREES = 0.05
-# A member ends its visit before it stops; one that hangs is left behind.
+# A member finishes its visit before it stops; the pool does not wait longer than this.
 STOP_S = 5.0
 
 
 class Disagreement(NamedTuple):
-    """A member whose latencies of the anchors differ from its siblings', and whether it is used nevertheless.
+    """A member whose latencies of the anchors differ from those of the other members, and whether it is still used.
 
-    The ratio is that of its latency to the median of all members, as the geometric mean over the anchors.
+    `ratio` is its latency over the median of all members, as the geometric mean over the anchors.
     """
 
     name: str
@@ -51,7 +51,11 @@ class Disagreement(NamedTuple):
 
 
 class Pool(MeasuredDevice):
-    """Two or more equal devices as one, which closes them; an OptionError if they are not alike, or one is twice."""
+    """Two or more equal devices as one device, which closes them at the end.
+
+    Raises:
+        OptionError: the devices differ, or one occurs twice.
+    """
 
     def __init__(self, members: Sequence[LatencyDevice]) -> None:
         first = members[0].info
@@ -65,7 +69,7 @@ class Pool(MeasuredDevice):
                     )
         names = [member.info.name for member in members]
         if len(set(names)) < len(names):
-            raise OptionError(f"a device is there twice: {SEPARATOR.join(names)}", hint="name each once")
+            raise OptionError(f"a device is given twice: {SEPARATOR.join(names)}", hint="name each once")
         self.members = tuple(members)
         hosts = SEPARATOR.join(member.info.host for member in members)
         self._info = replace(first, name=SEPARATOR.join(names), host=hosts)
@@ -89,10 +93,11 @@ class Pool(MeasuredDevice):
 
 
 class PoolMeasurer:
-    """Spreads networks over one measurer per member, and drops members that fail or disagree.
+    """A measurer that distributes networks over one measurer per member, and drops members that fail or disagree.
 
-    First, every member measures `ANCHORS`. Those that disagree with the median are no longer used. Without a
-    majority, as with two members, only the slowest are used, since a network that is fast enough there is so on all.
+    First, every member measures `ANCHORS`. Members that disagree with the median are no longer used. Without a
+    majority, as with two members, only the slowest are used: a network that is fast enough there is fast enough on
+    all members.
     """
 
     def __init__(self, measurers: Sequence[Measurer]) -> None:
@@ -103,12 +108,12 @@ class PoolMeasurer:
 
     @property
     def reference_ms(self) -> float | None:
-        """Undisturbed level of the reference, median over the members; None before the first measurement."""
+        """The undisturbed level of the reference, median over the members; None before the first measurement."""
         levels = [m.reference_ms for m in self._members if m.reference_ms is not None]
         return median(levels) if levels else None
 
     def forget(self, spec: ModelSpec) -> None:
-        """Drop the visits to a network."""
+        """Discard the visits to a network."""
         for member in self._all:
             member.forget(spec)
 
@@ -123,7 +128,7 @@ class PoolMeasurer:
     ) -> tuple[Latency, ...]:
         """The latency of every network, in the order given, each from one member; see `Measurer.measure`.
 
-        If no member is left, the error of the last one is raised.
+        If no member is left, this raises the error of the last one.
         """
         if not specs:
             return ()
@@ -140,7 +145,7 @@ class PoolMeasurer:
         try:
             return self._spread(specs, measure, on_progress)
         except DeviceError:
-            # a network that every member refuses is no reason to drop them
+            # a network that every member refuses is not a reason to drop them
             self._members = before
             raise
 
@@ -158,7 +163,7 @@ class PoolMeasurer:
         return tuple(latencies[spec] for spec in specs)
 
     def _compare(self, time_s: float | None) -> None:
-        """Let every member measure the anchors, once, for at most half of the time, and drop those that disagree."""
+        """Measure the anchors once on every member, in at most half of the time, and drop members that disagree."""
         if self._compared:
             return
         half_s = None if time_s is None else time_s / 2
@@ -171,7 +176,7 @@ class PoolMeasurer:
             member: geometric_mean(one.median_ms / middle for one, middle in zip(latencies, medians, strict=True))
             for member, latencies in measured.items()
         }
-        # with as many on one side as on the other, the median is halfway between them
+        # for an even number of members, the median is halfway between the two in the middle
         factor = 2 if len(measured) % 2 == 0 else 1
         odd = {
             member
@@ -196,7 +201,7 @@ class PoolMeasurer:
     def _each(
         self, measure: Measure, shares: Sequence[Sequence[ModelSpec]], reports: Sequence[OnProgress | None]
     ) -> list[tuple[Latency, ...] | None]:
-        """The latencies of each member's share, measured at once; None of a member that failed, which is dropped."""
+        """The latencies of each member's share, measured in parallel; None for a failed member, which is dropped."""
         members = list(self._members)
         latencies: list[tuple[Latency, ...] | None] = [None] * len(members)
         errors: dict[int, BaseException] = {}

@@ -1,4 +1,4 @@
-"""Pauses while a device throttles, which the reference network shows."""
+"""Detection of thermal throttling by the reference network, and pauses to cool."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from mnv2search.latency.measuring.estimate import quantile
 
 LOG = logging.getLogger("mnv2search.latency")
-# A shorter pause is not logged: it would read as 0 s.
+# Shorter pauses are not logged, because they would be shown as 0 s.
 LOGGED_S = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
 class Cooler:
-    """Watches the reference and pauses while it stays slow.
+    """A throttling monitor that pauses while the reference stays slow.
 
     Attributes:
-        name: of the device, for messages.
-        slowdown: of the reference beyond its level so far, relative, that counts as throttling.
-        bursts: of the reference in a row that must all be slower by that: a passing disturbance is shorter.
-        pause_s: the first pause; each further one in a row is twice as long, up to `longest_s`.
-        total_s: of all pauses in one call; after that, measuring continues and the results are noisy.
+        name: name of the device, for messages.
+        slowdown: relative slow-down of the reference that counts as throttling.
+        bursts: number of consecutive slow reference bursts that count; a passing disturbance is shorter.
+        pause_s: length of the first pause; each consecutive pause is twice as long, up to `longest_s`.
+        total_s: total of the pauses in one call; after that, measuring continues and the results are noisy.
         paused_s: time spent in pauses.
     """
 
@@ -39,9 +39,9 @@ class Cooler:
     _seen: int = field(default=0, init=False)
 
     def watch(self, levels_ms: Sequence[float], *, undisturbed_ms: float, left_s: float | None) -> None:
-        """Pause if the latest levels of the reference, given oldest first, are all far above the undisturbed one.
+        """Pause if the latest levels of the reference, given oldest first, are all far above the undisturbed level.
 
-        A pause never takes more than a quarter of the time that is left for measuring.
+        A pause takes at most a quarter of the remaining time for measuring.
         """
         fresh = levels_ms[self._seen :][-self.bursts :]
         if len(fresh) < self.bursts:

@@ -1,4 +1,4 @@
-"""The one measuring loop: short visits to every candidate in turn, each beside a reference network."""
+"""The measuring loop: short visits to every candidate in turn, between bursts of a reference network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
 
-# MobileNetV2 0.5 at 160 px: short, and its weights do not fit the inner caches, so that it feels what others do.
+# MobileNetV2 0.5 at 160 px: fast, but its weights exceed the inner caches, so load affects it like other networks.
 REFERENCE = ModelSpec(name="reference", width=0.5, resolution=160, blocks=MOBILENET_V2_BLOCKS)
 
 
@@ -27,14 +27,14 @@ class Settings:
 
     Attributes:
         half_width: stop when the reducible part of the interval's relative half-width is below this.
-        min_visits: to every network, unless it clearly does not fit the budget or time is up.
-        max_visits: to any network in one call.
-        burst_ms: of a network in one visit.
-        reference_burst_ms: of the reference before and after it.
-        warm_ms: of untimed runs before every burst, which has at least two.
-        min_runs: least number of timed runs in a burst.
-        loaded: number of networks that stay loaded, at up to 100 MB each. If there are more, they are loaded again in
-            every round and visited `visits_a_load` times in a row.
+        min_visits: minimum visits to every network, unless it clearly exceeds the budget or time is up.
+        max_visits: maximum visits to a network in one call.
+        burst_ms: length of a network's burst in one visit.
+        reference_burst_ms: length of a reference burst before and after the visit.
+        warm_ms: length of the untimed runs before every burst, of which there are at least two.
+        min_runs: minimum number of timed runs in a burst.
+        loaded: number of networks that stay loaded, at up to 100 MB each. More networks are loaded again in every
+            round and visited `visits_a_load` times in a row.
     """
 
     half_width: float = 0.02
@@ -55,15 +55,15 @@ class Settings:
 
 
 OnProgress: TypeAlias = Callable[[int], None]
-"""Called after every visit with the number of networks that are finished."""
+"""Callback after every visit, with the number of finished networks."""
 
 
 class Measurer:
-    """Measures networks on one device side by side, and remembers: measuring again refines.
+    """A measurer of networks on one device, side by side; measuring a network again refines its latency.
 
-    `earlier_reference_ms` are the levels of the reference in earlier processes, from `reference_ms`, which show
-    whether the machine is quiet now. Without a cooler there are no pauses, since on a shared machine its other users,
-    and not heat, slow it down.
+    `earlier_reference_ms` are the levels of the reference in earlier processes, from `reference_ms`; they show
+    whether the machine is quiet now. Without a cooler there are no pauses: a shared machine is slowed down by its
+    other users, not by heat.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Measurer:
 
     @property
     def reference_ms(self) -> float | None:
-        """Undisturbed level of the reference as this process saw it; None before the first measurement."""
+        """The undisturbed level of the reference in this process; None before the first measurement."""
         return reference_level_ms(self._reference_levels) if self._reference_levels else None
 
     def measure(
@@ -107,9 +107,10 @@ class Measurer:
     ) -> tuple[Latency, ...]:
         """The latency of every network, in the order given.
 
-        A network is finished when its interval is narrow enough. With a budget, it is finished at once when the
-        interval lies above the budget, and not before the interval lies to one side of it. After `time_s` no new
-        visit begins, once every network has had one. With `fresh`, earlier visits to these networks are forgotten.
+        A network is finished when its interval is narrow enough. With a budget, it is finished as soon as the
+        interval is above the budget, and continues until the budget is outside of the interval. After `time_s`, no
+        new visit begins once every network has been visited. With `fresh`, earlier visits to these networks are
+        discarded.
 
         Raises:
             DeviceError: the device refuses a network, or `stop` was called.
@@ -155,7 +156,7 @@ class Measurer:
             going = [spec for spec in going if not self._is_done(spec, visits[spec], budget_ms)]
 
     def stop(self) -> None:
-        """Make `measure`, which another thread is in, end with an error."""
+        """Make a `measure` that runs in another thread end with an error."""
         self._stops = True
 
     def _cool(self, ends_ns: int | None) -> None:
@@ -171,13 +172,13 @@ class Measurer:
         return visits >= self._settings.max_visits or self._is_settled(spec, budget_ms)
 
     def forget(self, spec: ModelSpec) -> None:
-        """Drop the visits to a network."""
+        """Discard the visits to a network."""
         self._visits.pop(spec, None)
 
     def _visit(self, specs: Sequence[ModelSpec]) -> None:
-        """Visit each network once, with a burst of the reference between any two of them and at both ends.
+        """Visit each network once, with a burst of the reference between any two visits and at both ends.
 
-        The burst at the end of one call opens the next one where that follows at once.
+        The last burst of one call is also the first burst of the next call if that follows immediately.
         """
         if self._stops:
             raise DeviceError("measuring was stopped")
@@ -236,7 +237,7 @@ class Measurer:
 
 
 class _InThisProcess:
-    """Times bursts of networks that a `RunnerDevice` loads; the last few stay loaded, and so does the reference."""
+    """A timer of bursts on a `RunnerDevice`; the most recent networks and the reference stay loaded."""
 
     round_trip = 1
 

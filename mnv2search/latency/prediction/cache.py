@@ -1,4 +1,4 @@
-"""Measurements of earlier processes, one file per device in the user's cache folder."""
+"""The cache of measurements of earlier processes, one file per device in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ log = logging.getLogger(__name__)
 
 
 class Memory(NamedTuple):
-    """The measurements on a device: the level of the reference in each process, oldest first, and networks."""
+    """The measurements on a device: the reference's level in each process, oldest first, and measured networks."""
 
     reference_ms: tuple[float, ...] = ()
     observations: tuple[Observation, ...] = ()
 
 
 class LatencyCache:
-    """Remembers devices from process to process; a damaged file is set aside with a warning in the log.
+    """A store of measurements from process to process; a damaged file is set aside with a warning in the log.
 
-    The folder is made when something is first saved; None takes `default_folder`.
+    The folder is created at the first save; None takes `default_folder`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -51,7 +51,7 @@ class LatencyCache:
         return self._folder / f"{device.fingerprint}.json"
 
     def load(self, device: DeviceInfo) -> Memory:
-        """The measurements of earlier processes on this very device: hardware, runtime, version, threads, batch."""
+        """The measurements of earlier processes on the same device (hardware, runtime, version, threads, batch)."""
         path = self.path_of(device)
         try:
             return _decoded(read_bytes(path, max_bytes=MAX_BYTES))
@@ -64,10 +64,10 @@ class LatencyCache:
     def save(
         self, device: DeviceInfo, *, reference_ms: float | None, observations: Sequence[Observation] | None
     ) -> None:
-        """Add the level of this process's reference, and put `observations` in place of those before.
+        """Add the reference level of this process, and replace the stored observations.
 
-        They come from `Measurer.reference_ms`, and from `LatencyPredictor.observations`, which holds the earlier
-        ones; None adds or changes nothing.
+        `reference_ms` comes from `Measurer.reference_ms`; `observations` come from `LatencyPredictor.observations`,
+        which includes the earlier ones. None leaves the stored value unchanged.
         """
         known = self.load(device)
         levels = (*known.reference_ms, *(() if reference_ms is None else (reference_ms,)))[-REFERENCES:]
@@ -83,7 +83,7 @@ class LatencyCache:
         remove_leftovers(self._folder)
 
     def measurer(self, device: LatencyDevice, settings: Settings | None = None) -> Measurer | PoolMeasurer:
-        """A measurer that knows the reference's level of earlier processes, and lets other machines cool."""
+        """A measurer with the reference levels of earlier processes; on other machines, it pauses to cool."""
         if isinstance(device, Pool):
             return PoolMeasurer([self._of_one(member, settings) for member in device.members])
         return self._of_one(device, settings)
@@ -94,12 +94,12 @@ class LatencyCache:
         return Measurer(device, settings, earlier_reference_ms=self.load(info).reference_ms, cooler=cooler)
 
     def predictor(self, device: LatencyDevice) -> LatencyPredictor:
-        """A predictor that knows the networks measured by earlier processes."""
+        """A predictor with the networks measured by earlier processes."""
         return LatencyPredictor(device.info, earlier=self.load(device.info).observations)
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
-    """Where the cache lies: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
+    """The folder of the cache: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
 
     >>> default_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
     '/var/cache/mnv2search/latency'
@@ -119,7 +119,7 @@ class _Document:
 
 
 def _decoded(content: bytes) -> Memory:
-    """The content of a cache file; empty if another version with other features or another format wrote it."""
+    """The content of a cache file; empty if its features or format are those of another version."""
     document = json_as(_Document, content)
     if document.format != FORMAT:
         return Memory()

@@ -1,4 +1,4 @@
-"""The features of networks: sums over layers, each of which takes time at some rate of the device."""
+"""The features of networks: amounts of work summed over layers, each with a rate of time on the device."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 # Convolutions on x86 and Arm work on blocks of channels; 16 is the widest in use (AVX-512).
 BLOCK = 16
-# A map this small leaves a pointwise convolution too few columns to work on at full speed.
+# On a map this small, a pointwise convolution has too few columns to run at full speed.
 SMALL_SIDE = 8
-# XNNPACK's and ONNX Runtime's matrix products fill tiles of this many pixels with AVX-512; what a map lacks to a
-# multiple of it is computed for nothing. Found by the errors on maps of 8, 10 and 4 px against those of 7 and 14.
+# XNNPACK's and ONNX Runtime's matrix products compute tiles of this many pixels with AVX-512, padding the last tile
+# of a map. Found by comparing the errors on maps of 8, 10 and 4 px with those of 7 and 14.
 TILE = 7
-# Depthwise kernels of this side and larger ones share their features.
+# Depthwise kernels of this side or larger share their features.
 LARGE_KERNEL = 7
-# Weights that stay in a processor's caches from one inference to the next; those beyond come from memory every time.
+# Number of weights that stay in a processor's caches between inferences; further ones are read from memory each time.
 # Found on a server with 32 MiB of shared last-level cache; ridge regression finds the rate, so it need not be exact.
 CACHED_WEIGHTS = 2.5e6
 # Units in the cache, at 3 kB each.
 MAX_UNITS = 16_384
 
-# Feature -> ms per million (or per piece): where a device's rates start from before anything is measured on it.
+# Feature -> ms per million (or per item): the prior of a device's rates, before any measurement on it.
 # Fitted to random networks of the space mnv2 on ONNX Runtime, one core of a server; see benchmarks/predictor.py.
 RATES = {
     "networks": 0.0043,
@@ -68,9 +68,9 @@ _SCALE: Matrix = np.array([1.0 if name in _PIECES else 1e-6 for name in NAMES])
 
 
 class FeatureTable:
-    """Turns plans into features, and caches those of units.
+    """A converter from plans to features, with a cache for the features of units.
 
-    Units are known by identity, since the plan returns the same units again and again, and hashing one is slow.
+    Units are compared by identity: plans share their units, and hashing a unit is slow.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class FeatureTable:
         if place == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
         self._rows[place] = _unit_features(unit)
-        # Holding the unit keeps its identity from being given to another.
+        # The reference to the unit prevents the reuse of its id.
         self._places[id(unit)] = (unit, place)
         return place
 
@@ -124,7 +124,7 @@ def _unit_features(unit: Unit) -> Matrix:
         for name, amount in _convolution(layer):
             add(name, amount)
         if layer.activation == "relu6":
-            # ONNX Runtime 1.32 clips in a pass of its own, which makes MobileNetV2 a tenth slower than with ReLU.
+            # ONNX Runtime 1.32 clips in a separate pass, which makes MobileNetV2 a tenth slower than with ReLU.
             add("clipped_maps", out)
         if layer.activation in ("hard_swish", "silu"):
             add("slow_activation_maps", out)

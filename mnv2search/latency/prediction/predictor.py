@@ -1,4 +1,4 @@
-"""Latency predicted from networks measured on the same device, with its error."""
+"""Latency prediction, with its error, from networks measured on the same device."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 
-# How strictly a device's rates are held to the prior, as a share of the noise; the best is found by leaving one out.
+# Candidates for the ridge penalty on deviations from the prior, relative to the noise; chosen by leave-one-out error.
 STRICTNESS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
-# Relative error of a prediction before anything was measured, and the least ever claimed.
+# Relative error of a prediction before any measurement, and the minimum reported error.
 UNKNOWN_ERROR = 0.4
 LEAST_ERROR = 0.01
-# Observations of earlier processes are dropped when they miss today's by this much in the median.
+# Observations of earlier processes are dropped if their median error on the current ones exceeds this.
 STALE = 0.06
 ANCHORS = 3
-# An observation that misses by more than this many times the typical error counts less.
+# An observation with an error above this many times the typical error has less weight.
 HUBER = 2.0
-# A prediction extrapolates where a feature's share of the latency exceeds any measured by so much, or the latency
-# lies beyond all that was measured by this factor.
+# A prediction extrapolates if a feature's share of the latency exceeds every measured share by this much, or if the
+# latency exceeds the measured range by this factor.
 MORE_SHARE = 0.05
 FARTHER = 1.5
 REMEMBERED = 600
-# What a factor of e in latency counts for beside a share of the latency.
+# Weight of a factor of e in latency, relative to a share of the latency.
 SIZE_WEIGHT = 0.1
-# Observations below which there is nothing to be seen.
+# Minimum number of observations for fitting the residual.
 LEAST = 40
-# Distances over which the residual stays alike, in units of the typical spread of an input, and the variance of one
-# observation over that of the residual; the best pair is found by leaving one out.
+# Candidates for the length scale of the residual, in units of the typical spread of an input, and for the variance of
+# one observation over that of the residual; the best pair is chosen by leave-one-out error.
 LENGTHS = (2.0, 3.0, 5.0, 8.0)
 NOISES = (0.05, 0.1, 0.3, 1.0, 3.0)
-# An observation that is missed by more counts as missed by so much.
+# Larger errors of an observation are clipped to this.
 CAP = 0.1
-# The pair is looked for anew when there are so many times more observations.
+# The pair is chosen again when the number of observations has grown by this factor.
 GROWN = 1.1
-# How firmly a rate is believed before anything is measured, relative to the noise of one measurement.
+# Prior precision of a rate before any measurement, relative to the noise of one measurement.
 CHOICE_STRICTNESS = 0.03
 
 
 class Observation(NamedTuple):
-    """A measured network as the predictor keeps it."""
+    """A measured network as stored by the predictor."""
 
     features: tuple[float, ...]
     ms: float
 
 
 class _Fit(NamedTuple):
-    """Rates with what is known of them, relative to the scaled prior `unit`."""
+    """Fitted rates and their uncertainty, relative to the scaled prior `unit`."""
 
     rates: Matrix
     unit: Matrix
@@ -64,11 +64,11 @@ class _Fit(NamedTuple):
 
 
 class LatencyPredictor:
-    """Predicts latencies on one device; every measurement makes it better.
+    """A predictor of latencies on one device, which every measurement improves.
 
-    A latency is a sum of features of the network at rates of the device. The rates start from a prior, scaled to
-    what was measured, and leave it as far as the measurements warrant: ridge regression on relative errors. The
-    observations of an earlier process on the same device are dropped if they miss what is measured now.
+    A latency is the sum of the network's features times the device's rates. The rates come from ridge regression on
+    relative errors, with a prior that is scaled to the measurements. The observations of an earlier process on the
+    same device are dropped if they disagree with the current measurements.
     """
 
     def __init__(
@@ -88,24 +88,24 @@ class LatencyPredictor:
 
     @property
     def error(self) -> float | None:
-        """Mean relative error on measured networks, each predicted from the others; None below three."""
+        """The mean leave-one-out relative error on measured networks; None for fewer than three networks."""
         if self._residual is not None:
             return float(np.mean(np.abs(self._residual.errors)))
         return self._fit.error
 
     @property
     def scale(self) -> Matrix:
-        """(F,) what a feature is taken to cost here in ms: its rate, or more while little is known of it."""
+        """(F,) the assumed cost of each feature on this device in ms: its rate, or more if the rate is uncertain."""
         return np.maximum(self._fit.rates, self._fit.unit)
 
     @property
     def observations(self) -> tuple[Observation, ...]:
-        """What was learned from, latest last: what to keep for a later process."""
+        """The observations that were fitted, latest last, to be stored for later processes."""
         current = [Observation(features, ms) for features, ms in self._current.items()]
         return (*self._earlier, *current)[-REMEMBERED:]
 
     def fit(self, measured: Sequence[tuple[ModelSpec, float]]) -> None:
-        """Learn from (network, latency in ms), in place of what `fit` was told before."""
+        """Fit (network, latency in ms) pairs, which replace those of earlier calls."""
         features = self._table.matrix_of([plan(spec) for spec, _ in measured])
         self._current = {
             tuple(float(v) for v in row): ms for row, (_, ms) in zip(features, measured, strict=True) if ms > 0
@@ -132,12 +132,12 @@ class LatencyPredictor:
         return ms, np.sqrt(noise**2 * (1 + _leverages(self._fit, relative)))
 
     def has_seen(self, network: Plan) -> bool:
-        """Whether a network with the very same features was learned from."""
+        """Whether a network with the same features was fitted."""
         features = tuple(float(v) for v in self._table.matrix_of([network])[0])
         return features in self._current or any(features == known.features for known in self._earlier)
 
     def extrapolates(self, plans: Sequence[Plan]) -> tuple[bool, ...]:
-        """Whether each network is unlike all that was measured, so that its prediction is a guess."""
+        """Whether each network is unlike all measured networks, so that its prediction is a guess."""
         fit = self._fit
         features = self._table.matrix_of(plans)
         ms = _predicted(fit, features)
@@ -162,7 +162,7 @@ class LatencyPredictor:
         )
 
     def _learn(self, observations: Sequence[Observation]) -> None:
-        """Rates from all observations, and from enough of them what the rates leave over."""
+        """Fit the rates to all observations and, if there are enough, the residual."""
         features, ms = _arrays(observations)
         self._fit = _fitted((features, ms))
         kernel = None if self._residual is None else self._residual.kernel
@@ -176,7 +176,7 @@ class LatencyPredictor:
         return np.asarray(features * self._fit.unit / ms[:, None])
 
     def _shares(self, features: Matrix, ms: Matrix) -> Matrix:
-        """Of each feature in the latency, at what it is taken to cost."""
+        """The share of each feature in the latency, at its assumed cost."""
         return np.asarray(features * self.scale / ms[:, None])
 
     def _is_stale(self) -> bool:
@@ -193,12 +193,12 @@ def _arrays(observations: Sequence[Observation]) -> tuple[Matrix, Matrix]:
 
 
 def _inputs(relative: Matrix, ms: Matrix) -> Matrix:
-    """What the residual depends on: the features' shares of the latency, and how long it is."""
+    """The inputs of the residual: the features' shares of the latency, and the latency itself."""
     return np.column_stack([relative, SIZE_WEIGHT * np.log(ms)])
 
 
 def _predicted(fit: _Fit, features: Matrix) -> Matrix:
-    """Never below a tenth of what the scaled prior says, whatever the rates."""
+    """The predicted latencies, which are at least a tenth of the prediction of the scaled prior."""
     return np.asarray(np.maximum(features @ fit.rates, 0.1 * (features @ fit.unit)))
 
 
@@ -207,7 +207,7 @@ def _leverages(fit: _Fit, relative: Matrix) -> Matrix:
 
 
 def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
-    """The rates that fit the observations best, under the strictness that predicts each from the others best."""
+    """The rates fitted to the observations, with the strictness of the smallest leave-one-out error."""
     features, ms = observed
     size = len(NAMES)
     if not len(ms):
@@ -249,7 +249,7 @@ def _inverse(relative: Matrix, weights: Matrix, strictness: float) -> Matrix:
 
 
 def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: float) -> Matrix:
-    """The error on each observation of the fit to all others, in closed form."""
+    """The leave-one-out error on each observation, in closed form."""
     inverse = _inverse(relative, weights, strictness)
     change = inverse @ (relative.T @ (weights * missed))
     own = weights * ((relative @ inverse) * relative).sum(axis=1)
@@ -257,7 +257,7 @@ def _left_out(relative: Matrix, missed: Matrix, weights: Matrix, strictness: flo
 
 
 class Kernel(NamedTuple):
-    """The best of `LENGTHS` and of `NOISES`, and the number of observations at which they were found."""
+    """The best of `LENGTHS` and of `NOISES`, and the number of observations they were chosen with."""
 
     length: float
     noise: float
@@ -265,10 +265,10 @@ class Kernel(NamedTuple):
 
 
 class Residual:
-    """A Gaussian process: the logarithm of measured over summed latency as a smooth function of the features' shares.
+    """A Gaussian process that models the logarithm of measured over summed latency by the features' shares.
 
     `inputs` are (N, D), of N >= `LEAST` observations, and `targets` (N,) logarithms. `known` is the kernel of an
-    earlier fit to fewer observations, which is used again unless there are many more.
+    earlier fit to fewer observations, which is reused unless there are many more now.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2 and 5.4.2.
     """
@@ -284,10 +284,10 @@ class Residual:
         inverse = np.linalg.inv(_similar(squared, known.length) + known.noise * np.eye(count))
         self._weights: Matrix = inverse @ targets
         self.errors: Matrix = self._weights / np.diag(inverse)
-        """(N,) by how much each observation is missed if it is left out."""
+        """(N,) the leave-one-out error of each observation."""
 
     def predict(self, inputs: Matrix) -> Matrix:
-        """(M,) the logarithm to add for inputs (M, D); nothing far from all observations."""
+        """(M,) the logarithm to add for inputs (M, D); 0 far from all observations."""
         squared = _squared_distances(inputs / self._scale, self._inputs)
         return np.asarray(_similar(squared, self.kernel.length) @ self._weights)
 
@@ -303,7 +303,7 @@ def _similar(squared: Matrix, length: float) -> Matrix:
 
 
 def _best(squared: Matrix, targets: Matrix) -> Kernel:
-    """The pair that predicts each observation from the others best."""
+    """The pair with the smallest leave-one-out error."""
     best, least = Kernel(LENGTHS[-1], NOISES[-1], len(targets)), np.inf
     for length in LENGTHS:
         values, vectors = np.linalg.eigh(_similar(squared, length))
@@ -320,14 +320,14 @@ def _best(squared: Matrix, targets: Matrix) -> Kernel:
 def most_informative(
     shares: Matrix, *, known: Sequence[int], count: int, scale: Matrix | None = None
 ) -> tuple[int, ...]:
-    """Candidates to measure, by the greedy D-optimal rule: each is the one that is predicted worst so far.
+    """Candidates to measure, by the greedy D-optimal rule: each is the most uncertain so far.
 
     >>> shares = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
     >>> most_informative(shares, known=[0], count=1)
     (2,)
 
     `shares` are (N, F) features over the predicted latency of each candidate, so that errors are relative; `known`
-    are candidates that were measured; `scale` is (F,), a factor for every feature, such as its rate in ms.
+    are the measured candidates; `scale` is (F,), a factor for every feature, such as its rate in ms.
     """
     weighted = shares if scale is None else shares * scale
     covariance = np.eye(weighted.shape[1]) / CHOICE_STRICTNESS
@@ -346,6 +346,6 @@ def most_informative(
 
 
 def _learned(covariance: Matrix, row: Matrix) -> Matrix:
-    """The covariance after one more measurement. Source: Sherman and Morrison's formula."""
+    """The covariance after one more measurement. Source: the Sherman-Morrison formula."""
     toward = covariance @ row
     return np.asarray(covariance - np.outer(toward, toward) / (1.0 + row @ toward))

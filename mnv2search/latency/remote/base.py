@@ -1,4 +1,4 @@
-"""The base of devices on other machines: reconnecting, and files that are sent once."""
+"""The base class of devices on other machines, which reconnects and sends each file once."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mnv2search.spec.plan import plan
 LOG = logging.getLogger("mnv2search.latency")
 T = TypeVar("T")
 
-# Number of networks whose files stay in memory, so that they are not written again for every visit.
+# Number of networks whose files stay in memory, so that they need not be generated again for every visit.
 ARTIFACTS = 32
-# An answer may take this long beyond the time of the bursts themselves: a small board needs some to load a network.
+# Time limit of an answer, in addition to the time of the bursts: a small board needs time to load a network.
 ANSWER_S = 90.0
-# How much longer than asked a burst may take: its untimed runs, and a network of some seconds an inference.
+# Factor by which a burst may exceed its requested time: for untimed runs, and for networks of seconds per inference.
 BURST_FACTOR = 10.0
 
 
 class Patience:
-    """The time between attempts to reach a machine, which doubles with each, and the time until the last one.
+    """The retry policy for a lost machine: the waiting time doubles with each attempt, up to a total time.
 
-    A lost machine is given up after `total_s`, one with a full disk, which seldom mends itself, after `room_s`.
+    The last attempt is after `total_s` for a lost machine, and after `room_s` for a full disk, which rarely frees up.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Patience:
         self._wait_s = first_s
 
     def wait(self, name: str, error: HostLostError) -> None:
-        """Log the error and wait before another attempt; a DeviceError if it has taken too long."""
+        """Log the error and wait before the next attempt; a DeviceError after the total time."""
         now_s = self._clock()
         self._since_s = now_s if self._since_s is None else self._since_s
         waited_s, is_full = now_s - self._since_s, isinstance(error, NoRoomError)
@@ -64,7 +64,7 @@ class Patience:
             ) from error
         if not is_full and waited_s >= self._total_s:
             raise DeviceError(
-                f"{name} has been away for {self._total_s / 60:.0f} minutes: {error.message}",
+                f"{name} has been unreachable for {self._total_s / 60:.0f} minutes: {error.message}",
                 hint="what was measured before is kept; run the same command again when the machine is back",
             ) from error
         what = "no room on" if is_full else "lost"
@@ -73,20 +73,20 @@ class Patience:
         self._wait_s = min(2 * self._wait_s, self._longest_s)
 
     def reset(self) -> None:
-        """Begin again, since the machine was reached."""
+        """Start over after the machine was reached."""
         self._since_s, self._wait_s = None, self._first_s
 
 
 class HostedDevice(MeasuredDevice, ABC):
     """A runtime on a machine at the other end of a transport.
 
-    The transport is closed with the device. It runs on `cores`, which are ``big``, or numbers such as ``4-7``; its
-    name has the `options` besides the runtime's own, as ``key=value``; and there is patience for a machine that is
-    lost after it was opened.
+    The transport is closed with the device. The device runs on `cores`, which are ``big`` or numbers such as ``4-7``.
+    Its name includes `options`, as ``key=value``, in addition to the runtime's. `patience` is the retry policy for a
+    machine that is lost after it was opened.
 
     Raises:
-        DeviceError: the machine cannot be reached, or lacks something.
-        OptionError: it has fewer processors than threads, or no such cores.
+        DeviceError: the machine cannot be reached, or lacks a requirement.
+        OptionError: the machine has fewer processors than threads, or does not have these cores.
     """
 
     round_trip: int

@@ -27,10 +27,10 @@ from mnv2search.lowering.types import Artifact
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import UnsafeFileError, json_as
 
-# Number of networks whose files are copied and whose bursts are timed by one question.
+# Number of networks per request, for copying files and timing bursts.
 ROUND_TRIP = 8
 START = "from mnv2search.latency.runner.serve import start\nstart()\n"
-# Zip files of equal contents are equal.
+# A constant date, so that zip files of equal contents are equal.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -43,7 +43,7 @@ class Package(NamedTuple):
 
 @lru_cache(maxsize=8)
 def runner_package(engine: str) -> Package:
-    """The runner with the module that loads artifacts of one runtime, ours or a plug-in's."""
+    """The runner together with the engine module of one runtime, ours or a plug-in's."""
     folder = Path(runner.__file__).parent
     files = {f"mnv2search/latency/runner/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")}
     files |= {"__main__.py": START}
@@ -82,7 +82,7 @@ class RemoteDevice(HostedDevice):
         super().__init__(runtime, transport, cores=cores, options=options, patience=patience)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """(wall, CPU) time in ns of the runs of each request; if the machine is lost in between, all are repeated."""
+        """(wall, CPU) time in ns of the runs of each request; all are repeated if the machine is lost in between."""
         return self.time_artifacts([(self._artifact(r.spec), r) for r in requests])
 
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
@@ -146,7 +146,7 @@ class RemoteDevice(HostedDevice):
         except UnsafeFileError as error:
             raise HostLostError(f"{self._transport.name} answered {line[:80]!r}: {error}") from error
         if answer.get("kind") == "machine":
-            raise lost(f"{self._transport.name} cannot go on: {answer['error']}")
+            raise lost(f"{self._transport.name} cannot continue: {answer['error']}")
         return answer
 
     def _start(self) -> Answer:

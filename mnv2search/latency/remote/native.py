@@ -1,4 +1,4 @@
-"""A runtime's own benchmark program on another machine, for phones and boards that have no Python."""
+"""Measuring by a runtime's own benchmark program on another machine, for phones and boards without Python."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from mnv2search.latency.runner.engine import Settings
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
 
-# A burst here costs the start of a program and the loading of a network, and finds the clock of the processors low:
-# it has to be worth that.
+# Minimum length of a burst. Each burst starts a program and loads a network, and begins at a low clock rate.
 LEAST_BURST_MS = 150.0
 LEAST_WARM_MS = 50.0
 # Number of networks whose files stay on the machine.
@@ -26,7 +25,7 @@ ARTIFACTS = 100
 QUESTION_S = 30.0
 COMPLAINT_LINES = 4
 
-# Writes the files that describe the system, each after a line with its name. Nothing is ever put into this text.
+# A shell script that prints the files that describe the system, each after a line with its name. It is constant.
 IDENTITY = r"""
 for f in /proc/cpuinfo /proc/device-tree/model /proc/self/status /etc/os-release \
     /sys/class/dmi/id/product_name /sys/class/thermal/thermal_zone*/temp \
@@ -38,44 +37,44 @@ echo "@@ uname"; uname -sr; echo "@@ architecture"; uname -m
 echo "@@ phone"; for p in ro.product.manufacturer ro.product.model ro.soc.model; do getprop $p 2>/dev/null; done
 true
 """
-# Folders of artifacts, which are named by forty hex digits, beyond those that were used last.
+# A shell script that removes the least recently used folders of artifacts, whose names are forty hex digits.
 PRUNE = rf"""
 ls -t | grep -E '^[0-9a-f]{{40}}$' | sed -n '{ARTIFACTS + 1},$p' | while read -r d; do rm -rf "./$d"; done
 """
-# Once for the untimed runs and once for the timed ones; times in microseconds. Programs since 2024 add p5, median and
-# p95. Source: TensorFlow, tensorflow/lite/tools/benchmark and core/util/stats_calculator.h.
+# The statistics, printed once for the untimed runs and once for the timed runs, in microseconds. Programs since 2024
+# add p5, median and p95. Source: TensorFlow, tensorflow/lite/tools/benchmark and core/util/stats_calculator.h.
 RUNS = re.compile(r"count=(?P<count>\d+)(?P<rest>(?: \w+=[-+.\w]+)*)")
 WORD = re.compile(r"(\w+)=([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)")
 UNTIMED_RUNS = 2
-# A network so slow that the fewest runs would take this long is cut short, as the program's own default does.
+# Maximum time of a burst, even if the network is too slow for the minimum of runs; the program's own default.
 LONGEST_S = 150.0
 
 
 class Native(ABC):
-    """A benchmark program: its command line, and its output."""
+    """The command line and the output of a benchmark program."""
 
     name: ClassVar[str]
     """Name of the program, such as ``benchmark_model``."""
 
     @abstractmethod
     def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
-        """The words after the program's path that time a burst of the artifact whose files are in `folder`."""
+        """The program's arguments for timing a burst of the artifact whose files are in `folder`."""
 
     @abstractmethod
     def summary(self, text: str) -> RunSummary:
-        """The statistics of the timed runs in the output of the program; a ValueError if there are none."""
+        """The statistics of the timed runs, from the program's output; a ValueError if there are none."""
 
 
 class BenchmarkModel(Native):
-    """TensorFlow Lite's and LiteRT's own program; it times by the wall clock.
+    """The benchmark program of TensorFlow Lite and LiteRT, which measures wall time.
 
-    If it prints no median, the mean of the runs is used, and the slowest run for the 90th percentile.
+    If the program prints no median, the mean of the runs is used, and the slowest run for the 90th percentile.
     """
 
     name = "benchmark_model"
 
     def command(self, folder: str, settings: Settings, request: BurstRequest) -> list[str]:
-        """The words, as ``--key=value``."""
+        """The arguments, as ``--key=value``."""
         return [
             f"--graph={folder}/model.tflite",
             f"--num_threads={settings['threads']}",
@@ -88,16 +87,16 @@ class BenchmarkModel(Native):
         ]
 
     def summary(self, text: str) -> RunSummary:
-        """The statistics of the timed runs, which it prints last."""
+        """The statistics of the timed runs, which the program prints last."""
         matches = list(RUNS.finditer(text))
         if len(matches) < 2:
-            raise ValueError("it does not say what the untimed and the timed runs took")
+            raise ValueError("it does not report the times of the untimed and the timed runs")
         last = matches[-1]
         ms = {key: float(value) / 1000 for key, value in WORD.findall(last["rest"])}
-        if "curr" in ms:  # the only number if all runs take equally long
+        if "curr" in ms:  # the only value if all runs take equally long
             ms = dict.fromkeys(("min", "max", "avg"), ms["curr"]) | ms
         if not int(last["count"]) or not ms.keys() >= {"min", "max", "avg"}:
-            raise ValueError(f"it says {last[0]!r} of the timed runs")
+            raise ValueError(f"it reports {last[0]!r} for the timed runs")
         return RunSummary(
             count=int(last["count"]),
             low_ms=ms.get("p5", ms["min"]),
@@ -107,9 +106,9 @@ class BenchmarkModel(Native):
 
 
 class NativeDevice(HostedDevice):
-    """A runtime on another machine, where its own benchmark program at the path `binary` runs networks.
+    """A runtime on another machine, whose own benchmark program at the path `binary` runs networks.
 
-    It is kept on processors by ``taskset``; see `HostedDevice`.
+    The program is pinned to processors by ``taskset``; see `HostedDevice`.
     """
 
     round_trip = 1
@@ -154,7 +153,7 @@ class NativeDevice(HostedDevice):
             return self._native.summary(text)
         except ValueError as error:
             raise DeviceError(
-                f"{self._binary} on {self._transport.name} does not talk like {self._native.name}: {error}",
+                f"{self._binary} on {self._transport.name} has other output than {self._native.name}: {error}",
                 hint=f"the option binary is the path of {self._native.name}",
             ) from error
 
@@ -175,7 +174,7 @@ class NativeDevice(HostedDevice):
             return self._described(found, version=version, pinned=self._pinned(report))
 
     def _version(self) -> str:
-        """The program and its checksum, since it does not print its version."""
+        """The program's name and checksum, since the program does not print its version."""
         words = self._asked("cksum", self._binary, may_fail=True).split()
         if len(words) < 3 or not words[0].isdigit():
             raise DeviceError(
@@ -238,7 +237,7 @@ class _MachineReport:
 
 
 def _allowed(status: str) -> set[int]:
-    """The processors that a process may use, by its status in the kernel; empty if that does not list them."""
+    """The processors that a process may use, by its status in the kernel; empty if the status does not list them."""
     processors: set[int] = set()
     for line in status.splitlines():
         if line.startswith("Cpus_allowed_list:"):
@@ -251,4 +250,4 @@ def _allowed(status: str) -> set[int]:
 
 def _end(text: str, code: int) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-COMPLAINT_LINES:]) or f"it ends with code {code} and says nothing"
+    return " / ".join(lines[-COMPLAINT_LINES:]) or f"it ends with code {code} and no output"

@@ -1,13 +1,13 @@
-"""Times networks on the machine where they run: a separate program that is also sent to other machines.
+"""A separate program that times networks on the machine where they run; it is also sent to other machines.
 
-Nothing here imports anything of ours from outside this package, and everything runs on Python 3.8 with numpy and the
-runtime alone, because that is all that a board or a phone may have.
+This package imports nothing else of mnv2search, and needs only Python 3.8, numpy and the runtime, because a board or
+a phone may have nothing more.
 """
 
 import os
 
 # Disables the telemetry of runtimes and training libraries, unless the user's environment enables it. The libraries
-# read these variables themselves, most of them once, at import, here and on the machines that this is copied to.
+# read these variables themselves, usually at import, on this machine and on others that run this program.
 OFF = {
     # Otherwise, ONNX Runtime 1.32 stores a device id in ~/.cache/Microsoft and reports to events.data.microsoft.com.
     "ORT_DISABLE_TELEMETRY": "1",

@@ -1,4 +1,4 @@
-"""Which processors an inference runs on."""
+"""Selection and pinning of the processors for an inference."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from typing import Dict, List, Optional, Set
 
 SYS = "/sys"
-# What tells how fast a processor is, best first. Source: Linux, Documentation/ABI/testing/sysfs-devices-system-cpu.
+# Files with the speed of a processor, best first. Source: Linux, Documentation/ABI/testing/sysfs-devices-system-cpu.
 SPEEDS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
 
 
 class CoresError(ValueError):
-    """A text that names no processors of this machine."""
+    """The text does not name processors of this machine."""
 
 
 def chosen(text: str, sys: str = SYS, allowed: Optional[Set[int]] = None) -> Optional[Set[int]]:
-    """The processors that a text names: ``big`` the fastest kind, ``0+2-3`` those; None for an empty text.
+    """The processors named by a text: ``big`` for the fastest kind, or numbers such as ``0+2-3``; None if empty.
 
-    Of those that are `allowed`, which None takes from this process; `sys` is what the kernel tells of the machine.
+    They are a subset of `allowed`; None takes the processors allowed to this process. `sys` is the folder of sysfs.
 
     Raises:
-        CoresError: the text is neither, or one of them may not be used.
+        CoresError: the text has neither form, or a processor is not allowed.
     """
     if not text:
         return None
@@ -36,12 +36,12 @@ def chosen(text: str, sys: str = SYS, allowed: Optional[Set[int]] = None) -> Opt
         first = int(match.group(1))
         cores.update(range(first, int(match.group(2) or first) + 1))
     if not cores or not cores <= allowed:
-        raise CoresError(f"cores is {text!r}, but those that may be used are {named(allowed)}")
+        raise CoresError(f"cores is {text!r}, but the allowed processors are {named(allowed)}")
     return cores
 
 
 def pin(text: str, sys: str = SYS) -> str:
-    """Keep this thread, and those it will start, on the processors that a text names; says which they are.
+    """Pin this thread, and threads it will start, to the processors named by a text; returns the processors as text.
 
     Raises:
         CoresError: see `chosen`.

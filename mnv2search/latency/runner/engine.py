@@ -1,4 +1,4 @@
-"""What a loaded network is, whatever the runtime, and how its runs are timed."""
+"""Loaded networks of any runtime, and the timing of their runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EngineError(RuntimeError):
 
 
 class Settings(TypedDict):
-    """How an artifact is to be run; `size` is its height and width in px."""
+    """Settings for running an artifact; `size` is the height and width of its input in px."""
 
     threads: int
     batch: int
@@ -35,7 +35,7 @@ class Settings(TypedDict):
 class Loaded(NamedTuple):
     """A network in memory with the fixed image bound to its input.
 
-    `output` runs once and returns what comes out, a float32 array (N, classes) or (N, C, H, W).
+    `output` runs once and returns the output, a float32 array (N, classes) or (N, C, H, W).
     """
 
     run: Callable[[], None]
@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
 
 
 def image(batch: int, size: int | Sequence[int]) -> NDArray[np.float32]:
-    """The input of every measurement: normal numbers, a float32 array (N, 3, H, W), the same on every machine.
+    """The input of every measurement: normally distributed float32 (N, 3, H, W), the same on every machine.
 
     `size` is H and W, or the side of a square.
     """
@@ -59,9 +59,9 @@ def version(engine: str) -> str:
 
 
 def refusal(engine: str, precision: str) -> str:
-    """Why this machine does not compute in a precision; empty where it does, or where the engine does not tell.
+    """The reason why this machine does not support a precision; empty if it does or if the engine does not report.
 
-    An engine tells by a function ``refusal(precision)`` of its own.
+    An engine reports by a function ``refusal(precision)``.
     """
     tell = getattr(_module(engine), "refusal", None)
     return str(tell(precision)) if tell is not None else ""
@@ -71,7 +71,7 @@ def load(engine: str, folder: str, settings: Settings) -> Loaded:
     """The artifact in `folder`, loaded by the module `engine`.
 
     Raises:
-        EngineError: the runtime is not installed, the machine does not compute in the precision of `settings`, or the
+        EngineError: the runtime is not installed, the machine does not support the precision of `settings`, or the
             runtime refuses the network.
     """
     why = refusal(engine, settings.get("precision", "fp32"))
@@ -100,8 +100,8 @@ def burst(
 ) -> list[tuple[int, int]]:
     """(wall, CPU) time in ns of at least `min_runs` runs of one network in a row, for `burst_ms` or longer.
 
-    Untimed runs come first, at least two and for `warm_ms`, to fill the caches. The clocks give the time that passed,
-    and the time that this thread spent on a processor.
+    Untimed runs come first, at least two and for `warm_ms`, to fill the caches. `wall_ns` is the elapsed time,
+    `cpu_ns` the CPU time of this thread.
     """
     begin = wall_ns()
     run()

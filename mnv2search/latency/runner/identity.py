@@ -10,14 +10,14 @@ from typing import Dict, List, Optional, TypedDict
 SYS = "/sys"
 PROC = "/proc"
 GETPROP = "/system/bin/getprop"
-# How the kernel of Linux calls half-precision arithmetic: Arm v8.2 and Intel's AVX-512.
+# Names of half-precision arithmetic in the Linux kernel: Arm v8.2 and Intel's AVX-512.
 HALF = frozenset({"asimdhp", "avx512_fp16"})
-# A sensor that reads outside these is broken, or measures something else.
+# A sensor outside this range is broken, or measures something else.
 COLDEST_C, HOTTEST_C = -20.0, 150.0
 
 
 class Identity(TypedDict, total=False):
-    """The properties of a machine; those that the system does not report are empty or None."""
+    """The properties of a machine; unknown properties are empty or None."""
 
     processor: str
     machine: str
@@ -40,7 +40,7 @@ def identity() -> Identity:
 
 
 def processor(proc: str = PROC, architecture: str = "") -> str:
-    """The model of the processor, as exactly as the system tells it; `architecture` is this machine's if left out."""
+    """The model of the processor, as precisely as the system reports; `architecture` defaults to this machine's."""
     architecture = architecture or platform.machine()
     fields: Dict[str, str] = {}
     for line in _read(os.path.join(proc, "cpuinfo")).splitlines():
@@ -55,7 +55,7 @@ def processor(proc: str = PROC, architecture: str = "") -> str:
 
 
 def machine(proc: str = PROC, sys: str = SYS) -> str:
-    """The model of the board, phone or computer; empty where it does not tell."""
+    """The model of the board, phone or computer; empty if unknown."""
     board = _read(os.path.join(proc, "device-tree", "model")).strip("\0 \n")
     if os.path.exists(GETPROP):
         return _phone() or board
@@ -82,12 +82,12 @@ def system() -> str:
 
 
 def governor(sys: str = SYS) -> str:
-    """What sets the clock rate of the first processor, such as ``performance``; empty where it cannot be read."""
+    """The frequency governor of the first processor, such as ``performance``; empty if it cannot be read."""
     return _read(os.path.join(sys, "devices", "system", "cpu", "cpu0", "cpufreq", "scaling_governor")).strip()
 
 
 def temperature_c(sys: str = SYS) -> Optional[float]:
-    """The highest temperature that a thermal zone reports, in degrees Celsius; None where none can be read."""
+    """The highest temperature of the thermal zones, in degrees Celsius; None if none can be read."""
     folder = os.path.join(sys, "class", "thermal")
     try:
         zones = sorted(name for name in os.listdir(folder) if name.startswith("thermal_zone"))
@@ -114,14 +114,14 @@ def _read(path: str) -> str:
 
 
 def computes_in_half(proc: str = PROC) -> bool:
-    """Whether the processor has arithmetic in half precision, and does not convert to single and back."""
+    """Whether the processor has half-precision arithmetic, without conversion to single precision and back."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
     return not HALF.isdisjoint(_read(os.path.join(proc, "cpuinfo")).split())
 
 
 def half_refusal(runtime: str) -> str:
-    """Why a runtime does not compute in half precision on this processor; empty where it does."""
+    """The reason why a runtime does not compute in half precision on this processor; empty if it does."""
     if computes_in_half():
         return ""
     return f"{runtime} computes in fp16 on processors with arithmetic for it only, and this is none"

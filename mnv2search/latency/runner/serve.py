@@ -1,8 +1,8 @@
-"""The runner on another machine: answers questions, one JSON document a line, until its input ends.
+"""The server on another machine: it answers requests, one JSON document per line, until its input ends.
 
 ``hello``
-    ``{"do": "hello", "engine": MODULE, "cores": TEXT, "precision": TEXT}`` -> the identity of the machine,
-    ``version`` of the runtime and ``pinned``.
+    ``{"do": "hello", "engine": MODULE, "cores": TEXT, "precision": TEXT}`` -> the identity of the machine, the
+    ``version`` of the runtime, and ``pinned``.
 ``bursts``
     ``{"do": "bursts", "bursts": [{"artifact": DIGEST, "settings": {...}, "burst_ms": .., "warm_ms": .., "min_runs":
     ..}, ...]}`` -> ``runs``, a list of (wall, CPU) times in ns for each burst, and ``temperature_c``.
@@ -26,14 +26,14 @@ from mnv2search.latency.runner import engine as engines
 from mnv2search.latency.runner.cores import CoresError, pin
 from mnv2search.latency.runner.identity import Identity, identity, temperature_c
 
-# Networks that stay loaded; the reference is among them, since it is asked for again and again.
+# Number of networks that stay loaded, including the reference, which is requested repeatedly.
 LOADED = 13
-# Folders of artifacts beyond this are removed, those that were used longest ago first.
+# Maximum size of the artifacts; the least recently used folders are removed first.
 MOST_BYTES = 500_000_000
 
 
 class Question(TypedDict, total=False):
-    """A question; which of the other keys it has depends on `do`. Each of `bursts` is one of an artifact."""
+    """A request; its other keys depend on `do`. Each of `bursts` is a burst of one artifact."""
 
     do: str
     engine: str
@@ -48,7 +48,7 @@ class Question(TypedDict, total=False):
 
 
 class Answer(Identity, total=False):
-    """The answer to a question: an error of some kind, or what was asked for."""
+    """The response to a request: the result or an error."""
 
     error: str
     kind: str
@@ -60,7 +60,7 @@ class Answer(Identity, total=False):
 
 
 class Server:
-    """Answers questions about the artifacts in a folder."""
+    """A server of requests about the artifacts in a folder."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class Server:
         self._loaded = lru_cache(maxsize=LOADED)(self._load)
 
     def answer(self, question: Question) -> Answer:
-        """The answer to one question, which may be an error."""
+        """The response to one request, which may be an error."""
         try:
             return {"hello": self._hello, "bursts": self._bursts, "output": self._output}[question["do"]](question)
         except engines.EngineError as error:
@@ -115,7 +115,7 @@ class Server:
 
 
 def prune(folder: str, most_bytes: int) -> None:
-    """Remove folders of artifacts, longest unused first, until the rest takes no more than asked."""
+    """Remove folders of artifacts, least recently used first, until the rest has at most `most_bytes`."""
     folders = []
     for entry in os.scandir(folder):
         if entry.is_dir() and len(entry.name) == 40:
@@ -130,7 +130,7 @@ def prune(folder: str, most_bytes: int) -> None:
 
 
 def main(questions: IO[str], answers: IO[str], folder: str) -> None:
-    """Answer every line of `questions` on a line of `answers`."""
+    """Write the response to every line of `questions` to a line of `answers`."""
     server = Server(folder)
     for line in questions:
         answers.write(json.dumps(server.answer(json.loads(line))) + "\n")
@@ -138,7 +138,7 @@ def main(questions: IO[str], answers: IO[str], folder: str) -> None:
 
 
 def start() -> None:
-    """Serve the standard streams; what a runtime prints goes to standard error and not among the answers."""
+    """Serve the standard streams; output of runtimes is redirected to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     main(sys.stdin, answers, os.getcwd())

@@ -1,1 +1,1 @@
-"""How one runtime loads and calls a network; one module each."""
+"""Runtimes and devices of this package, one module each."""

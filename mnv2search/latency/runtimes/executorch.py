@@ -1,4 +1,4 @@
-"""ExecuTorch on a CPU, by its XNNPACK delegate."""
+"""ExecuTorch on a CPU with its XNNPACK delegate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExecuTorch(XnnpackRuntime):
-    """PyTorch's runtime for phones; it takes one number of threads for a process."""
+    """PyTorch's runtime for phones, which uses the same number of threads throughout a process."""
 
     name = "executorch"
     engine = "mnv2search.latency.runner.engines.executorch"
@@ -25,20 +25,20 @@ class ExecuTorch(XnnpackRuntime):
     extra = "executorch"
     converters = ("torch.export and executorch {executorch}", "")
     converter_package = ("ExecuTorch's exporter", "executorch")
-    no_half = "ExecuTorch's exporter makes fp16 of modules in fp16 only"
+    no_half = "ExecuTorch's exporter writes fp16 only for modules in fp16"
 
     def _emit(self, network: Plan, weights: NetworkArrays | None, ranges: Ranges | None) -> bytes:
         return executorch_bytes(network, weights, batch=self.batch, ranges=ranges, half=self.precision == "fp16")
 
     def _converted(self, network: Plan, module: nn.Module) -> bytes:
-        """The module through torch.export and XNNPACK's partitioner, and for integers through its quantizer."""
+        """The module converted by torch.export and XNNPACK's partitioner, and by its quantizer for integers."""
         import torch
 
         from mnv2search.lowering.ranges import random_batches
 
         batches = torch.from_numpy(random_batches(network.spec.size, self.batch))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old, at import too
+            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls deprecated functions of torch 2.13, also at import
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
             from executorch.exir import to_edge_transform_and_lower

@@ -1,4 +1,4 @@
-"""LiteRT on a CPU, by XNNPACK."""
+"""LiteRT on a CPU with XNNPACK."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mnv2search.lowering.quantize import Ranges
 
-# What litert-torch calls the only way in.
+# The names of litert-torch's only entry point.
 SIGNATURE, ENTRY = "serving_default", "args_0"
 
 
@@ -33,13 +33,13 @@ class LiteRt(XnnpackRuntime):
     extra = "litert"
     converters = ("litert-torch {litert-torch}", "ai-edge-quantizer {ai-edge-quantizer}")
     converter_package = ("litert-torch", "litert-convert")
-    no_half = "litert-torch has no way to fp16"
+    no_half = "litert-torch cannot convert to fp16"
 
     def _emit(self, network: Plan, weights: NetworkArrays | None, ranges: Ranges | None) -> bytes:
         return tflite_bytes(network, weights, batch=self.batch, ranges=ranges, half=self.precision == "fp16")
 
     def _converted(self, network: Plan, module: nn.Module) -> bytes:
-        """The module through litert-torch, with channels last outside."""
+        """The module converted by litert-torch, with channels-last input and output."""
         os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
         import litert_torch
         import torch
@@ -49,7 +49,7 @@ class LiteRt(XnnpackRuntime):
         images = torch.from_numpy(random_batches(network.spec.size, self.batch))
         batches = images.permute(0, 1, 3, 4, 2).contiguous()
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # litert-torch 0.10 calls what torch 2.13 says is old
+            warnings.simplefilter("ignore")  # litert-torch 0.10 calls functions that torch 2.13 deprecates
             outputs = [0] if len(answer_shape(network)) == 3 else None
             last = litert_torch.to_channel_last_io(module, args=[0], outputs=outputs).eval()
             litert_torch.convert(last, (batches[0],)).export(str(Path(folder, "model.tflite")))
@@ -58,7 +58,7 @@ class LiteRt(XnnpackRuntime):
 
 
 def _quantized(model: bytes, batches: Tensor) -> bytes:
-    """The model in integers, weights by channel, as AI Edge Quantizer does it unless told otherwise."""
+    """The model in integers, with weights per channel, by AI Edge Quantizer with its default recipe."""
     from ai_edge_quantizer import quantizer, recipe
 
     made = quantizer.Quantizer(model, recipe.static_wi8_ai8())

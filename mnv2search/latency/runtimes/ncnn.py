@@ -44,16 +44,16 @@ class Ncnn(Runtime):
             )
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
-        """The text of the layers and the weights, as pnnx writes them."""
+        """The network as the files that pnnx writes: the text of the layers, and the weights."""
         if self.precision == "int8":
             _check_integers(network)
         return self._artifact(*ncnn_files(network, weights, ranges=self._ranges(network, weights)))
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The network as pnnx makes it of a trace, not in int8; in fp16 it is the same files, loaded otherwise."""
+        """The network converted from a trace by pnnx, but not in int8; the files of fp16 and fp32 are the same."""
         if self.precision == "int8":
             raise DeviceError(
-                "ncnn's tools for int8, ncnn2table and ncnn2int8, come in no Python package",
+                "ncnn's tools for int8, ncnn2table and ncnn2int8, are not in any Python package",
                 hint="compare at precision=fp32",
             )
         try:
@@ -63,7 +63,7 @@ class Ncnn(Runtime):
             raise not_installed("pnnx", "ncnn-convert", error) from error
         height, width = network.spec.size
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that tracing is not general, and will be gone some day
+            warnings.simplefilter("ignore")  # warnings that tracing is not general, and is deprecated
             image = torch.zeros(1, 3, height, width)
             traced = torch.jit.trace(module, image, check_trace=False)  # type: ignore[no-untyped-call]
             traced.save(str(Path(folder, "network.pt")))
@@ -81,12 +81,12 @@ def _pnnx(command: list[str], folder: str) -> None:
 
 
 def _check_integers(network: Plan) -> None:
-    """Refuse what ncnn 1.0.20261020 answers with garbage: groups with a multiple of eight outputs, in eight bits."""
+    """Refuse int8 groups with a multiple of eight outputs, for which ncnn 1.0.20261020 computes wrong results."""
     for at, unit in zip(network.at, network.units, strict=True):
         for layer in unit.layers:
             if layer.role == "depthwise" and (layer.c_out // layer.groups) % PACKED == 0:
                 raise DeviceError(
                     f"ncnn cannot compute {at} in int8: its depthwise convolution has {layer.c_out // layer.groups} "
-                    "outputs a channel, and ncnn answers with garbage from 8 on",
+                    "outputs per channel, and ncnn computes wrong results from 8 on",
                     hint="use another depthwise_multiplier, or precision=fp32",
                 )

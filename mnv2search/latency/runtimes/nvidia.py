@@ -1,4 +1,4 @@
-"""The base of runtimes on an NVIDIA processor of this machine, which times runs by its own events."""
+"""The base class of runtimes on an NVIDIA GPU of this machine, with runs timed by CUDA events."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from mnv2search.latency.device import MeasuredDevice, check_options, options_tex
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Runner
 from mnv2search.spec.model_spec import ModelSpec
 
-# Compute capability from which a processor computes in it.
+# Minimum compute capability of each precision.
 # Source: CUDA C++ Programming Guide, "Compute Capabilities".
 SINCE = {"fp32": (0, 0), "fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0)}
-# Networks that stay loaded.
+# Number of networks that stay loaded.
 LOADED = 13
-# Runs that are queued before the processor is waited for: enough to hide that each has to be launched.
+# Number of runs that are queued before waiting for the GPU: enough to hide the launch of each run.
 MOST_QUEUED = 16
-# Clocks have settled when the last of these windows agree, after this much work, or at the latest after that much.
+# Clocks have settled when the last of these windows agree, after a minimum and at most a maximum of work.
 WINDOW, WINDOWS, AGREE = 10, 3, 0.01
 SETTLE_NS, SETTLED_NS = 300_000_000, 3_000_000_000
-# An idle processor lowers its clocks.
+# An idle GPU lowers its clocks.
 IDLE_NS = 1_000_000_000
 WARM_RUNS = 3
-# Where PyTorch does not tell the size of the cache: more than any has.
+# Larger than any cache, for the case that PyTorch does not report the size of the cache.
 LARGE_CACHE = 256 * 2**20
 DRIVER_S = 10
 
 
 class NvidiaGpu(Protocol):
-    """What `NvidiaDevice` uses of `TorchGpu`. All but `wait` queue work and return at once."""
+    """The interface of `TorchGpu` for `NvidiaDevice`; all methods except `wait` queue work and return immediately."""
 
     device: torch.device
     name: str
@@ -46,19 +46,19 @@ class NvidiaGpu(Protocol):
 
     @property
     def version(self) -> str:
-        """Of the runtime, CUDA and the driver."""
+        """The versions of the runtime, CUDA and the driver."""
 
     def stream(self) -> int:
-        """The address of the stream that work is queued on now."""
+        """The address of the current stream."""
 
     def captured(self, run: Runner) -> Runner:
-        """What a run queues, as a graph that is launched as a whole."""
+        """The work that a run queues, as a graph that is launched as a whole."""
 
     def flush(self) -> None:
-        """Write more than the second-level cache holds."""
+        """Overwrite the second-level cache."""
 
     def timed(self, run: Runner) -> Callable[[], int]:
-        """Queue a run between two events; returns a function that gives the ns between them after `wait`."""
+        """Queue a run between two events; returns a function for the ns between them, to be called after `wait`."""
 
     def wait(self) -> None:
         """Return when everything queued is finished."""
@@ -68,10 +68,10 @@ class NvidiaGpu(Protocol):
 
 
 class Queued(NamedTuple):
-    """A network in the memory of the processor with the fixed image bound to its input.
+    """A network in GPU memory with the fixed image bound to its input.
 
-    `run` queues one inference and returns at once; `output` returns that of the last run, a float32 array (N,
-    classes) or (N, C, H, W); `memory` owns what the runs read, which a graph knows by address only.
+    `run` queues one inference and returns immediately; `output` returns the output of the last run, a float32 array
+    (N, classes) or (N, C, H, W); `memory` owns the memory that a graph accesses by address.
     """
 
     run: Runner
@@ -80,17 +80,17 @@ class Queued(NamedTuple):
 
 
 class NvidiaDevice(MeasuredDevice, ABC):
-    """Networks as graphs that are launched as a whole, each run with a cold second-level cache.
+    """A GPU that runs networks as CUDA graphs, each launched as a whole, with a cold second-level cache.
 
-    Between any two runs a buffer is written that fills the cache, outside of what is timed, so that the weights come
-    from memory as they do in a program that does other things between two inferences. Before the first run, and after
-    a pause, a network runs until its time no longer changes, because clocks rise under load.
+    Between any two runs, outside of the timing, the cache is overwritten, so that weights are read from memory, as in
+    a program that does other work between inferences. Before the first run, and after a pause, a network runs until
+    its time no longer changes, because clocks rise under load.
 
-    None as processor takes the first that PyTorch sees. The latency is that of all images of a batch; `precision` is
-    one of `dtypes`; `tf32` rounds factors in fp32 to ten bits of mantissa, for tensor cores.
+    If `gpu` is None, the device uses the first GPU that PyTorch sees. A latency is for all images of a batch;
+    `precision` is one of `dtypes`; `tf32` rounds factors in fp32 to ten bits of mantissa, for tensor cores.
 
     Raises:
-        DeviceError: there is no such processor, or it does not compute in that precision.
+        DeviceError: there is no GPU, or the GPU does not support the precision.
         OptionError: `batch` below 1, an unknown precision, or `tf32` with another precision than `fp32`.
     """
 
@@ -125,10 +125,10 @@ class NvidiaDevice(MeasuredDevice, ABC):
 
     @abstractmethod
     def load(self, spec: ModelSpec) -> Queued:
-        """The network in the memory of the processor; a DeviceError if that or the runtime refuses it."""
+        """The network in GPU memory; a DeviceError if the GPU or the runtime refuses it."""
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        """The time of each run of each request, twice, since the processor of the host only waits."""
+        """The time of each run of each request, as both wall and CPU time, since the host only waits."""
         return [self._burst(request) for request in requests]
 
     def output(self, spec: ModelSpec) -> NDArray[np.float32]:
@@ -138,13 +138,13 @@ class NvidiaDevice(MeasuredDevice, ABC):
         return queued.output()
 
     def _check_installed(self) -> None:
-        """Refuse a runtime that is missing, after wrong options and before a missing processor."""
+        """Raise an error if the runtime is missing; called after the check of options and before that of the GPU."""
 
     def _version(self) -> str:
         return self._gpu.version
 
     def _check_capability(self, precision: str) -> None:
-        """Refuse a precision that the processor would only emulate."""
+        """Refuse a precision that the GPU would only emulate."""
         if self._gpu.capability < SINCE[precision]:
             has, needs = (".".join(map(str, pair)) for pair in (self._gpu.capability, SINCE[precision]))
             raise DeviceError(
@@ -176,7 +176,7 @@ class NvidiaDevice(MeasuredDevice, ABC):
                 return
 
     def _runs(self, spec: ModelSpec, run: Runner, *, count: int, time_ns: float) -> list[int]:
-        """The times of `count` runs or more, and of as many as fill the time."""
+        """The times of at least `count` runs, and of more until `time_ns` is reached."""
         times_ns = self._timed(spec, run, max(1, min(count, MOST_QUEUED)))
         while len(times_ns) < count or sum(times_ns) < time_ns:
             missing = (time_ns - sum(times_ns)) / max(statistics.median(times_ns), 1)
@@ -184,7 +184,7 @@ class NvidiaDevice(MeasuredDevice, ABC):
         return times_ns
 
     def _timed(self, spec: ModelSpec, run: Runner, count: int) -> list[int]:
-        """The times of runs that are queued together, each after the cache was filled with something else."""
+        """The times of runs that are queued together, each with a cold cache."""
         times: list[Callable[[], int]] = []
         try:
             for _ in range(count):
@@ -197,7 +197,7 @@ class NvidiaDevice(MeasuredDevice, ABC):
 
 
 class TorchGpu:
-    """Events, graphs and memory of the processor that PyTorch calls ``cuda:0``."""
+    """Events, graphs and memory of the GPU that PyTorch calls ``cuda:0``."""
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
@@ -211,16 +211,16 @@ class TorchGpu:
 
     @property
     def version(self) -> str:
-        """Of PyTorch, CUDA, cuDNN and the driver."""
+        """The versions of PyTorch, CUDA, cuDNN and the driver."""
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}, driver {_driver()}"
 
     def stream(self) -> int:
-        """The address of the stream that work is queued on now, while a graph is recorded that of the recording."""
+        """The address of the current stream; during graph capture, the capturing stream."""
         return int(torch.cuda.current_stream(self.device).cuda_stream)
 
     def captured(self, run: Runner) -> Runner:
-        """What `run` queues, as a graph; before, it runs a few times to choose algorithms and to get memory."""
+        """The work that `run` queues, as a graph; warm-up calls of `run` first choose algorithms and memory."""
         aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(aside):
@@ -233,11 +233,11 @@ class TorchGpu:
         return graph.replay
 
     def flush(self) -> None:
-        """Write twice what the second-level cache holds."""
+        """Write twice the size of the second-level cache."""
         self._other.zero_()
 
     def timed(self, run: Runner) -> Callable[[], int]:
-        """Queue a run between two events, which the processor times to about 0.5 µs."""
+        """Queue a run between two events, which the GPU times to about 0.5 µs."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         run()

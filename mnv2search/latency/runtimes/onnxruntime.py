@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class OnnxRuntime(Runtime):
     """ONNX Runtime's CPU execution provider with all graph optimisations.
 
-    It computes in half precision only on ARM: elsewhere it would convert to single precision and back. The precision
-    is `fp32`, or `int8`: weights by channel, activations unsigned, ranges from random images.
+    The precision is `fp32`, or `int8` with weights per channel, unsigned activations, and ranges from random images.
+    Half precision is not available: ONNX Runtime supports it only on ARM, and elsewhere would convert to single
+    precision and back.
     """
 
     name = "onnxruntime"
@@ -48,25 +49,25 @@ class OnnxRuntime(Runtime):
 
 
 def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
-    """The module in evaluation mode, which maps (N, 3, H, W) to its output, as `torch.onnx.export` traces it.
+    """The module, in evaluation mode with input (N, 3, H, W), as traced by `torch.onnx.export`.
 
-    The newer exporter behind `dynamo=True` wants one more package and ten times as long for the same graph.
+    The newer exporter behind `dynamo=True` needs another package and ten times as long for the same graph.
     """
     import torch
 
     target = io.BytesIO()
     with warnings.catch_warnings():
-        # torch 2.9 and later say that this exporter is the old one.
+        # torch 2.9 and later deprecate this exporter.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # It traces, which torch 2.14 announces by a FutureWarning.
+        # The exporter uses tracing, for which torch 2.14 raises a FutureWarning.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
-        # Shapes are constants of our networks, and folding is the runtime's business.
+        # Shapes are constants in our networks, and the runtime folds constants.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
         torch.onnx.export(
             module,
             (torch.zeros(batch, 3, *size),),
-            target,  # type: ignore[arg-type]  # a file in memory is taken where dynamo is False
+            target,  # type: ignore[arg-type]  # a file in memory is accepted if dynamo is False
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=OPSET,
@@ -76,7 +77,7 @@ def exported(module: nn.Module, *, size: Size, batch: int = 1) -> bytes:
 
 
 class _Reader:
-    """ONNX Runtime's `CalibrationDataReader`: gives out the random images, a batch at a time."""
+    """An implementation of ONNX Runtime's `CalibrationDataReader` with random images, a batch at a time."""
 
     def __init__(self, size: Size, batch: int) -> None:
         self._batches = iter(random_batches(size, batch))

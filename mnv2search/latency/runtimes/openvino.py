@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class OpenVino(Runtime):
-    """OpenVINO's CPU plugin with one stream, its threads not bound to processors.
+    """OpenVINO's CPU plugin with one stream and without pinned threads.
 
-    The precision is `fp32`; `bf16` or `fp16` where the processor computes in it, converted from single precision when
-    the network is loaded; or `int8`: weights by channel, ranges from random images.
+    The precision is `fp32`; `bf16` or `fp16` if the processor supports it, converted from single precision when the
+    network is loaded; or `int8`, with weights per channel and ranges from random images.
     """
 
     name = "openvino"
@@ -48,18 +48,18 @@ class OpenVino(Runtime):
         return self._artifact(graph)
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The module through OpenVINO's converter, and for integers through NNCF on the images of `lower`."""
+        """The module converted by OpenVINO, and quantized by NNCF for integers, on the images of `lower`."""
         import torch
 
         try:
             from mnv2search.latency.runner.engines.openvino import unreported
         except ImportError as error:
             raise not_installed("OpenVINO", "openvino", error) from error
-        import openvino as ov  # after the engine, which keeps it from reporting itself
+        import openvino as ov  # after the engine, which disables its telemetry
 
         shape = (self.batch, 3, *network.spec.size)
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, warnings.catch_warnings():
-            # OpenVINO 2026.4 calls what torch deprecates: 2.13 by a DeprecationWarning, 2.14 by a FutureWarning.
+            # OpenVINO 2026.4 calls deprecated functions: DeprecationWarning in torch 2.13, FutureWarning in 2.14.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
             model = ov.convert_model(module, example_input=torch.zeros(shape), input=list(shape))
@@ -75,7 +75,7 @@ class OpenVino(Runtime):
 
 
 def _stays_float(network: Plan, index: int, what: int | str) -> bool:
-    """Whether NNCF 3.4 leaves a tensor in single precision: gates, and what a norm or a curved activation reads."""
+    """Whether NNCF 3.4 keeps a tensor in single precision: gates, and inputs of norms and of smooth activations."""
     if isinstance(what, str):
         return "." in what or (what == "squeezed" and network.units[index].kind != "classifier")
     roles = [layer.role for layer in network.units[index].layers[what : what + 2]]
@@ -83,7 +83,7 @@ def _stays_float(network: Plan, index: int, what: int | str) -> bool:
 
 
 def _quantized(model: ov.Model, size: Size, batch: int) -> ov.Model:
-    # Its logger and its progress bars write to stdout.
+    # NNCF's logger and progress bars write to stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         import nncf
 

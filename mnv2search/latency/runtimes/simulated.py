@@ -1,4 +1,4 @@
-"""A device that runs nothing: its latency is a fixed function of the plan, on a clock of its own."""
+"""A device that runs nothing: its latency is a fixed function of the plan, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from mnv2search.spec.plan import Layer, Plan, plan
 MADDS_PER_MS = 75e6
 BYTES_PER_MS = 25e6
 LAYER_MS = 0.004
-# At this noise, half of the runs are off by a factor of 2 or more; with far more, times overflow.
+# At this noise, half of the runs are off by a factor of 2 or more; at much higher noise, times overflow.
 MOST_NOISE = 1.0
 
 
 class SimulatedClock:
-    """A clock that stands still until told how much time has passed."""
+    """A clock that only moves by `advance`."""
 
     def __init__(self) -> None:
         self._wall_ns = 0
         self._cpu_ns = 0
 
     def wall_ns(self) -> int:
-        """Time that passed, in ns."""
+        """Elapsed time in ns."""
         return self._wall_ns
 
     def cpu_ns(self) -> int:
-        """Time that was spent on a processor, in ns."""
+        """CPU time in ns."""
         return self._cpu_ns
 
     def advance(self, *, wall_ns: int, cpu_ns: int) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self._wall_ns += wall_ns
         self._cpu_ns += cpu_ns
 
 
 class SimulatedDevice(Device):
-    """Latency without a machine: exact, repeatable, and measured in no time.
+    """A device with simulated latency, which is exact, reproducible and takes no time to measure.
 
-    The noise is the standard deviation of the logarithm of a single run's latency, from 0 to `MOST_NOISE`.
+    `noise` is the standard deviation of the logarithm of a single run's latency, from 0 to `MOST_NOISE`.
     """
 
     def __init__(self, *, seed: int = 0, noise: float = 0.0) -> None:
@@ -62,11 +62,11 @@ class SimulatedDevice(Device):
 
     @property
     def clock(self) -> Clock:
-        """It moves only while a network runs."""
+        """The simulated clock, which moves only while a network runs."""
         return self._time
 
     def prepare(self, spec: ModelSpec) -> Runner:
-        """A runner that only lets time pass."""
+        """A runner that only advances the clock."""
         exact_ns = simulated_ms(plan(spec)) * 1e6
 
         def run() -> None:
@@ -77,7 +77,7 @@ class SimulatedDevice(Device):
 
 
 def simulated_ms(network: Plan) -> float:
-    """The latency of a network on the simulated device: work, memory traffic and a constant for every layer.
+    """The simulated latency of a network: the sum of work, memory traffic and a constant for every layer.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> round(simulated_ms(plan(ModelSpec(name="one", blocks=(BlockSpec(channels=24, stride=2),)))), 3)

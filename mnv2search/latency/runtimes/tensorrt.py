@@ -1,4 +1,4 @@
-"""TensorRT 10 or 11 on an NVIDIA processor of this machine; memory and streams are PyTorch's."""
+"""TensorRT 10 or 11 on an NVIDIA GPU of this machine, with PyTorch's memory and streams."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 class TensorRt(NvidiaDevice):
-    """An engine built from our ONNX graph, recorded once as a CUDA graph and launched as a whole.
+    """A GPU with TensorRT engines, built from our ONNX graph and captured as a CUDA graph.
 
-    Building an engine takes seconds to minutes, so this is for the front and not for a search. See `NvidiaDevice` for
-    its options; the precision is also that of the image and the output.
+    Building an engine takes seconds to minutes, so this device is meant for a Pareto front, not for a search. See
+    `NvidiaDevice` for the options; image and output have the same precision.
     """
 
     name = "tensorrt"
@@ -40,7 +40,7 @@ class TensorRt(NvidiaDevice):
         return f"{_tensorrt().__version__}, torch {self._gpu.version}"
 
     def load(self, spec: ModelSpec) -> Queued:
-        """The network built and recorded."""
+        """The network, built and captured."""
         batch, gpu = self.info.batch, self._gpu
         graph = onnx_bytes(plan(spec), batch=batch)
         if self.info.dtype == "fp16":
@@ -70,10 +70,10 @@ def _tensorrt() -> ModuleType:
 
 
 class _Engine:
-    """A serialised ONNX model built for this processor in its own types, with an image bound to its input.
+    """An engine for this GPU, built from a serialised ONNX model with its types, with an image bound to the input.
 
-    With `tf32`, TensorRT rounds what is multiplied in fp32 to ten bits, which by default it does. Source: NVIDIA
-    TensorRT documentation, "Migrating Python Code from TensorRT 8.x to 10.x" and "... from 10.x to 11.x".
+    With `tf32`, TensorRT rounds factors in fp32 to ten bits, which is its default. Source: NVIDIA TensorRT
+    documentation, "Migrating Python Code from TensorRT 8.x to 10.x" and "... from 10.x to 11.x".
     """
 
     def __init__(self, graph: bytes, image: Tensor, *, tf32: bool) -> None:
@@ -94,7 +94,7 @@ class _Engine:
     def _built(self, graph: bytes, *, tf32: bool) -> object:
         trt = _tensorrt()
         builder = trt.Builder(self._logger)
-        # TensorRT 11 knows no other networks and ignores the flag.
+        # In TensorRT 11 every network is strongly typed, and the flag is ignored.
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse(graph):
@@ -108,7 +108,7 @@ class _Engine:
 
 
 def _made(result: T | None, action: str) -> T:
-    """The result of TensorRT; None or False means that it failed, and that its logger has written the reason."""
+    """The result of a TensorRT call; None or False means failure, whose reason its logger has written."""
     if result is None or result is False:
         raise EngineError(f"TensorRT cannot {action}; it wrote the reason to stderr")
     return result
@@ -117,7 +117,7 @@ def _made(result: T | None, action: str) -> T:
 def half_precision(graph: bytes) -> bytes:
     """The model with every array, its input and its output in fp16 instead of fp32.
 
-    The only real numbers of `graph`, a serialised ONNX model, are fp32.
+    All real numbers of `graph`, a serialised ONNX model, are in fp32.
     """
     model = onnx.load_from_string(graph)
     for array in model.graph.initializer:

@@ -16,7 +16,7 @@ from mnv2search.model.fold import fold as folded
 from mnv2search.spec.model_spec import ModelSpec
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# What a processor must have to compute in a precision rather than convert to and fro; names as PyTorch 2.13 has them.
+# Processor features needed to compute in a precision without conversions, by their names in PyTorch 2.13.
 NATIVE = {
     "fp16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
     "bf16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
@@ -24,15 +24,15 @@ NATIVE = {
 
 
 class TorchDevice(Device):
-    """The module itself in evaluation mode.
+    """A device that runs the PyTorch module in evaluation mode.
 
-    PyTorch's thread count belongs to the process: it is set when a network runs, and only if it differs. The
-    precision is `fp32`, or `fp16` or `bf16` where the processor computes in it; `fold` folds batch norm into the
-    convolutions; `compile` compiles each network by Inductor with its weights frozen, which takes half a minute.
+    PyTorch's thread count is global to the process; it is set when a network runs, if it differs. `precision` is
+    `fp32`, or `fp16` or `bf16` if the processor supports it; `fold` folds batch norm into the convolutions; `compile`
+    compiles each network by Inductor with frozen weights, which takes half a minute.
 
     Raises:
-        OptionError: `threads` or `batch` below 1, more threads than processors, or a precision that is none of these.
-        DeviceError: the processor cannot compute in that precision, or there is no C++ compiler to compile with.
+        OptionError: `threads` or `batch` below 1, more threads than processors, or an unknown precision.
+        DeviceError: the processor does not support the precision, or there is no C++ compiler for `compile`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class TorchDevice(Device):
 
         try:
             if self._compile:
-                torch.set_num_threads(threads)  # it becomes part of what is compiled
+                torch.set_num_threads(threads)  # the compiled code depends on it
                 model = _compiled(model, image)
             run()
         except RuntimeError as error:
@@ -108,13 +108,13 @@ class TorchDevice(Device):
 
 
 def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
-    """The network by Inductor, compiled for such images.
+    """The network compiled by Inductor for images like `image`.
 
-    It is exported first: compiled functions are kept by their code, and after eight networks with the code of
-    `MobileNet.forward` PyTorch would refuse the ninth.
+    It is exported first: compiled functions are cached by their code, and after eight networks with the code of
+    `MobileNet.forward`, PyTorch would refuse the ninth.
     """
     with torch.no_grad(), warnings.catch_warnings():
-        # torch uses torch.jit for this: 2.13 warns of it by a DeprecationWarning, 2.14 by a FutureWarning.
+        # torch uses torch.jit internally, which raises a DeprecationWarning in 2.13 and a FutureWarning in 2.14.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         exported = torch.export.export(model, (image,)).module()
@@ -125,12 +125,12 @@ def _compiled(model: nn.Module, image: Tensor) -> nn.Module:
 
 
 def _check_native(precision: str) -> None:
-    """Refuse a precision that the processor would only be slowed down by, or of which PyTorch cannot tell."""
+    """Refuse a precision that the processor only emulates, or whose support PyTorch does not report."""
     if precision not in NATIVE:
         return
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if not any(known.get(name) for name in NATIVE[precision]):
-        why = "does not compute in it" if known else f"does not tell torch {torch.__version__} whether it can"
+        why = "does not support it" if known else f"does not report to torch {torch.__version__} whether it can"
         raise DeviceError(
             f"device torch: precision is {precision}, but the processor ({processor()}) {why}",
             hint="use precision=fp32",
@@ -138,7 +138,7 @@ def _check_native(precision: str) -> None:
 
 
 def _check_compiler() -> None:
-    """Refuse to compile without a compiler, before a network is built."""
+    """Raise an error if there is no compiler, before a network is built."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 

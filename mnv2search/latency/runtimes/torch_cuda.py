@@ -1,4 +1,4 @@
-"""PyTorch on an NVIDIA processor of this machine."""
+"""PyTorch on an NVIDIA GPU of this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnv2search.spec.model_spec import ModelSpec
 
 
 class TorchCuda(NvidiaDevice):
-    """The module with batch norm folded, channels last, recorded once as a CUDA graph and launched as a whole.
+    """A GPU that runs PyTorch modules with folded batch norm and channels last, captured as CUDA graphs.
 
     See `NvidiaDevice` for its options.
     """
@@ -55,7 +55,7 @@ class TorchCuda(NvidiaDevice):
 
 @contextmanager
 def _deployed(*, tf32: bool) -> Iterator[None]:
-    """PyTorch's settings as a deployed network wants them: the fastest algorithms, TF32 where asked for."""
+    """Set PyTorch up for deployment: the fastest algorithms, and TF32 if requested."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 class XnnpackRuntime(Runtime):
     """A runtime on a CPU with the whole network in its XNNPACK delegate.
 
-    The precision is `fp32`; `fp16` on processors with arithmetic for it; or `int8`: weights by channel, activations
-    signed, ranges from random images, input and output in single precision.
+    The precision is `fp32`; `fp16` on processors with half-precision arithmetic; or `int8` with weights per channel,
+    signed activations, ranges from random images, and input and output in single precision.
     """
 
     delegate = "XNNPACK"
     precisions = ("fp32", "fp16", "int8")
     converter_package: ClassVar[tuple[str, str]]
-    """The name of the runtime's own converter, and the optional dependency of ours that installs it."""
+    """The name of the runtime's own converter, and the optional dependency of mnv2search that installs it."""
     no_half: ClassVar[str]
-    """Why that converter does not write fp16."""
+    """The reason why the converter does not write fp16."""
 
     def lower(self, network: Plan, weights: NetworkArrays | None = None) -> Artifact:
         """The model with batch norm folded."""
@@ -40,7 +40,7 @@ class XnnpackRuntime(Runtime):
         """The bytes of the model."""
 
     def convert(self, network: Plan, module: nn.Module) -> Artifact:
-        """The model as the runtime's own converter writes it, quantized by its own quantizer; none in fp16."""
+        """The model written by the runtime's own converter and quantizer, but not in fp16."""
         if self.precision == "fp16":
             raise DeviceError(self.no_half, hint="compare at precision=fp32")
         try:
@@ -51,4 +51,4 @@ class XnnpackRuntime(Runtime):
 
     @abstractmethod
     def _converted(self, network: Plan, module: nn.Module) -> bytes:
-        """The bytes of the model by the converter."""
+        """The bytes of the converted model."""

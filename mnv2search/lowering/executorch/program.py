@@ -1,4 +1,4 @@
-"""ExecuTorch programs of one call to the XNNPACK delegate, written straight from the plan."""
+"""ExecuTorch programs that consist of one call to the XNNPACK delegate, written directly from the plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOAT = 6
 IS_TENSOR, IS_DELEGATE_CALL = 5, 2
 ALIGNMENT = 16
 ROOM = 1 << 14
-# How PyTorch's trees of arguments and results are told: one tensor in, one tensor out.
+# PyTorch's tree specs of arguments and results: one tensor in, one tensor out.
 # Source: torch.utils._pytree, `treespec_dumps`.
 NO_KEYWORDS = '{"type": "builtins.dict", "context": "[]", "children_spec": []}'
 LEAF = '{"type": null, "context": null, "children_spec": []}'
@@ -45,10 +45,10 @@ def executorch_bytes(
 ) -> bytes:
     """The network as a program whose method `forward` maps (N, 3, H, W) to the output, in single precision.
 
-    For the arguments see `tflite_bytes`; `half` computes in half precision.
+    The arguments are those of `tflite_bytes`; `half` computes in half precision.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which XNNPACK cannot.
+        OptionError: `weights` lack a layer of the plan, or the head selects boxes or classes, which XNNPACK cannot.
     """
     refuse_choice(plan.spec, PROGRAM)
     graph = Graph(explicit=True)
@@ -82,7 +82,7 @@ def _program(payload: bytes, image: Sequence[int], output: Sequence[int]) -> byt
             5: file.vector([chain]),
             6: file.vector([]),
             7: file.vector([delegate]),
-            # the first one is that of constants
+            # the first buffer is that of constants
             8: file.numbers([0, memory], np.int64),
         },
     )
@@ -91,14 +91,14 @@ def _program(payload: bytes, image: Sequence[int], output: Sequence[int]) -> byt
         2: file.vector([file.table(1, {})]),
         3: file.vector([data]),
         4: file.vector([]),
-        # one offset stands for none
+        # a single offset means that there are none
         5: file.table(2, {1: file.numbers([0], np.uint64)}, {0: ("Uint32", 0)}),
     }
     return file.finished(file.table(8, offsets, {0: ("Uint32", 0)}), IDENTIFIER)
 
 
 def _tensor(file: Flatbuffer, shape: Sequence[int], place: int) -> int:
-    """A value of the program that lies so many bytes into its memory."""
+    """A value of the program at offset `place` (bytes) of its memory."""
     allocation = file.table(3, {}, {0: ("Uint32", 1), 1: ("Uint32", place), 2: ("Uint32", 0)})
     offsets = {2: file.numbers(tuple(shape)), 3: file.numbers(range(len(shape)), np.uint8), 6: allocation}
     tensor = file.table(10, offsets, {0: ("Int8", FLOAT), 5: ("Uint32", 0)})

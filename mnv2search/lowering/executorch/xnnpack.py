@@ -1,4 +1,4 @@
-"""Graphs of XNNPACK as ExecuTorch's delegate reads them, made of operators in TFLite's vocabulary."""
+"""XNNPACK graphs for ExecuTorch's delegate, converted from TFLite operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDENTIFIER, VERSION = "XN01", "0"
 FP32, FP16, QINT8, QCINT8, QCINT32 = 1, 2, 3, 6, 7
 INTERNAL = 2**32 - 1
 IS_INPUT, IS_OUTPUT = 1, 2
-# Members of the unions of values and of quantizations.
+# Members of the union of values and of the union of quantizations.
 IS_PLAIN, IS_QUANTIZED = 1, 2
 PER_CHANNEL, PER_TENSOR = 1, 2
 KEEP_DIMS, ALIGN_CORNERS = 64, 8
@@ -45,7 +45,7 @@ NODES = {
     "RSQRT": 40,
 }
 CONCATENATIONS = {2: 32, 3: 33, 4: 34, 5: 38}
-# Those that XNNPACK does not compute in integers.
+# Operators that XNNPACK does not compute in integers.
 FLOATING = ("HARD_SWISH", "AVERAGE_POOL_2D")
 CLAMPS: Mapping[int, tuple[float, float]] = {RELU: (0.0, float("inf")), RELU6: (0.0, 6.0)}
 LAST_TO_FIRST, FIRST_TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
@@ -58,7 +58,7 @@ HEADER_MAGIC, HEADER_LENGTH = b"XH00", 30
 def xnnpack_bytes(graph: Graph, output: int, *, half: bool = False) -> bytes:
     """The payload of a delegate that maps an image (N, 3, S, S) to the output, channels first, in single precision.
 
-    The convolutions of `graph` say how they pad, its first tensor is the image, and `output` is in floating
+    The convolutions of `graph` have explicit padding, its first tensor is the image, and `output` is in floating
     point.
     """
     return _Writer(graph, output, half=half).payload()
@@ -73,7 +73,7 @@ class _Writer:
         self._file = Flatbuffer(BYTES_A_VALUE * (2 * len(graph.tensors) + 16) + 4 * scales)
         self._values: list[int] = []
         self._nodes: list[int] = []
-        # the first one is that of what is computed
+        # the first buffer is that of computed values
         self._constants = [self._file.table(3, {}, {0: ("Uint64", 0), 1: ("Uint64", 0)})]
         self._data: list[bytes | memoryview] = []
         self._end = 0
@@ -97,7 +97,7 @@ class _Writer:
         return _with_header(file.finished(file.table(9, offsets, {3: ("Uint32", 2)}), IDENTIFIER), self._data)
 
     def _entry(self) -> int:
-        """The image, and what the network makes of it first: channels last."""
+        """The image, and its transposition to channels last."""
         shape = self._graph.shape(0)
         images, height, width, channels = shape
         entry = self._value((images, channels, height, width), FP32, external=0, flags=IS_INPUT)
@@ -107,7 +107,7 @@ class _Writer:
         return entry
 
     def _result(self) -> int:
-        """The output, channels first; what is one row was written as such."""
+        """The output, channels first; a row needs no transposition."""
         shape, found = self._graph.shape(self._output), self._known[self._output]
         if self._is_direct:
             return found
@@ -177,7 +177,7 @@ class _Writer:
         return [*pads, *weight[1:3], *strides, *dilations, *sizes, 0, 0]
 
     def _concatenated(self, operator: Operator, inputs: Sequence[int], output: int) -> None:
-        """Join some, then what that gives with some more, for a node takes five at most."""
+        """Concatenate in several steps, because a node takes five inputs at most."""
         most, graph, axis = max(CONCATENATIONS), self._graph, operator.options["axis"]
         lengths = [graph.shape(tensor)[axis] for tensor in operator.inputs]
         parts, joined = list(inputs), lengths[0]
@@ -198,7 +198,7 @@ class _Writer:
         self._node("TRANSPOSE", [len(order), order, tensor, output, 0])
 
     def _converted(self, value: int, shape: Sequence[int], kind: int) -> int:
-        """The same in another floating-point type."""
+        """The value in another floating-point type."""
         output = self._value(shape, kind)
         self._node("CONVERT", [value, output, 0])
         return output
@@ -206,7 +206,7 @@ class _Writer:
     def _node(
         self, kind: str | int, values: Sequence[float | Sequence[int]], operator: Operator | None = None
     ) -> None:
-        """A node with a value for each of its slots; whole numbers are unsigned."""
+        """Add a node with a value for each of its slots; whole numbers are unsigned."""
         file = self._file
         offsets = {i: file.numbers(v, np.uint32) for i, v in enumerate(values) if isinstance(v, Sequence)}
         fields: dict[int, Field] = {
@@ -222,7 +222,7 @@ class _Writer:
         self._nodes.append(file.table(4, inner, {0: ("Uint8", number), 2: ("Uint32", len(self._nodes))}))
 
     def _is_size(self, tensor: int) -> bool:
-        """Whether it holds shapes or axes, which nodes have inside."""
+        """Whether a tensor contains shapes or axes, which nodes store directly."""
         found = self._graph.tensors[tensor]
         return found.kind == np.int32 and found.quantization is None
 
@@ -301,7 +301,7 @@ class _Writer:
 
 
 def _with_header(graph: bytes, data: Sequence[bytes | memoryview]) -> bytes:
-    """What the delegate wants before the graph, the graph, and the constants."""
+    """The delegate's header, the graph, and the constants."""
     start = HEADER_LENGTH + -HEADER_LENGTH % ALIGNMENT
     constants = start + len(graph) + -len(graph) % ALIGNMENT
     size = sum(len(chunk) for chunk in data)

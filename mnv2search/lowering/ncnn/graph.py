@@ -1,4 +1,4 @@
-"""An ncnn network in the making: layers that name the blobs between them, and their weights behind one another."""
+"""A builder of ncnn networks: layers connected by named blobs, and their concatenated weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mnv2search.lowering.types import Floats
 
-# As pnnx names them, so that its files load like ours.
+# The name that pnnx uses, so that its files load like ours.
 INPUT = "in0"
 OUTPUT = "out0"
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
@@ -21,7 +21,7 @@ FLOAT32, INT8 = bytes(4), (0x000D4B38).to_bytes(4, "little")
 ARRAY = -23300
 # Keys of parameters. Source: Tencent/ncnn, docs/developer-guide/operators.md.
 GROUPS, INT8_SCALES = 7, 8
-# What `INT8_SCALES` says besides 0. Source: Tencent/ncnn, tools/quantize/ncnn2int8.cpp.
+# Values of `INT8_SCALES` besides 0. Source: Tencent/ncnn, tools/quantize/ncnn2int8.cpp.
 PER_GROUP, PER_OUTPUT, REQUANTIZED = 1, 2, 100
 HIGHEST, SIX_BITS = 127, 31
 SMALLEST_RANGE = 1e-12
@@ -32,9 +32,9 @@ Params: TypeAlias = Mapping[int, Value]
 
 @dataclass(slots=True)
 class _Layer:
-    """One line of the text, with the names of the blobs that it reads and writes, and its share of the weights.
+    """One line of the text, with the names of its input and output blobs, and its weights.
 
-    `scales` says which of them it has, 0 in single precision; `reads` makes integers of its input.
+    `scales` is the kind of its int8 scales, 0 in single precision; `reads` is the scale that quantizes its input.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class _Layer:
 
 
 class Graph:
-    """Layers in the order of computation, each with the names of what it reads and writes."""
+    """Layers in the order of computation, each with the names of its inputs and outputs."""
 
     def __init__(self) -> None:
         self._layers = [_Layer("Input", [], [INPUT], {})]
@@ -55,7 +55,7 @@ class Graph:
     def layer(
         self, kind: str, inputs: Sequence[str], params: Params | None = None, weights: Sequence[Floats] = ()
     ) -> str:
-        """The name of the output of a new layer; its weights are of the kind that has no flag."""
+        """Add a layer, whose weights are stored without a flag; returns the name of its output."""
         name = str(len(self._layers))
         self._layers.append(_Layer(kind, list(inputs), [name], params or {}, [_raw(array) for array in weights]))
         return name
@@ -63,13 +63,13 @@ class Graph:
     def weighted(
         self, tensor: str, params: Params, weight: Floats, bias: Floats | None, *, groups: int, largest: float | None
     ) -> str:
-        """The name of the output of a new convolution, or with a weight (outputs, inputs) inner product.
+        """Add a convolution, or an inner product for a weight (outputs, inputs); returns the name of its output.
 
-        `params` has all parameters but groups and scales, `weight` is (outputs, inputs / groups, k, k), and
-        `largest` is the magnitude of the input of a layer in eight-bit integers; None keeps single precision.
+        `params` has all parameters except groups and scales, `weight` is (outputs, inputs / groups, k, k), and
+        `largest` is the largest input magnitude of a layer in eight-bit integers; None keeps single precision.
         """
         kind, scales, rows = "Convolution", PER_OUTPUT, weight.reshape(len(weight), -1)
-        # The Winograd form that ncnn gives a 3x3 convolution needs two bits for itself.
+        # The Winograd transform that ncnn uses for a 3x3 convolution needs two bits.
         # Source: Tencent/ncnn, tools/quantize/ncnn2table.cpp, `quant_6bit`.
         highest = SIX_BITS if [params.get(key) for key in (1, 2, 3)] == [3, 1, 1] else HIGHEST
         if weight.ndim == 2:
@@ -89,7 +89,7 @@ class Graph:
         return name
 
     def slices(self, tensor: str, sizes: Sequence[int], *, axis: int = 0) -> list[str]:
-        """The names of the parts of a tensor cut along an axis, which is its channels if nothing else is said."""
+        """The names of the parts of a tensor split along an axis, by default along the channels."""
         name = self.layer("Slice", [tensor], {0: tuple(sizes), 1: axis})
         names = [f"{name}.{i}" for i in range(len(sizes))]
         self._layers[-1].outputs[:] = names
@@ -105,7 +105,7 @@ class Graph:
 
 
 def _requantized(layers: list[_Layer]) -> list[_Layer]:
-    """Let a convolution whose output only another one reads, both in integers, write integers of the other's scale.
+    """Make an int8 convolution write int8 at the scale of its reader, if only one other int8 convolution reads it.
 
     Source: Tencent/ncnn, tools/quantize/ncnn2int8.cpp, `fuse_requantize`.
     """
@@ -123,7 +123,7 @@ def _requantized(layers: list[_Layer]) -> list[_Layer]:
 
 
 def _split(layers: list[_Layer]) -> list[_Layer]:
-    """A layer may read what no other reads, so whatever has several readers is split, one part for each."""
+    """Add Split layers for blobs with several readers, because a blob may have only one reader."""
     readers = Counter(name for layer in layers for name in layer.inputs)
     taken: Counter[str] = Counter()
     found: list[_Layer] = []

@@ -1,4 +1,4 @@
-"""ncnn networks written straight from the plan, layer by layer as pnnx writes them."""
+"""ncnn networks written directly from the plan, with the same layers as pnnx."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPONENT = 7
 # (C, H, W) to (H, W, C).
 CHANNELS_LAST = 3
 GLOBAL_AVERAGE: Params = {0: 1, 4: 1}
-# Activations that a convolution or an inner product takes in, where pnnx 20261020 lets it.
+# Activations that pnnx 20261020 fuses into a convolution or an inner product.
 FUSED: Mapping[str, Params] = {"relu": {9: 1}, "relu6": {9: 3, 10: (0.0, 6.0)}, "sigmoid": {9: 4}}
 HARD: Params = {0: 1 / 6, 1: 0.5}
 LAYERS: Mapping[str, tuple[str, Params]] = {
@@ -39,13 +39,13 @@ LAYERS: Mapping[str, tuple[str, Params]] = {
 def ncnn_files(
     plan: Plan, weights: NetworkArrays | None = None, *, ranges: Ranges | None = None
 ) -> tuple[bytes, bytes]:
-    """The network as the text of its layers and its weights; it maps `in0` (3, H, W) to `out0`, one image at a time.
+    """The network as the text of its layers and its weights; maps `in0` (3, H, W) to `out0`, one image at a time.
 
     With the `ranges` of its tensors, convolutions and inner products are in eight-bit integers.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, or the head chooses among its answers, which ncnn cannot as
-            others do.
+        OptionError: `weights` lack a layer of the plan, or the head selects boxes or classes, which ncnn does not do
+            like other runtimes.
     """
     refuse_choice(plan.spec, "ncnn")
     emitter = _NcnnEmitter(ranges)
@@ -60,7 +60,7 @@ class _NcnnEmitter(Emitter[str]):
         self._keys: dict[str, Key] = {}
 
     def is_cut(self, layer: Layer) -> bool:
-        """In eight bits, parts are always cut: ncnn 1.0.20261020 errs for groups of eight channels or more."""
+        """Whether parts are separate; always in eight bits, where ncnn 1.0.20261020 fails for groups of 8 or more."""
         return len(set(layer.parts)) > (1 if self._ranges is None else 0)
 
     def image(self) -> str:
@@ -97,7 +97,7 @@ class _NcnnEmitter(Emitter[str]):
         return self._product(arrays.weight[0], arrays.bias, tensor, key, {})
 
     def convolution(self, convolution: Convolution, tensor: str, key: Key) -> str:
-        """A convolution; of a pooled map, which is a row, an inner product."""
+        """A convolution, or an inner product for a pooled map, which is a row."""
         layer, weight, bias = convolution.layer, convolution.weight, convolution.bias
         fused = {} if convolution.is_part else FUSED.get(convolution.activation, {})
         if convolution.is_vector:
@@ -143,14 +143,14 @@ class _NcnnEmitter(Emitter[str]):
 
 
 def _enlarged(graph: Graph, tensor: str, size: Size) -> str:
-    """A map of another size, bilinear with corners on corners; of a row of numbers, each spread over a map."""
+    """A map resized bilinearly with aligned corners; each number of a row is broadcast to a map."""
     return graph.layer("Interp", [tensor], {0: BILINEAR, 3: size.height, 4: size.width, 6: 1})
 
 
 def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
-    """Add what stands behind the units: the last layer computes the answer.
+    """Add the layers after the units, the last of which computes the output.
 
-    The last unit of `plan` was added last. Of a network that does not detect nothing is added.
+    The last unit of `plan` was added last. For a network other than a detector, nothing is added.
     """
     head = plan.spec.head
     if not isinstance(head, SsdLite):
@@ -166,14 +166,14 @@ def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, str]) -> None:
 
 
 def _rows(graph: Graph, tensors: Sequence[str], length: int) -> str:
-    """Every place of some maps (k * length, H, W) as rows (A, length)."""
+    """Every position of the maps (k * length, H, W) as rows (A, length)."""
     last = [graph.layer("Permute", [tensor], {0: CHANNELS_LAST}) for tensor in tensors]
     rows = [graph.layer("Reshape", [tensor], {0: length, 1: -1}) for tensor in last]
     return rows[0] if len(rows) == 1 else graph.layer("Concat", rows, {0: 0})
 
 
 def _beside(graph: Graph, tensors: Sequence[str]) -> str:
-    """Rows one after the other."""
+    """Concatenated rows."""
     return graph.layer("Concat", tensors, {0: 1})
 
 
@@ -182,7 +182,7 @@ def _columns(graph: Graph, rows: str, sizes: Sequence[int]) -> list[str]:
 
 
 def _decoded(graph: Graph, plan: Plan, places: str) -> list[str]:
-    """Low and high corners (A, 2) within the image; see `mnv2search.model.boxes.decoded`."""
+    """Low and high corners (A, 2), clipped to the image; see `mnv2search.model.boxes.decoded`."""
     found = np.array(anchors(plan), np.float64)
     centres, sides = found[:, :2], found[:, 2:]
     offsets, growth = _columns(graph, places, [2, 2])

@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: nodes, arrays, and the tensors that quantisation asks for."""
+"""A builder of ONNX graphs: nodes, arrays, and the tensors for quantisation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Graph:
     """Nodes and initializers in single precision.
 
     Attributes:
-        gemm: classify by a Gemm and not by a convolution of the pooled map.
-        model: the nodes; `serialised` adds the initializers.
-        prefix: of the names of what is added.
-        kept: name of each tensor that was kept.
+        gemm: whether the classifier is a Gemm instead of a convolution of the pooled map.
+        model: model with the nodes; `serialised` adds the initializers.
+        prefix: prefix of new names.
+        kept: name of each tensor that was passed to `keep`.
     """
 
     def __init__(self, *, gemm: bool = False) -> None:
@@ -46,7 +46,7 @@ class Graph:
         self._count = 0
 
     def node(self, kind: str, inputs: Sequence[str], **attributes: int | float | str | list[int]) -> str:
-        """The name of the output of a new node."""
+        """Add a node; returns the name of its output."""
         self._count += 1
         name = f"{self.prefix}/{kind}_{self._count}"
         node = self.model.graph.node.add(op_type=kind, name=name, input=inputs, output=[name])
@@ -54,22 +54,22 @@ class Graph:
         return name
 
     def outputs(self, kind: str, inputs: Sequence[str], count: int, **attributes: int) -> list[str]:
-        """The names of the outputs of a new node that has several."""
+        """Add a node with several outputs; returns their names."""
         name = self.node(kind, inputs, **attributes)
         names = [f"{name}.{i}" for i in range(count)]
         self.model.graph.node[-1].output[:] = names
         return names
 
     def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
-        """The names of the parts of a tensor cut along its channels."""
+        """The names of the parts of a tensor split along its channels."""
         return self.outputs("Split", [tensor, self.integers(*sizes)], len(sizes), axis=1)
 
     def integers(self, *values: int) -> str:
-        """The name of a new initializer of a row of integers."""
+        """Add an initializer of a row of integers; returns its name."""
         return self.array(np.array(values, np.int64))
 
     def array(self, values: Array) -> str:
-        """The name of a new initializer."""
+        """Add an initializer; returns its name."""
         self._count += 1
         name = f"{self.prefix}/array_{self._count}"
         header = TensorProto(name=name, data_type=KINDS[values.dtype], dims=values.shape).SerializeToString()
@@ -77,12 +77,12 @@ class Graph:
         return name
 
     def keep(self, key: Key, tensor: str) -> str:
-        """The tensor as those that follow see it."""
+        """The tensor as later nodes read it."""
         self.kept[key] = tensor
         return tensor
 
     def cuts(self, key: Key) -> bool:  # noqa: ARG002
-        """Whether keeping this tensor cuts it to its range, so that no ReLU is needed before."""
+        """Whether `keep` clips this tensor to its range, so that no ReLU is needed before."""
         return False
 
     def constants(self, tensor: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> list[str]:  # noqa: ARG002
@@ -90,13 +90,13 @@ class Graph:
         return [self.array(weight)] + ([] if bias is None else [self.array(bias)])
 
     def finish(self, output: str) -> None:
-        """Call what the last node computes `output`."""
+        """Rename the output of the last node to `output`."""
         last = self.model.graph.node[-1]
         self.kept = {key: output if name == last.output[0] else name for key, name in self.kept.items()}
         last.output[0] = output
 
     def serialised(self) -> bytes:
-        """The model with its arrays copied once only: through protobuf's own objects it would be three times.
+        """The serialised model; arrays are copied once, instead of three times by protobuf's own objects.
 
         A second occurrence of an embedded message is merged into the first, so the arrays follow as a second graph.
 

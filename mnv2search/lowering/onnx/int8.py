@@ -24,8 +24,8 @@ def onnx_int8_bytes(
 ) -> bytes:
     """The network as a serialised ONNX model in integers between QuantizeLinear and DequantizeLinear.
 
-    A ReLU is left out: the integers of what follows cut the tensor to the same range. `ranges` of None are found on
-    random images; `floats` are the keys of tensors to leave in single precision, as `ranges_of` has them.
+    ReLUs are omitted: the following quantization clips the tensor to the same range. If `ranges` is None, they are
+    computed on random images; `floats` are the keys, as in `ranges_of`, of tensors to leave in single precision.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
@@ -37,7 +37,7 @@ def onnx_int8_bytes(
 
 class _IntegerGraph(Graph):
     def __init__(self, ranges: Ranges) -> None:
-        # ONNX Runtime 1.32 runs it faster than a convolution of integers.
+        # ONNX Runtime 1.32 runs a Gemm faster than a convolution of integers.
         super().__init__(gemm=True)
         self._ranges = ranges
         # name of a dequantised tensor -> its scale, and the names of its scale and zero point
@@ -75,7 +75,7 @@ class _IntegerGraph(Graph):
         return done
 
     def _dequantised(self, values: Array, scales: Floats) -> str:
-        # They are zero and could be left out, but then ONNX Runtime 1.32 would not fuse the Gemm.
+        # They are zero and could be omitted, but then ONNX Runtime 1.32 would not fuse the Gemm.
         zeros = np.zeros(scales.shape, values.dtype)
         names = [self.array(values), self.array(scales), self.array(zeros)]
         return self.node("DequantizeLinear", names, axis=0)

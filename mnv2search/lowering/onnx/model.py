@@ -1,4 +1,4 @@
-"""ONNX graphs written straight from the plan, without a framework or tracing."""
+"""ONNX graphs written directly from the plan, without a framework or tracing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnv2search.spec.size import Size
 
 INPUT = "image"
 OUTPUT = "output"
-# Half a pixel beyond the size that is wanted: the standard rounds the product of side and factor down.
+# Pixels beyond the wanted size: the standard rounds the product of side and factor down.
 BEYOND = 0.5
 OPERATORS = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}
 
@@ -30,8 +30,8 @@ def onnx_bytes(
 ) -> bytes:
     """The network as a serialised ONNX model that maps `image` (N, 3, S, S) to `output`.
 
-    Where `batch` is None, any number of images is taken. With `gemm` the classifier is a Gemm, which OpenVINO
-    runs faster, in place of a convolution, as ONNX Runtime does.
+    If `batch` is None, any number of images is accepted. With `gemm`, the classifier is a Gemm, which is faster in
+    OpenVINO, instead of a convolution, which is faster in ONNX Runtime.
 
     Raises:
         OptionError: `weights` lack a layer of the plan.
@@ -49,7 +49,7 @@ def onnx_model(
 ) -> Graph:
     """The network, added to the empty `graph`; see `onnx_bytes`.
 
-    With `show`, every tensor that is kept is given out besides the output.
+    With `show`, every tensor passed to `keep` is an output too.
     """
     graph = graph or Graph()
     known = emit(plan, weights, _OnnxEmitter(graph, batch))
@@ -118,7 +118,7 @@ class _OnnxEmitter(Emitter[str]):
         return self.graph.node("Pad", [tensor, self.graph.integers(0, 0, 0, 0, 0, missing, 0, 0)])
 
     def linear(self, arrays: LayerArrays, tensor: str, key: Key) -> str:
-        """A 1x1 convolution of the pooled map, as slim has it, or a Gemm."""
+        """A 1x1 convolution of the pooled map, as in slim, or a Gemm."""
         weight = arrays.weight[0]
         if self.graph.gemm:
             inputs = [tensor, *self.graph.constants(tensor, weight, arrays.bias)]
@@ -140,7 +140,7 @@ class _OnnxEmitter(Emitter[str]):
         return self.keep(key, made) if convolution.is_part else made
 
     def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: str, key: Key) -> str:  # noqa: ARG002
-        """An instance norm over groups: the operator itself comes with opset 18 only."""
+        """An instance norm over groups, because the group norm operator requires opset 18."""
         graph, (scale, shift) = self.graph, scale_shift
         groups, maps = graph.integers(0, GROUP_NORM_GROUPS, -1), graph.integers(0, layer.c_out, *layer.size_out)
         one, zero = np.ones(GROUP_NORM_GROUPS, np.float32), np.zeros(GROUP_NORM_GROUPS, np.float32)
@@ -209,7 +209,7 @@ def _slice(graph: Graph, tensor: str, start: int, end: int) -> str:
 
 
 def _decoded(graph: Graph, plan: Plan, places: str) -> str:
-    """Corners (N, A, 4) within the image; the arithmetic is that of `mnv2search.model.boxes.decoded`."""
+    """Corners (N, A, 4), clipped to the image, computed as in `mnv2search.model.boxes.decoded`."""
     boxes = np.array(anchors(plan), np.float32)
     centres, sides = graph.array(boxes[None, :, :2]), graph.array(boxes[None, :, 2:])
     unscaled = graph.node("Div", [places, graph.array(np.array(CODER_SCALES, np.float32))])
@@ -223,7 +223,7 @@ def _decoded(graph: Graph, plan: Plan, places: str) -> str:
 
 
 def _write_detections(graph: Graph, head: SsdLite, boxes: int, corners: str, scores: str) -> None:
-    """The best of what is left after suppression, class by class: (N, detections, 6), filled up with zeros."""
+    """The best detections after per-class suppression, (N, detections, 6), padded with zeros."""
     by_class = graph.node("Transpose", [scores], perm=[0, 2, 1])
     limits = [
         graph.array(np.array(head.detections, np.int64)),

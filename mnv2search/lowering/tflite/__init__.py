@@ -1,1 +1,1 @@
-"""TFLite models, and the graphs of operators with channels last that they share with ExecuTorch."""
+"""TFLite models, and the channels-last operator graphs that they share with ExecuTorch."""

@@ -1,4 +1,4 @@
-"""The plan laid out in operators of TFLite's vocabulary, channels last."""
+"""Conversion of a plan to TFLite operators, channels last."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Plan
 from mnv2search.spec.size import Size
 
 INPUT, OUTPUT = "image", "output"
-# Activations that an operator takes in; others stand alone.
+# Activations that are fused into an operator; others are separate operators.
 FUSED = {"relu": RELU, "relu6": RELU6}
-# The sigmoid, and a number from 0 to 6, in integers. Source: LiteRT, 8-bit quantization specification.
+# Quantization of the output of a sigmoid in integers. Source: LiteRT, 8-bit quantization specification.
 UNIT_RANGE = Quantization((1 / 256,), -128)
 TO_SIX = Quantization((6 / 255,), -128)
-# LiteRT's operator for it, which is none of the vocabulary. Source: tensorflow/lite/kernels/detection_postprocess.cc.
+# LiteRT's custom operator for suppression. Source: tensorflow/lite/kernels/detection_postprocess.cc.
 SUPPRESSION = "TFLite_Detection_PostProcess"
-# That operator refuses boxes without an inside, which those beside the image are once they are cut to it.
+# That operator refuses empty boxes, and boxes outside of the image are empty after clipping.
 SMALLEST_SIDE = 1e-6
-# Of the schema's TensorType.
+# A value of the schema's TensorType.
 INT64 = 4
 
 
@@ -44,8 +44,8 @@ def lower(
 ) -> int:
     """Add the network to an empty graph; returns the number of its output.
 
-    The first tensor of `graph` becomes the image, (N, H, W, 3). With `half`, each weight and bias is made single
-    again by an operator. See `tflite_bytes` for the rest.
+    The first tensor of `graph` becomes the image, (N, H, W, 3). With `half`, an operator converts each weight and
+    bias back to single precision. See `tflite_bytes` for the other arguments.
     """
     emitter = _ChannelsLast(graph, (batch, *plan.spec.size, 3), ranges, half=half)
     known = emit(plan, weights, emitter)
@@ -71,7 +71,7 @@ class _ChannelsLast(Emitter[int]):
         return Quantization((scale,), zero)
 
     def _alike(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], **options: int) -> int:
-        """In the quantization of its first input."""
+        """An operator whose output has the quantization of its first input."""
         return self.graph.operator(kind, inputs, shape, quantization=self.graph.quantization(inputs[0]), **options)
 
     def image(self) -> int:
@@ -79,7 +79,7 @@ class _ChannelsLast(Emitter[int]):
         return entry if self._ranges is None else self._keyed("QUANTIZE", [entry], self._image, (-1, "image"))
 
     def aligned(self, tensor: int, key: Key) -> int:
-        """Joined tensors have one scale, and the smaller map is the quicker one to change."""
+        """The tensor at the scale of the concatenation, converted before enlarging, which is faster."""
         return tensor if self._ranges is None else self._keyed("QUANTIZE", [tensor], self.graph.shape(tensor), key)
 
     def enlarged(self, tensor: int, own: Size, channels: int, size: Size) -> int:  # noqa: ARG002
@@ -98,7 +98,7 @@ class _ChannelsLast(Emitter[int]):
             yield self._alike("SLICE", [tensor, begin, end], shape)
 
     def pooled(self, tensor: int, key: Key, *, flat: bool) -> int:
-        """Global average pool; (N, C) where it is flat, else (N, 1, 1, C)."""
+        """The global average pool, (N, C) if `flat`, else (N, 1, 1, C)."""
         images, _, _, channels = self.graph.shape(tensor)
         shape = (images, channels) if flat else (images, 1, 1, channels)
         return self._keyed("MEAN", [tensor, self.graph.integers(1, 2)], shape, key, keep_dims=int(not flat))
@@ -156,7 +156,7 @@ class _ChannelsLast(Emitter[int]):
         return self._alike("PAD", [tensor, pads], (images, height + top + bottom, width + left + right, channels))
 
     def _constants(self, tensor: int, weight: Floats, bias: Floats | None, axis: int) -> list[int]:
-        """Weight and bias of what reads a tensor; `axis` of the weight holds its outputs."""
+        """Weight and bias of an operator that reads `tensor`; `axis` is the output axis of the weight."""
         graph, reads = self.graph, self.graph.quantization(tensor)
         if bias is None:
             bias = np.zeros(weight.shape[axis], np.float32)
@@ -172,7 +172,7 @@ class _ChannelsLast(Emitter[int]):
         return [graph.array(weight), graph.array(bias)]
 
     def group_norm(self, layer: Layer, scale_shift: tuple[Floats, Floats], tensor: int, key: Key) -> int:
-        """Group norm by its arithmetic, in floating point: there is no operator for it."""
+        """A group norm composed of arithmetic operators in floating point, because TFLite has no operator for it."""
         graph, (scale, shift) = self.graph, scale_shift
         tensor = _real(graph, tensor)
         images, height, width, channels = whole = graph.shape(tensor)
@@ -231,7 +231,7 @@ def _is_same(layer: Layer) -> bool:
 
 
 def _enlarged(graph: Graph, tensor: int, size: Size) -> int:
-    """A map of another size, bilinear with corners on corners; the same map where it has it."""
+    """A map resized bilinearly with aligned corners; the same map if it already has this size."""
     images, *own, channels = graph.shape(tensor)
     if tuple(own) == size:
         return tensor
@@ -245,7 +245,7 @@ def _enlarged(graph: Graph, tensor: int, size: Size) -> int:
 
 
 def _write_answer(graph: Graph, plan: Plan, known: Mapping[str, int]) -> int:
-    """The number of what the head answers, in single precision; numbers of classes are 64-bit integers."""
+    """The index of the network's output tensor, in single precision; class indices are 64-bit integers."""
     head = plan.spec.head
     if isinstance(head, SsdLite):
         return _boxes(graph, plan, head, known)
@@ -280,7 +280,7 @@ def _boxes(graph: Graph, plan: Plan, head: SsdLite, known: Mapping[str, int]) ->
 
 
 def _rows(graph: Graph, tensors: Sequence[int], length: int) -> int:
-    """Every place of some maps (N, H, W, k * length) as rows (N, A, length), in single precision."""
+    """Every position of the maps (N, H, W, k * length) as rows (N, A, length), in single precision."""
     images = graph.shape(tensors[0])[0]
     found: list[int] = []
     for tensor in tensors:
@@ -294,7 +294,7 @@ def _rows(graph: Graph, tensors: Sequence[int], length: int) -> int:
 
 
 def _beside(graph: Graph, tensors: Sequence[int]) -> int:
-    """Rows one after the other in their last axis."""
+    """Rows concatenated along their last axis."""
     shape = (*graph.shape(tensors[0])[:2], sum(graph.shape(tensor)[2] for tensor in tensors))
     return graph.operator("CONCATENATION", tensors, shape, axis=2, activation=0)
 
@@ -306,7 +306,7 @@ def _slice(graph: Graph, tensor: int, first: int, size: int) -> int:
 
 
 def _decoded(graph: Graph, plan: Plan, places: int) -> int:
-    """Corners (N, A, 4) within the image; the arithmetic is that of `mnv2search.model.boxes.decoded`."""
+    """Corners (N, A, 4), clipped to the image, computed as in `mnv2search.model.boxes.decoded`."""
     found = np.array(anchors(plan), np.float64)[None]
     centres, sides = found[..., :2], found[..., 2:]
     shape = (*graph.shape(places)[:2], 2)
@@ -327,10 +327,10 @@ def _decoded(graph: Graph, plan: Plan, places: int) -> int:
 
 
 def _detections(graph: Graph, head: SsdLite, corners: int, scores: int) -> int:
-    """The best of what is left after suppression, class by class: (1, detections, 6), filled up with zeros.
+    """The best detections after per-class suppression, (1, detections, 6), padded with zeros.
 
-    The operator decodes boxes itself: it gets those that were decoded and cut to the image as offsets from the whole
-    image, with x and y in each other's place, so that it gives them out in our order.
+    The operator decodes boxes itself: its input are the decoded and clipped boxes as offsets from the whole image,
+    with x and y exchanged, so that its output is in our order.
     """
     boxes = graph.shape(corners)[1]
     pair = (1, boxes, 2)

@@ -1,4 +1,4 @@
-"""TFLite models, which LiteRT runs, written straight from the plan."""
+"""TFLite models for LiteRT, written directly from the plan."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KINDS = {
     np.dtype(np.int64): 4,
     np.dtype(np.int8): 9,
 }
-# The code of operators that are known by a name.
+# The code of custom operators, which are identified by name.
 CUSTOM = 32
-# An int8 code came first; larger codes are in a field that was added.
+# The original field for codes is an int8; larger codes are in a field that was added later.
 LARGEST_OLD_CODE = 127
 # Weights are read in place.
 ALIGNMENT = 16
 BYTES_A_TENSOR = 512
-# Lets the runtime compute in half precision where the processor does, and add up in single precision.
+# Allows the runtime to compute in half precision if the processor supports it, accumulating in single precision.
 # Source: tensorflow/lite/tools/optimize/reduced_precision_metadata.h.
 HALF = {"reduced_precision_support": "fp16accfp32"}
 
@@ -49,7 +49,7 @@ _ACTIVATION: Slots = (("activation", "Int8"),)
 class _Kind(NamedTuple):
     """A kind of operator: its code in `BuiltinOperator`, and its options in the union `BuiltinOptions`, 0 for none.
 
-    The version is the first that computes in integers as we ask for it; 1 does in single precision.
+    The version is the first that supports our integer quantization; version 1 is for single precision.
     """
 
     code: int
@@ -97,12 +97,12 @@ def tflite_bytes(
 ) -> bytes:
     """The network as a serialised TFLite model that maps `image` (N, S, S, 3), channels last, to `output`.
 
-    With the `ranges` of its tensors it is in eight-bit integers, with input and output in single precision; with
-    `half` the weights are stored in half precision, and the runtime may compute in it.
+    With the `ranges` of its tensors, the network is in eight-bit integers, with input and output in single precision;
+    with `half`, weights are stored in half precision, and the runtime may compute in half precision.
 
     Raises:
-        OptionError: `weights` lack a layer of the plan, both `ranges` and `half` are asked for, or non-maximum
-            suppression of several images, which LiteRT's operator does not take.
+        OptionError: `weights` lack a layer of the plan, both `ranges` and `half` are given, or the batch has several
+            images with non-maximum suppression, which LiteRT's operator does not support.
     """
     if batch > 1 and isinstance(plan.spec.head, SsdLite) and plan.spec.head.output == "detections":
         raise OptionError(
@@ -110,7 +110,7 @@ def tflite_bytes(
             hint="use batch 1, or give the head output: boxes",
         )
     if half and ranges is not None:
-        raise OptionError("a network is in half precision or in integers", hint="leave out one of half and ranges")
+        raise OptionError("half precision and integers exclude each other", hint="leave out one of half and ranges")
     graph = Graph()
     output = lower(plan, weights, graph=graph, batch=batch, ranges=ranges, half=half)
     description = f"{plan.spec.name}, written by mnv2search"
@@ -127,7 +127,7 @@ class _Writer:
         file, graph = self._file, self._graph
         notes = [np.frombuffer(text.encode(), np.uint8) for text in note.values()]
         stored = [file.table(1, {0: file.raw([array], ALIGNMENT)}) for array in [*graph.arrays, *notes]]
-        # the first buffer is that of what is computed
+        # the first buffer is that of computed tensors
         buffers = file.vector([file.table(1, {}), *stored])
         steps = [(operator, (operator.kind, self._version(operator))) for operator in graph.operators]
         codes = list(dict.fromkeys(code for _, code in steps))

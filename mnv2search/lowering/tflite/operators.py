@@ -1,4 +1,4 @@
-"""A network in the making, channels last: tensors, and operators of TFLite's vocabulary between them."""
+"""A builder of channels-last graphs of tensors and TFLite operators."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 # Numbers of TFLite's schema. Source: tensorflow/lite/schema/schema.fbs, version 3.
 SAME, VALID = 0, 1
 RELU, RELU6 = 1, 3
-# What operators give that give no real numbers.
+# Output types of operators without real outputs.
 OUTPUTS = {"ARG_MAX": np.int64}
 
 
 class Quantization(NamedTuple):
-    """How integers stand for real numbers: real = scale * (integer - zero); the axis is that of several scales."""
+    """The mapping of integers to real numbers, real = scale * (integer - zero); `axis` is that of several scales."""
 
     scales: tuple[float, ...] | NDArray[np.float32]
     zero: int = 0
@@ -26,7 +26,7 @@ class Quantization(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """What operators read and write, channels last; `array` is a constant's index among the graph's arrays."""
+    """An input or output of operators, channels last; `array` is a constant's index among the graph's arrays."""
 
     shape: tuple[int, ...]
     kind: np.dtype[np.generic]
@@ -37,9 +37,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One step, of a kind such as ``CONV_2D`` as TFLite calls it, with options by the names that the writers know.
+    """One operator, of a kind such as ``CONV_2D`` (TFLite's name), with options by the names used in the writers.
 
-    `told` are the options of an operator that is known by a name.
+    `told` are the options of a custom operator.
     """
 
     kind: str
@@ -51,9 +51,9 @@ class Operator:
 
 
 class Graph:
-    """Tensors by number, of which the first is the input, and operators in the order of computation.
+    """Tensors by number, the first of which is the input, and operators in the order of computation.
 
-    Where it is `explicit`, a convolution says how it pads; TFLite wants an operator for what is not its SAME.
+    If `explicit`, convolutions have explicit padding; TFLite needs a separate operator for padding other than SAME.
     """
 
     def __init__(self, *, explicit: bool = False) -> None:
@@ -64,17 +64,17 @@ class Graph:
         self._known: dict[tuple[tuple[int, ...], bytes], int] = {}
 
     def input(self, shape: tuple[int, ...], name: str) -> int:
-        """The number of a new tensor that the caller fills, in single precision."""
+        """Add an input tensor in single precision; returns its number."""
         return self._add(Tensor(shape=shape, kind=np.dtype(np.float32), name=name))
 
     def array(self, values: NDArray[np.generic], quantization: Quantization | None = None) -> int:
-        """The number of a new constant."""
+        """Add a constant; returns its number."""
         self.arrays.append(np.ascontiguousarray(values))
         array = len(self.arrays) - 1
         return self._add(Tensor(shape=values.shape, kind=values.dtype, quantization=quantization, array=array))
 
     def integers(self, *values: int | Sequence[int]) -> int:
-        """The number of a constant of 32-bit integers, such as axes and pads; equal ones are the same."""
+        """The number of a constant of 32-bit integers, such as axes and pads; equal constants are shared."""
         array = np.array(values, np.int32)
         key = array.shape, array.tobytes()
         if key not in self._known:
@@ -90,7 +90,7 @@ class Graph:
         quantization: Quantization | None = None,
         **options: int,
     ) -> int:
-        """The number of the output of a new operator; it is in int8 where it has a quantization."""
+        """Add an operator; returns the number of its output, which is in int8 if it has a quantization."""
         made = np.dtype(OUTPUTS.get(kind, np.float32) if quantization is None else np.int8)
         output = self._add(Tensor(shape=shape, kind=made, quantization=quantization))
         self.operators.append(Operator(kind=kind, inputs=tuple(inputs), output=output, options=options))
@@ -99,7 +99,7 @@ class Graph:
     def named(
         self, name: str, inputs: Sequence[int], shapes: Sequence[tuple[int, ...]], told: Mapping[str, float]
     ) -> list[int]:
-        """The numbers of the outputs, in single precision, of a new operator that is known by a name."""
+        """Add a custom operator; returns the numbers of its outputs, which are in single precision."""
         first, *others = [self._add(Tensor(shape=shape, kind=np.dtype(np.float32))) for shape in shapes]
         self.operators.append(
             Operator(kind=name, inputs=tuple(inputs), output=first, options={}, others=tuple(others), told=told)
@@ -107,11 +107,11 @@ class Graph:
         return [first, *others]
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """Of a tensor."""
+        """The shape of a tensor."""
         return self.tensors[tensor].shape
 
     def quantization(self, tensor: int) -> Quantization | None:
-        """Of a tensor; None where it is in floating point."""
+        """The quantization of a tensor; None if it is in floating point."""
         return self.tensors[tensor].quantization
 
     def constant(self, tensor: int) -> NDArray[np.generic]:

@@ -1,1 +1,1 @@
-"""Files of weights: read without running code from them, and written."""
+"""Reading of weights files without running code from them, and writing."""

@@ -1,4 +1,4 @@
-"""Weights files of every format, read by one function that runs no code from them."""
+"""Reading of weights files of every format, without running code from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_BYTES = 4 << 30
 LONGEST_NAME = 100
 ARRAY = ".npy"
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What numpy raises for a malformed header, which it parses as a Python literal.
+# Errors of numpy for a malformed header, which it parses as a Python literal.
 MALFORMED = (ValueError, TypeError, LookupError, SyntaxError, tokenize.TokenError)
 # Kinds of numbers that torch supports, with the size of their widest type in bytes.
 WIDEST_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
@@ -37,12 +37,12 @@ WIDEST_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 def read_weights_file(path: Path) -> object:
     """The content of a weights file: plain data with tensors or arrays.
 
-    The suffix decides the format: `.npz`, `.safetensors`, `.pt2` or, for any other suffix, what `torch.save` writes.
+    The suffix determines the format: `.npz`, `.safetensors`, `.pt2`, or else the format of `torch.save`.
     Nothing in a file is unpickled, imported, evaluated or unpacked to disk, and memory is bounded by the file's size.
 
     Raises:
-        UnsafeFileError: the file cannot be read in this way; the message says why, without the path.
-        OSError: it is missing or cannot be read.
+        UnsafeFileError: the file cannot be read in this way; the message states the reason, without the path.
+        OSError: the file is missing or cannot be read.
     """
     read = READERS.get(path.suffix, read_torch_file)
     with open_regular(path, max_bytes=MAX_BYTES) as file:
@@ -50,17 +50,17 @@ def read_weights_file(path: Path) -> object:
 
 
 def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
-    """The state dict that a file holds: tensors or arrays by their names.
+    """The state dict in a file: tensors or arrays by name.
 
     Raises:
-        WeightsError: the file holds something else.
+        WeightsError: the file contains something else.
     """
     hint = "save model.state_dict() with torch.save"
     if not isinstance(found, Mapping):
-        raise WeightsError(f"{path} holds {type(found).__name__}, not a state dict", hint=hint)
+        raise WeightsError(f"{path} contains {type(found).__name__}, not a state dict", hint=hint)
     for name, value in found.items():
         if not isinstance(name, str):
-            raise WeightsError(f"{path} holds no state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
+            raise WeightsError(f"{path} is not a state dict: one of its keys is {name!r:.{LONGEST_NAME}}", hint=hint)
         if isinstance(value, UnreadTensor):
             raise WeightsError(
                 f"the weights of {path} cannot be read: {shortened(name)} is a tensor {value.kind}",
@@ -68,13 +68,13 @@ def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
             )
         if not isinstance(value, Tensor | np.ndarray):
             raise WeightsError(
-                f"{path} holds no state dict: {shortened(name)} is {type(value).__name__}, not a tensor", hint=hint
+                f"{path} is not a state dict: {shortened(name)} is {type(value).__name__}, not a tensor", hint=hint
             )
     return dict(found)
 
 
 def why_unreadable(error: OSError | UnsafeFileError) -> str:
-    """Why a file was not read."""
+    """The reason why a file was not read."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
@@ -93,10 +93,10 @@ def _read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
 
 
 def read_npz_file(file: BinaryIO) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an `.npz` file by their names.
+    """The arrays of an `.npz` file by name.
 
     Raises:
-        UnsafeFileError: it is not an `.npz` file, is damaged, unpacks to much more than its size, or holds objects.
+        UnsafeFileError: the file is no `.npz` file, is damaged, unpacks to far more than its size, or has objects.
     """
     archive = ZipArchive(file)
     return {name.removesuffix(ARRAY): _array(archive.read(name), name) for name in archive.names}
@@ -107,7 +107,7 @@ def _array(content: bytearray, name: str) -> NDArray[np.generic]:
     try:
         read_header = HEADERS[np.lib.format.read_magic(file)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a malformed header may hold invalid escapes
+            warnings.simplefilter("ignore")  # a malformed header may contain invalid escapes
             shape, is_fortran, dtype = read_header(file)
     except (*MALFORMED, RecursionError, MemoryError) as error:
         raise UnsafeFileError(f"its member {name[:100]!r} is not an array ({type(error).__name__})") from None

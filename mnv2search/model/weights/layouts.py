@@ -1,4 +1,4 @@
-"""What published checkpoints call the parameters of each layer."""
+"""Names of the parameters of each layer in published checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 # (index of the unit in the plan, index of the layer in the unit)
 Address = tuple[int, int]
 
-# A key that only this layout has.
+# Layout -> pattern of a key that only this layout has.
 MARKS: Mapping[str, re.Pattern[str]] = {
     "torchvision": re.compile(r"features\.0\.0\.weight"),
     "timm": re.compile(r"conv_stem\.weight"),
@@ -44,13 +44,13 @@ def detected_layout(keys: Iterable[str]) -> Layout | None:
 
 
 def foreign_names(plan: Plan, layout: Layout, keys: Iterable[str]) -> dict[Address, Names]:
-    """What `layout` calls each layer of the plan; layers that it cannot express are left out.
+    """The names of each layer of the plan in `layout`, without layers that it cannot express.
 
-    timm numbers blocks by stage and repeat, and rows need not be its stages: that takes the keys of the
-    checkpoint.
+    timm numbers blocks by stage and repeat, and rows may differ from its stages, so its names depend on the `keys` of
+    the checkpoint.
 
     Raises:
-        UnknownNameError: another layout.
+        UnknownNameError: `layout` is not one of these layouts.
     """
     if layout == "timm":
         return dict(_timm(plan, _timm_blocks(keys)))
@@ -116,7 +116,7 @@ def _efficientnet_pytorch(plan: Plan) -> Iterator[tuple[Address, Names]]:
 
 
 def _slim(plan: Plan) -> Iterator[tuple[Address, Names]]:
-    """Scopes below ``MobilenetV2/``; a norm lies in its convolution's scope.
+    """Scopes below ``MobilenetV2/``; a norm is in its convolution's scope.
 
     Source: tensorflow/models, research/slim/nets/mobilenet: mobilenet.py, conv_blocks.py.
     """

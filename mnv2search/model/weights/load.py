@@ -1,4 +1,4 @@
-"""Weights into a network, under its own and under published key layouts."""
+"""Loading of weights into a network, in its own and in published key layouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRAPPERS = ("state_dict", "model")
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 COUNTER = "num_batches_tracked"
 SLIM_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-# Source: slots that TensorFlow's optimisers and moving averages leave in a checkpoint beside the variables.
+# Source: the slots that TensorFlow's optimisers and moving averages add to a checkpoint.
 SLIM_SLOTS = ("ExponentialMovingAverage", "Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1")
 LISTED = 6
 # Accepted types; quantized and complex values would change their meaning when converted.
@@ -52,16 +52,16 @@ def load_weights(
     layout: Layout | Literal["auto"] = "auto",
     source: Path | None = None,
 ) -> LoadReport:
-    """Fills `model` with weights; either all of them fit, or nothing is changed.
+    """Load weights into `model`; if they do not all fit, nothing is changed.
 
-    Weights are a mapping of tensors or arrays, or a file of one: `.npz` for TensorFlow-slim's variables,
-    `.safetensors`, else what `torch.save` wrote. Files are read without running code from them. The layout says whose
-    names the weights use: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim`, of which the plain
-    variables are read, not their moving averages; `auto` looks at the names. Messages show the `source` of a mapping.
+    Weights are a mapping of tensors or arrays, or a file of such a mapping: `.npz` for TensorFlow-slim's variables,
+    `.safetensors`, or else a file of `torch.save`. Files are read without running code from them. `layout` is the
+    naming scheme: `torchvision` (our own), `timm`, `efficientnet_pytorch` or `slim` (plain variables, not moving
+    averages); `auto` detects it. Messages show the `source` of a mapping.
 
     Raises:
-        WeightsError: the file cannot be read or follows no known layout, or names, shapes or types do not fit, or a
-            weight is not finite; the message lists each of these.
+        WeightsError: the file cannot be read or has an unknown layout, names, shapes or types do not fit, or a weight
+            is not finite; the message lists every problem.
     """
     if layout not in ("auto", *LAYOUTS):
         raise UnknownNameError("layout", layout, ("auto", *LAYOUTS))
@@ -73,7 +73,7 @@ def load_weights(
     if used is None:
         some = _listed(list(given)) or "none"
         raise WeightsError(
-            f"{where} follow no layout that is known; they are named {some}",
+            f"{where} follow no known layout; they are named {some}",
             hint=f"known layouts: {', '.join(LAYOUTS)}",
         )
     if used == "slim":
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, StoredArray]:
 
 
 def _slim_variables(given: Arrays) -> Iterator[tuple[str, StoredArray]]:
-    """Variables by their names below ``MobilenetV2/``, without optimiser slots and what belongs to other networks."""
+    """Variables by their names below ``MobilenetV2/``, without optimiser slots and variables of other networks."""
     for name, value in given.items():
         below = name.removesuffix(":0").rpartition("MobilenetV2/")
         if below[1] and below[2].rpartition("/")[2] not in SLIM_SLOTS:
@@ -109,7 +109,7 @@ def _slim_variables(given: Arrays) -> Iterator[tuple[str, StoredArray]]:
 
 
 def _sources(model: MobileNet, layout: Layout, given: Arrays) -> dict[str, list[str]]:
-    """For every tensor of the state dict, the names in the file that it is put together from."""
+    """For every tensor of the state dict, the names of its parts in the file."""
     if layout in ("mnv2search", "torchvision"):
         return {name: [name] for name in model.state_dict() if not (name.endswith(COUNTER) and name not in given)}
     names = foreign_names(model.plan, layout, given)
@@ -127,7 +127,7 @@ def _sources(model: MobileNet, layout: Layout, given: Arrays) -> dict[str, list[
 
 
 def _layer_sources(bound: BoundLayer, theirs: Names, *, slim: bool) -> Iterator[tuple[str, list[str]]]:
-    """Pairs of our name, below `conv.` or `norm.`, and the names of the tensors that are joined to make it."""
+    """Pairs of our name, below `conv.` or `norm.`, and the names of the tensors that are concatenated for it."""
     parts = range(len(bound.layer.parts)) if slim else ()
     scopes = [f"{theirs.conv}_part_{part}" for part in parts] or [theirs.conv]
     for kind in ("weight", "bias") if bound.layer.bias else ("weight",):
@@ -158,7 +158,7 @@ def _slim_variable(bound: BoundLayer, kind: str) -> str:
 
 
 def _from_slim(tensor: Tensor, *, axes: int, depthwise: bool) -> Tensor:
-    """TensorFlow's axes (height, width, in, out), for a depthwise (height, width, in, multiplier), as PyTorch's."""
+    """A tensor with axes (height, width, in, out or multiplier) of TensorFlow, in PyTorch's order of axes."""
     if tensor.ndim != 4:
         return tensor
     if depthwise:
@@ -170,7 +170,7 @@ def _from_slim(tensor: Tensor, *, axes: int, depthwise: bool) -> Tensor:
 def _checked_state(
     model: MobileNet, sources: Mapping[str, list[str]], given: Arrays, where: str, *, slim: bool
 ) -> dict[str, Tensor]:
-    """The new state dict; an error names everything that does not fit."""
+    """The new state dict; an error lists everything that does not fit."""
     state = model.state_dict()
     wanted = [key for keys in sources.values() for key in keys]
     unnamed = [f"{name} (no name there)" for name in state if name not in sources and not name.endswith(COUNTER)]
@@ -203,7 +203,7 @@ def _refuse(misfits: Mapping[str, list[str]], what: str) -> None:
 
 
 class _MisfitError(Exception):
-    """A tensor of a file that does not fit, and in which way."""
+    """A tensor of a file does not fit, with the kind of mismatch."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -211,10 +211,10 @@ class _MisfitError(Exception):
 
 
 def _converted(keys: list[str], given: Arrays, name: str, *, like: Tensor, slim: bool) -> Tensor:
-    """One tensor of PyTorch's axes from the parts of a file.
+    """One tensor with PyTorch's axes from its parts in a file.
 
     Raises:
-        _MisfitError: of another type or shape, or not finite.
+        _MisfitError: the tensor has another type or shape, or is not finite.
     """
     first, *_ = keys
     tensors = [torch.as_tensor(given[key]) for key in keys]
@@ -233,7 +233,7 @@ def _converted(keys: list[str], given: Arrays, name: str, *, like: Tensor, slim:
 
 
 def _unfit_kind(tensor: Tensor, *, is_counter: bool) -> str | None:
-    """The kind of a tensor if weights may not have it, otherwise none; a counter may have any real type."""
+    """The kind of a tensor if it is not allowed for weights, else None; a counter may have any real type."""
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
         return "without values (meta), sparse or quantized"
     if tensor.is_complex() or not (is_counter or tensor.dtype in FLOATING):

@@ -1,4 +1,4 @@
-"""Networks with their weights, as files without code."""
+"""Files of networks with their weights, without code."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search com
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What goes with trained weights: the classes by their numbers, and the normalisation of the images."""
+    """Metadata of trained weights: the classes by index, and the normalisation of the images."""
 
     classes: tuple[str, ...]
     normalization: str
 
 
 def read_network(path: Path) -> MobileNet:
-    """The network of a `.pt` or `.pt2` file that an exporter of ours or a training wrote, in evaluation mode.
+    """The network in a `.pt` or `.pt2` file, written by our exporters or a training, in evaluation mode.
 
     Raises:
-        WeightsError: the file cannot be read, holds something else, or was written by a later version.
+        WeightsError: the file cannot be read, contains something else, or was written by a later version.
     """
     content = _content(path)
     state = checked_state_dict(content.get("state_dict"), path)
     laid_out = plan(_spec_of(content, path))
     name, params = laid_out.spec.name, cost_of(laid_out).params
     held = sum(math.prod(tensor.shape) for tensor in state.values())
-    if params > held:  # before a network is built that may be much larger than the file
+    if params > held:  # before building a network that may be much larger than the file
         raise WeightsError(
             f"the weights of {path} do not fit {name}, which has {params:,} parameters: the file has {held:,}",
             hint=GIVE,
@@ -58,19 +58,19 @@ def read_network(path: Path) -> MobileNet:
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """The spec in such a file; nothing is built.
+    """The spec in such a file, without building the network.
 
     Raises:
-        WeightsError: as `read_network`.
+        WeightsError: as for `read_network`.
     """
     return _spec_of(_content(path), path)
 
 
 def read_learned(path: Path) -> Learned | None:
-    """What goes with the weights of such a file; None where it does not say.
+    """The metadata of the weights in such a file; None if it has none.
 
     Raises:
-        WeightsError: as `read_network`.
+        WeightsError: as for `read_network`.
     """
     told = _content(path).get("learned")
     if told is None:
@@ -86,7 +86,7 @@ def read_learned(path: Path) -> Learned | None:
 
 
 def learned_beside(weights: Path | None) -> Learned | None:
-    """What a file of weights says of what was learned; None where it says nothing, as the files of others."""
+    """The metadata in a weights file; None without metadata, as in files of other programs."""
     if weights is None or weights.suffix not in (".pt", SUFFIX):
         return None
     try:
@@ -96,7 +96,7 @@ def learned_beside(weights: Path | None) -> Learned | None:
 
 
 def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, object]:
-    """What a file holds besides the weights."""
+    """The content of a file besides the weights."""
     told: dict[str, object] = {"mnv2search": FORMAT, "spec": dumps(spec)}
     if learned is not None:
         told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
@@ -104,7 +104,7 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, object]:
 
 
 def torch_bytes(content: Mapping[str, object]) -> bytes:
-    """The bytes of `torch.save`, which hides the cause if it writes to a full disk itself."""
+    """The bytes of `torch.save`, which would hide the cause of an error if it wrote to a full disk itself."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -116,7 +116,7 @@ def _spec_of(content: Mapping[str, object], path: Path) -> ModelSpec:
         raise WeightsError(f"the spec in {path} is {type(text).__name__}, not text", hint=GIVE)
     spec = loads(text, file=str(path))
     if not isinstance(spec, ModelSpec):
-        raise WeightsError(f"the spec in {path} is a search space", hint="write the file anew from a spec")
+        raise WeightsError(f"the spec in {path} is a search space", hint="write the file again from a spec")
     return spec
 
 
@@ -128,14 +128,14 @@ def _content(path: Path) -> Mapping[str, object]:
     except (OSError, UnsafeFileError) as error:
         raise WeightsError(f"{path} cannot be read as a network: {why_unreadable(error)}", hint=GIVE) from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds no network but {type(content).__name__}", hint=GIVE)
+        raise WeightsError(f"{path} contains {type(content).__name__}, not a network", hint=GIVE)
     if "mnv2search_checkpoint" in content:
         raise WeightsError(
-            f"{path} is a checkpoint, from which a training goes on, and no network",
-            hint="give the best.pt beside it, which a training writes after every epoch that does better",
+            f"{path} is a checkpoint for resuming a training, not a network",
+            hint="give the best.pt beside it, which a training writes after every epoch that improves",
         )
     if "mnv2search" not in content:
-        raise WeightsError(f"{path} holds no spec beside its weights", hint=GIVE)
+        raise WeightsError(f"{path} contains no spec for its weights", hint=GIVE)
     if (version := content["mnv2search"]) != FORMAT:
         shown = version if isinstance(version, int | str) else type(version).__name__
         raise WeightsError(

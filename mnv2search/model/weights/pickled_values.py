@@ -21,7 +21,7 @@ from mnv2search.untrusted import UnsafeFileError
 
 T = TypeVar("T")
 LoadStorage = Callable[[object], Tensor]
-"""Loads the storage that a torch persistent id names, as a tensor with one axis."""
+"""Loads the storage of a torch persistent id, as a tensor with one axis."""
 
 LITERALS = frozenset(
     {
@@ -38,7 +38,7 @@ MADE: Mapping[str, Callable[[], object]] = {
     "EMPTY_SET": set,
 }
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# Instruction -> the container that it fills, and how many values it takes; None takes all above the mark.
+# Instruction -> the container that it fills, and the number of values (None: all above the mark).
 FILLED: Mapping[str, tuple[type, int | None]] = {
     "SETITEM": (dict, 2),
     "SETITEMS": (dict, None),
@@ -62,7 +62,7 @@ UNREAD_TENSORS = {
 
 @dataclass(frozen=True, slots=True)
 class GlobalName:
-    """A class or function that a pickle names; never looked up."""
+    """A class or function named in a pickle; never looked up."""
 
     name: str
 
@@ -73,7 +73,7 @@ def read_pickle(file: BinaryIO, load_storage: LoadStorage | None = None) -> obje
     The length of the file bounds time and memory. Persistent ids are refused without a `load_storage` for them.
 
     Raises:
-        UnsafeFileError: it is not a pickle, is damaged, or holds more than data and tensors.
+        UnsafeFileError: the file is not a pickle, is damaged, or contains more than data and tensors.
     """
     machine = _Machine(load_storage)
     try:

@@ -1,4 +1,4 @@
-"""Programs of torch.export with the spec of their network; only the spec and the weights are read from a file.
+"""Programs of torch.export with the spec of their network; reading uses only the spec and the weights.
 
 `torch.export.load` unpickles several members of a file and evaluates text in others, so it is never used on a file.
 
@@ -43,7 +43,7 @@ STRIDED = 7
 
 
 def write_program(program: torch.export.ExportedProgram, to: IO[bytes], *, told: Mapping[str, object]) -> None:
-    """Write a program with what is told of its network, as JSON values."""
+    """Write a program with a description of its network as JSON values."""
     torch.export.save(program, to, extra_files={TOLD: json.dumps(told)})
 
 
@@ -51,12 +51,12 @@ def read_program_file(file: BinaryIO) -> dict[str, object]:
     """The description of a program's network, with its weights as ``state_dict``.
 
     Raises:
-        UnsafeFileError: it is not such a file, does not describe its network, is damaged, or has pickled weights.
+        UnsafeFileError: the file is no such program, lacks the description, is damaged, or has pickled weights.
     """
     archive = ZipArchive(file)
     root = next(iter(archive.names), "").partition("/")[0]
     if f"{root}/extra/{TOLD}" not in archive.names:
-        raise UnsafeFileError("it does not say which network it holds")
+        raise UnsafeFileError("it does not describe its network")
     told = _json(archive, f"{root}/extra/{TOLD}")
     if f"{root}/{WEIGHTS}{CONFIG}" not in archive.names:
         raise UnsafeFileError("its weights are pickled, as torch before 2.8 wrote them")

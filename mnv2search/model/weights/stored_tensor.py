@@ -11,13 +11,13 @@ from torch import Tensor
 from mnv2search.untrusted import UnsafeFileError
 
 MAX_AXES = 8
-# Source: torch counts elements and bytes in torch.int64; divided by the size of the largest element.
+# Source: torch counts elements and bytes in an int64; divided by the size of the largest element.
 MAX_ELEMENTS = 2**58
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadTensor:
-    """Placeholder for a tensor of a kind that weights may not have, such as ``quantized`` or ``sparse``."""
+    """Placeholder for a tensor of a kind not allowed for weights, such as ``quantized`` or ``sparse``."""
 
     kind: str
 
@@ -36,7 +36,7 @@ def storage_of(content: bytearray, dtype: torch.dtype, elements: int | None = No
 
 
 def strided_tensor(storage: object, sizes: object, strides: object, offset: object) -> Tensor:
-    """A view of a storage, checked to lie inside it and to have no more elements than it.
+    """A view of a storage, checked to be inside of the storage and to have no more elements.
 
     Raises:
         UnsafeFileError: the view reaches beyond the storage, or has more elements than the storage.

@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without pickle: zip archives, and the older format that torch wrote before 1.6.
+"""Reading of files of `torch.save` without pickle: zip archives, and the format before torch 1.6.
 
 Source: torch 2.13, torch/serialization.py, `_save`, `_legacy_save`, `_load` and `_legacy_load`.
 """
@@ -48,7 +48,7 @@ def read_torch_file(file: BinaryIO) -> object:
     """The content of a file of `torch.save`: plain data, with tensors on the CPU.
 
     Raises:
-        UnsafeFileError: `torch.save` did not write the file, it is damaged, or it holds more than data and tensors.
+        UnsafeFileError: `torch.save` did not write the file, or it is damaged or contains more than data and tensors.
     """
     start = file.read(len(ZIP))
     file.seek(0)
@@ -78,7 +78,7 @@ def _read_zip(archive: ZipArchive) -> object:
 
 
 def _read_before_zip(file: BinaryIO) -> object:
-    """Five pickles (of which the fourth is the value, and the fifth lists the storages), then every storage."""
+    """The value of a file with five pickles (the fourth is the value, the fifth lists the storages) and storages."""
     try:
         is_torch = (_next_value(file), _next_value(file)) == (MAGIC_NUMBER, PROTOCOL_VERSION)
     except UnsafeFileError:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from mnv2search.untrusted import UnsafeFileError
 
-# Checked before the list of members is read, which takes several times its size in memory.
+# Checked before the list of members is read, which needs several times its size in memory.
 MAX_MEMBERS = 100_000
 MEMBER = b"PK\x01\x02"
 CHUNK_BYTES = 1 << 20
@@ -20,10 +20,10 @@ STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ZipArchive:
-    """The members of a zip file by their names; nothing is written to disk, so names cannot escape a folder.
+    """The members of a zip file by name; nothing is written to disk, so names cannot escape a folder.
 
     Raises:
-        UnsafeFileError: it is not a zip file, is damaged, or unpacks to much more than its size.
+        UnsafeFileError: the file is not a zip file, is damaged, or unpacks to much more than its size.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -47,14 +47,14 @@ class ZipArchive:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the order of the archive."""
+        """The names of the members, in the order of the archive."""
         return tuple(self._members)
 
     def read(self, name: str, *, max_bytes: int | None = None) -> bytearray:
         """The content of a member.
 
         Raises:
-            UnsafeFileError: there is no such member, it is larger than `max_bytes`, or it is damaged.
+            UnsafeFileError: the member is missing, larger than `max_bytes`, or damaged.
         """
         member = self._members.get(name)
         if member is None:

@@ -1,1 +1,1 @@
-"""What stands on the features: classifier, detector, segmenter, or a head of another package."""
+"""Heads: classifier, detector, segmenter, or a head of another package."""

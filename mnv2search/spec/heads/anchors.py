@@ -1,4 +1,4 @@
-"""The boxes that a detector's predictions start from."""
+"""The anchor boxes of a detector."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mnv2search.spec.heads.ssdlite import SsdLite
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.size import Size
 
-# (x of the centre, y of the centre, width, height), each over the image's width or height.
+# (x of the centre, y of the centre, width, height), each as a fraction of the image's width or height.
 AnchorBox = tuple[float, float, float, float]
 
-# What offsets of centres and logarithms of sides are multiplied by. Source: ssdlite_mobilenet_v2_coco.config.
+# Scale factors of centre offsets and of logarithms of sides. Source: ssdlite_mobilenet_v2_coco.config.
 CODER_SCALES = (10.0, 10.0, 5.0, 5.0)
-# A box is at most so many times as wide as its anchor: without a limit one wild prediction is infinite.
+# Largest ratio of a box's width to its anchor's: without a limit, an extreme prediction is infinite.
 MOST_GROWTH = 1000.0 / 16.0
-# The first map's square box where it has three boxes only. Source: multiple_grid_anchor_generator.py.
+# Scale of the square box of a first map that has only three boxes. Source: multiple_grid_anchor_generator.py.
 REDUCED_SCALE = 0.1
 
 
 def anchors(laid_out: Plan) -> tuple[AnchorBox, ...]:
-    """Every anchor in the order of the predictions: map by map, row by row, place by place.
+    """Every anchor in the order of the predictions: by map, then by row, then by position.
 
     >>> from mnv2search.spec.catalog import entry
     >>> from mnv2search.spec.plan import plan
@@ -46,7 +46,7 @@ def anchors(laid_out: Plan) -> tuple[AnchorBox, ...]:
 
 
 def anchors_per_map(laid_out: Plan) -> tuple[int, ...]:
-    """How many anchors each map has."""
+    """The number of anchors of each map."""
     head = laid_out.spec.head
     assert isinstance(head, SsdLite)
     return tuple(size.area * head.boxes_per_place(number) for number, size in enumerate(_map_sizes(laid_out)))
@@ -57,7 +57,7 @@ def _map_sizes(laid_out: Plan) -> list[Size]:
 
 
 def _shapes(head: SsdLite, number: int, maps: int) -> Iterator[tuple[float, float]]:
-    """(width, height) of the anchors of one place, over the shorter side of the image."""
+    """(width, height) of the anchors of one position, as fractions of the image's shorter side."""
     step = (head.largest_scale - head.smallest_scale) / (maps - 1)
     scale = head.smallest_scale + step * number
     following = 1.0 if number == maps - 1 else scale + step

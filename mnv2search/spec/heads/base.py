@@ -1,4 +1,4 @@
-"""The base of every head, and the backbone that it stands on."""
+"""The base class of every head, and the backbone below a head."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mnv2search.spec.size import Size
 
 
 def endpoint_or(words: str) -> Pattern:
-    """The pattern of the name of an endpoint, or of words that are separated by ``|``."""
+    """The pattern of an endpoint name or of one of several words, which are separated by ``|``."""
     name = r"layer_[1-9]\d{0,3}(?:/(?:output|expansion_output|depthwise_output))?"
     return Pattern(f"{words}|{name}", "name an endpoint such as layer_15/expansion_output, or leave it out")
 
 
 class Backbone(NamedTuple):
-    """The features that a head stands on.
+    """The features below a head.
 
     Attributes:
-        strides: of every unit as written, before any becomes dilation.
-        size: of the image.
-        width: the width multiplier.
+        strides: stride of every unit as written, before any becomes dilation.
+        size: size of the image.
+        width: width multiplier.
     """
 
     units: Sequence[Unit]
@@ -41,14 +41,14 @@ class Backbone(NamedTuple):
 
     @property
     def head_style(self) -> Style:
-        """The style of a head: it keeps the sizes of its maps, where padding valid would use up the small ones."""
+        """The style of a head, whose padding keeps the size of small maps: padding valid would use them up."""
         return self.style._replace(padding="same" if self.style.padding == "same" else "symmetric")
 
     def endpoint(self, name: str, at: str) -> Endpoint:
-        """The tensor of a name, which may lie inside a block.
+        """The tensor with a name, which may be inside a block.
 
         Raises:
-            SpecError: there is none.
+            SpecError: no tensor has this name.
         """
         layer, _, inside = name.partition("/")
         number = int(layer.removeprefix("layer_"))
@@ -78,14 +78,14 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head(Checked):
-    """What stands on the features; a subclass is a frozen dataclass whose annotations are the rules of its fields.
+    """The layers after the features; a subclass is a frozen dataclass whose annotations are the rules of its fields.
 
-    A head whose only unit is a `classifier_unit` needs no more than `word` and `units`. Units of other kinds have
-    names, such as ``head/keypoints``, and a torch module computes them.
+    A head whose only unit is a `classifier_unit` needs only `word` and `units`. Units of other kinds have
+    names, such as ``head/keypoints``, and are computed by a torch module.
 
     Attributes:
-        word: that stands for it in a file.
-        fixes_size: whether the network takes images of its own size alone.
+        word: name of the head in a file.
+        fixes_size: whether the network accepts only images of its own size.
         module: ``package.module:Class`` of a `mnv2search.model.dense.DenseHead`, for units with names.
     """
 
@@ -95,12 +95,12 @@ class Head(Checked):
 
     @property
     def classes(self) -> int:
-        """Classes that it tells apart: a field of the heads that do, 0 for others."""
+        """The number of predicted classes: a field of heads that predict classes, else 0."""
         return 0
 
     @property
     def dropout(self) -> float:
-        """Share of its inputs that are dropped in training: a field of the heads that drop any."""
+        """The dropout rate of its inputs in training: a field of heads with dropout."""
         return 0.0
 
     def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
@@ -112,11 +112,11 @@ class Head(Checked):
         raise NotImplementedError
 
     def backbone_minimum(self) -> int | None:
-        """The least channels of a scaled layer of the backbone, or None for the network's own."""
+        """The minimum channels of a scaled layer of the backbone, or None for the network's own minimum."""
         return None
 
     def norm_of(self, batch_norm: BatchNorm) -> BatchNorm:
-        """The batch-norm constants of its units, from those of the network."""
+        """The batch-norm constants of its units, derived from the network's."""
         return batch_norm
 
 

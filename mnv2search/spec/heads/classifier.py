@@ -22,6 +22,6 @@ class Classifier(Head):
     dropout: Annotated[float, Range(0, 0.99)] = 0.2
 
     def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
-        """The classifier alone."""
+        """The classifier, the head's only unit."""
         last = backbone.last
         yield "head", classifier_unit(last.channels, self.classes, last.size)

@@ -1,4 +1,4 @@
-"""The head of a segmenter: its value, its rules and its units."""
+"""The head of a segmenter: its fields, their rules and its units."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SegmenterOutput = Literal["logits", "resized", "classes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepLab(Head):
-    """Segmentation by DeepLabV3: parallel branches on the final map, joined, and logits for every pixel.
+    """DeepLabV3 segmentation: parallel branches on the final map, their concatenation, and logits for every pixel.
 
     Attributes:
-        classes: of pixels, background included.
-        channels: of every branch and of the join.
-        image_pooling: a branch of the map's mean, spread over the map.
-        aspp_rates: dilations of the atrous 3x3 branches; none has none of them.
-        aspp_separable: an atrous branch is a depthwise convolution with a 1x1 after it; else one full convolution.
-        decoder_stride: input side over the side at which a decoder refines the join; none has no decoder.
+        classes: number of classes, background included.
+        channels: output channels of every branch and of the projection of their concatenation.
+        image_pooling: adds a branch that averages the map and broadcasts the mean over it.
+        aspp_rates: dilations of the atrous 3x3 branches; none builds no such branch.
+        aspp_separable: an atrous branch is a depthwise convolution followed by a 1x1; else one full convolution.
+        decoder_stride: input side over the side at which a decoder refines the features; none builds no decoder.
         decoder_tap: endpoint that the decoder reads; auto takes the depthwise output of the last block of its stride.
-        decoder_channels: to which the decoder's tap is projected.
-        dropout: share of the join's channels dropped in training.
-        activation: after every convolution of the head.
-        norm_eps: of the head's batch norm.
-        output: logits keeps the side of the map, resized brings it to that of the image, classes gives the number
-            of the highest for each pixel of the image.
+        decoder_channels: channels to which the decoder's tap is projected.
+        dropout: dropout rate of the projected channels in training.
+        activation: activation after every convolution of the head.
+        norm_eps: eps of the head's batch norm.
+        output: logits keeps the side of the map, resized enlarges the logits to the image, classes is the index of
+            the highest logit for each pixel of the image.
 
     Source: tensorflow/models, deeplab/model.py and deeplab/common.py.
     """
@@ -55,20 +55,23 @@ class DeepLab(Head):
     output: SegmenterOutput = "resized"
 
     def problems(self) -> Iterator[Problem]:
-        """A tap without a decoder."""
+        """The problem of a tap without a decoder."""
         if self.decoder_stride is None and self.decoder_tap != "auto":
             yield Problem(
                 at="decoder_tap",
-                what=f"decoder_tap is {self.decoder_tap} where there is no decoder",
+                what=f"decoder_tap is {self.decoder_tap}, but there is no decoder",
                 fix="write decoder_stride too, or leave decoder_tap out",
             )
 
     def norm_of(self, batch_norm: BatchNorm) -> BatchNorm:
-        """The network's, with the head's own eps."""
+        """The network's batch-norm constants with the head's own eps."""
         return replace(batch_norm, eps=self.norm_eps)
 
     def units(self, backbone: Backbone) -> Iterator[tuple[str, Unit]]:
-        """Branches, join, decoder, logits. Source: deeplab/model.py, `extract_features` and `refine_by_decoder`."""
+        """Branches, projection, decoder, logits.
+
+        Source: deeplab/model.py, `extract_features` and `refine_by_decoder`.
+        """
         style = backbone.head_style._replace(activation=self.activation)
         branches = list(self._branches(backbone.last, style))
         yield from (("head", unit) for unit in branches)
@@ -111,7 +114,7 @@ class DeepLab(Head):
         return head_unit("decoder", "head/decoder", read, (*first, *second))
 
     def _decoder_source(self, backbone: Backbone, stride: int) -> Endpoint:
-        """The tensor that a decoder refines with. Source: tensorflow/models, deeplab/core/feature_extractor.py."""
+        """The tensor that the decoder reads. Source: tensorflow/models, deeplab/core/feature_extractor.py."""
         reached, candidate = 1, ""
         for number, (unit, own) in enumerate(zip(backbone.units, backbone.strides, strict=False), start=1):
             reached *= own
@@ -137,5 +140,5 @@ class DeepLab(Head):
 
 
 def _separable(c_in: int, c_out: int, rate: int, size: Size, style: Style) -> tuple[Layer, Layer]:
-    """A depthwise 3x3 of a rate, with a 1x1 after it."""
+    """A depthwise 3x3 with a dilation, followed by a 1x1."""
     return depthwise(c_in, Window(3, 1, rate), size, style), pointwise(c_in, c_out, size, style)

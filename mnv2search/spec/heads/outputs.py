@@ -1,4 +1,4 @@
-"""What a network answers: in which form, of which shape, and what is left to whoever reads it."""
+"""Outputs of a network: their form, their shape, and the post-processing left to the caller."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnv2search.spec.rules import changed
 DETECTOR_OUTPUTS: tuple[str, ...] = get_args(DetectorOutput)
 SEGMENTER_OUTPUTS: tuple[str, ...] = get_args(SegmenterOutput)
 OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)
-"""Every word that `head.output` knows, those of detectors first."""
+"""Every value of `head.output`, those of detectors first."""
 
 LEFT = {
     "raw": "encoded boxes and logits, the background's first: decoding and non-maximum suppression are left to you",
@@ -29,7 +29,7 @@ LEFT = {
 
 
 def with_output(spec: ModelSpec, output: str) -> ModelSpec:
-    """The network with another `head.output`; its weights stay what they are.
+    """The network with another `head.output`; its weights stay valid.
 
     >>> from mnv2search.spec.catalog import entry
     >>> with_output(entry("ssdlite_mobilenet_v2").spec, "detections").head.output
@@ -41,23 +41,23 @@ def with_output(spec: ModelSpec, output: str) -> ModelSpec:
     head = spec.head
     if not isinstance(head, SsdLite | DeepLab):
         raise OptionError(
-            f"the output of the head is to be {output!r}, but {spec.name} neither detects nor segments",
+            f"the requested output of the head is {output!r}, but {spec.name} neither detects nor segments",
             hint="leave it out, or give a network with head: ssdlite or head: deeplab",
         )
     does, known = ("detects", DETECTOR_OUTPUTS) if isinstance(head, SsdLite) else ("segments", SEGMENTER_OUTPUTS)
     if output not in known:
-        what = f"the output of the head is to be {output!r}, but {spec.name} {does}"
+        what = f"the requested output of the head is {output!r}, but {spec.name} {does}"
         raise OptionError(what, hint=f"use {', '.join(known)}")
     return replace(spec, head=changed(head, {"output": output}))
 
 
 def output_of(spec: ModelSpec) -> str | None:
-    """The `head.output` of a detector or a segmenter; None of other networks."""
+    """The `head.output` of a detector or a segmenter; None for other networks."""
     return spec.head.output if isinstance(spec.head, SsdLite | DeepLab) else None
 
 
 def answer_shape(plan: Plan) -> tuple[int, ...]:
-    """The shape of what the network answers for one image.
+    """The shape of the network's output for one image.
 
     >>> from mnv2search.spec.catalog import entry
     >>> from mnv2search.spec.plan import plan
@@ -75,12 +75,12 @@ def answer_shape(plan: Plan) -> tuple[int, ...]:
 
 
 def is_of_classes(plan: Plan) -> bool:
-    """Whether the answer is numbers of classes, which are integers."""
+    """Whether the output consists of class indices, which are integers."""
     return isinstance(plan.spec.head, DeepLab) and plan.spec.head.output == "classes"
 
 
 def answer_text(plan: Plan) -> str:
-    """What a detector or a segmenter answers, in a line; empty for other networks.
+    """One line that describes the output of a detector or a segmenter; empty for other networks.
 
     >>> from mnv2search.spec.catalog import entry
     >>> from mnv2search.spec.plan import plan

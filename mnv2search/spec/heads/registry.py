@@ -1,4 +1,4 @@
-"""Heads by the words that stand for them in files."""
+"""Heads by their names in files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _HEADS = {kind.word: kind for kind in SHIPPED}
 
 
 def known_heads() -> tuple[type[Head], ...]:
-    """Every head that ships, is registered, or was loaded from an entry point."""
+    """Every shipped head and every head registered or loaded from an entry point."""
     return tuple(_HEADS.values())
 
 
 def head_of(word: str) -> type[Head] | None:
-    """The head that a word stands for; entry points of the group ``mnv2search.heads`` are looked at last."""
+    """The head with this name in files; entry points of the group ``mnv2search.heads`` are searched last."""
     if word not in _HEADS:
         try:
             register_head(plugins.load("head", word))  # type: ignore[arg-type]
@@ -29,12 +29,12 @@ def head_of(word: str) -> type[Head] | None:
 
 
 def register_head(kind: type[Head]) -> type[Head]:
-    """Make a head known to this process by its word; returns it, so that it serves as a decorator.
+    """Register a head in this process by its word; returns the head, so it can be used as a decorator.
 
     An installed package names its heads as entry points of the group ``mnv2search.heads`` instead.
 
     Raises:
-        ValueError: it has no word, or that of another head.
+        ValueError: the head has no word, or the word of another head.
     """
     if not kind.word or _HEADS.get(kind.word, kind) is not kind:
         raise ValueError(f"{kind.__name__} has the word {kind.word!r}, which is empty or taken")

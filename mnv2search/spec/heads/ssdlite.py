@@ -1,4 +1,4 @@
-"""The head of a detector: its value, its rules and its units."""
+"""The head of a detector: its fields, their rules and its units."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Tap = Annotated[str, endpoint_or("before_last_stride|last")]
 
 # Source: tensorflow/models, ssd_mobilenet_v2_feature_extractor.py, `preprocess` and `extract_features`.
 MIN_DETECTOR_SIDE = 33
-# Boxes a place on a reduced first map. Source: tensorflow/models, multiple_grid_anchor_generator.py.
+# Boxes per position of a reduced first map. Source: tensorflow/models, multiple_grid_anchor_generator.py.
 REDUCED_BOXES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraLayer(Checked):
-    """A further map of a detector: 1x1 convolution to half of the channels, then a strided 3x3 to all of them.
+    """An additional map of a detector: a 1x1 convolution to half of the channels, then a strided 3x3 to all channels.
 
     Attributes:
-        channels: outputs before the width multiplier, which is applied without rounding to a multiple.
+        channels: output channels before the width multiplier, which is applied without rounding to a multiple.
 
     Source: tensorflow/models, object_detection/models/feature_map_generators.py.
     """
@@ -47,27 +47,27 @@ class ExtraLayer(Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SsdLite(Head):
-    """Single-shot detection: boxes and class scores predicted on maps of falling size.
+    """Single-shot detection: boxes and class scores predicted on maps of decreasing size.
 
     Attributes:
-        classes: of objects; a score for background comes on top.
-        taps: endpoints that are the first maps; before_last_stride is what the last strided convolution of the
-            blocks reads, last the final map.
-        extras: further maps, each from the one before.
-        min_channels: least channels of the extra layers, and of the backbone where it says nothing itself.
-        depthwise_extras: the strided 3x3 of the extra layers is depthwise, with a 1x1 after it; else a full one.
-        depthwise_predictors: a predictor is a depthwise convolution with a 1x1 after it; else one full convolution.
-        predictor_kernel: of the predictors, odd.
+        classes: number of object classes, without background.
+        taps: endpoints that are the first maps; before_last_stride is the input of the last strided convolution of
+            the blocks, last the final map.
+        extras: additional maps, each computed from the previous one.
+        min_channels: minimum channels of the extra layers, and of the backbone if the network sets none.
+        depthwise_extras: the strided 3x3 of an extra layer is depthwise, followed by a 1x1; else a full convolution.
+        depthwise_predictors: a predictor is a depthwise convolution followed by a 1x1; else one full convolution.
+        predictor_kernel: kernel of the predictors, odd.
         smallest_scale: side of the first map's boxes over the image's side.
-        largest_scale: the same of the last map's boxes; scales between are evenly spaced.
-        ratios: width over height of the boxes of one place.
+        largest_scale: side of the last map's boxes over the image's side; the scales between are evenly spaced.
+        ratios: width over height of the boxes of one position.
         interpolated: one more square box, between this map's scale and the next.
-        reduced_first: the first map has three boxes a place only.
-        output: raw gives encodings and logits, boxes decoded boxes and scores, detections what remains after
-            non-maximum suppression.
-        score_threshold: detections below it are left out.
-        iou_threshold: of two boxes of a class that overlap more, the lower-scored is left out.
-        detections: most that are given out for an image.
+        reduced_first: the first map has only three boxes per position.
+        output: raw is encodings and logits, boxes is decoded boxes and scores, detections is the boxes that remain
+            after non-maximum suppression.
+        score_threshold: minimum score of a detection.
+        iou_threshold: if two boxes of a class overlap more than this, the lower-scored box is removed.
+        detections: maximum number of detections for an image.
 
     Source: tensorflow/models, object_detection/samples/configs/ssdlite_mobilenet_v2_coco.config.
     """
@@ -96,7 +96,7 @@ class SsdLite(Head):
     detections: Annotated[int, Range(1, 10_000)] = 100
 
     def problems(self) -> Iterator[Problem]:
-        """Scales that do not grow, too few maps, or a map twice."""
+        """Problems of scales that do not increase, too few maps, or a map listed twice."""
         if self.smallest_scale >= self.largest_scale:
             yield Problem(
                 at="smallest_scale",
@@ -110,11 +110,11 @@ class SsdLite(Head):
             yield Problem(at="taps", what="taps has an endpoint twice", fix="name every endpoint once")
 
     def backbone_minimum(self) -> int:
-        """The detector's own minimum."""
+        """The detector's minimum."""
         return self.min_channels
 
     def boxes_per_place(self, number: int) -> int:
-        """Boxes that are predicted at each place of a map, counted from 0.
+        """The number of boxes predicted at each position of map `number`, which counts from 0.
 
         >>> [SsdLite().boxes_per_place(number) for number in (0, 1)]
         [3, 6]
@@ -128,7 +128,7 @@ class SsdLite(Head):
         if min(backbone.size) < MIN_DETECTOR_SIDE:
             raise SpecError.of(
                 at="resolution",
-                what=f"resolution is {backbone.size} where head is ssdlite",
+                what=f"resolution is {backbone.size}, but head is ssdlite",
                 fix=f"a detector needs {MIN_DETECTOR_SIDE} px or more",
             )
         style = backbone.head_style
@@ -145,7 +145,7 @@ class SsdLite(Head):
                 yield "head", head_unit(kind, f"head/{kind}_{number + 1}", [one], layers)
 
     def _extra_layers(self, extra: ExtraLayer, source: Endpoint, width: float, style: Style) -> tuple[Layer, ...]:
-        """A 1x1 to half of the channels, then a strided 3x3; depths are cut off, not rounded to a multiple."""
+        """A 1x1 to half of the channels, then a strided 3x3; channels are truncated, not rounded to a multiple."""
         half, full = (max(int(depth * width), self.min_channels) for depth in (extra.channels / 2, extra.channels))
         narrow = pointwise(source.channels, half, source.size, style)
         if not self.depthwise_extras:
@@ -168,7 +168,7 @@ def _tap(backbone: Backbone, name: str, at: str) -> Endpoint:
 
 
 def _before_last_stride(backbone: Backbone, at: str) -> str:
-    """The endpoint that the last strided convolution of the blocks reads."""
+    """The endpoint that is the input of the last strided convolution of the blocks."""
     strided = [number for number, stride in enumerate(backbone.strides, start=1) if stride > 1 and number > 1]
     if strided:
         number = strided[-1]

@@ -1,4 +1,4 @@
-"""YAML text and files into specs and search spaces, and back."""
+"""Reading and writing specs and search spaces as YAML files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mnv2search.spec.yaml.write import dumps
 __all__ = ["check", "dumps", "known_names", "load", "load_space", "load_spec", "loads"]
 
 
-# Files that hold networks in other ways than as text, and how others are told.
+# Endings of binary files that contain networks.
 BINARY = (".ckpt", ".npz", ".onnx", ".pt", ".pt2", ".pte", ".pth", ".safetensors", ".tflite")
 Wanted: TypeAlias = Literal["any", "spec", "space"]
 NUL, SNIFFED = b"\0", 512
@@ -31,13 +31,13 @@ def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | Sea
     """The spec or search space of a file, of standard input (``-``), or of a name that ships with the package.
 
     Args:
-        path_or_name: a path; or the name of a shipped space such as ``mnv2``, of a published network such as
+        path_or_name: path, name of a shipped space such as ``mnv2``, or name of a published network such as
             ``mobilenet_v2_0.75_192`` (see `mnv2search.spec.catalog`), tried in this order.
-        wanted: what kind of name is expected; used in messages about an unknown one.
+        wanted: expected kind of name, for messages about an unknown name.
 
     Raises:
         SpecError: the file breaks rules.
-        UnknownNameError: neither a file nor a name.
+        UnknownNameError: `path_or_name` is neither a file nor a known name.
         OptionError: the file cannot be read.
     """
     name = str(path_or_name)
@@ -55,10 +55,10 @@ def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | Sea
 
 
 def load_spec(path_or_name: str | Path) -> ModelSpec:
-    """Like `load`, where a network is needed: a search space is refused with how to choose from it.
+    """Like `load`, but for a network: a search space raises an error that says how to choose from it.
 
     Raises:
-        SpecError: the file breaks rules, or leaves something to choose.
+        SpecError: the file breaks rules, or is a search space.
     """
     value = load(path_or_name, wanted="spec")
     if isinstance(value, SearchSpace):
@@ -67,13 +67,13 @@ def load_spec(path_or_name: str | Path) -> ModelSpec:
 
 
 def load_space(path_or_name: str | Path) -> SearchSpace:
-    """Like `load`, where a search space is needed: a spec is a space with nothing left to choose."""
+    """Like `load`, but for a search space: a spec becomes a space without choices."""
     value = load(path_or_name, wanted="space")
     return value if isinstance(value, SearchSpace) else SearchSpace(template=value, axes=())
 
 
 def check(file: str, *, reader: Callable[[str], object] = load) -> tuple[Diagnostic, ...]:
-    """The diagnostics of a spec or space, named as `load` takes it; none where it loads."""
+    """The diagnostics of the spec or space that `load` would read; empty if it is valid."""
     try:
         reader(file)
     except SpecError as error:
@@ -98,15 +98,15 @@ def _read(path: Path) -> ModelSpec | SearchSpace:
         raise OptionError(f"{path} cannot be read: {error.strerror}", hint="name a YAML file") from error
     if path.suffix in BINARY or NUL in data[:SNIFFED]:
         raise OptionError(
-            f"{path} holds no spec: it is no text",
-            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; where a "
-            "network is asked for, the best.pt of a training will do",
+            f"{path} is not a spec: it is not text",
+            hint="give the YAML file that it was made from, or a name that `mnv2search catalog` lists; "
+            "commands that need a network also accept the best.pt of a training",
         )
     return loads(decoded(data, file=str(path)), file=str(path))
 
 
 def _listed(wanted: Wanted) -> tuple[str, tuple[str, ...]]:
-    """How a kind of names is called, and these names."""
+    """The label of a kind of names, and the names."""
     spaces = tuple(bundled_files())
     if wanted == "space":
         return "search space", spaces

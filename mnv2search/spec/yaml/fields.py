@@ -1,4 +1,4 @@
-"""Which YAML key stands for which field, and how the text of a scalar becomes a value."""
+"""The YAML keys of fields, and the conversion of scalars between text and value."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mnv2search.spec.space_rules import Scalar, text_of
 
 FORMAT_VERSION = 1
 DEFAULT_COLUMNS = ("t", "c", "n", "s")
-# Keys of a file that hold no scalar of their own.
+# Keys of a file whose values are not scalars.
 STRUCTURAL = ("mnv2search", "stem", "columns", "blocks", "head", "batch_norm")
 
-# Fields whose keys differ from their names: the paper's letters, in rows and their like alone, and shorter words.
+# Fields whose keys differ from their names: the paper's letters (only in rows and similar), and shorter words.
 LETTERS = {"expansion": "t", "channels": "c", "repeats": "n", "stride": "s", "kernel": "k"}
 SHORTER = {"last_channels": "last", "channel_divisor": "divisor"}
 
 
 def keys_of(kind: type) -> Mapping[str, str]:
-    """YAML key -> field of a value, in the order in which they are written."""
+    """YAML key -> field of a value, in the order of writing."""
     return _cached_keys(kind)
 
 
@@ -38,7 +38,7 @@ def _cached_keys(kind: Hashable) -> Mapping[str, str]:
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _REAL = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _LONGEST_NUMBER = 40
-# What YAML 1.1 would read in silence as something else.
+# Texts that YAML 1.1 silently reads as something else.
 _TRAPS = (
     (re.compile(r"[-+]?0[0-9_]+"), "a leading 0 means base 8 to some readers"),
     (re.compile(r"[-+]?[0-9]+(?::[0-9.]+)+"), "a colon means base 60 to some readers"),
@@ -50,7 +50,7 @@ _TRAPS = (
 
 
 def scalar_of(kind: type, name: str, text: str, *, is_plain: bool) -> Scalar | Problem:
-    """The value of one field from its text, or what is wrong with it.
+    """The value of one field from its text, or its problem.
 
     >>> scalar_of(ms.BlockSpec, "stride", "2", is_plain=True)
     2
@@ -91,9 +91,9 @@ def _hint(rule: Rule, value: Scalar, fix: str) -> str:
 
 
 def spelled(kind: type, name: str, value: Scalar | tuple[Scalar, ...]) -> str:
-    """The text of a field's value in canonical form: whole expansions without a point, other reals with one.
+    """The canonical text of a field's value: whole expansions without a decimal point, other reals with one.
 
-    Of a field that is a list, the text of all entries.
+    For a field that is a list, the text contains all entries.
 
     >>> spelled(ms.BlockSpec, "expansion", 6.0), spelled(ms.ModelSpec, "width", 1)
     ('6', '1.0')

@@ -1,4 +1,4 @@
-"""Reading one node of the tree: a scalar, a list of choices, a range or a mapping, with every problem noted."""
+"""Reading one node of the tree (a scalar, a list of choices, a range or a mapping) and reporting every problem."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANGE_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,9})(?:\.\d{1,9})?")
 
 
 class NodeReader:
-    """Reads nodes of one file; `places` maps every address met to its line and column."""
+    """Reader of the nodes of one file; `places` maps every address read so far to its line and column."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -32,12 +32,12 @@ class NodeReader:
         self.axes: list[Axis] = []
 
     def axis(self, at: str, options: tuple[Scalar, ...]) -> None:
-        """Keep the choice of a field; a single option is none."""
+        """Record the choice of a field; a single option is not a choice."""
         if len(options) > 1:
             self.axes.append(Axis(at=at, options=options))
 
     def table(self, node: Node, at: str, keys: Mapping[str, str]) -> dict[str, Node]:
-        """The known keys of a mapping; notes the others."""
+        """The known keys of a mapping; unknown keys are reported."""
         if isinstance(node, Broken):
             return {}
         if not isinstance(node, Table):
@@ -54,7 +54,7 @@ class NodeReader:
         return known
 
     def key_hint(self, key: str, keys: Mapping[str, str]) -> str:
-        """What to write in place of an unknown key."""
+        """The hint for an unknown key."""
         if key in ("n", "s", "repeats", "stride") and "t" in keys and "n" not in keys:
             return f"{key} belongs to the row, not under each"
         if key == "<<":
@@ -66,7 +66,7 @@ class NodeReader:
         return f"did you mean {' or '.join(named)}?" if named else f"known: {', '.join(keys)}"
 
     def field(self, kind: type, name: str, node: Node, prefix: str, values: dict[str, object]) -> None:
-        """Read one field outside the rows into `values`, and its axis where it is a choice."""
+        """Read one field outside the rows into `values`, and record its axis if it is a choice."""
         if name == "name" and not isinstance(node, Text):
             self.places["name"] = (node.line, node.column)
             self.note_at(node, "name", "name is not a word", "write one name")
@@ -99,7 +99,7 @@ class NodeReader:
             values["resolution"] = Size(*found).resolution
 
     def options(self, kind: type, name: str, node: Node, prefix: str) -> tuple[Scalar, ...] | None:
-        """The value or values written for a field; None where something was wrong and noted."""
+        """The value or values of a field; None after a reported problem."""
         at = f"{prefix}{name}"
         self.places[at] = (node.line, node.column)
         if isinstance(node, Table):
@@ -123,7 +123,7 @@ class NodeReader:
         return tuple(values)
 
     def scalar(self, kind: type, name: str, node: Node, prefix: str) -> Scalar:
-        """One value of a field; what is wrong is noted."""
+        """One value of a field; problems are reported."""
         if not isinstance(node, Text):
             if isinstance(node, Items | Table):
                 hint = SQUARES_ONLY if name == "resolution" else "write one value"
@@ -136,7 +136,7 @@ class NodeReader:
         return value
 
     def range_options(self, kind: type, name: str, node: Table, prefix: str) -> tuple[Scalar, ...] | None:
-        """The options of ``{from: 96, to: 224, step: 32}``, counted in decimals so that 0.1 steps are exact."""
+        """The options of ``{from: 96, to: 224, step: 32}``, computed in decimals so that steps of 0.1 are exact."""
         at = f"{prefix}{name}"
         fix = "write it as {from: 96, to: 224, step: 32}, with a step above 0 that leads from one to the other"
         if not rules_of(kind)[name].is_number:
@@ -169,15 +169,15 @@ class NodeReader:
     # -- problems ------------------------------------------------------------------------------------------------
 
     def note_at(self, node: Node, at: str, message: str, hint: str) -> None:
-        """Note a problem where a node stands."""
+        """Report a problem at a node's position."""
         self.source.add((node.line, node.column), message, hint, at=at)
 
     def note(self, at: str, message: str, hint: str) -> None:
-        """Note a problem where an address stands."""
+        """Report a problem at an address's position."""
         self.source.add(self.place(at), message, hint, at=at)
 
     def note_all(self, prefix: str, found: Iterable[Diagnostic]) -> None:
-        """Note problems of a value, whose addresses are relative to it."""
+        """Report problems of a value, whose addresses are relative to the value."""
         for one in found:
             leaf = one.at.rpartition(".")[2]
             at = f"{prefix}{one.at}"
@@ -186,7 +186,7 @@ class NodeReader:
             self.note(at, message, one.hint)
 
     def place(self, at: str) -> tuple[int, int]:
-        """Where an address stands, or else the nearest thing around it that was written."""
+        """The line and column of an address, or of the nearest enclosing address in the file."""
         while at not in self.places:
             at = re.sub(r"(\.?\w+|\[\d+\])$", "", at) if re.search(r"(\w|\])$", at) else ""
         return self.places[at]

@@ -1,4 +1,4 @@
-"""YAML text into a spec or a search space, with every problem at its line and column."""
+"""Parsing of YAML text into a spec or a search space, with every problem at its line and column."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mnv2search.spec.yaml.source import Items, Node, Source, Table, Text, parse
 
 
 def loads(text: str, *, file: str = "<string>") -> ModelSpec | SearchSpace:
-    """The spec or search space that a YAML text describes.
+    """The spec or search space of a YAML text.
 
-    The language is described in docs/reference/spec-language.md. Error messages name the text by `file`.
+    docs/reference/spec-language.md describes the language. Error messages show `file` as the file name.
 
     Raises:
         SpecError: with every problem of the text, each at its line and column.
@@ -123,7 +123,7 @@ class _Reader(NodeReader):
     # -- the head -------------------------------------------------------------------------------------------------
 
     def head(self, node: Node) -> ms.Head | None:
-        """The head of a file; where something is wrong, a classifier, and the problem is noted."""
+        """The head of a file; after a reported problem, a classifier."""
         self.places["head"] = (node.line, node.column)
         if isinstance(node, Text):
             return None if node.text == "none" else self.head_filled(self.head_kind(node, "none"), Table(0, 0, ()))
@@ -136,7 +136,7 @@ class _Reader(NodeReader):
             words = ", ".join(one.word for one in known_heads())
             self.note_at(named, "head.kind", "head.kind is not a word", f"use one of {words}")
         if isinstance(node, Table):
-            # A word for the kind stands beside the fields and is none of them.
+            # The key `kind` stands beside the fields and is not a field.
             node = Table(node.line, node.column, tuple(e for e in node.entries if e[0].text != "kind"))
         return self.head_filled(kind, node)
 
@@ -165,7 +165,7 @@ class _Reader(NodeReader):
             return ms.Classifier()
 
     def head_list(self, kind: type, name: str, node: Node, values: dict[str, object]) -> None:
-        """A field that is a list: what is built, not a choice."""
+        """Read a field whose value is a list, which is not a choice."""
         at = f"head.{name}"
         items = self.head_items(kind, name, node)
         if items is None:
@@ -184,7 +184,7 @@ class _Reader(NodeReader):
         return tuple(self.extra(item, f"head.extras[{number}]") for number, item in enumerate(items))
 
     def extra(self, node: Node, at: str) -> ms.ExtraLayer:
-        """One extra layer; a bare number is its channels."""
+        """One extra layer; a bare number is its channel count."""
         self.places[at] = (node.line, node.column)
         values: dict[str, object] = {}
         keys = keys_of(ms.ExtraLayer)
@@ -196,7 +196,7 @@ class _Reader(NodeReader):
         return built(ms.ExtraLayer, {"channels": 1, **values})
 
     def head_items(self, kind: type, name: str, node: Node) -> tuple[Node, ...] | None:
-        """The entries of a list, if there are neither too few nor too many; problems are noted."""
+        """The entries of a list, or None after a reported problem such as too many entries."""
         at = f"head.{name}"
         self.places[at] = (node.line, node.column)
         if isinstance(node, Text) and node.text == "none":
@@ -237,7 +237,7 @@ class _Reader(NodeReader):
                 row.values[name] = options[0]
                 row.choices[name] = options
         for name in row.each.keys() & row.choices.keys():
-            self.note(f"{at}.{name}", f"{at}.{name} stands in the row and under each", "keep one of the two")
+            self.note(f"{at}.{name}", f"{at}.{name} is both in the row and under each", "keep one of the two")
         for name, options in row.each.items():
             row.values.setdefault(name, options[0])
         if isinstance(node, Table) and "channels" not in row.values and "c" not in cells:
@@ -265,7 +265,7 @@ class _Reader(NodeReader):
         return cells
 
     def block(self, row: _Row, number: int) -> ms.BlockSpec | None:
-        """The row's value at its first options; adds its axes."""
+        """The block spec of the row at its first options; adds the row's axes."""
         at = f"blocks[{number}]"
         if not row.is_whole:
             return None

@@ -27,7 +27,7 @@ _NUMBERS = {"integer", "number"}
 def json_schema() -> Schema:
     """The schema (draft 7) of a spec or search space file.
 
-    It knows every key, type, range and word; rules that tie several keys together are the codec's.
+    It covers every key, type, range and word; rules that relate several keys are checked only by the codec.
     """
     channels = _scalar(rules_of(ms.ExtraLayer)["channels"])
     heads = {kind.word: kind for kind in SHIPPED}
@@ -160,7 +160,7 @@ def _scalar(rule: Rule) -> Schema:
 
 
 def _descriptions(kind: type) -> dict[str, str]:
-    """What the docstring's `Attributes` section says of each field."""
+    """The description of each field in the docstring's `Attributes` section."""
     section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^    (\w+): (.+?)(?=^    \w|\Z)", section, flags=re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()).replace("`", "") for name, text in found}

@@ -1,7 +1,7 @@
-"""Text with positions: untrusted YAML becomes a small tree whose every node knows its line and column.
+"""Parsing of untrusted YAML into a small tree whose every node has its line and column.
 
-Only structure is judged here; what a key means is the codec's business. Everything that YAML 1.1 would accept in
-silence and that nobody means is refused: repeated keys, aliases, tags, further documents, tabs.
+This module checks only the structure; the codec interprets the keys. YAML 1.1 constructs that are usually mistakes
+are rejected: repeated keys, aliases, tags, further documents, tabs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MAX_DEPTH = 16
 MAX_NODES = 60_000
 MAX_DIAGNOSTICS = 100
 _WIDEST_EXCERPT = 160
-# A hostile file is given up on here; a person's has fewer mistakes than are shown.
+# Reading stops after this many problems; only a hostile file has more.
 _MOST_NOTED = 4 * MAX_DIAGNOSTICS
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A scalar as written; `is_plain` is false in quotes. Line and column count from 1."""
+    """A scalar as written; `is_plain` is false for quoted text. Line and column count from 1."""
 
     line: int
     column: int
@@ -44,7 +44,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Keys with values; a repeated key is reported and its first value kept."""
+    """Keys with values; a repeated key is reported, and its first value is kept."""
 
     line: int
     column: int
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A node that has been reported already."""
+    """A node whose problem has already been reported."""
 
     line: int
     column: int
@@ -64,7 +64,7 @@ Node = Text | Items | Table | Broken
 
 @dataclass(slots=True)
 class Source:
-    """A file under reading: collects diagnostics, each with an excerpt."""
+    """The file being read; collects diagnostics, each with an excerpt."""
 
     file: str
     text: str
@@ -75,7 +75,7 @@ class Source:
         self.lines = [line.removesuffix("\r") for line in self.text.split("\n")]
 
     def add(self, place: tuple[int, int], message: str, hint: str, *, at: str = "") -> None:
-        """Note a problem at a line and column."""
+        """Record a problem at a line and column."""
         line, column = place
         shown = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         if len(shown) > _WIDEST_EXCERPT:
@@ -88,7 +88,7 @@ class Source:
             self.refuse()
 
     def refuse(self) -> None:
-        """Raise what has been noted, in the order of the file; do nothing where nothing has."""
+        """Raise the recorded problems, in the order of the file, if there are any."""
         if not self.diagnostics:
             return
         ordered = sorted(dict.fromkeys(self.diagnostics), key=lambda d: (d.line, d.column))
@@ -105,7 +105,7 @@ def decoded(data: bytes, *, file: str) -> str:
     """UTF-8 bytes as text, without a byte-order mark.
 
     Raises:
-        SpecError: more than `MAX_BYTES`, or not UTF-8.
+        SpecError: the data has more than `MAX_BYTES`, or is not UTF-8.
     """
     if len(data) > MAX_BYTES:
         raise _alone(file, 1, 1, f"the file has more than {MAX_BYTES} bytes", "a spec takes a few hundred")
@@ -123,10 +123,10 @@ def _alone(file: str, line: int, column: int, message: str, hint: str) -> SpecEr
 
 
 def parse(text: str, *, file: str) -> tuple[Source, Node]:
-    """The tree of a file, with the problems of its structure noted in the source.
+    """The tree of a file; structural problems are recorded in the source.
 
     Raises:
-        SpecError: the text cannot be read on: too large, unusable characters, or a syntax error.
+        SpecError: the text is too large, has unusable characters, or has a syntax error.
     """
     if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise _alone(file, 1, 1, f"the file has more than {MAX_BYTES} bytes", "a spec takes a few hundred")
@@ -146,7 +146,7 @@ def parse(text: str, *, file: str) -> tuple[Source, Node]:
 
 
 def _inside(source: Source, place: tuple[int, int]) -> tuple[int, int]:
-    """`place`, or the end of the last line where the parser points beyond it."""
+    """`place`, or the end of the last line if the parser points beyond it."""
     line, column = place
     if line > len(source.lines):
         return len(source.lines), len(source.lines[-1]) + 1
@@ -189,7 +189,7 @@ def _place(event: yaml.Event) -> tuple[int, int]:
 
 
 class _Builder:
-    """Builds the tree from parser events, which come one by one, so that limits stop the parser in time."""
+    """Builder of the tree from single parser events, so that limits stop the parser in time."""
 
     def __init__(self, source: Source, events: Iterator[yaml.Event]) -> None:
         self.source = source
@@ -232,7 +232,7 @@ class _Builder:
                     self.source.add(place, "a key is a list or a mapping", "a key is a word")
             elif key.text in seen:
                 first = seen[key.text]
-                hint = f"it stands on line {first.line} already: keep one of the two"
+                hint = f"already defined on line {first.line}: keep one of the two"
                 self.source.add(place, f"the key {key.text[:40]} is repeated", hint)
             else:
                 seen[key.text] = key

@@ -1,4 +1,4 @@
-"""A spec or a search space as canonical YAML: short, keyed rows, defaults left out."""
+"""Writing a spec or a search space as canonical YAML: short, with keyed rows, without defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
 Options = Mapping[str, tuple[Scalar, ...]]
 
-# Names that no YAML reader takes for anything but text.
+# Names that every YAML reader reads as text.
 _PLAIN = re.compile(r"(?!(?:true|false|null|none|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_.+/-]*", re.IGNORECASE)
 _ALWAYS: Mapping[type, frozenset[str]] = {
     ms.ModelSpec: frozenset({"name", "resolution", "width"}),
@@ -87,7 +87,7 @@ def _entries(
     prefix: str,
     options: Options,
 ) -> dict[str, str]:
-    """Key and text of every field that is chosen, always shown, or not at its default."""
+    """Key and text of every field that is a choice, is always written, or differs from its default."""
     kind = type(value)
     defaults = {f.name: f.default for f in fields(kind)}
     entries: dict[str, str] = {}

@@ -166,7 +166,7 @@ def test_a_head_that_the_network_cannot_bear_is_refused(
 
 
 def test_a_detector_needs_33_px() -> None:
-    assert problems(SSDLITE, resolution=32) == [("resolution", "resolution is 32 where head is ssdlite")]
+    assert problems(SSDLITE, resolution=32) == [("resolution", "resolution is 32, but head is ssdlite")]
 
 
 # Source: tensorflow/models, deeplab/core/feature_extractor.py @965cc3e, `networks_to_feature_maps`.
@@ -313,7 +313,7 @@ def test_a_head_can_be_searched() -> None:
 
 @pytest.mark.parametrize("at", ["head.extras[4].channels", "head.dropout", "head.decoder_stride"])
 def test_a_choice_of_what_the_head_lacks_is_refused(at: str) -> None:
-    with pytest.raises(SpecError, match="where head is ssdlite"):
+    with pytest.raises(SpecError, match="but head is ssdlite"):
         SearchSpace(template=SSDLITE, axes=(Axis(at=at, options=(2, 4)),))
 
 

@@ -271,7 +271,7 @@ def test_a_list_of_one_is_no_choice() -> None:
         pytest.param(
             "head: {kind: deeplab, decoder_tap: layer_2}",
             "head.decoder_tap",
-            "head.decoder_tap is layer_2 where there is no decoder",
+            "head.decoder_tap is layer_2, but there is no decoder",
             "decoder_stride",
             id="tap without decoder",
         ),
@@ -349,7 +349,7 @@ def test_a_bad_entry_is_refused_with_a_hint(entry: str, at: str, message: str, h
         pytest.param(
             "{c: 24, t: 6, each: {t: [3, 6]}}",
             "blocks[0].expansion",
-            "blocks[0].expansion stands in the row and under each",
+            "blocks[0].expansion is both in the row and under each",
             id="twice",
         ),
         pytest.param(

@@ -64,7 +64,7 @@ def test_every_diagnostic_names_the_file() -> None:
 
 def test_a_repeated_key_keeps_its_first_value_and_names_its_line() -> None:
     (found,) = refused(f"{GOOD}name: two\n").diagnostics
-    assert found.hint == "it stands on line 2 already: keep one of the two"
+    assert found.hint == "already defined on line 2: keep one of the two"
 
 
 def test_more_than_a_mebibyte_is_refused_unread() -> None:

@@ -1,4 +1,4 @@
-"""ExecuTorch on a CPU, by its XNNPACK delegate; the artifact is ``model.pte`` with the method ``forward``."""
+"""ExecuTorch on a CPU with its XNNPACK delegate; the artifact is ``model.pte`` with the method ``forward``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# At import, so that a machine without ExecuTorch says so before anything is loaded.
+# At import, so that a machine without ExecuTorch reports this before anything is loaded.
 VERSION = metadata.version("executorch")
-# Threads that this process was given; loaded networks keep a pointer to their pool.
+# Thread count that this process has used; loaded networks keep a pointer to the thread pool.
 _threads: Set[int] = set()
 
 
@@ -28,18 +28,18 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision, if it does not."""
+    """The reason why this processor does not support a precision, if it does not."""
     return half_refusal("XNNPACK") if precision == "fp16" else ""
 
 
 def load(folder: str, settings: Settings) -> Loaded:
-    """The program loaded and the image in its input.
+    """The program, loaded, with the image in its input.
 
-    With one thread XNNPACK computes in the thread that asks.
+    With one thread, XNNPACK computes in the calling thread.
     """
-    # It says what it finds out about the processor and how many threads it takes.
+    # ExecuTorch prints properties of the processor and its thread count.
     with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls what torch 2.13 says is old
+        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls functions that torch 2.13 deprecates
         import torch
         from executorch.extension.pybindings import portable_lib
 

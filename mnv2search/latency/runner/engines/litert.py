@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Tensor(TypedDict):
-    """The description of an input or output, as far as it is used here."""
+    """The fields used here of the description of an input or output."""
 
     index: int
     dtype: type
@@ -30,18 +30,18 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision, if it does not."""
+    """The reason why this processor does not support a precision, if it does not."""
     return half_refusal("LiteRT") if precision == "fp16" else ""
 
 
 def load(folder: str, settings: Settings) -> Loaded:
     """The network with XNNPACK's kernels and the image in its input.
 
-    With one thread XNNPACK computes in the thread that asks.
+    With one thread, XNNPACK computes in the calling thread.
     """
     try:
         interpreter = Interpreter(os.path.join(folder, "model.tflite"), num_threads=settings["threads"])
-        with quiet():  # it says that it uses XNNPACK
+        with quiet():  # it prints that it uses XNNPACK
             interpreter.allocate_tensors()
         (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
         channels_last = image(settings["batch"], settings["size"]).transpose(0, 2, 3, 1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# As pnnx names them.
+# The names that pnnx uses.
 INPUT, OUTPUT = "in0", "out0"
 
 
@@ -24,7 +24,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision, if it does not."""
+    """The reason why this processor does not support a precision, if it does not."""
     if precision != "fp16" or ncnn.cpu_support_arm_asimdhp():
         return ""
     return "ncnn computes in fp16 on Arm v8.2 processors only, and this is none"
@@ -33,8 +33,8 @@ def refusal(precision: str) -> str:
 def load(folder: str, settings: Settings) -> Loaded:
     """The network in light mode, with ncnn's own choice of algorithms and of layout.
 
-    A run makes an extractor, feeds it and takes the output out, as a program that uses ncnn does; memory comes from
-    pools that belong to the network and stay from run to run.
+    A run creates an extractor, sets its input and extracts the output, as a typical program does; memory comes from
+    pools of the network that persist from run to run.
     """
     half = settings["precision"] == "fp16"
     net = ncnn.Net()

@@ -30,7 +30,7 @@ def load(folder: str, settings: Settings) -> Loaded:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = ERRORS_ONLY
-    # Idle workers must not eat the time slices of the other networks that are measured in turn.
+    # Idle workers must not use CPU time while other networks are measured.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = ort.InferenceSession(

@@ -15,9 +15,9 @@ from mnv2search.latency.runner.engine import EngineError, Loaded, Settings, imag
 
 @contextlib.contextmanager
 def unreported() -> Iterator[None]:
-    """Imports within do not report themselves over the network.
+    """Prevent imports in this context from sending telemetry.
 
-    `import openvino` 2026.4 does so from a thread of its own, unless the package openvino_telemetry is missing.
+    `import openvino` 2026.4 sends telemetry from a separate thread, unless the package openvino_telemetry is missing.
     """
     was_there = "openvino_telemetry" in sys.modules
     if not was_there:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# precision -> (hint to the plugin, capability of the processor that it takes)
+# precision -> (hint to the plugin, required capability of the processor)
 PRECISIONS = {
     "fp32": ("f32", "FP32"),
     "fp16": ("f16", "FP16"),
@@ -47,11 +47,11 @@ PRECISIONS = {
 
 @functools.lru_cache(maxsize=1)
 def core() -> ov.Core:
-    """The core of this process.
+    """The only core of this process, which lasts as long as the process.
 
-    OpenVINO 2026.4 gives the thread that makes a core an alternate stack for signals, and puts the previous one back
-    when the core ends: of two cores that end in the order in which they began, the second leaves a stack that is
-    freed, and the next Ctrl-C is a segmentation fault. One core lasts as long as the process.
+    OpenVINO 2026.4 installs an alternate signal stack in the thread that creates a core, and restores the previous
+    stack when the core is destroyed. If two cores are destroyed in the order of their creation, the second restores a
+    stack that was freed, and the next Ctrl-C is a segmentation fault.
     """
     return ov.Core()
 
@@ -62,7 +62,7 @@ def version() -> str:
 
 
 def refusal(precision: str) -> str:
-    """Why this processor does not compute in a precision, if it does not."""
+    """The reason why this processor does not support a precision, if it does not."""
     _, capability = PRECISIONS[precision]
     capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if capability in capabilities:
@@ -73,15 +73,15 @@ def refusal(precision: str) -> str:
 def load(folder: str, settings: Settings) -> Loaded:
     """The network compiled for the CPU plugin with the image bound to its input.
 
-    With one thread OpenVINO computes in the thread that asks.
+    With one thread, OpenVINO computes in the calling thread.
     """
     hint, _ = PRECISIONS[settings["precision"]]
     options = {
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": settings["threads"],
-        # Left to itself the plugin computes in bf16 where it can.
+        # By default, the plugin computes in bf16 if the processor supports it.
         "INFERENCE_PRECISION_HINT": hint,
-        # The threads belong where the measuring loop put them, and are as many as it said.
+        # The measuring loop sets the number of threads and pins them.
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,
     }
