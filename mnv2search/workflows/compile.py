@@ -58,8 +58,7 @@ def compile(
     Args:
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
         output: files to write; the extension of each sets its format.
-        weights: weights file to load; by default the weights in the file of the spec, those in the `.pt` file
-            beside it, or random ones.
+        weights: weights file; by default the weights in the file of the spec or beside it, or random ones.
         precision: precision of the files: ``fp32``, ``fp16`` or ``int8``.
         calibration: folder of images from which int8 ranges are computed.
         normalization: normalization of the calibration images.
