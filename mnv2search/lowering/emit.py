@@ -243,7 +243,7 @@ def refuse_choice(spec: ModelSpec, what: str) -> None:
         )
     if isinstance(head, DeepLab) and head.output == "classes":
         raise OptionError(
-            f"{what} cannot choose the class of each pixel of {spec.name}",
+            f"{what} does not support choosing the class of each pixel of {spec.name}",
             hint="request resized logits (--head-output resized) and take the highest outside of it; .onnx and "
             ".tflite support the choice",
         )

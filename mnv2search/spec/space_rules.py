@@ -190,7 +190,7 @@ def _place_problems(template: ms.ModelSpec, at: str, address: Address) -> Iterat
         )
     if address.section.startswith("head") and address.owner(template) is None:
         word = "none" if template.head is None else template.head.word
-        yield Problem(at=at, what=f"{at} is chosen where head is {word}", fix="give the network a head that has it")
+        yield Problem(at=at, what=f"{at} is chosen, but head is {word}", fix="give the network a head that has it")
 
 
 def _option_problems(at: str, address: Address, owner: object, options: tuple[Scalar, ...]) -> Iterator[Problem]:

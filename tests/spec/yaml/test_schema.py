@@ -88,4 +88,4 @@ def test_a_bad_row_does_not_validate(row: str) -> None:
 def test_fields_carry_their_description_and_default() -> None:
     kernel = json_schema()["definitions"]["row"]["properties"]["k"]
     assert kernel["default"] == 3
-    assert "depthwise convolution" in kernel["description"]
+    assert "depthwise kernel" in kernel["description"]
