@@ -135,7 +135,7 @@ def test_torch_runs_a_dense_network(spec: ModelSpec) -> None:
     ("spec", "why"),
     [
         (detector(output="detections"), "does not support the non-maximum suppression of detector"),
-        (segmenter(output="classes"), "cannot choose the class of each pixel of segmenter"),
+        (segmenter(output="classes"), "does not support choosing the class of each pixel of segmenter"),
     ],
     ids=["detections", "classes"],
 )

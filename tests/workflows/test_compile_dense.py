@@ -126,7 +126,7 @@ def test_a_set_of_another_kind_is_refused(trained: dict[str, Trained], tmp_path:
         compiled(segmenter_._replace(data=boxes), "logits", tmp_path / "net.onnx")
     weights = tmp_path / "five.pt"
     compile(detector(classes=5), output=[weights], no_fvcore=True)
-    with pytest.raises(OptionError, match="has 5 classes, and .* has 2"):
+    with pytest.raises(OptionError, match=r"has 5 classes, and .* has 2"):
         compile(detector(classes=5), data=boxes, weights=weights, no_fvcore=True)
     with pytest.raises(OptionError, match="random weights"):
         compile(detector(classes=2), data=boxes, no_fvcore=True)
