@@ -39,6 +39,10 @@ def own_draws(device: str) -> Iterator[None]:
         yield
 
 
+class _NonFiniteGradientError(ArithmeticError):
+    """A gradient is infinite or NaN."""
+
+
 class Trainer(Generic[B]):
     """Trains a learner; all random numbers depend only on the seed and the number of the step.
 
@@ -194,13 +198,16 @@ class Trainer(Generic[B]):
 
         with own_draws(job.device), closing(learner.batches(epoch=0, first=0, ahead=False)) as batches:
             batch = next(batches)
-            found = fastest(
-                step,
-                half_of(job.device),
-                clock=job.clock,
-                is_over=lambda: time_s is not None and self.pace.elapsed_s > TRIAL_SHARE * time_s,
-                stop=job.stop,
-            )
+            try:
+                found = fastest(
+                    step,
+                    half_of(job.device),
+                    clock=job.clock,
+                    is_over=lambda: time_s is not None and self.pace.elapsed_s > TRIAL_SHARE * time_s,
+                    stop=job.stop,
+                )
+            except _NonFiniteGradientError:
+                found = "float32"
         learner.recipe = recipe
         return found
 
@@ -243,9 +250,7 @@ class Trainer(Generic[B]):
         if steps != self.momentum_set_for:
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
-        torch.manual_seed((self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63))
-        own = self.descend(self.shared, self.optimizer, batch, state, self.scaler)
-        loss = team.sums([own])[0] / team.size
+        loss = team.sums([self._descended(batch)])[0] / team.size
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss of step {state.step + 1} is {loss}",
@@ -258,17 +263,50 @@ class Trainer(Generic[B]):
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
 
+    def _descended(self, batch: B) -> float:
+        """The loss of a step; a step that fails in half precision is repeated in single precision, which then stays.
+
+        With PyTorch 2.13, oneDNN sometimes leaves a gradient of a depthwise convolution in bfloat16 partly unwritten.
+        """
+        state, team = self.state, self.job.team
+        seed = (self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63)
+        for _ in range(2):
+            torch.manual_seed(seed)
+            try:
+                return self.descend(self.shared, self.optimizer, batch, state, self.scaler)
+            except _NonFiniteGradientError:
+                if state.precision == "float32":
+                    break
+                self.job.on_note(
+                    f"a gradient of step {state.step + 1} is not finite in {state.precision}: the training continues "
+                    "in float32"
+                )
+                self._set_precision("float32")
+        raise TrainingError(
+            f"a gradient of step {state.step + 1} is not finite",
+            hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
+        )
+
     def descend(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
     ) -> float:
-        """Take one optimizer step, skipped if float16 gradients are not finite; returns the loss before the step."""
+        """Take one optimizer step, skipped if float16 gradients are not finite; returns the loss before the step.
+
+        Raises:
+            _NonFiniteGradientError: in another precision a gradient is not finite, but the loss is; no step was taken.
+        """
         if not model.training:
             model.train()
         optimizer.zero_grad(set_to_none=True)
         loss = self.learner.backward(model, batch, state, scaler)
-        if self.recipe.clip_norm:
+        is_half = state.precision != "float32"
+        if self.recipe.clip_norm or is_half:
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm or math.inf)
+            if not scaler.is_enabled() and not math.isfinite(float(norm)):
+                if math.isfinite(loss):
+                    raise _NonFiniteGradientError
+                return loss
         scaler.step(optimizer)
         scaler.update()
         return loss

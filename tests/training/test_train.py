@@ -194,6 +194,48 @@ def test_a_step_that_overflows_in_float16_is_left_out(tmp_path: Path) -> None:
     assert not torch.equal(layer.weight, first)
 
 
+class BrokenLayer(HalfLayer):
+    """A learner with a gradient that is not finite in the given precisions, as after a fault of a kernel."""
+
+    broken: tuple[Precision, ...] = ()
+
+    def backward(self, model: nn.Module, batch: Batch, state: State, scaler: torch.amp.GradScaler) -> float:
+        loss = nn.functional.cross_entropy(model(batch.images), batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if state.precision in self.broken:
+            next(model.parameters()).grad[0, 0, 0, 0] = math.nan  # type: ignore[index]
+        return float(loss.detach())
+
+
+def broken_trainer(folder: Path, *broken: Precision, notes: list[str]) -> tuple[Trainer[Batch], nn.Conv2d, Batch]:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 3, 4, bias=False)
+    learner = BrokenLayer(nn.Sequential(layer, nn.Flatten()), Recipe(batch=2, clip_norm=1.0))
+    learner.broken = broken
+    trainer = Trainer(learner, Job(folder=folder, on_note=notes.append))
+    trainer._set_precision("bfloat16")
+    return trainer, layer, Batch(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))
+
+
+def test_a_gradient_that_is_not_finite_in_bfloat16_is_computed_again_in_float32(tmp_path: Path) -> None:
+    notes: list[str] = []
+    trainer, layer, batch = broken_trainer(tmp_path, "bfloat16", notes=notes)
+    before = layer.weight.detach().clone()
+    trainer._step(batch)
+    assert layer.weight.isfinite().all()
+    assert not torch.equal(layer.weight, before)
+    assert trainer.state.precision == "float32"
+    assert notes == ["a gradient of step 1 is not finite in bfloat16: the training continues in float32"]
+
+
+def test_a_gradient_that_is_never_finite_ends_the_training_and_leaves_the_weights(tmp_path: Path) -> None:
+    trainer, layer, batch = broken_trainer(tmp_path, "bfloat16", "float32", notes=[])
+    before = layer.weight.detach().clone()
+    with pytest.raises(TrainingError, match="a gradient of step 1 is not finite"):
+        trainer._step(batch)
+    assert torch.equal(layer.weight, before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 @pytest.mark.parametrize("half", ["bfloat16", "float16", None])
 def test_half_precision_on_a_gpu(half: Precision | None, parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
