@@ -195,7 +195,8 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 
 def compiled_results(compiled: Compiled) -> Iterator[str]:
     """A warning about random weights, metrics on test images, and the difference of each file from the network."""
-    if compiled.exports and compiled.weights is None:
+    # a .py file holds no weights
+    if compiled.weights is None and any(report.path.suffix != ".py" for report in compiled.exports):
         yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file instead of the spec"
     if compiled.judged:
         first = compiled.judged[0][1]

@@ -16,6 +16,7 @@ from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingErro
 from mnv2search.model.weights.network_file import read_network
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
+from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
 from mnv2search.training.learner import B, Job, Learner
 from mnv2search.training.optimizers import RunningMean, learning_rate, optimizer_of, set_dropout, set_momentum
 from mnv2search.training.pace import TRIAL_SHARE, Pace, Plan
@@ -37,10 +38,6 @@ def own_draws(device: str) -> Iterator[None]:
     used = torch.device(device)
     with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
         yield
-
-
-class _NonFiniteGradientError(ArithmeticError):
-    """A gradient is infinite or NaN."""
 
 
 class Trainer(Generic[B]):
@@ -194,7 +191,8 @@ class Trainer(Generic[B]):
         scaler, time_s = scaler_of("float32", job.device), job.time_s
 
         def step(precision: Precision) -> float:
-            return self.descend(tried, optimizer, batch, replace(self.state, precision=precision), scaler)
+            state = replace(self.state, precision=precision)
+            return gradient_step(learner, tried, optimizer, batch, state, scaler)
 
         with own_draws(job.device), closing(learner.batches(epoch=0, first=0, ahead=False)) as batches:
             batch = next(batches)
@@ -206,7 +204,7 @@ class Trainer(Generic[B]):
                     is_over=lambda: time_s is not None and self.pace.elapsed_s > TRIAL_SHARE * time_s,
                     stop=job.stop,
                 )
-            except _NonFiniteGradientError:
+            except NonFiniteGradientError:
                 found = "float32"
         learner.recipe = recipe
         return found
@@ -250,10 +248,12 @@ class Trainer(Generic[B]):
         if steps != self.momentum_set_for:
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
-        loss = team.sums([self._descended(batch)])[0] / team.size
-        if not math.isfinite(loss):
+        own, is_taken = self._descended(batch)
+        loss = team.sums([own])[0] / team.size
+        if not (is_taken and math.isfinite(loss)):
+            what = "a gradient" if math.isfinite(loss) else "the loss"
             raise TrainingError(
-                f"the loss of step {state.step + 1} is {loss}",
+                f"{what} of step {state.step + 1} is not finite",
                 hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
             )
         state.step += 1
@@ -263,53 +263,26 @@ class Trainer(Generic[B]):
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
 
-    def _descended(self, batch: B) -> float:
-        """The loss of a step; a step that fails in half precision is repeated in single precision, which then stays.
+    def _descended(self, batch: B) -> tuple[float, bool]:
+        """The loss of this process before a step, and whether the step was taken.
 
-        With PyTorch 2.13, oneDNN sometimes leaves a gradient of a depthwise convolution in bfloat16 partly unwritten.
+        A step that fails in bfloat16 is repeated in single precision, which then stays. With PyTorch 2.13, oneDNN
+        sometimes leaves a gradient of a depthwise convolution in bfloat16 partly unwritten.
         """
         state, team = self.state, self.job.team
         seed = (self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63)
-        for _ in range(2):
+        while True:
             torch.manual_seed(seed)
             try:
-                return self.descend(self.shared, self.optimizer, batch, state, self.scaler)
-            except _NonFiniteGradientError:
+                return gradient_step(self.learner, self.shared, self.optimizer, batch, state, self.scaler), True
+            except NonFiniteGradientError as error:
                 if state.precision == "float32":
-                    break
+                    return error.loss, False
                 self.job.on_note(
                     f"a gradient of step {state.step + 1} is not finite in {state.precision}: the training continues "
                     "in float32"
                 )
                 self._set_precision("float32")
-        raise TrainingError(
-            f"a gradient of step {state.step + 1} is not finite",
-            hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
-        )
-
-    def descend(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: B, state: State, scaler: torch.amp.GradScaler
-    ) -> float:
-        """Take one optimizer step, skipped if float16 gradients are not finite; returns the loss before the step.
-
-        Raises:
-            _NonFiniteGradientError: in another precision a gradient is not finite, but the loss is; no step was taken.
-        """
-        if not model.training:
-            model.train()
-        optimizer.zero_grad(set_to_none=True)
-        loss = self.learner.backward(model, batch, state, scaler)
-        is_half = state.precision != "float32"
-        if self.recipe.clip_norm or is_half:
-            scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm or math.inf)
-            if not scaler.is_enabled() and not math.isfinite(float(norm)):
-                if math.isfinite(loss):
-                    raise _NonFiniteGradientError
-                return loss
-        scaler.step(optimizer)
-        scaler.update()
-        return loss
 
     # -- length --------------------------------------------------------------------------------------------------
 

@@ -101,3 +101,10 @@ def test_results_are_printed_however_quiet_and_integers_take_images_of_the_data(
     assert "top-1 on 6 test images" in done.out
     assert "its ranges come from 10 images" in done.out
     assert "names the same class" not in done.out
+
+
+@pytest.mark.parametrize(("name", "is_said"), [("net.onnx", True), ("net.py", False)])
+def test_a_file_with_random_weights_is_called_so_first(run: Run, name: str, is_said: bool) -> None:
+    done = run("compile", "mobilenet_v2_0.35_96", "-o", name, "--no-fvcore")
+    assert done.code == 0
+    assert ("RANDOM WEIGHTS" in done.out) == is_said

@@ -222,7 +222,7 @@ def test_an_interruption_at_once_says_what_is_kept(
     command: str, run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mnv2search.supernet import train as supernet
-    from mnv2search.training.trainer import Trainer
+    from mnv2search.training import trainer
 
     (tmp_path / "space.yaml").write_text(YAML.replace("6, 24, 2", "6, [16, 24], 2"))
     words = {
@@ -230,7 +230,7 @@ def test_an_interruption_at_once_says_what_is_kept(
         "supernet": ("supernet", "--space", "space.yaml", "--data", "photos", "--epochs", "2", "-o", "out"),
     }[command]
 
-    def descend(*given: Any, **options: Any) -> Any:
+    def step(*given: Any, **options: Any) -> Any:
         if (tmp_path / "out" / "last.ckpt").exists():
             handler = signal.getsignal(signal.SIGTERM)
             assert callable(handler)
@@ -238,13 +238,13 @@ def test_an_interruption_at_once_says_what_is_kept(
             handler(signal.SIGTERM, None)
         return real(*given, **options)
 
-    real = Trainer.descend
-    monkeypatch.setattr(Trainer, "descend", descend)
+    real = trainer.gradient_step
+    monkeypatch.setattr(trainer, "gradient_step", step)
     monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
     done = run(*words)
     assert done.code == 130
     assert "interrupted; the last checkpoint is kept in out: run the same command to resume" in done.err
-    monkeypatch.setattr(Trainer, "descend", real)
+    monkeypatch.setattr(trainer, "gradient_step", real)
     again = run(*words)
     assert again.code == 0, again.err
 

@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_is_told(boxes: Dataset, tmp_path: Path) -> Non
     with torch.no_grad():
         next(iter(model.parameters())).fill_(float("nan"))
     train, val = train_and_val(boxes, size=size_of(48))
-    with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
+    with pytest.raises(TrainingError, match="the loss of step 1 is not finite"):
         fit(model, Detection(), train, val, RECIPE, Job(folder=tmp_path), classes=boxes.classes)
 
 

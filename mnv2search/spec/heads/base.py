@@ -85,7 +85,7 @@ class Head(Checked):
 
     Attributes:
         word: name of the head in a file.
-        fixes_size: whether the network accepts only images of its own size.
+        fixes_size: whether the network accepts images of one size only.
         module: ``package.module:Class`` of a `mnv2search.model.dense.DenseHead`, for units with names.
     """
 

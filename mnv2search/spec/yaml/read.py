@@ -136,7 +136,7 @@ class _Reader(NodeReader):
             words = ", ".join(one.word for one in known_heads())
             self.note_at(named, "head.kind", "head.kind is not a word", f"use one of {words}")
         if isinstance(node, Table):
-            # The key `kind` stands beside the fields and is not a field.
+            # `kind` selects the class of the head and is not a field of it.
             node = Table(node.line, node.column, tuple(e for e in node.entries if e[0].text != "kind"))
         return self.head_filled(kind, node)
 
