@@ -222,7 +222,7 @@ def test_an_interruption_at_once_says_what_is_kept(
     command: str, run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mnv2search.supernet import train as supernet
-    from mnv2search.training import trainer
+    from mnv2search.training.gradient_step import gradient_step
 
     (tmp_path / "space.yaml").write_text(YAML.replace("6, 24, 2", "6, [16, 24], 2"))
     words = {
@@ -238,13 +238,13 @@ def test_an_interruption_at_once_says_what_is_kept(
             handler(signal.SIGTERM, None)
         return real(*given, **options)
 
-    real = trainer.gradient_step
-    monkeypatch.setattr(trainer, "gradient_step", step)
+    real, name = gradient_step, "mnv2search.training.trainer.gradient_step"
+    monkeypatch.setattr(name, step)
     monkeypatch.setattr(supernet, "CHECKPOINT_S", 0.0)
     done = run(*words)
     assert done.code == 130
     assert "interrupted; the last checkpoint is kept in out: run the same command to resume" in done.err
-    monkeypatch.setattr(trainer, "gradient_step", real)
+    monkeypatch.setattr(name, real)
     again = run(*words)
     assert again.code == 0, again.err
 
