@@ -50,7 +50,7 @@ from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
-from mnv2search.workflows.search.shipping import FINETUNE_SHARE
+from mnv2search.workflows.search.shipping import BEST_SHARE, FINETUNE_SHARE
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RIVALS = 2
@@ -187,7 +187,9 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
                 data=evaluator.dataset,
                 evaluator=evaluator,
                 folder=Path(folder),
+                obvious=result.rivals,
                 time_s=share * arguments.time,
+                best_s=BEST_SHARE * arguments.time,
                 seed=seed,
             )
             found = finetune(request)

@@ -183,6 +183,24 @@ class Evaluator(ABC):
         """Whether networks are trained at their own width and resolution, not at a proxy scale."""
         return True
 
+    def given(self, space: SearchSpace) -> ModelSpec | None:
+        """The network that given initial weights belong to; None without."""
+        del space
+        return None
+
+    def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
+        """A network to train further, with the best weights there are for it.
+
+        These are its own after a training, its part of shared weights, or what it inherits from given weights;
+        otherwise they are random.
+
+        Raises:
+            EvaluatorError: weights that were kept no longer exist.
+        """
+        from mnv2search.model.build import build
+
+        return build(spec, seed=seed)
+
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with shared weights in evaluation mode, at the scale of the training.
 
@@ -239,7 +257,7 @@ class _Adapter(Evaluator):
         return self._found.evaluate(spec, seed=seed, report=report)
 
 
-_HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_weights", "weights_file")
+_HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "given", "keep_weights", "weights_file")
 
 
 def changed_options(**options: tuple[str, str]) -> str:

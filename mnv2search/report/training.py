@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,11 @@ from mnv2search.report.rows import (
     rows_of,
 )
 from mnv2search.spec.model_spec import Classifier
+from mnv2search.tasks.metrics import difference_of
 
 if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
+    from mnv2search.evaluation import Evaluation
     from mnv2search.results.finetuning import Finetuned
     from mnv2search.results.training import SupernetReport, TrainingReport
     from mnv2search.tasks.metrics import Metrics
@@ -156,32 +158,63 @@ def metrics_rows(report: TrainingReport) -> Rows:
 
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
+OBVIOUS_MEANS = (
+    "obvious: trained for comparison, from the same first weights: MobileNetV2 near the budget and, with --from, the "
+    "network of the given weights"
+)
 
 
 def finetuned_rows(found: Finetuned) -> Rows:
-    """A row for each fine-tuned network."""
-    several, is_shortened = len(found.networks) > 1, any(": ended after" in note for note in found.notes)
-    first, front = found.held_out[0], {member.spec for member in found.front}
-    networks = list(zip(found.networks, found.held_out, strict=True))
+    """A row for each fine-tuned network, most accurate first."""
+    several, front = len(found.networks) > 1, {member.spec for member in found.front}
+    networks = sorted(
+        zip(found.networks, found.held_out, found.steps, strict=True), key=lambda row: -row[1].main.value
+    )
+    best = next(i for i, row in enumerate(networks) if row[0] == found.networks[found.best])
     trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images")
-    unbeaten = (Column("unbeaten", align="left", spare=1), lambda pair: "yes" if pair[0].spec in front else "no")
+    first = found.held_out[found.best]
+    optional: list[tuple[Column, Callable[[tuple[Evaluation, Metrics, int]], str]]] = []
+    if several:
+        optional.append((Column("unbeaten", align="left", spare=1), lambda row: "yes" if row[0].spec in front else "no"))
+    if found.obvious:
+        optional.append((Column("obvious", align="left"), lambda row: "yes" * (row[0].spec.name in found.obvious)))
     return rows_of(
-        f"The best {'networks, each' if several else 'network,'} trained on its own for "
-        f"{'up to ' * is_shortened}{found.steps:,} steps",
+        f"{counted(len(networks), 'network')} trained separately",
         networks,
-        (NAME, lambda pair: pair[0].spec.name),
-        (trained, lambda pair: percent_text(pair[1].main) + ", inherited" * (found.kind(pair[0]) == "inherited")),
-        (Column("measured latency [95 % interval]", "ms"), lambda pair: measured_text(pair[0].latency)),
-        *([unbeaten] if several else []),
-        stressed=frozenset({found.best}),
+        (NAME, lambda row: row[0].spec.name),
+        (trained, lambda row: percent_text(row[1].main) + ", inherited" * (found.kind(row[0]) == "inherited")),
+        (Column("steps"), lambda row: f"{row[2]:,}"),
+        (Column("measured latency [95 % interval]", "ms"), lambda row: measured_text(row[0].latency)),
+        *optional,
+        stressed=frozenset({best}),
         notes=(
-            f"recipe {found.recipe}: {found.images:,} images seen{' by each' * several}{', at most' * is_shortened}; "
-            f"{first.count:,} held out to decide by{majority_text(first.majority)}",
+            f"longest training: recipe {found.recipe}, {found.images:,} images seen; {first.count:,} held-out images "
+            f"to decide by{majority_text(first.majority)}",
             *([UNBEATEN_MEANS] if several else []),
-            *(f"{e.spec.name}: {COLLAPSED}" for e, metrics in networks if not metrics.beats_majority),
+            *([OBVIOUS_MEANS] if found.obvious else []),
+            *(f"{row[0].spec.name}: {COLLAPSED}" for row in networks if not row[1].beats_majority),
             *found.notes,
         ),
     )
+
+
+def compared_text(found: Finetuned) -> str:
+    """By how much the best network of the search beats the best obvious one after equal trainings, or that it did not.
+
+    The two accuracies count as independent, which makes the interval too wide for the same images.
+    """
+    compared = found.compared
+    if compared is None:
+        return "not compared with an obvious network trained alike: there was too little time; give more --time"
+    gain = difference_of(compared.found_held_out.main, compared.obvious_held_out.main)
+    points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
+    if found.networks[found.best].spec.name in found.obvious:
+        return (
+            f"the search found nothing better than {compared.obvious}: its best, {compared.found}, has {points} {after}"
+        )
+    certain = "" if gain.low > 0 else "; the interval reaches 0, so the gain is not certain"
+    return f"{points} over {compared.obvious}, the best obvious network, {after}{certain}"
 
 
 def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
@@ -191,8 +224,7 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
         f"{best.budget.latency_ms:g} ms by the upper end of its interval"
     )
-    if len(found.networks) > 1:
-        yield f"  the most accurate of {len(found.networks)} on the held-out images"
+    yield f"  {compared_text(found)}"
     yield (
         f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
         f"{found.test.count:,} test images, which played no part before (90 % interval)"

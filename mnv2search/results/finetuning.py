@@ -26,35 +26,75 @@ LONG_RECIPE = "modern"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One round of trainings with equal numbers of steps, after which fewer networks are trained further.
+
+    Attributes:
+        steps: number of steps of each training in this round.
+        networks: names of the networks.
+    """
+
+    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The best network of the space and the best obvious one, after equal trainings.
+
+    Attributes:
+        steps: number of steps of each of the two so far.
+        found: name of the network of the space.
+        obvious: name of the obvious network.
+        found_held_out: validation metrics of the network of the space.
+        obvious_held_out: validation metrics of the obvious network.
+    """
+
+    steps: int
+    found: str
+    obvious: str
+    found_held_out: Metrics
+    obvious_held_out: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
     """The results of fine-tuning.
 
     Attributes:
         networks: networks in the order of the candidates.
         held_out: validation metrics of each network, which choose the best.
-        images: number of images seen in each training.
-        best: index of the most accurate network.
+        steps: number of steps of each network's trainings.
+        recipe: recipe of the longest training, that of the best network.
+        images: number of images that the best network saw.
+        best: index of the network to ship.
         test: metrics of the best network on the test images, which were not used before.
         notes: notes for the user, for instance that a training ended early.
         kept: names of networks that training did not improve, and that keep their inherited weights.
+        obvious: names of the networks that were trained for comparison: the best of the MobileNetV2 grid near the
+            budget and, with given weights, the network that they belong to.
+        compared: the last comparison of the search with an obvious network; None if there was none.
     """
 
     recipe: str
     networks: tuple[Evaluation, ...]
     held_out: tuple[Metrics, ...]
-    steps: int
+    steps: tuple[int, ...]
     images: int
     best: int
     test: Metrics
     weights: Path
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    obvious: tuple[str, ...] = ()
+    compared: Compared | None = None
 
     @property
     def trained(self) -> tuple[Evaluation, ...]:
         """The networks with their accuracies after the trainings."""
+        known = next((e.accuracy for e in self.networks if e.accuracy is not None), None)
         return tuple(
-            replace(e, accuracy=_accuracy(e.accuracy, metrics, kind=self.kind(e)))
+            replace(e, accuracy=_accuracy(e.accuracy or known, metrics, kind=self.kind(e)))
             for e, metrics in zip(self.networks, self.held_out, strict=True)
         )
 
@@ -78,18 +118,35 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
     main = finetuned.test.main
     return {
         "recipe": finetuned.recipe,
-        "steps": finetuned.steps,
+        "steps": finetuned.steps[finetuned.best],
         "images": finetuned.images,
         "networks": [
-            {"name": e.spec.name, "held_out": _metrics_json(metrics), "kind": finetuned.kind(e)}
-            for e, metrics in zip(finetuned.networks, finetuned.held_out, strict=True)
+            {
+                "name": e.spec.name,
+                "held_out": _metrics_json(metrics),
+                "kind": finetuned.kind(e),
+                "steps": steps,
+                "obvious": e.spec.name in finetuned.obvious,
+            }
+            for e, metrics, steps in zip(finetuned.networks, finetuned.held_out, finetuned.steps, strict=True)
         ],
+        "compared": None if finetuned.compared is None else _compared_json(finetuned.compared),
         "front": [e.spec.name for e in finetuned.front],
         "best": finetuned.networks[finetuned.best].spec.name,
         "test": _metrics_json(finetuned.test),
         "weights": str(finetuned.weights),
         "metric": main.name,
         "notes": list(finetuned.notes),
+    }
+
+
+def _compared_json(compared: Compared) -> dict[str, object]:
+    return {
+        "steps": compared.steps,
+        "found": compared.found,
+        "obvious": compared.obvious,
+        "found_held_out": _metrics_json(compared.found_held_out),
+        "obvious_held_out": _metrics_json(compared.obvious_held_out),
     }
 
 
@@ -118,7 +175,8 @@ def shipped_json(finetuned: Finetuned) -> dict[str, object]:
 
 def measured_of(result: SearchResult) -> tuple[Evaluation, ...]:
     """Measured networks that fit, including those that an extended run may have fine-tuned earlier."""
-    return tuple(e for e in (*result.dominated, *result.front, *result.finalists) if e.is_feasible)
+    known = (*result.baseline, *result.dominated, *result.front, *result.finalists, *result.rivals)
+    return tuple(e for e in known if e.is_feasible)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +184,17 @@ class _Network:
     name: str
     held_out: dict[str, object]
     kind: Kind = "trained"
+    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
+    obvious: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+    found: str
+    obvious: str
+    found_held_out: dict[str, object]
+    obvious_held_out: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,20 +202,28 @@ class FinetuneReport:
     """The report file of fine-tuning: settings and, at the end, results.
 
     Attributes:
-        steps: number of steps of each training.
+        steps: number of steps of the best network; reports without own numbers have this one for all networks.
         recipe: name of the recipe; reports without a name used the default.
-        count: planned number of networks; 0 if the report does not state it.
+        rungs: the rounds of trainings that have begun.
+        longest: name of the recipe of the longest training, if it has begun; otherwise empty.
     """
 
-    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
     recipe: str = LONG_RECIPE
-    count: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
+    rungs: tuple[Rung, ...] = ()
+    longest: str = ""
+    compared: _Compared | None = None
     images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
     metric: str = "top1"
     networks: tuple[_Network, ...] = ()
     best: str = ""
     test: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a training has begun."""
+        return bool(self.rungs or self.longest)
 
 
 def read_report(folder: Path) -> FinetuneReport | None:
@@ -174,21 +251,33 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
     if not by_name.keys() >= set(names):
         return None
     try:
-        best = names.index(report.best)
+        best, compared = names.index(report.best), report.compared
         return Finetuned(
             recipe=report.recipe,
             networks=tuple(by_name[name] for name in names),
             held_out=tuple(_metrics(network.held_out, report.metric) for network in report.networks),
-            steps=report.steps,
+            steps=tuple(report.steps if n.steps is None else n.steps for n in report.networks),
             images=report.images,
             best=best,
             test=_metrics(report.test, report.metric),
             weights=training_folder(folder, by_name[report.best]) / BEST,
             notes=report.notes,
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
+            obvious=tuple(network.name for network in report.networks if network.obvious),
+            compared=None if compared is None else _compared(compared, report.metric),
         )
     except ValueError as error:
         raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train again") from error
+
+
+def _compared(compared: _Compared, metric: str) -> Compared:
+    return Compared(
+        steps=compared.steps,
+        found=compared.found,
+        obvious=compared.obvious,
+        found_held_out=_metrics(compared.found_held_out, metric),
+        obvious_held_out=_metrics(compared.obvious_held_out, metric),
+    )
 
 
 def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:

@@ -1,11 +1,13 @@
-"""The baseline of every search: MobileNetV2 over its width x resolution grid."""
+"""The baseline of every search: MobileNetV2 over its width x resolution grid, and the network of given weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from mnv2search.errors import SpecError
 from mnv2search.spec.heads.ssdlite import MIN_DETECTOR_SIDE
-from mnv2search.spec.model_spec import ModelSpec, Stem
+from mnv2search.spec.model_spec import Classifier, ModelSpec, Stem
 from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
 from mnv2search.spec.size import Resolution, Size, size_of
 from mnv2search.spec.space import SearchSpace
@@ -17,6 +19,9 @@ RESOLUTIONS = (96, 128, 160, 192, 224)
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
+# Networks of the grid, the slowest within the budget, that count as the obvious choice.
+OBVIOUS = 3
+
 
 def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     """MobileNetV2 at every width and resolution, with the space's head, padding and activation.
@@ -24,8 +29,7 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
     For images of at most 64 px, the resolutions are those of the space, and the stem and the second row have stride
     1, as usual for such images. For rectangular images, the sizes are that of the space and smaller ones.
     """
-    sides = next((axis.options for axis in space.axes if axis.at == "resolution"), (space.template.resolution,))
-    own = tuple(side for side in sides if isinstance(side, int)) or (space.template.resolution,)
+    own = _sides(space)
     small = max(max(size_of(one)) for one in own) <= SMALL_SIDE_PX
     resolutions = own if small else _resolutions(space.template)
     blocks = tuple(
@@ -45,6 +49,38 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
         for width in WIDTHS
         for one in resolutions
     )
+
+
+def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
+    """The network of given weights at every resolution of a space, with the head of the space.
+
+    Resolutions at which the network cannot have this head are left out.
+    """
+    template = space.template
+    shape = replace(given, head=template.head)
+    if not isinstance(template.head, Classifier):
+        shape = replace(shape, last_channels=template.last_channels, output_stride=template.output_stride)
+    found: list[ModelSpec] = []
+    for one in _sides(space):
+        try:
+            found.append(replace(shape, name=f"{given.name}_{size_of(one).word}", resolution=one))
+        except SpecError:
+            continue
+    return tuple(found)
+
+
+def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """The obvious choices among networks within the budget, sorted slowest first.
+
+    These are the network of given weights at the largest resolution that fits, and the slowest of the grid.
+    """
+    own = [spec for spec in slowest_first if spec in given][:1]
+    return (*own, *[spec for spec in slowest_first if spec not in given][:OBVIOUS])
+
+
+def _sides(space: SearchSpace) -> tuple[Resolution, ...]:
+    options = next((axis.options for axis in space.axes if axis.at == "resolution"), ())
+    return tuple(side for side in options if isinstance(side, int)) or (space.template.resolution,)
 
 
 def _resolutions(template: ModelSpec) -> tuple[Resolution, ...]:

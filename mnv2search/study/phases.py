@@ -14,11 +14,11 @@ from mnv2search.evaluation import Evaluation, completed, no_report
 from mnv2search.latency.types import Latency
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, canonical
-from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.baseline import obvious_of
 from mnv2search.study.candidates import by_halves, evenly
 from mnv2search.study.evaluation_plan import RIVALS
 from mnv2search.study.latency_model import FEW
-from mnv2search.study.results import finalists_of, front_of, reference_of
+from mnv2search.study.results import finalists_of, front_of, median_ms_of, reference_of
 from mnv2search.study.sampler import make_sampler
 from mnv2search.study.state import SearchState
 from mnv2search.study.storage.journal import Asked, Journal, distributions_of
@@ -95,9 +95,9 @@ def evaluate_network(
 
 
 def measure_baseline(state: SearchState) -> None:
-    """Measure the MobileNetV2 grid, and determine as many of its accuracies as there is time for."""
+    """Measure the MobileNetV2 grid and the network of given weights, and determine accuracies as time allows."""
     end = state.plan.shares.baseline
-    whole = [spec for spec in baseline_grid(state.space) if spec not in state.baseline]
+    whole = [spec for spec in (*state.given, *state.grid) if spec not in state.baseline]
     grid = state.latency.affordable(
         whole, time_s=state.deadline.until(end), on_progress=lambda _: state.tell_progress("baseline")
     )
@@ -109,7 +109,8 @@ def measure_baseline(state: SearchState) -> None:
     latencies = state.measure(grid, phase="baseline", time_s=state.deadline.until(end))
     measured = dict(zip(grid, latencies, strict=True))
     fitting = [spec for spec in grid if measured[spec].verdict(state.budget.latency_ms) == "fits"]
-    rivals = state.plan.rivals(grid, sorted(fitting, key=lambda spec: -measured[spec].median_ms))
+    slowest_first = sorted(fitting, key=lambda spec: -measured[spec].median_ms)
+    rivals = state.plan.rivals(grid, obvious_of(slowest_first, given=state.given))
     # networks that are not trained are recorded first, so that an interruption loses only trainings
     for spec in (spec for spec in grid if spec not in rivals):
         evaluate_network(state, spec, measured[spec], stage="baseline", rated=False)
@@ -224,13 +225,18 @@ def _ask(state: SearchState, journal: Journal) -> list[Asked]:
 
 
 def measure_finalists(state: SearchState) -> None:
-    """Measure the best networks again, side by side with the best of the baseline; no earlier latency is reused."""
+    """Measure the best networks again, side by side with the best of the baseline; no earlier latency is reused.
+
+    The best of the baseline are the obvious choices, unless their accuracy is known exactly.
+    """
     budget, seed = state.budget, state.settings.seed
     of_region, rated = state.plan.is_prepared, state.rated
     if of_region:  # inherited accuracies are smoothed over all networks
         rated = smoothed(state.networks, state.candidates.describe, cards=state.space.cards)
     finalists = finalists_of(rated, budget_ms=budget.latency_ms, of_region=of_region)
     rivals = front_of([e for e in state.baseline.values() if e.accuracy is not None])[-RIVALS:]
+    if not state.plan.has_exact_baseline:
+        rivals = _obvious(state)
     state.latency.begin_anew()
     latencies = state.measure([e.spec for e in (*finalists, *rivals)], phase="final", time_s=state.deadline.left_s)
     for index, (known, latency) in enumerate(zip((*finalists, *rivals), latencies, strict=True)):
@@ -238,3 +244,8 @@ def measure_finalists(state: SearchState) -> None:
         measured = completed(known.spec, cost=cost_of(known.spec), latency=latency, budget=budget, seed=seed)
         evaluation = replace(measured, accuracy=known.accuracy, curve=known.curve)
         state.keep(Evaluated(trial=-1, stage=stage, pick=(), evaluation=evaluation))
+
+
+def _obvious(state: SearchState) -> tuple[Evaluation, ...]:
+    fitting = sorted((e for e in state.baseline.values() if e.is_feasible), key=median_ms_of, reverse=True)
+    return tuple(state.baseline[spec] for spec in obvious_of([e.spec for e in fitting], given=state.given))

@@ -24,7 +24,7 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
     The front consists only of networks of the last side-by-side measurement. A run that is resumed and interrupted
     keeps its earlier front. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
     """
-    space, final, baseline = _by_stage(items)
+    space, final, baseline, beside = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
     members = front_of(finalists)
     on_front = {e.spec for e in members}
@@ -35,6 +35,7 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
         dominated=tuple(e for e in measured if e.spec not in on_front),
         ship=max(members, key=rank_of, default=None),
         finalists=finalists,
+        rivals=tuple(e for e in beside.values() if e.is_feasible),
         fastest=min(measured, key=median_ms_of, default=None),
         closest=min((e for e in space.values() if e.latency is None), key=lambda e: e.violation, default=None),
         trials=len(space),
@@ -45,10 +46,11 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
 
 
 def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:
-    """The latest evaluations of the space, of its last final measurement, and of the baseline."""
+    """The latest evaluations of the space, of its last final measurement, of the baseline, and of it at the end."""
     space: dict[ModelSpec, Evaluation] = {}
     final: dict[ModelSpec, Evaluation] = {}
     baseline: dict[ModelSpec, Evaluation] = {}
+    beside: dict[ModelSpec, Evaluation] = {}
     goes_on = False
     for item in items:
         if item.stage in ("calibration", "search"):
@@ -56,9 +58,12 @@ def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], 
         elif goes_on and item.stage in ("final", "final-baseline"):
             goes_on = False
             final.clear()
+            beside.clear()
         target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
         target[item.evaluation.spec] = item.evaluation
-    return space, final, baseline
+        if item.stage == "final-baseline":
+            beside[item.evaluation.spec] = item.evaluation
+    return space, final, baseline, beside
 
 
 def rank_of(evaluation: Evaluation) -> float:

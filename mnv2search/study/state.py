@@ -13,10 +13,10 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
-from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.baseline import OBVIOUS, baseline_grid, given_shapes
 from mnv2search.study.candidates import Candidates
 from mnv2search.study.deadline import Deadline
-from mnv2search.study.evaluation_plan import RIVALS, plan_of
+from mnv2search.study.evaluation_plan import plan_of
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.results import REGION_BEGINS, finalists_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
@@ -32,7 +32,9 @@ class SearchState:
     Attributes:
         next_trial: number of the next network of the space, above all known numbers even if records were lost.
         networks: evaluations of networks of the space.
-        baseline: evaluations of the MobileNetV2 grid.
+        grid: networks of the MobileNetV2 grid.
+        given: the network of given weights at the resolutions of the space.
+        baseline: evaluations of `grid` and `given`.
         rungs: accuracies of trainings at each rung; None if trainings are never stopped early.
         first: picks that were measured for a preparation, before the initial design.
         is_short: a network was left out because there was no time to train it.
@@ -63,6 +65,9 @@ class SearchState:
         self.space, self.budget, self.settings = space, budget, settings
         self.listener, self.storage = listener or Listener(), storage or Storage()
         self.evaluator = as_evaluator(evaluator)
+        given = self.evaluator.given(space)
+        self.given = () if given is None else given_shapes(space, given)
+        self.grid = baseline_grid(space)
         self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
         self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)
         self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=self.storage.cache, clock=clock)
@@ -127,9 +132,8 @@ class SearchState:
 
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""
-        elapsed_s, grid = self.deadline.elapsed_s, len(baseline_grid(self.space))
         return replace(
-            result_of(self.items, grid=grid, elapsed_s=elapsed_s),
+            result_of(self.items, grid=len(self.grid), elapsed_s=self.deadline.elapsed_s),
             predicted=self._predicted,
             sampler_cpu_s=self.sampler_cpu_s,
             predictor_error=self.latency.predictor.error,
@@ -186,7 +190,7 @@ class SearchState:
         """Number of networks that there is time to measure before the final measurement, at most `most`."""
         finalists = finalists_of(self.rated, budget_ms=self.budget.latency_ms, of_region=self.plan.is_prepared)
         # the reference is loaded again too
-        left_s, final_s = self.deadline.left_s, (len(finalists) + RIVALS + 1) * self.latency.visit_s
+        left_s, final_s = self.deadline.left_s, (len(finalists) + OBVIOUS + 2) * self.latency.visit_s
         by_share = self.latency.room(self.deadline.until(self.plan.shares.search), most=most)
         return min(by_share, self.latency.room(None if left_s is None else left_s - final_s, most=most))
 

@@ -113,7 +113,8 @@ class SearchResult:
 
     Attributes:
         front: non-dominated networks of the space, all within the budget by the final measurement; fastest first.
-        baseline: networks of the MobileNetV2 width x resolution grid that were measured on the same device.
+        baseline: networks that were measured on the same device for comparison: the MobileNetV2 width x resolution
+            grid and, with given weights, the network that they belong to.
         dominated: networks of the space that were measured and are not on the front.
         ship: the most accurate network of the front; None if nothing fits.
         closest: among networks excluded by counted limits, the one with the smallest violation.
@@ -122,6 +123,7 @@ class SearchResult:
         predictor_error: cross-validated mean relative error of the latency prediction.
         finalists: networks that have an accuracy and are within the budget by the final measurement: the front
             and, with shared weights, the best network of every part of the band.
+        rivals: baseline networks that were measured side by side with the front and are within the budget.
         stopped: number of networks whose training was stopped early; they have no accuracy.
     """
 
@@ -139,6 +141,7 @@ class SearchResult:
     exhausted: bool = False
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
+    rivals: tuple[Evaluation, ...] = ()
     stopped: int = 0
     has_whole_baseline: bool = True
 

@@ -10,20 +10,26 @@ from itertools import islice
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator, Method, Preparation, Report, changed_options
-from mnv2search.accuracy.evaluators.supernet_training import SupernetOptions, TrainedSupernet, prepare_supernet
+from mnv2search.accuracy.evaluators.supernet_training import (
+    SupernetOptions,
+    TrainedSupernet,
+    given_network,
+    prepare_supernet,
+)
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo, accuracy_of
 from mnv2search.data.batches import Epoch, Feed, training_batches
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import Transform
 from mnv2search.errors import EvaluatorError, OptionError
-from mnv2search.model.build import MobileNet
+from mnv2search.model.build import MobileNet, build
 from mnv2search.model.elastic import located
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
-from mnv2search.spec.space import pick_of
+from mnv2search.spec.space import SearchSpace, pick_of
+from mnv2search.supernet.inheritance import corresponds, inherit
 from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.supernet.train import recalibrate
 from mnv2search.tasks.classification import Classification, classify
@@ -143,6 +149,20 @@ class SupernetEvaluator(Evaluator):
         note = "" if self.fidelity.is_full else f"with inherited weights at {self.fidelity}"
         merit, dataset = math.exp(-metrics.loss), Path(self._data).name
         return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
+
+    def given(self, space: SearchSpace) -> ModelSpec | None:
+        """The network that the initial weights belong to; None if they are random."""
+        source = given_network(self._options, space)
+        return None if source is None else source.spec
+
+    def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
+        """The network with its part of the shared weights or, outside of the space, of the given ones."""
+        model, supernet = build(spec, seed=seed), self._trained()
+        pick = pick_of(supernet.net.space, with_classes(spec, len(self.dataset.classes)))
+        source = supernet.source if pick is None else self.member(spec).cpu()
+        if source is not None and corresponds(spec, source.spec):
+            inherit(model, source)
+        return model
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the shared weights, at the fidelity of the training, in evaluation mode."""

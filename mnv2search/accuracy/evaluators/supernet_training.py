@@ -113,14 +113,31 @@ class SupernetOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSupernet:
-    """Shared weights, with the images for recalibrating batch norms (`train`) and for evaluation (`val`)."""
+    """Shared weights, with the images for recalibrating batch norms (`train`) and for evaluation (`val`).
+
+    `source` is the network of the initial weights; None if they were random.
+    """
 
     net: ElasticNet
     state: State
     recipe: Recipe
     train: Pixels
     val: Pixels
+    source: MobileNet | None
     notes: tuple[str, ...]
+
+
+def given_network(options: SupernetOptions, space: SearchSpace) -> MobileNet | None:
+    """The network of the initial weights; None if they are random.
+
+    Raises:
+        WeightsError: the weights do not fit their network.
+        TrainingError: a file of ours cannot be read.
+    """
+    if not options.weights:
+        return None
+    spec = load_spec(options.weights_spec) if options.weights_spec else space.template
+    return network_of(Path(options.weights), spec)
 
 
 def prepare_supernet(
@@ -150,10 +167,7 @@ class _Preparing:
         self.band, self.seed = preparation.band, preparation.seed
         time_s = preparation.time_s
         self.time_s = time_s * ADAPTING_SHARE if time_s is not None and options.weights else time_s
-        self.source = None
-        if options.weights:
-            spec = load_spec(options.weights_spec) if options.weights_spec else space.template
-            self.source = network_of(Path(options.weights), spec)
+        self.source = given_network(options, space)
         # the network of the space that is most similar to the network of the weights
         self.teacher = None if self.source is None else nearest_subnet(space, self.source.spec, band=self.band)
 
@@ -192,6 +206,7 @@ class _Preparing:
             recipe=recipe,
             train=pixels,
             val=prepared.examples["val"],
+            source=self.source,
             notes=(*inherited, *self._notes(state, is_new=is_new)),
         )
 

@@ -19,6 +19,7 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit, network_of
 from mnv2search.tasks.task import AnyTask, Data, named_task
@@ -111,6 +112,21 @@ class TrainEvaluator(Evaluator):
         file = _file_in(self._kept_in, spec)
         return file if file.exists() else None
 
+    def given(self, space: SearchSpace) -> ModelSpec | None:
+        """The network that the initial weights belong to; None if they are random."""
+        del space
+        return None if self._first is None else self._first.spec
+
+    def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
+        """The network with its trained weights or, if it was not trained, its initial ones."""
+        return self._initial(spec, seed=seed) if (file := self.weights_file(spec)) is None else read_network(file)
+
+    def _initial(self, spec: ModelSpec, *, seed: int) -> MobileNet:
+        model = build(spec, seed=seed)
+        if self._first is not None and corresponds(spec, self._first.spec):
+            inherit(model, self._first)
+        return model
+
     @property
     def epochs(self) -> int:
         """Epochs of a training that is not shortened."""
@@ -183,10 +199,8 @@ class TrainEvaluator(Evaluator):
                 f"{spec.name} is not for {self.task.name}", hint="search a space whose head is for the data's task"
             )
         spec = self.task.fitted(spec, self.dataset)
-        parts, model, notes = self._parts(spec), build(spec, seed=seed), list[str]()
-        if self._first is not None and corresponds(spec, self._first.spec):
-            inherit(model, self._first)
-        elif self._first is not None:  # such as MobileNetV2, the baseline of a space with other stages
+        parts, model, notes = self._parts(spec), self._initial(spec, seed=seed), list[str]()
+        if self._first is not None and not corresponds(spec, self._first.spec):  # such as the baseline
             notes.append(f"{spec.name} has other stages than the first weights and was trained from random ones")
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 

@@ -116,16 +116,16 @@ NOTHING_FITS = 3
 @click.option(
     "--finetune/--no-finetune",
     default=None,
-    help="Train the best networks separately, with the same number of steps each, and ship the best of them. "
-    "Detectors and segmenters continue from the weights of the search. On by default with --accuracy supernet. "
-    "Uses 35 % of --time.",
+    help="At the end, train the best networks of the search and the obvious ones (MobileNetV2 near the budget and, "
+    "with --from, the network of the weights) with equal numbers of steps, drop the worse half of them again and "
+    "again, train the last for half of --time, and ship it. On by default with --data.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time, every training included, --confirm not. Default: 90s; 20m with --data; no limit with "
+    help="Wall time, including every training but not --confirm. Default: 90s; 20m with --data; no limit with "
     "--trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the "
     "budget. A time too short for one training of a detector or segmenter is refused.",
 )

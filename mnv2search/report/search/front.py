@@ -24,6 +24,7 @@ from mnv2search.report.rows import (
     trouble_lines,
 )
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
+from mnv2search.tasks.metrics import difference_of
 
 
 class Gain(NamedTuple):
@@ -67,10 +68,7 @@ def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | 
 
         estimated = gain(features_of(plan(evaluation.spec)), features_of(plan(rival.spec)))
         return Gain(estimated.value, estimated.low, estimated.high, rival.spec.name)
-    value = own.value - other.value
-    below = ((own.value - own.low) ** 2 + (other.high - other.value) ** 2) ** 0.5
-    above = ((own.high - own.value) ** 2 + (other.value - other.low) ** 2) ** 0.5
-    return Gain(value, value - below, value + above, rival.spec.name)
+    return Gain(*difference_of(own, other), rival.spec.name)
 
 
 GAIN = "gain over baseline [90 % interval]"

@@ -64,7 +64,7 @@ def confirm_outcome(
     manifest, result = outcome.manifest, outcome.result
     if outcome.already_finished or not result.front or not manifest.settings.confirm:
         return outcome
-    trained = () if outcome.finetuned is None else outcome.finetuned.networks
+    trained = () if outcome.finetuned is None else outcome.finetuned.front
     specs = list(dict.fromkeys(evaluation.spec for evaluation in (*result.front, *trained)))
     try:
         found = confirm_front(

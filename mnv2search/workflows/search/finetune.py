@@ -1,213 +1,345 @@
-"""Fine-tune the best networks of a search, all for the same number of steps, and ship weights."""
+"""Train the best networks of a search and the obvious ones in rounds, and the best of all for the longest time."""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.atomic import write_text
+from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
+from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.results.finetuning import REPORT, Finetuned, finetuned_json, training_folder
-from mnv2search.study.results import median_ms_of
-from mnv2search.study.types import SearchResult
+from mnv2search.recipe import Recipe, load_recipe
+from mnv2search.results.finetuning import (
+    LONG_RECIPE,
+    REPORT,
+    Compared,
+    Finetuned,
+    FinetuneReport,
+    Rung,
+    finetuned_json,
+    read_report,
+    training_folder,
+)
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
-from mnv2search.training.throughput import LEAST_STEPS
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST, LAST
-from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
-from mnv2search.workflows.search.outputs import front_path, write_spec
+from mnv2search.training.trainer import BEST
+from mnv2search.workflows.search.finetune_plan import (
+    DECODING_SHARE,
+    FEWEST_IMAGES,
+    LEAST_IMAGES,
+    Decoded,
+    Finetuning,
+    by_latency,
+    halved,
+    in_turn,
+    most_images,
+    rounds_of,
+    speed_of,
+    steps_within,
+)
 
+# Share of the time kept in reserve, for the evaluation on the test images and for delays.
+SPARE_SHARE = 0.05
 # Every training gets this much time, however little is left.
 LEAST_S = 1.0
+# A training of a round ends if it takes this many times its expected time.
+PATIENCE = 2.0
+# Recipe of trainings shorter than this many epochs; longer ones use `LONG_RECIPE`.
+SHORT_RECIPE, LONG_EPOCHS = "short", 20
+# Folder of the longest training.
+LONGEST = "longest"
 
 
 def finetune(
     request: Finetuning, *, on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None
 ) -> Finetuned | None:
-    """Train all networks for the same number of steps, and choose the best on the validation images.
+    """Train networks in rounds, and the best for the rest of the time.
 
-    The network with the longest training is trained first, for its share of the time, and sets the number of steps
-    of the others. A network that does not improve keeps its weights; a network whose training does not fit into the
-    remaining time is left out. `on_progress` is called with the name of a network and the progress of its training.
-    Returns None if there is too little time for any training.
+    In each round all networks take equal numbers of steps, and the better half enters the next, at least one of the
+    space and one obvious network while there are two. Every training begins with the best weights of its network so
+    far, and a training that does not improve them leaves them. Networks for which there is too little time are left
+    out. `on_progress` is called with the name of a network and the progress of its training. Returns None if there is
+    too little time for any training.
 
     Raises:
         RecordError: there are no candidates, or the report of an interrupted run cannot be read.
         DataError: the data cannot be trained on.
         TrainingError: a training fails.
+
+    Source: successive halving: Jamieson and Talwalkar, arXiv 1502.07943; warm restarts: Loshchilov and Hutter, arXiv
+    1608.03983.
     """
     if not request.candidates:
         raise RecordError("there is no network to train", hint="search for longer")
-    ends = request.clock() + (1 - SPARE_SHARE) * request.time_s
-    plan = plan_of(request)
-    return None if plan is None else _Trainings(request, plan, ends, on_progress).run()
+    report = read_report(request.folder) or FinetuneReport()
+    if not report.is_begun and most_images(request) < FEWEST_IMAGES:
+        return None
+    return _Rounds(request, report, on_progress).run()
 
 
-class _Trainings:
-    """The trainings of a plan, which must finish at time `ends` of the request's clock."""
+@dataclass(slots=True)
+class _Entrant:
+    """A network in training: its best weights so far, with their metrics, and its metrics after each round."""
 
+    evaluation: Evaluation
+    best: Metrics | None = None
+    is_kept: bool = False
+    steps: int = 0
+    after: list[Metrics] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.evaluation.spec.name
+
+
+class _Rounds:
     def __init__(
-        self, request: Finetuning, plan: Plan, ends: float, on_progress: Callable[[str, Progress], None]
+        self, request: Finetuning, report: FinetuneReport, on_progress: Callable[[str, Progress], None]
     ) -> None:
-        self.request, self.plan, self.ends, self.on_progress = request, plan, ends, on_progress
-        self.folder, self.clock = request.folder, request.clock
-        self.steps, self.factor, self.device = plan.steps, plan.factor, own_device()
-        self.batch = min(plan.recipe.batch, request.epoch_images)
-        self.held_out: dict[str, Metrics] = {}
-        self.notes: list[str] = []
-        self.kept: list[str] = []
+        self.request, self.report, self.on_progress = request, report, on_progress
+        self.rungs = list(report.rungs)
+        self.begin = request.clock()
+        self.ends = self.begin + (1 - SPARE_SHARE) * request.time_s
+        self.rounds_end = max(self.begin, self.ends - request.best_s)
+        self.recipe = request.recipe or self._searched_recipe() or load_recipe(SHORT_RECIPE)
+        self.batch = min(self.recipe.batch, request.epoch_images)
+        self.device, self.notes = own_device(), list[str]()
+        self.decoded = Decoded(request, self.recipe)
+        self.all = {e.spec.name: _Entrant(e) for e in in_turn(request.candidates, request.obvious)}
+        self.obvious = {e.spec.name for e in request.obvious}
 
     def run(self) -> Finetuned | None:
-        """Run all trainings; returns None if the first one shows that there is too little time for any."""
-        plan = self.plan
-        for place, evaluation in enumerate(plan.order):
-            name, own = evaluation.spec.name, training_folder(self.folder, evaluation)
-            left_s = self.ends - self.clock()
-            if self.held_out and not (own / LAST).exists() and left_s < self.factor * plan.expected_s(evaluation) / 2:
-                continue
-            done = self._trained(place, left_s)
-            if self.steps is None:
-                if done.steps * self.batch < plan.fewest_images:  # slower than a few steps had suggested
-                    shutil.rmtree(own)
-                    return None
-                self.steps = done.steps
-                begun = {"steps": done.steps, "recipe": plan.recipe.name, "count": len(plan.order)}
-                write_text(self.folder / REPORT, json.dumps(begun) + "\n")
-            if done.steps < self.steps:
-                self.notes.append(f"{name}: ended after {done.steps} of {self.steps} steps, as the time was over")
-            if done.steps >= LEAST_STEPS or not self.factor:
-                self.factor = done.seconds * self.steps / done.steps / plan.expected_s(evaluation)
-            self.held_out[name] = self._kept(evaluation, done.best) or done.best
-        return self._finished()
+        entered = self._entered()
+        self.speed = speed_of(self.request, entered, self.decoded)
+        if not self.report.is_begun:
+            entered = self._fewer(entered)
+        compared: Compared | None = None
+        for number in range(rounds_of(len(entered))):
+            self._round(number, entered)
+            compared = self._compared(entered) or compared
+            entered = halved(self._ranked(entered, is_last=len(entered) == 2), self.request.obvious)
+            self.decoded.forget([e.spec for e in entered])
+        (best,) = entered
+        recipe, steps = self._train_longest(self.all[best.spec.name])
+        return None if recipe is None else self._finished(best, recipe, steps, compared)
 
-    def _trained(self, place: int, left_s: float) -> Trained:
-        plan, evaluation = self.plan, self.plan.order[place]
-        spec, parts, steps = evaluation.spec, plan.parts(evaluation.spec), self.steps
-        task, data = self.request.task, self.request.data
-        expected_s = [plan.expected_s(e) for e in plan.order[place:]]
-        tested = len(parts.examples["test"]) / len(parts.examples["val"])
-        job = Job(
-            folder=training_folder(self.folder, evaluation),
-            seed=plan.seed,
-            data=data.fingerprint,
-            device=self.device,
-            precision="float32",  # a trial of speed may end one way for one network and another for the next
-            steps=steps,
-            time_s=None if steps is not None else max(LEAST_S, left_s * expected_s[0] / sum(expected_s)),
-            limit_s=None if steps is None else max(LEAST_S, left_s - self.factor * sum(expected_s[1:])),
-            after=tested / len(plan.order) if steps is None else tested,
-            evaluations=task.length.evaluations,
-            on_progress=lambda progress: self.on_progress(spec.name, progress),
-            on_note=lambda text: self.notes.append(f"{spec.name}: {text}"),
-            clock=self.clock,
-        )
-        train_part, val = parts.examples["train"], parts.examples["val"]
-        return train(plan.begin(spec), task, train_part, val, parts.recipe, job, classes=data.classes)
+    # -- rounds ----------------------------------------------------------------------------------------------------
 
-    def _kept(self, evaluation: Evaluation, trained: Metrics) -> Metrics | None:
-        """The previous metrics of a network if it keeps its weights because training did not improve it."""
-        had, evaluator, spec = evaluation.accuracy, self.request.evaluator, evaluation.spec
-        if had is None or evaluator is None or had.value <= trained.main.value:
+    def _entered(self) -> tuple[Evaluation, ...]:
+        """The networks of the first round: those that entered it, or all that can be decoded in the time."""
+        networks = [entrant.evaluation for entrant in self.all.values()]
+        if self.report.is_begun:
+            begun = self.rungs[0].networks if self.rungs else ()
+            return tuple(e for e in networks if e.spec.name in begun) or tuple(networks[:1])
+        ends = self.begin + DECODING_SHARE * (self.rounds_end - self.begin)
+        return tuple(self.decoded.affordable(networks, ends=ends))
+
+    def _fewer(self, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+        """As many networks as can each see enough images in the first round; one if not even two can."""
+        for count in range(len(networks), 1, -1):
+            least = LEAST_IMAGES if count > 2 else FEWEST_IMAGES
+            if self._steps(networks[:count], rounds_of(count)) * self.batch >= least:
+                break
+        else:
+            count = 1
+        if left_out := len(self.all) - count:
+            self.notes.append(
+                f"{left_out} of {len(self.all)} networks were not trained separately, for lack of time: more --time "
+                "trains more"
+            )
+        return tuple(networks[:count])
+
+    def _steps(self, networks: Sequence[Evaluation], rounds: int) -> int:
+        """Steps of each network in the next of the remaining rounds, which share the time equally."""
+        left_s = max(0.0, self.rounds_end - self.request.clock())
+        return steps_within(networks, self.speed, time_s=left_s / rounds)
+
+    def _round(self, number: int, networks: Sequence[Evaluation]) -> None:
+        if number == len(self.rungs):
+            steps = self._steps(networks, rounds_of(len(networks)))
+            self.rungs.append(Rung(steps=steps, networks=tuple(e.spec.name for e in networks)))
+            self._write()
+        steps = self.rungs[number].steps
+        for evaluation in networks:
+            entrant = self.all[evaluation.spec.name]
+            expected_s = self.speed.training_s(cost_of(evaluation.spec).madds, steps=steps, evaluations=1)
+            job = self._job(entrant, f"round-{number + 1}", seed=self.request.seed + number)
+            job = replace(job, steps=steps, limit_s=max(LEAST_S, PATIENCE * expected_s), evaluations=1)
+            done = self._trained(entrant, job)
+            self.speed.took(
+                max(done.seconds, 1e-9), madds=cost_of(evaluation.spec).madds, steps=done.steps, evaluations=1
+            )
+
+    def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
+        """Networks, best first: by loss, which varies less between few images than the main metric, but not last."""
+        return sorted(networks, key=lambda e: _merit(self._best(e), by_loss=not is_last), reverse=True)
+
+    def _best(self, evaluation: Evaluation) -> Metrics:
+        best = self.all[evaluation.spec.name].best
+        assert best is not None
+        return best
+
+    def _compared(self, networks: Sequence[Evaluation]) -> Compared | None:
+        """The best of the space and the best obvious network after a round; None without one of both."""
+        ranked = self._ranked(networks, is_last=True)
+        found = next((e for e in ranked if e.spec.name not in self.obvious), None)
+        obvious = next((e for e in ranked if e.spec.name in self.obvious), None)
+        if found is None or obvious is None:
             return None
-        best = training_folder(self.folder, evaluation) / BEST
+        return Compared(
+            steps=self.all[found.spec.name].steps,
+            found=found.spec.name,
+            obvious=obvious.spec.name,
+            found_held_out=self._best(found),
+            obvious_held_out=self._best(obvious),
+        )
+
+    # -- trainings -------------------------------------------------------------------------------------------------
+
+    def _train_longest(self, entrant: _Entrant) -> tuple[Recipe | None, int]:
+        """Train the best network for the rest of the time; returns the recipe, None if that is too little."""
+        if (recipe := self._longest_recipe(entrant)) is None:
+            return None, 0
+        self._write(longest=recipe.name)
+        if recipe != self.recipe:
+            self.decoded = Decoded(self.request, recipe)
+        parts = self.decoded.parts(entrant.evaluation.spec)
+        job = self._job(entrant, LONGEST, seed=self.request.seed + rounds_of(len(self.all)))
+        left_s = max(LEAST_S, self.ends - self.request.clock())
+        after = len(parts.examples["test"]) / len(parts.examples["val"])
+        done = self._trained(entrant, replace(job, time_s=left_s, limit_s=left_s, after=after))
+        return recipe, done.steps
+
+    def _longest_recipe(self, entrant: _Entrant) -> Recipe | None:
+        """The recipe of the longest training; None if there is too little time even for a short one."""
+        if self.report.longest == LONG_RECIPE:
+            return load_recipe(LONG_RECIPE)
+        left_s = max(0.0, self.ends - self.request.clock())
+        images = steps_within([entrant.evaluation], self.speed, time_s=left_s) * self.batch
+        if not self.rungs and not self.report.longest and images < FEWEST_IMAGES:
+            return None
+        is_free = self.request.recipe is None and self._searched_recipe() is None and not self.report.longest
+        is_long = images >= LONG_EPOCHS * self.request.epoch_images
+        return load_recipe(LONG_RECIPE) if is_free and is_long else self.recipe
+
+    def _trained(self, entrant: _Entrant, job: Job) -> Trained:
+        """Train a network from its best weights so far, and keep the better ones."""
+        spec, own = entrant.evaluation.spec, training_folder(self.request.folder, entrant.evaluation)
+        if entrant.after is None:
+            entrant.best, entrant.after = self._known(entrant), []
+        parts, request = self.decoded.parts(spec), self.request
+        train_part, val = parts.examples["train"], parts.examples["val"]
+        model = read_network(own / BEST) if (own / BEST).exists() and entrant.best else self._initial(spec)
+        done = train(model, request.task, train_part, val, parts.recipe, job, classes=request.data.classes)
+        if job.steps is not None and done.steps < job.steps:
+            self.notes.append(f"{spec.name}: ended after {done.steps} of {job.steps} steps, as the time was over")
+        entrant.steps += done.steps
+        if entrant.best is None or _merit(done.best) >= _merit(entrant.best):
+            entrant.best, entrant.is_kept = done.best, False
+            write_whole(own / BEST, (job.folder / BEST).read_bytes())
+        entrant.after.append(entrant.best)
+        return done
+
+    def _initial(self, spec: ModelSpec) -> MobileNet:
+        request = self.request
+        if request.evaluator is None:
+            return build(spec, seed=request.seed)
+        return request.evaluator.begin(spec, seed=request.seed)
+
+    def _known(self, entrant: _Entrant) -> Metrics | None:
+        """The metrics of the weights that a network has from the search, which are written; None if it has none."""
+        evaluation, evaluator = entrant.evaluation, self.request.evaluator
+        had, spec = evaluation.accuracy, evaluation.spec
+        if had is None or evaluator is None:
+            return None
+        best = training_folder(self.request.folder, evaluation) / BEST
         if evaluator.method == "training":
             write_whole(best, evaluator.trained_weights(spec).read_bytes())
         elif had.kind == "inherited" and evaluator.is_full_size():
             write_network(best, evaluator.member(spec), learned=evaluator.learned)
-            self.kept.append(spec.name)
+            entrant.is_kept = True
         else:
             return None
-        self.notes.append(
-            f"{spec.name}: not improved by training ({100 * trained.main.value:.1f} %); the earlier weights are kept"
-        )
-        loss = None if trained.loss is None else 0.0 if had.merit is None else -math.log(had.merit)
-        main = share(trained.main.name, had.value, trained.count)
-        return Metrics(main=main, count=trained.count, loss=loss, majority=had.commonest)
+        val = self.decoded.parts(spec).examples["val"]
+        loss = None if had.merit is None else -math.log(had.merit)
+        main = share(had.metric, had.value, len(val))
+        return Metrics(main=main, count=len(val), loss=loss, majority=had.commonest)
 
-    def _finished(self) -> Finetuned:
-        plan, steps, candidates = self.plan, self.steps, self.request.candidates
-        assert steps is not None
-        if len(self.held_out) < len(candidates):
+    def _searched_recipe(self) -> Recipe | None:
+        """The recipe of the trainings of the search; None if it trained shared weights."""
+        evaluator = self.request.evaluator
+        return evaluator.recipe if evaluator is not None and evaluator.method == "training" else None
+
+    def _job(self, entrant: _Entrant, name: str, *, seed: int) -> Job:
+        return Job(
+            folder=training_folder(self.request.folder, entrant.evaluation) / name,
+            seed=seed,
+            data=self.request.data.fingerprint,
+            device=self.device,
+            precision="float32",  # a trial of speed may end one way for one network and another for the next
+            on_progress=lambda progress: self.on_progress(entrant.name, progress),
+            on_note=lambda text: self.notes.append(f"{entrant.name}: {text}"),
+            clock=self.request.clock,
+        )
+
+    # -- results ---------------------------------------------------------------------------------------------------
+
+    def _write(self, *, longest: str = "") -> None:
+        """Write what has begun, for a resumed run."""
+        begun = {"recipe": self.recipe.name, "rungs": [asdict(one) for one in self.rungs], "longest": longest}
+        write_text(self.request.folder / REPORT, json.dumps(begun) + "\n")
+
+    def _finished(self, shipped: Evaluation, recipe: Recipe, longest: int, compared: Compared | None) -> Finetuned:
+        trained = [e for e in self.all.values() if e.best is not None]
+        networks = by_latency([e.evaluation for e in trained])
+        entrants = [self.all[e.spec.name] for e in networks]
+        best = self.all[shipped.spec.name]
+        if best.is_kept or (best.after and len(best.after) > 1 and best.after[-1] == best.after[-2]):
             self.notes.append(
-                f"{len(self.held_out)} of {len(candidates)} networks were trained on their own: more --time "
-                "trains more"
+                f"{best.name}: not improved by its last {longest:,} steps; the earlier weights are kept"
             )
-        networks = tuple(e for e in candidates if e.spec.name in self.held_out)
-        metrics = tuple(self.held_out[e.spec.name] for e in networks)
-        best = max(range(len(networks)), key=lambda i: (*_merit(metrics[i]), -median_ms_of(networks[i])))
-        weights = training_folder(self.folder, networks[best]) / BEST
+        weights = training_folder(self.request.folder, shipped) / BEST
         found = Finetuned(
-            recipe=plan.recipe.name,
+            recipe=recipe.name,
             networks=networks,
-            held_out=metrics,
-            steps=steps,
-            images=steps * self.batch,
-            best=best,
-            test=self._tested(weights),
+            held_out=tuple(self._best(e) for e in networks),
+            steps=tuple(e.steps for e in entrants),
+            images=best.steps * self.batch,
+            best=networks.index(shipped),
+            test=self._tested(weights, recipe),
             weights=weights,
             notes=tuple(self.notes),
-            kept=tuple(self.kept),
+            kept=tuple(e.name for e in entrants if e.is_kept),
+            obvious=tuple(e.name for e in entrants if e.name in self.obvious),
+            compared=compared,
         )
-        write_text(self.folder / REPORT, json.dumps(finetuned_json(found), indent=2) + "\n")
+        write_text(
+            self.request.folder / REPORT,
+            json.dumps({**finetuned_json(found), "rungs": [asdict(rung) for rung in self.rungs]}, indent=2) + "\n",
+        )
         return found
 
-    def _tested(self, weights: Path) -> Metrics:
+    def _tested(self, weights: Path, recipe: Recipe) -> Metrics:
         network, task = read_network(weights), self.request.task
-        classes, normalization = self.request.data.classes, self.plan.recipe.normalization
+        classes, normalization = self.request.data.classes, recipe.normalization
         learned = read_learned(weights) or Learned(classes=classes, normalization=normalization)
-        test = self.plan.parts(network.spec).examples["test"]
+        test = self.decoded.parts(network.spec).examples["test"]
         return task.evaluate(network.to(self.device), test, learned, device=self.device)
 
 
-def _merit(metrics: Metrics) -> tuple[bool, float]:
-    """The main metric, or the loss if the main metric does not beat the majority-class accuracy."""
-    if metrics.beats_majority or metrics.loss is None:
+def _merit(metrics: Metrics, *, by_loss: bool = False) -> tuple[bool, float]:
+    """The main metric; or the loss, if requested or if the main metric does not beat the majority-class accuracy."""
+    if metrics.loss is None or (metrics.beats_majority and not by_loss):
         return True, metrics.main.value
-    return False, -metrics.loss
-
-
-def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
-    """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
-
-    Weights of an earlier front and of networks that are not on this front are removed.
-    """
-    sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
-    targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
-    for stale in set((folder / "front").glob("*.pt")) - set(targets):
-        stale.unlink()
-    (folder / "ship.pt").unlink(missing_ok=True)
-    if result.ship is not None:
-        targets[folder / "ship.pt"] = result.ship.spec
-    for target, spec in targets.items():
-        if spec in sources:
-            write_whole(target, sources[spec].read_bytes())
-    for parent in {source.parent for source in sources.values()}:
-        for other in set(parent.glob("*.pt")) - set(sources.values()):
-            other.unlink()
-
-
-def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evaluator) -> None:
-    """Write the shared weights of each front member beside its spec."""
-    for evaluation in front:
-        member = evaluator.member(evaluation.spec)
-        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
-
-
-def ship_finetuned(folder: Path, found: Finetuned) -> None:
-    """Write the best fine-tuned network to ``ship.yaml`` and ``ship.pt``, and all of them to ``front``."""
-    for evaluation in found.trained:
-        write_spec(front_path(folder, evaluation), evaluation)
-        trained = training_folder(found.weights.parent.parent, evaluation) / BEST
-        write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
-    write_whole(folder / "ship.pt", found.weights.read_bytes())
-    write_spec(folder / "ship.yaml", found.trained[found.best])
+    return by_loss, -metrics.loss

@@ -25,6 +25,8 @@ AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
 # Options allowed with `resume`; all others are in the folder's manifest.
+# Evaluators that train networks on images.
+TRAINED = ("supernet", "train", "train-dense")
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
@@ -154,10 +156,14 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         name=options.get("name"),
         command=command,
         force=options["force"],
-        finetunes=evaluator.startswith("supernet") and time_s is not None if finetune is None else finetune,
+        finetunes=_is_trained(evaluator) and time_s is not None if finetune is None else finetune,
         confirms=options.get("confirm") is not False,
         round_to=_round_to(options.get("round_to")),
     )
+
+
+def _is_trained(evaluator: str) -> bool:
+    return evaluator.partition(":")[0] in TRAINED
 
 
 def _budget(options: RunOptions) -> Budget:
@@ -190,7 +196,7 @@ def evaluator_of(options: RunOptions) -> str:
 
 
 def _check_evaluator(options: RunOptions, name: str) -> None:
-    if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
+    if options.get("data") is not None and name not in TRAINED:
         raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
     weights, weights_spec = options.get("from_"), options.get("from_spec")
     if (weights or weights_spec) and name not in ("supernet", "train-dense"):

@@ -151,7 +151,7 @@ def _searched(
     clock: Callable[[], float],
 ) -> Outcome:
     previous = recorded(folder, space)
-    settings = settings_of_search(request.settings) if request.finetunes else request.settings
+    settings = settings_of_search(request.settings, evaluator) if request.finetunes else request.settings
     whole_s = request.settings.time_s
     held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
     left = remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 FINETUNE = "finetune"
 # Earlier trainings of an extended run, until longer ones replace them.
 BEFORE = "finetune.before"
-# Share of the time for fine-tuning.
-FINETUNE_SHARE = 0.35
+# Shares of the time for fine-tuning, and within them for the longest training: of a search that trains networks
+# separately, the latter is shorter, since the best network was already trained.
+FINETUNE_SHARE, BEST_SHARE = 0.75, 0.52
+FINETUNE_SHARE_OF_TRAININGS, BEST_SHARE_OF_TRAININGS = 0.55, 0.4
 # Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
@@ -45,11 +47,19 @@ def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     check_package("kornia", feature="fine-tuning the best networks", extra="train")
 
 
-def settings_of_search(settings: Settings) -> Settings:
+def shares_of(evaluator: Evaluator) -> tuple[float, float]:
+    """Shares of the time of a run for fine-tuning, and within them for the longest training."""
+    if evaluator.method == "training":
+        return FINETUNE_SHARE_OF_TRAININGS, BEST_SHARE_OF_TRAININGS
+    return FINETUNE_SHARE, BEST_SHARE
+
+
+def settings_of_search(settings: Settings, evaluator: Evaluator) -> Settings:
     """Settings of a search that leaves time for fine-tuning."""
     if settings.time_s is None:
         return settings
-    return replace(settings, time_s=(1 - FINETUNE_SHARE) * settings.time_s, share=1 - FINETUNE_SHARE)
+    share = 1 - shares_of(evaluator)[0]
+    return replace(settings, time_s=share * settings.time_s, share=share)
 
 
 def train_best(
@@ -73,14 +83,15 @@ def train_best(
     _write_weights(folder, result, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return None, ()
-    own, whole_s = folder / FINETUNE, FINETUNE_SHARE * deadline.time_s
+    own, whole_s = folder / FINETUNE, shares_of(evaluator)[0] * deadline.time_s
     time_s = min(whole_s, deadline.left_s or 0.0)
     if (own / REPORT).exists():
         time_s = max(time_s, LEAST_RESUMED_S)
     elif time_s < LEAST_SHARE * whole_s:
         return _without(folder, result, deadline)
 
-    from mnv2search.workflows.search.finetune import finetune, ship_finetuned  # late: it loads torch
+    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
+    from mnv2search.workflows.search.ship_weights import ship_finetuned
 
     def progressed(name: str, progress: Training) -> None:
         on_progress(_progress(name, progress, result, deadline))
@@ -114,16 +125,19 @@ def _finetuning(
 ) -> Finetuning:
     from mnv2search.workflows.search.finetune_plan import Finetuning, best_of, candidates_of  # late: it loads torch
 
+    assert deadline.time_s is not None
     assert evaluator.task is not None
     assert evaluator.dataset is not None
     is_trained = evaluator.method == "training"
     return Finetuning(
         candidates=best_of(result.front) if is_trained else candidates_of(result.finalists),
+        obvious=result.rivals,
         task=evaluator.task,
         data=evaluator.dataset,
         evaluator=evaluator,
         folder=folder,
         time_s=time_s,
+        best_s=min(time_s, shares_of(evaluator)[1] * deadline.time_s),
         seed=seed,
         clock=deadline.clock,
     )
@@ -132,7 +146,7 @@ def _finetuning(
 def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     if not evaluator.can_finetune:
         return
-    from mnv2search.workflows.search.finetune import ship_trained, write_inherited  # late: it loads torch
+    from mnv2search.workflows.search.ship_weights import ship_trained, write_inherited  # late: it loads torch
 
     if evaluator.method == "training":
         ship_trained(folder, result, evaluator)
@@ -158,7 +172,7 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> tuple[Fi
         before.rename(own)
     found = recall_finetuned(own, measured_of(result))
     if found is not None:
-        from mnv2search.workflows.search.finetune import ship_finetuned  # late: it loads torch
+        from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
 
         ship_finetuned(folder, found)
     why = (
