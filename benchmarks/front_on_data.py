@@ -50,7 +50,7 @@ from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
-from mnv2search.workflows.search.shipping import BEST_SHARE, FINETUNE_SHARE
+from mnv2search.workflows.search.shipping import FINETUNE_SHARES
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 RIVALS = 2
@@ -168,7 +168,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         weights_spec=arguments.weights_spec or "",
     )
     begin = spent_s()
-    share = FINETUNE_SHARE if arguments.finetune else 0.0
+    share, best_share = FINETUNE_SHARES[evaluator.method] if arguments.finetune else (0.0, 0.0)
     result = search(
         space_with_classes(load_space(arguments.space), len(evaluator.dataset.classes)),
         budget=Budget(latency_ms=max(arguments.latency_ms)),
@@ -189,7 +189,7 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
                 folder=Path(folder),
                 obvious=result.rivals,
                 time_s=share * arguments.time,
-                best_s=BEST_SHARE * arguments.time,
+                best_s=best_share * arguments.time,
                 seed=seed,
             )
             found = finetune(request)

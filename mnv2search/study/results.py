@@ -26,7 +26,7 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
     """
     space, final, baseline, beside = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
-    members = front_of(finalists)
+    members = _by_value(front_of(finalists))
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
     return SearchResult(
@@ -43,6 +43,26 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
         stopped=sum(e.is_stopped for e in space.values()),
         has_whole_baseline=len(baseline) >= grid,
     )
+
+
+def _by_value(members: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+    """The members of a front by rank that are also on a front by accuracy, fastest first.
+
+    An inherited accuracy and its rank, a likelihood, can disagree. If any member is more accurate than the majority
+    class, the others are left out.
+    """
+    if any(e.accuracy is None or e.accuracy.merit is None for e in members):
+        return tuple(members)
+    kept: list[Evaluation] = []
+    for member in members:
+        if not kept or _value_of(member) > _value_of(kept[-1]):
+            kept.append(member)
+    above = [e for e in kept if e.accuracy and (e.accuracy.commonest is None or _value_of(e) > e.accuracy.commonest)]
+    return tuple(above or kept)
+
+
+def _value_of(evaluation: Evaluation) -> float:
+    return 0.0 if evaluation.accuracy is None else evaluation.accuracy.value
 
 
 def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:

@@ -24,7 +24,7 @@ from mnv2search.study.types import Settings
 from mnv2search.workflows.search import finetune as module
 from mnv2search.workflows.search import shipping as best
 from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import Finetuning, affordable, candidates_of
+from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import FINETUNE
@@ -41,7 +41,7 @@ def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
 @pytest.fixture(scope="module")
 def outcome(request_of_run: Request) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best, "FINETUNE_SHARE", 0.0005)
+        patch.setattr(best, "FINETUNE_SHARES", {"training": (0.0005, 0.0003)})
         return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
 
 

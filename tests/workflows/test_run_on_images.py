@@ -149,7 +149,7 @@ def test_a_reduced_supernet_leaves_no_weights_that_do_not_fit(tmp_path: Path, pi
 def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(module, "FINETUNE_SHARE", 0.5)
+        patch.setattr(module, "FINETUNE_SHARES", {"shared weights": (0.5, 0.25)})
         request = request_of(
             tmp_path_factory.mktemp("run"),
             pictures,
@@ -261,7 +261,7 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
 
 def finetuned_of(candidates: Sequence[Evaluation], images: Dataset, **options: Any) -> Finetuned | None:
     """From random weights."""
-    request = Finetuning(candidates=candidates, task=CLASSIFY, data=images, evaluator=None, seed=0, **options)
+    request = Finetuning(candidates=candidates, task=CLASSIFY, data=images, evaluator=None, seed=0, best_s=0.0, **options)
     return finetune(request)
 
 
@@ -325,6 +325,7 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
         evaluator=first,
         folder=tmp_path,
         time_s=0.01,
+        best_s=0.0,
         seed=0,
     )
     found = finetune(request)

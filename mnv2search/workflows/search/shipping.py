@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.accuracy.evaluator import Evaluator
+from mnv2search.accuracy.evaluator import Evaluator, Method
 from mnv2search.errors import OptionError, check_package
 from mnv2search.results.finetuning import REPORT, Finetuned, measured_of, recall_finetuned
 from mnv2search.study.deadline import Deadline
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 FINETUNE = "finetune"
 # Earlier trainings of an extended run, until longer ones replace them.
 BEFORE = "finetune.before"
-# Shares of the time for fine-tuning, and within them for the longest training: of a search that trains networks
-# separately, the latter is shorter, since the best network was already trained.
-FINETUNE_SHARE, BEST_SHARE = 0.75, 0.52
-FINETUNE_SHARE_OF_TRAININGS, BEST_SHARE_OF_TRAININGS = 0.55, 0.4
+# Shares of the time of a run for fine-tuning and, within them, for the longest training. The latter is shorter after
+# a search that trains networks separately, since the best network is already trained.
+FINETUNE_SHARES: dict[Method, tuple[float, float]] = {"shared weights": (0.75, 0.52), "training": (0.55, 0.4)}
 # Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
@@ -47,18 +46,11 @@ def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     check_package("kornia", feature="fine-tuning the best networks", extra="train")
 
 
-def shares_of(evaluator: Evaluator) -> tuple[float, float]:
-    """Shares of the time of a run for fine-tuning, and within them for the longest training."""
-    if evaluator.method == "training":
-        return FINETUNE_SHARE_OF_TRAININGS, BEST_SHARE_OF_TRAININGS
-    return FINETUNE_SHARE, BEST_SHARE
-
-
 def settings_of_search(settings: Settings, evaluator: Evaluator) -> Settings:
     """Settings of a search that leaves time for fine-tuning."""
     if settings.time_s is None:
         return settings
-    share = 1 - shares_of(evaluator)[0]
+    share = 1 - FINETUNE_SHARES[evaluator.method][0]
     return replace(settings, time_s=share * settings.time_s, share=share)
 
 
@@ -83,7 +75,7 @@ def train_best(
     _write_weights(folder, result, evaluator)
     if deadline is None or deadline.time_s is None or not result.front:
         return None, ()
-    own, whole_s = folder / FINETUNE, shares_of(evaluator)[0] * deadline.time_s
+    own, whole_s = folder / FINETUNE, FINETUNE_SHARES[evaluator.method][0] * deadline.time_s
     time_s = min(whole_s, deadline.left_s or 0.0)
     if (own / REPORT).exists():
         time_s = max(time_s, LEAST_RESUMED_S)
@@ -137,7 +129,7 @@ def _finetuning(
         evaluator=evaluator,
         folder=folder,
         time_s=time_s,
-        best_s=min(time_s, shares_of(evaluator)[1] * deadline.time_s),
+        best_s=min(time_s, FINETUNE_SHARES[evaluator.method][1] * deadline.time_s),
         seed=seed,
         clock=deadline.clock,
     )
