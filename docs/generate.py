@@ -85,7 +85,7 @@ def _first(command: click.Command) -> str:
 
 
 def _prose(command: click.Command) -> str:
-    return inspect.cleandoc(command.help or "").partition("\b")[0].partition("Example:")[0].strip()
+    return inspect.cleandoc(command.help or "").partition("Example:")[0].strip().removesuffix("\b").strip()
 
 
 def _command(name: str, command: click.Command, context: click.Context) -> Iterator[str]:
@@ -93,7 +93,8 @@ def _command(name: str, command: click.Command, context: click.Context) -> Itera
     usage = " ".join(["mnv2search", name, *command.collect_usage_pieces(context)])
     yield from (f"### {name}", "", "```text", usage, "```")
     for paragraph in _prose(command).split("\n\n"):
-        yield from ("", _text(" ".join(paragraph.split())))
+        as_is = paragraph.startswith("\b\n")  # click's mark of a list
+        yield from ("", _text(paragraph.removeprefix("\b\n") if as_is else " ".join(paragraph.split())))
     example = inspect.cleandoc(command.help or "").partition("Example:")[2].strip("\n")
     if example:
         shown = [f"$ {line.strip()}" for line in example.splitlines() if line.strip()]

@@ -99,8 +99,8 @@ def latency_command(
 ) -> None:
     """Measure the latency of each SPEC, all interleaved for a fair comparison.
 
-    SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
-    `mnv2search train` writes it, which holds a spec.
+    SPEC is a YAML file, a name of `mnv2search catalog`, - for standard input, or a .pt or .pt2 file that mnv2search
+    wrote (its spec is used).
 
     \b
     Example:
@@ -137,7 +137,7 @@ def latency_command(
 @options.seed()
 @options.output
 def device_profile_command(as_json: bool, quiet: bool, **given: Any) -> None:
-    """Measure a sample of networks, so that later runs can predict the latency of all others of the spaces.
+    """Measure a sample of networks, so that later runs can predict the latency of all networks of the spaces.
 
     \b
     Example:

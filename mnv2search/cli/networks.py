@@ -20,8 +20,8 @@ from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
 
-    FILE may be - for standard input, or a .pt or .pt2 file of ours, which holds a spec. Exits with 2 if there is any
-    problem.
+    FILE is a YAML file, - for standard input, or a .pt or .pt2 file that mnv2search wrote (its spec is checked).
+    Exits with 2 if there is any problem.
 
     \b
     Example:
@@ -54,8 +54,8 @@ def cost_command(
 ) -> None:
     """Count the parameters, multiply-adds and memory of each SPEC.
 
-    SPEC is a file, a name of `mnv2search catalog`, or - for standard input; or a .pt or .pt2 file, as
-    `mnv2search train` writes it, which holds a spec.
+    SPEC is a YAML file, a name of `mnv2search catalog`, - for standard input, or a .pt or .pt2 file that mnv2search
+    wrote (its spec is used).
 
     \b
     Example:
@@ -74,7 +74,7 @@ def cost_command(
 @options.text("--family", metavar="TEXT", help="Only networks whose family contains TEXT.")
 @options.json
 def catalog_command(family: str | None, as_json: bool) -> None:
-    """List published networks with their published and our counted figures.
+    """List published networks, with the figures of their publications beside our counts.
 
     \b
     Example:
@@ -126,7 +126,11 @@ def catalog_command(family: str | None, as_json: bool) -> None:
 )
 @options.seed("Seed of random weights.")
 @options.force
-@click.option("--no-fvcore", is_flag=True, help="Do not count with fvcore as well, which saves building the network.")
+@click.option(
+    "--no-fvcore",
+    is_flag=True,
+    help="Skip the second count by fvcore; the network is then not built, which is faster.",
+)
 @options.network(head_output=True)
 @options.output
 def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:

@@ -103,8 +103,8 @@ def measure_baseline(state: SearchState) -> None:
     )
     if len(grid) < len(whole):
         state.notes += (
-            f"{len(grid)} of {len(whole)} networks of the MobileNetV2 grid could be measured in the time: each "
-            f"takes {state.latency.visit_s:.2g} s",
+            f"only {len(grid)} of the {len(whole)} networks of the MobileNetV2 grid were measured, because "
+            f"{100 * end:.0f} % of the search time is reserved for them and each takes {state.latency.visit_s:.2g} s",
         )
     latencies = state.measure(grid, phase="baseline", time_s=state.deadline.until(end))
     measured = dict(zip(grid, latencies, strict=True))

@@ -41,7 +41,8 @@ def verify_command(
     """Count, build and measure the front of a run again, and report differences.
 
     FOLDER is the run's folder, or its name in results. The networks are measured on the device of the run. If
-    that device is on another machine and you did not start the run, use --device, or --trust to open it.
+    that device is on another machine and you did not start the run, add --trust to open it, or choose another
+    with --device.
 
     Exits with 1 if a count differs or a network is no longer within the budget.
 
@@ -88,7 +89,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @options.data
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
-@options.text("--recipe", metavar="NAME|FILE", default="short", help="Of each training.")
+@options.text("--recipe", metavar="NAME|FILE", default="short", help="Recipe of each training.")
 @options.weights("Initial weights of each training (default: random). Give those that the search began with.")
 @options.seed()
 @options.output_dir

@@ -110,7 +110,7 @@ NOTHING_FITS = 3
     "from_",
     metavar="FILE",
     help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
-    "network with the same number of rows or stages, or a published checkpoint.",
+    "network with the same number of rows or stages as the space, or a published checkpoint.",
 )
 @options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")
 @click.option(
@@ -145,7 +145,7 @@ NOTHING_FITS = 3
     default=None,
     show_default="confirm",
     help="At the end, compare each model file of the front with the one that the official converter of the runtime "
-    "writes. Takes time on top of --time, with some converters minutes.",
+    "writes. This takes time on top of --time; with some converters, minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output

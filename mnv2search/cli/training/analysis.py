@@ -32,11 +32,19 @@ if TYPE_CHECKING:
 def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
-    DATA is a folder with a folder of images per class, alone or inside train/, val/ and test/, or a tar of such a
-    folder; a
-    parquet file or a folder of them; a folder saved by Hugging Face datasets; or hf:OWNER/NAME on their hub, with
-    :CONFIG to choose a configuration. Add ?label=COLUMN or ?image=COLUMN to choose among several columns of a table.
-    For detection: COCO's JSON or Pascal VOC's XML; for segmentation: images/ and masks/ of the same names.
+    DATA is one of these:
+
+    \b
+    - a folder with a folder of images for each class, alone or inside
+      train/, val/ and test/; or a tar of such a folder
+    - a parquet file, or a folder of parquet files
+    - a folder saved by Hugging Face datasets
+    - hf:OWNER/NAME, a dataset on the Hugging Face hub; add :CONFIG to
+      choose a configuration
+    - for detection: images with COCO's JSON or Pascal VOC's XML
+    - for segmentation: images/ and masks/ with files of the same names
+
+    For a table, add ?label=COLUMN or ?image=COLUMN to choose among several columns.
 
     \b
     Example:
@@ -58,7 +66,7 @@ SHOWN = 5
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
 @options.folder("Folder to write the pictures to.", default=Path("predicted"))
-@click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Least score of the boxes that are shown.")
+@click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Minimum score of the boxes that are drawn.")
 @click.option(
     "--normalization",
     type=click.Choice(("imagenet", "tensorflow", "unit")),
@@ -70,7 +78,7 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **give
     """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
 
     A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
-    five likeliest classes. Images that cannot be read are reported and skipped; the exit code is then 1.
+    five most probable classes. Images that cannot be read are reported and skipped; the exit code is then 1.
 
     \b
     Example:
@@ -113,10 +121,10 @@ def _line(prediction: Prediction) -> str:
 @options.seed()
 @options.output
 def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
-    """Show how far training-free scores only reflect depth, multiply-adds and parameters, on networks of SPACE.
+    """Show how closely training-free scores follow depth, multiply-adds and parameters, on networks of SPACE.
 
-    Scores are not accuracies: on another dataset the same score may rank in reverse. Check which counts a score
-    correlates with on your space before you search with --accuracy proxy:score=NAME.
+    Scores are not accuracies: on another dataset the same score may rank networks in reverse. Check which counts a
+    score correlates with on your space before you search with --accuracy proxy:score=NAME.
 
     \b
     Example:

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 @options.text(
     "--recipe",
     metavar="NAME|FILE",
-    help="slim, modern, short, dense, or a YAML file; modern if left out, dense for detectors and segmenters.",
+    help="slim, modern, short, dense, or a YAML file. Default: modern; dense for detectors and segmenters.",
 )
 @options.void
 @options.epochs("Number of epochs (overrides the recipe).")
 @options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
 @options.weights(
-    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint.",
+    "Initial weights: a .pt file of a network with the same number of rows or stages as SPEC, or a published "
+    "checkpoint.",
     spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
@@ -125,10 +126,11 @@ def _reported_once(team: Team) -> Iterator[None]:
     "--recipe",
     metavar="NAME|FILE",
     default="auto",
-    help="Recipe of the training; auto takes supernet or, with --from, adapt, whose learning rate is a third.",
+    help="Recipe of the training; auto is supernet or, with --from, adapt, with a third of the learning rate.",
 )
 @options.weights(
-    "Initial weights: a .pt file of a network with the same number of rows or stages, or a published checkpoint."
+    "Initial weights: a .pt file of a network with the same number of rows or stages as the space, or a published "
+    "checkpoint."
 )
 @click.option(
     "--latency-ms",
