@@ -175,7 +175,9 @@ def finetuned_rows(found: Finetuned) -> Rows:
     first = found.held_out[found.best]
     optional: list[tuple[Column, Callable[[tuple[Evaluation, Metrics, int]], str]]] = []
     if several:
-        optional.append((Column("unbeaten", align="left", spare=1), lambda row: "yes" if row[0].spec in front else "no"))
+        optional.append(
+            (Column("unbeaten", align="left", spare=1), lambda row: "yes" if row[0].spec in front else "no")
+        )
     if found.obvious:
         optional.append((Column("obvious", align="left"), lambda row: "yes" * (row[0].spec.name in found.obvious)))
     return rows_of(
@@ -210,9 +212,7 @@ def compared_text(found: Finetuned) -> str:
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
     if found.networks[found.best].spec.name in found.obvious:
-        return (
-            f"the search found nothing better than {compared.obvious}: its best, {compared.found}, has {points} {after}"
-        )
+        return f"the search found nothing better than {compared.obvious}: its best, {compared.found}, has {points} {after}"
     certain = "" if gain.low > 0 else "; the interval reaches 0, so the gain is not certain"
     return f"{points} over {compared.obvious}, the best obvious network, {after}{certain}"
 

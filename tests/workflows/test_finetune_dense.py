@@ -15,13 +15,12 @@ from run_requests import detectors_request
 
 from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.errors import EvaluatorError, OptionError, RecordError
-from mnv2search.evaluation import Evaluation
+from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.training import finetuned_lines, finetuned_rows
-from mnv2search.results.finetuning import Finetuned, finetuned_json, recall_finetuned
+from mnv2search.results.finetuning import Finetuned, finetuned_json, measured_of, recall_finetuned
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search import finetune as module
 from mnv2search.workflows.search import shipping as best
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
@@ -35,7 +34,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
     settings = Settings(trials=3, time_s=10_000.0)  # enough on the busiest machine
-    return detectors_request(tmp_path_factory.mktemp("runs"), settings, finetunes=True)
+    request = detectors_request(tmp_path_factory.mktemp("runs"), settings, finetunes=True)
+    return replace(request, budget=Budget(latency_ms=2.0))  # within which one network of the MobileNetV2 grid is
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def outcome(request_of_run: Request) -> Outcome:
 
 def trained_on(candidates: Sequence[Evaluation], evaluator: TrainEvaluator, **options: Any) -> Finetuned:
     task, data = evaluator.task, evaluator.dataset
-    found = finetune(Finetuning(candidates=candidates, task=task, data=data, evaluator=evaluator, **options))
+    usual: dict[str, Any] = {"task": task, "data": data, "evaluator": evaluator, "best_s": 0.0, "seed": 0}
+    found = finetune(Finetuning(candidates=candidates, **(usual | options)))
     assert found is not None
     return found
 
@@ -63,27 +64,29 @@ def test_the_best_are_trained_on_and_the_best_of_them_is_shipped(outcome: Outcom
     found, folder = outcome.finetuned, outcome.folder
     assert found is not None
     shipped = found.networks[found.best].spec
-    assert found.held_out[found.best].main.value == max(metrics.main.value for metrics in found.held_out)
+    assert found.steps[found.best] == max(found.steps)
+    assert found.obvious == ("mobilenet_v2_0.35_33",)
     assert read_network(folder / "ship.pt").spec == shipped == load_spec(str(folder / "ship.yaml"))
     assert (folder / "ship.pt").read_bytes() == found.weights.read_bytes()
     learned = read_learned(folder / "ship.pt")
     assert learned is not None
     assert learned.classes == ("red", "green")
-    assert {read_network(folder / "front" / f"{e.spec.name}.pt").spec for e in found.networks} == {
-        e.spec for e in found.networks
+    assert {read_network(folder / "front" / f"{e.spec.name}.pt").spec for e in found.front} == {
+        e.spec for e in found.front
     }
 
 
-def test_all_take_as_many_steps_unless_they_say_otherwise(outcome: Outcome) -> None:
+def test_all_take_as_many_steps_in_a_round_unless_they_say_otherwise(outcome: Outcome) -> None:
     found = outcome.finetuned
     assert found is not None
+    (rung, *_) = json.loads((outcome.folder / FINETUNE / "finetune.json").read_text())["rungs"]
     steps = [
-        torch.load(outcome.folder / FINETUNE / e.spec.name / "last.ckpt", weights_only=True)["step"]
-        for e in found.networks
+        torch.load(outcome.folder / FINETUNE / name / "round-1" / "last.ckpt", weights_only=True)["step"]
+        for name in rung["networks"]
     ]
     short = [note for note in found.notes if "ended after" in note]
-    assert sum(one != found.steps for one in steps) == len(short)
-    assert found.images == 8 * found.steps
+    assert sum(one != rung["steps"] for one in steps) <= len(short)
+    assert found.images == 8 * found.steps[found.best]
 
 
 def test_figures_have_their_metric_and_are_recalled(outcome: Outcome, run: Callable[..., Any]) -> None:
@@ -94,13 +97,13 @@ def test_figures_have_their_metric_and_are_recalled(outcome: Outcome, run: Calla
     assert "top1" not in told["test"]
     assert told["test"]["low"] <= told["test"]["map"] <= told["test"]["high"]
     assert set(told["test"]["details"]) >= {"ap50", "red", "green"}
-    assert recall_finetuned(outcome.folder / FINETUNE, outcome.result.front) == found
+    assert recall_finetuned(outcome.folder / FINETUNE, measured_of(outcome.result)) == found
     assert finetuned_rows(found).columns[1].title.startswith("trained mAP [90 % interval]")
     lines = "\n".join(finetuned_lines(found, folder=outcome.folder))
     assert "trained mAP" in lines
     assert "AP at IoU 0.5 " in lines
     shown = run("front", str(outcome.folder))
-    assert "trained on its own for" in shown.out
+    assert "trained separately" in shown.out
     assert f"ship {found.networks[found.best].spec.name}" in shown.out
     assert "trained mAP" in (outcome.folder / "report.html").read_text(encoding="utf-8")
 
@@ -118,48 +121,22 @@ def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
     (candidate,) = candidates_of(outcome.result.front, count=1)
     assert candidate.accuracy is not None
     perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
-    found = trained_on([perfect], evaluator, folder=tmp_path, time_s=1.0, seed=0, clock=CountingClock(0.1))
+    found = trained_on([perfect], evaluator, folder=tmp_path, time_s=1.0, clock=CountingClock(0.1))
     assert found.held_out[0].main.value == 1.0
-    assert "not improved by training" in found.notes[-1]
+    assert "not improved by its last" in found.notes[-1]
     assert found.weights.read_bytes() == evaluator.trained_weights(candidate.spec).read_bytes()
-
-
-def test_a_training_that_goes_on_takes_the_steps_that_were_found_to_fit(
-    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path
-) -> None:
-    candidates = candidates_of(outcome.result.front)
-    tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 3, "recipe": "dense", "count": 1}))
-    assert recall_finetuned(tmp_path, outcome.result.front) is None
-    found = trained_on(candidates, evaluator, folder=tmp_path, time_s=500.0, seed=0, clock=CountingClock(0.1))
-    assert (found.steps, len(found.networks)) == (3, 1)
-
-
-def test_later_trainings_end_where_the_time_does(
-    outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    candidates = candidates_of(outcome.result.front, count=1)
-    tmp_path.joinpath("finetune.json").write_text(json.dumps({"steps": 30, "recipe": "dense", "count": 1}))
-    monkeypatch.setattr(module, "LEAST_S", 1e-6)
-    found = trained_on(candidates, evaluator, folder=tmp_path, time_s=0.0, seed=0)
-    assert "ended after 2 of 30 steps, as the time was over" in found.notes[0]
-
-
-@pytest.mark.parametrize(("time_s", "count"), [(1000.0, 3), (112.0, 3), (100.0, 2), (10.0, 1)])
-def test_as_many_are_trained_on_as_have_the_time_of_the_search(outcome: Outcome, time_s: float, count: int) -> None:
-    candidates = (*outcome.result.front, *outcome.result.dominated)[:3]
-    assert affordable(candidates, [50.0, 30.0, 20.0], time_s=time_s) == count
 
 
 def test_what_cannot_be_trained_on_is_told(
     outcome: Outcome, evaluator: TrainEvaluator, tmp_path: Path, request_of_run: Request
 ) -> None:
     with pytest.raises(RecordError, match="no network to train"):
-        trained_on((), evaluator, folder=tmp_path, time_s=1.0, seed=0)
+        trained_on((), evaluator, folder=tmp_path, time_s=1.0)
     evaluator.keep_weights(tmp_path)
     with pytest.raises(EvaluatorError, match=r"the weights of .* are gone"):
         evaluator.trained_weights(outcome.result.front[0].spec)
     (tmp_path / "finetune.json").write_text("[]", encoding="utf-8")
     with pytest.raises(RecordError, match=r"finetune\.json cannot be read"):
-        trained_on(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0, seed=0)
+        trained_on(outcome.result.front, evaluator, folder=tmp_path, time_s=1.0)
     with pytest.raises(OptionError, match="needs a time limit"):
         run_job(replace(request_of_run, settings=Settings(trials=3), name="other"), on_progress=lambda _: None)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,6 @@ from clocks import CountingClock
 from pictures import draw_pictures
 
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
-from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import OptionError, RecordError
@@ -38,16 +38,17 @@ from mnv2search.study.types import Progress, Settings
 from mnv2search.tasks.classification import Classification
 from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.search import finetune as finetuning
-from mnv2search.workflows.search import finetune_plan
 from mnv2search.workflows.search import shipping as module
 from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, candidates_of
+from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, best_of, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
 
 if TYPE_CHECKING:
+    from mnv2search.accuracy.evaluator import Method
     from mnv2search.accuracy.types import Accuracy
+    from mnv2search.training.progress import Progress as Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSIFY = Classification()
@@ -63,6 +64,15 @@ blocks:
 last: 64
 head: {classes: 1000, dropout: 0.0}
 """
+
+
+# Less time for trainings than users give, since each step takes some of the tests' time.
+SHARES = {"shared weights": (0.4, 0.3)}
+
+
+@pytest.fixture(autouse=True)
+def _short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FINETUNE_SHARES", SHARES)
 
 
 @pytest.fixture(scope="module")
@@ -149,36 +159,51 @@ def test_a_reduced_supernet_leaves_no_weights_that_do_not_fit(tmp_path: Path, pi
 def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(module, "FINETUNE_SHARES", {"shared weights": (0.5, 0.25)})
+        patch.setattr(module, "FINETUNE_SHARES", SHARES)
         request = request_of(
             tmp_path_factory.mktemp("run"),
             pictures,
             evaluator=f"supernet:data={pictures},epochs=2,fidelity=0.5",
-            settings=Settings(trials=14, time_s=12.0),
+            budget=Budget(latency_ms=0.75),  # within which some network of the MobileNetV2 grid is
+            settings=Settings(trials=14, time_s=10.0),
             finetunes=True,
         )
         return ran(request, tick_s=0.003)
 
 
-def test_the_best_are_trained_with_equal_steps_and_the_best_of_them_is_shipped(finetuned: Outcome) -> None:
+def test_the_last_of_the_rounds_is_trained_for_longest_and_shipped(finetuned: Outcome) -> None:
     found, folder = finetuned.finetuned, finetuned.folder
     assert found is not None
-    assert len(found.networks) == len(found.held_out)
-    assert found.held_out[found.best].main.value == max(f.main.value for f in found.held_out)
-    steps = [torch.load(p, weights_only=True)["step"] for p in (folder / "finetune").glob("*/last.ckpt")]
-    assert sum(one != found.steps for one in steps) == sum("ended after" in note for note in found.notes)
+    assert len(found.networks) == len(found.held_out) == len(found.steps)
+    assert found.steps[found.best] == max(found.steps)
     shipped = read_network(folder / "ship.pt").spec
     assert shipped == load_spec(str(folder / "ship.yaml"))
     assert shipped.name == found.networks[found.best].spec.name
-    assert json.loads((folder / "finetune" / "finetune.json").read_text())["best"] == shipped.name
+    report = json.loads((folder / "finetune" / "finetune.json").read_text())
+    assert report["best"] == shipped.name
+    assert [len(rung["networks"]) for rung in report["rungs"]] == sorted(
+        (len(rung["networks"]) for rung in report["rungs"]), reverse=True
+    )
+
+
+def test_the_obvious_network_is_trained_alike_and_compared(finetuned: Outcome) -> None:
+    found = finetuned.finetuned
+    assert found is not None
+    assert set(found.obvious) <= {e.spec.name for e in finetuned.result.rivals}
+    assert found.compared is not None
+    assert found.compared.obvious in found.obvious
+    assert found.compared.obvious.startswith("mobilenet_v2_")
+    assert found.compared.steps <= max(found.steps)
+    said = next(line for line in finetuned_lines(found, folder=finetuned.folder) if found.compared.obvious in line)
+    assert "points [" in said
+    assert "steps each" in said
 
 
 def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
     assert finetuned.finetuned is not None
-    for evaluation in finetuned.finetuned.networks:
+    for evaluation in finetuned.finetuned.front:
         path = finetuned.folder / "front" / f"{evaluation.spec.name}.pt"
         assert read_network(path).spec == evaluation.spec
-    for evaluation in finetuned.finetuned.trained:
         path = finetuned.folder / "front" / f"{evaluation.spec.name}.yaml"
         assert load_spec(str(path)) == evaluation.spec
         assert f"# {accuracy_phrase(cast('Accuracy', evaluation.accuracy))}" in path.read_text(encoding="utf-8")
@@ -228,16 +253,17 @@ def test_a_front_says_what_it_leaves_of_the_budget(outcome: Outcome) -> None:
     )
 
 
-def test_networks_of_all_latencies_are_trained(finetuned: Outcome) -> None:
+def test_candidates_are_of_all_latencies_best_first(finetuned: Outcome) -> None:
     found = finetuned.finetuned
     assert found is not None
-    assert set(found.networks) <= set(finetuned.result.finalists)
+    assert {e.spec for e in found.networks} <= {
+        e.spec for e in (*finetuned.result.finalists, *finetuned.result.rivals)
+    }
     candidates = candidates_of(finetuned.result.finalists)
     slots = slots_of(finetuned.result.finalists, count=CANDIDATES)
     assert {slot[0] for slot in slots if slot} <= set(candidates)
     assert len(candidates) == min(CANDIDATES, len(finetuned.result.finalists))
-    missing = f"{len(found.networks)} of {len(candidates)} networks"  # on a slow machine
-    assert found.networks == candidates or any(note.startswith(missing) for note in found.notes)
+    assert candidates == best_of(candidates)
     assert found.front == front_of(found.trained)
     assert [e.accuracy.value for e in found.trained if e.accuracy] == [f.main.value for f in found.held_out]
 
@@ -247,7 +273,7 @@ def test_the_front_is_shown_again_with_its_trainings(run: Callable[..., Any], fi
     assert finetuned.finetuned is not None
     best = finetuned.finetuned.networks[finetuned.finetuned.best].spec.name
     assert f"ship {best}:" in result.out
-    assert "trained on its own for" in result.out
+    assert "trained separately" in result.out
     told = json.loads(run("front", str(finetuned.folder), "--json").out)
     assert told["ship"] == told["finetuned"]["best"] == best
     assert told["finetuned"]["front"] == [e.spec.name for e in finetuned.finetuned.front]
@@ -261,34 +287,93 @@ def test_the_page_says_how_far_the_order_is_to_be_trusted(finetuned: Outcome) ->
 
 def finetuned_of(candidates: Sequence[Evaluation], images: Dataset, **options: Any) -> Finetuned | None:
     """From random weights."""
-    request = Finetuning(candidates=candidates, task=CLASSIFY, data=images, evaluator=None, seed=0, best_s=0.0, **options)
-    return finetune(request)
+    usual: dict[str, Any] = {"task": CLASSIFY, "data": images, "evaluator": None, "seed": 0, "best_s": 0.0}
+    return finetune(Finetuning(candidates=candidates, **(usual | options)))
 
 
-def test_where_time_is_short_fewer_networks_are_trained(
-    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def images(pictures: Path) -> Dataset:
+    return read_dataset(pictures, "classification")
+
+
+def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_last(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    candidates = candidates_of(outcome.result.finalists)
-    assert len(candidates) > 1
-    monkeypatch.setattr(finetune_plan, "FEWEST_IMAGES", 0)
-    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    clock = CountingClock(0.01)
-    found = finetuned_of(
-        candidates,
-        read_dataset(pictures, "classification"),
-        folder=tmp_path,
-        time_s=0.5,
-        clock=clock,
-    )
+    monkeypatch.setattr(finetuning, "LEAST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    some = candidates_of(outcome.result.finalists)
+    request = {"obvious": some[3:], "folder": tmp_path, "time_s": 12.0, "best_s": 6.0, "clock": CountingClock(0.02)}
+    found = finetuned_of(some[:3], images, **request)
     assert found is not None
-    assert len(found.networks) == 1
-    assert found.notes[-1] == f"1 of {len(candidates)} networks were trained on their own: more --time trains more"
+    obvious = {e.spec.name for e in some[3:]}
+    rounds = [set(rung["networks"]) for rung in json.loads((tmp_path / "finetune.json").read_text())["rungs"]]
+    assert [len(names) for names in rounds] == [5, 3, 2]
+    assert all(later < earlier for earlier, later in pairwise(rounds))
+    assert all(names & obvious and names - obvious for names in rounds)
+    assert found.networks[found.best].spec.name in rounds[-1]
+    assert found.compared is not None
+    assert {found.compared.found, found.compared.obvious} == rounds[-1]
+    assert found.obvious == tuple(e.spec.name for e in found.networks if e.spec.name in obvious)
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
 
 
-def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictures: Path, tmp_path: Path) -> None:
+def test_rounds_that_were_interrupted_continue_and_end_alike(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "LEAST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    some = candidates_of(outcome.result.finalists)[:3]
+    usual: dict[str, Any] = {"task": CLASSIFY, "data": images, "evaluator": None, "seed": 0, "best_s": 1.0}
+
+    def request_in(name: str) -> Finetuning:
+        return Finetuning(
+            candidates=some[:2],
+            **usual,
+            obvious=some[2:],
+            folder=tmp_path / name,
+            time_s=12.0,
+            clock=CountingClock(0.02),
+        )
+
+    (tmp_path / "whole").mkdir()
+    whole = finetune(request_in("whole"))
+    (tmp_path / "parts").mkdir()
+    last = {"name": ""}
+
+    def interrupt(name: str, progress: Training) -> None:
+        if last["name"] not in ("", name):
+            raise KeyboardInterrupt
+        last["name"] = name
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(request_in("parts"), on_progress=interrupt)
+    begun = json.loads((tmp_path / "parts" / "finetune.json").read_text())["rungs"]
+    found = finetune(request_in("parts"))
+    assert whole is not None
+    assert found is not None
+    ended = json.loads((tmp_path / "parts" / "finetune.json").read_text())["rungs"]
+    assert ended[: len(begun)] == begun
+    assert len(found.networks) == len(whole.networks)
+
+
+def test_where_time_is_short_fewer_networks_are_trained(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     candidates = candidates_of(outcome.result.finalists)
-    images, clock = read_dataset(pictures, "classification"), CountingClock(0.02)  # 32 images in 0.02 s
+    assert len(candidates) > 1
+    monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
+    clock = CountingClock(0.01)
+    found = finetuned_of(candidates, images, folder=tmp_path, time_s=1.0, clock=clock)
+    assert found is not None
+    assert len(found.networks) < len(candidates)
+    left_out = len(candidates) - len(found.networks)
+    assert f"{left_out} of {len(candidates)} networks were not trained separately, for lack of time" in found.notes[0]
+    assert "not compared with an obvious network" in "".join(finetuned_lines(found, folder=tmp_path))
+
+
+def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, images: Dataset, tmp_path: Path) -> None:
+    candidates = candidates_of(outcome.result.finalists)
+    clock = CountingClock(0.02)  # 32 images in 0.02 s
     assert finetuned_of(candidates, images, folder=tmp_path, time_s=0.3, clock=clock) is None
     assert not list(tmp_path.iterdir())
 
@@ -296,6 +381,7 @@ def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, pictu
 class Shared(ImagenetEvaluator):
     """Weights that every network is said to have inherited."""
 
+    method: Method = "shared weights"
     learned = Learned(classes=("a", "b", "c"), normalization="tensorflow")
     dataset: Dataset
 
@@ -310,28 +396,19 @@ class Shared(ImagenetEvaluator):
 
 
 def test_what_a_training_makes_no_better_keeps_what_it_inherited(
-    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune_plan, "FEWEST_IMAGES", 0)
+    for name in ("FEWEST_IMAGES", "LEAST_IMAGES"):
+        monkeypatch.setattr(finetuning, name, 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    first = Shared(read_dataset(pictures, "classification"))
+    first = Shared(images)
     (one,) = candidates_of(outcome.result.finalists, count=1)
     assert one.accuracy is not None
     perfect = replace(one, accuracy=replace(one.accuracy, value=1.0, high=1.0))
-    request = Finetuning(
-        candidates=[perfect],
-        task=CLASSIFY,
-        data=first.dataset,
-        evaluator=first,
-        folder=tmp_path,
-        time_s=0.01,
-        best_s=0.0,
-        seed=0,
-    )
-    found = finetune(request)
+    found = finetuned_of([perfect], images, evaluator=first, folder=tmp_path, time_s=0.01)
     assert found is not None
     assert found.kept == (one.spec.name,)
-    assert "not improved by training" in found.notes[-1]
+    assert "not improved by its last" in found.notes[-1]
     assert read_learned(found.weights) == first.learned
     kept, inherited = read_network(found.weights).state_dict(), first.member(one.spec).state_dict()
     assert all(torch.equal(kept[name], inherited[name]) for name in inherited)
@@ -343,25 +420,23 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     assert recall_finetuned(tmp_path, [perfect]) == found
 
 
-def test_trainings_end_where_the_time_does(
-    outcome: Outcome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_round_ends_where_its_time_does(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    candidates = candidates_of(outcome.result.finalists)
-    begun = {"steps": 500, "recipe": "short", "count": len(candidates)}
+    monkeypatch.setattr(finetuning, "PATIENCE", 1e-6)
+    some = candidates_of(outcome.result.finalists)[:2]
+    begun = {"recipe": "short", "rungs": [{"steps": 500, "networks": [e.spec.name for e in some]}]}
     (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
-    found = finetuned_of(candidates, read_dataset(pictures, "classification"), folder=tmp_path, time_s=0.0)
+    found = finetuned_of(some[:1], images, obvious=some[1:], folder=tmp_path, time_s=0.0)
     assert found is not None
-    dearest = max(candidates, key=lambda e: e.cost.madds)
-    assert [e.spec for e in found.networks] == [dearest.spec]
-    assert found.notes[0] == f"{dearest.spec.name}: ended after 2 of 500 steps, as the time was over"
-    assert found.steps == 500
+    assert found.notes[0] == f"{some[0].spec.name}: ended after 2 of 500 steps, as the time was over"
 
 
 def test_a_search_that_took_all_the_time_trains_none_and_says_so(
-    outcome: Outcome, pictures: Path, tmp_path: Path
+    outcome: Outcome, images: Dataset, tmp_path: Path
 ) -> None:
-    evaluator = open_evaluator("imagenet")
+    evaluator = Shared(images)
     late = Deadline(100.0, clock=lambda: 0.0, spent_s=98.0)
     found, notes = train_best(tmp_path, outcome.result, evaluator, deadline=late, seed=0, on_progress=lambda _: None)
     assert found is None
@@ -393,7 +468,12 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
 def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
     evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
     request = request_of(
-        tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=14, time_s=16.0), finetunes=True
+        tmp_path,
+        pictures,
+        evaluator=evaluator,
+        budget=Budget(latency_ms=0.5),
+        settings=Settings(trials=14, time_s=15.0),
+        finetunes=True,
     )
     first = ran(request)
     assert first.finetuned is not None
@@ -415,7 +495,7 @@ def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path
     assert not longer.already_finished
     assert longer.result.elapsed_s > used_s
     assert longer.finetuned is not None
-    assert longer.finetuned.steps > first.finetuned.steps
+    assert max(longer.finetuned.steps) > max(first.finetuned.steps)
 
 
 def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones(
@@ -423,13 +503,18 @@ def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones
 ) -> None:
     evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
     request = request_of(
-        tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=14, time_s=16.0), finetunes=True
+        tmp_path,
+        pictures,
+        evaluator=evaluator,
+        budget=Budget(latency_ms=0.5),
+        settings=Settings(trials=14, time_s=15.0),
+        finetunes=True,
     )
     first = ran(request)
     assert first.finetuned is not None
     monkeypatch.setattr(module, "LEAST_SHARE", 9.0)
     longer = ran(replace(request, settings=Settings(trials=16, time_s=first.manifest.elapsed_s + 20.0)))
-    assert any("no network was trained on its own" in note for note in longer.notes)
+    assert any("no network was trained separately" in note for note in longer.notes)
     assert not (first.folder / module.BEFORE).exists()
     assert longer.finetuned is not None
     assert longer.finetuned.held_out == first.finetuned.held_out
@@ -519,9 +604,9 @@ def test_compile_takes_the_weights_beside_a_spec(run: Callable[..., Any], outcom
 
 
 def test_weights_of_another_network_are_not_taken(run: Callable[..., Any], outcome: Outcome, tmp_path: Path) -> None:
-    first, *_, last = sorted((outcome.folder / "front").glob("*.yaml"))
+    (first, *_) = sorted((outcome.folder / "front").glob("*.yaml"))
     (tmp_path / "net.yaml").write_bytes(first.read_bytes())
-    (tmp_path / "net.pt").write_bytes(last.with_suffix(".pt").read_bytes())
+    write_network(tmp_path / "net.pt", build(load_spec("mobilenet_v2_0.35_96"), seed=0))
     result = run("compile", str(tmp_path / "net.yaml"), "-o", str(tmp_path / "out.pt"))
     assert result.code == 0
     assert "another network" in result.err

@@ -15,7 +15,7 @@ from mnv2search.data.prepare import Parts
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
@@ -118,7 +118,12 @@ class Decoded:
 
 
 def most_images(request: Finetuning) -> float:
-    """Estimate the images that the cheapest network could see in the time, from a few forward and backward passes."""
+    """Estimate the images that the cheapest network could see in the time, from a few forward and backward passes.
+
+    Infinite for networks other than classifiers, which the search has trained already.
+    """
+    if not isinstance(request.candidates[0].spec.head, Classifier):
+        return math.inf
     networks = (*request.candidates, *request.obvious)
     cheapest, device = min(networks, key=lambda e: cost_of(e.spec).madds).spec, own_device()
     timed = (build(cheapest).to(device), plan(cheapest))

@@ -95,7 +95,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
         baseline=(),
         budget_ms=budget.latency_ms,
-        title=f"{folder.name}: trained on their own for {finetuned.steps:,} steps, held-out images",
+        title=f"{folder.name}: trained separately, each as long as the table says, held-out images",
         label="unbeaten",
         others="slower and no more accurate than another",
     )

@@ -168,7 +168,7 @@ def _without(folder: Path, result: SearchResult, deadline: Deadline) -> tuple[Fi
 
         ship_finetuned(folder, found)
     why = (
-        f"no network was trained on its own: preparing and searching took {deadline.elapsed_s:.0f} s of the "
+        f"no network was trained separately: preparing and searching took {deadline.elapsed_s:.0f} s of the "
         f"{deadline.time_s:.0f} s given; give more --time"
     )
     return found, (why,)
