@@ -195,13 +195,26 @@ def finetuned_rows(found: Finetuned) -> Rows:
             *([UNBEATEN_MEANS] if several else []),
             *([OBVIOUS_MEANS] if found.obvious else []),
             *(f"{row[0].spec.name}: {COLLAPSED}" for row in networks if not row[1].beats_majority),
+            *agreement_lines(found),
             *found.notes,
         ),
     )
 
 
+def agreement_lines(found: Finetuned) -> Iterator[str]:
+    """How far the search and separate trainings agree on the order of networks; nothing if that is unknown."""
+    agreement = found.agreement
+    if agreement is None:
+        return
+    weak = "; the search says little about the order of these networks" if agreement.low <= 0 else ""
+    yield (
+        "rank correlation of the accuracies of the search with those after separate trainings: "
+        f"{agreement.value:.2f} [{agreement.low:.2f}, {agreement.high:.2f}] ({agreement.networks} networks, first round){weak}"
+    )
+
+
 def compared_text(found: Finetuned) -> str:
-    """By how much the best network of the search beats the best obvious one after equal trainings, or that it did not.
+    """The gain of the best network of the search over the best obvious one after equal trainings.
 
     The two accuracies count as independent, which makes the interval too wide for the same images.
     """
@@ -212,7 +225,8 @@ def compared_text(found: Finetuned) -> str:
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
     if found.networks[found.best].spec.name in found.obvious:
-        return f"the search found nothing better than {compared.obvious}: its best, {compared.found}, has {points} {after}"
+        other = f"its best network, {compared.found}, has {points} {after}"
+        return f"the search found nothing better than {compared.obvious}: {other}"
     certain = "" if gain.low > 0 else "; the interval reaches 0, so the gain is not certain"
     return f"{points} over {compared.obvious}, the best obvious network, {after}{certain}"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,14 @@ from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.study.results import front_of
 from mnv2search.study.types import SearchResult
-from mnv2search.tasks.metrics import Metrics, metrics_of_record, record_of
+from mnv2search.tasks.metrics import Z_90, Metrics, metrics_of_record, record_of
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
 REPORT = "finetune.json"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"
+# A correlation of fewer networks says nothing.
+FEWEST_TO_AGREE = 5
 # Recipe of trainings with many epochs.
 LONG_RECIPE = "modern"
 
@@ -58,6 +61,42 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Spearman's correlation of the accuracies of a search with those of separate trainings, with its 90 % interval.
+
+    >>> found = agreement_of([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.6, 0.55, 0.7, 0.8])
+    >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
+    (0.9, 0.09, 0.99)
+    """
+
+    value: float
+    low: float
+    high: float
+    networks: int
+
+
+def agreement_of(searched: Sequence[float], trained: Sequence[float]) -> Agreement | None:
+    """The correlation of two accuracies of each network; None for fewer than five networks, or equal values.
+
+    Source of the interval: Bonett and Wright, Psychometrika 65, 2000.
+    """
+    count = len(searched)
+    if count < FEWEST_TO_AGREE or len(set(searched)) == 1 or len(set(trained)) == 1:
+        return None
+    from scipy.stats import spearmanr  # late: it takes half a second to load
+
+    value = float(spearmanr(searched, trained)[0])
+    middle = math.atanh(max(-0.999, min(0.999, value)))
+    half = Z_90 * math.sqrt((1 + value * value / 2) / (count - 3))
+    return Agreement(
+        value=value,
+        low=min(value, math.tanh(middle - half)),
+        high=max(value, math.tanh(middle + half)),
+        networks=count,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
     """The results of fine-tuning.
 
@@ -74,6 +113,8 @@ class Finetuned:
         obvious: names of the networks that were trained for comparison: the best of the MobileNetV2 grid near the
             budget and, with given weights, the network that they belong to.
         compared: the last comparison of the search with an obvious network; None if there was none.
+        agreement: correlation of the accuracies of the search with those after the first round; None if too few
+            networks have both.
     """
 
     recipe: str
@@ -88,6 +129,7 @@ class Finetuned:
     kept: tuple[str, ...] = ()
     obvious: tuple[str, ...] = ()
     compared: Compared | None = None
+    agreement: Agreement | None = None
 
     @property
     def trained(self) -> tuple[Evaluation, ...]:
@@ -130,6 +172,7 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
             }
             for e, metrics, steps in zip(finetuned.networks, finetuned.held_out, finetuned.steps, strict=True)
         ],
+        "agreement": None if finetuned.agreement is None else asdict(finetuned.agreement),
         "compared": None if finetuned.compared is None else _compared_json(finetuned.compared),
         "front": [e.spec.name for e in finetuned.front],
         "best": finetuned.networks[finetuned.best].spec.name,
@@ -213,6 +256,7 @@ class FinetuneReport:
     rungs: tuple[Rung, ...] = ()
     longest: str = ""
     compared: _Compared | None = None
+    agreement: Agreement | None = None
     images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
     metric: str = "top1"
     networks: tuple[_Network, ...] = ()
@@ -265,6 +309,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
             obvious=tuple(network.name for network in report.networks if network.obvious),
             compared=None if compared is None else _compared(compared, report.metric),
+            agreement=report.agreement,
         )
     except ValueError as error:
         raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train again") from error

@@ -83,6 +83,9 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
         found = held_out_correlation(picks, describe(picks), np.array(list(values.values())), cards=cards)
     if found is None:
         return (f"{len(values)} networks with an accuracy are too few, or too similar, to rate their order",)
-    text = f"rank correlation of accuracies with those predicted from the other networks: {found:.2f}"
+    text = (
+        "noise of the inherited accuracies: a model of the other networks predicts their order with a rank "
+        f"correlation of {found:.2f} (agreement with separate trainings is another matter)"
+    )
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
     return (text + weak,)

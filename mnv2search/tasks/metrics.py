@@ -110,7 +110,7 @@ def difference_of(own: Interval, other: Interval) -> Difference:
 
     >>> found = difference_of(share("top1", 0.8, 100), share("top1", 0.6, 100))
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
-    (0.2, 0.094, 0.299)
+    (0.2, 0.094, 0.3)
     """
     value = own.value - other.value
     below = ((own.value - own.low) ** 2 + (other.high - other.value) ** 2) ** 0.5

@@ -18,10 +18,12 @@ from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuning import (
     LONG_RECIPE,
     REPORT,
+    Agreement,
     Compared,
     Finetuned,
     FinetuneReport,
     Rung,
+    agreement_of,
     finetuned_json,
     read_report,
     training_folder,
@@ -118,6 +120,7 @@ class _Rounds:
         self.decoded = Decoded(request, self.recipe)
         self.all = {e.spec.name: _Entrant(e) for e in in_turn(request.candidates, request.obvious)}
         self.obvious = {e.spec.name for e in request.obvious}
+        self.agreement: Agreement | None = None
 
     def run(self) -> Finetuned | None:
         entered = self._entered()
@@ -127,6 +130,7 @@ class _Rounds:
         compared: Compared | None = None
         for number in range(rounds_of(len(entered))):
             self._round(number, entered)
+            self.agreement = self.agreement or self._agreement(entered)
             compared = self._compared(entered) or compared
             entered = halved(self._ranked(entered, is_last=len(entered) == 2), self.request.obvious)
             self.decoded.forget([e.spec for e in entered])
@@ -204,6 +208,13 @@ class _Rounds:
             found_held_out=self._best(found),
             obvious_held_out=self._best(obvious),
         )
+
+    def _agreement(self, networks: Sequence[Evaluation]) -> Agreement | None:
+        """The correlation of the order of the search with that after a round."""
+        known = [
+            (e.accuracy.rank, _merit(self._best(e), by_loss=True)[1]) for e in networks if e.accuracy is not None
+        ]
+        return agreement_of([rank for rank, _ in known], [merit for _, merit in known])
 
     # -- trainings -------------------------------------------------------------------------------------------------
 
@@ -323,6 +334,7 @@ class _Rounds:
             kept=tuple(e.name for e in entrants if e.is_kept),
             obvious=tuple(e.name for e in entrants if e.name in self.obvious),
             compared=compared,
+            agreement=self.agreement,
         )
         write_text(
             self.request.folder / REPORT,
