@@ -97,7 +97,13 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     metavar="FILE",
     help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
 )
-@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
+@click.option(
+    "--weights",
+    type=FILE,
+    metavar="FILE|NAME",
+    help="Weights to load (default: random): a file, a name of `mnv2search weights list`, or imagenet for the "
+    "published weights of this network.",
+)
 @options.choice(
     "--precision",
     ("fp32", "fp16", "int8"),

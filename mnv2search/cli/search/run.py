@@ -108,9 +108,9 @@ NOTHING_FITS = 3
 @options.text(
     "--from",
     "from_",
-    metavar="FILE",
+    metavar="FILE|NAME",
     help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
-    "network with the same number of rows or stages, or a published checkpoint.",
+    f"network with the same number of rows or stages, or a published checkpoint. {options.NAMED_WEIGHTS}",
 )
 @options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")
 @click.option(
