@@ -152,8 +152,9 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None
     from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **given)
-    from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
+    from mnv2search.report import networks as report
 
-    emit(compiled_json(compiled), layer_rows(compiled.plan), compiled_results(compiled), as_json=as_json)
-    for line in compiled_notes(compiled):
+    parts = report.random_weights_lines(compiled), report.layer_rows(compiled.plan), report.compiled_results(compiled)
+    emit(report.compiled_json(compiled), *parts, as_json=as_json)
+    for line in report.compiled_notes(compiled):
         note(line, quiet=quiet or as_json)

@@ -21,10 +21,12 @@ from mnv2search.report.rows import (
     percent_text,
     rows_of,
 )
+from mnv2search.report.search.front import front_files_text
 from mnv2search.spec.model_spec import Classifier
 
 if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
+    from mnv2search.evaluation import Evaluation
     from mnv2search.results.finetuning import Finetuned
     from mnv2search.results.training import SupernetReport, TrainingReport
     from mnv2search.tasks.metrics import Metrics
@@ -184,8 +186,8 @@ def finetuned_rows(found: Finetuned) -> Rows:
     )
 
 
-def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
-    """The network to ship, and the path of its weights."""
+def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluation] = ()) -> Iterator[str]:
+    """The network to ship, and the paths of its files and of those of the networks trained and of the `front`."""
     best = found.networks[found.best]
     yield (
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
@@ -202,7 +204,8 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
     if not found.test.beats_majority:
         yield f"  {COLLAPSED}"
-    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
+    files = front_files_text(folder, (*found.networks, *front))
+    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; {files}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 
 

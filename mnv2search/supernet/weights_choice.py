@@ -40,7 +40,7 @@ def choose_weights(name: str, target: ModelSpec | SearchSpace) -> ChosenWeights:
     if not known:
         raise nothing_found()
     fits = [(*_fit(one, target), one) for one in known]
-    fit, share, best = max(fits, key=lambda fit: (fit[0], fit[2].top1 or 0.0))
+    fit, share, best = max(fits, key=lambda fit: (fit[0], fit[2].top1 or 0.0, fit[1]))
     if not any(fit):
         raise WeightsError(
             f"{target.name} cannot inherit from any of the weights found ({', '.join(one.name for one in known)}): "

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnv2search.atomic import write_bytes
 from mnv2search.errors import OptionError, WeightsError, check_package
 from mnv2search.model.weights.places import SUFFIXES, WeightsFile, weights_files
 from mnv2search.model.weights.published import PIP, FoundWeights, PublishedWeights, identified, published_weights
@@ -61,17 +60,13 @@ def get_weights(
     chosen = identified(_downloaded(name)) if is_elsewhere else named_weights(name, found)
     if output is None:
         return chosen, chosen.file.path
-    write_bytes(output, _with_spec(chosen))
-    return chosen, output
-
-
-def _with_spec(chosen: PublishedWeights) -> bytes:
-    from mnv2search.model.weights.network_file import learned_beside, told_of, torch_bytes
+    from mnv2search.model.weights.network_file import learned_beside
     from mnv2search.supernet.inheritance import network_of
+    from mnv2search.training.checkpoint import write_network
 
     path = chosen.file.path
-    model = network_of(path, chosen.spec)
-    return torch_bytes({**told_of(chosen.spec, learned_beside(path)), "state_dict": model.state_dict()})
+    write_network(output, network_of(path, chosen.spec), learned=learned_beside(path))
+    return chosen, output
 
 
 def _downloaded(name: str) -> WeightsFile:

@@ -68,7 +68,8 @@ def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetu
             answer(ship_lines(result, folder=folder))
         else:
             draw(finetuned_rows(trained), stdout_console())
-            answer([*finetuned_lines(trained, folder=folder), f"  {effort_text(result)}"])
+            lines = finetuned_lines(trained, folder=folder, front=result.front)
+            answer([*lines, f"  {effort_text(result)}"])
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")

@@ -35,7 +35,7 @@ def list_command(folder: Path | None, as_json: bool) -> None:
 
     \b
     Example:
-      mnv2search weights list --folder downloads/
+      mnv2search weights list --folder .
     """
     from mnv2search.report.weights import weights_json, weights_lines, weights_rows  # late: --help must not pay
     from mnv2search.workflows.weights import list_weights
