@@ -12,7 +12,7 @@ from mnv2search.model.weights.published import PIP, FoundWeights, PublishedWeigh
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 
-# Evaluators that take initial weights.
+# Evaluators that take images and initial weights.
 WITH_WEIGHTS = ("supernet", "train", "train-dense")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 # Files of a model on the hub, in the order of preference.

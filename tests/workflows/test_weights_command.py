@@ -168,6 +168,11 @@ def test_a_search_begins_with_the_weights_that_fit_best(kept: Path) -> None:
     assert "the only ones found" in request.notes[0]
 
 
+def test_a_search_that_trains_every_classifier_takes_weights_too(kept: Path) -> None:
+    request = request_of(options(from_="imagenet", accuracy="train:epochs=1"))
+    assert request.evaluator == f"train:data=photos,weights={kept},weights_spec={NETWORK},epochs=1"
+
+
 def test_a_space_of_standard_input_takes_files_only() -> None:
     with pytest.raises(Mnv2SearchError, match="read twice"):
         request_of(options(from_="imagenet", space="-", accuracy="supernet"))

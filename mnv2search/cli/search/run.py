@@ -110,7 +110,7 @@ NOTHING_FITS = 3
     "--from",
     "from_",
     metavar="FILE|NAME",
-    help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
+    help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
     f"network with the same number of rows or stages, or a published checkpoint. {options.NAMED_WEIGHTS}",
 )
 @options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")

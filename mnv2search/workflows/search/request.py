@@ -19,7 +19,7 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
-from mnv2search.workflows.weights import is_file_name, with_chosen_weights
+from mnv2search.workflows.weights import WITH_WEIGHTS, is_file_name, with_chosen_weights
 
 # Value of `Request.round_to` that lets the device decide.
 AUTO = 0
@@ -205,13 +205,11 @@ def evaluator_of(options: RunOptions) -> str:
 
 
 def _check_evaluator(options: RunOptions, name: str) -> None:
-    if options.get("data") is not None and name not in ("supernet", "train", "train-dense"):
+    if options.get("data") is not None and name not in WITH_WEIGHTS:
         raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
     weights, weights_spec = options.get("from_"), options.get("from_spec")
-    if (weights or weights_spec) and name not in ("supernet", "train-dense"):
-        raise OptionError(
-            "--from applies only to a search on images with supernet or train-dense", hint="add --data DATA"
-        )
+    if (weights or weights_spec) and name not in WITH_WEIGHTS:
+        raise OptionError("--from applies only to a search on images", hint="add --data DATA")
     if weights_spec and not weights:
         raise OptionError(
             "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"
