@@ -97,7 +97,13 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     metavar="FILE",
     help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
 )
-@click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
+@click.option(
+    "--weights",
+    type=FILE,
+    metavar="FILE|NAME",
+    help="Weights to load (default: random): a file, a name of `mnv2search weights list`, or imagenet for the "
+    "published weights of this network.",
+)
 @options.choice(
     "--precision",
     ("fp32", "fp16", "int8"),
@@ -150,8 +156,9 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None
     from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **given)
-    from mnv2search.report.networks import compiled_json, compiled_notes, compiled_results, layer_rows
+    from mnv2search.report import networks as report
 
-    emit(compiled_json(compiled), layer_rows(compiled.plan), compiled_results(compiled), as_json=as_json)
-    for line in compiled_notes(compiled):
+    parts = report.random_weights_lines(compiled), report.layer_rows(compiled.plan), report.compiled_results(compiled)
+    emit(report.compiled_json(compiled), *parts, as_json=as_json)
+    for line in report.compiled_notes(compiled):
         note(line, quiet=quiet or as_json)

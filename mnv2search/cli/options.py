@@ -117,6 +117,9 @@ class _Decorator(Protocol):
 DEFAULT_DEVICE = "onnxruntime"
 # Copied from `mnv2search.spec.heads.outputs`, which takes long to import.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
+NAMED_WEIGHTS = (
+    "Or a name of `mnv2search weights list`, or imagenet for the published weights on this machine that fit best."
+)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILE = NonEmptyPath(dir_okay=False)
 FOLDER = NonEmptyPath(file_okay=False)
@@ -193,7 +196,7 @@ def space(
 
 def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_`, and `--from-spec`: initial weights, and the network of published weights."""
-    weights = click.option("--from", "from_", type=FILE, metavar="FILE", help=help)
+    weights = click.option("--from", "from_", type=FILE, metavar="FILE|NAME", help=f"{help} {NAMED_WEIGHTS}")
     spec = text("--from-spec", metavar="SPEC", help=spec_help)
     return lambda command: weights(spec(command))
 

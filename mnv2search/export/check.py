@@ -31,13 +31,15 @@ class Difference(NamedTuple):
     """The difference between a network and its written file; infinite if shapes differ or a value is not finite.
 
     `largest` is the maximum difference over the largest output; `rms` is the root mean square of the difference over
-    that of the outputs; `same_class` is the share of images with the same highest output, None for a map.
+    that of the outputs; `same_class` is the share of images with the same highest output, and `classes` is the number
+    of different highest outputs of the network; both are None for a map.
     """
 
     largest: float
     rms: float
     same_class: float | None
     images: int
+    classes: int | None
 
 
 def network(spec: ModelSpec, *, weights: Path | None, seed: int) -> MobileNet:
@@ -89,6 +91,7 @@ def write_checked(
         rms_relative_difference=found.rms,
         same_class=found.same_class,
         images=found.images,
+        classes=found.classes,
         precision=precision.kind,
         calibration_images=calibrated if precision.kind == "int8" else None,
     )
@@ -121,7 +124,7 @@ def difference(
         generator = torch.Generator().manual_seed(seed)
         batches = [torch.randn(count, 3, *model.spec.size, generator=generator) for count in BATCHES]
     largest = same = squares = all_squares = 0.0
-    images, is_map = 0, False
+    images, is_map, classes = 0, False, set[int]()
     for batch in batches:
         if not len(batch):
             continue
@@ -129,12 +132,16 @@ def difference(
             expected, found = expect(batch), run(batch)
         images += len(batch)
         if expected.shape != found.shape or not (expected.isfinite().all() and found.isfinite().all()):
-            return Difference(float("inf"), float("inf"), None, images)
+            return Difference(float("inf"), float("inf"), None, images, None)
         missed = (expected - found).double()
         largest = max(largest, float(missed.abs().max()) / max(float(expected.abs().max()), SMALLEST_OUTPUT))
         squares += float((missed**2).sum())
         all_squares += float((expected.double() ** 2).sum())
         is_map = expected.ndim > 2
-        same += 0.0 if is_map else float((expected.argmax(1) == found.argmax(1)).sum())
+        if not is_map:
+            same += float((expected.argmax(1) == found.argmax(1)).sum())
+            classes |= set(expected.argmax(1).tolist())
     rms = (squares / max(all_squares, SMALLEST_OUTPUT**2)) ** 0.5
-    return Difference(largest, rms, None if is_map else same / images, images)
+    if is_map:
+        return Difference(largest, rms, None, images, None)
+    return Difference(largest, rms, same / images, images, len(classes))

@@ -193,11 +193,19 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
             yield f"{count} images could not be read and were left out, such as {first}"
 
 
+def random_weights_lines(compiled: Compiled) -> Iterator[str]:
+    """A warning if written files hold random weights; a .py file holds none."""
+    files = [report.path.name for report in compiled.exports if report.path.suffix != ".py"]
+    if compiled.weights is None and files:
+        holds = "hold" if files[1:] else "holds"
+        yield (
+            f"RANDOM WEIGHTS: {', '.join(files)} {holds} random weights, since none were given; use --weights FILE, "
+            "or a .pt file instead of the spec"
+        )
+
+
 def compiled_results(compiled: Compiled) -> Iterator[str]:
-    """A warning about random weights, metrics on test images, and the difference of each file from the network."""
-    # a .py file holds no weights
-    if compiled.weights is None and any(report.path.suffix != ".py" for report in compiled.exports):
-        yield "RANDOM WEIGHTS: none were given; use --weights FILE, or a .pt file instead of the spec"
+    """Metrics on test images, and the difference of each file from the network."""
     if compiled.judged:
         first = compiled.judged[0][1]
         figures = "; ".join(f"{what} {_metric_text(metrics.main)}" for what, metrics in compiled.judged)
@@ -219,13 +227,26 @@ def _agreement(report: ExportReport, *, judged: bool) -> str:
             f"{report.tolerance:.0e})"
         )
     text = f"differs from fp32 by {100 * report.rms_relative_difference:.1f} % (root mean square, relative)"
-    if report.same_class is not None and not judged:  # metrics on test images are more meaningful
-        text += f" and names the same class for {100 * report.same_class:.0f} % of {counted(report.images, 'image')}"
+    if not judged:  # metrics on test images are more meaningful
+        text += _same_class(report)
     if report.calibration_images is None:
         return text
     if report.calibration_images:
         return f"{text}; its ranges come from {counted(report.calibration_images, 'image')}"
     return f"{text}; its ranges come from RANDOM NUMBERS: give --calibration FOLDER before you ship it"
+
+
+def _same_class(report: ExportReport) -> str:
+    """The agreement of the predicted classes; a network that predicts one class throughout shows none."""
+    if report.same_class is None:
+        return ""
+    images, share = counted(report.images, "image"), f"{100 * report.same_class:.0f} %"
+    if report.classes != 1:
+        return f" and names the same class for {share} of {images}"
+    if report.images == 1:
+        return ""
+    file = "" if report.same_class == 1 else f", the file to {share} of them"
+    return f"; the network gives one class to all {images}{file}"
 
 
 DETECTED = {

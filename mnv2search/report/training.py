@@ -21,6 +21,7 @@ from mnv2search.report.rows import (
     percent_text,
     rows_of,
 )
+from mnv2search.report.search.front import front_files_text
 from mnv2search.spec.model_spec import Classifier
 from mnv2search.tasks.metrics import difference_of
 
@@ -209,7 +210,8 @@ def agreement_lines(found: Finetuned) -> Iterator[str]:
     weak = "; the search says little about the order of these networks" if agreement.low <= 0 else ""
     yield (
         "rank correlation of the accuracies of the search with those after separate trainings: "
-        f"{agreement.value:.2f} [{agreement.low:.2f}, {agreement.high:.2f}] ({agreement.networks} networks, first round){weak}"
+        f"{agreement.value:.2f} [{agreement.low:.2f}, {agreement.high:.2f}] ({agreement.networks} networks, first "
+        f"round){weak}"
     )
 
 
@@ -231,8 +233,8 @@ def compared_text(found: Finetuned) -> str:
     return f"{points} over {compared.obvious}, the best obvious network, {after}{certain}"
 
 
-def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
-    """The network to ship, and the path of its weights."""
+def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluation] = ()) -> Iterator[str]:
+    """The network to ship, and the paths of its files and of those of the networks trained and of the `front`."""
     best = found.networks[found.best]
     yield (
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "
@@ -248,7 +250,8 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
         yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
     if not found.test.beats_majority:
         yield f"  {COLLAPSED}"
-    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
+    files = front_files_text(folder, (*found.front, *front))
+    yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; {files}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 
 

@@ -47,6 +47,7 @@ class ExportReport:
         tolerance: limit of `max_relative_difference` or, in fp16 and int8, of `rms_relative_difference`.
         rms_relative_difference: RMS difference of the outputs, relative to their RMS.
         same_class: share of the images with the same predicted class; None for a map.
+        classes: number of classes that the network predicts for these images; None for a map, or if unknown.
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration_images: number of images that the ranges of activations were computed from; 0 for random numbers,
             None without calibration.
@@ -61,3 +62,4 @@ class ExportReport:
     images: int
     precision: str = "fp32"
     calibration_images: int | None = None
+    classes: int | None = None

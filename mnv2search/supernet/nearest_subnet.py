@@ -26,6 +26,12 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
     much as the largest of the band, or else the smallest. The other network must have as many rows or stages as the
     networks of the space.
     """
+    best, _ = most_alike(space, old)
+    return canonical(space, _at_a_resolution(space, best, band))
+
+
+def most_alike(space: SearchSpace, old: ModelSpec) -> tuple[Pick, float]:
+    """The pick with the largest `likeness` to another network, and its likeness; its resolution does not matter."""
     other, axes = plan(old), space.axes
     # numbers of blocks come last, after each block has become as similar as possible
     sized = sorted(
@@ -36,8 +42,7 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
     _, largest = smallest_and_largest(space)
     starts = [largest] if widths is None else [_with(largest, widths, i) for i in range(len(axes[widths].options))]
     ends = [_ascended(space, start, sized, other) for start in starts]
-    best, _ = max(ends, key=lambda end: end[1])  # the first of equals
-    return canonical(space, _at_a_resolution(space, best, band))
+    return max(ends, key=lambda end: end[1])  # the first of equals
 
 
 def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan) -> tuple[Pick, float]:
@@ -64,11 +69,20 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
 
     `rows` are the numbers to use for the rows of the new network, by default 0, 1, 2 and so on.
     """
+    shared, whole = weights_in_common(new, old, rows=rows)
+    return shared / (whole - shared)
+
+
+def weights_in_common(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> tuple[int, int]:
+    """Number of weights that two networks have in common, and the sum of the weights of both; see `likeness`.
+
+    Heads and norms do not count. Networks with different numbers of rows and stages have none in common.
+    """
     rows = rows or range(len(new.spec.blocks))
     firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]
     merged = replace(new.spec, blocks=tuple(firsts))
     if not corresponds(merged, old.spec):
-        return 0.0
+        return 0, 1
     if len(firsts) == len(old.spec.blocks):
         ours, theirs = places_of(new, rows), places_of(old, range(len(firsts)))
     else:
@@ -79,8 +93,7 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
         for place, units in ours.items()
         for one, other in zip(units, theirs.get(place, ()), strict=False)
     )
-    whole = _weights_of(new, ours) + _weights_of(old, theirs)
-    return shared / (whole - shared)
+    return shared, _weights_of(new, ours) + _weights_of(old, theirs)
 
 
 def _weights_of(laid_out: Plan, places: dict[str, list[int]]) -> int:

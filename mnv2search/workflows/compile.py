@@ -17,6 +17,7 @@ from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
 from mnv2search.workflows.options import SAVED, chosen_spec, path_of, paths_of
+from mnv2search.workflows.weights import is_file_name
 
 if TYPE_CHECKING:
     from mnv2search.export.calibration import Calibration
@@ -58,7 +59,8 @@ def compile(
     Args:
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file with its weights.
         output: files to write; the extension of each sets its format.
-        weights: weights file; by default the weights in the file of the spec or beside it, or random ones.
+        weights: weights file, a name of `mnv2search weights list`, or ``imagenet`` for the published weights of this
+            network; by default the weights in the file of the spec or beside it, or random ones.
         precision: precision of the files: ``fp32``, ``fp16`` or ``int8``.
         calibration: folder of images from which int8 ranges are computed.
         normalization: normalization of the calibration images.
@@ -90,10 +92,21 @@ def compile(
     if own is not None and (weights is not None or first or any((pick, width, resolution))):
         raise OptionError(f"{spec} holds its own spec and weights", hint="leave out options that change them")
     network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)
-    found = path_of(weights) or own or _weights_beside(spec, network, files.outputs, on_note)
+    found = _given_weights(weights, network, on_note) or own or _weights_beside(spec, network, files.outputs, on_note)
     if head_output is not None:
         network = with_output(network, head_output)
     return _compiled(network, found, files, with_fvcore=not no_fvcore)
+
+
+def _given_weights(weights: str | Path | None, network: ModelSpec, on_note: Callable[[str], None]) -> Path | None:
+    """The file that `--weights` names."""
+    if weights is None or is_file_name(weights):
+        return path_of(weights)
+    from mnv2search.supernet.weights_choice import exact_weights  # late: it loads torch
+
+    chosen = exact_weights(str(weights), network)
+    on_note(chosen.note)
+    return chosen.weights.file.path
 
 
 def _weights_beside(

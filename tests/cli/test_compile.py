@@ -108,3 +108,4 @@ def test_a_file_with_random_weights_is_called_so_first(run: Run, name: str, is_s
     done = run("compile", "mobilenet_v2_0.35_96", "-o", name, "--no-fvcore")
     assert done.code == 0
     assert ("RANDOM WEIGHTS" in done.out) == is_said
+    assert done.out.startswith("RANDOM WEIGHTS: net.onnx holds random weights") == is_said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ import torch
 from export_specs import EXOTIC, lively
 from PIL import Image
 
+from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError
 from mnv2search.export import export
 from mnv2search.export.precision import Precision
 from mnv2search.lowering.types import Floats
+from mnv2search.report.networks import compiled_results
+from mnv2search.results.exports import Compiled
+from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import dumps
 
 TFLITE = pytest.param(
     ".tflite", marks=pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
@@ -156,3 +162,44 @@ def test_what_makes_no_sense_is_refused(run: Run, words: list[str], says: str, t
     assert done.code == 2
     assert says in " ".join(done.err.split())
     assert not list(tmp_path.glob("*net*"))
+
+
+def one_class(path: Path) -> Path:
+    """Weights of a network whose classifier gives the same class to every image."""
+    state = lively(PLAIN).state_dict()
+    state["classifier.1.bias"][3] += 1000.0
+    torch.save(state, path)
+    return path
+
+
+def test_a_network_that_gives_one_class_to_all_images_is_called_so(run: Run, tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "plain.yaml").write_text(dumps(PLAIN))
+    words = ["compile", "plain.yaml", "-o", "net.onnx", "--precision", "int8", "--calibration", str(photos)]
+    done = run(*words, "--weights", str(one_class(tmp_path / "one.pth")))
+    assert done.code == 0, done.err
+    assert "the network gives one class to all 12 images" in done.out
+    assert "same class" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("classes", "same", "images", "said"),
+    [
+        (2, 1.0, 12, " and names the same class for 100 % of 12 images"),
+        (1, 1.0, 12, "; the network gives one class to all 12 images"),
+        (1, 0.5, 12, "; the network gives one class to all 12 images, the file to 50 % of them"),
+        (1, 1.0, 1, ""),
+    ],
+)
+def test_one_class_throughout_is_no_agreement(
+    classes: int, same: float, images: int, said: str, weights: Path
+) -> None:
+    written = export(
+        PLAIN,
+        weights.with_suffix(".onnx"),
+        weights=weights,
+        precision=Precision(kind="int8", images=pictures()),
+    )
+    report = replace(written, classes=classes, same_class=same, images=images)
+    compiled = Compiled(plan=plan(PLAIN), cost=cost_of(PLAIN), fvcore_madds=None, exports=(report,), weights=weights)
+    (line,) = compiled_results(compiled)
+    assert f"(root mean square, relative){said}; its ranges" in line

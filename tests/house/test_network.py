@@ -72,6 +72,11 @@ def test_a_list_of_devices_reaches_for_nothing(folder: Path) -> None:
 
 
 @needs_strace
+def test_a_list_of_weights_reaches_for_nothing(folder: Path) -> None:
+    check_silent("weights", "list", "--folder", "photos", home=folder / "home")
+
+
+@needs_strace
 def test_a_search_and_its_verification_reach_for_nothing(folder: Path) -> None:
     search = ["run", "--space", "space.yaml", "--latency-ms", "1000", "--trials", "2", "--time", "4s", "--no-confirm"]
     check_silent(*search, "--name", "it", "--accuracy", ANSWER, home=folder / "home")

@@ -15,6 +15,7 @@ COMMANDS = [
     "compile",
     "data",
     "train",
+    "weights",
     "predict",
     "supernet",
     "audit",
@@ -47,7 +48,7 @@ print(json.dumps([sorted(imported), sorted(set(sys.modules) - before)]), file=sy
 @pytest.fixture(scope="module")
 def loaded() -> tuple[list[str], list[str]]:
     """Modules that the import loads, and those that it and every help load together."""
-    words = [[], *([name] for name in COMMANDS), ["devices", "audit"], ["devices", "probe"]]
+    words = [[], *([name] for name in COMMANDS), ["devices", "audit"], ["devices", "probe"], ["weights", "list"]]
     done = subprocess.run(
         [sys.executable, "-c", PROBE, json.dumps(words)],
         capture_output=True,

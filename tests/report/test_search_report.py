@@ -276,3 +276,23 @@ def test_the_plot_of_a_front_of_shared_weights_is_of_what_it_is_made_by() -> Non
         return front_png(front, dominated=[], baseline=[], budget_ms=5.0, title="t")
 
     assert drawn(0.2) != drawn(0.4)
+
+
+@pytest.mark.parametrize(
+    ("having", "said"),
+    [
+        ([], "front (specs, no weights)"),
+        (["a"], "front (with weights: a; no weights: b)"),
+        (["a", "b"], "front (each with its weights)"),
+    ],
+)
+def test_each_member_of_a_front_has_weights_or_is_said_to_have_none(
+    tmp_path: Path, having: list[str], said: str
+) -> None:
+    found = result(replace(BEST, name="a"), Figures(0.70, 5.0, "b"))
+    (tmp_path / "front").mkdir()
+    assert [(tmp_path / "front" / f"{name}.pt").write_bytes(b"x") for name in having] == [1] * len(having)
+    assert f"{tmp_path / said}" in "\n".join(ship_lines(found, folder=tmp_path))
+    told = run_json(found, folder=tmp_path, status="finished")["front"]
+    assert isinstance(told, list)
+    assert sorted(member["name"] for member in told if member["weights"] is not None) == having

@@ -94,9 +94,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @options.seed()
 @options.output_dir
 @options.output
-def audit_command(
-    name: str, recipe: str, from_spec: str | None, output_dir: Path, as_json: bool, quiet: bool, **given: Any
-) -> None:
+def audit_command(name: str, recipe: str, output_dir: Path, as_json: bool, quiet: bool, **given: Any) -> None:
     """Check whether the accuracies of the run NAME rank networks as separate trainings do.
 
     Some of its networks, spread over the accuracies that the search found, are trained separately by the same
@@ -111,7 +109,6 @@ def audit_command(
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
     from mnv2search.recipe import load_recipe
     from mnv2search.report.search.checks import ranked_lines, ranked_rows
-    from mnv2search.spec.yaml.codec import load_spec
     from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
     from mnv2search.workflows.search.request import resumed_folder
 
@@ -119,7 +116,6 @@ def audit_command(
         found = rank(
             resumed_folder(name, output_dir),
             recipe=load_recipe(recipe),
-            weights_spec=None if from_spec is None else load_spec(from_spec),
             on_progress=lambda network, progress: tell(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
                 progress.step / progress.steps if progress.steps else 0.0,

@@ -68,7 +68,8 @@ def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetu
             answer(ship_lines(result, folder=folder))
         else:
             draw(finetuned_rows(trained), stdout_console())
-            answer([*finetuned_lines(trained, folder=folder), f"  {effort_text(result)}"])
+            lines = finetuned_lines(trained, folder=folder, front=result.front)
+            answer([*lines, f"  {effort_text(result)}"])
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -108,9 +109,10 @@ NOTHING_FITS = 3
 @options.text(
     "--from",
     "from_",
-    metavar="FILE",
-    help="Initial weights of the supernet, or of every detector or segmenter that is trained: a .pt file of a "
-    "network with the same number of rows or stages as the space, or a published checkpoint.",
+    metavar="FILE|NAME",
+    help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
+    "network with the same number of rows or stages as the space, or a published checkpoint. "
+    f"{options.NAMED_WEIGHTS}",
 )
 @options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")
 @click.option(

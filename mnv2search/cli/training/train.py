@@ -70,13 +70,10 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Un
     from mnv2search.report.training import training_lines  # late: --help must not pay for it
     from mnv2search.results.training import report_json
     from mnv2search.training.distributed import joined
-    from mnv2search.workflows.options import SAVED
     from mnv2search.workflows.training.api import training_request
 
     with joined(given["accelerator"]) as team, _reported_once(team):
         request = training_request(spec, data, given, team)
-        if request.weights is None and team.is_leader and spec.endswith(SAVED):
-            note(f"only the spec of {spec} is used, with random weights; --from {spec} uses its weights")
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
         emit(report_json(report), training_lines(report), as_json=as_json)

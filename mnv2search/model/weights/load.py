@@ -67,7 +67,7 @@ def load_weights(
         raise UnknownNameError("layout", layout, ("auto", *LAYOUTS))
     file = source if isinstance(weights, Mapping) else Path(weights)
     where = "the weights" if file is None else f"the weights of {file}"
-    given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
+    given = dict(weights) if isinstance(weights, Mapping) else read_state_dict(Path(weights))
     given = {name.removeprefix("module."): value for name, value in given.items()}
     used: Layout | None = detected_layout(given) if layout == "auto" else layout
     if used is None:
@@ -84,7 +84,12 @@ def load_weights(
     return LoadReport(layout=used, tensors=len(state))
 
 
-def _read(path: Path) -> dict[str, StoredArray]:
+def read_state_dict(path: Path) -> dict[str, StoredArray]:
+    """The tensors or arrays of a weights file by name, also if a training script wrapped them.
+
+    Raises:
+        WeightsError: the file is missing, cannot be read, or contains something else.
+    """
     try:
         found = read_weights_file(path)
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from mnv2search.accuracy.types import Accuracy, metric_text
@@ -25,6 +26,7 @@ from mnv2search.report.rows import (
 )
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
 from mnv2search.tasks.metrics import difference_of
+from mnv2search.untrusted import file_name
 
 
 class Gain(NamedTuple):
@@ -226,6 +228,23 @@ def _gain_notes(gains: Sequence[Gain | None], rivals: Sequence[Evaluation]) -> I
     blank = "" if all(gains) else "; blank: no measured MobileNetV2 is as fast"
     yield f"gain: over the most accurate MobileNetV2 that is not slower, assuming that both are trained alike{blank}"
     yield from sorted({e.accuracy.note for e in rivals if e.accuracy is not None and e.accuracy.note})
+
+
+def weights_beside(folder: Path, name: str) -> Path | None:
+    """The weights file beside the spec of a front member; None without one."""
+    path = folder / "front" / f"{file_name(name)}.pt"
+    return path if path.is_file() else None
+
+
+def front_files_text(folder: Path, members: Iterable[Evaluation]) -> str:
+    """The folder of the front's specs, and which of the members have weights there."""
+    names = dict.fromkeys(e.spec.name for e in members)
+    having = [name for name in names if weights_beside(folder, name) is not None]
+    lacking = [name for name in names if name not in having]
+    said = "no weights" if not having else "each with its weights"
+    if having and lacking:
+        said = f"with weights: {', '.join(having)}; no weights: {', '.join(lacking)}"
+    return f"front: {folder / 'front'} ({'specs, ' * (not having)}{said})"
 
 
 COLUMNS: dict[str, Callable[[Evaluation, Accuracy, Latency], object]] = {

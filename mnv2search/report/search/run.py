@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
-from mnv2search.report.search.front import best_rival, front_rows, gain_over
+from mnv2search.report.search.front import best_rival, front_files_text, front_rows, gain_over, weights_beside
 from mnv2search.study.types import SearchResult
-from mnv2search.untrusted import file_name
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.estimate import PublishedResult
@@ -55,7 +54,7 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
     yield from _alternative(result)
     yield from _no_gain(result)
     yield from _published_nearby(ship)
-    yield f"  spec: {folder / 'ship.yaml'}; front: {folder / 'front'}; plot: {folder / 'front.png'}"
+    yield f"  spec: {folder / 'ship.yaml'}; plot: {folder / 'front.png'}; {front_files_text(folder, result.front)}"
     if ship.accuracy.kind == "trained":
         yield f"  weights: {_weights(folder)}"
     if ship.accuracy.kind == "inherited":
@@ -104,8 +103,8 @@ def nearby_of(evaluation: Evaluation) -> tuple[PublishedResult, ...]:
 
 def _shared(folder: Path, name: str) -> str:
     """The path of the network's part of the shared weights, or why there is none."""
-    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", folder / "front" / f"{file_name(name)}.pt"
-    if own.is_file():
+    train, own = f"mnv2search train {folder / 'ship.yaml'} --data DATA", weights_beside(folder, name)
+    if own is not None:
         return (
             f"weights: {own}, the part of the shared weights that this network uses; to train them further: "
             f"{train} --from {own}"
@@ -226,7 +225,7 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, ob
         "status": status,
         "ship": None if result.ship is None else result.ship.spec.name,
         "published_nearby": _nearby_json(result.ship),
-        "front": [_member(e, result) for e in result.front],
+        "front": [_member(e, result) | {"weights": _weights_json(folder, e)} for e in result.front],
         "baseline": [_member(e, None) for e in result.baseline],
         "fastest": None if result.fastest is None else _member(result.fastest, None),
         "closest": None if result.closest is None else _member(result.closest, None),
@@ -238,6 +237,11 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, ob
         "exhausted": result.exhausted,
         "stopped": result.stopped,
     }
+
+
+def _weights_json(folder: Path, evaluation: Evaluation) -> str | None:
+    weights = weights_beside(folder, evaluation.spec.name)
+    return None if weights is None else str(weights)
 
 
 def _nearby_json(ship: Evaluation | None) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.types import Listener, Progress, SearchResult, Settings
 from mnv2search.workflows.options import takes
 from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of, space_of_evaluator
+from mnv2search.workflows.weights import with_chosen_weights
 
 if TYPE_CHECKING:
     from mnv2search.workflows.search.run import Outcome
@@ -118,9 +119,10 @@ def search(
     from mnv2search.study.engine import Search
 
     with open_device(device) if isinstance(device, str) else nullcontext(device) as opened:
-        judge = open_evaluator(evaluator) if isinstance(evaluator, str) else evaluator
+        whole = load_space(space) if isinstance(space, str) else space
+        judge = open_evaluator(with_chosen_weights(evaluator, whole)[0]) if isinstance(evaluator, str) else evaluator
         return Search(
-            space_of_evaluator(load_space(space) if isinstance(space, str) else space, judge),
+            space_of_evaluator(whole, judge),
             device=opened,
             evaluator=judge,
             budget=budget if isinstance(budget, Budget) else Budget(latency_ms=float(budget)),

@@ -57,7 +57,7 @@ def write_report(
     if finetuned is None:
         lines = tuple(ship_lines(result, folder=folder))
     else:
-        lines = (*finetuned_lines(finetuned, folder=folder), effort_text(result))
+        lines = (*finetuned_lines(finetuned, folder=folder, front=result.front), effort_text(result))
         trained = {e.spec: e for e in finetuned.trained}
         members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
         write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))

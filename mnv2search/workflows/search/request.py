@@ -19,14 +19,13 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
+from mnv2search.workflows.weights import WITH_WEIGHTS, is_file_name, with_chosen_weights
 
 # Value of `Request.round_to` that lets the device decide.
 AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
 # Options allowed with `resume`; all others are in the folder's manifest.
-# Evaluators that train networks on images.
-TRAINED = ("supernet", "train", "train-dense")
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
@@ -46,7 +45,8 @@ class RunOptions(TypedDict, total=False):
         precision: precision of weights and activations; None takes that of `device`.
         data: images to search on.
         accuracy: see `open_evaluator`; None chooses by `data` and the task of the space.
-        from_: initial weights for an evaluator that trains (``--from``).
+        from_: initial weights for an evaluator that trains (``--from``): a file, a name of `mnv2search weights
+            list`, or ``imagenet`` for the published weights that fit the space best.
         from_spec: network to which the published weights of `from_` belong.
         finetune: train the most accurate networks separately at the end; None does so if weights are shared.
         trials: networks to evaluate.
@@ -110,6 +110,7 @@ class Request:
         finetunes: at the end, fine-tune the most accurate networks of the front separately, and ship the best.
         confirms: at the end, compare the front with the runtime's own converter.
         round_to: multiple of channels; `AUTO` probes the device, None keeps that of the space.
+        notes: lines about the initial weights, for a new run.
     """
 
     space: str | SearchSpace
@@ -124,6 +125,7 @@ class Request:
     finetunes: bool = False
     confirms: bool = True
     round_to: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
@@ -142,6 +144,7 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
     budget, evaluator = _budget(options), evaluator_of(options)
     device = device_text(options["device"], options.get("precision"))
     _check_names(options, device, evaluator)
+    evaluator, notes = _with_weights(options, evaluator)
     trials, time_s = options.get("trials"), seconds_of(options.get("time"))
     if time_s is None and trials is None:
         time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
@@ -159,11 +162,21 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         finetunes=_is_trained(evaluator) and time_s is not None if finetune is None else finetune,
         confirms=options.get("confirm") is not False,
         round_to=_round_to(options.get("round_to")),
+        notes=notes,
     )
 
 
 def _is_trained(evaluator: str) -> bool:
-    return evaluator.partition(":")[0] in TRAINED
+    return evaluator.partition(":")[0] in WITH_WEIGHTS
+
+
+def _with_weights(options: RunOptions, evaluator: str) -> tuple[str, tuple[str, ...]]:
+    """The evaluator with files in place of names of weights, and lines for the user."""
+    if options["space"] != "-":
+        return with_chosen_weights(evaluator, _space_of(options))
+    if (name := options.get("from_")) is not None and not is_file_name(name):
+        raise OptionError(f"--from {name} needs a space that can be read twice", hint="give the space as a file")
+    return evaluator, ()
 
 
 def _budget(options: RunOptions) -> Budget:
@@ -196,13 +209,11 @@ def evaluator_of(options: RunOptions) -> str:
 
 
 def _check_evaluator(options: RunOptions, name: str) -> None:
-    if options.get("data") is not None and name not in TRAINED:
+    if options.get("data") is not None and name not in WITH_WEIGHTS:
         raise OptionError(f"--accuracy {name} does not take --data", hint="leave out one of the two")
     weights, weights_spec = options.get("from_"), options.get("from_spec")
-    if (weights or weights_spec) and name not in ("supernet", "train-dense"):
-        raise OptionError(
-            "--from applies only to a search on images with supernet or train-dense", hint="add --data DATA"
-        )
+    if (weights or weights_spec) and name not in WITH_WEIGHTS:
+        raise OptionError("--from applies only to a search on images", hint="add --data DATA")
     if weights_spec and not weights:
         raise OptionError(
             "--from-spec names the network that the weights of --from belong to", hint="add --from FILE"

@@ -96,6 +96,8 @@ def run(
         manifest = _manifest(request, space, device, evaluator, folder.name)
         for text in remember(manifest):
             on_note(text)
+        for text in () if (folder / MANIFEST).exists() and not request.force else request.notes:
+            on_note(text)
         with locked(folder):
             manifest = open_run(folder, manifest, force=request.force)
             on_folder(folder)

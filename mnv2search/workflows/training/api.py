@@ -14,7 +14,8 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import seconds_of
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.options import chosen_spec, path_of, takes
+from mnv2search.workflows.options import SAVED, chosen_spec, path_of, takes
+from mnv2search.workflows.weights import initial_weights
 
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
@@ -29,7 +30,8 @@ class TrainOptions(TypedDict, total=False):
         recipe: name or file of the recipe; by default that of the task.
         epochs: number of epochs (overrides the recipe).
         time: duration of the training in seconds, or text such as ``30m`` (overrides the epochs of the recipe).
-        from_: initial weights.
+        from_: initial weights: a file, a name of `mnv2search weights list`, or ``imagenet`` for the published weights
+            that fit the network best.
         from_spec: network to which the published weights of `from_` belong.
         distill: teacher checkpoint for distillation.
         void: mask value to ignore.
@@ -98,6 +100,10 @@ def training_request(
         raise OptionError("epochs and time are both given", hint="give one of them")
     width, resolution, from_spec = options.get("width"), options.get("resolution"), options.get("from_spec")
     network = chosen_spec(spec, pick=options["pick"], first=options["first"], width=width, resolution=resolution)
+    initial = initial_weights(options.get("from_"), from_spec, network)
+    notes = initial.notes
+    if initial.path is None and isinstance(spec, str | Path) and str(spec).endswith(SAVED):
+        notes = (f"only the spec of {spec} is used, with random weights; --from {spec} uses its weights",)
     return TrainingRequest(
         spec=network,
         data=Path(data),
@@ -106,9 +112,10 @@ def training_request(
         seed=options["seed"],
         epochs=options.get("epochs"),
         time_s=seconds_of(options.get("time")),
-        weights=path_of(options.get("from_")),
-        weights_spec=None if from_spec is None else load_spec(from_spec),
+        weights=initial.path,
+        weights_spec=load_spec(initial.spec) if initial.spec else None,
         teacher=path_of(options.get("distill")),
         void=options["void"],
         team=team,
+        notes=notes,
     )

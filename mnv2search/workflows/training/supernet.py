@@ -20,6 +20,7 @@ from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.train import by_madds
+from mnv2search.workflows.weights import initial_weights
 
 DEFAULT_TIME_S = 600.0
 DRAWS = 1000
@@ -35,7 +36,7 @@ def train_shared_weights(
     epochs: int | None = None,
     fidelity: str = "auto",
     recipe: str = "auto",
-    from_: Path | None = None,
+    from_: Path | str | None = None,
     from_spec: str | None = None,
     latency_ms: float | None = None,
     device: str = "onnxruntime",
@@ -55,6 +56,8 @@ def train_shared_weights(
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """
+    whole = load_space(space)
+    initial = initial_weights(from_, from_spec, whole)
     if epochs is None:
         time_s = time_s or DEFAULT_TIME_S
     evaluator = SupernetEvaluator(
@@ -63,10 +66,10 @@ def train_shared_weights(
         epochs=epochs or 0,
         fidelity=fidelity,
         folder=str(folder),
-        weights="" if from_ is None else str(from_),
-        weights_spec=from_spec or "",
+        weights="" if initial.path is None else str(initial.path),
+        weights_spec=initial.spec,
     )
-    whole = space_with_classes(load_space(space), len(evaluator.dataset.classes))
+    whole = space_with_classes(whole, len(evaluator.dataset.classes))
     rng = random.Random(seed)
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
@@ -79,7 +82,7 @@ def train_shared_weights(
     return SupernetReport(
         folder=folder,
         shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),
-        notes=notes,
+        notes=notes if initial.path is None else (*initial.notes, *notes),
         evaluator=evaluator.info.name,
     )
 

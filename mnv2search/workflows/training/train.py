@@ -45,6 +45,7 @@ class TrainingRequest:
         weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
+        notes: lines about the initial weights, for a new training.
         team: processes that train together, with the rank and device of this one; only the leader writes.
         on_progress: called after every step.
         on_note: called with messages about problems in the data, an existing training and a time that is too short.
@@ -63,6 +64,7 @@ class TrainingRequest:
     weights_spec: ModelSpec | None = None
     teacher: Path | None = None
     void: int = VOID
+    notes: tuple[str, ...] = ()
     team: Team = ALONE
     on_progress: Callable[[Progress], None] = lambda _: None
     on_note: Callable[[str], None] = lambda _: None
@@ -116,7 +118,10 @@ class _Run:
         request, team, parts = self.request, self.team, self.parts
         model = build(self.spec, seed=request.seed)
         inheritance = None
-        if request.weights is not None and not (self.folder / LAST).exists():
+        is_new = not (self.folder / LAST).exists()
+        for line in request.notes if is_new and team.is_leader else ():
+            request.on_note(line)
+        if request.weights is not None and is_new:
             inheritance = inherit(model, network_of(request.weights, request.weights_spec or request.spec))
         trained = self._trained(model)
         if trained.stopped:

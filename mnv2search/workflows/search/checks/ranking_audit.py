@@ -24,6 +24,7 @@ from mnv2search.results.finetuning import training_folder
 from mnv2search.results.records import read_records
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick
+from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import rank_of
 from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.classification import Classification
@@ -34,6 +35,7 @@ from mnv2search.training.progress import Progress
 from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
 from mnv2search.workflows.search.log import evaluated_of
+from mnv2search.workflows.weights import initial_weights
 
 FEWEST = 4
 BOOTSTRAPS = 2000
@@ -53,15 +55,16 @@ def rank(
     epochs: int,
     seed: int = 0,
     from_: Path | None = None,
-    weights_spec: ModelSpec | None = None,
+    from_spec: str | None = None,
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Ranked:
     """Train some networks of a run separately, all with the same recipe, and compare the two rankings.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
     run, so that an interrupted audit resumes. The test images are not used. `from_`, the initial weights of every
-    training, is a `.pt` file of ours with any network of as many rows or stages, or published weights of the network
-    `weights_spec`. `on_progress` is called with the name of a network and the progress of its training.
+    training, is a `.pt` file of ours with any network of as many rows or stages, a file with weights of the network
+    `from_spec`, or a name of `mnv2search weights list`. `on_progress` is called with the name of a network and the
+    progress of its training.
 
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
@@ -72,7 +75,9 @@ def rank(
         raise OptionError(f"{members} networks are too few to compare rankings", hint=f"train {FEWEST} or more")
     chosen = _spread(_known(folder), members)
     images = Classification().read(data, seed=seed)
-    first = None if from_ is None else network_of(from_, weights_spec or chosen[0].spec)
+    initial = initial_weights(from_, from_spec, chosen[0].spec)
+    from_, own = initial.path, load_spec(initial.spec) if initial.spec else chosen[0].spec
+    first = None if from_ is None else network_of(from_, own)
     trainings = folder / file_name(FOLDER if from_ is None else f"{FOLDER}-from-{from_.stem}")
     trained = []
     for evaluation in chosen:
