@@ -41,7 +41,7 @@ def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
 @pytest.fixture(scope="module")
 def outcome(request_of_run: Request) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best, "FINETUNE_SHARES", {"training": (0.0005, 0.0003)})
+        patch.setattr(best, "FINETUNE_SHARES", {"training": (0.003, 0.001)})
         return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
 
 
@@ -121,7 +121,7 @@ def test_a_network_that_a_training_makes_no_better_keeps_its_weights(
     (candidate,) = candidates_of(outcome.result.front, count=1)
     assert candidate.accuracy is not None
     perfect = replace(candidate, accuracy=replace(candidate.accuracy, value=1.0, high=1.0))
-    found = trained_on([perfect], evaluator, folder=tmp_path, time_s=1.0, clock=CountingClock(0.1))
+    found = trained_on([perfect], evaluator, folder=tmp_path, time_s=9.0, clock=CountingClock(0.1))
     assert found.held_out[0].main.value == 1.0
     assert "not improved by its last" in found.notes[-1]
     assert found.weights.read_bytes() == evaluator.trained_weights(candidate.spec).read_bytes()

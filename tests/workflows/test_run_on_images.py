@@ -194,7 +194,8 @@ def test_the_obvious_network_is_trained_alike_and_compared(finetuned: Outcome) -
     assert found.compared.obvious in found.obvious
     assert found.compared.obvious.startswith("mobilenet_v2_")
     assert found.compared.steps <= max(found.steps)
-    said = next(line for line in finetuned_lines(found, folder=finetuned.folder) if found.compared.obvious in line)
+    _, said, *_ = finetuned_lines(found, folder=finetuned.folder)
+    assert found.compared.obvious in said
     assert "points [" in said
     assert "steps each" in said
 
@@ -299,8 +300,8 @@ def images(pictures: Path) -> Dataset:
 def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_last(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "LEAST_IMAGES", 0)
-    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
     some = candidates_of(outcome.result.finalists)
     request = {"obvious": some[3:], "folder": tmp_path, "time_s": 12.0, "best_s": 6.0, "clock": CountingClock(0.02)}
     found = finetuned_of(some[:3], images, **request)
@@ -320,8 +321,8 @@ def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_las
 def test_rounds_that_were_interrupted_continue_and_end_alike(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "LEAST_IMAGES", 0)
-    monkeypatch.setattr(finetuning, "FEWEST_IMAGES", 0)
+    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
     some = candidates_of(outcome.result.finalists)[:3]
     usual: dict[str, Any] = {"task": CLASSIFY, "data": images, "evaluator": None, "seed": 0, "best_s": 1.0}
 
@@ -331,7 +332,7 @@ def test_rounds_that_were_interrupted_continue_and_end_alike(
             **usual,
             obvious=some[2:],
             folder=tmp_path / name,
-            time_s=12.0,
+            time_s=1.5,
             clock=CountingClock(0.02),
         )
 
@@ -398,7 +399,7 @@ class Shared(ImagenetEvaluator):
 def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEWEST_IMAGES", "LEAST_IMAGES"):
+    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
         monkeypatch.setattr(finetuning, name, 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
     first = Shared(images)

@@ -38,14 +38,14 @@ from mnv2search.training.train import train
 from mnv2search.training.trainer import BEST
 from mnv2search.workflows.search.finetune_plan import (
     DECODING_SHARE,
-    FEWEST_IMAGES,
-    LEAST_IMAGES,
+    FEWEST_STEPS,
+    LEAST_STEPS,
     Decoded,
     Finetuning,
     by_latency,
     halved,
     in_turn,
-    most_images,
+    most_steps,
     rounds_of,
     speed_of,
     steps_within,
@@ -85,9 +85,10 @@ def finetune(
     if not request.candidates:
         raise RecordError("there is no network to train", hint="search for longer")
     report = read_report(request.folder) or FinetuneReport()
-    if not report.is_begun and most_images(request) < FEWEST_IMAGES:
+    rounds = _Rounds(request, report, on_progress)
+    if not report.is_begun and most_steps(request, rounds.batch) < FEWEST_STEPS:
         return None
-    return _Rounds(request, report, on_progress).run()
+    return rounds.run()
 
 
 @dataclass(slots=True)
@@ -150,10 +151,10 @@ class _Rounds:
         return tuple(self.decoded.affordable(networks, ends=ends))
 
     def _fewer(self, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-        """As many networks as can each see enough images in the first round; one if not even two can."""
+        """As many networks as can each take enough steps in the first round; one if not even two can."""
         for count in range(len(networks), 1, -1):
-            least = LEAST_IMAGES if count > 2 else FEWEST_IMAGES
-            if self._steps(networks[:count], rounds_of(count)) * self.batch >= least:
+            least = LEAST_STEPS if count > 2 else FEWEST_STEPS
+            if self._steps(networks[:count], rounds_of(count)) >= least:
                 break
         else:
             count = 1
@@ -237,11 +238,11 @@ class _Rounds:
         if self.report.longest == LONG_RECIPE:
             return load_recipe(LONG_RECIPE)
         left_s = max(0.0, self.ends - self.request.clock())
-        images = steps_within([entrant.evaluation], self.speed, time_s=left_s) * self.batch
-        if not self.rungs and not self.report.longest and images < FEWEST_IMAGES:
+        steps = steps_within([entrant.evaluation], self.speed, time_s=left_s)
+        if not self.rungs and not self.report.longest and steps < FEWEST_STEPS:
             return None
         is_free = self.request.recipe is None and self._searched_recipe() is None and not self.report.longest
-        is_long = images >= LONG_EPOCHS * self.request.epoch_images
+        is_long = steps * self.batch >= LONG_EPOCHS * self.request.epoch_images
         return load_recipe(LONG_RECIPE) if is_free and is_long else self.recipe
 
     def _trained(self, entrant: _Entrant, job: Job) -> Trained:

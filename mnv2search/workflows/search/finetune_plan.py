@@ -26,9 +26,9 @@ from mnv2search.training.train import time_training
 
 # Networks of the space to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
-# A round in which each network would see fewer images than the first begins with fewer networks; a training that
-# would see fewer images than the second is useless.
-LEAST_IMAGES, FEWEST_IMAGES = 1_000, 500
+# A round in which each network would take fewer steps than the first begins with fewer networks; a training of fewer
+# steps than the second is useless.
+LEAST_STEPS, FEWEST_STEPS = 16, 8
 # Passes to time this machine before anything else is done, and their largest share of the time.
 TIMED, TIMING_SHARE = 4, 0.05
 # Share of the time after which images of no further size are decoded.
@@ -117,8 +117,8 @@ class Decoded:
         self._parts = {size: parts for size, parts in self._parts.items() if size in sizes}
 
 
-def most_images(request: Finetuning) -> float:
-    """Estimate the images that the cheapest network could see in the time, from a few forward and backward passes.
+def most_steps(request: Finetuning, batch: int) -> float:
+    """Estimate the steps that the cheapest network could take in the time, from a few forward and backward passes.
 
     Infinite for networks other than classifiers, which the search has trained already.
     """
@@ -128,7 +128,7 @@ def most_images(request: Finetuning) -> float:
     cheapest, device = min(networks, key=lambda e: cost_of(e.spec).madds).spec, own_device()
     timed = (build(cheapest).to(device), plan(cheapest))
     rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * request.time_s, clock=request.clock)
-    return rate * request.time_s / cost_of(cheapest).madds
+    return rate * request.time_s / cost_of(cheapest).madds / batch
 
 
 def speed_of(request: Finetuning, networks: Sequence[Evaluation], decoded: Decoded) -> Speed:
