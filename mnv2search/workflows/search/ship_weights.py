@@ -17,9 +17,10 @@ from mnv2search.workflows.search.outputs import front_path, write_spec
 def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
     """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of an earlier front and of networks that are not on this front are removed.
+    Weights of an earlier front and of all networks but the front and its rivals are removed.
     """
-    sources = {e.spec: source for e in result.front if (source := evaluator.weights_file(e.spec)) is not None}
+    known = (*result.front, *result.rivals)
+    sources = {e.spec: source for e in known if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
     for stale in set((folder / "front").glob("*.pt")) - set(targets):
         stale.unlink()
