@@ -112,8 +112,10 @@ def export(
         WeightsError: the weights do not fit.
     """
     exporter = _exporter(to)
-    if to.exists() and not force:
-        raise ExportError(f"{to} exists", hint="choose another name, or ask for it to be replaced (force)")
+    written = [to] if getattr(exporter, "has_metadata", True) else [to, to.with_name(f"{to.name}.json")]
+    for path in () if force else written:
+        if path.exists():
+            raise ExportError(f"{path} exists", hint="choose another name, or ask for it to be replaced (force)")
     if precision is None or precision.kind == "fp32":
         return exporter.export(spec, weights=weights, to=to, seed=seed)
     _check_precision(exporter, precision.kind)

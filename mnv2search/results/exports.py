@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mnv2search.cost import Cost
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
 
@@ -21,6 +22,7 @@ class Compiled:
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         weights: file of the weights; None for random ones.
+        preprocessing: input, output and preprocessing, as the files say them.
         unreadable: images of the calibration that could not be read.
     """
 
@@ -28,6 +30,7 @@ class Compiled:
     cost: Cost
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
+    preprocessing: Preprocessing
     weights: Path | None = None
     unreadable: tuple[Path, ...] = ()
     judged: Judged = ()

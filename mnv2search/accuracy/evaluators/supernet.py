@@ -82,7 +82,6 @@ class SupernetEvaluator(Evaluator):
             device=own_device(),
         )
         self.dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
-        self.learned = Learned(classes=self.dataset.classes, normalization=self._options.recipe.normalization)
         self._supernet: TrainedSupernet | None = None
 
     @property
@@ -143,6 +142,11 @@ class SupernetEvaluator(Evaluator):
         note = "" if self.fidelity.is_full else f"with inherited weights at {self.fidelity}"
         merit, dataset = math.exp(-metrics.loss), Path(self._data).name
         return accuracy_of(metrics, kind="inherited", dataset=dataset, seed=seed, note=note, merit=merit)
+
+    def learned_of(self, spec: ModelSpec) -> Learned:
+        """Metadata of the shared weights, as `spec` is evaluated."""
+        supernet = self._trained()
+        return self.task.learned(spec, supernet.val, self.dataset.classes, supernet.recipe.normalization)
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the shared weights, at the fidelity of the training, in evaluation mode."""

@@ -123,7 +123,7 @@ class _Trainings:
         if evaluator.method == "training":
             write_whole(best, evaluator.trained_weights(spec).read_bytes())
         elif had.kind == "inherited" and evaluator.is_full_size():
-            write_network(best, evaluator.member(spec), learned=evaluator.learned)
+            write_network(best, evaluator.member(spec), learned=evaluator.learned_of(spec))
             self.kept.append(spec.name)
         else:
             return None
@@ -200,7 +200,9 @@ def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evalua
     """Write the shared weights of each front member beside its spec."""
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
-        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
+        write_network(
+            front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned_of(evaluation.spec)
+        )
 
 
 def ship_finetuned(folder: Path, found: Finetuned) -> None:
