@@ -93,16 +93,17 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     "-o",
     "--output",
     multiple=True,
-    type=FILE,
+    type=NonEmptyPath(),
     metavar="FILE",
-    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
+    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte, .mlpackage or .py sets the format. May "
+    "be repeated.",
 )
 @click.option("--weights", type=FILE, metavar="FILE", help="Weights to load (default: random).")
 @options.choice(
     "--precision",
     ("fp32", "fp16", "int8"),
     default="fp32",
-    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite.",
+    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite and .mlpackage.",
 )
 @click.option(
     "--calibration",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Formats that support a precision, for hints.
-HOLDING = {"int8": ".tflite, .onnx and .pte files support int8", "fp16": ".tflite files support fp16"}
+HOLDING = {"int8": ".tflite, .onnx and .pte files support int8", "fp16": ".tflite and .mlpackage files support fp16"}
 
 
 class Exporter(Protocol):
@@ -101,7 +101,7 @@ def export(
 ) -> ExportReport:
     """Write the network of `spec` in the format given by the suffix of `to`.
 
-    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in. `weights` is a file for
+    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte`, `.mlpackage` and `.py` are built in. `weights` is a file for
     `mnv2search.model.weights.load.load_weights`; None draws random weights from `seed`, which also seeds the images
     for the comparison. An existing file is replaced only with `force`.
 

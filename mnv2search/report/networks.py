@@ -205,7 +205,8 @@ def compiled_results(compiled: Compiled) -> Iterator[str]:
         yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {figures}"
     for report in compiled.exports:
         agreement = _agreement(report, judged=bool(compiled.judged))
-        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"
+        again = "loaded again, it" if report.is_run else "it cannot be run here; the program that it is made from"
+        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); {again} {agreement}"
 
 
 def _metric_text(metric: Metric) -> str:
@@ -213,7 +214,7 @@ def _metric_text(metric: Metric) -> str:
 
 
 def _agreement(report: ExportReport, *, judged: bool) -> str:
-    if report.precision == "fp32":
+    if report.precision == "fp32" or not report.is_run:
         return (
             f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
             f"{report.tolerance:.0e})"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mnv2search.cost import Cost
-from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
+
+if TYPE_CHECKING:
+    from mnv2search.data.preprocessing import Preprocessing
 
 Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
 """Metrics on the test images, first of the network, then of each file that can be run on this machine."""
@@ -53,6 +55,7 @@ class ExportReport:
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration_images: number of images that the ranges of activations were computed from; 0 for random numbers,
             None without calibration.
+        is_run: whether the file was run; otherwise the program that it is converted from was compared.
     """
 
     path: Path
@@ -64,3 +67,4 @@ class ExportReport:
     images: int
     precision: str = "fp32"
     calibration_images: int | None = None
+    is_run: bool = True

@@ -148,7 +148,7 @@ def test_random_numbers_are_called_so(run: Run, tmp_path: Path) -> None:
         (["--precision", "int8"], "none is requested"),
         (["-o", "net.onnx", "--calibration", "."], "needs no images to calibrate with"),
         (["-o", "net.pt", "--precision", "int8"], ".pt files support fp32, not int8"),
-        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing is not a folder"),
+        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Run, words: list[str], says: str, tmp_path: Path) -> None:

@@ -39,15 +39,24 @@ class ExportedProgramExporter:
 
     def check(self, spec: ModelSpec) -> None:
         """Refuse non-maximum suppression, which cannot be traced."""
-        if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
-            raise OptionError(
-                f"{self.suffix} does not support the non-maximum suppression of {spec.name}",
-                hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
-            )
+        refuse_suppression(spec, self.suffix)
 
     def load(self, path: Path) -> Run:
         """The network of a file, built from its spec and weights; the program in the file is not run."""
         return read_network(path)
+
+
+def refuse_suppression(spec: ModelSpec, suffix: str) -> None:
+    """Refuse non-maximum suppression, which cannot be traced.
+
+    Raises:
+        OptionError: the network contains it.
+    """
+    if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
+        raise OptionError(
+            f"{suffix} does not support the non-maximum suppression of {spec.name}",
+            hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
+        )
 
 
 def _program_bytes(model: MobileNet, told: Mapping[str, object], others: Mapping[str, str]) -> bytes:
