@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from PIL import Image
 
+from mnv2search.data.dataset import class_name
 from mnv2search.data.pixels import LONGEST, scaled
 from mnv2search.data.transforms import short_side
 from mnv2search.recipe import NORMALIZATIONS
@@ -68,7 +69,7 @@ class Preprocessing:
             output=form,
             output_shape=answer_shape(plan),
             meaning=meaning,
-            classes=() if learned is None else learned.classes,
+            classes=() if learned is None else tuple(map(class_name, learned.classes)),
             normalization=None if learned is None else learned.normalization,
             short_px=None if crop is None else short_side(max(spec.size), crop),
             is_whole=learned is not None and isinstance(spec.head, SsdLite | DeepLab),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -112,6 +113,12 @@ def test_a_trained_network_says_all(name: str, tmp_path: Path) -> None:
 @every_format
 def test_a_network_without_labels_says_only_size_layout_and_output(name: str, tmp_path: Path) -> None:
     assert written(PLAIN, tmp_path, name, None).keys() == SIZE_AND_OUTPUT
+
+
+@every_format
+def test_a_name_that_is_no_unicode_text_is_written_as_escapes(name: str, tmp_path: Path) -> None:
+    learned = replace(LEARNED, classes=("\udcff", *NAMES[1:]))
+    assert written(PLAIN, tmp_path, name, learned)["classes"] == ["\\udcff", *NAMES[1:]]
 
 
 def test_weights_of_an_earlier_version_do_not_say_how_images_are_cropped(tmp_path: Path) -> None:
