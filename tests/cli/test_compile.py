@@ -89,7 +89,7 @@ def test_a_runtime_that_is_missing_is_told_before_any_file_is_written(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-o", "net.onnx", "--precision", "fp16"], ".tflite files support fp16"),
+        (["-o", "net.onnx", "--precision", "fp16"], ".tflite and .mlpackage files support fp16"),
         (["-o", "net.onnx", "--data", "photos"], "random weights"),
         (["-o", "net.onnx", "-o", "net.onnx"], "twice"),
         (["-o", "net.tflite", "-o", "net.tfl"], "unknown export format"),
